@@ -1,0 +1,1 @@
+"""seer_nb: tune PyTorch models from a notebook when time and money are both limited."""

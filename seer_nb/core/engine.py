@@ -1,0 +1,178 @@
+"""The state machine of a study: events in, actions out. It knows no clock, process or cluster, so it can be replayed.
+
+``handle(event, now_s)`` takes one event in and returns what is to be done. ``wake_s`` says until when the next event
+must have come at the latest; a driver feeds ``Ticked`` then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from seer_nb.core import faults, reconcile
+from seer_nb.core import model as m
+from seer_nb.core.state import State
+
+SAVE_S = 0.5
+"""Seconds before the machines' end at which the last epoch should have been reported, for saving."""
+NOTE_EVERY_S = 1.0
+GRACE_S = 10.0
+"""At least so long a gang may train on to the end of its epoch after a person paused or stopped the study."""
+SLOW_EPOCH_S = 0.5
+"""Epochs as long as this are worth a decision each; faster ones wait for the end of the gang."""
+
+
+class Policy(Protocol):
+    """A pure function from what there is to what is wanted."""
+
+    def decide(self, snapshot: m.Snapshot) -> m.Plan:
+        """Must not depend on anything but the snapshot."""
+        ...
+
+
+class Engine:
+    """Drives one study. Two engines fed the same events at the same times take the same actions."""
+
+    def __init__(self, settings: m.Settings, policy: Policy) -> None:
+        self.state = State(settings)
+        self.policy = policy
+        self._policy_wake_s: float | None = None
+
+    # --- the face ---
+
+    def handle(self, event: m.Event, now_s: float) -> tuple[m.Action, ...]:
+        """Take an event in; return the actions it calls for, in order."""
+        state = self.state
+        state.apply(event, now_s)
+        done = list(self._do(faults.react(state, event)))
+        done += self._do(self._limits())
+        if state.phase == "running" and self._decides(event):
+            done += self._decide()
+        if state.phase in {"ending", "pausing"}:
+            done += self._do(self._wind_down())
+        return tuple(done)
+
+    def snapshot(self) -> m.Snapshot:
+        """All that the policy may see now."""
+        state = self.state
+        return m.Snapshot(
+            now_s=state.now_s,
+            stop_s=self.kill_s() - SAVE_S,
+            budget=state.budget,
+            spent=state.ledger.spent(state.now_s),
+            committed=state.ledger.committed(state.now_s),
+            mode=state.settings.mode,
+            max_epochs=state.settings.max_epochs,
+            seed=state.settings.seed,
+            trials=tuple(trial for trial in state.trials.values() if trial.state != "waiting"),
+            gangs=tuple(state.gangs.values()),
+            machines=tuple(state.live.values()),
+            offers=state.settings.offers,
+            max_workers=state.settings.max_workers,
+            lease_s=state.settings.lease_s,
+            scaling=state.speed.estimate(),
+            exhausted=state.exhausted,
+        )
+
+    def end_s(self) -> float:
+        """Study seconds at which machines must be told to go so that all are gone by the deadline."""
+        return self.state.deadline_s - max(offer.release_s for offer in self.state.settings.offers)
+
+    def kill_s(self) -> float:
+        """Study seconds at which whatever still lives is ended: for the deadline, or for the budget."""
+        return min(self.end_s(), self.state.ledger.exhausted_s(self.state.now_s, self.end_s()))
+
+    def wake_s(self) -> float:
+        """Study seconds at which the engine must be called again, if no event comes before; inf: never."""
+        state = self.state
+        times = [*faults.alarms(state)]
+        if state.phase == "running":
+            kill_s = self.kill_s()
+            times += [kill_s, *(kill_s - _epoch_s(state, gang) for gang in state.gangs.values() if not gang.stopping)]
+            if state.boot_failures:
+                times.append(reconcile.rent_again_s(state))
+            if self._policy_wake_s is not None:
+                times.append(self._policy_wake_s)
+        elif state.phase in {"ending", "pausing"}:
+            times.append(self._force_s())
+        # What is due already was done at the last event, or cannot be done: never wake in a hot loop for it.
+        return min((time for time in times if time > state.now_s), default=float("inf"))
+
+    # --- inside ---
+
+    def _do(self, actions: Iterable[m.Action]) -> Iterator[m.Action]:
+        """Apply each action before the next is thought of."""
+        for action in actions:
+            self.state.apply(action, self.state.now_s)
+            yield action
+
+    def _decides(self, event: m.Event) -> bool:
+        """Whether the event can change what the policy wants."""
+        if isinstance(event, m.Reported):
+            return event.seconds >= SLOW_EPOCH_S
+        return not isinstance(event, m.Began)
+
+    def _decide(self) -> list[m.Action]:
+        state = self.state
+        plan = self.policy.decide(self.snapshot())
+        self._policy_wake_s = plan.wake_s
+        done = list(self._do(self._note(plan)))
+        for step in (reconcile.verdicts, reconcile.running, reconcile.starts):
+            done += self._do(step(state, plan))
+        done += self._do(reconcile.cluster(state, plan, state.now_s))
+        if plan.done and not plan.jobs and not state.gangs:
+            done += self._do([m.BeginEnd(reason=plan.reason or "nothing useful is left to do")])
+        elif self._stuck():
+            done += self._do([m.BeginEnd(reason="the money left does not pay for another machine")])
+        return done
+
+    def _note(self, plan: m.Plan) -> Iterator[m.Action]:
+        state = self.state
+        if plan.reason and plan.reason != state.plan_reason and state.now_s - state.noted_s >= NOTE_EVERY_S:
+            yield m.Note(reason=plan.reason)
+
+    def _stuck(self) -> bool:
+        """Whether nothing runs, boots or is awaited, so that no event would ever come."""
+        state = self.state
+        waits = state.live or state.gangs or state.draws_pending or state.now_s < reconcile.rent_again_s(state)
+        return not waits and self._policy_wake_s is None
+
+    def _limits(self) -> Iterator[m.Action]:
+        """Keep the deadline and the budget, whatever the policy thinks."""
+        state = self.state
+        if state.phase != "running":
+            return
+        kill_s, now_s = self.kill_s(), state.now_s
+        word = "deadline" if kill_s >= self.end_s() else "budget"
+        if now_s >= kill_s:
+            yield m.BeginEnd(reason=f"the {word} has come")
+            return
+        for gang in list(state.gangs.values()):
+            if not gang.stopping and now_s >= kill_s - _epoch_s(state, gang):
+                yield m.StopGang(gang=gang.id, reason=f"another epoch would not end before the {word}")
+
+    def _force_s(self) -> float:
+        """When machines are ended while their gangs still train."""
+        state = self.state
+        slowest = max((_epoch_s(state, gang) for gang in state.gangs.values()), default=0.0)
+        return min(self.kill_s(), state.ending_s + max(GRACE_S, 2 * slowest))
+
+    def _wind_down(self) -> Iterator[m.Action]:
+        """Save what trains, hand back what is idle; when the time is up, hand back everything."""
+        state = self.state
+        why = "paused" if state.phase == "pausing" else state.reason
+        force = state.now_s >= self._force_s()
+        for gang in list(state.gangs.values()):
+            if not gang.stopping:
+                yield m.StopGang(gang=gang.id, reason=why)
+        busy = {state.machine_of(worker).id for gang in state.gangs.values() for worker in gang.workers}
+        for machine in list(state.live.values()):
+            if machine.state != "retiring" and (force or machine.id not in busy):
+                yield m.Retire(machine=machine.id, reason=why, force=machine.id in busy)
+        if not state.live and not state.gangs:
+            yield m.Finish(reason=why)
+
+
+def _epoch_s(state: State, gang: m.Gang) -> float:
+    """Expected seconds of the gang's next epoch; 0 when nothing is known."""
+    return faults.expected_epoch_s(state, gang) or 0.0

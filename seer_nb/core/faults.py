@@ -1,0 +1,140 @@
+"""What follows from trials that end, fail, diverge or hang, and from machines that do not boot: rules, not policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from seer_nb.core import model as m
+from seer_nb.core.reconcile import end_trial
+from seer_nb.core.state import State
+
+ALIKE = 3
+"""So many first trials that fail alike end the study."""
+BOOT_FAILURES = 4
+"""So many machines in a row that do not boot end the study."""
+SILENT_S = 60.0
+"""A gang is never given up before so many silent seconds, unless the user set report_timeout."""
+SILENT_EPOCHS = 10.0
+"""... and not before so many of its usual epochs."""
+
+
+def react(state: State, event: m.Event) -> Iterator[m.Action]:
+    """What an event calls for whatever the policy wants."""
+    if isinstance(event, m.Stop) and state.phase != "ended":
+        yield from _begin_end(state, "stopped by hand")
+    if state.phase in {"created", "paused", "ended"}:
+        return
+    if isinstance(event, m.Reported):
+        yield from _diverged(state, event)
+    elif isinstance(event, m.GangEnded):
+        yield from _gang_ended(state, event)
+        yield from _all_alike(state)
+    elif isinstance(event, m.WorkerFailed):
+        yield from _begin_end(state, f"a worker could not load the training function: {event.error}", failed=True)
+    elif isinstance(event, m.StopTrial):
+        trial = state.trials.get(event.trial)
+        if trial is not None and trial.alive:
+            yield from end_trial(state, trial, "stopped", "stopped by hand")
+    elif isinstance(event, m.MachineEnded) and state.boot_failures >= BOOT_FAILURES:
+        why = event.reason or "no reason was given"
+        yield from _begin_end(state, f"{state.boot_failures} machines in a row did not boot: {why}", failed=True)
+    if isinstance(event, m.Ticked):
+        yield from _overdue(state)
+
+
+def _begin_end(state: State, reason: str, *, failed: bool = False) -> Iterator[m.Action]:
+    if state.phase != "ending":
+        yield m.BeginEnd(reason=reason, failed=failed)
+
+
+def _diverged(state: State, event: m.Reported) -> Iterator[m.Action]:
+    gang = state.gangs.get(event.gang)
+    trial = state.trials[gang.trial] if gang else None
+    if trial is not None and trial.alive and event.value is None:
+        yield from end_trial(state, trial, "stopped", f"diverged: its value was not finite at epoch {event.epoch}")
+
+
+def _gang_ended(state: State, event: m.GangEnded) -> Iterator[m.Action]:
+    gang = state.ended_gangs.get(event.gang)
+    if gang is None:
+        return
+    if gang.abandoned:
+        yield from _end_machines(state, gang)
+    trial = state.trials[gang.trial]
+    if not trial.alive:
+        return
+    if event.outcome == "failed" or (event.outcome == "lost" and event.own_fault):
+        yield m.EndTrial(trial=trial.id, state="failed", reason=_last_line(event.error), error=event.error)
+    elif event.outcome == "lost" and trial.losses > state.settings.retries:
+        reason = f"lost its workers {trial.losses} times after epoch {trial.resume_epoch}"
+        yield m.EndTrial(trial=trial.id, state="failed", reason=reason, error=event.error or reason)
+    elif event.outcome == "returned" and not trial.curve:
+        reason = "its function returned without a report"
+        yield m.EndTrial(trial=trial.id, state="failed", reason=reason, error=reason)
+    elif event.outcome == "returned" and trial.epoch < state.settings.max_epochs:
+        yield m.EndTrial(trial=trial.id, state="completed", reason=f"its function returned after epoch {trial.epoch}")
+    elif trial.epoch >= state.settings.max_epochs:
+        yield m.EndTrial(trial=trial.id, state="completed", reason=f"trained all {trial.epoch} epochs")
+
+
+def _end_machines(state: State, gang: m.Gang) -> Iterator[m.Action]:
+    """A thread that hangs cannot be freed, so its worker goes, and the machine with it."""
+    for machine in sorted({state.machine_of(worker).id for worker in gang.workers}):
+        if machine in state.live:
+            yield m.Retire(machine=machine, force=True, reason=gang.stopping)
+
+
+def _all_alike(state: State) -> Iterator[m.Action]:
+    """End the study when the first trials all fail in the same way before any report."""
+    begun = [t for t in state.trials.values() if t.state not in {"waiting", "running"}]
+    if len(begun) < ALIKE or any(t.state != "failed" or t.curve for t in begun):
+        return
+    kinds = {_last_line(t.error) for t in begun}
+    if len(kinds) == 1:
+        yield from _begin_end(state, f"the first {len(begun)} trials all failed alike: {kinds.pop()}", failed=True)
+
+
+def _last_line(error: str) -> str:
+    lines = error.strip().splitlines()
+    return lines[-1] if lines else "failed for an unknown reason"
+
+
+# --- silence ---
+
+
+def alarms(state: State) -> Iterator[float]:
+    """Study seconds at which something will be overdue."""
+    for gang in state.gangs.values():
+        if not gang.abandoned:
+            yield gang.heard_s + _patience_s(state, gang)
+    for machine in state.live.values():
+        if machine.state == "booting":
+            yield machine.rented_s + state.offers[machine.offer].boot_timeout_s
+
+
+def _overdue(state: State) -> Iterator[m.Action]:
+    for gang in list(state.gangs.values()):
+        patience_s = _patience_s(state, gang)
+        if not gang.abandoned and state.now_s >= gang.heard_s + patience_s:
+            yield m.AbandonGang(gang=gang.id, reason=f"hung: no report for {patience_s:.0f} s")
+    for machine in list(state.live.values()):
+        timeout_s = state.offers[machine.offer].boot_timeout_s
+        if machine.state == "booting" and state.now_s >= machine.rented_s + timeout_s:
+            yield m.Retire(machine=machine.id, force=True, reason=f"did not boot within {timeout_s:.0f} s")
+
+
+def _patience_s(state: State, gang: m.Gang) -> float:
+    given = state.settings.report_timeout_s
+    if given is not None:
+        return given
+    return max(SILENT_S, SILENT_EPOCHS * (expected_epoch_s(state, gang) or 0.0))
+
+
+def expected_epoch_s(state: State, gang: m.Gang) -> float | None:
+    """Seconds that the gang's next epoch should take; None when nothing is known."""
+    scaling = state.speed.estimate()
+    trial = state.trials[gang.trial]
+    if trial.curve:
+        last = trial.curve[-1]
+        return last.seconds * scaling.speedup(last.parallelism) / scaling.speedup(gang.parallelism)
+    return None if scaling.epoch_s is None else scaling.epoch_s / scaling.speedup(gang.parallelism)

@@ -1,0 +1,153 @@
+"""Money in whole micro-dollars: offers with their billing rule, and the ledger that keeps the budget's promise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+MICRO = 1_000_000
+"""Micro-dollars in a dollar."""
+
+
+class BillingRule(msgspec.Struct, frozen=True, kw_only=True):
+    """How a provider rounds the time a machine was rented: up to whole units, at least a minimum."""
+
+    unit: Literal["second", "hour"] = "second"
+    minimum_s: int = 0
+
+    def billed_s(self, seconds: float) -> int:
+        """Seconds that are billed for a machine that lived so long."""
+        size = 1 if self.unit == "second" else 3600
+        # Half a microsecond of grace keeps sums of floats such as 59.99999999 + 0.00000001 from costing a second more.
+        whole = math.ceil(seconds / size - 5e-7) * size
+        return max(self.minimum_s, whole)
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider rents."""
+
+    name: str
+    price_per_hour: int
+    """Micro-dollars for one machine."""
+    billing: BillingRule = BillingRule()
+    boot_s: float = 60.0
+    """Expected seconds until it can train."""
+    boot_timeout_s: float = 600.0
+    release_s: float = 10.0
+    """Seconds from being told to go until billing ends, at most."""
+    workers_per_machine: int = 1
+    gpus: int = 0
+    spot: bool = False
+    max_machines: int = 1
+
+    def bill(self, seconds: float) -> int:
+        """Micro-dollars for one machine rented for so long, rounded up."""
+        return -(-self.price_per_hour * self.billing.billed_s(seconds) // 3600)
+
+    def worker_price_s(self) -> float:
+        """Micro-dollars for one worker and second, for estimates (never for the ledger)."""
+        return self.price_per_hour / self.workers_per_machine / 3600
+
+
+def lease_seconds(budget: int, offers: Iterable[Offer], max_workers: int) -> float:
+    """Lease so that lease x (price of all machines) is about 5 % of the budget, between 30 s and 5 min."""
+    dearest = max((offer.worker_price_s() for offer in offers), default=0.0) * max_workers
+    return 300.0 if dearest == 0 else min(300.0, max(30.0, 0.05 * budget / dearest))
+
+
+class Account(msgspec.Struct, kw_only=True):
+    """One machine's rent."""
+
+    offer: Offer
+    opened_s: float
+    retired_s: float | None = None
+    bill: int | None = None
+    """Set when the machine has gone."""
+
+
+class Ledger:
+    """spent + committed <= budget, always.
+
+    ``committed`` is what is owed on top of ``spent`` even if the runner vanished at this moment: every machine that
+    lives may live on for the lease. A machine that was told to go is counted until the lease after that moment.
+    """
+
+    def __init__(self, budget: int, lease_s: float) -> None:
+        self.budget = budget
+        self.lease_s = lease_s
+        self._open: dict[int, Account] = {}
+        self._closed: dict[int, Account] = {}
+        self._closed_total = 0
+
+    def open(self, machine: int, offer: Offer, at_s: float) -> None:
+        """Begin to bill a machine."""
+        if machine in self._open or machine in self._closed:
+            raise ValueError(f"machine {machine} has an account already")
+        self._open[machine] = Account(offer=offer, opened_s=at_s)
+
+    def retire(self, machine: int, at_s: float) -> None:
+        """The machine was told to go at that time."""
+        account = self._open.get(machine)
+        if account is not None and account.retired_s is None:
+            account.retired_s = at_s
+
+    def close(self, machine: int, at_s: float, unseen_s: float = 0.0) -> None:
+        """The machine has gone; unseen_s were lived without a runner's clock."""
+        account = self._open.pop(machine)
+        account.bill = account.offer.bill(max(0.0, at_s - account.opened_s) + unseen_s)
+        self._closed[machine] = account
+        self._closed_total += account.bill
+
+    def spent(self, now_s: float) -> int:
+        """Micro-dollars billed so far."""
+        return self._closed_total + sum(self._billed(a, now_s) for a in self._open.values())
+
+    def committed(self, now_s: float) -> int:
+        """Micro-dollars owed on top if everything were left alone from now."""
+        return sum(self._worst(a, now_s) - self._billed(a, now_s) for a in self._open.values())
+
+    def free(self, now_s: float) -> int:
+        """Micro-dollars that may still be put to use."""
+        return self.budget - self._total(now_s)
+
+    def floor(self, now_s: float) -> int:
+        """The least budget that can still be set: spent and committed."""
+        return self._total(now_s)
+
+    def affords(self, offer: Offer, now_s: float) -> bool:
+        """Whether one more machine keeps the promise in its worst case."""
+        return self._total(now_s) + offer.bill(self.lease_s) <= self.budget
+
+    def bill(self, machine: int, now_s: float) -> int:
+        """Micro-dollars billed so far for one machine."""
+        if machine in self._closed:
+            return self._closed[machine].bill or 0
+        return self._billed(self._open[machine], now_s)
+
+    def exhausted_s(self, now_s: float, until_s: float) -> float:
+        """Study seconds up to which all machines can be kept; ``until_s`` if the money lasts that long.
+
+        Every machine must have been told to go by that time for the promise to hold.
+        """
+        if self._total(until_s) <= self.budget:
+            return until_s
+        low, high = now_s, until_s
+        # A bill changes at whole seconds of a machine's life only, so a millisecond is fine enough.
+        while high - low > 1e-3:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._total(middle) <= self.budget else (low, middle)
+        return low
+
+    def _total(self, now_s: float) -> int:
+        return self._closed_total + sum(self._worst(a, now_s) for a in self._open.values())
+
+    def _worst(self, account: Account, now_s: float) -> int:
+        told = now_s if account.retired_s is None else account.retired_s
+        return account.offer.bill(max(now_s, told + self.lease_s) - account.opened_s)
+
+    @staticmethod
+    def _billed(account: Account, now_s: float) -> int:
+        return account.offer.bill(max(0.0, now_s - account.opened_s))

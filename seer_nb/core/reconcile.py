@@ -1,0 +1,112 @@
+"""From a plan to actions: what must change so that the study does what its policy asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from seer_nb.core import model as m
+from seer_nb.core.state import State
+
+RENT_BACKOFF_S = 2.0
+"""Seconds to wait after a machine that did not boot; doubled at each further one."""
+
+
+def verdicts(state: State, plan: m.Plan) -> Iterator[m.Action]:
+    """Eliminate trials, unless a person pinned them."""
+    for verdict in plan.verdicts:
+        trial = state.trials[verdict.trial]
+        if trial.alive and not trial.pinned:
+            yield from end_trial(state, trial, "stopped", verdict.reason)
+
+
+def end_trial(state: State, trial: m.Trial, to: m.TrialState, reason: str, error: str = "") -> Iterator[m.Action]:
+    """A verdict on a trial, and the end of its gang."""
+    yield m.EndTrial(trial=trial.id, state=to, reason=reason, error=error)
+    gang = state.gangs.get(trial.gang) if trial.gang is not None else None
+    if gang is not None and not gang.stopping:
+        yield m.StopGang(gang=gang.id, reason=reason)
+
+
+def running(state: State, plan: m.Plan) -> Iterator[m.Action]:
+    """Stop, resize or extend the gangs that train."""
+    wanted = {job.trial: job for job in plan.jobs if job.trial is not None}
+    for gang in list(state.gangs.values()):
+        if gang.stopping:
+            continue
+        job = wanted.get(gang.trial)
+        if job is None:
+            yield m.StopGang(gang=gang.id, reason="its workers are needed elsewhere, or are handed back")
+        elif job.workers != gang.parallelism:
+            yield m.StopGang(gang=gang.id, reason=job.reason or f"goes on with {job.workers} workers")
+        elif job.until != gang.until:
+            yield m.ExtendGang(gang=gang.id, until=job.until, reason=job.reason)
+
+
+def starts(state: State, plan: m.Plan) -> Iterator[m.Action]:
+    """Start the most urgent jobs on idle workers; draw configurations for those that need one."""
+    idle = state.idle_workers()
+    if not idle:
+        return
+    fresh = iter([t for t in state.trials.values() if t.state == "waiting"])
+    missing = 0
+    for job in plan.jobs:
+        trial = next(fresh, None) if job.trial is None else state.trials[job.trial]
+        if trial is not None and trial.gang is not None:
+            continue
+        if len(idle) < job.workers:
+            break  # A large gang must not starve while small jobs behind it take every worker that falls free.
+        if trial is None:
+            missing += 1
+            idle = idle[job.workers :]
+        elif trial.state in {"waiting", "paused"}:
+            workers, idle = tuple(idle[: job.workers]), idle[job.workers :]
+            yield _start(state, trial, workers, job)
+    missing -= state.draws_pending
+    if missing > 0 and not state.exhausted:
+        yield m.Draw(count=missing, reason=f"{missing} workers are free for new configurations")
+
+
+def _start(state: State, trial: m.Trial, workers: tuple[str, ...], job: m.Job) -> m.StartGang:
+    resume = trial.resume
+    return m.StartGang(
+        gang=state.n_gangs,
+        trial=trial.id,
+        workers=workers,
+        from_epoch=resume.epoch if resume else 0,
+        checkpoint=resume.checkpoint if resume else None,
+        until=job.until,
+        reason=job.reason,
+    )
+
+
+def cluster(state: State, plan: m.Plan, now_s: float) -> Iterator[m.Action]:
+    """Grow or shrink towards the wanted size; never a machine whose worst case the budget does not hold."""
+    offer = state.settings.offers[0]
+    kept = [machine for machine in state.live.values() if machine.state != "retiring"]
+    wanted = math.ceil(min(plan.workers, state.settings.max_workers) / offer.workers_per_machine)
+    for machine in _surplus(state, kept, len(kept) - wanted):
+        yield m.Retire(machine=machine.id, reason=f"{plan.workers} workers are enough")
+    if now_s < rent_again_s(state):
+        return
+    # A retiring machine still fills its place in the provider's quota.
+    room = min(wanted - len(kept), offer.max_machines - len(state.live))
+    for _ in range(room):
+        if not state.ledger.affords(offer, now_s):
+            return
+        yield m.Rent(machine=len(state.machines), offer=offer.name, reason=f"{plan.workers} workers wanted")
+
+
+def _surplus(state: State, kept: list[m.Machine], count: int) -> list[m.Machine]:
+    """The machines to give back: those that boot first, then idle ones, the newest first."""
+    busy = {state.machine_of(worker).id for gang in state.gangs.values() for worker in gang.workers}
+    idle = [machine for machine in kept if machine.id not in busy]
+    idle.sort(key=lambda machine: (machine.state == "booting", machine.id), reverse=True)
+    return idle[: max(0, count)]
+
+
+def rent_again_s(state: State) -> float:
+    """When renting may be tried again after machines that did not boot."""
+    if not state.boot_failures:
+        return 0.0
+    return state.boot_failed_s + RENT_BACKOFF_S * 2 ** (state.boot_failures - 1)

@@ -1,0 +1,326 @@
+"""The state of a study, reduced from its records. Engine and views share it: the same records give the same state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from seer_nb.core import model as m
+from seer_nb.core.money import Ledger, Offer
+from seer_nb.core.scaling import SpeedTracker
+
+LIVE_MACHINE = frozenset({"booting", "ready", "retiring"})
+
+
+class State:
+    """Mutable; changes only through ``apply``."""
+
+    def __init__(self, settings: m.Settings) -> None:
+        self.settings = settings
+        self.offers: dict[str, Offer] = {offer.name: offer for offer in settings.offers}
+        self.ledger = Ledger(settings.budget, settings.lease_s)
+        self.speed = SpeedTracker(boot_s=settings.offers[0].boot_s)
+        self.trials: dict[int, m.Trial] = {}
+        self.machines: dict[int, m.Machine] = {}
+        self.gangs: dict[int, m.Gang] = {}
+        """Those that have not ended."""
+        self.ended_gangs: dict[int, m.Gang] = {}
+        self.live: dict[int, m.Machine] = {}
+        """Machines that have not ended."""
+        self.phase: m.Phase = "created"
+        self.reason = ""
+        """Why the study is ending, or has ended."""
+        self.failed = False
+        self.now_s = 0.0
+        self.deadline_s = settings.deadline_s
+        self.deadline_wall = settings.deadline_wall
+        self.exhausted = False
+        self.n_gangs = 0
+        self.n_drawn = 0
+        self.draws_pending = 0
+        self.boot_failures = 0
+        """Machines in a row that ended before they were ready."""
+        self.boot_failed_s = 0.0
+        self.ending_s = 0.0
+        """When it began to pause or to end."""
+        self.plan_reason = ""
+        self.noted_s = float("-inf")
+
+    @property
+    def budget(self) -> int:
+        """Micro-dollars."""
+        return self.ledger.budget
+
+    @property
+    def best(self) -> m.Trial | None:
+        """The trial with the best stored report."""
+        sign = 1 if self.settings.mode == "min" else -1
+        ranked = [(sign * t.best.value, t.id) for t in self.trials.values() if t.best and t.best.value is not None]
+        return self.trials[min(ranked)[1]] if ranked else None
+
+    def apply(self, record: m.Event | m.Action, now_s: float) -> None:
+        """Take one record in."""
+        self.now_s = max(self.now_s, now_s)
+        handler = _HANDLERS.get(type(record))
+        if handler is not None:
+            handler(self, record, self.now_s)
+
+    def idle_workers(self) -> list[str]:
+        """Workers of ready machines that no gang uses, in order of age."""
+        busy = {worker for gang in self.gangs.values() for worker in gang.workers}
+        ready = (machine for machine in self.live.values() if machine.state == "ready")
+        return [worker for machine in ready for worker in machine.workers if worker not in busy]
+
+    def machine_of(self, worker: str) -> m.Machine:
+        """The machine that a worker runs on."""
+        return self.machines[int(worker.partition(".")[0])]
+
+    def _update(self, trial: int, **changes: Any) -> m.Trial:
+        changed = replace(self.trials[trial], **changes)
+        self.trials[trial] = changed
+        return changed
+
+    def _machine(self, machine: int, **changes: Any) -> None:
+        changed = replace(self.machines[machine], **changes)
+        self.machines[machine] = changed
+        if changed.state in LIVE_MACHINE:
+            self.live[machine] = changed
+        else:
+            self.live.pop(machine, None)
+
+    def _charge(self, gang: m.Gang, now_s: float) -> m.Trial:
+        """Book the gang's worker-seconds since it was last heard of on its trial."""
+        seconds = max(0.0, now_s - gang.heard_s)
+        price = sum(self.offers[self.machine_of(w).offer].worker_price_s() for w in gang.workers)
+        trial = self.trials[gang.trial]
+        return self._update(
+            gang.trial,
+            worker_seconds=trial.worker_seconds + seconds * gang.parallelism,
+            cost=trial.cost + round(seconds * price),
+        )
+
+    # --- events ---
+
+    def _on_began(self, _: m.Began, __: float) -> None:
+        self.phase = "running"
+
+    def _on_runner_started(self, event: m.RunnerStarted, now_s: float) -> None:
+        """Whatever the runner before this one had is gone."""
+        unseen_s = min(event.unseen_s, self.settings.lease_s)
+        for machine in list(self.live.values()):
+            self.ledger.close(machine.id, now_s, unseen_s)
+            self._machine(machine.id, state="ended", ended_s=now_s, unseen_s=unseen_s, reason="its runner died")
+        for gang in list(self.gangs.values()):
+            self._end_gang(gang, now_s, "its runner died")
+        self.draws_pending = self.boot_failures = 0
+        if self.phase == "pausing":
+            self.phase = "paused"
+
+    def _on_drawn(self, event: m.Drawn, _: float) -> None:
+        self.trials[event.trial] = m.Trial(id=event.trial, config=event.config)
+        self.n_drawn += 1
+        self.draws_pending = max(0, self.draws_pending - 1)
+
+    def _on_exhausted(self, _: m.SpaceExhausted, __: float) -> None:
+        self.exhausted = True
+        self.draws_pending = 0
+
+    def _on_machine_ready(self, event: m.MachineReady, now_s: float) -> None:
+        machine = self.machines[event.machine]
+        if machine.state == "booting":
+            self.speed.boot(event.boot_s)
+            self.boot_failures = 0
+            self._machine(event.machine, state="ready", ready_s=now_s)
+
+    def _on_machine_ended(self, event: m.MachineEnded, now_s: float) -> None:
+        if event.machine not in self.live:
+            return
+        self.ledger.close(event.machine, now_s)
+        if self.machines[event.machine].state == "booting":
+            self.boot_failures += 1
+            self.boot_failed_s = now_s
+        reason = event.reason or self.machines[event.machine].reason
+        self._machine(event.machine, state="ended", ended_s=now_s, reason=reason)
+
+    def _on_reported(self, event: m.Reported, now_s: float) -> None:
+        gang = self.gangs.get(event.gang)
+        if gang is None:
+            return
+        trial = self._charge(gang, now_s)
+        first = gang.heard_s == gang.started_s
+        self.gangs[gang.id] = replace(gang, heard_s=now_s)
+        if first:
+            self.speed.stall(now_s - gang.started_s - event.seconds - event.save_s)
+        if event.epoch != trial.epoch + 1:
+            # An epoch trained again after a loss: the first report stands. Its checkpoint may be the newer one.
+            self._restore_point(trial, event)
+            return
+        self.speed.epoch(trial.id, gang.parallelism, event.seconds)
+        report = m.Report(
+            epoch=event.epoch,
+            value=event.value,
+            metrics=event.metrics,
+            seconds=event.seconds,
+            parallelism=gang.parallelism,
+            at_s=now_s,
+            cost=trial.cost,
+            checkpoint=event.checkpoint,
+        )
+        stored = event.checkpoint is not None
+        self._update(
+            trial.id,
+            curve=(*trial.curve, report),
+            resume=report if stored else trial.resume,
+            best=self._better(trial.best, report) if stored else trial.best,
+            batch_size=event.batch_size or trial.batch_size,
+            losses=0,
+        )
+
+    def _restore_point(self, trial: m.Trial, event: m.Reported) -> None:
+        if event.checkpoint is None or event.epoch <= trial.resume_epoch or event.epoch > trial.epoch:
+            return
+        report = replace(trial.curve[event.epoch - 1], checkpoint=event.checkpoint)
+        curve = (*trial.curve[: event.epoch - 1], report, *trial.curve[event.epoch :])
+        self._update(trial.id, curve=curve, resume=report, best=self._better(trial.best, report))
+
+    def _better(self, best: m.Report | None, report: m.Report) -> m.Report | None:
+        if report.value is None:
+            return best
+        if best is None or best.value is None:
+            return report
+        less = report.value < best.value
+        better = less if self.settings.mode == "min" else report.value > best.value
+        return report if better else best
+
+    def _on_gang_ended(self, event: m.GangEnded, now_s: float) -> None:
+        gang = self.gangs.get(event.gang)
+        if gang is None:
+            return
+        trial = self._end_gang(gang, now_s, "")
+        if event.outcome == "lost":
+            self._update(trial.id, losses=trial.losses + 1)
+
+    def _end_gang(self, gang: m.Gang, now_s: float, reason: str) -> m.Trial:
+        trial = self._charge(gang, now_s)
+        del self.gangs[gang.id]
+        self.ended_gangs[gang.id] = gang
+        if trial.state == "running":
+            return self._update(trial.id, gang=None, state="paused", reason=reason or trial.reason)
+        return self._update(trial.id, gang=None)
+
+    def _on_deadline_moved(self, event: m.DeadlineMoved, _: float) -> None:
+        self.deadline_s = event.deadline_s
+
+    # --- commands ---
+
+    def _on_set_budget(self, event: m.SetBudget, now_s: float) -> None:
+        # What is spent and committed cannot be taken back.
+        self.ledger.budget = max(event.budget, self.ledger.floor(now_s))
+
+    def _on_set_deadline(self, event: m.SetDeadline, _: float) -> None:
+        self.deadline_s = event.deadline_s
+        self.deadline_wall = event.deadline_wall
+
+    def _on_pause(self, _: m.Pause, now_s: float) -> None:
+        if self.phase == "running":
+            self.ending_s = now_s
+            self.phase = "pausing" if self.live or self.gangs else "paused"
+
+    def _on_resume(self, _: m.Resume, __: float) -> None:
+        if self.phase in {"pausing", "paused", "ended"}:
+            self.phase, self.reason, self.failed = "running", "", False
+
+    def _on_pin(self, event: m.Pin, _: float) -> None:
+        if event.trial in self.trials:
+            self._update(event.trial, pinned=event.pinned)
+
+    # --- actions ---
+
+    def _on_rent(self, action: m.Rent, now_s: float) -> None:
+        offer = self.offers[action.offer]
+        self.ledger.open(action.machine, offer, now_s)
+        machine = m.Machine(id=action.machine, offer=offer.name, slots=offer.workers_per_machine, rented_s=now_s)
+        self.machines[machine.id] = self.live[machine.id] = machine
+
+    def _on_retire(self, action: m.Retire, now_s: float) -> None:
+        machine = self.live.get(action.machine)
+        if machine is not None and machine.state != "retiring":
+            self.ledger.retire(action.machine, now_s)
+            self._machine(action.machine, state="retiring", retired_s=now_s, reason=action.reason)
+
+    def _on_start_gang(self, action: m.StartGang, now_s: float) -> None:
+        gang = m.Gang(
+            id=action.gang,
+            trial=action.trial,
+            workers=action.workers,
+            from_epoch=action.from_epoch,
+            until=action.until,
+            started_s=now_s,
+            heard_s=now_s,
+        )
+        self.gangs[gang.id] = gang
+        self.n_gangs += 1
+        trial = self.trials[action.trial]
+        self._update(
+            trial.id,
+            state="running",
+            gang=gang.id,
+            reason=action.reason,
+            started_s=now_s if trial.started_s is None else trial.started_s,
+            max_parallelism=max(trial.max_parallelism, gang.parallelism),
+        )
+
+    def _on_stop_gang(self, action: m.StopGang, _: float) -> None:
+        self.gangs[action.gang] = replace(self.gangs[action.gang], stopping=action.reason or "told to")
+
+    def _on_extend_gang(self, action: m.ExtendGang, _: float) -> None:
+        self.gangs[action.gang] = replace(self.gangs[action.gang], until=action.until)
+
+    def _on_abandon_gang(self, action: m.AbandonGang, _: float) -> None:
+        self.gangs[action.gang] = replace(self.gangs[action.gang], stopping=action.reason, abandoned=True)
+
+    def _on_draw(self, action: m.Draw, _: float) -> None:
+        self.draws_pending += action.count
+
+    def _on_end_trial(self, action: m.EndTrial, now_s: float) -> None:
+        self._update(action.trial, state=action.state, reason=action.reason, error=action.error, ended_s=now_s)
+
+    def _on_begin_end(self, action: m.BeginEnd, now_s: float) -> None:
+        self.phase, self.reason, self.failed, self.ending_s = "ending", action.reason, action.failed, now_s
+
+    def _on_finish(self, _: m.Finish, __: float) -> None:
+        self.phase = "paused" if self.phase == "pausing" else "ended"
+
+    def _on_note(self, action: m.Note, now_s: float) -> None:
+        self.plan_reason, self.noted_s = action.reason, now_s
+
+
+_HANDLERS: dict[type, Callable[[State, Any, float], None]] = {
+    m.Began: State._on_began,
+    m.RunnerStarted: State._on_runner_started,
+    m.Drawn: State._on_drawn,
+    m.SpaceExhausted: State._on_exhausted,
+    m.MachineReady: State._on_machine_ready,
+    m.MachineEnded: State._on_machine_ended,
+    m.Reported: State._on_reported,
+    m.GangEnded: State._on_gang_ended,
+    m.DeadlineMoved: State._on_deadline_moved,
+    m.SetBudget: State._on_set_budget,
+    m.SetDeadline: State._on_set_deadline,
+    m.Pause: State._on_pause,
+    m.Resume: State._on_resume,
+    m.Pin: State._on_pin,
+    m.Rent: State._on_rent,
+    m.Retire: State._on_retire,
+    m.StartGang: State._on_start_gang,
+    m.StopGang: State._on_stop_gang,
+    m.ExtendGang: State._on_extend_gang,
+    m.AbandonGang: State._on_abandon_gang,
+    m.Draw: State._on_draw,
+    m.EndTrial: State._on_end_trial,
+    m.BeginEnd: State._on_begin_end,
+    m.Finish: State._on_finish,
+    m.Note: State._on_note,
+}

@@ -1,0 +1,17 @@
+"""Errors that seer_nb raises on purpose."""
+
+
+class SeerError(Exception):
+    """Root of the errors that are not about an argument."""
+
+
+class StudyNotFoundError(SeerError, LookupError):
+    """No study of that name lies in the studies' folder."""
+
+
+class RunnerError(SeerError):
+    """The runner could not be started, or died."""
+
+
+class CheckpointError(SeerError):
+    """A checkpoint is missing, damaged, or not of the recorded epoch."""
