@@ -26,7 +26,7 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all records."""
 
 
-class Settings(Frozen):
+class Settings(Frozen, frozen=True, kw_only=True):
     """What a study was created with. Later changes of budget and deadline are events."""
 
     name: str
@@ -53,7 +53,7 @@ class Settings(Frozen):
     """How often a trial may lose its workers at the same epoch before it is marked failed."""
 
 
-class Report(Frozen):
+class Report(Frozen, frozen=True, kw_only=True):
     """One epoch of one trial."""
 
     epoch: int
@@ -69,7 +69,7 @@ class Report(Frozen):
     """Where its state is stored, relative to the store; "" when the function keeps no state; None: not stored."""
 
 
-class Trial(Frozen):
+class Trial(Frozen, frozen=True, kw_only=True):
     """One configuration being trained."""
 
     id: int
@@ -122,7 +122,7 @@ class Trial(Frozen):
         return self.curve[epoch - 1].value
 
 
-class Machine(Frozen):
+class Machine(Frozen, frozen=True, kw_only=True):
     """One rented machine; its workers are named "<machine>.<slot>"."""
 
     id: int
@@ -144,7 +144,7 @@ class Machine(Frozen):
         return tuple(f"{self.id}.{slot}" for slot in range(self.slots))
 
 
-class Gang(Frozen):
+class Gang(Frozen, frozen=True, kw_only=True):
     """The workers that train one trial together from one checkpoint: a generation."""
 
     id: int
@@ -173,42 +173,42 @@ class EventBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Base of the events that are fed to the engine."""
 
 
-class Began(EventBase):
+class Began(EventBase, frozen=True, kw_only=True):
     """The study was created."""
 
     settings: Settings
 
 
-class Ticked(EventBase):
+class Ticked(EventBase, frozen=True, kw_only=True):
     """Time has come to look again."""
 
 
-class RunnerStarted(EventBase):
+class RunnerStarted(EventBase, frozen=True, kw_only=True):
     """A runner took the study up; machines of an earlier runner are gone after at most the lease."""
 
     unseen_s: float = 0.0
     """Wall seconds since the last record of the runner before it."""
 
 
-class Drawn(EventBase):
+class Drawn(EventBase, frozen=True, kw_only=True):
     """The sampler proposed a configuration."""
 
     trial: int
     config: Config
 
 
-class SpaceExhausted(EventBase):
+class SpaceExhausted(EventBase, frozen=True, kw_only=True):
     """The sampler has no further configuration."""
 
 
-class MachineReady(EventBase):
+class MachineReady(EventBase, frozen=True, kw_only=True):
     """A machine's workers have joined, warmed up, and can train."""
 
     machine: int
     boot_s: float
 
 
-class MachineEnded(EventBase):
+class MachineEnded(EventBase, frozen=True, kw_only=True):
     """A machine is gone: its billing has ended."""
 
     machine: int
@@ -218,7 +218,7 @@ class MachineEnded(EventBase):
     reason: str = ""
 
 
-class Reported(EventBase):
+class Reported(EventBase, frozen=True, kw_only=True):
     """A gang finished an epoch."""
 
     gang: int
@@ -233,7 +233,7 @@ class Reported(EventBase):
     batch_size: int | None = None
 
 
-class GangEnded(EventBase):
+class GangEnded(EventBase, frozen=True, kw_only=True):
     """All members of a gang have ended."""
 
     gang: int
@@ -243,52 +243,52 @@ class GangEnded(EventBase):
     """For failed and lost: whether the training function brought it about (else: the machine did)."""
 
 
-class WorkerFailed(EventBase):
+class WorkerFailed(EventBase, frozen=True, kw_only=True):
     """A worker could not load the training function: no trial can run."""
 
     worker: str
     error: str
 
 
-class DeadlineMoved(EventBase):
+class DeadlineMoved(EventBase, frozen=True, kw_only=True):
     """A wall-clock deadline, expressed anew in study seconds."""
 
     deadline_s: float
 
 
-class SetBudget(EventBase):
+class SetBudget(EventBase, frozen=True, kw_only=True):
     """Command: a new budget in micro-dollars."""
 
     budget: int
 
 
-class SetDeadline(EventBase):
+class SetDeadline(EventBase, frozen=True, kw_only=True):
     """Command: a new deadline, as study seconds from the start, or wall clock."""
 
     deadline_s: float
     deadline_wall: float | None = None
 
 
-class Pause(EventBase):
+class Pause(EventBase, frozen=True, kw_only=True):
     """Command: save all trials, hand back all machines, keep time and money."""
 
 
-class Resume(EventBase):
+class Resume(EventBase, frozen=True, kw_only=True):
     """Command: go on after a pause, or after the end when time and money were added."""
 
 
-class Stop(EventBase):
+class Stop(EventBase, frozen=True, kw_only=True):
     """Command: save, hand back, end the study."""
 
 
-class Pin(EventBase):
+class Pin(EventBase, frozen=True, kw_only=True):
     """Command: keep a trial in the running whatever its rank; or let it go again."""
 
     trial: int
     pinned: bool = True
 
 
-class StopTrial(EventBase):
+class StopTrial(EventBase, frozen=True, kw_only=True):
     """Command: end one trial."""
 
     trial: int
@@ -303,27 +303,27 @@ class ActionBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str = ""
 
 
-class Rent(ActionBase):
+class Rent(ActionBase, frozen=True, kw_only=True):
     """Rent a machine."""
 
     machine: int
     offer: str
 
 
-class Retire(ActionBase):
+class Retire(ActionBase, frozen=True, kw_only=True):
     """Hand a machine back."""
 
     machine: int
     force: bool = False
 
 
-class Draw(ActionBase):
+class Draw(ActionBase, frozen=True, kw_only=True):
     """Ask the sampler for configurations."""
 
     count: int
 
 
-class StartGang(ActionBase):
+class StartGang(ActionBase, frozen=True, kw_only=True):
     """Train a trial on these workers from its latest checkpoint until an epoch."""
 
     gang: int
@@ -334,26 +334,26 @@ class StartGang(ActionBase):
     until: int
 
 
-class StopGang(ActionBase):
+class StopGang(ActionBase, frozen=True, kw_only=True):
     """Have a gang save and end after its epoch in progress."""
 
     gang: int
 
 
-class ExtendGang(ActionBase):
+class ExtendGang(ActionBase, frozen=True, kw_only=True):
     """Let a gang train on to another epoch than it was started for."""
 
     gang: int
     until: int
 
 
-class AbandonGang(ActionBase):
+class AbandonGang(ActionBase, frozen=True, kw_only=True):
     """Give a hung gang up: note where its function stands, then end its machines."""
 
     gang: int
 
 
-class EndTrial(ActionBase):
+class EndTrial(ActionBase, frozen=True, kw_only=True):
     """A verdict on a trial."""
 
     trial: int
@@ -361,17 +361,17 @@ class EndTrial(ActionBase):
     error: str = ""
 
 
-class BeginEnd(ActionBase):
+class BeginEnd(ActionBase, frozen=True, kw_only=True):
     """Save all trials and hand all machines back; the study ends when they are gone."""
 
     failed: bool = False
 
 
-class Finish(ActionBase):
+class Finish(ActionBase, frozen=True, kw_only=True):
     """The study has ended; all machines are gone."""
 
 
-class Note(ActionBase):
+class Note(ActionBase, frozen=True, kw_only=True):
     """Something a person should know that changes nothing by itself."""
 
 
@@ -396,7 +396,7 @@ Action: TypeAlias = Rent | Retire | Draw | StartGang | StopGang | ExtendGang | A
 # --- What a policy sees and asks for --------------------------------------------------------------------------------
 
 
-class Scaling(Frozen):
+class Scaling(Frozen, frozen=True, kw_only=True):
     """What has been learned of speed; see core.scaling for how."""
 
     epoch_s: float | None = None
@@ -413,7 +413,7 @@ class Scaling(Frozen):
         return parallelism / (1 + self.overhead * (parallelism - 1))
 
 
-class Snapshot(Frozen):
+class Snapshot(Frozen, frozen=True, kw_only=True):
     """All that a policy may see."""
 
     now_s: float
@@ -448,7 +448,7 @@ class Snapshot(Frozen):
         return max(0.0, self.stop_s - self.now_s)
 
 
-class Job(Frozen):
+class Job(Frozen, frozen=True, kw_only=True):
     """A trial (None: the next new one) to be trained on so many workers until an epoch."""
 
     trial: int | None
@@ -457,14 +457,14 @@ class Job(Frozen):
     reason: str = ""
 
 
-class Verdict(Frozen):
+class Verdict(Frozen, frozen=True, kw_only=True):
     """A trial to be eliminated."""
 
     trial: int
     reason: str
 
 
-class Plan(Frozen):
+class Plan(Frozen, frozen=True, kw_only=True):
     """All that a policy may ask for. Running gangs without a job are saved and paused."""
 
     jobs: tuple[Job, ...] = ()

@@ -1,0 +1,1 @@
+"""Drives the engine on Dask: the loop, the gangs, their checkpoints, the leases."""

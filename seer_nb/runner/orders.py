@@ -1,0 +1,55 @@
+"""What the runner tells the members of a gang, and what they tell it besides the engine's own events."""
+
+from __future__ import annotations
+
+from seer_nb.core.model import Config, Frozen, Outcome
+
+
+class Order(Frozen, frozen=True, kw_only=True):
+    """What one member of a gang is to do."""
+
+    gang: int
+    trial: int
+    config: Config
+    rank: int
+    world_size: int
+    store_host: str
+    """Where the gang's TCPStore listens: on the worker of rank 0."""
+    store_port: int
+    from_epoch: int
+    """The epoch that the checkpoint must hold; 0: begin anew."""
+    checkpoint: str | None
+    """Relative to the store; "" when the function keeps no state."""
+    until: int
+    max_epochs: int
+    metric: str
+    seed: int
+    store: str
+    """fsspec URL of the checkpoints' folder."""
+    logs: str | None = None
+    """Folder for what trials print; None: the worker's own output."""
+    timeout_s: float = 30.0
+    """After so long a collective without all its members fails."""
+
+
+class MemberEnded(Frozen, frozen=True, kw_only=True, tag=True):
+    """One member has left its function."""
+
+    gang: int
+    rank: int
+    outcome: Outcome
+    error: str = ""
+    """The traceback, for failed."""
+    collective: bool = False
+    """Whether the error came out of a collective: then it is likely the echo of another member's fault."""
+
+
+class WorkerReady(Frozen, frozen=True, kw_only=True, tag=True):
+    """A worker has warmed up and loaded the training function."""
+
+    worker: str
+    address: str
+    store_port: int
+    pid: int
+    error: str = ""
+    """Traceback when the function could not be loaded."""
