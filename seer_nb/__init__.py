@@ -1,1 +1,69 @@
-"""seer_nb: tune PyTorch models from a notebook when time and money are both limited."""
+"""seer_nb: tune PyTorch models from a notebook when time and money are both limited.
+
+Heavy parts are imported when they are first used, so that ``import seer_nb`` takes a moment and never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seer_nb.errors import (
+        CheckpointError,
+        RunnerError,
+        SeerError,
+        StudyFailedError,
+        StudyNotFoundError,
+    )
+    from seer_nb.policies import ASHA, SEER, RandomSearch
+    from seer_nb.providers import Local
+    from seer_nb.space import choice, loguniform, lograndint, quniform, randint, uniform
+    from seer_nb.study import Study, attach, studies
+    from seer_nb.training import Run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "errors": ("CheckpointError", "RunnerError", "SeerError", "StudyFailedError", "StudyNotFoundError"),
+    "policies": ("ASHA", "SEER", "RandomSearch"),
+    "providers": ("Local",),
+    "space": ("choice", "loguniform", "lograndint", "quniform", "randint", "uniform"),
+    "study": ("Study", "attach", "studies"),
+    "training": ("Run",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ASHA",
+    "SEER",
+    "CheckpointError",
+    "Local",
+    "RandomSearch",
+    "Run",
+    "RunnerError",
+    "SeerError",
+    "Study",
+    "StudyFailedError",
+    "StudyNotFoundError",
+    "attach",
+    "choice",
+    "lograndint",
+    "loguniform",
+    "quniform",
+    "randint",
+    "studies",
+    "uniform",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it is defined."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'seer_nb' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"seer_nb.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """For completion in a notebook."""
+    return sorted({*globals(), *__all__})

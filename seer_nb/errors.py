@@ -15,3 +15,7 @@ class RunnerError(SeerError):
 
 class CheckpointError(SeerError):
     """A checkpoint is missing, damaged, or not of the recorded epoch."""
+
+
+class StudyFailedError(SeerError):
+    """The study ended early because of a fault; its results so far can still be read."""

@@ -1,0 +1,141 @@
+"""The command seer-nb."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from seer_nb.study import Study
+
+REFRESH_S = 0.25
+HEADLESS_S = 5.0
+"""Where the output is not a terminal: a line every so many seconds."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    from seer_nb.errors import SeerError
+
+    try:
+        return int(options.run(options) or 0)
+    except (SeerError, ValueError, TypeError) as error:
+        print(f"seer-nb: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="seer-nb", description="Tune PyTorch models when time and money are both limited."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser("demo", help="tune a small network on this machine's cores, within a minute")
+    demo.add_argument("--deadline", default="60s", help="default: %(default)s")
+    demo.add_argument("--budget", default="$0.01", help="default: %(default)s")
+    demo.add_argument("--price", default="$0.05", help="notional price of a worker and hour; default: %(default)s")
+    demo.add_argument("--workers", type=int, default=None, help="default: one a core")
+    demo.add_argument("--policy", default="seer", help="default: %(default)s")
+    demo.add_argument("--name", default=None, help="name of the study; default: made from the time")
+    demo.set_defaults(run=_demo)
+    listing = commands.add_parser("studies", help="list the studies in ./seer_studies, or in SEER_HOME")
+    listing.set_defaults(run=_studies)
+    for word, text in _ON_ONE.items():
+        one = commands.add_parser(word, help=text)
+        one.add_argument("name", help="of the study")
+        if word == "export":
+            one.add_argument("path", help="its suffix says the format: csv parquet json md tex html xlsx")
+        one.set_defaults(run=_on_one, word=word)
+    return parser
+
+
+_ON_ONE = {
+    "show": "print a study's state",
+    "watch": "follow a study until it ends",
+    "pause": "save all trials and hand all machines back",
+    "resume": "go on with a study",
+    "stop": "save, hand all machines back, and end a study",
+    "export": "write a study's results table",
+}
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from seer_nb import demo
+    from seer_nb.core.units import format_money
+
+    study = demo.study(
+        options.name, options.deadline, options.budget, options.workers, options.price, options.policy
+    ).start()
+    print(f"study {study.name!r}: an MLP on handwritten digits; Ctrl-C stops it, with its results kept")
+    _watch(study, stop_on_interrupt=True)
+    from seer_nb.ui import figures, text
+
+    state = study._state()  # noqa: SLF001 - the command line is a view like the others
+    print(text.summary(state))
+    for path in ("results.csv", "results.html"):
+        study.export(path)
+    figures.write_figure(study.plot_curves(), "curves.html")
+    print("written: results.csv, results.html, curves.html")
+    print(f"spent {format_money(state.ledger.spent(state.now_s))} of {format_money(state.budget)}: {state.reason}")
+    return 0
+
+
+def _studies(_: argparse.Namespace) -> None:
+    from seer_nb.study import studies
+
+    table = studies()
+    print(table.to_string(index=False) if len(table) else "no studies here")
+
+
+def _on_one(options: argparse.Namespace) -> None:
+    from seer_nb.study import attach
+    from seer_nb.ui import text
+
+    study = attach(options.name)
+    if options.word == "export":
+        print(f"written: {study.export(options.path)}")
+        return
+    if options.word == "watch":
+        _watch(study, stop_on_interrupt=False)
+    elif options.word in {"pause", "resume", "stop"}:
+        getattr(study, options.word)()
+        print(f"{options.word}: told to study {study.name!r}")
+        return
+    print(text.summary(study._state()))  # noqa: SLF001 - the command line is a view like the others
+
+
+def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) -> None:
+    """Show progress until the study has ended."""
+    from seer_nb.ui import text
+
+    out = out or sys.stdout
+    live = out.isatty()
+    try:
+        while True:
+            try:
+                study.wait(timeout=REFRESH_S if live else HEADLESS_S)
+            except TimeoutError:
+                _line(out, text.progress_line(study._state()), live=live)  # noqa: SLF001
+            else:
+                break
+    except KeyboardInterrupt:
+        if not stop_on_interrupt:
+            return
+        study.stop()
+        study.wait()
+    finally:
+        if live:
+            out.write("\n")
+
+
+def _line(out: TextIO, line: str, *, live: bool) -> None:
+    import shutil
+
+    if live:
+        width = shutil.get_terminal_size().columns - 1
+        out.write("\r" + line[:width].ljust(width))
+    else:
+        out.write(line + "\n")
+    out.flush()

@@ -1,0 +1,134 @@
+"""The journal of a study: an append-only SQLite file, and the inbox for commands to its runner.
+
+The runner is the only writer of records; any number of processes read them and put commands in. WAL mode lets
+readers go on while the runner writes.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from seer_nb.core import model as m
+from seer_nb.core.state import State
+from seer_nb.errors import SeerError
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE records (seq INTEGER PRIMARY KEY, at_s REAL NOT NULL, wall REAL NOT NULL, body TEXT NOT NULL);
+CREATE TABLE inbox (id INTEGER PRIMARY KEY, wall REAL NOT NULL, body TEXT NOT NULL, taken INTEGER NOT NULL DEFAULT 0);
+"""
+_encode = msgspec.json.Encoder().encode
+_RECORD = msgspec.json.Decoder(m.Event | m.Action)
+_COMMAND = msgspec.json.Decoder(m.Command)
+
+
+class Entry(NamedTuple):
+    """One record with its place and times."""
+
+    seq: int
+    at_s: float
+    """Study seconds."""
+    wall: float
+    """Unix seconds."""
+    record: m.Event | m.Action
+
+
+class Journal:
+    """One study's file. Safe to use from several threads; each process opens its own."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise SeerError(f"there is no journal at {path}")
+        self.path = path
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+        # A commit survives the death of the process; only a power cut may take the last ones, never corrupt the file.
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        version = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
+        if version is None or int(version[0]) != SCHEMA_VERSION:
+            found = version[0] if version else "none"
+            raise SeerError(f"{path} has journal schema {found}; this seer_nb reads schema {SCHEMA_VERSION}")
+
+    @classmethod
+    def create(cls, path: Path) -> Journal:
+        """Make a new journal, readable by its owner only."""
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        db = sqlite3.connect(path, isolation_level=None)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.executescript(f"BEGIN; {_SCHEMA} INSERT INTO meta VALUES ('schema', '{SCHEMA_VERSION}'); COMMIT;")
+        db.close()
+        return cls(path)
+
+    def append(self, records: Sequence[tuple[float, m.Event | m.Action]], taken: Sequence[int] = ()) -> None:
+        """Add records, and mark the commands that they carry out, in one transaction."""
+        wall = time.time()
+        rows = [(at_s, wall, _encode(record).decode()) for at_s, record in records]
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany("INSERT INTO records (at_s, wall, body) VALUES (?, ?, ?)", rows)
+                self._db.executemany("UPDATE inbox SET taken = 1 WHERE id = ?", [(number,) for number in taken])
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def read(self, after: int = 0) -> Iterator[Entry]:
+        """Records with a sequence number above ``after``, in order."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT seq, at_s, wall, body FROM records WHERE seq > ? ORDER BY seq", (after,)
+            ).fetchall()
+        for seq, at_s, wall, body in rows:
+            yield Entry(seq, at_s, wall, _RECORD.decode(body))
+
+    def send(self, command: m.Command) -> None:
+        """Put a command into the runner's inbox."""
+        with self._lock:
+            self._db.execute("INSERT INTO inbox (wall, body) VALUES (?, ?)", (time.time(), _encode(command).decode()))
+
+    def inbox(self) -> list[tuple[int, m.Command]]:
+        """Commands that no runner has carried out yet, oldest first."""
+        with self._lock:
+            rows = self._db.execute("SELECT id, body FROM inbox WHERE taken = 0 ORDER BY id").fetchall()
+        return [(number, _COMMAND.decode(body)) for number, body in rows]
+
+    def close(self) -> None:
+        """Let the file go."""
+        with self._lock:
+            self._db.close()
+
+
+class View:
+    """The state of a study, kept up with its journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._lock = threading.Lock()
+        self._seq = 0
+        self._state: State | None = None
+        self.wall = 0.0
+        """Unix seconds of the last record."""
+
+    def state(self) -> State:
+        """The newest state. Raises SeerError for a journal without its first record."""
+        with self._lock:
+            for entry in self.journal.read(self._seq):
+                if self._state is None:
+                    if not isinstance(entry.record, m.Began):
+                        raise SeerError(f"{self.journal.path} does not begin with the study's settings")
+                    self._state = State(entry.record.settings)
+                self._state.apply(entry.record, entry.at_s)
+                self._seq, self.wall = entry.seq, entry.wall
+            if self._state is None:
+                raise SeerError(f"{self.journal.path} is empty")
+            return self._state

@@ -1,0 +1,76 @@
+"""The process of one local worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import dask
+from distributed import Worker
+
+
+def serve(scheduler: str, name: str, folder: str, environment: dict[str, str]) -> None:
+    """Be a Dask worker until told to end, or until the runner dies."""
+    os.environ.update(environment)
+    _log_to(Path(folder) / "logs" / f"worker-{name}.log")
+    # Ctrl-C in a terminal is for the person's process, not for the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Modules that a training function imports when it runs; last, so that they hide nothing.
+    sys.path.append(str(Path.cwd()))
+    threading.Thread(target=_end_with_runner, name="seer-parent", daemon=True).start()
+    try:
+        asyncio.run(_work(scheduler, name, Path(folder) / "scratch"))
+    finally:
+        # A training function may have left threads behind that would keep the process from ending.
+        os._exit(0)
+
+
+async def _work(scheduler: str, name: str, scratch: Path) -> None:
+    settings = {
+        "distributed.worker.memory.terminate": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.target": False,
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.log-format": "%(asctime)s %(levelname)s %(message)s",
+    }
+    with dask.config.set(settings):
+        worker = Worker(
+            scheduler,
+            name=name,
+            nthreads=1,
+            memory_limit=0,
+            host="127.0.0.1",
+            dashboard=False,
+            local_directory=str(scratch),
+            death_timeout=60,
+        )
+        await worker
+        await worker.finished()
+
+
+def _end_with_runner() -> None:
+    """End at once when the runner has died: whatever was reported is stored already."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    with contextlib.suppress(OSError):
+        multiprocessing.connection.wait([parent.sentinel])
+    os._exit(0)
+
+
+def _log_to(path: Path) -> None:
+    """Send all that the process prints to a file."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    # The fork server's streams are block-buffered copies of nothing: make them anew on the file.
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115

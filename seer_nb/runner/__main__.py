@@ -1,0 +1,40 @@
+"""The runner's process: ``python -m seer_nb.runner FOLDER [--since SECONDS]``; started by Study.start."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+TAKEN = 75
+"""Exit code when another runner drives the study already."""
+
+
+def main() -> int:
+    """Drive the study in the folder given."""
+    parser = argparse.ArgumentParser(prog="python -m seer_nb.runner")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--since", type=float, default=None)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    os.umask(0o077)
+    # A notebook's interrupt is for the cell, not for the study.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from seer_nb.runner.lock import RunnerLock
+
+    lock = RunnerLock(arguments.folder)
+    if not lock.take():
+        return TAKEN
+    from seer_nb.runner.loop import Runner
+
+    asyncio.run(Runner(arguments.folder, arguments.since).run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

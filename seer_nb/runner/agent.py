@@ -1,0 +1,128 @@
+"""What runs on every Dask worker: it loads the training function once, warms up, trains, and keeps the lease."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from seer_nb.runner.flags import Flags
+from seer_nb.runner.orders import Order, WorkerReady
+
+if TYPE_CHECKING:
+    from distributed import Worker
+
+TOPIC = "seer_nb"
+"""Dask event topic on which workers send their records to the runner."""
+_encode = msgspec.json.Encoder().encode
+_agent: Agent | None = None
+
+
+class Agent(WorkerPlugin):  # type: ignore[misc]
+    """One per worker. Pickled with the training function in it, so that Dask ships that once to every worker."""
+
+    name = "seer_nb"
+    idempotent = True
+
+    def __init__(self, function: bytes, lease_s: float) -> None:
+        self.function_bytes = function
+        self.lease_s = lease_s
+
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask on the worker's event loop; the slow part goes on in a thread."""
+        global _agent  # noqa: PLW0603 - tasks and commands find it here
+        self.worker = worker
+        self.flags = Flags()
+        self.function: Callable[..., Any] | None = None
+        self.training: int | None = None
+        """Thread that trains now."""
+        self.renewed = time.monotonic()
+        _agent = self
+        threading.Thread(target=self._prepare, name="seer-prepare", daemon=True).start()
+        threading.Thread(target=self._keep_lease, name="seer-lease", daemon=True).start()
+
+    def send(self, record: msgspec.Struct) -> None:
+        """Send a record to the runner; from any thread."""
+        self.worker.log_event(TOPIC, _encode(record).decode())
+
+    def train(self, order: Order) -> None:
+        """Be a member of a gang; returns when it has ended."""
+        from seer_nb.runner.member import run_member
+
+        assert self.function is not None
+        self.training = threading.get_ident()
+        try:
+            run_member(self.function, order, self.send, self.flags)
+        finally:
+            self.training = None
+            self.flags.forget(order.gang)
+
+    def stack(self) -> str:
+        """Where the training thread stands."""
+        frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001 - the documented way to see a thread
+        return "".join(traceback.format_stack(frame)) if frame else "it is not in the training function"
+
+    def _prepare(self) -> None:
+        import cloudpickle
+
+        from seer_nb.runner.warmup import warm_up
+
+        store_port, error = 0, ""
+        try:
+            store_port = warm_up(self.worker.ip)
+            self.function = cloudpickle.loads(self.function_bytes)
+        except BaseException:  # noqa: BLE001 - whatever it is, the user must see it
+            error = traceback.format_exc()
+        self.send(
+            WorkerReady(
+                worker=str(self.worker.name),
+                address=str(self.worker.address),
+                store_port=store_port,
+                pid=os.getpid(),
+                error=error,
+            )
+        )
+
+    def _keep_lease(self) -> None:
+        """End the process when the runner has been silent for the lease: nobody would pay for it on purpose."""
+        while (left := self.renewed + self.lease_s - time.monotonic()) > 0:
+            time.sleep(min(left, 5.0))
+        print("the lease has ended: no word from the runner", file=sys.stderr, flush=True)
+        os._exit(3)
+
+
+def train(order: bytes) -> None:
+    """The Dask task of one gang member."""
+    _this().train(msgspec.json.decode(order, type=Order))
+
+
+def stop(gang: int) -> None:
+    """Have a gang save and end at its next report."""
+    _this().flags.stop(gang)
+
+
+def extend(gang: int, until: int) -> None:
+    """Have a gang train on to a later epoch."""
+    _this().flags.extend(gang, until)
+
+
+def renew() -> None:
+    """Renew the lease."""
+    _this().renewed = time.monotonic()
+
+
+def stack() -> str:
+    """Where the training thread of this worker stands."""
+    return _this().stack()
+
+
+def _this() -> Agent:
+    assert _agent is not None, "the seer_nb plugin is not set up on this worker"
+    return _agent

@@ -1,0 +1,242 @@
+"""Carries the engine's actions on gangs out on Dask workers, and turns what the workers say into events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from seer_nb.core import model as m
+from seer_nb.runner import agent
+from seer_nb.runner.gangs import ECHO_S, GangTracker
+from seer_nb.runner.orders import MemberEnded, Order, WorkerReady
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+logger = logging.getLogger(__name__)
+_MESSAGE = msgspec.json.Decoder(m.Reported | MemberEnded | WorkerReady)
+_encode = msgspec.json.Encoder().encode
+ANSWER_S = 2.0
+"""A worker that does not answer for so long is taken for dead."""
+
+
+class DaskGangs:
+    """The gangs of one study.
+
+    Args:
+        client: Asynchronous Dask client.
+        settings: The study's.
+        emit: Takes the events; called on the event loop.
+        ready: Told the name of each worker that can train; called on the event loop.
+        logs: Folder for what trials print.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        settings: m.Settings,
+        emit: Callable[[m.Event], None],
+        ready: Callable[[str], None],
+        logs: Path,
+    ) -> None:
+        self._ready = ready
+        self._client = client
+        self._settings = settings
+        self._emit = emit
+        self._logs = logs
+        self._workers: dict[str, WorkerReady] = {}
+        self._gangs: dict[int, GangTracker] = {}
+        self._futures: dict[tuple[int, int], Future] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self, function: bytes) -> None:
+        """Listen to the workers, and have each new one load the training function."""
+        self._client.subscribe_topic(agent.TOPIC, self._message)
+        await self._client.register_plugin(agent.Agent(function, self._settings.lease_s))
+
+    async def close(self) -> None:
+        """Forget what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        self._futures.clear()
+
+    def knows(self, worker: str) -> bool:
+        """Whether a worker has said that it can train."""
+        return worker in self._workers
+
+    # --- actions ---
+
+    def start(self, action: m.StartGang, trial: m.Trial) -> None:
+        """Submit a task a member."""
+        tracker = self._gangs[action.gang] = GangTracker(action)
+        first = self._workers[action.workers[0]]
+        for rank, worker in enumerate(action.workers):
+            ready = self._workers.get(worker)
+            if ready is None:  # it vanished between the decision and now
+                tracker.worker_lost(worker, own_fault=False, reason="its worker was lost")
+                self._check(tracker)
+                continue
+            order = self._order(action, trial, rank, first)
+            future = self._client.submit(
+                agent.train,
+                _encode(order),
+                key=f"gang-{action.gang}-{rank}",
+                workers=[ready.address],
+                allow_other_workers=False,
+                retries=0,
+                pure=False,
+            )
+            self._futures[action.gang, rank] = future
+            future.add_done_callback(lambda done, gang=action.gang, rank=rank: self._done(done, gang, rank))
+
+    def stop(self, gang: int) -> None:
+        """Have a gang save and end."""
+        self._tell(gang, agent.stop, gang)
+
+    def extend(self, gang: int, until: int) -> None:
+        """Have a gang train on."""
+        self._tell(gang, agent.extend, gang, until)
+
+    def abandon(self, gang: int) -> None:
+        """Note where a hung gang stands, and count it as ended; the engine then ends its machines."""
+        self._go(self._abandon(gang))
+
+    def renew(self) -> None:
+        """Renew the lease of every worker."""
+        addresses = [ready.address for ready in self._workers.values()]
+        if addresses:
+            self._go(self._run(agent.renew, addresses))
+
+    def machine_ended(self, event: m.MachineEnded) -> None:
+        """A machine is gone, and its workers with it."""
+        own_fault = not event.expected and event.exit_code is not None and event.exit_code >= 0
+        prefix = f"{event.machine}."
+        for worker in [name for name in self._workers if name.startswith(prefix)]:
+            del self._workers[worker]
+        for tracker in list(self._gangs.values()):
+            for worker in tracker.start.workers:
+                if worker.startswith(prefix):
+                    reason = event.reason or "its worker was ended"
+                    tracker.worker_lost(worker, own_fault=own_fault, reason=reason)
+                    self._check(tracker)
+
+    # --- what comes back ---
+
+    def _message(self, event: tuple[float, str]) -> None:
+        """Called by Dask on this event loop for every record that a worker sends."""
+        record = _MESSAGE.decode(event[1])
+        if isinstance(record, m.Reported):
+            if record.gang in self._gangs:
+                self._emit(record)
+        elif isinstance(record, MemberEnded):
+            tracker = self._gangs.get(record.gang)
+            if tracker is not None:
+                tracker.member_ended(record)
+                self._check(tracker)
+        elif record.error:
+            self._emit(m.WorkerFailed(worker=record.worker, error=record.error))
+        else:
+            self._workers[record.worker] = record
+            self._ready(record.worker)
+
+    def _check(self, tracker: GangTracker) -> None:
+        if not tracker.complete or tracker.start.gang not in self._gangs:
+            return
+        if tracker.echo:
+            self._go(self._end_later(tracker))
+        else:
+            self._end(tracker)
+
+    async def _end_later(self, tracker: GangTracker) -> None:
+        await asyncio.sleep(ECHO_S)
+        self._end(tracker)
+
+    def _end(self, tracker: GangTracker) -> None:
+        if self._gangs.pop(tracker.start.gang, None) is not None:
+            self._emit(tracker.outcome())
+
+    def _done(self, future: Future, gang: int, rank: int) -> None:
+        """A member's task is over. The member has told how; only a task that never ran has an error here."""
+        self._futures.pop((gang, rank), None)
+        tracker = self._gangs.get(gang)
+        if tracker is None or future.status != "error":
+            return
+        self._go(self._failed(future, tracker, rank))
+
+    async def _failed(self, future: Future, tracker: GangTracker, rank: int) -> None:
+        error = await future.exception()
+        # A lost worker is told by its provider, with its exit code: leave it the time.
+        await asyncio.sleep(ECHO_S)
+        if tracker.start.gang in self._gangs:
+            logger.warning("gang %s rank %s: %r", tracker.start.gang, rank, error)
+            tracker.worker_lost(tracker.start.workers[rank], own_fault=False, reason=str(error))
+            self._check(tracker)
+
+    async def _abandon(self, gang: int) -> None:
+        tracker = self._gangs.get(gang)
+        if tracker is None:
+            return
+        stacks = []
+        for rank, worker in enumerate(tracker.start.workers):
+            found = await self._run(agent.stack, [self._workers[worker].address]) if worker in self._workers else None
+            if found is None:
+                tracker.worker_lost(worker, own_fault=False, reason="its worker does not answer")
+            else:
+                stacks.append(f"rank {rank} stood at\n{found}")
+        if stacks:
+            tracker.stack = "\n".join(stacks)
+        self._end(tracker)
+
+    # --- helpers ---
+
+    def _order(self, action: m.StartGang, trial: m.Trial, rank: int, first: WorkerReady) -> Order:
+        return Order(
+            gang=action.gang,
+            trial=action.trial,
+            config=trial.config,
+            rank=rank,
+            world_size=len(action.workers),
+            store_host=first.address.rpartition("://")[2].rpartition(":")[0],
+            store_port=first.store_port,
+            from_epoch=action.from_epoch,
+            checkpoint=action.checkpoint,
+            until=action.until,
+            max_epochs=self._settings.max_epochs,
+            metric=self._settings.metric,
+            seed=self._settings.seed,
+            store=self._settings.store,
+            logs=str(self._logs),
+        )
+
+    def _tell(self, gang: int, function: Callable[..., None], *args: Any) -> None:
+        tracker = self._gangs.get(gang)
+        if tracker is None:
+            return
+        # Rank 0 speaks for the gang; the others learn of it at the next report.
+        ready = self._workers.get(tracker.start.workers[0])
+        if ready is not None:
+            self._go(self._run(function, [ready.address], *args))
+
+    async def _run(self, function: Callable[..., Any], addresses: list[str], *args: Any) -> Any:
+        """Call a function on workers beside what they train; None for one that does not answer."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answers = await self._client.run(function, *args, workers=addresses, on_error="ignore")
+        except (TimeoutError, OSError):
+            return None
+        return next(iter(answers.values()), None)
+
+    def _go(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a task of the runner failed", exc_info=task.exception())

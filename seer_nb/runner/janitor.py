@@ -1,0 +1,49 @@
+"""Removes checkpoints that are no longer of use: of a live trial the best and the latest stay, of others the study's best."""
+
+from __future__ import annotations
+
+from seer_nb.core import model as m
+from seer_nb.core.state import State
+
+
+class Janitor:
+    """Knows what was stored; says what may go."""
+
+    def __init__(self) -> None:
+        self._stored: dict[int, set[str]] = {}
+        self._touched: set[int] = set()
+        self._best: int | None = None
+
+    def note(self, state: State, record: m.Event | m.Action) -> None:
+        """Take note of a record that the state has taken in already."""
+        if isinstance(record, m.Reported) and record.checkpoint:
+            gang = state.gangs.get(record.gang) or state.ended_gangs.get(record.gang)
+            if gang is not None:
+                self._stored.setdefault(gang.trial, set()).add(record.checkpoint)
+                self._touched.add(gang.trial)
+        elif isinstance(record, m.EndTrial):
+            self._touched.add(record.trial)
+
+    def useless(self, state: State) -> list[str]:
+        """Paths, relative to the store, that can be removed now."""
+        best = state.best
+        if best is not None and best.id != self._best:
+            # The best one until now may be kept for that alone.
+            self._touched |= {best.id} if self._best is None else {best.id, self._best}
+            self._best = best.id
+        gone: list[str] = []
+        for trial in self._touched:
+            stored = self._stored.get(trial, set())
+            useless = stored - _kept(state, state.trials[trial], self._best)
+            stored -= useless
+            gone += sorted(useless)
+        self._touched.clear()
+        return gone
+
+
+def _kept(state: State, trial: m.Trial, best: int | None) -> set[str]:
+    kept = [trial.best] if trial.id == best or trial.alive or trial.state == "completed" else []
+    # A gang that still trains has its checkpoint open, whatever was decided on its trial.
+    if trial.alive or trial.gang in state.gangs:
+        kept.append(trial.resume)
+    return {report.checkpoint for report in kept if report is not None and report.checkpoint}

@@ -1,0 +1,46 @@
+"""Starts a runner as a process of its own, which outlives the notebook's kernel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import seer_nb
+from seer_nb.runner import files
+
+
+def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
+    """Start a runner for the study in ``folder``.
+
+    Args:
+        folder: The study's.
+        since: time.monotonic() reading at which the study began; only for its first runner.
+    """
+    # -P: a file called, say, random.py beside the notebook must not hide a module of the standard library.
+    command = [sys.executable, "-P", "-m", "seer_nb.runner", str(folder)]
+    if since is not None:
+        command += ["--since", repr(since)]
+    paths = [str(Path(seer_nb.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    log = os.open(folder / files.LOGS / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=(folder / files.CWD).read_text(),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # Its own session: a kernel restart ends the kernel's process group, not this.
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+
+
+def log_tail(folder: Path, lines: int = 12) -> str:
+    """The last lines that a runner wrote."""
+    path = folder / files.LOGS / "runner.log"
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""

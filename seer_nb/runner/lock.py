@@ -1,0 +1,46 @@
+"""One runner a study: a lock on a file, which the operating system lets go when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+LOCK = "runner.lock"
+
+
+class RunnerLock:
+    """Held by the runner for its life."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK
+        self._file: int | None = None
+
+    def take(self) -> bool:
+        """Whether the lock is now ours; the file then names this process."""
+        # Inheritable by nobody: a worker that outlives the runner for a moment must not hold its lock.
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return False
+        os.ftruncate(file, 0)
+        os.write(file, str(os.getpid()).encode())
+        self._file = file
+        return True
+
+
+def runner_pid(folder: Path) -> int | None:
+    """Process id of the study's runner; None when none lives."""
+    try:
+        file = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(os.read(file, 32) or b"0")
+    finally:
+        os.close(file)
+    return None

@@ -1,0 +1,263 @@
+"""The runner: feeds the engine with what happens, writes the journal, and has the engine's actions carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seer_nb.core import model as m
+from seer_nb.core.engine import Engine
+from seer_nb.errors import SeerError
+from seer_nb.journal import Journal
+from seer_nb.providers.base import FleetContext
+from seer_nb.runner import checkpoints, files
+from seer_nb.runner.clock import StudyClock
+from seer_nb.runner.dask_gangs import DaskGangs
+from seer_nb.runner.janitor import Janitor
+
+if TYPE_CHECKING:
+    from seer_nb.space import ConfigSampler
+
+logger = logging.getLogger(__name__)
+INBOX_S = 0.05
+"""How often the inbox is looked into."""
+DRIFT_S = 1.0
+"""A wall-clock deadline is expressed anew when the clocks have drifted apart by so much."""
+BATCH = 200
+"""Events taken in before their records are written and their actions carried out."""
+
+
+class Runner:
+    """Drives one study until it ends.
+
+    Args:
+        folder: The study's.
+        since: time.monotonic() reading from which the first runner counts; None for a later one.
+    """
+
+    def __init__(self, folder: Path, since: float | None = None) -> None:
+        self.folder = folder
+        self._journal = Journal(folder / files.JOURNAL)
+        self._parts = files.read_parts(folder)
+        self._janitor = Janitor()
+        self._engine, last_wall, fresh = self._restore()
+        self._unseen_s = 0.0 if fresh else max(0.0, time.time() - last_wall)
+        self._clock = StudyClock(self._engine.state.now_s, since if fresh else None)
+        self._events: asyncio.Queue[m.Event] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sampler: ConfigSampler | None = None
+        settings = self._engine.state.settings
+        context = FleetContext(study=settings.name, folder=folder, ended=self._machine_ended)
+        self._fleet = self._parts["provider"].fleet(context)
+
+    async def run(self) -> None:
+        """Until the study has ended."""
+        from distributed import Client
+
+        address = await self._fleet.open()
+        try:
+            async with Client(address, asynchronous=True, set_as_default=False) as client:
+                self._gangs = DaskGangs(
+                    client,
+                    self._engine.state.settings,
+                    self._events.put_nowait,
+                    self._worker_ready,
+                    self.folder / files.LOGS,
+                )
+                await self._gangs.open((self.folder / files.FUNCTION).read_bytes())
+                try:
+                    await self._drive()
+                finally:
+                    await self._gangs.close()
+                    await self._fleet.close()
+        finally:
+            self._journal.close()
+
+    def _restore(self) -> tuple[Engine, float, bool]:
+        """The engine as the journal left it, the wall time of the last record, and whether no runner was before."""
+        engine: Engine | None = None
+        wall, count = 0.0, 0
+        for entry in self._journal.read():
+            if engine is None:
+                if not isinstance(entry.record, m.Began):
+                    raise SeerError(f"{self._journal.path} does not begin with the study's settings")
+                engine = Engine(entry.record.settings, self._parts["policy"])
+            engine.state.apply(entry.record, entry.at_s)
+            self._janitor.note(engine.state, entry.record)
+            wall, count = entry.wall, count + 1
+        if engine is None:
+            raise SeerError(f"{self._journal.path} is empty")
+        return engine, wall, count == 1
+
+    # --- the loop ---
+
+    async def _drive(self) -> None:
+        state = self._engine.state
+        self._step([m.RunnerStarted(unseen_s=self._unseen_s)])
+        self._take_commands()
+        keepers = [asyncio.create_task(self._watch_inbox()), asyncio.create_task(self._keep_leases())]
+        try:
+            while state.phase != "ended":
+                self._step(await self._next_events())
+                for keeper in keepers:
+                    if keeper.done():
+                        keeper.result()
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+
+    async def _next_events(self) -> list[m.Event]:
+        """At least one event: what has come, or Ticked when the engine must look again."""
+        wait_s = self._engine.wake_s() - self._clock.now_s()
+        try:
+            async with asyncio.timeout(None if wait_s == float("inf") or self._clock.frozen else max(0.0, wait_s)):
+                events = [await self._events.get()]
+        except TimeoutError:
+            return [m.Ticked()]
+        while not self._events.empty() and len(events) < BATCH:
+            events.append(self._events.get_nowait())
+        return events
+
+    def _step(self, events: list[m.Event], taken: tuple[int, ...] = ()) -> None:
+        """Take events in, write down what follows, then do it: in this order, so that a crash loses no decision."""
+        pending = deque(events)
+        records: list[tuple[float, m.Event | m.Action]] = []
+        todo: list[m.Action] = []
+        while pending:
+            event = pending.popleft()
+            now_s = self._clock.now_s()
+            actions = self._engine.handle(event, now_s)
+            records += [(now_s, event), *((now_s, action) for action in actions)]
+            for action in actions:
+                if isinstance(action, m.Draw):
+                    pending += self._draw(action.count)
+                else:
+                    todo.append(action)
+        self._journal.append(records, taken)
+        for _, record in records:
+            self._janitor.note(self._engine.state, record)
+            self._teach(record)
+        for action in todo:
+            self._perform(action)
+        self._remove_useless()
+        self._set_clock()
+
+    def _set_clock(self) -> None:
+        if self._engine.state.phase == "paused" and not self._clock.frozen:
+            self._clock.freeze()
+        elif self._engine.state.phase != "paused" and self._clock.frozen:
+            self._clock.thaw()
+
+    # --- actions ---
+
+    def _perform(self, action: m.Action) -> None:
+        state = self._engine.state
+        if isinstance(action, m.Rent):
+            self._go(self._rent(action))
+        elif isinstance(action, m.Retire):
+            self._go(self._fleet.retire(action.machine, force=action.force))
+        elif isinstance(action, m.StartGang):
+            self._gangs.start(action, state.trials[action.trial])
+        elif isinstance(action, m.StopGang):
+            self._gangs.stop(action.gang)
+        elif isinstance(action, m.ExtendGang):
+            self._gangs.extend(action.gang, action.until)
+        elif isinstance(action, m.AbandonGang):
+            self._gangs.abandon(action.gang)
+
+    async def _rent(self, action: m.Rent) -> None:
+        try:
+            await self._fleet.rent(action.machine, self._engine.state.offers[action.offer])
+        except Exception as error:  # noqa: BLE001 - a machine that can't be had is an event, whatever the cause
+            logger.warning("machine %s could not be rented", action.machine, exc_info=True)
+            self._events.put_nowait(m.MachineEnded(machine=action.machine, expected=False, reason=str(error)))
+
+    def _draw(self, count: int) -> list[m.Event]:
+        """Ask the sampler for configurations."""
+        if self._sampler is None:
+            self._sampler = self._make_sampler()
+        events: list[m.Event] = []
+        for _ in range(count):
+            number = self._engine.state.n_drawn + len(events)
+            config = self._sampler.draw(number)
+            if config is None:
+                return [*events, m.SpaceExhausted()]
+            events.append(m.Drawn(trial=number, config=config))
+        return events
+
+    def _make_sampler(self) -> ConfigSampler:
+        """Imported late: workers boot meanwhile."""
+        from seer_nb.space import ConfigSampler
+
+        settings = self._engine.state.settings
+        sampler = ConfigSampler(
+            self._parts["space"], sampler=self._parts["sampler"], seed=settings.seed, mode=settings.mode
+        )
+        sampler.restore(self._engine.state.trials.values())
+        return sampler
+
+    def _teach(self, record: m.Event | m.Action) -> None:
+        """Tell the sampler what became of a trial."""
+        if isinstance(record, m.EndTrial) and self._sampler is not None:
+            self._sampler.tell(self._engine.state.trials[record.trial])
+
+    def _remove_useless(self) -> None:
+        useless = self._janitor.useless(self._engine.state)
+        if useless:
+            store = self._engine.state.settings.store
+            asyncio.get_running_loop().run_in_executor(None, checkpoints.remove, store, useless)
+
+    # --- what happens ---
+
+    def _worker_ready(self, worker: str) -> None:
+        """A machine is ready when all its workers are."""
+        state = self._engine.state
+        machine = state.machine_of(worker)
+        boot_s = max(0.0, self._clock.now_s() - machine.rented_s)
+        if all(self._gangs.knows(name) for name in machine.workers):
+            self._events.put_nowait(m.MachineReady(machine=machine.id, boot_s=boot_s))
+
+    def _machine_ended(self, event: m.MachineEnded) -> None:
+        self._events.put_nowait(event)
+        self._gangs.machine_ended(event)
+
+    async def _watch_inbox(self) -> None:
+        while True:
+            await asyncio.sleep(INBOX_S)
+            self._take_commands()
+            self._follow_wall_clock()
+
+    def _take_commands(self) -> None:
+        for number, command in self._journal.inbox():
+            if isinstance(command, m.Resume):
+                self._clock.thaw()
+            self._step([command], taken=(number,))
+
+    def _follow_wall_clock(self) -> None:
+        state = self._engine.state
+        if state.deadline_wall is None or self._clock.frozen:
+            return
+        deadline_s = self._clock.now_s() + state.deadline_wall - time.time()
+        if abs(deadline_s - state.deadline_s) > DRIFT_S:
+            self._step([m.DeadlineMoved(deadline_s=deadline_s)])
+
+    async def _keep_leases(self) -> None:
+        while True:
+            self._gangs.renew()
+            await asyncio.sleep(self._engine.state.settings.lease_s / 6)
+
+    def _go(self, coroutine: object) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        with contextlib.suppress(asyncio.CancelledError):
+            if task.exception() is not None:
+                logger.error("an action failed", exc_info=task.exception())

@@ -1,0 +1,413 @@
+"""A study: what a user holds in the notebook. It reads the journal and writes commands; the runner does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import Callable, Generator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from seer_nb import best, function, policies
+from seer_nb.core import model as m
+from seer_nb.core.state import State
+from seer_nb.core.units import format_duration, format_money, parse_deadline, parse_money
+from seer_nb.errors import RunnerError, SeerError, StudyFailedError, StudyNotFoundError
+from seer_nb.journal import Journal, View
+from seer_nb.providers.local import Local
+from seer_nb.runner import files
+from seer_nb.runner.launch import launch, log_tail
+from seer_nb.runner.lock import runner_pid
+from seer_nb.settings import Money, Time, check_name, make_settings
+from seer_nb.space import Space
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from seer_nb.core.engine import Policy
+    from seer_nb.providers.base import Provider
+
+POLL_S = 0.05
+"""How often a waiting study looks into its journal."""
+Table = Literal["results", "curves", "spending", "events"]
+
+
+class Study:
+    """One tuning job: a training function, a search space, a deadline and a budget.
+
+    Args:
+        train: Function of (config, run). It trains one configuration and calls ``run.report(metric=value)`` once an
+            epoch; see ``seer_nb.training.Run``.
+        space: Name to ``seer.uniform(...)``, ``seer.choice(...)`` and the like, an Optuna distribution, or a constant.
+        metric: The keyword of ``run.report`` that is optimised.
+        mode: "max" when more is better, or "min".
+        max_epochs: Epochs that train a configuration fully.
+        deadline: Text such as "10min", seconds, a timedelta, or an aware datetime. A duration counts only time in
+            which the study runs.
+        budget: Dollars, such as "$0.50" or 0.5. Never exceeded.
+        provider: Where machines come from. Default: ``seer.Local()``, this machine's cores at a notional price.
+        policy: "seer", "asha", "random_search", or an object with ``decide(snapshot) -> Plan``.
+        sampler: An Optuna sampler that proposes configurations. Default: seeded random search.
+        seed: For configurations, data order and weights.
+        name: Of the study; its files lie in ``./seer_studies/<name>`` (or in SEER_HOME).
+        store: fsspec URL for checkpoints. Default: a folder beside the journal.
+        report_timeout: A trial silent for so long counts as hung. Default: a minute, or 10 of its epochs if longer.
+
+    Raises:
+        ValueError, TypeError: For what cannot be; the sentence names the argument and what is allowed.
+    """
+
+    def __init__(  # noqa: PLR0913 - the public face
+        self,
+        train: Callable[..., Any],
+        space: Mapping[str, Any],
+        *,
+        metric: str,
+        mode: str,
+        max_epochs: int,
+        deadline: Time,
+        budget: Money,
+        provider: Provider | None = None,
+        policy: str | Policy = "seer",
+        sampler: Any = None,
+        seed: int = 0,
+        name: str | None = None,
+        store: str | None = None,
+        report_timeout: str | float | timedelta | None = None,
+    ) -> None:
+        function.check(train)
+        provider = provider if provider is not None else Local()
+        chosen = policies.by_name(policy) if isinstance(policy, str) else policy
+        self.name = check_name(_default_name(train) if name is None else name)
+        self._folder = files.home() / self.name
+        self._refuse_used_name()
+        self._settings = make_settings(
+            name=self.name,
+            metric=metric,
+            mode=mode,
+            max_epochs=max_epochs,
+            deadline=deadline,
+            budget=budget,
+            provider=provider,
+            policy=policy if isinstance(policy, str) else type(policy).__name__,
+            seed=seed,
+            store=str(self._folder / files.CHECKPOINTS) if store is None else store,
+            report_timeout=report_timeout,
+        )
+        self._parts = {"space": Space(space), "sampler": sampler, "policy": chosen, "provider": provider}
+        self._function = function.dumps(train)
+        self._view: View | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def _attached(cls, folder: Path) -> Study:
+        study = cls.__new__(cls)
+        study.name, study._folder = folder.name, folder  # noqa: SLF001 - the same class
+        study._view, study._process = View(Journal(folder / files.JOURNAL)), None  # noqa: SLF001
+        study._settings = study._view.state().settings  # noqa: SLF001
+        return study
+
+    # --- life ---
+
+    def start(self) -> Study:
+        """Start the study in a process of its own; returns at once.
+
+        Raises:
+            SeerError: It was started before.
+            ValueError: Its name has been taken since.
+        """
+        if self._view is not None:
+            raise SeerError(f"study {self.name!r} was started already; resume() goes on after a pause")
+        since = time.monotonic()
+        self._create()
+        self._process = launch(self._folder, since)
+        return self
+
+    def wait(self, timeout: float | None = None) -> Study:
+        """Wait until the study has ended.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TimeoutError: It has not ended by then; it goes on.
+            StudyFailedError: It ended early because of a fault.
+            RunnerError: Its runner died; ``resume()`` goes on.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._settled():
+            if end is not None and time.monotonic() > end:
+                raise TimeoutError(f"study {self.name!r} has not ended after {timeout:g} s; it goes on")
+            time.sleep(POLL_S)
+        return self
+
+    def __await__(self) -> Generator[Any, None, Study]:
+        """``await study`` waits as ``wait()`` does, without blocking the notebook."""
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> Study:
+        while not self._settled():
+            await asyncio.sleep(POLL_S)
+        return self
+
+    def run(self) -> Study:
+        """``start()`` and ``wait()``."""
+        return self.start().wait()
+
+    def pause(self) -> None:
+        """Save all trials and hand all machines back; time and money are kept."""
+        self._send(m.Pause())
+
+    def resume(self) -> Study:
+        """Go on: after a pause, after the runner died, or after the end if there is time and money again."""
+        self._send(m.Resume())
+        if not self._driven():
+            self._process = launch(self._folder)
+        return self
+
+    def stop(self) -> None:
+        """Save what trains, hand all machines back, and end. Results and checkpoints stay."""
+        self._send(m.Stop())
+
+    def adjust(self, *, budget: Money | None = None, deadline: Time | None = None) -> None:
+        """Change budget or deadline, also while the study runs.
+
+        Args:
+            budget: Dollars for the whole study; not less than what is spent and committed.
+            deadline: As for ``Study``: counted from the start, or a datetime.
+
+        Raises:
+            ValueError: What is spent, committed or past cannot be taken back.
+        """
+        commands: list[m.Command] = []
+        if budget is not None:
+            commands.append(self._new_budget(budget))
+        if deadline is not None:
+            commands.append(self._new_deadline(deadline))
+        for command in commands:
+            self._send(command)
+
+    def pin(self, trial: int, pinned: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as it is said
+        """Keep a trial in the running whatever its rank; with False, let it go again."""
+        self._send(m.Pin(trial=self._known(trial), pinned=pinned))
+
+    def stop_trial(self, trial: int) -> None:
+        """End one trial."""
+        self._send(m.StopTrial(trial=self._known(trial)))
+
+    # --- what it has come to ---
+
+    @property
+    def status(self) -> str:
+        """One word: created, running, pausing, paused, ending, ended, failed, or interrupted (its runner died)."""
+        if self._view is None:
+            return "created"
+        state = self._view.state()
+        if state.phase == "ended":
+            return "failed" if state.failed else "ended"
+        return state.phase if self._driven() else "interrupted"
+
+    @property
+    def reason(self) -> str:
+        """Why it ended; empty before."""
+        return self._state().reason
+
+    @property
+    def best(self) -> best.Best | None:
+        """The trial and epoch with the best value whose checkpoint is stored; None before the first."""
+        return best.of(self._state())
+
+    def results(self, view: Literal["best", "last"] = "best") -> pd.DataFrame:
+        """A row a trial; its value and epoch are those of its best stored report, or of its last one."""
+        from seer_nb.results import results_frame
+
+        return results_frame(self._state(), view=view)
+
+    def curves(self) -> pd.DataFrame:
+        """A row a report."""
+        from seer_nb.results import curves_frame
+
+        return curves_frame(self._state())
+
+    def spending(self) -> pd.DataFrame:
+        """Money over time, by machine."""
+        from seer_nb.results import spending_frame
+
+        return spending_frame(self._state())
+
+    def events(self) -> pd.DataFrame:
+        """Every event and every decision with its reason."""
+        from seer_nb.results import events_frame
+
+        view = self._started()
+        return events_frame((e.seq, e.at_s, e.record) for e in view.journal.read())
+
+    def export(self, path: str | os.PathLike[str], table: Table = "results") -> Path:
+        """Write a table to a file.
+
+        Args:
+            path: Its suffix says the format: csv, parquet, json, md, tex, html or xlsx.
+            table: "results", "curves", "spending" or "events".
+
+        Raises:
+            ValueError: For an unknown suffix or table.
+        """
+        from seer_nb.results import export
+
+        tables: dict[str, Callable[[], pd.DataFrame]] = {
+            "results": self.results,
+            "curves": self.curves,
+            "spending": self.spending,
+            "events": self.events,
+        }
+        if table not in tables:
+            raise ValueError(f"table={table!r} is unknown: give one of {', '.join(map(repr, tables))}")
+        return export(tables[table](), path, title=f"{self.name}: {table}")
+
+    def plot_curves(self) -> Any:
+        """The learning curves as a plotly figure."""
+        from seer_nb.ui.figures import plot_curves
+
+        return plot_curves(self._state())
+
+    def __repr__(self) -> str:
+        """Short, without reading the journal."""
+        return f"<Study {self.name!r}: {self._settings.mode} {self._settings.metric}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        from seer_nb.ui import static, text
+
+        state = self._state()
+        return {"text/plain": text.summary(state), "text/html": static.html(state)}
+
+    # --- inside ---
+
+    def _create(self) -> None:
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(mode=0o700)
+        except FileExistsError:
+            self._refuse_used_name()
+        (self._folder / files.LOGS).mkdir(mode=0o700)
+        files.write_private(self._folder / files.FUNCTION, self._function)
+        files.write_private(self._folder / files.CWD, str(Path.cwd()).encode())
+        files.write_parts(self._folder, **self._parts)
+        journal = Journal.create(self._folder / files.JOURNAL)
+        journal.append([(0.0, m.Began(settings=self._settings))])
+        self._view = View(journal)
+
+    def _refuse_used_name(self) -> None:
+        if self._folder.exists():
+            raise ValueError(
+                f"name={self.name!r} is already in use in {self._folder.parent}: "
+                f"seer.attach({self.name!r}) opens that study; else choose another name"
+            )
+
+    def _started(self) -> View:
+        if self._view is None:
+            raise SeerError(f"study {self.name!r} has not been started: start() it first")
+        return self._view
+
+    def _state(self) -> State:
+        return State(self._settings) if self._view is None else self._view.state()
+
+    def _send(self, command: m.Command) -> None:
+        self._started().journal.send(command)
+
+    def _known(self, trial: int) -> int:
+        trials = self._state().trials
+        if trial not in trials:
+            last = f"0 to {len(trials) - 1}" if trials else "none so far"
+            raise ValueError(f"trial={trial!r} is not a trial of study {self.name!r}: there are {last}")
+        return trial
+
+    def _driven(self) -> bool:
+        """Whether a runner lives; a process just started counts before it has taken its lock."""
+        started = self._process is not None and self._process.poll() is None
+        return started or runner_pid(self._folder) is not None
+
+    def _settled(self) -> bool:
+        """Whether it has ended; raises when it will not by itself."""
+        view = self._started()
+        driven = self._driven()
+        # Read after the look at the process: a runner that has gone since has written all it had to.
+        state = view.state()
+        if state.phase == "ended" and not view.journal.inbox():
+            if state.failed:
+                raise StudyFailedError(f"study {self.name!r} failed: {state.reason}")
+            return True
+        if not driven and state.phase != "ended":
+            raise RunnerError(
+                f"the runner of study {self.name!r} has died; resume() goes on from its journal. It said last:\n"
+                + log_tail(self._folder)
+            )
+        return not driven
+
+    def _new_budget(self, budget: Money) -> m.SetBudget:
+        amount = parse_money(budget, "budget")
+        state = self._state()
+        floor = state.ledger.floor(state.now_s)
+        if amount < floor:
+            raise ValueError(
+                f"budget={budget!r} is less than what is spent and committed, {format_money(floor)}: that cannot be "
+                "taken back"
+            )
+        return m.SetBudget(budget=amount)
+
+    def _new_deadline(self, deadline: Time) -> m.SetDeadline:
+        deadline_s, wall = parse_deadline(deadline, time.time())
+        used_s = self._state().now_s
+        if wall is not None:
+            deadline_s += used_s
+        elif deadline_s <= used_s:
+            raise ValueError(
+                f"deadline={deadline!r} has passed: the study has used {format_duration(used_s)} of its time already"
+            )
+        return m.SetDeadline(deadline_s=deadline_s, deadline_wall=wall)
+
+
+def attach(name: str) -> Study:
+    """Open a study that was started before, in this process or another one.
+
+    Raises:
+        StudyNotFoundError: No study of that name lies in the studies' folder.
+    """
+    folder = files.home() / check_name(name)
+    if not (folder / files.JOURNAL).exists():
+        known = ", ".join(map(repr, _names())) or "none"
+        raise StudyNotFoundError(f"name={name!r} is not a study in {folder.parent}: there are {known}")
+    return Study._attached(folder)  # noqa: SLF001 - the same module
+
+
+def studies() -> pd.DataFrame:
+    """A row a study in the studies' folder: name, status, trials, best value, money spent, seconds used."""
+    import pandas as pd
+
+    rows = []
+    for name in _names():
+        study = attach(name)
+        state, top = study._state(), study.best  # noqa: SLF001 - the same module
+        rows.append(
+            {
+                "name": name,
+                "status": study.status,
+                "trials": len(state.trials),
+                "metric": state.settings.metric,
+                "value": None if top is None else top.value,
+                "spent_usd": state.ledger.spent(state.now_s) / 1e6,
+                "elapsed_s": state.now_s,
+            }
+        )
+    return pd.DataFrame(rows, columns=["name", "status", "trials", "metric", "value", "spent_usd", "elapsed_s"])
+
+
+def _names() -> list[str]:
+    return sorted(path.parent.name for path in files.home().glob(f"*/{files.JOURNAL}"))
+
+
+def _default_name(train: Callable[..., Any]) -> str:
+    stem = "".join(c if c.isalnum() else "-" for c in getattr(train, "__name__", "study")).strip("-") or "study"
+    return f"{stem[:60]}-{time.strftime('%Y%m%d-%H%M%S')}"
