@@ -1,0 +1,61 @@
+"""What to tell of an error in a training function: the user's part of the traceback, and if another rank caused it."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OWN = (str(Path(__file__).parent), str(Path(__file__).parent.parent / "training.py"))
+LONGEST = 16_384
+"""Characters of a traceback that are kept; of a longer one the middle is left out."""
+_ECHOES = ("gloo/", "connection closed by peer", "connection reset by peer", "nccl error", "broken pipe", "tcpstore")
+
+
+def describe(error: BaseException) -> str:
+    """The traceback as Python prints it, without seer_nb's own frames around those of the user."""
+    told = traceback.TracebackException.from_exception(error)
+    linked: traceback.TracebackException | None = told
+    while linked is not None:
+        _trim(linked.stack)
+        linked = linked.__cause__ or linked.__context__
+    # Without a line of the user's there is nothing to trace: the sentence says it all.
+    text = "".join(told.format() if told.stack else told.format_exception_only())
+    if len(text) <= LONGEST:
+        return text
+    left_out = len(text) - LONGEST
+    return f"{text[: LONGEST // 4]}\n... ({left_out} characters left out) ...\n{text[-LONGEST * 3 // 4 :]}"
+
+
+def of_collective(error: BaseException) -> bool:
+    """Whether an error came out of torch.distributed: then it is likely the echo of another rank's fault."""
+    dist = sys.modules.get("torch.distributed")
+    kinds: tuple[type[BaseException], ...] = (dist.DistError,) if dist is not None else ()
+    return any(isinstance(link, kinds) or _sounds_like_echo(link) for link in _chain(error))
+
+
+def _trim(stack: traceback.StackSummary) -> None:
+    while stack and stack[0].filename.startswith(_OWN):
+        del stack[0]
+    # What is left below the user's last line: the inside of run.report() and the like.
+    while stack and stack[-1].filename.startswith(_OWN):
+        del stack[-1]
+
+
+def _sounds_like_echo(error: BaseException) -> bool:
+    if not isinstance(error, RuntimeError):
+        return False
+    text = str(error).lower()
+    return any(echo in text for echo in _ECHOES)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -1,0 +1,127 @@
+"""Where the members of a gang find each other: the worker's store, and the variables that torchrun would set."""
+
+# ruff: noqa: ANN401 - torch's types are known late
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seer_nb.runner.orders import Order
+
+BACKEND_CPU = "gloo"
+BACKEND_CUDA = "cpu:gloo,cuda:nccl"
+_last_store: Any = None
+"""The store of the gang that this worker led last: its members may still ask for it when rank 0 has ended."""
+
+
+def host_store(host: str) -> tuple[Any, int]:
+    """Start this worker's TCPStore, in which each gang that it leads publishes where to meet.
+
+    Args:
+        host: Address of this worker as others reach it.
+
+    Returns:
+        The store, which must be kept as long as the worker lives, and its port.
+    """
+    import torch.distributed as dist
+
+    store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+    return store, int(store.port)
+
+
+def gang_store(order: Order) -> tuple[Any, int]:
+    """A store of the gang's own, hosted by rank 0, and its port. For gangs of more than one.
+
+    One a gang, because a function may call ``init_process_group("env://")`` itself, and that finds the addresses of an
+    earlier gang's members in a store that was used before.
+
+    Raises:
+        torch.distributed.DistError: A member did not come within the order's timeout.
+    """
+    import torch.distributed as dist
+
+    global _last_store  # noqa: PLW0603 - one for the process
+    timeout = timedelta(seconds=order.timeout_s)
+    tcp_store: Any = dist.TCPStore  # type: ignore[attr-defined]
+    meeting = tcp_store(order.store_host, order.store_port, is_master=False, timeout=timeout)
+    key = f"gang-{order.gang}/port"
+    if order.rank > 0:
+        port = int(meeting.get(key))
+        return tcp_store(order.store_host, port, is_master=False, timeout=timeout), port
+    store = tcp_store(order.store_host, 0, is_master=True, wait_for_workers=False, timeout=timeout)
+    _last_store = store
+    meeting.set(key, str(store.port))
+    return store, int(store.port)
+
+
+@contextlib.contextmanager
+def environment(order: Order, port: int) -> Iterator[None]:
+    """Set the variables of torchrun for one member, as if each worker were a node with one process.
+
+    Afterwards the whole environment is as before, whatever the function changed in it.
+    """
+    before = dict(os.environ)
+    rank, size = str(order.rank), str(order.world_size)
+    os.environ.update(
+        RANK=rank,
+        WORLD_SIZE=size,
+        LOCAL_RANK="0",
+        LOCAL_WORLD_SIZE="1",
+        GROUP_RANK=rank,
+        GROUP_WORLD_SIZE=size,
+        ROLE_RANK=rank,
+        ROLE_WORLD_SIZE=size,
+        ROLE_NAME="default",
+        MASTER_ADDR=order.store_host,
+        MASTER_PORT=str(port),
+        TORCHELASTIC_RUN_ID=f"seer-trial-{order.trial}",
+        TORCHELASTIC_USE_AGENT_STORE="True",
+        TORCHELASTIC_RESTART_COUNT=str(order.gang),
+        TORCHELASTIC_MAX_RESTARTS=str(order.gang),
+    )
+    interface = _interface(order) if order.world_size > 1 else None
+    if interface is not None:
+        # Else gloo listens on what the host's name stands for: 127.0.1.1 on many a machine.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+
+
+def _interface(order: Order) -> str | None:
+    """Name of the network interface by which this worker reaches the gang's first; None if it cannot be told."""
+    import psutil  # type: ignore[import-untyped]
+
+    try:
+        family, _, _, _, address = socket.getaddrinfo(order.store_host, order.store_port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)  # sends nothing: only picks a route
+            own = probe.getsockname()[0]
+        found = psutil.net_if_addrs()
+    except OSError:
+        return None
+    return next((name for name, held in found.items() if any(a.address == own for a in held)), None)
+
+
+def open_default_group(store: Any, order: Order) -> None:
+    """Initialise torch's default process group unless the function has done it."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        dist.init_process_group(
+            BACKEND_CUDA if torch.cuda.is_available() else BACKEND_CPU,
+            store=dist.PrefixStore("seer-default", store),  # type: ignore[attr-defined]
+            rank=order.rank,
+            world_size=order.world_size,
+            timeout=timedelta(seconds=order.timeout_s),
+        )

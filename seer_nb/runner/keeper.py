@@ -1,0 +1,95 @@
+"""What a training function keeps between generations, and how it is stored and found again."""
+
+# ruff: noqa: ANN401 - users' objects are of any type
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from seer_nb.errors import CheckpointError
+from seer_nb.runner import checkpoints
+from seer_nb.runner.pace import Pace
+from seer_nb.runner.prepared import Prepared
+from seer_nb.runner.storable import storable
+
+if TYPE_CHECKING:
+    from seer_nb.runner.orders import Order
+
+
+def find(order: Order) -> dict[str, Any] | None:
+    """The checkpoint that an order names, verified; None when there is none to go on from.
+
+    Raises:
+        CheckpointError: It is missing, damaged, or of another trial or epoch than recorded.
+    """
+    if order.from_epoch == 0 or order.checkpoint == "":
+        return None
+    wanted = f"trial {order.trial} at epoch {order.from_epoch}"
+    if order.checkpoint is None:
+        raise CheckpointError(f"{wanted} was to go on, but no checkpoint of it is recorded")
+    payload = checkpoints.load(order.store, order.checkpoint)
+    if (payload["trial"], payload["epoch"]) != (order.trial, order.from_epoch):
+        found = f"trial {payload['trial']} at epoch {payload['epoch']}"
+        raise CheckpointError(f"the checkpoint {order.checkpoint} holds {found}, but {wanted} was recorded")
+    return payload
+
+
+class Keeper:
+    """One member's state.
+
+    Args:
+        order: The member's.
+        payload: The checkpoint to go on from, or None.
+    """
+
+    def __init__(self, order: Order, payload: dict[str, Any] | None) -> None:
+        self._order = order
+        self._resumed = payload is not None
+        found = payload or {"objects": None, "state": {}, "saved": None}
+        saved = found["saved"]
+        self.prepared = Prepared(found["objects"])
+        self.state: dict[str, Any] = found["state"]
+        self.saved: bytes | None = None if saved is None else saved.numpy().tobytes()
+        self.pace = Pace()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the function keeps any state, so that training can go on from an epoch."""
+        return self._resumed or bool(self.prepared) or bool(self.state) or self.saved is not None
+
+    def store(self, epoch: int) -> tuple[str, float]:
+        """Store everything.
+
+        Returns:
+            The checkpoint's path relative to the store, and the seconds it took.
+
+        Raises:
+            TypeError: Something that is kept cannot be stored; the sentence names it.
+        """
+        began_s = time.monotonic()
+        order = self._order
+        path = checkpoints.name(order.trial, epoch, order.gang)
+        checkpoints.save(order.store, path, self._payload(epoch))
+        save_s = time.monotonic() - began_s
+        self.pace.stored(save_s)
+        return path, save_s
+
+    def _payload(self, epoch: int) -> dict[str, Any]:
+        import torch
+
+        saved = self.saved
+        return {
+            "format": checkpoints.FORMAT,
+            "trial": self._order.trial,
+            "epoch": epoch,
+            "objects": self.prepared.states(),
+            "state": storable(self.state, "run.state"),
+            # A bytearray, for torch.frombuffer wants memory that it may write to; and it takes none of length 0.
+            "saved": torch.frombuffer(bytearray(saved), dtype=torch.uint8) if saved else _empty(saved),
+        }
+
+
+def _empty(saved: bytes | None) -> Any:
+    import torch
+
+    return None if saved is None else torch.empty(0, dtype=torch.uint8)

@@ -1,0 +1,67 @@
+"""From what a training function reports to finite floats."""
+
+# ruff: noqa: ANN401 - users' objects are of any type
+from __future__ import annotations
+
+import math
+import reprlib
+from typing import Any
+
+
+def as_float(value: Any, what: str, call: str) -> float:
+    """A number from a float, an int, or a numpy or torch value with one element; it need not be finite.
+
+    Args:
+        value: What the function gave.
+        what: Its name, for the error.
+        call: The method it was given to, for the error.
+
+    Raises:
+        TypeError: It is anything else.
+    """
+    if type(value) is float:
+        return value
+    if not isinstance(value, str | bytes | bytearray) and getattr(value, "size", None) is not None:
+        value = _element(value)
+    if value is not None and not isinstance(value, str | bytes | bytearray):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
+        except (TypeError, ValueError, RuntimeError):
+            pass
+    raise TypeError(
+        f"{call} got {what}={_shown(value)}, of type {type(value).__name__}: "
+        "it takes one number (a float, an int, or a tensor or array with one element)"
+    )
+
+
+def finite(values: dict[str, Any]) -> dict[str, float | None]:
+    """Reported values as floats; None for one that is not finite.
+
+    Raises:
+        TypeError: A value is not one number.
+    """
+    numbers = {name: as_float(value, name, "run.report()") for name, value in values.items()}
+    return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+
+
+def require(metric: str, values: dict[str, Any]) -> None:
+    """Raise ValueError if the study's metric is not among the reported values."""
+    if metric not in values:
+        given = ", ".join(map(repr, values)) or "no metric"
+        raise ValueError(f"run.report() got {given}, but the study's metric is {metric!r}")
+
+
+def _element(value: Any) -> Any:
+    """The element of an array or tensor that has exactly one."""
+    shape = getattr(value, "shape", ())
+    try:
+        return value.item() if math.prod(shape) == 1 else value
+    except (TypeError, ValueError):
+        return value
+
+
+def _shown(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return f"<shape {tuple(shape)}>" if shape else reprlib.repr(value)

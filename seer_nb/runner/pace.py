@@ -1,0 +1,31 @@
+"""When to store a checkpoint: at each report unless that costs more than a share of the training time."""
+
+from __future__ import annotations
+
+import math
+
+SHARE = 0.05
+
+
+class Pace:
+    """Measures epochs and savings of one gang."""
+
+    def __init__(self) -> None:
+        self._save_s: float | None = None
+        self._since = 0
+
+    def due(self, epoch_s: float) -> bool:
+        """Whether to store after an epoch of this duration. Call it once an epoch."""
+        self._since += 1
+        return self._since >= self._every(epoch_s)
+
+    def stored(self, save_s: float) -> None:
+        """Take note that a checkpoint was stored in this time."""
+        # The first is often slower, for it finds nothing cached: the fastest is what the next one will take.
+        self._save_s = save_s if self._save_s is None else min(self._save_s, save_s)
+        self._since = 0
+
+    def _every(self, epoch_s: float) -> float:
+        if self._save_s is None or self._save_s <= SHARE * epoch_s:
+            return 1
+        return math.ceil(self._save_s / (SHARE * epoch_s)) if epoch_s > 0 else math.inf

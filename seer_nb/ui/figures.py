@@ -1,0 +1,132 @@
+"""Plotly figures of a study, in Optuna's shape: first what is to be seen, then how."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seer_nb.export import write_atomically
+from seer_nb.ui.view import GREY, OKABE_ITO, CurvesInfo, TrialView, curves, format_value, look
+
+if TYPE_CHECKING:
+    import os
+
+    from plotly.graph_objects import Figure, Scatter
+
+    from seer_nb.core.state import State
+
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def plot_curves(state: State) -> Figure:
+    """The learning curves: survivors in colour with labels at their ends, all others in grey, the best marked."""
+    return _get_curves_plot(_get_curves_info(state))
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str], title: str = "seer_nb") -> Path:
+    """Write a figure as one html file that works without a network.
+
+    Args:
+        figure: A plotly figure.
+        path: Of the file; an existing one is replaced.
+        title: Of the page.
+
+    Returns:
+        The path.
+    """
+    content: str = figure.to_html(full_html=True, include_plotlyjs=True, include_mathjax=False)
+    head = f'<!doctype html>\n<html lang="en">\n<head><title>{html.escape(title)}</title>'
+    content = re.sub(r"\A(?:<!doctype html>\s*)?<html>\s*<head>", lambda _: head, content, count=1)
+    write_atomically(Path(path), content.encode())
+    return Path(path)
+
+
+def _get_curves_info(state: State) -> CurvesInfo:
+    return curves(look(state))
+
+
+def _get_curves_plot(info: CurvesInfo) -> Figure:
+    import plotly.graph_objects as go
+
+    figure = go.Figure(layout=_layout(info))
+    if info.others:
+        figure.add_trace(_grey_trace(info.others))
+    for trial, colour, dash in zip(info.coloured, OKABE_ITO, DASHES, strict=False):
+        figure.add_trace(_coloured_trace(trial, colour, dash))
+    if info.best is not None:
+        figure.add_trace(_best_mark(info.best))
+    return figure
+
+
+def _layout(info: CurvesInfo) -> dict[str, Any]:
+    return {
+        "template": "plotly_white",
+        "title": {"text": f"{_text(info.metric)} by epoch"},
+        "xaxis": {"title": {"text": "epoch"}, "range": [0.5, info.max_epochs * 1.12 + 0.5]},
+        "yaxis": {"title": {"text": _text(info.metric)}, "range": [info.low, info.high]},
+        "legend": {"title": {"text": "best first"}},
+        "hovermode": "closest",
+    }
+
+
+def _grey_trace(trials: tuple[TrialView, ...]) -> Scatter:
+    """One trace for all: hundreds of traces make a browser slow."""
+    import plotly.graph_objects as go
+
+    epochs: list[int | None] = []
+    values: list[float | None] = []
+    numbers: list[int | None] = []
+    for trial in trials:
+        # A gap keeps one curve from running on into the next.
+        epochs += [*(epoch for epoch, _ in trial.points), None]
+        values += [*(value for _, value in trial.points), None]
+        numbers += [*(trial.trial for _ in trial.points), None]
+    return go.Scatter(
+        x=epochs,
+        y=values,
+        customdata=numbers,
+        name=f"{len(trials)} others",
+        mode="lines",
+        line={"color": GREY, "width": 1},
+        opacity=0.5,
+        hovertemplate="trial %{customdata}, epoch %{x}: %{y:.4g}<extra></extra>",
+    )
+
+
+def _coloured_trace(trial: TrialView, colour: str, dash: str) -> Scatter:
+    import plotly.graph_objects as go
+
+    label = f"trial {trial.trial}"
+    end = max(place for place, (_, value) in enumerate(trial.points) if value is not None)
+    config = ", ".join(f"{_text(name)}={_text(format_value(value))}" for name, value in trial.config.items())
+    return go.Scatter(
+        x=[epoch for epoch, _ in trial.points],
+        y=[value for _, value in trial.points],
+        name=label,
+        mode="lines+text",
+        # Spaces that are not trimmed keep the label off the line and off the star.
+        text=[f"\N{EM SPACE}{label}" if place == end else "" for place in range(len(trial.points))],
+        textposition="middle right",
+        line={"color": colour, "width": 2, "dash": dash},
+        hovertemplate=f"{label}, epoch %{{x}}: %{{y:.4g}}<br>{config.replace('%{', '% {')}<extra></extra>",
+    )
+
+
+def _best_mark(trial: TrialView) -> Scatter:
+    import plotly.graph_objects as go
+
+    return go.Scatter(
+        x=[trial.epoch],
+        y=[trial.value],
+        name=f"best: {format_value(trial.value)}",
+        mode="markers",
+        marker={"symbol": "star", "size": 13, "color": "#D55E00", "line": {"width": 1, "color": "white"}},
+        hovertemplate=f"best: trial {trial.trial}, epoch %{{x}}: %{{y:.4g}}<extra></extra>",
+    )
+
+
+def _text(text: str) -> str:
+    """Plotly reads a little html in its texts."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

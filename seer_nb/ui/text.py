@@ -1,0 +1,115 @@
+"""A study as plain text: for the terminal and for notebooks without html."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seer_nb.core.units import format_duration, format_money
+from seer_nb.ui.view import StudyView, TrialView, format_value, look
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seer_nb.core.state import State
+
+N_ROWS = 10
+WIDTH = 110
+"""Characters of a table's row; hyperparameters that do not fit are left out."""
+CELL = 16
+
+
+def summary(state: State) -> str:
+    """A few lines on the study, and a table of its best trials."""
+    view = look(state)
+    lines = [
+        f"study {view.name}: {view.status}, {_time(view)}" + (f" - {view.reason}" if view.reason else ""),
+        (
+            f"money: {format_money(view.spent)} spent, {format_money(view.committed)} committed, "
+            f"{format_money(view.free)} free of {format_money(view.budget)}"
+        ),
+        f"trials: {view.n_survivors} of {len(view.trials)} in the running; {_workers(view)}",
+        _best(view),
+    ]
+    return "\n".join([_printable(line) for line in lines] + _table(view))
+
+
+def progress_line(state: State) -> str:
+    """One line, with what matters most first: a terminal may cut its end off."""
+    view = look(state)
+    parts = [
+        _time(view) if view.status == "running" else f"{view.status}, {_time(view)}",
+        f"{view.n_survivors}/{len(view.trials)} trials",
+        _workers(view),
+        f"{format_money(view.spent)} of {format_money(view.budget)}",
+        _best(view),
+    ]
+    return _printable(" | ".join(parts))
+
+
+def _time(view: StudyView) -> str:
+    return f"{format_duration(view.elapsed_s)} of {format_duration(view.deadline_s)}"
+
+
+def _workers(view: StudyView) -> str:
+    text = f"{view.busy}/{view.workers} workers busy"
+    return f"{text}, {view.booting} booting" if view.booting else text
+
+
+def _best(view: StudyView) -> str:
+    if view.best is None:
+        return f"best {view.metric}: none yet"
+    return f"best {view.metric}: {format_value(view.best.value)} (trial {view.best.trial}, epoch {view.best.epoch})"
+
+
+def _table(view: StudyView) -> list[str]:
+    if not view.trials:
+        return []
+    columns = [
+        ["trial", "state", view.metric, "epoch", "workers", "cost"],
+        *(_cells(trial) for trial in view.trials[:N_ROWS]),
+    ]
+    for name in view.config_names:
+        wider = [
+            [*row, value]
+            for row, value in zip(
+                columns, [name, *(format_value(t.config.get(name)) for t in view.trials[:N_ROWS])], strict=True
+            )
+        ]
+        if sum(_widths(wider)) + 2 * len(wider[0]) > WIDTH:
+            break
+        columns = wider
+    lines = _aligned(columns)
+    left = len(view.trials) - N_ROWS
+    return [*lines, f"... and {left} more"] if left > 0 else lines
+
+
+def _cells(trial: TrialView) -> list[str]:
+    return [
+        str(trial.trial),
+        trial.state,
+        format_value(trial.value),
+        format_value(trial.epoch),
+        str(trial.workers),
+        format_money(trial.cost),
+    ]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(min(CELL, len(cell)) for cell in column) for column in zip(*rows, strict=True)]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = _widths(rows)
+    return [
+        "  ".join(_short(cell).rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _short(cell: str) -> str:
+    cell = _printable(cell)
+    return cell if len(cell) <= CELL else f"{cell[: CELL - 3]}..."
+
+
+def _printable(text: str) -> str:
+    """On one line, without characters that would steer a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))

@@ -1,0 +1,379 @@
+"""The search space: what may be given, what is drawn, and what Optuna's samplers make of it."""
+
+import json
+import math
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import optuna
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+import seer_nb as seer
+from seer_nb.core import model as m
+from seer_nb.space import Choice, ConfigSampler, Float, Integer, Space
+
+HINT = 'give a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
+KINDS = (
+    "give uniform, loguniform, quniform, randint, lograndint or choice, an Optuna distribution, a frozen scipy.stats "
+    "uniform, loguniform or randint, or a constant of None, bool, int, float, str, list and dict"
+)
+MIXED = {
+    "lr": seer.loguniform(1e-4, 1e-1),
+    "batch": seer.choice([32, 64, None, "auto", True]),
+    "width": seer.lograndint(1, 256),
+    "depth": seer.randint(1, 5),
+    "drop": seer.quniform(0.1, 0.5, 0.1),
+    "momentum": seer.uniform(0.0, 0.9),
+    "betas": (0.9, 0.999),
+    "name": "adam",
+}
+TINY = {"a": seer.choice(["x", "y", None]), "b": seer.randint(1, 2), "c": 7}
+
+
+def trial(number, config, *values, state="completed"):
+    curve = tuple(
+        m.Report(epoch=k, value=v, metrics={}, seconds=1.0, parallelism=1, at_s=0.0, cost=0, checkpoint="c")
+        for k, v in enumerate(values, 1)
+    )
+    best = max((r for r in curve if r.value is not None), key=lambda r: r.value, default=None)
+    return m.Trial(id=number, config=config, state=state, curve=curve, best=best)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sentence"),
+    [
+        (lambda: seer.uniform(3, 1), ValueError, "low=3.0 is above high=1.0: write uniform with the lower bound first"),
+        (lambda: seer.uniform("a", 1), TypeError, "low='a' is not a number: uniform takes finite numbers"),
+        (lambda: seer.uniform(0, high=True), TypeError, "high=True is not a number: uniform takes finite numbers"),
+        (lambda: seer.uniform(math.nan, 1), ValueError, "low=nan is not finite: uniform takes finite numbers"),
+        (
+            lambda: seer.uniform(0, 10**400),
+            ValueError,
+            f"high=1{'0' * 76}... is not finite: uniform takes finite numbers",
+        ),
+        (lambda: seer.loguniform(0, 1), ValueError, "low=0 has no logarithm: loguniform takes bounds above 0"),
+        (lambda: seer.loguniform(-1e-3, 1), ValueError, "low=-0.001 has no logarithm: loguniform takes bounds above 0"),
+        (
+            lambda: seer.uniform(-1e308, 1e308),
+            ValueError,
+            "low=-1e+308 and high=1e+308 are too far apart for a float to tell their distance",
+        ),
+        (
+            lambda: seer.quniform(0, 1, 0),
+            ValueError,
+            "q=0 is not a step from low=0 to high=1: give one above 0 that fits",
+        ),
+        (
+            lambda: seer.quniform(0, 1, 2),
+            ValueError,
+            "q=2 is not a step from low=0 to high=1: give one above 0 that fits",
+        ),
+        (
+            lambda: seer.quniform(0, 1, 1e-300),
+            ValueError,
+            "q=1e-300 is too small a step from low=0 to high=1: use uniform",
+        ),
+        (lambda: seer.randint(1.5, 3), TypeError, "low=1.5 is not a whole number: randint takes ints"),
+        (lambda: seer.randint(3, 1), ValueError, "low=3 is above high=1: write randint with the lower bound first"),
+        (
+            lambda: seer.randint(0, 2**60),
+            ValueError,
+            "high=1152921504606846976 is beyond 2**53: randint takes whole numbers that a float can hold",
+        ),
+        (lambda: seer.lograndint(0, 3), ValueError, "low=0 is below 1: lograndint takes bounds from 1 on"),
+        (lambda: seer.choice([]), ValueError, "options=[] is empty: choice takes at least one option"),
+        (lambda: seer.choice("relu"), TypeError, "options='relu' is not a list: write choice([32, 64])"),
+        (lambda: seer.choice(3), TypeError, "options=3 is not a list: write choice([32, 64])"),
+        (lambda: seer.choice([1, True]), ValueError, "options=[1, True] holds True twice: give each option once"),
+        (
+            lambda: seer.choice([math.inf]),
+            ValueError,
+            "option inf is not a finite number of 64 bits: choice takes no others",
+        ),
+        (
+            lambda: seer.choice([(1, 2)]),
+            TypeError,
+            (
+                "option (1, 2) is of type tuple: choice takes None, bool, int, float or str; for objects, give names "
+                "and look the objects up in train"
+            ),
+        ),
+        (lambda: Space({}), ValueError, f"space={{}} is empty: {HINT}"),
+        (lambda: Space([1]), TypeError, f"space=[1] is not a dict: {HINT}"),
+        (lambda: Space({1: 2}), TypeError, "space has the name 1, of type int: give names as str"),
+        (lambda: Space({" ": 2}), ValueError, "space has the name ' ': give a name that is not empty"),
+        (
+            lambda: Space({"a": math.nan}),
+            ValueError,
+            "space['a']=nan: a constant number must be finite and of at most 64 bits",
+        ),
+        (lambda: Space({"a": {1: 2}}), TypeError, "space['a']={1: 2}: the names in a constant dict must be str"),
+        (
+            lambda: Space({"a": [seer.uniform(0, 1)]}),
+            TypeError,
+            (
+                "space['a']=[uniform(0, 1)]: a list or dict is a constant and cannot hold what is searched; give that "
+                "a name of its own"
+            ),
+        ),
+        (
+            lambda: Space({"a": {1}}),
+            TypeError,
+            f"space['a']={{1}}: a set can be neither searched nor stored; {KINDS}",
+        ),
+    ],
+)
+def test_what_cannot_be_gets_a_sentence(make, error, sentence):
+    with pytest.raises(error) as caught:
+        make()
+    assert str(caught.value) == sentence
+
+
+def test_scipy_distributions_that_have_no_twin_are_refused():
+    with pytest.raises(ValueError, match=r"scipy's norm cannot be searched; give uniform"):
+        Space({"a": scipy.stats.norm()})
+    with pytest.raises(ValueError, match="a shifted loguniform cannot be searched; leave loc out"):
+        Space({"a": scipy.stats.loguniform(1, 2, loc=3)})
+
+
+def test_other_libraries_distributions_become_ours():
+    d = optuna.distributions
+    space = Space(
+        {
+            "a": d.FloatDistribution(1e-3, 1.0, log=True),
+            "b": d.FloatDistribution(0.0, 1.0, step=0.25),
+            "c": d.IntDistribution(1, 10, step=3),
+            "d": d.CategoricalDistribution(["x", None]),
+            "e": scipy.stats.uniform(1, 2),
+            "f": scipy.stats.loguniform(1e-3, 1e-1),
+            "g": scipy.stats.randint(1, 5),
+        }
+    )
+    assert space.domains == {
+        "a": Float(low=1e-3, high=1.0, log=True),
+        "b": Float(low=0.0, high=1.0, step=0.25),
+        "c": Integer(low=1, high=10, step=3),
+        "d": Choice(options=("x", None)),
+        "e": Float(low=1.0, high=3.0),
+        "f": Float(low=1e-3, high=1e-1, log=True),
+        "g": Integer(low=1, high=4),
+    }
+
+
+def test_ours_become_optunas_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        twins = Space(MIXED | {"odd": seer.quniform(0.1, 0.95, 0.1)}).to_optuna()
+    assert twins["lr"] == optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True)
+    assert twins["depth"] == optuna.distributions.IntDistribution(1, 5)
+    assert twins["odd"].high == 0.9
+    assert list(twins) == ["lr", "batch", "width", "depth", "drop", "momentum", "odd"]
+
+
+def test_numpy_scalars_become_plain():
+    space = Space({"a": seer.choice(np.array([1, 2])), "b": np.float64(0.5), "c": seer.randint(np.int64(1), 2)})
+    assert [type(option) for option in space.domains["a"].options] == [int, int]
+    assert type(space.constants["b"]) is float
+
+
+def test_a_space_survives_pickling():
+    space = pickle.loads(pickle.dumps(Space(MIXED)))  # noqa: S301
+    assert (space.domains, space.constants) == (Space(MIXED).domains, Space(MIXED).constants)
+
+
+@given(seed=st.integers(0, 2**63), number=st.integers(0, 10**6))
+def test_configurations_are_plain_within_bounds_and_in_order(seed, number):
+    config = ConfigSampler(Space(MIXED), seed=seed).draw(number)
+    assert list(config) == list(MIXED)
+    assert json.loads(json.dumps(config)) == config
+    assert 1e-4 <= config["lr"] <= 1e-1
+    assert config["batch"] in [32, 64, None, "auto", True]
+    assert type(config["width"]) is int
+    assert 1 <= config["width"] <= 256
+    assert config["depth"] in range(1, 6)
+    assert config["drop"] in [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert config["betas"] == [0.9, 0.999]
+
+
+@pytest.mark.parametrize("given", [MIXED, TINY])
+def test_random_search_depends_on_seed_and_number_alone(given):
+    straight = [ConfigSampler(Space(given), seed=3).draw(n) for n in range(6)]
+    sampler = ConfigSampler(Space(given), seed=3)
+    sampler.restore([trial(0, straight[0], 0.5)])
+    assert [sampler.draw(n) for n in (5, 0, 3)] == [straight[n] for n in (5, 0, 3)]
+    assert straight != [ConfigSampler(Space(given), seed=4).draw(n) for n in range(6)]
+
+
+def test_both_ends_of_randint_are_drawn_alike():
+    sampler = ConfigSampler(Space({"k": seer.randint(1, 4), "x": seer.uniform(0, 1)}))
+    counts = np.bincount([sampler.draw(n)["k"] for n in range(2000)])
+    assert counts[0] == 0
+    assert all(400 < count < 600 for count in counts[1:])
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [None, optuna.samplers.TPESampler(seed=0), optuna.samplers.RandomSampler(seed=0)],
+    ids=["random", "tpe", "optuna-random"],
+)
+def test_a_finite_space_is_gone_through_once(sampler):
+    source = ConfigSampler(Space(TINY), sampler)
+    drawn = [source.draw(number) for number in range(6)]
+    assert len({(c["a"], c["b"]) for c in drawn}) == 6
+    assert source.draw(6) is None
+    assert source.draw(7) is None
+
+
+def test_constants_alone_are_one_configuration():
+    source = ConfigSampler(Space({"lr": 0.1, "layers": [1, 2]}))
+    first = source.draw(0)
+    assert first == {"lr": 0.1, "layers": [1, 2]}
+    first["layers"].append(3)
+    assert source.draw(0) == {"lr": 0.1, "layers": [1, 2]}
+    assert source.draw(1) is None
+
+
+def test_rare_values_of_a_finite_space_are_found_without_endless_tries():
+    source = ConfigSampler(Space({"k": seer.lograndint(1, 300)}))
+    assert sorted(source.draw(n)["k"] for n in range(300)) == list(range(1, 301))
+
+
+class Stubborn(optuna.samplers.RandomSampler):
+    """Proposes one thing only."""
+
+    def sample_independent(self, study, trial, param_name, param_distribution):
+        return {"a": "y", "b": 2}[param_name]
+
+
+def test_a_sampler_that_repeats_itself_does_not_end_a_finite_space():
+    source = ConfigSampler(Space(TINY), Stubborn())
+    drawn = [source.draw(number) for number in range(6)]
+    assert drawn[0] == {"a": "y", "b": 2, "c": 7}
+    assert len({(c["a"], c["b"]) for c in drawn}) == 6
+    assert source.draw(6) is None
+
+
+def test_a_sampler_may_repeat_itself_in_a_space_without_end():
+    source = ConfigSampler(Space(TINY | {"x": seer.uniform(0, 1), "b": 2, "a": seer.uniform(0, 1)}), OneReal())
+    assert source.draw(0) == source.draw(1)
+
+
+class OneReal(optuna.samplers.RandomSampler):
+    """Proposes the same real number for everything."""
+
+    def sample_independent(self, study, trial, param_name, param_distribution):
+        return 0.5
+
+
+def test_a_grid_is_gone_through_once_even_after_a_restart():
+    def grid():
+        return ConfigSampler(
+            Space({"a": seer.uniform(0, 1), "k": 3}), optuna.samplers.GridSampler({"a": [0, 0.5, 0.5, 1]})
+        )
+
+    source = grid()
+    drawn = [source.draw(number) for number in range(3)]
+    assert sorted(config["a"] for config in drawn) == [0.0, 0.5, 1.0]
+    assert all(type(config["a"]) is float and config["k"] == 3 for config in drawn)
+    for number, config in enumerate(drawn):
+        source.tell(trial(number, config, 0.1))
+    assert source.draw(3) is None
+    again = grid()
+    again.restore([trial(0, drawn[0], 0.1), trial(1, drawn[1], state="running")])
+    assert [again.draw(2), again.draw(3)] == [drawn[2], None]
+    # Optuna warns when it is asked for more than the grid's four cells.
+    assert len(source._guided._study.trials) == 4
+
+
+def test_a_sampler_that_does_not_fit_gets_a_sentence():
+    with pytest.raises(TypeError) as caught:
+        ConfigSampler(Space(MIXED), "tpe")
+    assert str(caught.value) == (
+        "sampler='tpe' is not an Optuna sampler: give one such as optuna.samplers.TPESampler(seed=0), or None for "
+        "random search"
+    )
+    with pytest.raises(ValueError, match="grid") as caught:
+        ConfigSampler(Space(TINY), optuna.samplers.GridSampler({"z": [1]}))
+    assert str(caught.value) == (
+        "sampler's grid has the names 'z', but the space searches 'a', 'b': they must be the same"
+    )
+
+
+def test_tpe_learns_from_what_is_told_also_after_a_restart():
+    space = Space({"x": seer.uniform(-10, 10)})
+
+    def distance(source):
+        """Mean over proposals; 5.5 for random search, 2.5 to 3.1 for TPE that has learned, above 5.9 when misled."""
+        return np.mean([abs(source.draw(number)["x"] - 3) for number in range(100, 140)])
+
+    source = ConfigSampler(space, optuna.samplers.TPESampler(seed=1), mode="max")
+    trials = []
+    for number in range(60):
+        config = source.draw(number)
+        value = -abs(config["x"] - 3)
+        trials.append(trial(number, config, value - 1, value, state="stopped" if number % 3 else "completed"))
+        source.tell(trials[-1])
+    restored, misled = (ConfigSampler(space, optuna.samplers.TPESampler(), mode=mode) for mode in ("max", "min"))
+    restored.restore(trials)
+    misled.restore(trials)
+    assert distance(source) < 4
+    assert distance(restored) < 4
+    assert distance(misled) > 5
+
+
+def test_a_restarted_sampler_does_not_propose_the_same_again():
+    space = Space({"x": seer.uniform(0, 1)})
+    source = ConfigSampler(space, optuna.samplers.RandomSampler(seed=0))
+    first = [source.draw(number) for number in range(3)]
+    again = ConfigSampler(space, optuna.samplers.RandomSampler(seed=0))
+    again.restore(trial(number, config, state="running") for number, config in enumerate(first))
+    assert again.draw(3) not in first
+
+
+@pytest.mark.parametrize(
+    ("values", "state", "expected", "value"),
+    [
+        ((0.5, 0.9, 0.7), "completed", "COMPLETE", 0.9),
+        ((0.5, 0.4), "stopped", "PRUNED", 0.4),
+        ((0.5, None), "stopped", "PRUNED", None),
+        ((0.5,), "failed", "FAIL", None),
+        ((), "completed", "PRUNED", None),
+        ((0.5,), "paused", "RUNNING", None),
+    ],
+)
+def test_what_optuna_hears_of_a_trial(values, state, expected, value):
+    source = ConfigSampler(Space(MIXED), optuna.samplers.RandomSampler(seed=0))
+    ended = trial(0, source.draw(0), *values, state=state)
+    source.tell(ended)
+    source.tell(ended)
+    heard = source._guided._study.trials[0]
+    assert (heard.state.name, heard.value) == (expected, value)
+    if expected != "RUNNING":
+        steps = {k: math.nan if v is None else v for k, v in enumerate(values, 1)}
+        assert heard.intermediate_values == pytest.approx(steps, nan_ok=True)
+
+
+def test_optunas_log_level_is_left_alone(capfd):
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    try:
+        ConfigSampler(Space(MIXED), optuna.samplers.TPESampler(seed=0)).draw(0)
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.set_verbosity(before)
+    assert capfd.readouterr().err == ""
+
+
+def test_the_space_does_not_import_optuna():
+    code = (
+        "import sys, seer_nb as s; from seer_nb.space import Space; Space({'a': s.uniform(0, 1)});"
+        "print({'optuna', 'numpy', 'pandas', 'torch'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"

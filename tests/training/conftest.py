@@ -1,0 +1,124 @@
+"""Gangs as they are on real machines: alone in this process, or two worker processes that meet over gloo."""
+
+import subprocess
+import sys
+from multiprocessing.connection import Listener
+from pathlib import Path
+from typing import NamedTuple
+
+import cloudpickle
+import pytest
+
+from seer_nb.core.model import Reported
+from seer_nb.runner.flags import Flags
+from seer_nb.runner.member import run_member
+from seer_nb.runner.orders import MemberEnded, Order
+
+WORKER = Path(__file__).with_name("worker_process.py")
+
+
+class Told(NamedTuple):
+    """What one member sent."""
+
+    reports: list[Reported]
+    end: MemberEnded
+
+
+def told(records) -> Told:
+    *reports, end = records
+    assert all(isinstance(report, Reported) for report in reports)
+    assert isinstance(end, MemberEnded)
+    return Told(reports, end)
+
+
+class Workers:
+    """Worker processes that take one order after the other, as Dask's do."""
+
+    def __init__(self, count: int) -> None:
+        listener = Listener(authkey=b"seer")
+        self.processes = [subprocess.Popen([sys.executable, str(WORKER), str(listener.address)]) for _ in range(count)]
+        self.connections = [listener.accept() for _ in range(count)]
+        self.ports = [connection.recv() for connection in self.connections]
+        listener.close()
+
+    def train(self, function, orders, hook=None) -> list[Told]:
+        for connection, order in zip(self.connections, orders, strict=True):
+            connection.send_bytes(cloudpickle.dumps((function, order, hook)))
+        return [told(connection.recv()) for connection in self.connections]
+
+    def close(self) -> None:
+        for connection in self.connections:
+            connection.close()
+        for process in self.processes:
+            assert process.wait(20) == 0
+
+
+@pytest.fixture(scope="session")
+def workers():
+    pool = Workers(2)
+    yield pool
+    pool.close()
+
+
+class Gangs:
+    """Trains a function in one generation after the other."""
+
+    def __init__(self, store: Path, request: pytest.FixtureRequest) -> None:
+        self.store = store
+        self._request = request
+        cloudpickle.register_pickle_by_value(request.module)
+        self._gang = 0
+
+    def order(self, rank: int = 0, size: int = 1, port: int = 0, **changes) -> Order:
+        fields = {
+            "gang": self._gang,
+            "trial": 7,
+            "config": {},
+            "rank": rank,
+            "world_size": size,
+            "store_host": "127.0.0.1",
+            "store_port": port,
+            "from_epoch": 0,
+            "checkpoint": None,
+            "until": 3,
+            "max_epochs": 27,
+            "metric": "accuracy",
+            "seed": 0,
+            "store": str(self.store),
+            "logs": None,
+            "timeout_s": 5.0,
+        }
+        return Order(**(fields | changes))
+
+    def alone(self, function, flags=None, hook=None, **changes) -> Told:
+        """One member, in this process."""
+        self._gang += 1
+        flags = flags or Flags()
+        records = []
+
+        def send(record):
+            records.append(record)
+            if hook:
+                hook(record, flags)
+
+        run_member(function, self.order(**changes), send, flags)
+        return told(records)
+
+    def pair(self, function, hook=None, **changes) -> list[Told]:
+        """Two members, each in a process of its own."""
+        pool = self._request.getfixturevalue("workers")
+        # Numbers differ over all tests, as they do over a study.
+        pool.gang = getattr(pool, "gang", 1000) + 1
+        self._gang = pool.gang
+        return pool.train(function, [self.order(rank, 2, pool.ports[0], **changes) for rank in (0, 1)], hook)
+
+    def train(self, function, size: int = 1, **changes) -> Told:
+        """Rank 0 of either."""
+        return self.alone(function, **changes) if size == 1 else self.pair(function, **changes)[0]
+
+
+@pytest.fixture
+def gangs(tmp_path, request):
+    made = Gangs(tmp_path / "store", request)
+    yield made
+    cloudpickle.unregister_pickle_by_value(request.module)

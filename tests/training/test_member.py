@@ -1,0 +1,123 @@
+# ruff: noqa: T201
+"""One member: what it tells however its function ends, and what it leaves behind."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+from seer_nb.runner import output
+from seer_nb.runner.faults import LONGEST
+from seer_nb.runner.flags import Flags
+from seer_nb.runner.member import run_member
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), RecursionError("deep")], ids=repr
+)
+def test_whatever_it_raises_is_a_failure(gangs, error):
+    def train(config, run):
+        raise error
+
+    _, end = gangs.alone(train)
+    assert (end.outcome, end.collective) == ("failed", False)
+    assert end.error.startswith('Traceback (most recent call last):\n  File "')
+    assert end.error.strip().splitlines()[-1].startswith(type(error).__name__)
+    assert "/seer_nb/" not in end.error
+
+
+def test_causes_are_told_and_long_errors_cut(gangs):
+    def train(config, run):
+        try:
+            {}["cause"]
+        except KeyError as error:
+            raise ValueError("x" * 1_000_000 + "end") from error
+
+    _, end = gangs.alone(train)
+    assert len(end.error) < LONGEST + 100
+    assert "KeyError: 'cause'" in end.error
+    assert "characters left out" in end.error
+    assert end.error.endswith("xend\n")
+
+
+def test_a_runner_that_cannot_be_told(gangs):
+    def send(record):
+        raise OSError("gone")
+
+    def train(config, run):
+        run.report(accuracy=1)
+
+    run_member(train, gangs.order(), send, Flags())
+
+
+def test_the_environment_is_put_back(gangs):
+    def train(config, run):
+        os.environ["SEER_TEST_NEW"] = "1"
+        os.environ["SEER_TEST_OLD"] = "changed"
+        del os.environ["SEER_TEST_GONE"]
+        torch.set_grad_enabled(False)
+
+    os.environ.update(SEER_TEST_OLD="old", SEER_TEST_GONE="here")
+    before = dict(os.environ)
+    gangs.alone(train)
+    assert dict(os.environ) == before
+    assert gangs.alone(lambda config, run: torch.ones(1, requires_grad=True).sum().backward()).end.error == ""
+
+
+def test_what_it_prints_goes_to_its_log(gangs, tmp_path, capsys):
+    def train(config, run):
+        print("from the function")
+        print("a warning", file=sys.stderr)
+        other = threading.Thread(target=print, args=["from another thread"])
+        other.start()
+        other.join()
+
+    for _ in range(2):
+        gangs.alone(train, logs=str(tmp_path / "logs"))
+    assert (tmp_path / "logs" / "trial-7.log").read_text() == "from the function\na warning\n" * 2
+    assert capsys.readouterr().out == "from another thread\n" * 2
+
+
+def test_a_silent_function_has_no_log(gangs, tmp_path):
+    gangs.alone(lambda config, run: None, logs=str(tmp_path / "logs"))
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_log_is_cut(gangs, tmp_path):
+    def train(config, run):
+        for _ in range(300):
+            print("é" * 5000)
+
+    log = tmp_path / "trial-7.log"
+    for _ in range(2):
+        gangs.alone(train, logs=str(tmp_path))
+    text = log.read_text()
+    assert log.stat().st_size <= output.LIMIT + len(output.NOTE)
+    assert text.endswith(output.NOTE.decode())
+    assert text.count("the rest is dropped") == 1
+
+
+def test_a_log_that_cannot_be_written_fails_nothing(gangs, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert gangs.alone(lambda config, run: print("x"), logs=str(tmp_path / "file")).end.outcome == "returned"
+
+
+def test_a_handler_that_outlives_the_function(gangs, tmp_path, capsys):
+    kept = []
+
+    def train(config, run):
+        kept.append(sys.stdout)
+
+    gangs.alone(train, logs=str(tmp_path))
+    print("later", file=kept[0])
+    kept[0].flush()
+    assert capsys.readouterr().out == "later\n"
+
+
+def test_nothing_imports_torch_before_it_is_needed():
+    modules = "seer_nb.training, seer_nb.runner.flags, seer_nb.runner.orders, seer_nb.runner.checkpoints"
+    code = f"import sys, {modules}, seer_nb.runner.member; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,224 @@
+# ruff: noqa: S311, NPY002
+"""What a function keeps from one generation to the next."""
+
+import random
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seer_nb.runner import checkpoints
+from seer_nb.runner.pace import Pace
+
+
+def go_on(gangs, train, last, **changes):
+    return gangs.alone(train, from_epoch=last.epoch, checkpoint=last.checkpoint, **{"until": last.epoch + 1} | changes)
+
+
+def last_line(told):
+    assert told.end.outcome == "failed"
+    return told.end.error.strip().splitlines()[-1]
+
+
+def preparing(*sizes, state=None):
+    def train(config, run):
+        run.state.update(state or {})
+        for size in sizes:
+            run.prepare(nn.Linear(size, 1))
+        for epoch in run.epochs():
+            run.report(accuracy=epoch)
+
+    return train
+
+
+def test_bytes_and_values(gangs):
+    def train(config, run):
+        seen = run.saved, dict(run.state)
+        for epoch in run.epochs():
+            run.save(b"epoch %d" % epoch)
+            run.state["sums"] = [*run.state.get("sums", []), np.float64(epoch)]
+            run.state["tensor"] = torch.arange(10)[epoch:][:1]
+            run.report(accuracy=0)
+        config["seen"] = seen
+
+    config = {}
+    told = gangs.alone(train, config=config, until=2)
+    assert told.end.error == ""
+    assert config["seen"] == (None, {})
+    assert [r.checkpoint for r in told.reports][-1] == "7/000002-g1.pt"
+    told = go_on(gangs, train, told.reports[-1], config=config)
+    assert [r.epoch for r in told.reports] == [3]
+    assert config["seen"] == (b"epoch 2", {"sums": [1.0, 2.0], "tensor": torch.tensor([2])})
+    payload = checkpoints.load(str(gangs.store), told.reports[-1].checkpoint)
+    assert payload["state"]["sums"] == [1, 2, 3]
+    assert (payload["format"], payload["trial"], payload["epoch"], payload["objects"]) == (1, 7, 3, [])
+    assert payload["saved"].dtype is torch.uint8
+
+
+def test_no_bytes_are_bytes_too(gangs):
+    def train(config, run):
+        assert run.saved in {None, b""}
+        run.save(b"")
+        run.report(accuracy=0)
+
+    told = gangs.alone(train, until=1)
+    assert go_on(gangs, train, told.reports[0]).end.outcome == "target"
+
+
+def test_objects_come_back(gangs):
+    def train(config, run):
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        optimizer = torch.optim.Adam(model.parameters())
+        # The order of the arguments is free.
+        optimizer, model = run.prepare(optimizer, model)
+        plateau = run.prepare(torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer))
+        config["found"] = model[1].num_batches_tracked.item(), len(optimizer.state), plateau.best
+        for _ in run.epochs():
+            model(torch.randn(8, 3)).sum().backward()
+            optimizer.step()
+            plateau.step(np.float64(0.25))
+            run.report(accuracy=0)
+
+    config = {}
+    told = gangs.alone(train, config=config, until=2)
+    assert config["found"] == (0, 0, np.inf)
+    assert go_on(gangs, train, told.reports[-1], config=config).end.error == ""
+    assert config["found"] == (2, 4, 0.25)
+
+
+def test_a_model_without_a_loop_of_ours(gangs):
+    def train(config, run):
+        run.prepare(nn.Linear(1, 1))
+        for _ in range(27):
+            run.report(accuracy=run.epoch)
+
+    told = gangs.alone(train, until=2)
+    told = go_on(gangs, train, told.reports[-1], until=4)
+    assert [r.epoch for r in told.reports] == [3, 4]
+
+
+def test_the_start_is_alike_in_every_generation(gangs):
+    def train(config, run):
+        config["drawn"] = random.random(), np.random.random(), torch.rand(1).item()
+        for epoch in run.epochs():
+            config[epoch] = random.random(), np.random.random(), torch.rand(1).item()
+            run.report(accuracy=0)
+
+    first, second, other = {}, {}, {}
+    gangs.alone(train, config=first)
+    gangs.alone(train, config=second)
+    gangs.alone(train, config=other, seed=1)
+    assert first == second
+    assert len({*first.values(), *other.values()}) == 8
+
+
+FEWER = "it must be given the same ones, in the same order, each time"
+
+
+@pytest.mark.parametrize(
+    ("later", "sentence"),
+    [
+        (preparing(2), f"run.prepare() was given 1 objects, but the checkpoint holds 2: {FEWER}"),
+        (preparing(2, 2, 2), f"run.prepare() was given 3 objects, but the checkpoint holds 2: {FEWER}"),
+        (
+            preparing(2, 3),
+            (
+                "the checkpoint does not fit object 1 of run.prepare() (of type Linear): Error(s) in loading state_dict"
+                " for Linear: size mismatch for weight: copying a param with shape torch.Size([1, 2]) from checkpoint, "
+                "the shape in current model is torch.Size([1, 3])."
+            ),
+        ),
+    ],
+)
+def test_other_objects_than_stored(gangs, later, sentence):
+    told = gangs.alone(preparing(2, 2), until=1)
+    assert last_line(go_on(gangs, later, told.reports[0])) == f"seer_nb.errors.CheckpointError: {sentence}"
+
+
+def test_the_epoch_is_verified(gangs):
+    train = preparing(2)
+    report = gangs.alone(train, until=1).reports[0]
+    told = gangs.alone(train, from_epoch=2, checkpoint=report.checkpoint)
+    assert not told.reports
+    assert told.end.error == (
+        "seer_nb.errors.CheckpointError: the checkpoint 7/000001-g1.pt holds trial 7 at epoch 1, but trial 7 at epoch "
+        "2 was recorded\n"
+    )
+    told = gangs.alone(train, from_epoch=1, checkpoint=report.checkpoint, trial=8)
+    assert last_line(told).endswith("holds trial 7 at epoch 1, but trial 8 at epoch 1 was recorded")
+    told = gangs.alone(train, from_epoch=1, checkpoint=None)
+    assert last_line(told).endswith("trial 7 at epoch 1 was to go on, but no checkpoint of it is recorded")
+    told = gangs.alone(train, from_epoch=1, checkpoint="7/x.pt")
+    assert last_line(told) == f"seer_nb.errors.CheckpointError: the checkpoint {gangs.store}/7/x.pt is missing"
+
+
+HOLDS = "None, bool, int, float, complex, str, bytes, torch.Tensor, and lists, tuples, sets and dicts of them"
+
+
+@pytest.mark.parametrize(
+    ("state", "what"),
+    [
+        ({"a": object()}, "run.state['a'] is of type object"),
+        ({"a": {"b": [1, np.ones(2)]}}, "run.state['a']['b'][1] is of type numpy.ndarray"),
+    ],
+)
+def test_what_a_checkpoint_cannot_hold(gangs, state, what):
+    told = gangs.alone(preparing(2, state=state))
+    assert last_line(told) == f"TypeError: {what}, which a checkpoint cannot hold: it holds {HOLDS}"
+
+
+def test_what_has_no_state(gangs):
+    def train(config, run):
+        run.prepare(config["given"])
+
+    def sentence(given):
+        return last_line(gangs.alone(train, config={"given": given}))
+
+    start = "TypeError: run.prepare() got an object of type"
+    end = "it takes objects with state_dict() and load_state_dict()"
+    assert sentence(3) == f"{start} int: {end}"
+    data = torch.utils.data.TensorDataset(torch.ones(1))
+    assert sentence(data) == f"{start} TensorDataset: {end}; data goes through run.loader()"
+
+    def saves(config, run):
+        run.save("text")
+
+    assert last_line(gangs.alone(saves)) == "TypeError: run.save() takes bytes, but got an object of type str"
+
+
+def test_the_metadata_of_a_state_dict_is_kept():
+    from seer_nb.runner.storable import storable
+
+    state = nn.BatchNorm1d(2).state_dict()
+    copy = storable(state, "it")
+    assert type(copy) is OrderedDict
+    assert copy._metadata == state._metadata
+
+
+def test_a_checkpoint_is_stored_as_often_as_it_is_cheap():
+    pace = Pace()
+    assert pace.due(1.0)
+    pace.stored(0.05)
+    assert pace.due(1.0)
+    pace.stored(0.2)
+    # The faster of the two counts: one epoch of 0.4 s in which 0.02 s would be allowed, so every third.
+    assert [pace.due(0.4) for _ in range(3)] == [False, False, True]
+    pace.stored(0.2)
+    assert not pace.due(0.0)
+
+
+def test_what_is_dear_is_stored_at_the_end(gangs):
+    def train(config, run):
+        run.prepare(nn.Linear(300, 1000))
+        for _ in run.epochs():
+            run.report(accuracy=1)
+
+    reports, _ = gangs.alone(train, until=20)
+    stored = [r.epoch for r in reports if r.checkpoint]
+    assert stored[0] == 1
+    assert stored[-1] == 20
+    assert len(stored) < 20
+    assert all(r.checkpoint is None and r.save_s == 0 for r in reports if r.epoch not in stored)
+    assert all(r.save_s > 0 for r in reports if r.epoch in stored)

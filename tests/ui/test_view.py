@@ -1,0 +1,73 @@
+"""What a person is shown, before it is rendered."""
+
+from seer_nb.core import model as m
+from seer_nb.ui.view import N_IN_COLOUR, curves, format_value, look
+from tests.builders import Builder, big_study, small_study
+
+
+def test_the_view_tells_what_the_state_holds():
+    study = small_study()
+    view = look(study.state)
+    assert [trial.trial for trial in view.trials] == [1, 0, 2, 3]
+    assert view.best.trial == study.state.best.id == 1
+    assert (view.n_survivors, view.workers, view.busy, view.booting) == (2, 2, 2, 0)
+    assert (view.spent, view.committed, view.free) == (19_000, 60_000, 421_000)
+    assert view.config_names == ("lr", "act")
+    assert view.trials[0].points == ((1, 0.7), (2, 0.9), (3, 0.8))
+
+
+def test_less_is_better_when_the_mode_is_min():
+    view = look(small_study(mode="min").state)
+    assert [trial.trial for trial in view.trials] == [2, 0, 1, 3]
+
+
+def test_booting_workers_and_failure_are_told():
+    study = Builder().machine(0, 0.0).machine(1, 0.0, 2.0)
+    assert (look(study.state).booting, look(study.state).workers) == (1, 1)
+    study.apply(m.BeginEnd(failed=True, reason="all trials failed alike")).apply(m.Finish())
+    view = look(study.state)
+    assert (view.status, view.reason) == ("failed", "all trials failed alike")
+
+
+def test_the_plan_in_words_stands_until_there_is_a_reason_for_the_end():
+    study = Builder().apply(m.Note(reason="4 survivors"))
+    assert look(study.state).reason == "4 survivors"
+    study.apply(m.BeginEnd(reason="deadline"))
+    assert look(study.state).reason == "deadline"
+
+
+def test_survivors_are_in_colour_and_the_best_is_among_them_even_if_it_was_stopped():
+    info = curves(look(small_study().state))
+    assert [trial.trial for trial in info.coloured] == [1]
+    assert [trial.trial for trial in info.others] == [0, 2]
+    study = small_study()
+    study.end(2, "stopped")
+    assert [trial.trial for trial in curves(look(study.state)).coloured] == [1]
+
+
+def test_there_are_never_more_curves_in_colour_than_colours():
+    study = Builder(max_epochs=3).machine(0, 0.0, 1.0).draw(*({"k": k} for k in range(9)))
+    for k in range(9):
+        study.start(k, k, "0.0").report(k, k / 10).end(k, "completed")
+    info = curves(look(study.state))
+    assert [trial.trial for trial in info.coloured] == [8, 7, 6, 5, 4, 3]
+    assert len(info.coloured) == N_IN_COLOUR
+    assert len(info.others) == 3
+
+
+def test_outliers_among_the_others_do_not_flatten_the_figure():
+    study = big_study()
+    study.draw({"lr": 1.0, "width": 1}).start(60, 60, "0.0").report(60, -1e9).end(60, "stopped")
+    info = curves(look(study.state))
+    assert -1 < info.low < 0.2
+    assert 0.9896 < info.high < 2
+
+
+def test_an_extreme_range_stays_finite():
+    study = Builder().machine(0, 0.0, 1.0).draw({"k": 1}).start(0, 0, "0.0").report(0, -1.7e308, 1.7e308)
+    info = curves(look(study.state))
+    assert info.low < info.high
+
+
+def test_values_are_short():
+    assert [format_value(v) for v in (None, 0.123456, 3, "relu", True)] == ["–", "0.1235", "3", "relu", "True"]  # noqa: RUF001
