@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from seer_nb.policies import ASHA, SEER, RandomSearch
     from seer_nb.providers import Local
-    from seer_nb.space import choice, loguniform, lograndint, quniform, randint, uniform
+    from seer_nb.space import choice, lograndint, loguniform, quniform, randint, uniform
     from seer_nb.study import Study, attach, studies
     from seer_nb.training import Run
 

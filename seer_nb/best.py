@@ -69,6 +69,6 @@ def of(state: State) -> Best | None:
     trial = state.best
     if trial is None or trial.best is None or trial.best.value is None:
         return None
-    report = trial.best
+    report, value = trial.best, trial.best.value
     checkpoint = f"{state.settings.store.rstrip('/')}/{report.checkpoint}" if report.checkpoint else None
-    return Best(trial.id, trial.config, report.value, report.epoch, checkpoint)
+    return Best(trial.id, trial.config, value, report.epoch, checkpoint)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from seer_nb.study import Study
 
 REFRESH_S = 0.25
@@ -66,7 +67,12 @@ def _demo(options: argparse.Namespace) -> int:
     from seer_nb.core.units import format_money
 
     study = demo.study(
-        options.name, options.deadline, options.budget, options.workers, options.price, options.policy
+        name=options.name,
+        deadline=options.deadline,
+        budget=options.budget,
+        workers=options.workers,
+        price=options.price,
+        policy=options.policy,
     ).start()
     print(f"study {study.name!r}: an MLP on handwritten digits; Ctrl-C stops it, with its results kept")
     _watch(study, stop_on_interrupt=True)

@@ -81,7 +81,9 @@ def train(config: Config, run: Run) -> None:
         run.report(accuracy=accuracy)
 
 
-def study(name: str | None, deadline: str, budget: str, workers: int | None, price: str, policy: str) -> seer.Study:
+def study(  # noqa: PLR0913 - the options of the command
+    *, name: str | None, deadline: str, budget: str, workers: int | None, price: str, policy: str
+) -> seer.Study:
     """The demo's study, not yet started."""
     return seer.Study(
         train,

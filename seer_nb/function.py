@@ -7,11 +7,13 @@ import inspect
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 def check(function: Callable[..., Any]) -> None:
@@ -72,7 +74,9 @@ def _is_users(module: Any) -> bool:
 
 
 def _installed() -> set[str]:
-    paths = {value for key, value in sysconfig.get_paths().items() if key in {"stdlib", "platstdlib", "purelib", "platlib"}}
+    paths = {
+        value for key, value in sysconfig.get_paths().items() if key in {"stdlib", "platstdlib", "purelib", "platlib"}
+    }
     return paths | {path for path in sys.path if path.endswith(("site-packages", "dist-packages"))}
 
 

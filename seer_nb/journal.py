@@ -10,15 +10,17 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from seer_nb.core import model as m
 from seer_nb.core.state import State
 from seer_nb.errors import SeerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -64,7 +66,9 @@ class Journal:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         db = sqlite3.connect(path, isolation_level=None)
         db.execute("PRAGMA journal_mode=WAL")
-        db.executescript(f"BEGIN; {_SCHEMA} INSERT INTO meta VALUES ('schema', '{SCHEMA_VERSION}'); COMMIT;")
+        db.executescript(_SCHEMA)
+        # Last: a journal without its version is refused, so a crash in between leaves no half-made one in use.
+        db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
         db.close()
         return cls(path)
 

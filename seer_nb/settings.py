@@ -20,7 +20,7 @@ Time = str | float | timedelta | datetime
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def make_settings(
+def make_settings(  # noqa: PLR0913 - what a study is made of
     *,
     name: str,
     metric: str,

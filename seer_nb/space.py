@@ -1,6 +1,5 @@
 """The search space: hyperparameters that are searched, and constants."""
 
-# ruff: noqa: ANN401 - users' values are of any type
 from __future__ import annotations
 
 import math

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import time
-from collections.abc import Callable, Generator, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +21,11 @@ from seer_nb.settings import Money, Time, check_name, make_settings
 from seer_nb.space import Space
 
 if TYPE_CHECKING:
+    import os
+    import subprocess
+    from collections.abc import Callable, Generator, Mapping
+    from datetime import timedelta
+
     import pandas as pd
 
     from seer_nb.core.engine import Policy
@@ -149,7 +150,7 @@ class Study:
         return self._wait_async().__await__()
 
     async def _wait_async(self) -> Study:
-        while not self._settled():
+        while not self._settled():  # noqa: ASYNC110 - another process writes the journal
             await asyncio.sleep(POLL_S)
         return self
 

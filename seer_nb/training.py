@@ -1,6 +1,5 @@
 """What a training function holds: ``train(config, run)`` is called by every member of a gang with its own `Run`."""
 
-# ruff: noqa: ANN401 - users' objects are of any type
 from __future__ import annotations
 
 import contextlib

@@ -183,7 +183,7 @@ def test_numpy_scalars_become_plain():
 
 
 def test_a_space_survives_pickling():
-    space = pickle.loads(pickle.dumps(Space(MIXED)))  # noqa: S301
+    space = pickle.loads(pickle.dumps(Space(MIXED)))
     assert (space.domains, space.constants) == (Space(MIXED).domains, Space(MIXED).constants)
 
 

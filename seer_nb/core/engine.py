@@ -6,12 +6,14 @@ must have come at the latest; a driver feeds ``Ticked`` then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from seer_nb.core import faults, reconcile
 from seer_nb.core import model as m
 from seer_nb.core.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 SAVE_S = 0.5
 """Seconds before the machines' end at which the last epoch should have been reported, for saving."""
@@ -55,16 +57,18 @@ class Engine:
     def snapshot(self) -> m.Snapshot:
         """All that the policy may see now."""
         state = self.state
+        begun = tuple(trial for trial in state.trials.values() if trial.state != "waiting")
         return m.Snapshot(
             now_s=state.now_s,
-            stop_s=self.kill_s() - SAVE_S,
+            stop_s=self.end_s() - SAVE_S,
             budget=state.budget,
             spent=state.ledger.spent(state.now_s),
             committed=state.ledger.committed(state.now_s),
             mode=state.settings.mode,
             max_epochs=state.settings.max_epochs,
             seed=state.settings.seed,
-            trials=tuple(trial for trial in state.trials.values() if trial.state != "waiting"),
+            trials=begun,
+            waiting=len(state.trials) - len(begun),
             gangs=tuple(state.gangs.values()),
             machines=tuple(state.live.values()),
             offers=state.settings.offers,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from seer_nb.core import model as m
 from seer_nb.core.reconcile import end_trial
-from seer_nb.core.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seer_nb.core.state import State
 
 ALIKE = 3
 """So many first trials that fail alike end the study."""

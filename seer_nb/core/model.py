@@ -390,7 +390,9 @@ Event: TypeAlias = (
     | DeadlineMoved
     | Command
 )
-Action: TypeAlias = Rent | Retire | Draw | StartGang | StopGang | ExtendGang | AbandonGang | EndTrial | BeginEnd | Finish | Note
+Action: TypeAlias = (
+    Rent | Retire | Draw | StartGang | StopGang | ExtendGang | AbandonGang | EndTrial | BeginEnd | Finish | Note
+)
 
 
 # --- What a policy sees and asks for --------------------------------------------------------------------------------
@@ -418,7 +420,7 @@ class Snapshot(Frozen, frozen=True, kw_only=True):
 
     now_s: float
     stop_s: float
-    """The last moment at which training is of use: after it trials are saved and machines end."""
+    """The last moment at which the deadline leaves time to train: after it trials are saved and machines end."""
     budget: int
     spent: int
     committed: int
@@ -427,6 +429,8 @@ class Snapshot(Frozen, frozen=True, kw_only=True):
     seed: int
     trials: tuple[Trial, ...]
     """Those that have begun, in order of their ids."""
+    waiting: int = 0
+    """Configurations that were drawn and have not begun."""
     gangs: tuple[Gang, ...]
     machines: tuple[Machine, ...]
     """Those that have not ended."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar."""
@@ -136,7 +138,7 @@ class Ledger:
             return until_s
         low, high = now_s, until_s
         # A bill changes at whole seconds of a machine's life only, so a millisecond is fine enough.
-        while high - low > 1e-3:
+        while high - low > 1e-3:  # noqa: PLR2004
             middle = (low + high) / 2
             low, high = (middle, high) if self._total(middle) <= self.budget else (low, middle)
         return low

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from seer_nb.core import model as m
-from seer_nb.core.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seer_nb.core.state import State
 
 RENT_BACKOFF_S = 2.0
 """Seconds to wait after a machine that did not boot; doubled at each further one."""
@@ -109,4 +113,4 @@ def rent_again_s(state: State) -> float:
     """When renting may be tried again after machines that did not boot."""
     if not state.boot_failures:
         return 0.0
-    return state.boot_failed_s + RENT_BACKOFF_S * 2 ** (state.boot_failures - 1)
+    return state.boot_failed_s + RENT_BACKOFF_S * 2.0 ** (state.boot_failures - 1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from seer_nb.core import model as m
 from seer_nb.core.money import Ledger, Offer
 from seer_nb.core.scaling import SpeedTracker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LIVE_MACHINE = frozenset({"booting", "ready", "retiring"})
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from seer_nb.core.model import Frozen, MachineEnded
-from seer_nb.core.money import Offer
+
+if TYPE_CHECKING:
+    from seer_nb.core.money import Offer
 
 
 class FleetContext(Frozen, frozen=True, kw_only=True):

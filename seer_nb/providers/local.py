@@ -8,18 +8,20 @@ import os
 import shutil
 import sys
 from multiprocessing import forkserver
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.model import MachineEnded
 from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_money
-from seer_nb.providers.base import FleetContext
 
 if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+    from multiprocessing.process import BaseProcess
+
     from distributed import Scheduler
+
+    from seer_nb.providers.base import FleetContext
 
 BOOT_S = 3.0
 RELEASE_S = 0.5
@@ -124,7 +126,7 @@ class LocalFleet:
         for machine in list(self._processes):
             await self.retire(machine, force=True)
         async with asyncio.timeout(END_TIMEOUT_S):
-            while self._processes:
+            while self._processes:  # noqa: ASYNC110 - the sentinels' readers empty it
                 await asyncio.sleep(0.005)
         if self._scheduler is not None:
             await self._scheduler.close(reason="the study has ended")
@@ -141,9 +143,7 @@ class LocalFleet:
         process.join()
         expected = machine in self._retired
         reason = "" if expected else f"its process ended with exit code {process.exitcode}"
-        self._context.ended(
-            MachineEnded(machine=machine, expected=expected, exit_code=process.exitcode, reason=reason)
-        )
+        self._context.ended(MachineEnded(machine=machine, expected=expected, exit_code=process.exitcode, reason=reason))
         process.close()
 
     def _environment(self) -> dict[str, str]:

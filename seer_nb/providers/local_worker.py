@@ -72,5 +72,5 @@ def _log_to(path: Path) -> None:
     os.dup2(file, 2)
     os.close(file)
     # The fork server's streams are block-buffered copies of nothing: make them anew on the file.
-    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115
-    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

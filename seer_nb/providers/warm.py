@@ -10,7 +10,7 @@ with contextlib.suppress(ImportError):  # a runner without torch still runs func
     import torch.distributed
     import torch.nn.parallel
     import torch.optim
-    import torch.utils.data
+    import torch.utils.data  # noqa: F401
 
     import seer_nb.runner.member
     import seer_nb.training  # noqa: F401

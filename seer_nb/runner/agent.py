@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +16,8 @@ from seer_nb.runner.flags import Flags
 from seer_nb.runner.orders import Order, WorkerReady
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from distributed import Worker
 
 TOPIC = "seer_nb"
@@ -25,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 _agent: Agent | None = None
 
 
-class Agent(WorkerPlugin):  # type: ignore[misc]
+class Agent(WorkerPlugin):
     """One per worker. Pickled with the training function in it, so that Dask ships that once to every worker."""
 
     name = "seer_nb"
@@ -94,7 +95,8 @@ class Agent(WorkerPlugin):  # type: ignore[misc]
         """End the process when the runner has been silent for the lease: nobody would pay for it on purpose."""
         while (left := self.renewed + self.lease_s - time.monotonic()) > 0:
             time.sleep(min(left, 5.0))
-        print("the lease has ended: no word from the runner", file=sys.stderr, flush=True)
+        sys.stderr.write("the lease has ended: no word from the runner\n")
+        sys.stderr.flush()
         os._exit(3)
 
 

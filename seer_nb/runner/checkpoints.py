@@ -9,7 +9,6 @@ where "saved" is of dtype uint8.
 Torch is imported late: the runner's own process only removes checkpoints.
 """
 
-# ruff: noqa: ANN401 - users' objects are of any type
 from __future__ import annotations
 
 import contextlib

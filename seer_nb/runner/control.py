@@ -1,6 +1,5 @@
 """The gang's meetings: small exchanges between all ranks, on a process group that the user's traffic never enters."""
 
-# ruff: noqa: ANN401 - torch's types are known late
 from __future__ import annotations
 
 from datetime import timedelta

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +14,9 @@ from seer_nb.runner.gangs import ECHO_S, GangTracker
 from seer_nb.runner.orders import MemberEnded, Order, WorkerReady
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from distributed import Client, Future
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class DaskGangs:
         self._logs = logs
         self._workers: dict[str, WorkerReady] = {}
         self._gangs: dict[int, GangTracker] = {}
-        self._futures: dict[tuple[int, int], Future] = {}
+        self._futures: dict[tuple[int, int], Future[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self, function: bytes) -> None:
@@ -160,7 +161,7 @@ class DaskGangs:
         if self._gangs.pop(tracker.start.gang, None) is not None:
             self._emit(tracker.outcome())
 
-    def _done(self, future: Future, gang: int, rank: int) -> None:
+    def _done(self, future: Future[None], gang: int, rank: int) -> None:
         """A member's task is over. The member has told how; only a task that never ran has an error here."""
         self._futures.pop((gang, rank), None)
         tracker = self._gangs.get(gang)
@@ -168,7 +169,7 @@ class DaskGangs:
             return
         self._go(self._failed(future, tracker, rank))
 
-    async def _failed(self, future: Future, tracker: GangTracker, rank: int) -> None:
+    async def _failed(self, future: Future[None], tracker: GangTracker, rank: int) -> None:
         error = await future.exception()
         # A lost worker is told by its provider, with its exit code: leave it the time.
         await asyncio.sleep(ECHO_S)

@@ -1,6 +1,5 @@
 """Where the members of a gang find each other: the worker's store, and the variables that torchrun would set."""
 
-# ruff: noqa: ANN401 - torch's types are known late
 from __future__ import annotations
 
 import contextlib

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from seer_nb.core.model import GangEnded, StartGang
-from seer_nb.runner.orders import MemberEnded
+
+if TYPE_CHECKING:
+    from seer_nb.runner.orders import MemberEnded
 
 ECHO_S = 2.0
 """A member that failed in a collective is the echo of another's fault, which is told within so many seconds."""

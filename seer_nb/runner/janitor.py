@@ -1,9 +1,13 @@
-"""Removes checkpoints that are no longer of use: of a live trial the best and the latest stay, of others the study's best."""
+"""Which checkpoints may go: of a live trial the best and the latest stay, of others the study's best."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from seer_nb.core import model as m
-from seer_nb.core.state import State
+
+if TYPE_CHECKING:
+    from seer_nb.core.state import State
 
 
 class Janitor:

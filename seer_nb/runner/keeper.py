@@ -1,6 +1,5 @@
 """What a training function keeps between generations, and how it is stored and found again."""
 
-# ruff: noqa: ANN401 - users' objects are of any type
 from __future__ import annotations
 
 import time

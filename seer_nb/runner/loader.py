@@ -1,6 +1,5 @@
 """A DataLoader over one member's share of every global batch, in an order that does not depend on the parallelism."""
 
-# ruff: noqa: ANN401 - users' objects are of any type
 from __future__ import annotations
 
 import operator

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seer_nb.core import model as m
@@ -21,6 +20,8 @@ from seer_nb.runner.dask_gangs import DaskGangs
 from seer_nb.runner.janitor import Janitor
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from seer_nb.space import ConfigSampler
 
 logger = logging.getLogger(__name__)
@@ -135,7 +136,8 @@ class Runner:
             records += [(now_s, event), *((now_s, action) for action in actions)]
             for action in actions:
                 if isinstance(action, m.Draw):
-                    pending += self._draw(action.count)
+                    # Before the other events: the next decision must not draw the same numbers again.
+                    pending.extendleft(reversed(self._draw(action.count)))
                 else:
                     todo.append(action)
         self._journal.append(records, taken)
@@ -173,7 +175,7 @@ class Runner:
     async def _rent(self, action: m.Rent) -> None:
         try:
             await self._fleet.rent(action.machine, self._engine.state.offers[action.offer])
-        except Exception as error:  # noqa: BLE001 - a machine that can't be had is an event, whatever the cause
+        except Exception as error:
             logger.warning("machine %s could not be rented", action.machine, exc_info=True)
             self._events.put_nowait(m.MachineEnded(machine=action.machine, expected=False, reason=str(error)))
 

@@ -1,6 +1,5 @@
 """From what a training function reports to finite floats."""
 
-# ruff: noqa: ANN401 - users' objects are of any type
 from __future__ import annotations
 
 import math

@@ -1,6 +1,5 @@
 """The objects that a training function hands to ``run.prepare``: placed, restored, and spread over the gang."""
 
-# ruff: noqa: ANN401 - users' objects are of any type
 from __future__ import annotations
 
 import inspect

@@ -1,6 +1,5 @@
 """Turns a value into what ``torch.load(weights_only=True)`` takes back, or says what is in the way."""
 
-# ruff: noqa: ANN401 - users' objects are of any type
 from __future__ import annotations
 
 from collections import Counter, OrderedDict

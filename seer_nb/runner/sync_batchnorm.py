@@ -4,7 +4,6 @@ The modules stay what they are (their class is exchanged for a subclass), so tha
 in the state_dict are untouched.
 """
 
-# ruff: noqa: ANN401 - torch's context has no type
 from __future__ import annotations
 
 from typing import Any
@@ -25,7 +24,7 @@ def synchronised(module: nn.Module) -> nn.Module:
         The module to use in its place.
     """
     if any(parameter.is_cuda for parameter in module.parameters()):
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return, no-untyped-call]
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]
     for part in module.modules():
         synced = _SYNCED.get(type(part))
         if synced is not None:

@@ -10,7 +10,7 @@ _store: Any = None
 
 def warm_up(host: str) -> int:
     """Import torch, take a training step, start this worker's TCPStore. Returns the store's port."""
-    global _store  # noqa: PLW0603 - one for the life of the process
+    global _store
     import torch
     from torch.nn.parallel import DistributedDataParallel  # noqa: F401 - its import takes long
 

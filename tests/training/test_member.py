@@ -1,4 +1,3 @@
-# ruff: noqa: T201
 """One member: what it tells however its function ends, and what it leaves behind."""
 
 import os

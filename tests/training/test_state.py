@@ -1,4 +1,4 @@
-# ruff: noqa: S311, NPY002
+# ruff: noqa: NPY002
 """What a function keeps from one generation to the next."""
 
 import random

@@ -1,0 +1,138 @@
+"""SEER's ladder: how many trials may pass each rung, who stands where, and whose verdict is certain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from seer_nb.core.planner import Leg
+from seer_nb.policies.rungs import ranked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seer_nb.core.model import Snapshot, Trial
+
+OUT = 2
+"""A trial is eliminated when it ranks beyond so many times the places: until then a slack budget may still keep it."""
+
+
+class Place(NamedTuple):
+    """A trial that waits at a rung."""
+
+    trial: Trial
+    rank: int
+    """From 1, among all that reported the rung."""
+    reported: int
+    """How many have."""
+    places: int
+    """How many go on from the rung."""
+    certain: bool
+    """Whether it is among them whatever those still to come report."""
+
+    @property
+    def out(self) -> bool:
+        """Whether it is eliminated."""
+        return self.rank > OUT * self.places and not self.trial.pinned
+
+
+class Ladder:
+    """Where the trials of a snapshot stand on the rungs of successive halving.
+
+    With n configurations to start, max(1, floor(n / eta^k)) go on to rung k, and never more than can be started: a
+    larger n than that keeps more survivors.
+
+    Args:
+        snapshot: What there is.
+        epochs: The rungs, ascending; the last is the top.
+        eta: One in so many goes on from a rung.
+        startable: Configurations that can be started in all.
+    """
+
+    def __init__(self, snapshot: Snapshot, epochs: Sequence[int], eta: int, startable: int) -> None:
+        self.epochs = tuple(epochs)
+        self.eta = eta
+        self.startable = startable
+        self.started = len(snapshot.trials)
+        self._mode = snapshot.mode
+        self._trials = snapshot.trials
+        self._until = {gang.trial: gang.until for gang in snapshot.gangs}
+        self._passed, self._begun = self._count()
+
+    @property
+    def top(self) -> int:
+        """The last rung."""
+        return self.epochs[-1]
+
+    @property
+    def largest(self) -> int:
+        """The n with which every configuration goes to the top."""
+        size: int = self.eta ** (len(self.epochs) - 1)
+        return max(1, self.startable) * size
+
+    def before(self, k: int) -> int:
+        """The rung before rung k, in epochs."""
+        return self.epochs[k - 1] if k else 0
+
+    def rung(self, epoch: int) -> int | None:
+        """Index of the first rung above an epoch; None at the top."""
+        return next((k for k, rung in enumerate(self.epochs) if rung > epoch), None)
+
+    def allowed(self, n: int, k: int) -> int:
+        """How many of n trials are trained to rung k."""
+        share: int = n // self.eta**k
+        return max(1, min(self.startable, share))
+
+    def legs(self, n: int) -> list[Leg]:
+        """What is left to do if n configurations are started."""
+        lefts = [max(0, self.allowed(n, k) - self._passed[k]) for k in range(len(self.epochs))]
+        return [Leg(left, self.epochs[k] - self.before(k)) for k, left in enumerate(lefts)]
+
+    def room(self, n: int, k: int) -> int:
+        """How many more may begin to be trained to rung k."""
+        return max(0, self.allowed(n, k) - self._begun[k])
+
+    def surplus(self, n: int, k: int) -> int:
+        """How many more are on their way to rung k than n configurations allow."""
+        return self._begun[k] - max(self.allowed(n, k), self._passed[k])
+
+    def weakest(self, k: int, count: int) -> list[int]:
+        """Trials on their way to rung k, the weakest first; those that are pinned stay."""
+        on_the_way = (t for t in self._trials if t.id in self._until and self.rung(t.epoch) == k and not t.pinned)
+        at = self.before(k)
+        order = ranked(on_the_way, at, self._mode) if at else sorted(on_the_way, key=lambda t: t.id)
+        return [trial.id for trial in reversed(order)][:count]
+
+    def waiting(self, n: int, k: int) -> list[Place]:
+        """The trials paused at rung k, best first."""
+        order = ranked((t for t in self._trials if t.state != "failed"), self.epochs[k], self._mode)
+        to_come = max(0, self.allowed(n, k) - self._passed[k])
+        places = self.allowed(n, k + 1)
+        return [
+            Place(trial, rank, len(order), places, rank + to_come <= places or trial.pinned)
+            for rank, trial in enumerate(order, 1)
+            if trial.epoch == self.epochs[k] and trial.state == "paused" and trial.id not in self._until
+        ]
+
+    def interrupted(self) -> list[tuple[Trial, int]]:
+        """Trials paused between two rungs, with the index of the rung that they were on their way to."""
+        found = []
+        for trial in self._trials:
+            if trial.state == "paused" and trial.id not in self._until and trial.epoch not in self.epochs:
+                k = self.rung(trial.epoch)
+                if k is not None:
+                    found.append((trial, k))
+        return found
+
+    def _count(self) -> tuple[list[int], list[int]]:
+        """By rung: how many have reported it or never will, and how many have begun the way to it."""
+        passed, begun = [0] * len(self.epochs), [0] * len(self.epochs)
+        for trial in self._trials:
+            until = self._until.get(trial.id, 0)
+            for k, epoch in enumerate(self.epochs):
+                # The way to the first rung begins with the start.
+                on_the_way = k == 0 or trial.epoch > self.epochs[k - 1] or until >= epoch
+                begun[k] += on_the_way
+                passed[k] += trial.epoch >= epoch or (on_the_way and not trial.alive)
+                if not on_the_way:
+                    break
+        return passed, begun

@@ -1,0 +1,28 @@
+"""Random search: every configuration is trained fully, one worker each, on a cluster of fixed size."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from seer_nb.core.model import Job, Plan, Snapshot
+from seer_nb.policies.rungs import fixed_size, fresh, kept, paused
+
+
+class RandomSearch:
+    """Runs floor(B / (c T)) workers from start to deadline; nothing is eliminated."""
+
+    def __repr__(self) -> str:
+        return "RandomSearch()"
+
+    def decide(self, snapshot: Snapshot) -> Plan:
+        """Keep every worker busy with the next configuration."""
+        size, until = fixed_size(snapshot), snapshot.max_epochs
+        jobs = kept(snapshot)
+        jobs += [Job(trial=t.id, until=until, reason="goes on to its last epoch") for t in paused(snapshot)]
+        jobs += islice(fresh(snapshot, until, "next configuration"), max(0, size - len(jobs)))
+        return Plan(
+            jobs=tuple(jobs),
+            workers=min(size, len(jobs)),
+            done=not jobs,
+            reason=f"random search on {size} workers" if jobs else "every configuration is trained",
+        )

@@ -1,0 +1,78 @@
+"""What policies that eliminate have in common: the rungs of a ladder, and who stands where on them."""
+
+from __future__ import annotations
+
+import math
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+from seer_nb.core.model import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from seer_nb.core.model import Snapshot, Trial
+
+MERGE = 0.8
+"""A rung at so much of the top or above it would only repeat the top's verdict."""
+
+
+def check_ladder(eta: int, first_rung: int) -> None:
+    """Raise ValueError unless a ladder can be made of them."""
+    if eta < 2:  # noqa: PLR2004
+        raise ValueError(f"eta={eta!r} does not eliminate: give a whole number from 2 on")
+    if first_rung < 1:
+        raise ValueError(f"first_rung={first_rung!r} is not a number of epochs: give a whole number from 1 on")
+
+
+def rungs(eta: int, first: int, top: int) -> tuple[int, ...]:
+    """The epochs at which trials are compared: first, first x eta, first x eta^2, ..., top."""
+    below, epoch = [], first
+    while epoch < MERGE * top:
+        below.append(epoch)
+        epoch *= eta
+    return (*below, top)
+
+
+def ranked(trials: Iterable[Trial], epoch: int, mode: str) -> list[Trial]:
+    """Trials that have reported an epoch, best first by their value at it; what is not finite comes last.
+
+    Equal values keep the order of the trials' numbers.
+    """
+    sign = -1 if mode == "max" else 1
+
+    def key(trial: Trial) -> tuple[float, int]:
+        value = trial.curve[epoch - 1].value
+        return (math.inf if value is None else sign * value, trial.id)
+
+    return sorted((trial for trial in trials if trial.epoch >= epoch), key=key)
+
+
+def fixed_size(snapshot: Snapshot) -> int:
+    """Workers that the budget pays for from the start to the deadline, with their lease: floor(B / (c T)), or one."""
+    price_s = snapshot.offers[0].worker_price_s()
+    if price_s == 0:
+        return snapshot.max_workers
+    lasting = snapshot.budget / (price_s * (max(snapshot.stop_s, 1.0) + snapshot.lease_s))
+    return max(1, min(snapshot.max_workers, math.floor(lasting)))
+
+
+def kept(snapshot: Snapshot) -> list[Job]:
+    """Jobs that let the running gangs go on as they are."""
+    return [
+        Job(trial=gang.trial, workers=gang.parallelism, until=gang.until)
+        for gang in snapshot.gangs
+        if not gang.stopping
+    ]
+
+
+def paused(snapshot: Snapshot) -> list[Trial]:
+    """Trials that could go on at once."""
+    busy = {gang.trial for gang in snapshot.gangs}
+    return [trial for trial in snapshot.trials if trial.state == "paused" and trial.id not in busy]
+
+
+def fresh(snapshot: Snapshot, until: int, reason: str) -> Iterator[Job]:
+    """New trials, as many as there are configurations."""
+    job = Job(trial=None, until=until, reason=reason)
+    return repeat(job, snapshot.waiting) if snapshot.exhausted else repeat(job)

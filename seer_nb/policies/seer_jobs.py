@@ -1,0 +1,225 @@
+"""From SEER's aim to jobs and verdicts: who trains next, on how many workers, and who is eliminated."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from seer_nb.core.model import Gang, Job, Plan, Snapshot, Trial, Verdict
+from seer_nb.core.planner import Resources, Schedule, sizes
+from seer_nb.core.units import format_duration, format_money
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seer_nb.policies.ladder import Ladder, Place
+
+PAYS = 1.1
+"""A resize must make what is left of a leg so many times as fast, its stall included (after HyperSched's rule)."""
+SURPLUS = 1.5
+"""Running trials are dropped when there are so many times as many as can be trained further: estimates are noisy."""
+
+
+class Aim(NamedTuple):
+    """What to make of the time and money that are left."""
+
+    ladder: Ladder
+    resources: Resources
+    n: int
+    """Configurations to start in all; beyond what can be started, the rest keeps more survivors."""
+    schedule: Schedule | None
+    """None when not even one trial can be trained to the top any more."""
+    spare_money: bool
+    """Whether it is time, not money, that forbids a larger n: then idle workers may as well speed others up."""
+
+
+def plan(snapshot: Snapshot, aim: Aim) -> Plan:
+    """The plan that pursues an aim."""
+    return _Planning(snapshot, aim).plan()
+
+
+class _Planning:
+    """One decision."""
+
+    def __init__(self, snapshot: Snapshot, aim: Aim) -> None:
+        self.snapshot = snapshot
+        self.aim = aim
+        self.ladder = aim.ladder
+        self.trials = {trial.id: trial for trial in snapshot.trials}
+        self.rented = aim.resources.workers
+        self.stopping = any(gang.stopping for gang in snapshot.gangs)
+        ready = sum(machine.slots for machine in snapshot.machines if machine.state == "ready")
+        self.idle = ready - sum(gang.parallelism for gang in snapshot.gangs)
+        """Workers that could begin at once."""
+        places = [self.ladder.waiting(aim.n, k) for k in range(len(self.ladder.epochs) - 1)]
+        self.out = [place for row in places for place in row if place.out]
+        self.places = [[place for place in row if not place.out] for row in places]
+
+    def plan(self) -> Plan:
+        dropped = self._dropped()
+        gangs = [gang for gang in self.snapshot.gangs if not gang.stopping and gang.trial not in dropped]
+        new, starving = self._new(sum(gang.parallelism for gang in self.snapshot.gangs) - self._freed(dropped))
+        self.idle -= sum(job.workers for job in new)
+        jobs = [self._goes_on(gang, starving=starving) for gang in gangs] + new
+        if self.aim.spare_money and not starving:
+            jobs = self._sped_up(jobs)
+        workers = sum(job.workers for job in jobs)
+        return Plan(
+            jobs=tuple(jobs),
+            verdicts=tuple(_verdict(place) for place in self.out),
+            # A gang that is being stopped may be about to go on, perhaps on more workers.
+            workers=max(workers, self.rented) if self.stopping else workers,
+            done=not jobs and not self.snapshot.gangs,
+            reason=self._reason(),
+        )
+
+    # --- what to begin ---
+
+    def _new(self, used: int) -> tuple[list[Job], bool]:
+        """Jobs to begin beside the workers in use, and whether there are more than the cluster may ever hold."""
+        jobs: list[Job] = []
+        schedule = self.aim.schedule
+        width = max(self.rented, 1 if schedule is None else schedule.workers)
+        for job in self._planned():
+            if used + job.workers > width and used:
+                return jobs, width >= self.snapshot.max_workers
+            jobs.append(job)
+            used += job.workers
+        # Workers that are there and would idle take who is likely to go on, though that is not certain yet.
+        jobs += islice(self._likely(), max(0, self.rented - used))
+        return jobs, False
+
+    def _planned(self) -> Iterator[Job]:
+        """Who was interrupted, who goes on for certain, and new configurations."""
+        for trial, k in self.ladder.interrupted():
+            yield self._job(trial, k, f"goes on to epoch {self.ladder.epochs[k]}")
+        yield from self._promotions(certain=True)
+        n = min(self.aim.n, self.ladder.startable)
+        until = self.ladder.epochs[0]
+        workers = self._stage_parallelism(0)
+        for number in range(self.ladder.started, n):
+            yield Job(trial=None, workers=workers, until=until, reason=f"configuration {number + 1} of {n} to be tried")
+
+    def _likely(self) -> Iterator[Job]:
+        return self._promotions(certain=False)
+
+    def _promotions(self, *, certain: bool) -> Iterator[Job]:
+        """From the highest rung down: these have the longest way to go."""
+        for k in range(len(self.ladder.epochs) - 1, 0, -1):
+            room = self.ladder.room(self.aim.n, k)
+            for place in self.places[k - 1]:
+                if place.certain:
+                    room -= 1
+                if place.trial.pinned and certain:
+                    yield self._promotion(place, k, "pinned")
+                elif room >= (0 if place.certain else 1) and place.certain is certain and place.rank <= place.places:
+                    room -= not place.certain
+                    yield self._promotion(place, k, f"ranked {place.rank} of {place.reported}")
+
+    def _promotion(self, place: Place, k: int, why: str) -> Job:
+        epoch, until = self.ladder.epochs[k - 1], self.ladder.epochs[k]
+        return self._job(place.trial, k, f"{why} at epoch {epoch}: promoted to epoch {until}")
+
+    def _job(self, trial: Trial, k: int, reason: str) -> Job:
+        return Job(trial=trial.id, workers=self._parallelism(trial, k), until=self.ladder.epochs[k], reason=reason)
+
+    # --- on how many workers ---
+
+    def _stage_parallelism(self, k: int) -> int:
+        return self.aim.schedule.stages[k].parallelism if self.aim.schedule else 1
+
+    def _parallelism(self, trial: Trial, k: int) -> int:
+        """As the schedule says; on the way to the top the fewest workers with which it gets there by the deadline."""
+        wanted = self._stage_parallelism(k)
+        if k == len(self.ladder.epochs) - 1 and self.aim.schedule:
+            epochs, left_s = self.ladder.top - trial.epoch, self.snapshot.time_left_s
+            in_time = (p for p in self._possible(trial) if self._leg_s(trial, epochs, p) <= left_s)
+            wanted = max(wanted, next(in_time, 1))
+        return max(p for p in self._possible(trial) if p <= wanted)
+
+    def _possible(self, trial: Trial) -> list[int]:
+        """Parallelisms that divide the trial's batch."""
+        batch = trial.batch_size
+        return [p for p in sizes(self.aim.resources.max_parallelism) if batch is None or batch % p == 0]
+
+    def _epoch_s(self, trial: Trial) -> float:
+        """Of the trial's own epochs, on one worker."""
+        if not trial.curve:
+            return self.aim.resources.epoch_s
+        last = trial.curve[-1]
+        return last.seconds * self.snapshot.scaling.speedup(last.parallelism)
+
+    def _leg_s(self, trial: Trial, epochs: float, parallelism: int) -> float:
+        scaling = self.snapshot.scaling
+        return scaling.stall_s + epochs * self._epoch_s(trial) / scaling.speedup(parallelism)
+
+    def _pays(self, trial: Trial, epochs: float, old: int, new: int) -> bool:
+        """Whether the epochs left after the one in progress are worth a resize."""
+        old_s = epochs * self._epoch_s(trial) / self.snapshot.scaling.speedup(old)
+        return old_s > PAYS * self._leg_s(trial, epochs, new)
+
+    # --- what runs already ---
+
+    def _goes_on(self, gang: Gang, *, starving: bool) -> Job:
+        """With more workers if the deadline forces it; with fewer if others wait for them."""
+        trial, now = self.trials[gang.trial], gang.parallelism
+        job = Job(trial=trial.id, workers=now, until=gang.until)
+        k = self.ladder.rung(trial.epoch)
+        if k is None:
+            return job
+        wanted, epochs = self._parallelism(trial, k), gang.until - trial.epoch - 1
+        if wanted > now and wanted - now <= self.idle and self._pays(trial, epochs, now, wanted):
+            self.idle -= wanted - now
+            return replace(job, workers=wanted, reason=f"{wanted} workers, to be trained by the deadline")
+        shrinks = wanted < now and starving and epochs * self._epoch_s(trial) > self._leg_s(trial, 0, 1) / (PAYS - 1)
+        return replace(job, workers=wanted, reason="others wait for its workers") if shrinks else job
+
+    def _sped_up(self, jobs: list[Job]) -> list[Job]:
+        """Let workers that would idle help those that have the longest way to go."""
+        running = {gang.trial: gang.parallelism for gang in self.snapshot.gangs}
+        for place in sorted(range(len(jobs)), key=lambda place: -jobs[place].until):
+            job = jobs[place]
+            trial = self.trials.get(-1 if job.trial is None else job.trial)
+            if trial is None or job.workers > self.idle or 2 * job.workers not in self._possible(trial):
+                continue
+            epochs = job.until - trial.epoch - (trial.id in running)
+            if self._pays(trial, epochs, job.workers, 2 * job.workers):
+                self.idle -= job.workers
+                jobs[place] = replace(job, workers=2 * job.workers, reason="speeds up: nobody else needs the workers")
+        return jobs
+
+    def _dropped(self) -> set[int]:
+        """Running trials, the weakest first, for which time and money do not suffice any more."""
+        if self.aim.schedule is None:
+            return set()
+        dropped: set[int] = set()
+        n = int(SURPLUS * self.aim.n)
+        for k in range(len(self.ladder.epochs)):
+            surplus = self.ladder.surplus(n, k)
+            if surplus > 0:
+                dropped.update(self.ladder.weakest(k, surplus))
+        return dropped
+
+    def _freed(self, dropped: set[int]) -> int:
+        return sum(gang.parallelism for gang in self.snapshot.gangs if gang.trial in dropped and not gang.stopping)
+
+    # --- in words ---
+
+    def _reason(self) -> str:
+        schedule, ladder = self.aim.schedule, self.ladder
+        if schedule is None:
+            return "nobody can be trained to the last epoch any more: as far as time and money go"
+        tried = max(ladder.started, min(self.aim.n, ladder.startable))
+        survivors = ladder.allowed(self.aim.n, len(ladder.epochs) - 1)
+        end = format_duration(schedule.seconds)
+        return (
+            f"{tried} configurations, {survivors} of them to epoch {ladder.top}, "
+            f"in another {end} for {format_money(round(schedule.cost))}"
+        )
+
+
+def _verdict(place: Place) -> Verdict:
+    reason = f"ranked {place.rank} of {place.reported} at epoch {place.trial.epoch}: at most {place.places} go on"
+    return Verdict(trial=place.trial.id, reason=reason)
