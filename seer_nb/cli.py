@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 REFRESH_S = 0.25
 HEADLESS_S = 5.0
 """Where the output is not a terminal: a line every so many seconds."""
+INTERRUPTED = 130
+"""The shell's exit code for Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,15 +27,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         return int(options.run(options) or 0)
-    except (SeerError, ValueError, TypeError) as error:
+    except BrokenPipeError:
+        # Whoever read the output, such as head, has seen enough; Python must not complain of it at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (SeerError, ValueError, TypeError, OSError) as error:
         print(f"seer-nb: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("seer-nb: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
+    from seer_nb import __version__
+
     parser = argparse.ArgumentParser(
         prog="seer-nb", description="Tune PyTorch models when time and money are both limited."
     )
+    parser.add_argument("--version", action="version", version=f"seer-nb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser("demo", help="tune a small network on this machine's cores, within a minute")
     demo.add_argument("--deadline", default="60s", help="default: %(default)s")
@@ -48,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("name", help="of the study")
         if word == "export":
             one.add_argument("path", help="its suffix says the format: csv parquet json md tex html xlsx")
+            one.add_argument("--table", default="results", choices=TABLES, help="default: %(default)s")
+        elif word == "adjust":
+            one.add_argument("--budget", default=None, help='dollars for the whole study, such as "$0.80"')
+            one.add_argument("--deadline", default=None, help='time for the whole study, such as "15min"')
         one.set_defaults(run=_on_one, word=word)
     return parser
 
@@ -58,16 +76,17 @@ _ON_ONE = {
     "pause": "save all trials and hand all machines back",
     "resume": "go on with a study",
     "stop": "save, hand all machines back, and end a study",
-    "export": "write a study's results table",
+    "adjust": "change a study's budget or deadline",
+    "export": "write a study's table of results, or another one, to a file",
 }
+TABLES = ("results", "curves", "spending", "events")
 
 
 def _demo(options: argparse.Namespace) -> int:
     from seer_nb import demo
-    from seer_nb.core.units import format_money
 
     study = demo.study(
-        name=options.name,
+        name=options.name or time.strftime("demo-%Y%m%d-%H%M%S"),
         deadline=options.deadline,
         budget=options.budget,
         workers=options.workers,
@@ -78,13 +97,12 @@ def _demo(options: argparse.Namespace) -> int:
     _watch(study, stop_on_interrupt=True)
     from seer_nb.ui import figures, text
 
-    state = study._state()  # noqa: SLF001 - the command line is a view like the others
-    print(text.summary(state))
+    print(text.summary(study._state()))  # noqa: SLF001 - the command line is a view like the others
     for path in ("results.csv", "results.html"):
         study.export(path)
     figures.write_figure(study.plot_curves(), "curves.html")
     print("written: results.csv, results.html, curves.html")
-    print(f"spent {format_money(state.ledger.spent(state.now_s))} of {format_money(state.budget)}: {state.reason}")
+    print(f"open it again: seer-nb show {study.name}, or seer_nb.attach({study.name!r}) in Python")
     return 0
 
 
@@ -101,15 +119,33 @@ def _on_one(options: argparse.Namespace) -> None:
 
     study = attach(options.name)
     if options.word == "export":
-        print(f"written: {study.export(options.path)}")
+        print(f"written: {study.export(options.path, table=options.table)}")
+        return
+    if options.word == "adjust":
+        _adjust(study, options)
+        return
+    if options.word in {"pause", "resume", "stop"}:
+        _tell(study, options.word)
         return
     if options.word == "watch":
         _watch(study, stop_on_interrupt=False)
-    elif options.word in {"pause", "resume", "stop"}:
-        getattr(study, options.word)()
-        print(f"{options.word}: told to study {study.name!r}")
-        return
     print(text.summary(study._state()))  # noqa: SLF001 - the command line is a view like the others
+
+
+def _adjust(study: Study, options: argparse.Namespace) -> None:
+    if options.budget is None and options.deadline is None:
+        raise ValueError("adjust changes nothing: give --budget, --deadline or both")
+    study.adjust(budget=options.budget, deadline=options.deadline)
+    print(f"study {study.name!r} was told its new limits")
+
+
+def _tell(study: Study, word: str) -> None:
+    if word != "resume" and study.status in {"ended", "failed"}:
+        raise ValueError(f"study {study.name!r} has ended: there is nothing to {word}")
+    if word != "resume" and study.status == "interrupted":
+        raise ValueError(f"study {study.name!r} has no runner any more, so nothing runs: resume goes on with it")
+    getattr(study, word)()
+    print(f"study {study.name!r} was told to {word}")
 
 
 def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from seer_nb.core.units import show
 from seer_nb.errors import SeerError
 
 if TYPE_CHECKING:
@@ -49,13 +50,11 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str], title: str = "resu
         The path.
 
     Raises:
-        ValueError: For an unknown suffix.
+        TypeError: The path is none.
+        ValueError: For an unknown suffix, or a folder that does not exist.
         SeerError: A package that the format needs is not installed.
     """
-    path = Path(path)
-    suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in _WRITERS:
-        raise ValueError(f"path={str(path)!r} has the suffix {path.suffix!r}: use one of .{', .'.join(_WRITERS)}")
+    path, suffix = _checked(path)
     try:
         content = _WRITERS[suffix](frame, title)
     except ImportError as error:
@@ -66,6 +65,21 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str], title: str = "resu
         ) from error
     write_atomically(path, content)
     return path
+
+
+def _checked(given: str | os.PathLike[str]) -> tuple[Path, str]:
+    """The path, and its suffix without the dot."""
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f'path={show(given)} is not a path: give one such as "results.csv"')
+    path = Path(given)
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in _WRITERS:
+        raise ValueError(f"path={str(path)!r} has the suffix {path.suffix!r}: use one of .{', .'.join(_WRITERS)}")
+    if not path.parent.is_dir():
+        raise ValueError(f"path={str(path)!r} is in a folder that does not exist: make {str(path.parent)!r} first")
+    if path.is_dir():
+        raise ValueError(f"path={str(path)!r} is a folder: give the name of a file")
+    return path, suffix
 
 
 def write_atomically(path: Path, content: bytes) -> None:

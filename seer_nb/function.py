@@ -3,54 +3,141 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
+import io
+import linecache
+import os
+import pickle
 import sys
 import sysconfig
 import types
-from pathlib import Path
+from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from seer_nb import culprit
+from seer_nb.core.units import show
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+LARGEST_SOURCE = 1_000_000
+"""Characters of a source file up to which it goes along."""
+
 
 def check(function: Callable[..., Any]) -> None:
-    """Raise TypeError or ValueError, with a sentence, if it can't be a training function."""
+    """Raise TypeError, with a sentence, if it can't be a training function."""
     if not callable(function):
-        raise TypeError(f"train={function!r} is not a function: give a function of (config, run)")
+        raise TypeError(f"train={show(function)} is not a function: give a function of (config, run)")
+    name = _name(function)
     try:
-        inspect.signature(function).bind("config", "run")
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise TypeError(f"train={name} does not say its parameters: give a Python function of (config, run)") from None
+    try:
+        signature.bind("config", "run")
     except TypeError:
-        name = getattr(function, "__name__", repr(function))
         raise TypeError(
-            f"train={name}{inspect.signature(function)} cannot be called as train(config, run): "
-            "give it these two parameters"
+            f"train={name}{_cut(str(signature))} cannot be called as train(config, run): give it these two parameters"
         ) from None
+    for holds, kind in _LATER:
+        if holds(_called(function)):
+            raise TypeError(
+                f"train={name} is {kind}, which does not run when it is called: give a plain function of (config, run)"
+            )
 
 
 def dumps(function: Callable[..., Any]) -> bytes:
     """Pickle a function with the user's own modules by value, so that workers need not have their files.
+
+    Its source text goes along, for the tracebacks in the results.
 
     Raises:
         ValueError: Something that it uses can't be pickled; the sentence names it.
     """
     with _by_value():
         try:
-            return bytes(cloudpickle.dumps(function))
+            pickled, files = _pickle(function)
         except Exception as error:
-            culprit = _culprit(function)
-            name = getattr(function, "__name__", repr(function))
-            where = f"it uses {culprit}, which cannot be pickled" if culprit else "it cannot be pickled"
             raise ValueError(
-                f"train={name} cannot be sent to the workers: {where} ({error}); make it inside the function instead"
+                f"train={_name(function)} cannot be sent to the workers: it uses {culprit.find(function)} "
+                f"which cannot be pickled ({error}); make it inside the function instead"
             ) from error
+    return pickle.dumps(_Shipped(pickled, _sources(files)))
+
+
+def dumps_parts(**parts: Any) -> bytes:
+    """Pickle objects for the runner, with the user's own modules by value.
+
+    Raises:
+        ValueError: One can't be pickled; the sentence names it, and what is in the way.
+    """
+    with _by_value():
+        for name, part in parts.items():
+            try:
+                _pickle(part)
+            except Exception as error:
+                raise ValueError(
+                    f"{name}={show(part)} cannot be sent to the runner: it holds {culprit.find(part)} "
+                    f"which cannot be pickled ({error})"
+                ) from error
+        return _pickle(parts)[0]
+
+
+def restore(pickled: bytes, sources: dict[str, str]) -> Any:
+    """Called where a function is unpickled: lines of files that are not there can then be shown in tracebacks."""
+    for name, text in sources.items():
+        # Without a time of change, so that nobody looks for a newer file.
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    return cloudpickle.loads(pickled)
+
+
+class _Shipped:
+    """Pickles as the function that it holds."""
+
+    def __init__(self, pickled: bytes, sources: dict[str, str]) -> None:
+        self._parts = pickled, sources
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[bytes, dict[str, str]]]:
+        return restore, self._parts
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no annotations
+    """Leaves code the name of its source file, which cloudpickle takes away, and notes these names."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        self.files: set[str] = set()
+        self.dispatch_table = ChainMap({types.CodeType: self._code}, cloudpickle.Pickler.dispatch_table)
+        super().__init__(file)
+
+    def _code(self, code: types.CodeType) -> tuple[Any, ...]:
+        self.files.add(code.co_filename)
+        make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+        return make, tuple(code.co_filename if each == "<dynamic-code>" else each for each in arguments)
+
+
+def _pickle(value: Any) -> tuple[bytes, set[str]]:
+    """The pickle, and the source files of the code in it."""
+    buffer = io.BytesIO()
+    pickler = _Pickler(buffer)
+    pickler.dump(value)
+    return buffer.getvalue(), pickler.files
+
+
+def _sources(files: set[str]) -> dict[str, str]:
+    """Texts of the user's own files and notebook cells."""
+    installed = _installed()
+    texts = {name: "".join(linecache.getlines(name)) for name in sorted(files) if not name.startswith(installed)}
+    return {name: text for name, text in texts.items() if 0 < len(text) <= LARGEST_SOURCE}
 
 
 @contextlib.contextmanager
 def _by_value() -> Iterator[None]:
-    modules = [module for module in list(sys.modules.values()) if _is_users(module)]
+    registered, installed = cloudpickle.list_registry_pickle_by_value(), _installed()
+    modules = [module for module in list(sys.modules.values()) if _is_users(module, installed)]
+    modules = [module for module in modules if module.__name__ not in registered]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -60,7 +147,7 @@ def _by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def _is_users(module: Any) -> bool:
+def _is_users(module: Any, installed: tuple[str, ...]) -> bool:
     """Whether a module is the user's own file rather than an installed package or a part of Python."""
     file = getattr(module, "__file__", None)
     name = getattr(module, "__name__", None)
@@ -69,31 +156,40 @@ def _is_users(module: Any) -> bool:
     # cloudpickle takes registered modules by their name.
     if sys.modules.get(name) is not module or name.partition(".")[0] == "seer_nb":
         return False
-    path = Path(file)
-    return not any(path.is_relative_to(folder) for folder in _installed())
+    return not str(file).startswith(installed)
 
 
-def _installed() -> set[str]:
+def _installed() -> tuple[str, ...]:
+    """How the paths of files begin that are not the user's own."""
     paths = {
         value for key, value in sysconfig.get_paths().items() if key in {"stdlib", "platstdlib", "purelib", "platlib"}
     }
-    return paths | {path for path in sys.path if path.endswith(("site-packages", "dist-packages"))}
+    paths |= {path for path in sys.path if path.endswith(("site-packages", "dist-packages"))}
+    return tuple(os.path.join(path, "") for path in paths)  # noqa: PTH118 - with a slash at the end
 
 
-def _culprit(function: Callable[..., Any]) -> str | None:
-    """Name and type of the first global, closure variable or default that can't be pickled."""
-    function = inspect.unwrap(function)
-    if not isinstance(function, types.FunctionType):
-        return None
-    used = inspect.getclosurevars(function)
-    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
-    for kind, values in (("global", used.globals), ("closure variable", used.nonlocals), ("default of", defaults)):
-        for name, value in values.items():
-            if value is inspect.Parameter.empty:
-                continue
-            try:
-                cloudpickle.dumps(value)
-            except Exception:  # noqa: BLE001 - pickling runs the object's own code
-                kinds = f"{type(value).__module__}.{type(value).__qualname__}"
-                return f"the {kind} {name!r} (a {kinds})"
-    return None
+# --- what it is called, and what is called ---
+
+_LATER: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (inspect.isgeneratorfunction, "a generator function (it has a yield)"),
+    (inspect.iscoroutinefunction, "a coroutine function (async def)"),
+    (inspect.isasyncgenfunction, "an asynchronous generator function"),
+)
+
+
+def _called(function: Any) -> Any:
+    """The function behind a partial or an object with __call__."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, types.FunctionType | types.MethodType | type):
+        return function
+    return getattr(function, "__call__", function)  # noqa: B004 - it is callable; this is what is called
+
+
+def _name(function: Any) -> str:
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else show(function)
+
+
+def _cut(text: str, longest: int = 80) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

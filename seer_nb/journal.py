@@ -95,10 +95,11 @@ class Journal:
         for seq, at_s, wall, body in rows:
             yield Entry(seq, at_s, wall, _RECORD.decode(body))
 
-    def send(self, command: m.Command) -> None:
-        """Put a command into the runner's inbox."""
+    def send(self, command: m.Command) -> int:
+        """Put a command into the runner's inbox; returns its number there."""
+        row = time.time(), _encode(command).decode()
         with self._lock:
-            self._db.execute("INSERT INTO inbox (wall, body) VALUES (?, ?)", (time.time(), _encode(command).decode()))
+            return int(self._db.execute("INSERT INTO inbox (wall, body) VALUES (?, ?)", row).lastrowid or 0)
 
     def inbox(self) -> list[tuple[int, m.Command]]:
         """Commands that no runner has carried out yet, oldest first."""

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from datetime import datetime, timedelta
 from decimal import Decimal
+from numbers import Integral
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from seer_nb.core.model import Mode, Settings
 from seer_nb.core.money import Offer, lease_seconds
-from seer_nb.core.units import format_duration, format_money, parse_deadline, parse_duration, parse_money
+from seer_nb.core.units import format_duration, format_money, parse_deadline, parse_duration, parse_money, show
+from seer_nb.policies import by_name
 
 if TYPE_CHECKING:
+    from seer_nb.core.engine import Policy
     from seer_nb.providers.base import Provider
 
 Money = str | float | Decimal
 Time = str | float | timedelta | datetime
+MOST_EPOCHS = 10**9
+MOST_SEED = 2**63 - 1
+"""The journal holds numbers of 64 bits."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -31,11 +39,11 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
     provider: Provider,
     policy: str,
     seed: int,
-    store: str,
+    store: str | os.PathLike[str],
     report_timeout: str | float | timedelta | None,
 ) -> Settings:
     """The study's settings. Raises ValueError or TypeError, with a sentence, for what cannot be."""
-    offers = provider.offers()
+    offers = _check_offers(provider)
     amount = parse_money(budget, "budget")
     deadline_s, deadline_wall = parse_deadline(deadline, time.time())
     lease_s = lease_seconds(amount, offers, provider.max_workers)
@@ -45,15 +53,15 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
         name=check_name(name),
         metric=_check_metric(metric),
         mode=_check_mode(mode),
-        max_epochs=_check_count(max_epochs, "max_epochs"),
+        max_epochs=_check_whole(max_epochs, "max_epochs", "a number of epochs", 1, MOST_EPOCHS),
         deadline_s=deadline_s,
         deadline_wall=deadline_wall,
         budget=amount,
-        seed=_check_seed(seed),
+        seed=_check_whole(seed, "seed", "a seed", 0, MOST_SEED),
         offers=offers,
         max_workers=provider.max_workers,
         lease_s=lease_s,
-        store=store,
+        store=_check_store(store),
         policy=policy,
         report_timeout_s=None if report_timeout is None else parse_duration(report_timeout, "report_timeout"),
     )
@@ -63,7 +71,7 @@ def check_name(name: str) -> str:
     """A name that is safe as a folder's."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
-            f"name={name!r} is not a name for a study: use up to 100 letters, digits, '.', '_' and '-', "
+            f"name={show(name)} is not a name for a study: use up to 100 letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit"
         )
     return name
@@ -72,35 +80,75 @@ def check_name(name: str) -> str:
 def _check_metric(metric: str) -> str:
     if not isinstance(metric, str) or not metric.isidentifier():
         raise ValueError(
-            f"metric={metric!r} is not the name of a metric: give the keyword that train passes to run.report, "
+            f"metric={show(metric)} is not the name of a metric: give the keyword that train passes to run.report, "
             'such as "accuracy"'
         )
     return metric
 
 
 def _check_mode(mode: str) -> Mode:
-    if mode not in get_args(Mode):
-        raise ValueError(f'mode={mode!r} is unknown: give "max" when more is better, or "min"')
+    if not isinstance(mode, str) or mode not in get_args(Mode):
+        raise ValueError(f'mode={show(mode)} is unknown: give "max" when more is better, or "min"')
     return cast("Mode", mode)
 
 
-def _check_count(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r} is not a number of epochs: give a whole number from 1 on")
-    return value
+def _check_whole(value: Any, name: str, what: str, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
+        raise ValueError(f"{name}={show(value)} is not {what}: give a whole number from {least} to {most}")
+    return int(value)
 
 
-def _check_seed(seed: Any) -> int:
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed={seed!r} is not a seed: give a whole number from 0 on")
-    return seed
+def check_policy(policy: Any) -> Policy:
+    """The policy of a name, or the one given. Raises ValueError or TypeError for what is none."""
+    if isinstance(policy, str):
+        return by_name(policy)
+    if isinstance(policy, type) or not callable(getattr(policy, "decide", None)):
+        raise TypeError(
+            f'policy={show(policy)} is not a policy: give a name such as "seer", or an object with decide(snapshot)'
+        )
+    return cast("Policy", policy)
+
+
+def _check_offers(provider: Any) -> tuple[Offer, ...]:
+    methods = all(callable(getattr(provider, name, None)) for name in ("offers", "fleet"))
+    if isinstance(provider, type) or not methods:
+        raise TypeError(f"provider={show(provider)} does not rent machines: give a provider such as seer.Local()")
+    most = getattr(provider, "max_workers", None)
+    if not isinstance(most, int) or most < 1:
+        raise ValueError(f"provider={show(provider)} has max_workers={show(most)}: it must be a whole number from 1 on")
+    offers = tuple(provider.offers())
+    if not offers:
+        raise ValueError(f"provider={show(provider)} offers no machines: it must have one to rent")
+    return offers
+
+
+def _check_store(store: Any) -> str:
+    """An fsspec URL as it is; a folder as an absolute path, for workers and notebooks may stand elsewhere."""
+    hint = 'give a folder, or an fsspec URL such as "s3://bucket/folder"'
+    place = os.fspath(store) if isinstance(store, str | os.PathLike) else None
+    if not isinstance(place, str):
+        raise TypeError(f"store={show(store)} is not a place for checkpoints: {hint}")
+    if not place.strip():
+        raise ValueError(f"store={show(store)} is empty: {hint}")
+    if "://" not in place and "::" not in place:
+        return str(Path(place).absolute())
+    protocol = re.split("::|://", place, maxsplit=1)[0]
+    if protocol == "memory":
+        raise ValueError(f"store={show(store)} is not shared between processes: {hint}")
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"store={show(store)} cannot be reached ({error}): {hint}") from None
+    return place
 
 
 def _check_affordable(amount: int, given: Money, offer: Offer, lease_s: float) -> None:
     needed = offer.bill(offer.boot_s + lease_s)
     if amount < needed:
         raise ValueError(
-            f"budget={given!r} is too small for one epoch of one trial: a machine of {offer.name!r} at "
+            f"budget={show(given)} is too small for one epoch of one trial: a machine of {offer.name!r} at "
             f"{format_money(offer.price_per_hour)} an hour can cost {format_money(needed)} until it has booted and "
             f"its lease of {format_duration(lease_s)} has ended"
         )
@@ -110,6 +158,6 @@ def _check_long_enough(deadline_s: float, given: Time, offer: Offer) -> None:
     needed_s = offer.boot_s + offer.release_s
     if deadline_s <= needed_s:
         raise ValueError(
-            f"deadline={given!r} is too short: a machine of {offer.name!r} takes about {format_duration(needed_s)} "
+            f"deadline={show(given)} is too short: a machine of {offer.name!r} takes about {format_duration(needed_s)} "
             "to boot and to be handed back"
         )

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seer_nb import best, function, policies
+from seer_nb import best, function
 from seer_nb.core import model as m
 from seer_nb.core.state import State
-from seer_nb.core.units import format_duration, format_money, parse_deadline, parse_money
+from seer_nb.core.units import format_duration, format_money, parse_deadline, parse_duration, parse_money, show
 from seer_nb.errors import RunnerError, SeerError, StudyFailedError, StudyNotFoundError
 from seer_nb.journal import Journal, View
 from seer_nb.providers.local import Local
 from seer_nb.runner import files
 from seer_nb.runner.launch import launch, log_tail
 from seer_nb.runner.lock import runner_pid
-from seer_nb.settings import Money, Time, check_name, make_settings
-from seer_nb.space import Space
+from seer_nb.settings import Money, Time, check_name, check_policy, make_settings
+from seer_nb.space import ConfigSampler, Space
 
 if TYPE_CHECKING:
     import os
@@ -76,12 +78,12 @@ class Study:
         sampler: Any = None,
         seed: int = 0,
         name: str | None = None,
-        store: str | None = None,
+        store: str | os.PathLike[str] | None = None,
         report_timeout: str | float | timedelta | None = None,
     ) -> None:
         function.check(train)
         provider = provider if provider is not None else Local()
-        chosen = policies.by_name(policy) if isinstance(policy, str) else policy
+        chosen = check_policy(policy)
         self.name = check_name(_default_name(train) if name is None else name)
         self._folder = files.home() / self.name
         self._refuse_used_name()
@@ -98,8 +100,10 @@ class Study:
             store=str(self._folder / files.CHECKPOINTS) if store is None else store,
             report_timeout=report_timeout,
         )
-        self._parts = {"space": Space(space), "sampler": sampler, "policy": chosen, "provider": provider}
+        searched = Space(space)
+        ConfigSampler(searched, sampler)  # raises for a sampler that does not fit
         self._function = function.dumps(train)
+        self._parts = function.dumps_parts(sampler=sampler, policy=chosen, provider=provider, space=searched)
         self._view: View | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -127,21 +131,22 @@ class Study:
         self._process = launch(self._folder, since)
         return self
 
-    def wait(self, timeout: float | None = None) -> Study:
+    def wait(self, timeout: str | float | timedelta | None = None) -> Study:
         """Wait until the study has ended.
 
         Args:
-            timeout: Seconds to wait at most.
+            timeout: Time to wait at most: seconds, or text such as "10min".
 
         Raises:
             TimeoutError: It has not ended by then; it goes on.
             StudyFailedError: It ended early because of a fault.
             RunnerError: Its runner died; ``resume()`` goes on.
         """
-        end = None if timeout is None else time.monotonic() + timeout
+        patience_s = None if timeout is None else parse_duration(timeout, "timeout")
+        end = None if patience_s is None else time.monotonic() + patience_s
         while not self._settled():
-            if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"study {self.name!r} has not ended after {timeout:g} s; it goes on")
+            if patience_s is not None and end is not None and time.monotonic() > end:
+                raise TimeoutError(f"study {self.name!r} has not ended after {format_duration(patience_s)}; it goes on")
             time.sleep(POLL_S)
         return self
 
@@ -164,9 +169,13 @@ class Study:
 
     def resume(self) -> Study:
         """Go on: after a pause, after the runner died, or after the end if there is time and money again."""
-        self._send(m.Resume())
-        if not self._driven():
-            self._process = launch(self._folder)
+        journal = self._started().journal
+        number = journal.send(m.Resume())
+        while self._driven():
+            if number not in dict(journal.inbox()):
+                return self
+            time.sleep(POLL_S)  # a runner that is about to end takes no commands any more
+        self._process = launch(self._folder)
         return self
 
     def stop(self) -> None:
@@ -265,7 +274,7 @@ class Study:
             "events": self.events,
         }
         if table not in tables:
-            raise ValueError(f"table={table!r} is unknown: give one of {', '.join(map(repr, tables))}")
+            raise ValueError(f"table={show(table)} is unknown: give one of {', '.join(map(repr, tables))}")
         return export(tables[table](), path, title=f"{self.name}: {table}")
 
     def plot_curves(self) -> Any:
@@ -295,7 +304,7 @@ class Study:
         (self._folder / files.LOGS).mkdir(mode=0o700)
         files.write_private(self._folder / files.FUNCTION, self._function)
         files.write_private(self._folder / files.CWD, str(Path.cwd()).encode())
-        files.write_parts(self._folder, **self._parts)
+        files.write_private(self._folder / files.PARTS, self._parts)
         journal = Journal.create(self._folder / files.JOURNAL)
         journal.append([(0.0, m.Began(settings=self._settings))])
         self._view = View(journal)
@@ -318,12 +327,12 @@ class Study:
     def _send(self, command: m.Command) -> None:
         self._started().journal.send(command)
 
-    def _known(self, trial: int) -> int:
+    def _known(self, trial: Any) -> int:
         trials = self._state().trials
-        if trial not in trials:
+        if isinstance(trial, bool) or not isinstance(trial, Integral) or trial not in trials:
             last = f"0 to {len(trials) - 1}" if trials else "none so far"
-            raise ValueError(f"trial={trial!r} is not a trial of study {self.name!r}: there are {last}")
-        return trial
+            raise ValueError(f"trial={show(trial)} is not a trial of study {self.name!r}: there are {last}")
+        return int(trial)  # numpy's numbers, from a frame, cannot be stored
 
     def _driven(self) -> bool:
         """Whether a runner lives; a process just started counts before it has taken its lock."""
@@ -336,16 +345,16 @@ class Study:
         driven = self._driven()
         # Read after the look at the process: a runner that has gone since has written all it had to.
         state = view.state()
-        if state.phase == "ended" and not view.journal.inbox():
-            if state.failed:
-                raise StudyFailedError(f"study {self.name!r} failed: {state.reason}")
-            return True
-        if not driven and state.phase != "ended":
+        if driven:
+            return False  # also when it has ended but for its last process: whoever waits may want to resume()
+        if state.phase != "ended":
             raise RunnerError(
                 f"the runner of study {self.name!r} has died; resume() goes on from its journal. It said last:\n"
                 + log_tail(self._folder)
             )
-        return not driven
+        if state.failed:
+            raise StudyFailedError(f"study {self.name!r} failed: {state.reason}")
+        return True
 
     def _new_budget(self, budget: Money) -> m.SetBudget:
         amount = parse_money(budget, "budget")
@@ -353,8 +362,8 @@ class Study:
         floor = state.ledger.floor(state.now_s)
         if amount < floor:
             raise ValueError(
-                f"budget={budget!r} is less than what is spent and committed, {format_money(floor)}: that cannot be "
-                "taken back"
+                f"budget={show(budget)} is less than what is spent and committed, {format_money(floor)}: "
+                "that cannot be taken back"
             )
         return m.SetBudget(budget=amount)
 
@@ -365,7 +374,8 @@ class Study:
             deadline_s += used_s
         elif deadline_s <= used_s:
             raise ValueError(
-                f"deadline={deadline!r} has passed: the study has used {format_duration(used_s)} of its time already"
+                f"deadline={show(deadline)} has passed: the study has used {format_duration(used_s)} of its time "
+                "already"
             )
         return m.SetDeadline(deadline_s=deadline_s, deadline_wall=wall)
 
@@ -410,5 +420,6 @@ def _names() -> list[str]:
 
 
 def _default_name(train: Callable[..., Any]) -> str:
-    stem = "".join(c if c.isalnum() else "-" for c in getattr(train, "__name__", "study")).strip("-") or "study"
-    return f"{stem[:60]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", getattr(train, "__name__", "study"))[:60].strip("-") or "study"
+    # With milliseconds: two studies of one function may well be made in the same second.
+    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() // 10**6 % 1000:03d}"

@@ -15,6 +15,8 @@ from seer_nb.core.state import State
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+SLACK_S = 1.0
+"""Timers are late, and a bill grows by whole seconds: machines are told to go so long before the money ends."""
 SAVE_S = 0.5
 """Seconds before the machines' end at which the last epoch should have been reported, for saving."""
 NOTE_EVERY_S = 1.0
@@ -84,21 +86,23 @@ class Engine:
 
     def kill_s(self) -> float:
         """Study seconds at which whatever still lives is ended: for the deadline, or for the budget."""
-        return min(self.end_s(), self.state.ledger.exhausted_s(self.state.now_s, self.end_s()))
+        end_s = self.end_s()
+        return min(end_s, self.state.ledger.exhausted_s(self.state.now_s, end_s + SLACK_S) - SLACK_S)
 
     def wake_s(self) -> float:
         """Study seconds at which the engine must be called again, if no event comes before; inf: never."""
         state = self.state
         times = [*faults.alarms(state)]
         if state.phase == "running":
-            kill_s = self.kill_s()
-            times += [kill_s, *(kill_s - _epoch_s(state, gang) for gang in state.gangs.values() if not gang.stopping)]
+            times += [self.kill_s(), *(last_s for _, last_s in self._last_epochs())]
             if state.boot_failures:
                 times.append(reconcile.rent_again_s(state))
             if self._policy_wake_s is not None:
                 times.append(self._policy_wake_s)
         elif state.phase in {"ending", "pausing"}:
             times.append(self._force_s())
+        if state.live:
+            times.append(state.now_s + state.heartbeat_s)
         # What is due already was done at the last event, or cannot be done: never wake in a hot loop for it.
         return min((time for time in times if time > state.now_s), default=float("inf"))
 
@@ -121,13 +125,18 @@ class Engine:
         plan = self.policy.decide(self.snapshot())
         self._policy_wake_s = plan.wake_s
         done = list(self._do(self._note(plan)))
-        for step in (reconcile.verdicts, reconcile.running, reconcile.starts):
+        for step in (reconcile.verdicts, reconcile.running):
             done += self._do(step(state, plan))
-        done += self._do(reconcile.cluster(state, plan, state.now_s))
+        last_s = self.kill_s() - SAVE_S
+        done += self._do(reconcile.starts(state, plan, last_s))
+        done += self._do(reconcile.cluster(state, plan, self.end_s() - SAVE_S, SLACK_S))
+        if self._stuck():
+            # A gang may wait for workers that time, money or quota will never give it.
+            done += self._do(reconcile.starts(state, plan, last_s, shrink=True))
         if plan.done and not plan.jobs and not state.gangs:
             done += self._do([m.BeginEnd(reason=plan.reason or "nothing useful is left to do")])
         elif self._stuck():
-            done += self._do([m.BeginEnd(reason="the money left does not pay for another machine")])
+            done += self._do([m.BeginEnd(reason=f"the {self._scarce()} leaves no room for another epoch")])
         return done
 
     def _note(self, plan: m.Plan) -> Iterator[m.Action]:
@@ -136,9 +145,10 @@ class Engine:
             yield m.Note(reason=plan.reason)
 
     def _stuck(self) -> bool:
-        """Whether nothing runs, boots or is awaited, so that no event would ever come."""
+        """Whether nothing trains, boots or is awaited, so that no event would ever come."""
         state = self.state
-        waits = state.live or state.gangs or state.draws_pending or state.now_s < reconcile.rent_again_s(state)
+        comes = state.gangs or any(machine.state != "ready" for machine in state.live.values())
+        waits = comes or state.draws_pending or state.now_s < reconcile.rent_again_s(state)
         return not waits and self._policy_wake_s is None
 
     def _limits(self) -> Iterator[m.Action]:
@@ -151,9 +161,22 @@ class Engine:
         if now_s >= kill_s:
             yield m.BeginEnd(reason=f"the {word} has come")
             return
-        for gang in list(state.gangs.values()):
-            if not gang.stopping and now_s >= kill_s - _epoch_s(state, gang):
-                yield m.StopGang(gang=gang.id, reason=f"another epoch would not end before the {word}")
+        for gang, last_s in list(self._last_epochs()):
+            if now_s >= last_s:
+                yield m.StopGang(gang=gang, reason=f"another epoch would not end before the {word}")
+
+    def _scarce(self) -> str:
+        """Which of the two leaves no room for another epoch."""
+        state, end_s = self.state, self.end_s()
+        late = state.now_s + reconcile.useful_s(state) > end_s - SAVE_S
+        return "deadline" if (self.kill_s() >= end_s if state.live else late) else "budget"
+
+    def _last_epochs(self) -> Iterator[tuple[int, float]]:
+        """The gangs that train on, and when each can begin its last epoch that is saved in time."""
+        state, kill_s = self.state, self.kill_s()
+        for gang in state.gangs.values():
+            if not gang.stopping:
+                yield gang.id, kill_s - SAVE_S - _epoch_s(state, gang)
 
     def _force_s(self) -> float:
         """When machines are ended while their gangs still train."""
@@ -179,4 +202,4 @@ class Engine:
 
 def _epoch_s(state: State, gang: m.Gang) -> float:
     """Expected seconds of the gang's next epoch; 0 when nothing is known."""
-    return faults.expected_epoch_s(state, gang) or 0.0
+    return state.epoch_s(gang.trial, gang.parallelism) or 0.0

@@ -17,9 +17,11 @@ ALIKE = 3
 BOOT_FAILURES = 4
 """So many machines in a row that do not boot end the study."""
 SILENT_S = 60.0
-"""A gang is never given up before so many silent seconds, unless the user set report_timeout."""
+"""A gang is never given up before so many silent seconds, unless the user set report_timeout ..."""
 SILENT_EPOCHS = 10.0
-"""... and not before so many of its usual epochs."""
+"""... and not before so many of its usual epochs ..."""
+SILENT_SHARE = 0.5
+"""... nor, as long as no epoch was seen at all, before so much of the deadline."""
 
 
 def react(state: State, event: m.Event) -> Iterator[m.Action]:
@@ -39,11 +41,10 @@ def react(state: State, event: m.Event) -> Iterator[m.Action]:
         trial = state.trials.get(event.trial)
         if trial is not None and trial.alive:
             yield from end_trial(state, trial, "stopped", "stopped by hand")
-    elif isinstance(event, m.MachineEnded) and state.boot_failures >= BOOT_FAILURES:
-        why = event.reason or "no reason was given"
-        yield from _begin_end(state, f"{state.boot_failures} machines in a row did not boot: {why}", failed=True)
-    if isinstance(event, m.Ticked):
-        yield from _overdue(state)
+    elif isinstance(event, m.MachineEnded):
+        yield from _no_machines(state, event)
+    # At any event: the one that comes just before a tick takes its place.
+    yield from _overdue(state)
 
 
 def _begin_end(state: State, reason: str, *, failed: bool = False) -> Iterator[m.Action]:
@@ -88,10 +89,20 @@ def _end_machines(state: State, gang: m.Gang) -> Iterator[m.Action]:
             yield m.Retire(machine=machine, force=True, reason=gang.stopping)
 
 
+def _no_machines(state: State, event: m.MachineEnded) -> Iterator[m.Action]:
+    """End the study when machine after machine does not boot, unless it can go on with others that do."""
+    machine = state.machines.get(event.machine)
+    others = any(other.state != "retiring" for other in state.live.values())
+    if machine is None or machine.ready_s is not None or others or state.boot_failures < BOOT_FAILURES:
+        return
+    why = machine.reason or "no reason was given"
+    yield from _begin_end(state, f"{state.boot_failures} machines in a row did not boot: {why}", failed=True)
+
+
 def _all_alike(state: State) -> Iterator[m.Action]:
     """End the study when the first trials all fail in the same way before any report."""
     begun = [t for t in state.trials.values() if t.state not in {"waiting", "running"}]
-    if len(begun) < ALIKE or any(t.state != "failed" or t.curve for t in begun):
+    if len(begun) < ALIKE or any(t.state != "failed" for t in begun) or any(t.curve for t in state.trials.values()):
         return
     kinds = {_last_line(t.error) for t in begun}
     if len(kinds) == 1:
@@ -131,14 +142,7 @@ def _patience_s(state: State, gang: m.Gang) -> float:
     given = state.settings.report_timeout_s
     if given is not None:
         return given
-    return max(SILENT_S, SILENT_EPOCHS * (expected_epoch_s(state, gang) or 0.0))
-
-
-def expected_epoch_s(state: State, gang: m.Gang) -> float | None:
-    """Seconds that the gang's next epoch should take; None when nothing is known."""
-    scaling = state.speed.estimate()
-    trial = state.trials[gang.trial]
-    if trial.curve:
-        last = trial.curve[-1]
-        return last.seconds * scaling.speedup(last.parallelism) / scaling.speedup(gang.parallelism)
-    return None if scaling.epoch_s is None else scaling.epoch_s / scaling.speedup(gang.parallelism)
+    epoch_s = state.epoch_s(gang.trial, gang.parallelism)
+    if epoch_s is None:
+        return max(SILENT_S, SILENT_SHARE * state.deadline_s)
+    return max(SILENT_S, SILENT_EPOCHS * (state.speed.estimate().stall_s + epoch_s))

@@ -119,9 +119,9 @@ class Ledger:
         """The least budget that can still be set: spent and committed."""
         return self._total(now_s)
 
-    def affords(self, offer: Offer, now_s: float) -> bool:
-        """Whether one more machine keeps the promise in its worst case."""
-        return self._total(now_s) + offer.bill(self.lease_s) <= self.budget
+    def affords(self, offer: Offer, now_s: float, keep_s: float = 0.0) -> bool:
+        """Whether one more machine can be kept for so long beside those that live, and the promise with it."""
+        return self._total(now_s + keep_s) + offer.bill(keep_s + self.lease_s) <= self.budget
 
     def bill(self, machine: int, now_s: float) -> int:
         """Micro-dollars billed so far for one machine."""

@@ -12,10 +12,12 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from seer_nb.core.model import Scaling, Snapshot
 
+_MOMENT_S = 1e-9
+"""A step that saves less is rounding."""
 BOOT_SHARE = 0.25
 """A further machine is rented, as long as time does not press, only if its boot takes less than this share of what it
 then trains."""
@@ -120,14 +122,19 @@ def sizes(most: int) -> tuple[int, ...]:
 def cheapest(legs: Sequence[Leg], resources: Resources) -> Schedule | None:
     """The cheapest schedule that keeps time and money; None if there is none.
 
-    Greedy, as in ElasticFlow and RubberBand: from one worker a trial, while it is too slow, raise the parallelism of
-    the stage where a second saved costs least.
+    Greedy, as in ElasticFlow and RubberBand: from the fewest machines and one worker a trial, while it is too slow,
+    take the step by which a second saved costs least: more machines for a stage whose trials take turns, or more
+    workers a trial.
     """
-    for thrifty in (True, False):
-        schedule = _within_time(legs, resources, thrifty=thrifty)
-        if schedule is not None and _affordable(schedule, resources):
-            return schedule
-    return None
+    efforts = (_Effort(),) * len(legs)
+    schedule = _schedule(legs, efforts, resources)
+    while (late := schedule.seconds > resources.seconds) or not _affordable(schedule, resources):
+        step = _cheapest_step(legs, efforts, schedule, resources)
+        # Against too little money only a step helps that saves both: fewer boots later on, for instance.
+        if step is None or (not late and step[1].cost >= schedule.cost):
+            return None
+        efforts, schedule = step
+    return schedule
 
 
 def largest(
@@ -163,64 +170,77 @@ def largest(
     return low, best
 
 
-def _within_time(legs: Sequence[Leg], resources: Resources, *, thrifty: bool) -> Schedule | None:
-    parallelism = [1] * len(legs)
-    schedule = _schedule(legs, parallelism, resources, thrifty=thrifty)
-    while schedule.seconds > resources.seconds:
-        best: tuple[float, int, Schedule] | None = None
-        for k, p in enumerate(parallelism):
-            if 2 * p > resources.max_parallelism or not legs[k].trials:
+class _Effort(NamedTuple):
+    """What is done to speed a stage up."""
+
+    doublings: int = 0
+    """How often the number of its machines was doubled beyond what boots are worth."""
+    parallelism: int = 1
+
+    def steps(self) -> Iterator[_Effort]:
+        yield self._replace(doublings=self.doublings + 1)
+        # At once, since a doubling that has to be booted for may save nothing by itself.
+        yield self._replace(doublings=_ALL)
+        yield _Effort(_ALL, 2 * self.parallelism)
+
+
+_ALL = 64
+"""Doublings that make the machines as many as the stage can use."""
+
+
+def _cheapest_step(
+    legs: Sequence[Leg], efforts: tuple[_Effort, ...], schedule: Schedule, resources: Resources
+) -> tuple[tuple[_Effort, ...], Schedule] | None:
+    """The step by which a second saved costs least; None when nothing saves time any more."""
+    best: tuple[float, tuple[_Effort, ...], Schedule] | None = None
+    for k, effort in enumerate(efforts):
+        for raised in effort.steps() if legs[k].trials else ():
+            if raised.parallelism > resources.max_parallelism or raised == effort:
                 continue
-            parallelism[k] = 2 * p
-            raised = _schedule(legs, parallelism, resources, thrifty=thrifty)
-            parallelism[k] = p
-            saved = schedule.seconds - raised.seconds
-            if saved > 0:
-                price = (raised.cost - schedule.cost) / saved
+            changed = (*efforts[:k], raised, *efforts[k + 1 :])
+            faster = _schedule(legs, changed, resources)
+            saved_s = schedule.seconds - faster.seconds
+            if saved_s > _MOMENT_S:
+                price = (faster.cost - schedule.cost) / saved_s
                 if best is None or price < best[0]:
-                    best = (price, k, raised)
-        if best is None:
-            return None
-        _, k, schedule = best
-        parallelism[k] *= 2
-    return schedule
+                    best = (price, changed, faster)
+    return best[1:] if best is not None else None
 
 
-def _schedule(legs: Sequence[Leg], parallelism: Sequence[int], resources: Resources, *, thrifty: bool) -> Schedule:
+def _schedule(legs: Sequence[Leg], efforts: Sequence[_Effort], resources: Resources) -> Schedule:
     stages: list[Stage] = []
     rented = resources.workers
-    for leg, p in zip(legs, parallelism, strict=True):
-        stage = _stage(leg, p, rented, resources, thrifty=thrifty)
+    for leg, effort in zip(legs, efforts, strict=True):
+        stage = _stage(leg, effort, rented, resources)
         # Workers that a stage does not need are handed back after the one before.
         rented = stage.workers if leg.trials else rented
         stages.append(stage)
     return Schedule(tuple(stages), sum(s.seconds for s in stages), sum(s.cost for s in stages))
 
 
-def _stage(leg: Leg, parallelism: int, rented: int, resources: Resources, *, thrifty: bool) -> Stage:
+def _stage(leg: Leg, effort: _Effort, rented: int, resources: Resources) -> Stage:
+    parallelism = effort.parallelism
     if not leg.trials:
         return Stage(0, leg.epochs, parallelism, 0, 0.0, 0.0)
     one_s = resources.leg_seconds(leg.epochs, parallelism)
-    work_s = leg.trials * parallelism * one_s
-    workers = _width(leg.trials * parallelism, work_s, parallelism, rented, resources, thrifty=thrifty)
+    workers = _width(leg, effort, rented, resources)
     booted = max(0, workers - rented)
     boot_s = resources.scaling.boot_s if booted else 0.0
-    # Trials follow each other without a barrier, so turns need not be whole.
-    seconds = max(one_s, work_s / workers)
+    # Trials follow each other without a barrier, so turns need not be whole; but no gang has a part of a worker.
+    seconds = max(one_s, leg.trials * one_s / (workers // parallelism))
     paid_s = workers * seconds + booted * max(boot_s, resources.minimum_s - seconds)
     return Stage(leg.trials, leg.epochs, parallelism, workers, boot_s + seconds, paid_s * resources.price_s)
 
 
-def _width(  # noqa: PLR0913
-    wanted: int, work_s: float, parallelism: int, rented: int, resources: Resources, *, thrifty: bool
-) -> int:
-    """How many workers a stage has: all that it can use, but while time does not press no more than boots are worth."""
-    most = min(wanted, resources.max_workers)
-    if thrifty and most > rented:
-        worth = int(BOOT_SHARE * work_s / max(resources.scaling.boot_s, 1e-9)) if resources.scaling.boot_s else most
-        most = min(most, max(rented, worth))
+def _width(leg: Leg, effort: _Effort, rented: int, resources: Resources) -> int:
+    """How many workers a stage has: as many as boots are worth, doubled as often as it takes, or all it can use."""
+    most = min(leg.trials * effort.parallelism, resources.max_workers)
+    if most > rented and resources.scaling.boot_s:
+        work_s = leg.trials * resources.leg_seconds(leg.epochs, 1)
+        worth = max(1, rented, int(BOOT_SHARE * work_s / resources.scaling.boot_s))
+        most = min(most, worth << effort.doublings)
     size = resources.workers_per_machine
-    return min(resources.max_workers, math.ceil(max(most, parallelism) / size) * size)
+    return min(resources.max_workers, math.ceil(most / size) * size)
 
 
 def _affordable(schedule: Schedule, resources: Resources) -> bool:

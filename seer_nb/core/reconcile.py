@@ -47,8 +47,15 @@ def running(state: State, plan: m.Plan) -> Iterator[m.Action]:
             yield m.ExtendGang(gang=gang.id, until=job.until, reason=job.reason)
 
 
-def starts(state: State, plan: m.Plan) -> Iterator[m.Action]:
-    """Start the most urgent jobs on idle workers; draw configurations for those that need one."""
+def starts(state: State, plan: m.Plan, last_s: float, *, shrink: bool = False) -> Iterator[m.Action]:
+    """Start the most urgent jobs on idle workers; draw configurations for those that need one.
+
+    Args:
+        state: The study's.
+        plan: What the policy wants.
+        last_s: When the first epoch must have been reported at the latest; later ones are not begun.
+        shrink: Start a gang that is too large for the idle workers on fewer of them, instead of waiting for more.
+    """
     idle = state.idle_workers()
     if not idle:
         return
@@ -56,19 +63,33 @@ def starts(state: State, plan: m.Plan) -> Iterator[m.Action]:
     missing = 0
     for job in plan.jobs:
         trial = next(fresh, None) if job.trial is None else state.trials[job.trial]
-        if trial is not None and trial.gang is not None:
+        size = _halved(job.workers, len(idle)) if shrink else job.workers
+        if (trial is not None and trial.gang is not None) or _too_late(state, job.trial, size, last_s):
             continue
-        if len(idle) < job.workers:
+        if len(idle) < size or not idle:
             break  # A large gang must not starve while small jobs behind it take every worker that falls free.
         if trial is None:
             missing += 1
-            idle = idle[job.workers :]
+            idle = idle[size:]
         elif trial.state in {"waiting", "paused"}:
-            workers, idle = tuple(idle[: job.workers]), idle[job.workers :]
+            workers, idle = tuple(idle[:size]), idle[size:]
             yield _start(state, trial, workers, job)
     missing -= state.draws_pending
     if missing > 0 and not state.exhausted:
         yield m.Draw(count=missing, reason=f"{missing} workers are free for new configurations")
+
+
+def _halved(size: int, most: int) -> int:
+    """Halves of a parallelism divide whatever batch it divides."""
+    while size > max(1, most):
+        size //= 2
+    return size
+
+
+def _too_late(state: State, trial: int | None, parallelism: int, last_s: float) -> bool:
+    """Whether not even one epoch would be reported in time."""
+    epoch_s = state.epoch_s(trial, parallelism) or 0.0
+    return state.now_s + state.speed.estimate().stall_s + epoch_s > last_s
 
 
 def _start(state: State, trial: m.Trial, workers: tuple[str, ...], job: m.Job) -> m.StartGang:
@@ -84,21 +105,33 @@ def _start(state: State, trial: m.Trial, workers: tuple[str, ...], job: m.Job) -
     )
 
 
-def cluster(state: State, plan: m.Plan, now_s: float) -> Iterator[m.Action]:
-    """Grow or shrink towards the wanted size; never a machine whose worst case the budget does not hold."""
+def cluster(state: State, plan: m.Plan, last_s: float, slack_s: float) -> Iterator[m.Action]:
+    """Grow or shrink towards the wanted size.
+
+    Never a machine whose worst case the budget does not hold, nor one for which time or money end before it has
+    booted and trained an epoch.
+    """
     offer = state.settings.offers[0]
     kept = [machine for machine in state.live.values() if machine.state != "retiring"]
     wanted = math.ceil(min(plan.workers, state.settings.max_workers) / offer.workers_per_machine)
     for machine in _surplus(state, kept, len(kept) - wanted):
         yield m.Retire(machine=machine.id, reason=f"{plan.workers} workers are enough")
-    if now_s < rent_again_s(state):
+    least_s = useful_s(state)
+    if state.now_s < rent_again_s(state) or state.now_s + least_s > last_s:
         return
     # A retiring machine still fills its place in the provider's quota.
     room = min(wanted - len(kept), offer.max_machines - len(state.live))
     for _ in range(room):
-        if not state.ledger.affords(offer, now_s):
+        # Once the slack for the machine's end, and once so that its end is still to come when it is rented.
+        if not state.ledger.affords(offer, state.now_s, least_s + 2 * slack_s):
             return
         yield m.Rent(machine=len(state.machines), offer=offer.name, reason=f"{plan.workers} workers wanted")
+
+
+def useful_s(state: State) -> float:
+    """The least seconds in which a machine boots and trains an epoch, as one of the largest gang."""
+    scaling = state.speed.estimate()
+    return scaling.boot_s + scaling.stall_s + (state.epoch_s(None, state.settings.max_workers) or 0.0)
 
 
 def _surplus(state: State, kept: list[m.Machine], count: int) -> list[m.Machine]:

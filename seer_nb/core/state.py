@@ -13,6 +13,9 @@ from seer_nb.core.scaling import SpeedTracker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+HEARTBEAT = 1 / 3
+"""As long as machines live, something is recorded at least every so many leases: so a later runner knows how long its
+predecessor lived, and with it the machines."""
 LIVE_MACHINE = frozenset({"booting", "ready", "retiring"})
 
 
@@ -36,6 +39,8 @@ class State:
         """Why the study is ending, or has ended."""
         self.failed = False
         self.now_s = 0.0
+        self.before_s = 0.0
+        """Time of the record before the latest."""
         self.deadline_s = settings.deadline_s
         self.deadline_wall = settings.deadline_wall
         self.exhausted = False
@@ -64,10 +69,15 @@ class State:
 
     def apply(self, record: m.Event | m.Action, now_s: float) -> None:
         """Take one record in."""
-        self.now_s = max(self.now_s, now_s)
+        self.before_s, self.now_s = self.now_s, max(self.now_s, now_s)
         handler = _HANDLERS.get(type(record))
         if handler is not None:
             handler(self, record, self.now_s)
+
+    @property
+    def heartbeat_s(self) -> float:
+        """At least so often something is recorded while machines live."""
+        return HEARTBEAT * self.settings.lease_s
 
     def idle_workers(self) -> list[str]:
         """Workers of ready machines that no gang uses, in order of age."""
@@ -78,6 +88,14 @@ class State:
     def machine_of(self, worker: str) -> m.Machine:
         """The machine that a worker runs on."""
         return self.machines[int(worker.partition(".")[0])]
+
+    def epoch_s(self, trial: int | None, parallelism: int) -> float | None:
+        """Seconds that a trial's next epoch (None: a new trial's) should take; None when nothing is known."""
+        scaling = self.speed.estimate()
+        curve = self.trials[trial].curve if trial is not None else ()
+        if curve:
+            return curve[-1].seconds * scaling.speedup(curve[-1].parallelism) / scaling.speedup(parallelism)
+        return None if scaling.epoch_s is None else scaling.epoch_s / scaling.speedup(parallelism)
 
     def _update(self, trial: int, **changes: Any) -> m.Trial:
         changed = replace(self.trials[trial], **changes)
@@ -109,10 +127,14 @@ class State:
         self.phase = "running"
 
     def _on_runner_started(self, event: m.RunnerStarted, now_s: float) -> None:
-        """Whatever the runner before this one had is gone."""
-        unseen_s = min(event.unseen_s, self.settings.lease_s)
+        """Whatever the runner before this one had is gone: by now, or when the leases ended that it last renewed."""
+        last_s = self.before_s
+        # It was silent for a heartbeat at most, and would have had all machines go when the money ended.
+        lived_s = self.ledger.exhausted_s(last_s, last_s + self.heartbeat_s)
         for machine in list(self.live.values()):
-            self.ledger.close(machine.id, now_s, unseen_s)
+            told_s = lived_s if machine.retired_s is None else machine.retired_s
+            unseen_s = min(event.unseen_s, max(0.0, told_s + self.settings.lease_s - last_s))
+            self.ledger.close(machine.id, last_s, unseen_s)
             self._machine(machine.id, state="ended", ended_s=now_s, unseen_s=unseen_s, reason="its runner died")
         for gang in list(self.gangs.values()):
             self._end_gang(gang, now_s, "its runner died")
@@ -140,11 +162,15 @@ class State:
         if event.machine not in self.live:
             return
         self.ledger.close(event.machine, now_s)
-        if self.machines[event.machine].state == "booting":
-            self.boot_failures += 1
-            self.boot_failed_s = now_s
-        reason = event.reason or self.machines[event.machine].reason
+        machine = self.machines[event.machine]
+        if machine.state == "booting":
+            self._boot_failed(now_s)
+        reason = event.reason or machine.reason
         self._machine(event.machine, state="ended", ended_s=now_s, reason=reason)
+
+    def _boot_failed(self, now_s: float) -> None:
+        self.boot_failures += 1
+        self.boot_failed_s = now_s
 
     def _on_reported(self, event: m.Reported, now_s: float) -> None:
         gang = self.gangs.get(event.gang)
@@ -249,6 +275,9 @@ class State:
     def _on_retire(self, action: m.Retire, now_s: float) -> None:
         machine = self.live.get(action.machine)
         if machine is not None and machine.state != "retiring":
+            if machine.state == "booting" and action.force:
+                # For booting too long; a machine that is just one too many is not forced.
+                self._boot_failed(now_s)
             self.ledger.retire(action.machine, now_s)
             self._machine(action.machine, state="retiring", retired_s=now_s, reason=action.reason)
 

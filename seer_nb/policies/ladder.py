@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
     from seer_nb.core.model import Snapshot, Trial
 
+ROUNDS = (0.5, 0.75, 1.0)
+"""Survivors of the first so many configurations go up the ladder while the others are still being tried, so that a
+study that is cut short has something to show, and that nobody waits for the last one."""
+FIRST_ROUND = 12
+"""Fewer configurations than that are no round of their own."""
 OUT = 2
 """A trial is eliminated when it ranks beyond so many times the places: until then a slack budget may still keep it."""
 
@@ -27,7 +32,7 @@ class Place(NamedTuple):
     places: int
     """How many go on from the rung."""
     certain: bool
-    """Whether it is among them whatever those still to come report."""
+    """Whether it is among them whatever the others of its round still report."""
 
     @property
     def out(self) -> bool:
@@ -105,13 +110,22 @@ class Ladder:
     def waiting(self, n: int, k: int) -> list[Place]:
         """The trials paused at rung k, best first."""
         order = ranked((t for t in self._trials if t.state != "failed"), self.epochs[k], self._mode)
-        to_come = max(0, self.allowed(n, k) - self._passed[k])
         places = self.allowed(n, k + 1)
+        certain = self._certain(n, k)
         return [
-            Place(trial, rank, len(order), places, rank + to_come <= places or trial.pinned)
+            Place(trial, rank, len(order), places, rank <= certain or trial.pinned)
             for rank, trial in enumerate(order, 1)
             if trial.epoch == self.epochs[k] and trial.state == "paused" and trial.id not in self._until
         ]
+
+    def _certain(self, n: int, k: int) -> int:
+        """The lowest rank at rung k that goes on in any case: places less those who may still come before it."""
+        found = 0
+        for share in ROUNDS:
+            if share == 1 or int(share * min(n, self.startable)) >= FIRST_ROUND:
+                of_round, places = (int(share * self.allowed(n, rung)) for rung in (k, k + 1))
+                found = max(found, places - max(0, of_round - self._passed[k]))
+        return found
 
     def interrupted(self) -> list[tuple[Trial, int]]:
         """Trials paused between two rungs, with the index of the rung that they were on their way to."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.model import Job, Plan, Snapshot
 from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_parallelism
@@ -19,12 +20,26 @@ from seer_nb.policies.ladder import Ladder
 from seer_nb.policies.rungs import check_ladder, fixed_size, fresh, kept, paused, rungs
 from seer_nb.policies.seer_jobs import Aim, plan
 
+if TYPE_CHECKING:
+    from seer_nb.core.planner import Schedule
+
 MOST = 1_000_000
 """Configurations that are never exceeded."""
 TOPS = (1.0, 0.75, 0.5, 0.36, 0.25)
 """How far the last survivors may be trained, as shares of max_epochs."""
 DEPTH = 0.75
 """Worth of training longer against trying more: the exponent of the top beside that of n (measured on real curves)."""
+
+
+class Outlook(NamedTuple):
+    """What is to be expected."""
+
+    rungs: tuple[int, ...]
+    """Epochs at which trials are compared."""
+    survivors: tuple[int, ...]
+    """How many trials are trained to each rung in all."""
+    schedule: Schedule
+    """What is left to do for it, a stage a rung."""
 
 
 class SEER:
@@ -51,6 +66,19 @@ class SEER:
         if snapshot.scaling.epoch_s is None:
             return self._pilot(snapshot)
         return plan(snapshot, self._aim(snapshot))
+
+    def outlook(self, snapshot: Snapshot) -> Outlook | None:
+        """What the planner expects of a study that goes on from here; None when nobody can be trained to the top.
+
+        Raises:
+            ValueError: The snapshot says nothing of how long an epoch takes.
+        """
+        aim = self._aim(snapshot)
+        if aim.schedule is None:
+            return None
+        rungs = aim.ladder.epochs
+        survivors = tuple(aim.ladder.allowed(aim.n, k) for k in range(len(rungs)))
+        return Outlook(rungs, survivors, aim.schedule)
 
     def _pilot(self, snapshot: Snapshot) -> Plan:
         """Before the first report nothing is known of speed: begin as large as a fixed cluster would be."""

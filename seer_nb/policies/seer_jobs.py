@@ -66,13 +66,14 @@ class _Planning:
         if self.aim.spare_money and not starving:
             jobs = self._sped_up(jobs)
         workers = sum(job.workers for job in jobs)
+        done = not jobs and not self.snapshot.gangs
         return Plan(
             jobs=tuple(jobs),
             verdicts=tuple(_verdict(place) for place in self.out),
             # A gang that is being stopped may be about to go on, perhaps on more workers.
             workers=max(workers, self.rented) if self.stopping else workers,
-            done=not jobs and not self.snapshot.gangs,
-            reason=self._reason(),
+            done=done,
+            reason=self._outcome() if done else self._reason(),
         )
 
     # --- what to begin ---
@@ -206,6 +207,11 @@ class _Planning:
         return sum(gang.parallelism for gang in self.snapshot.gangs if gang.trial in dropped and not gang.stopping)
 
     # --- in words ---
+
+    def _outcome(self) -> str:
+        trained = sum(trial.epoch >= self.ladder.top for trial in self.snapshot.trials)
+        tried = f"{self.ladder.started} configurations tried, {trained} of them trained to epoch {self.ladder.top}"
+        return f"{tried}; nothing more of use fits into the time and money left"
 
     def _reason(self) -> str:
         schedule, ladder = self.aim.schedule, self.ladder

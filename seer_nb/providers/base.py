@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from seer_nb.core.money import Offer
 
 
+LEASE_ENDED = 86
+"""Exit code of a worker that ended itself because its runner was silent."""
+WORKER_CLOSED = 87
+"""Exit code of a worker whose Dask worker has closed, by itself or because its scheduler has."""
+
+
 class FleetContext(Frozen, frozen=True, kw_only=True):
     """What a fleet is told of its study."""
 

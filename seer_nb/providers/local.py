@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 from multiprocessing import forkserver
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from seer_nb.core.model import MachineEnded
 from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_money
+from seer_nb.providers.base import LEASE_ENDED, WORKER_CLOSED
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 BOOT_S = 3.0
 RELEASE_S = 0.5
 END_TIMEOUT_S = 5.0
+_OWN_ENDS: dict[int | None, str] = {
+    LEASE_ENDED: "its lease ended: no word from the runner",
+    WORKER_CLOSED: "its Dask worker closed",
+}
 
 
 class Local:
@@ -130,6 +136,7 @@ class LocalFleet:
                 await asyncio.sleep(0.005)
         if self._scheduler is not None:
             await self._scheduler.close(reason="the study has ended")
+        await asyncio.get_running_loop().run_in_executor(None, _end_spawner)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def pid(self, machine: int) -> int | None:
@@ -141,9 +148,11 @@ class LocalFleet:
         process = self._processes.pop(machine)
         asyncio.get_running_loop().remove_reader(process.sentinel)
         process.join()
-        expected = machine in self._retired
-        reason = "" if expected else f"its process ended with exit code {process.exitcode}"
-        self._context.ended(MachineEnded(machine=machine, expected=expected, exit_code=process.exitcode, reason=reason))
+        code, expected = process.exitcode, machine in self._retired
+        reason = "" if expected else _OWN_ENDS.get(code, f"its process ended with exit code {code}")
+        # A code of ours says that the training function had no part in it.
+        told = None if code in _OWN_ENDS else code
+        self._context.ended(MachineEnded(machine=machine, expected=expected, exit_code=told, reason=reason))
         process.close()
 
     def _environment(self) -> dict[str, str]:
@@ -168,6 +177,14 @@ def _spawner() -> BaseContext:
     # Begin to import now: the runner has other things to do meanwhile.
     forkserver.ensure_running()
     return context
+
+
+def _end_spawner() -> None:
+    """End the fork server now and wait for it: by itself it would outlive the runner for a moment."""
+    server: Any = forkserver._forkserver  # noqa: SLF001 - there is no public way
+    if getattr(server, "_forkserver_pid", None) is not None:
+        os.kill(server._forkserver_pid, signal.SIGKILL)  # noqa: SLF001 - with torch in it, leaving by itself takes long
+        server._stop()  # noqa: SLF001
 
 
 def _cores() -> int:

@@ -15,6 +15,8 @@ from pathlib import Path
 import dask
 from distributed import Worker
 
+from seer_nb.providers.base import WORKER_CLOSED
+
 
 def serve(scheduler: str, name: str, folder: str, environment: dict[str, str]) -> None:
     """Be a Dask worker until told to end, or until the runner dies."""
@@ -29,7 +31,7 @@ def serve(scheduler: str, name: str, folder: str, environment: dict[str, str]) -
         asyncio.run(_work(scheduler, name, Path(folder) / "scratch"))
     finally:
         # A training function may have left threads behind that would keep the process from ending.
-        os._exit(0)
+        os._exit(WORKER_CLOSED)
 
 
 async def _work(scheduler: str, name: str, scratch: Path) -> None:

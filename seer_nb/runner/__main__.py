@@ -37,4 +37,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is closed by now; taking the interpreter apart as well would keep whoever waits for half a second.
+    os._exit(code)

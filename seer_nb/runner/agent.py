@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from seer_nb.providers.base import LEASE_ENDED
 from seer_nb.runner.flags import Flags
 from seer_nb.runner.orders import Order, WorkerReady
 
@@ -97,7 +98,7 @@ class Agent(WorkerPlugin):
             time.sleep(min(left, 5.0))
         sys.stderr.write("the lease has ended: no word from the runner\n")
         sys.stderr.flush()
-        os._exit(3)
+        os._exit(LEASE_ENDED)
 
 
 def train(order: bytes) -> None:

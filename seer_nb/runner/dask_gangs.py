@@ -75,11 +75,11 @@ class DaskGangs:
     def start(self, action: m.StartGang, trial: m.Trial) -> None:
         """Submit a task a member."""
         tracker = self._gangs[action.gang] = GangTracker(action)
-        first = self._workers[action.workers[0]]
+        first = self._workers.get(action.workers[0])
         for rank, worker in enumerate(action.workers):
             ready = self._workers.get(worker)
-            if ready is None:  # it vanished between the decision and now
-                tracker.worker_lost(worker, own_fault=False, reason="its worker was lost")
+            if ready is None or first is None:  # it vanished between the decision and now
+                tracker.worker_lost(worker, own_fault=False, reason="a worker was lost before the gang began")
                 self._check(tracker)
                 continue
             order = self._order(action, trial, rank, first)
@@ -158,8 +158,14 @@ class DaskGangs:
         self._end(tracker)
 
     def _end(self, tracker: GangTracker) -> None:
-        if self._gangs.pop(tracker.start.gang, None) is not None:
+        gang = tracker.start.gang
+        if self._gangs.pop(gang, None) is not None:
             self._emit(tracker.outcome())
+            # The task of a lost worker would wait on the scheduler for one that comes to have the same address.
+            for rank in tracker.lost_ranks:
+                future = self._futures.pop((gang, rank), None)
+                if future is not None and not future.done():
+                    self._go(future.cancel())
 
     def _done(self, future: Future[None], gang: int, rank: int) -> None:
         """A member's task is over. The member has told how; only a task that never ran has an error here."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _OWN = (str(Path(__file__).parent), str(Path(__file__).parent.parent / "training.py"))
 LONGEST = 16_384
 """Characters of a traceback that are kept; of a longer one the middle is left out."""
+LONGEST_LINE = 1_000
+"""Of a longer line, such as a printed tensor, the middle is left out too."""
 _ECHOES = ("gloo/", "connection closed by peer", "connection reset by peer", "nccl error", "broken pipe", "tcpstore")
 
 
@@ -25,10 +27,17 @@ def describe(error: BaseException) -> str:
         linked = linked.__cause__ or linked.__context__
     # Without a line of the user's there is nothing to trace: the sentence says it all.
     text = "".join(told.format() if told.stack else told.format_exception_only())
-    if len(text) <= LONGEST:
+    lines = [_shorten(line, LONGEST_LINE) for line in text.split("\n")]
+    # Half of a character that takes two, as file names can have it, can be neither sent nor stored.
+    return _shorten("\n".join(lines), LONGEST, "\n").encode(errors="backslashreplace").decode()
+
+
+def _shorten(text: str, longest: int, around: str = "") -> str:
+    left_out = len(text) - longest
+    if left_out <= 0:
         return text
-    left_out = len(text) - LONGEST
-    return f"{text[: LONGEST // 4]}\n... ({left_out} characters left out) ...\n{text[-LONGEST * 3 // 4 :]}"
+    note = f"{around}... ({left_out} characters left out) ...{around}"
+    return f"{text[: longest // 4]}{note}{text[-longest * 3 // 4 :]}"
 
 
 def of_collective(error: BaseException) -> bool:
@@ -49,7 +58,10 @@ def _trim(stack: traceback.StackSummary) -> None:
 def _sounds_like_echo(error: BaseException) -> bool:
     if not isinstance(error, RuntimeError):
         return False
-    text = str(error).lower()
+    try:
+        text = str(error).lower()
+    except Exception:  # noqa: BLE001 - whatever a user's __str__ raises
+        return False
     return any(echo in text for echo in _ECHOES)
 
 

@@ -27,11 +27,6 @@ def write_private(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def write_parts(folder: Path, **parts: Any) -> None:
-    """Store the study's objects: policy, provider, sampler, space."""
-    write_private(folder / PARTS, cloudpickle.dumps(parts))
-
-
 def read_parts(folder: Path) -> dict[str, Any]:
     """The study's objects. Only the runner reads them, from the folder of its own user."""
     parts: dict[str, Any] = cloudpickle.loads((folder / PARTS).read_bytes())

@@ -28,10 +28,26 @@ def host_store(host: str) -> tuple[Any, int]:
     Returns:
         The store, which must be kept as long as the worker lives, and its port.
     """
+    store = _listening_store(host, timedelta(minutes=5))
+    return store, int(store.port)
+
+
+def _listening_store(host: str, timeout: timedelta) -> Any:
+    """A TCPStore that listens on one address only: by itself it would let in whoever reaches the machine."""
     import torch.distributed as dist
 
-    store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
-    return store, int(store.port)
+    family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind)
+    listening.bind(address)
+    listening.listen(128)
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        host,
+        listening.getsockname()[1],
+        is_master=True,
+        wait_for_workers=False,
+        timeout=timeout,
+        master_listen_fd=listening.detach(),
+    )
 
 
 def gang_store(order: Order) -> tuple[Any, int]:
@@ -53,7 +69,7 @@ def gang_store(order: Order) -> tuple[Any, int]:
     if order.rank > 0:
         port = int(meeting.get(key))
         return tcp_store(order.store_host, port, is_master=False, timeout=timeout), port
-    store = tcp_store(order.store_host, 0, is_master=True, wait_for_workers=False, timeout=timeout)
+    store = _listening_store(order.store_host, timeout)
     _last_store = store
     meeting.set(key, str(store.port))
     return store, int(store.port)

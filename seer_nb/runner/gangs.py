@@ -35,6 +35,11 @@ class GangTracker:
                 self._lost[rank] = (own_fault, reason)
 
     @property
+    def lost_ranks(self) -> tuple[int, ...]:
+        """Members whose workers are gone."""
+        return tuple(self._lost)
+
+    @property
     def complete(self) -> bool:
         """Whether every member has ended or is gone."""
         return len(self._ended.keys() | self._lost.keys()) == len(self.start.workers)

@@ -20,6 +20,8 @@ from seer_nb.runner.dask_gangs import DaskGangs
 from seer_nb.runner.janitor import Janitor
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from pathlib import Path
 
     from seer_nb.space import ConfigSampler
@@ -29,6 +31,8 @@ INBOX_S = 0.05
 """How often the inbox is looked into."""
 DRIFT_S = 1.0
 """A wall-clock deadline is expressed anew when the clocks have drifted apart by so much."""
+LEAVE_S = 2.0
+"""The machines' end does not wait longer than that for Dask's client."""
 BATCH = 200
 """Events taken in before their records are written and their actions carried out."""
 
@@ -60,24 +64,23 @@ class Runner:
         """Until the study has ended."""
         from distributed import Client
 
-        address = await self._fleet.open()
-        try:
-            async with Client(address, asynchronous=True, set_as_default=False) as client:
-                self._gangs = DaskGangs(
-                    client,
-                    self._engine.state.settings,
-                    self._events.put_nowait,
-                    self._worker_ready,
-                    self.folder / files.LOGS,
-                )
-                await self._gangs.open((self.folder / files.FUNCTION).read_bytes())
-                try:
-                    await self._drive()
-                finally:
-                    await self._gangs.close()
-                    await self._fleet.close()
-        finally:
-            self._journal.close()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._journal.close)
+            stack.push_async_callback(self._fleet.close)
+            address = await self._fleet.open()
+            # Left before the scheduler goes: a client without one tries for seconds to reach it again.
+            client = await Client(address, asynchronous=True, set_as_default=False)
+            stack.push_async_callback(_leave, client)
+            self._gangs = DaskGangs(
+                client,
+                self._engine.state.settings,
+                self._events.put_nowait,
+                self._worker_ready,
+                self.folder / files.LOGS,
+            )
+            stack.push_async_callback(self._gangs.close)
+            await self._gangs.open((self.folder / files.FUNCTION).read_bytes())
+            await self._drive()
 
     def _restore(self) -> tuple[Engine, float, bool]:
         """The engine as the journal left it, the wall time of the last record, and whether no runner was before."""
@@ -263,3 +266,9 @@ class Runner:
         with contextlib.suppress(asyncio.CancelledError):
             if task.exception() is not None:
                 logger.error("an action failed", exc_info=task.exception())
+
+
+async def _leave(client: Client) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LEAVE_S):
+            await client.close()

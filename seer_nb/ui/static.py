@@ -55,9 +55,11 @@ def _head(view: StudyView) -> str:
         ("time", f"{format_duration(view.elapsed_s)} of {format_duration(view.deadline_s)}{_time_bar(view)}"),
         ("money", _money(view)),
         ("best", _best(view)),
-        ("trials", f"{view.n_survivors} of {len(view.trials)} in the running"),
-        ("workers", f"{view.busy} busy of {view.workers} ready" + (f", {view.booting} booting" * bool(view.booting))),
+        ("trials", view.trials_in_words),
     ]
+    if not view.over:
+        booting = f", {view.booting} booting" * bool(view.booting)
+        facts.append(("workers", f"{view.busy} busy of {view.workers} ready{booting}"))
     if view.reason:
         facts.append(("why" if view.status in {"ended", "failed", "ending"} else "plan", escaping.escape(view.reason)))
     return "<dl>" + "".join(f"<dt>{word}</dt><dd>{text}</dd>" for word, text in facts) + "</dl>"
@@ -119,7 +121,8 @@ def _best_trials(view: StudyView) -> str:
     if not view.trials:
         return "<p>no trials yet</p>"
     shown = view.trials[:N_ROWS]
-    headings = ["trial", "state", view.metric, "epoch", "trained", "workers", "cost", *view.config_names]
+    workers = [] if view.over else ["workers"]
+    headings = ["trial", "state", view.metric, "epoch", "trained", *workers, "cost", *view.config_names]
     rows = [_row(trial, view) for trial in shown]
     caption = (
         f"the {len(shown)} best of {len(view.trials)} trials" if len(shown) < len(view.trials) else "trials, best first"
@@ -131,7 +134,8 @@ def _row(trial: TrialView, view: StudyView) -> list[str]:
     return [
         str(trial.trial),
         trial.state,
-        *(format_value(value) for value in (trial.value, trial.epoch, trial.epochs, trial.workers)),
+        *(format_value(value) for value in (trial.value, trial.epoch, trial.epochs)),
+        *([] if view.over else [str(trial.workers)]),
         format_money(trial.cost),
         *(format_value(trial.config.get(name)) for name in view.config_names),
     ]

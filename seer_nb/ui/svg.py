@@ -6,15 +6,13 @@ import html
 import math
 from typing import TYPE_CHECKING
 
-from seer_nb.ui.view import GREY, OKABE_ITO, CurvesInfo, TrialView, format_value
+from seer_nb.ui.view import GREY, N_OTHERS, OKABE_ITO, CurvesInfo, TrialView, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WIDTH, HEIGHT = 720, 280
 LEFT, RIGHT, TOP, BOTTOM = 64, 90, 10, 42
-MAX_OTHERS = 100
-"""Grey curves; more would be a grey cloud and make notebooks heavy."""
 MAX_POINTS = 80
 """Of a curve."""
 LABEL_GAP = 15
@@ -27,7 +25,7 @@ def curves_svg(info: CurvesInfo) -> str:
     if not info.coloured and not info.others:
         return ""
     plot = _Plot(info)
-    others = "".join(plot.path(trial, GREY, 1, "") for trial in info.others[:MAX_OTHERS])
+    others = "".join(plot.path(trial, GREY, 1, "") for trial in info.others[:N_OTHERS])
     lines = "".join(
         plot.path(trial, colour, 2, dash) for trial, colour, dash in zip(info.coloured, OKABE_ITO, DASHES, strict=False)
     )

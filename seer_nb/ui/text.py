@@ -27,7 +27,7 @@ def summary(state: State) -> str:
             f"money: {format_money(view.spent)} spent, {format_money(view.committed)} committed, "
             f"{format_money(view.free)} free of {format_money(view.budget)}"
         ),
-        f"trials: {view.n_survivors} of {len(view.trials)} in the running; {_workers(view)}",
+        f"trials: {view.trials_in_words}" + ("" if view.over else f"; {_workers(view)}"),
         _best(view),
     ]
     return "\n".join([_printable(line) for line in lines] + _table(view))
@@ -38,10 +38,10 @@ def progress_line(state: State) -> str:
     view = look(state)
     parts = [
         _time(view) if view.status == "running" else f"{view.status}, {_time(view)}",
-        f"{view.n_survivors}/{len(view.trials)} trials",
-        _workers(view),
+        f"{view.metric} {format_value(view.best.value)}" if view.best else f"no {view.metric} yet",
         f"{format_money(view.spent)} of {format_money(view.budget)}",
-        _best(view),
+        f"{len(view.trials)} trials" + ("" if view.over else f", {view.n_survivors} left"),
+        _workers(view),
     ]
     return _printable(" | ".join(parts))
 
@@ -64,9 +64,10 @@ def _best(view: StudyView) -> str:
 def _table(view: StudyView) -> list[str]:
     if not view.trials:
         return []
+    workers = [] if view.over else ["workers"]
     columns = [
-        ["trial", "state", view.metric, "epoch", "workers", "cost"],
-        *(_cells(trial) for trial in view.trials[:N_ROWS]),
+        ["trial", "state", view.metric, "epoch", *workers, "cost"],
+        *(_cells(trial, view) for trial in view.trials[:N_ROWS]),
     ]
     for name in view.config_names:
         wider = [
@@ -83,13 +84,13 @@ def _table(view: StudyView) -> list[str]:
     return [*lines, f"... and {left} more"] if left > 0 else lines
 
 
-def _cells(trial: TrialView) -> list[str]:
+def _cells(trial: TrialView, view: StudyView) -> list[str]:
     return [
         str(trial.trial),
         trial.state,
         format_value(trial.value),
         format_value(trial.epoch),
-        str(trial.workers),
+        *([] if view.over else [str(trial.workers)]),
         format_money(trial.cost),
     ]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+from seer_nb.core import model as m
 
 if TYPE_CHECKING:
-    from seer_nb.core import model as m
     from seer_nb.core.state import State
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
@@ -14,6 +16,8 @@ OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 on either a dark or a light background."""
 GREY = "#999999"
 N_IN_COLOUR = len(OKABE_ITO)
+N_OTHERS = 100
+"""Grey curves that matter for the range: of hundreds of trials most end low after an epoch."""
 
 
 class TrialView(NamedTuple):
@@ -76,6 +80,19 @@ class StudyView(NamedTuple):
     def n_survivors(self) -> int:
         """Trials neither eliminated nor failed."""
         return sum(trial.survives for trial in self.trials)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.status in {"ended", "failed"}
+
+    @property
+    def trials_in_words(self) -> str:
+        """How many trials there are, and what has become of them."""
+        if not self.over:
+            return f"{self.n_survivors} of {len(self.trials)} in the running"
+        states = Counter(trial.state for trial in self.trials)
+        return ", ".join(f"{states[state]} {state}" for state in get_args(m.TrialState) if states[state]) or "none"
 
     @property
     def config_names(self) -> tuple[str, ...]:
@@ -156,9 +173,9 @@ def _trial(trial: m.Trial, state: State) -> TrialView:
 
 
 def _range(coloured: list[TrialView], others: list[TrialView]) -> tuple[float, float]:
-    """All of the coloured curves and the middle nine tenths of the others' values, and a little air."""
+    """All of the coloured curves, the middle nine tenths of the best others' values, and a little air."""
     seen = _values(coloured)
-    rest = sorted(_values(others))
+    rest = sorted(_values(others[:N_OTHERS]))
     cut = len(rest) // 20
     seen += rest[cut : len(rest) - cut]
     if not seen:

@@ -42,6 +42,16 @@ def test_head_and_table_tell_the_study():
     assert texts(table, "td")[:8] == ["running", "0.9", "2", "3", "2", "$0.006", "0.01", "tanh"]
 
 
+def test_a_study_that_has_ended_says_why_and_what_became_of_its_trials():
+    study = small_study().apply(m.BeginEnd(reason="the deadline has come")).apply(m.Finish())
+    root = parse(study.state)
+    head = dict(zip(texts(root, "dt"), texts(root, "dd"), strict=True))
+    assert head["trials"] == "1 waiting, 1 running, 1 stopped, 1 failed"
+    assert head["why"] == "the deadline has come"
+    assert "workers" not in head
+    assert "workers" not in texts(root.findall(".//table")[-1], "th")
+
+
 def test_the_bar_shows_shares_and_says_them():
     bars = [node for node in parse(small_study().state).iter("div") if node.get("class") == "seer-bar"]
     assert [part.get("style") for part in bars[1]] == ["width:3.8%", "width:12.0%"]

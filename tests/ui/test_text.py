@@ -22,18 +22,27 @@ def test_the_summary_of_a_small_study():
     assert summary(study.state).replace("\N{EN DASH}", "-") == SUMMARY
 
 
+def test_a_study_that_has_ended_says_what_became_of_its_trials_and_nothing_of_workers():
+    study = small_study().apply(m.BeginEnd(reason="the deadline has come")).apply(m.Finish())
+    lines = summary(study.state).splitlines()
+    assert lines[0] == "study digits: ended, 11 s of 10 min - the deadline has come"
+    assert lines[2] == "trials: 1 waiting, 1 running, 1 stopped, 1 failed"
+    assert lines[4].split() == ["trial", "state", "accuracy", "epoch", "cost", "lr", "act"]
+    assert lines[5].split() == ["1", "running", "0.9", "2", "$0.006", "0.01", "tanh"]
+
+
 def test_an_empty_study():
     state = Builder().state
     assert summary(state).splitlines()[-1] == "best accuracy: none yet"
     assert progress_line(state) == (
-        "0 s of 10 min | 0/0 trials | 0/0 workers busy | $0.00 of $0.50 | best accuracy: none yet"
+        "0 s of 10 min | no accuracy yet | $0.00 of $0.50 | 0 trials, 0 left | 0/0 workers busy"
     )
 
 
 def test_the_progress_line_says_what_matters_on_one_line():
     study = small_study()
     assert progress_line(study.state) == (
-        "11 s of 10 min | 2/4 trials | 2/2 workers busy | $0.019 of $0.50 | best accuracy: 0.9 (trial 1, epoch 2)"
+        "11 s of 10 min | accuracy 0.9 | $0.019 of $0.50 | 4 trials, 2 left | 2/2 workers busy"
     )
     study.machine(2, 12.0).apply(m.Pause())
     line = progress_line(study.state)

@@ -63,6 +63,14 @@ def test_outliers_among_the_others_do_not_flatten_the_figure():
     assert 0.9896 < info.high < 2
 
 
+def test_hundreds_of_trials_that_ended_low_do_not_press_the_leading_curves_together():
+    study = Builder().machine(0, 0.0, 1.0).draw(*({"k": k} for k in range(500)))
+    study.start(0, 0, "0.0").report(0, 0.8, 0.9, 0.95).end(0, "completed")
+    for k in range(1, 500):
+        study.start(k, k, "0.0").report(k, 0.8 * (500 - k) / 500).end(k, "stopped")
+    assert curves(look(study.state)).low > 0.6
+
+
 def test_an_extreme_range_stays_finite():
     study = Builder().machine(0, 0.0, 1.0).draw({"k": 1}).start(0, 0, "0.0").report(0, -1.7e308, 1.7e308)
     info = curves(look(study.state))

@@ -1,0 +1,1 @@
+"""Comparisons and measurements that anyone can rerun: ``python -m seer_nb.bench``."""

@@ -1,0 +1,29 @@
+"""``python -m seer_nb.bench COMMAND``: each command measures, prints a table, and can write its numbers."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from seer_nb.bench import demo, overhead
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = (overhead, demo)
+"""Modules with ``add(commands)``, which adds a subcommand whose ``run(options)`` gives the exit code."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one bench; the exit code is 0 if no figure misses its mark."""
+    parser = argparse.ArgumentParser(prog="python -m seer_nb.bench", description="Measure seer_nb.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in COMMANDS:
+        module.add(commands)
+    options = parser.parse_args(arguments)
+    return int(options.run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The cost of seer_nb itself: workers kept busy, gangs started and resized, trials a second, imports, boots."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import seer_nb as seer
+from seer_nb.bench import workloads
+from seer_nb.bench.figures import Figure, spread, table, write
+from seer_nb.bench.measured import Ran, pieces, run
+from seer_nb.bench.startup import startup
+from seer_nb.core import model as m
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable
+
+N_TRIALS, N_REPORTS = 200, 10
+N_CONFIGS = 16
+POLICIES = ("seer", "asha", "random_search")
+
+
+def busy(policies: Iterable[str] = POLICIES) -> list[Figure]:
+    """Share of the paid worker-seconds that are spent in epochs of a second: 16 trials, 2 workers."""
+    figures = []
+    for policy in policies:
+        space = {"x": seer.choice(range(1, N_CONFIGS + 1))}
+        ran = run(workloads.one_second, space, max_epochs=4, deadline="40s", policy=policy)
+        paid_s = sum(machine.ended_s - machine.ready_s for machine in _machines(ran))
+        reports = [report for trial in ran.state.trials.values() for report in trial.curve]
+        inside_s = sum(report.seconds * report.parallelism for report in reports)
+        what = f"paid time inside epochs, {policy} ({len(ran.state.trials)} trials, {len(reports)} epochs)"
+        figures.append(Figure(what, 100 * inside_s / paid_s, "%", least=90))
+    return figures
+
+
+def resize(count: int = 12) -> list[Figure]:
+    """Gangs on warm workers, and resizes with a checkpoint of 20 MB."""
+    policy = workloads.Alternating(every=3)
+    ran = run(
+        workloads.twenty_megabytes,
+        {"x": 1.0},
+        max_epochs=(policy.every + 1) * (count + 1),
+        deadline="2min",
+        policy=policy,
+    )
+    gangs = pieces(ran)
+    pairs = [(old, new) for old, new in pairwise(gangs) if old.told_s is not None]
+    figures = [
+        Figure("checkpoint", ran.checkpoint_mb, "MB", least=20),
+        Figure("epoch on one worker while resizing, median", _epoch_s(ran), "s"),
+    ]
+    for p in (1, 2):
+        starts = [gang.step_s - gang.started_s for gang in gangs if gang.parallelism == p]
+        figures += spread(f"gang start on {p} warm, decision to first step", starts, most=0.5)
+    for p in (1, 2):
+        chosen = [(old, new) for old, new in pairs if old.parallelism == p]
+        figures += spread(
+            f"resize {p} -> {3 - p}, last report to first step",
+            [new.step_s - old.reported_s for old, new in chosen],
+            most=1.5,
+        )
+        # What is left of the epoch in progress is training, not a stall; storing its checkpoint is one.
+        waits = [new.step_s - max(old.trained_s, old.told_s or 0.0) for old, new in chosen]
+        figures += spread(f"resize {p} -> {3 - p}, from the decision, without the epoch in progress", waits, most=1.5)
+    return figures
+
+
+def trials() -> list[Figure]:
+    """200 trials that do nothing but 10 reports each, on 2 workers."""
+    begun_s = time.monotonic()
+    space = {"x": seer.choice(range(1, N_TRIALS + 1))}
+    ran = run(workloads.noop, space, max_epochs=N_REPORTS, deadline="2min", policy="random_search")
+    whole_s = time.monotonic() - begun_s
+    full = sum(len(trial.curve) == N_REPORTS for trial in ran.state.trials.values())
+    reported_s = [entry.at_s for entry in ran.entries if isinstance(entry.record, m.Reported)]
+    ready_s = min(machine.ready_s for machine in _machines(ran))
+    rate = full / (reported_s[-1] - ready_s)
+    return [
+        Figure(f"no-op trials with all {N_REPORTS} reports", full, least=N_TRIALS),
+        Figure("trials a second, first worker ready to last report", rate, "/s", least=25),
+        Figure("trials a second, start() to the study's end", full / ran.state.now_s, "/s"),
+        Figure("first report after start()", reported_s[0], "s", most=6),
+        Figure("Study(...) to the end of wait()", whole_s, "s"),
+        Figure("the runner's peak memory", ran.peak_mb, "MB", most=400),
+    ]
+
+
+def boots(count: int = 3) -> list[Figure]:
+    """Boots of workers one after the other, and the first gang on each."""
+    ran = run(
+        workloads.small,
+        {"x": seer.uniform(1, 2)},
+        max_epochs=2,
+        deadline="1min",
+        policy=workloads.OneByOne(count),
+        workers=count,
+    )
+    boot_s = [machine.ready_s - machine.rented_s for machine in _machines(ran)]
+    rented_s = min(machine.rented_s for machine in _machines(ran))
+    first: dict[str, float] = {}
+    later: list[float] = []
+    for gang in pieces(ran):
+        start_s, worker = gang.step_s - gang.started_s, gang.start.workers[0]
+        if first.setdefault(worker, start_s) != start_s:
+            later.append(start_s)
+    return [
+        Figure("start() to the first machine rented", rented_s, "s"),
+        Figure("boot of the first worker, torch warmed up", boot_s[0], "s"),
+        Figure(f"boot of later workers, median of {count - 1}", median(boot_s[1:]), "s"),
+        *spread("first gang on a fresh worker, decision to first step", list(first.values()), most=0.5),
+        *spread("later gangs on the same workers", later, most=0.5),
+    ]
+
+
+PARTS: dict[str, Callable[[], list[Figure]]] = {
+    "startup": startup,
+    "boots": boots,
+    "trials": trials,
+    "resize": resize,
+    "busy": busy,
+}
+
+
+def add(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("overhead", help="what seer_nb itself costs in time and memory")
+    parser.add_argument("--only", choices=[*PARTS], default=None, help="run this part alone")
+    parser.add_argument("--json", type=Path, default=None, metavar="PATH", help="write the numbers there")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    figures: list[Figure] = []
+    for name in [options.only] if options.only else PARTS:
+        found = PARTS[name]()
+        print(f"{name}\n{table(found)}\n", flush=True)
+        figures += found
+    if options.json is not None:
+        write(options.json, figures)
+    missed = [figure for figure in figures if figure.met is False]
+    print(f"{len(missed)} of {sum(figure.met is not None for figure in figures)} marks missed")
+    return 1 if missed else 0
+
+
+class _Life(NamedTuple):
+    """A machine's times, in study seconds."""
+
+    rented_s: float
+    ready_s: float
+    ended_s: float
+
+
+def _machines(ran: Ran) -> list[_Life]:
+    """Those that were ever ready, in the order of their renting."""
+    return [
+        _Life(machine.rented_s, machine.ready_s, ran.state.now_s if machine.ended_s is None else machine.ended_s)
+        for machine in ran.state.machines.values()
+        if machine.ready_s is not None
+    ]
+
+
+def _epoch_s(ran: Ran) -> float:
+    reports = [report for trial in ran.state.trials.values() for report in trial.curve]
+    return median(report.seconds for report in reports if report.parallelism == 1)

@@ -1,0 +1,282 @@
+"""Bills, offers, leases, and the ledger's promise: spent and committed never exceed the budget."""
+
+import math
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from seer_nb.core.money import BillingRule, Ledger, Offer, lease_seconds
+
+CI = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+SECOND = Offer(name="second", price_per_hour=3_600_000)
+"""A thousand micro-dollars a second."""
+
+
+def offer(price=3_600_000, unit="second", minimum_s=0, **changes):
+    billing = BillingRule(unit=unit, minimum_s=minimum_s)
+    return Offer(name="any", price_per_hour=price, billing=billing, **changes)
+
+
+# --- billing ---
+
+
+@pytest.mark.parametrize(
+    ("unit", "minimum_s", "seconds", "billed_s"),
+    [
+        ("second", 0, 0.0, 0),
+        ("second", 0, 0.01, 1),
+        ("second", 0, 1.0, 1),
+        ("second", 0, 1.01, 2),
+        ("second", 60, 0.0, 60),
+        ("second", 60, 60.5, 61),
+        ("hour", 0, 0.0, 0),
+        ("hour", 0, 1.0, 3600),
+        ("hour", 0, 3600.0, 3600),
+        ("hour", 0, 3601.0, 7200),
+        ("hour", 7200, 10.0, 7200),
+    ],
+)
+def test_lived_seconds_are_billed_in_whole_units_and_at_least_the_minimum(unit, minimum_s, seconds, billed_s):
+    assert BillingRule(unit=unit, minimum_s=minimum_s).billed_s(seconds) == billed_s
+
+
+def test_a_sum_of_floats_does_not_cost_a_second_more():
+    assert BillingRule().billed_s(sum([0.1] * 10 + [0.2] * 5)) == 2
+    assert BillingRule().billed_s(59.99999999 + 0.00000011) == 60
+
+
+@CI
+@given(st.integers(0, 10**9), st.floats(0, 1e6), st.floats(0, 1e5), st.sampled_from(["second", "hour"]))
+def test_a_longer_life_never_costs_less(price, seconds, more, unit):
+    each = offer(price, unit, 60)
+    assert each.bill(seconds) <= each.bill(seconds + more)
+
+
+@CI
+@given(st.integers(0, 10**9), st.floats(0, 1e6))
+def test_a_bill_is_whole_and_rounded_up_by_less_than_a_micro_dollar(price, seconds):
+    bill = offer(price).bill(seconds)
+    exact = price * BillingRule().billed_s(seconds) / 3600
+    assert isinstance(bill, int)
+    assert 0 <= bill - exact < 1 + 1e-6 * exact
+
+
+def test_a_worker_costs_its_share_of_the_machine():
+    assert offer(7_200_000, workers_per_machine=4).worker_price_s() == 500.0
+
+
+def test_the_lease_costs_five_percent_of_the_budget_within_its_bounds():
+    four_a_second = [offer(3_600_000 * 4, workers_per_machine=4), offer(360)]
+    assert lease_seconds(8_000_000, four_a_second, max_workers=4) == 100.0
+    assert lease_seconds(1, four_a_second, max_workers=4) == 30.0
+    assert lease_seconds(10**12, four_a_second, max_workers=4) == 300.0
+    assert lease_seconds(1, [offer(0)], max_workers=4) == 300.0
+
+
+# --- the ledger, step by step ---
+
+
+def test_a_living_machine_commits_its_lease():
+    ledger = Ledger(1_000_000, lease_s=30.0)
+    ledger.open(0, SECOND, 0.0)
+    assert (ledger.spent(10.0), ledger.committed(10.0), ledger.free(10.0)) == (10_000, 30_000, 960_000)
+
+
+def test_a_machine_that_was_told_to_go_commits_the_lease_from_that_moment_only():
+    ledger = Ledger(1_000_000, lease_s=30.0)
+    ledger.open(0, SECOND, 0.0)
+    ledger.retire(0, 10.0)
+    ledger.retire(0, 20.0)  # said again: the first time counts
+    assert ledger.floor(10.0) == ledger.floor(25.0) == 40_000
+    assert ledger.committed(25.0) == 15_000
+
+
+def test_a_machine_that_has_gone_costs_what_it_lived_and_commits_nothing():
+    ledger = Ledger(1_000_000, lease_s=30.0)
+    ledger.open(0, SECOND, 5.0)
+    ledger.close(0, 15.0)
+    assert (ledger.spent(99.0), ledger.committed(99.0), ledger.bill(0, 99.0)) == (10_000, 0, 10_000)
+
+
+def test_seconds_without_a_runner_are_billed_too():
+    ledger = Ledger(1_000_000, lease_s=30.0)
+    ledger.open(0, SECOND, 0.0)
+    ledger.close(0, 10.0, unseen_s=30.0)
+    assert ledger.spent(10.0) == 40_000
+
+
+def test_the_minimum_is_committed_before_it_is_spent():
+    ledger = Ledger(1_000_000, lease_s=30.0)
+    ledger.open(0, offer(minimum_s=600), 0.0)
+    assert (ledger.spent(0.0), ledger.committed(0.0)) == (600_000, 0)
+    assert not ledger.affords(offer(minimum_s=600), 0.0)
+
+
+@pytest.mark.parametrize(("budget", "affordable"), [(30_000, True), (29_999, False)])
+def test_a_machine_is_affordable_if_its_lease_is(budget, affordable):
+    assert Ledger(budget, lease_s=30.0).affords(SECOND, 0.0) is affordable
+
+
+@pytest.mark.parametrize(("budget", "affordable"), [(80_000, True), (79_999, False)])
+def test_a_machine_is_to_be_kept_for_a_time_beside_those_that_live(budget, affordable):
+    # Guards against renting machines that the budget would hand back before they have booted.
+    ledger = Ledger(budget, lease_s=30.0)
+    ledger.open(0, SECOND, 0.0)
+    assert ledger.affords(SECOND, 0.0, keep_s=10.0) is affordable
+
+
+def test_the_money_ends_when_time_and_lease_have_used_it_up():
+    ledger = Ledger(100_000, lease_s=30.0)
+    assert ledger.exhausted_s(0.0, 500.0) == 500.0
+    ledger.open(0, SECOND, 0.0)
+    assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
+    assert ledger.exhausted_s(0.0, 500.0) <= 70.0 + 1e-6
+    ledger.open(1, SECOND, 0.0)
+    assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(20.0, abs=2e-3)
+    assert ledger.exhausted_s(0.0, 10.0) == 10.0
+
+
+def test_an_hour_begun_is_paid_so_the_money_ends_at_its_last_second():
+    ledger = Ledger(2 * 3_600_000, lease_s=30.0)
+    ledger.open(0, offer(unit="hour"), 0.0)
+    assert ledger.exhausted_s(0.0, 1e5) == pytest.approx(7200.0 - 30.0, abs=2e-3)
+
+
+def test_free_money_never_ends():
+    ledger = Ledger(1, lease_s=300.0)
+    ledger.open(0, offer(0), 0.0)
+    assert ledger.exhausted_s(0.0, 1e9) == 1e9
+    assert ledger.floor(1e9) == 0
+
+
+def test_a_machine_has_one_account():
+    ledger = Ledger(1_000_000, lease_s=30.0)
+    ledger.open(0, SECOND, 0.0)
+    with pytest.raises(ValueError, match="machine 0 has an account already"):
+        ledger.open(0, SECOND, 1.0)
+    ledger.close(0, 2.0)
+    with pytest.raises(ValueError, match="machine 0 has an account already"):
+        ledger.open(0, SECOND, 3.0)
+
+
+# --- the ledger's promise ---
+
+
+class LedgerPromise(RuleBasedStateMachine):
+    """A careful user: opens what is affordable, and has told every machine to go by ``exhausted_s``.
+
+    Beside the ledger stands a bill of what each machine really lived.
+    """
+
+    @initialize(budget=st.integers(1, 20_000_000), lease_s=st.floats(1, 300))
+    def begin(self, budget, lease_s):
+        self.ledger = Ledger(budget, lease_s)
+        self.now_s = 0.0
+        self.opened = 0
+        self.live = {}
+        """Machine to the time at which it was told to go, or None."""
+        self.real = 0
+        self.last_spent = 0
+        self.terms = {}
+
+    @rule(
+        price=st.sampled_from([0, 1, 999, 36_000, 3_600_000]),
+        unit=st.sampled_from(["second", "hour"]),
+        minimum_s=st.sampled_from([0, 60, 3600]),
+    )
+    def open(self, price, unit, minimum_s):
+        terms = offer(price, unit, minimum_s)
+        if self.ledger.affords(terms, self.now_s):
+            self.ledger.open(self.opened, terms, self.now_s)
+            self.live[self.opened] = None
+            self.terms[self.opened] = (terms, self.now_s)
+            self.opened += 1
+
+    @rule(seconds=st.floats(0, 4000))
+    def time_passes(self, seconds):
+        until_s = self.now_s + seconds
+        exhausted_s = self.ledger.exhausted_s(self.now_s, until_s)
+        if exhausted_s < until_s:
+            self.now_s = exhausted_s
+            for machine in self.live:
+                self._retire(machine)
+        # A provider ends what was told to go within the lease.
+        for machine, told_s in sorted(self.live.items()):
+            if told_s is not None and told_s + self.ledger.lease_s <= until_s:
+                self._close(machine, told_s + self.ledger.lease_s)
+        self.now_s = until_s
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def retire(self, data):
+        self._retire(data.draw(st.sampled_from(sorted(self.live))))
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def end(self, data):
+        """Whether it was told to or not."""
+        self._close(data.draw(st.sampled_from(sorted(self.live))), self.now_s)
+
+    @rule(share=st.floats(0, 1))
+    def runner_dies(self, share):
+        for machine, told_s in sorted(self.live.items()):
+            gone_s = (self.now_s if told_s is None else told_s) + self.ledger.lease_s
+            self._close(machine, self.now_s, share * max(0.0, gone_s - self.now_s))
+
+    @rule(share=st.floats(0, 3))
+    def set_budget(self, share):
+        """As the slider does: at least what cannot be taken back."""
+        self.ledger.budget = max(int(share * self.ledger.budget), self.ledger.floor(self.now_s))
+
+    def _retire(self, machine):
+        self.ledger.retire(machine, self.now_s)
+        if self.live[machine] is None:
+            self.live[machine] = self.now_s
+
+    def _close(self, machine, at_s, unseen_s=0.0):
+        self.ledger.close(machine, at_s, unseen_s)
+        del self.live[machine]
+        terms, opened_s = self.terms[machine]
+        self.real += terms.bill(at_s - opened_s + unseen_s)
+
+    @invariant()
+    def keeps_the_promise(self):
+        spent, committed = self.ledger.spent(self.now_s), self.ledger.committed(self.now_s)
+        assert committed >= 0
+        assert spent + committed <= self.ledger.budget
+        assert self.ledger.free(self.now_s) == self.ledger.budget - spent - committed
+
+    @invariant()
+    def bills_what_was_lived(self):
+        spent = self.ledger.spent(self.now_s)
+        living = (self.terms[machine] for machine in self.live)
+        assert spent == self.real + sum(terms.bill(self.now_s - opened_s) for terms, opened_s in living)
+        assert spent >= self.last_spent
+        self.last_spent = spent
+
+
+TestLedgerPromise = LedgerPromise.TestCase
+TestLedgerPromise.settings = settings(CI, max_examples=60, stateful_step_count=30)
+
+
+@CI
+@given(
+    st.lists(st.tuples(st.sampled_from(["second", "hour"]), st.integers(0, 10**7)), min_size=1, max_size=4),
+    st.floats(1, 300),
+    st.floats(0, 1e4),
+)
+def test_exhausted_s_is_the_last_moment_that_keeps_the_promise(terms, lease_s, now_s):
+    ledger = Ledger(0, lease_s)
+    for machine, (unit, price) in enumerate(terms):
+        ledger.open(machine, offer(price, unit), machine)
+    now_s += len(terms)
+    ledger.budget = ledger.floor(now_s) * 3 // 2
+    end_s = ledger.exhausted_s(now_s, 1e6)
+    assert ledger.floor(end_s) <= ledger.budget
+    # A bill grows at whole seconds of a life only, so a moment later is a second later at most.
+    if end_s < 1e6:
+        assert ledger.floor(end_s + 0.01) > ledger.budget
+    else:
+        assert math.isclose(end_s, 1e6)

@@ -1,0 +1,285 @@
+"""The cheapest schedule that keeps time and money, and the most trials that they allow."""
+
+import math
+from itertools import product
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from seer_nb.core import planner
+from seer_nb.core.model import Scaling
+from seer_nb.core.money import BillingRule, Offer
+from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_parallelism, sizes
+from tests.core.snapshots import snapshot
+
+CI = settings(derandomize=True, deadline=None, max_examples=150)
+
+
+def resources(**changes):
+    """Epochs of 10 s on a worker of 1000 micro-dollars a second; time and money in plenty."""
+    given_ = {
+        "seconds": 10_000.0,
+        "money": 100_000_000.0,
+        "epoch_s": 10.0,
+        "scaling": Scaling(overhead=0.15, stall_s=1.0, boot_s=20.0),
+        "price_s": 1000.0,
+        "lease_s": 30.0,
+        "minimum_s": 0.0,
+        "workers_per_machine": 1,
+        "max_workers": 8,
+        "max_parallelism": 8,
+    }
+    return Resources(**{**given_, **changes})
+
+
+def halving(n, eta=3, top=9):
+    """floor(n / eta^k) trials reach eta^k epochs."""
+    legs, epoch, k = [], 0, 0
+    while epoch < top:
+        until = min(top, eta**k)
+        legs.append(Leg(max(1, n // eta**k), until - epoch))
+        epoch, k = until, k + 1
+    return legs
+
+
+anything = st.builds(
+    resources,
+    seconds=st.floats(1, 5000),
+    money=st.floats(0, 5_000_000),
+    epoch_s=st.floats(0.1, 60),
+    scaling=st.builds(
+        Scaling, overhead=st.floats(0, 1), stall_s=st.floats(0, 10), boot_s=st.sampled_from([0.0, 1.0, 20.0, 120.0])
+    ),
+    price_s=st.sampled_from([0.0, 10.0, 1000.0]),
+    minimum_s=st.sampled_from([0.0, 60.0, 600.0]),
+    workers_per_machine=st.sampled_from([1, 2, 4]),
+    max_workers=st.sampled_from([1, 2, 3, 4, 8]),
+    workers=st.sampled_from([0, 0, 1, 4]),
+).map(lambda r: r._replace(max_parallelism=r.max_workers, workers=min(r.workers, r.max_workers)))
+some_legs = st.lists(st.builds(Leg, st.integers(0, 12), st.floats(0.5, 9)), min_size=1, max_size=4)
+
+
+# --- parts ---
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1, (1,)), (2, (1, 2)), (3, (1, 2)), (8, (1, 2, 4, 8))])
+def test_parallelisms_are_the_powers_of_two_up_to_the_most(most, expected):
+    assert sizes(most) == expected
+
+
+@CI
+@given(anything, st.floats(0.5, 30), st.floats(0.1, 600))
+def test_the_least_parallelism_is_enough_and_half_of_it_is_not(r, epochs, seconds):
+    p = least_parallelism(r, epochs, seconds)
+    if p is None:
+        assert all(r.leg_seconds(epochs, each) > seconds for each in sizes(r.max_parallelism))
+    else:
+        assert r.leg_seconds(epochs, p) <= seconds
+        assert p == 1 or r.leg_seconds(epochs, p // 2) > seconds
+
+
+def test_what_there_was_and_what_is_left_of_it():
+    offer = Offer(name="box", price_per_hour=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
+    at = snapshot(
+        now_s=100.0,
+        stop_s=500.0,
+        spent=300_000,
+        machines=((0, "ready"), (1, "booting"), (2, "retiring")),
+        offers=(offer,),
+    )
+    whole, left = Resources.whole(at), Resources.left(at)
+    assert (whole.seconds, whole.money, whole.workers) == (500.0, at.budget, 0)
+    assert (left.seconds, left.money) == (400.0, at.budget - 300_000)
+    # A retiring machine's workers are no more to be planned with.
+    assert left.workers == 4
+    assert (left.price_s, left.minimum_s, left.workers_per_machine) == (1000.0, 60, 2)
+
+
+def test_nothing_can_be_planned_before_an_epoch_was_timed():
+    with pytest.raises(ValueError, match="no epoch has been timed yet"):
+        Resources.whole(snapshot(scaling=Scaling()))
+
+
+# --- the cheapest schedule ---
+
+
+@CI
+@given(some_legs, anything)
+def test_a_schedule_keeps_time_money_and_quota(legs, r):
+    schedule = cheapest(legs, r)
+    assume(schedule is not None)
+    assert schedule.seconds <= r.seconds
+    lease = max((s.workers for s in schedule.stages[-1:]), default=0) * r.lease_s * r.price_s
+    assert schedule.cost + lease <= r.money * (1 + 1e-12)
+    assert schedule.workers <= r.max_workers
+    assert all(stage.parallelism <= r.max_parallelism for stage in schedule.stages)
+
+
+@CI
+@given(some_legs, anything)
+def test_a_schedule_does_all_of_the_work(legs, r):
+    """Its workers have the seconds that the legs need, and no trial is faster than s(p) allows."""
+    schedule = cheapest(legs, r)
+    assume(schedule is not None)
+    for leg, stage in zip(legs, schedule.stages, strict=True):
+        assert (stage.trials, stage.epochs) == leg
+        if leg.trials:
+            one_s = r.scaling.stall_s + leg.epochs * r.epoch_s / r.scaling.speedup(stage.parallelism)
+            assert stage.seconds >= one_s * (1 - 1e-9)
+            assert stage.workers * stage.seconds >= leg.trials * stage.parallelism * one_s * (1 - 1e-9)
+            assert stage.cost >= leg.trials * stage.parallelism * one_s * r.price_s * (1 - 1e-9)
+
+
+@CI
+@given(some_legs, anything)
+def test_a_schedule_pays_for_boots_and_minimums(legs, r):
+    schedule = cheapest(legs, r)
+    assume(schedule is not None)
+    rented = r.workers
+    for stage in schedule.stages:
+        booted = max(0, stage.workers - rented)
+        if stage.trials:
+            working_s = stage.seconds - (r.scaling.boot_s if booted else 0.0)
+            least_s = stage.workers * working_s + booted * max(r.scaling.boot_s, r.minimum_s - working_s)
+            assert stage.cost == pytest.approx(least_s * r.price_s)
+            rented = stage.workers
+
+
+def test_time_in_plenty_buys_no_parallelism():
+    schedule = cheapest(halving(27), resources())
+    assert [stage.parallelism for stage in schedule.stages] == [1, 1, 1]
+
+
+def test_parallelism_is_raised_first_in_the_late_small_stages():
+    legs = halving(27, top=27)
+    slack = cheapest(legs, resources(max_workers=64, max_parallelism=64))
+    raised = []
+    for share in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4):
+        tight = cheapest(legs, resources(seconds=share * slack.seconds, max_workers=64, max_parallelism=64))
+        raised.append([stage.parallelism for stage in tight.stages])
+    assert raised[0] != [1, 1, 1, 1]
+    for parallelisms in raised:
+        assert parallelisms == sorted(parallelisms), "a stage is sped up before one with fewer trials"
+
+
+@CI
+@given(st.integers(1, 200), st.sampled_from([2, 3, 4]), anything)
+def test_no_gang_is_larger_than_one_while_trials_take_turns(n, eta, r):
+    """On fewer workers than trials a gang only makes the others wait.
+
+    Guards against buying parallelism where more machines, or none of it, would be the faster.
+    """
+    schedule = cheapest(halving(n, eta), r)
+    assume(schedule is not None)
+    assert all(stage.parallelism == 1 for stage in schedule.stages if stage.trials >= stage.workers)
+
+
+def test_fewer_workers_than_trials_take_turns():
+    stage = cheapest([Leg(12, 3)], resources(max_workers=4, max_parallelism=4, workers=4)).stages[0]
+    assert (stage.workers, stage.parallelism) == (4, 1)
+    # Three turns of a stall and three epochs.
+    assert stage.seconds == pytest.approx(3 * (1 + 3 * 10))
+
+
+def test_a_machine_is_booted_only_if_it_then_trains_long_enough_unless_time_presses():
+    legs = [Leg(8, 1)]
+    r = resources(scaling=Scaling(overhead=0.15, stall_s=1.0, boot_s=100.0))
+    assert cheapest(legs, r).workers == 1
+    assert cheapest(legs, r._replace(seconds=115.0)).workers == 8
+
+
+def test_machines_are_rented_whole():
+    stage = cheapest([Leg(3, 9)], resources(workers_per_machine=4, max_workers=8)).stages[0]
+    assert stage.workers == 4
+
+
+def test_free_money_costs_nothing_and_lasts():
+    schedule = cheapest(halving(27), resources(price_s=0.0, money=0.0))
+    assert schedule.cost == 0
+    assert cheapest(halving(27), resources(price_s=1.0, money=0.0)) is None
+
+
+def test_nothing_to_do_costs_nothing():
+    schedule = cheapest([Leg(0, 1), Leg(0, 2)], resources())
+    assert (schedule.seconds, schedule.cost, schedule.workers) == (0.0, 0.0, 0)
+
+
+def test_no_parallelism_can_beat_the_serial_part():
+    # With c = 1 a gang is as fast as one worker.
+    r = resources(seconds=50.0, scaling=Scaling(overhead=1.0, stall_s=0.0, boot_s=0.0))
+    assert cheapest([Leg(1, 9)], r) is None
+
+
+def every_schedule(legs, r):
+    """All shapes, by brute force, as the planner prices them."""
+    shapes = [planner._Effort(doublings) for doublings in range(4)]
+    shapes += [planner._Effort(planner._ALL, p) for p in sizes(r.max_parallelism)]
+    for efforts in product(shapes, repeat=len(legs)):
+        schedule = planner._schedule(legs, efforts, r)
+        if schedule.seconds <= r.seconds and planner._affordable(schedule, r):
+            yield schedule
+
+
+@CI
+@given(some_legs, anything.filter(lambda r: not r.minimum_s))
+def test_the_greedy_schedule_is_about_as_cheap_as_the_best_of_all(legs, r):
+    found = cheapest(legs, r)
+    best = min((schedule.cost for schedule in every_schedule(legs, r)), default=None)
+    if found is None:
+        assert best is None or best > 0.8 * r.money
+    else:
+        assert found.cost <= 2.5 * best + 1e-6
+
+
+# --- the most trials ---
+
+
+def brute_force(legs, r, low, high):
+    """The largest number before the first that cannot be scheduled."""
+    best = None
+    for n in range(low, high + 1):
+        if cheapest(legs(n), r) is None:
+            break
+        best = n
+    return best
+
+
+@settings(CI, max_examples=80)
+@given(anything, st.integers(1, 3), st.integers(0, 60), st.sampled_from([2, 3, 4]))
+def test_the_largest_number_is_maximal(r, low, more, eta):
+    def legs(n):
+        return halving(n, eta)
+
+    found = largest(legs, r, low, low + more)
+    if found is None:
+        assert cheapest(legs(low), r) is None
+        return
+    n, schedule = found
+    assert low <= n <= low + more
+    assert schedule == cheapest(legs(n), r)
+    assert n == low + more or cheapest(legs(n + 1), r) is None
+    assert n >= brute_force(legs, r, low, low + more)
+
+
+@settings(CI, max_examples=80)
+@given(anything, st.floats(1, 4), st.floats(1, 4))
+def test_more_time_or_money_never_gives_fewer_trials(r, longer, richer):
+    def count(**changes):
+        found = largest(halving, r._replace(**changes), 1, 500)
+        return found[0] if found else 0
+
+    n = count()
+    assert count(seconds=longer * r.seconds) >= n
+    assert count(money=richer * r.money) >= n
+    assert count(seconds=longer * r.seconds, money=richer * r.money) >= n
+
+
+def test_far_more_trials_than_the_first_guess_are_found():
+    n, _ = largest(lambda n: [Leg(n, 1)], resources(price_s=0.0, seconds=1e6), 1, 1_000_000)
+    assert n == brute_force_of_one_leg(1e6)
+
+
+def brute_force_of_one_leg(seconds):
+    """Eight workers, 11 s a trial, after a boot of 20 s."""
+    return math.floor((seconds - 20) * 8 / 11)

@@ -1,0 +1,124 @@
+"""What is learned of speed: epoch time, speedup, stalls and boots."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seer_nb.core.model import Scaling
+from seer_nb.core.scaling import PRIOR_EPOCHS, PRIOR_OVERHEAD, RECENT, SpeedTracker
+
+CI = settings(derandomize=True, deadline=None, max_examples=60)
+
+
+def epoch_seconds(alone_s, overhead, parallelism):
+    return alone_s / Scaling(overhead=overhead).speedup(parallelism)
+
+
+@CI
+@given(st.floats(0, 1), st.integers(1, 64))
+def test_speedup_is_one_alone_grows_and_is_sublinear(overhead, parallelism):
+    scaling = Scaling(overhead=overhead)
+    assert scaling.speedup(1) == 1.0
+    assert scaling.speedup(parallelism) <= parallelism * (1 + 1e-12)
+    assert scaling.speedup(parallelism) <= scaling.speedup(parallelism + 1) * (1 + 1e-12)
+
+
+def test_speedup_is_amdahls():
+    # Amdahl: s(p) = 1 / (f + (1 - f) / p) with serial fraction f.
+    for parallelism in (2, 4, 8):
+        amdahl = 1 / (0.2 + 0.8 / parallelism)
+        assert Scaling(overhead=0.2).speedup(parallelism) == pytest.approx(amdahl)
+
+
+def test_before_anything_was_seen_the_prior_stands():
+    estimate = SpeedTracker(boot_s=42.0, stall_s=3.0).estimate()
+    assert estimate == Scaling(epoch_s=None, overhead=PRIOR_OVERHEAD, stall_s=3.0, boot_s=42.0)
+
+
+def test_epochs_alone_are_averaged_and_leave_the_overhead_at_its_prior():
+    speed = SpeedTracker(boot_s=42.0)
+    speed.epoch(0, 1, 10.0)
+    speed.epoch(1, 1, 20.0)
+    assert speed.estimate().epoch_s == 15.0
+    assert speed.estimate().overhead == PRIOR_OVERHEAD
+
+
+def test_a_gang_of_a_trial_never_seen_alone_says_nothing_of_the_overhead():
+    # Its trial may just be slower than others.
+    speed = SpeedTracker(boot_s=42.0)
+    speed.epoch(0, 1, 10.0)
+    speed.epoch(1, 4, 40.0)
+    assert speed.estimate().overhead == PRIOR_OVERHEAD
+
+
+def test_an_epoch_of_a_gang_counts_as_what_it_would_have_taken_alone():
+    speed = SpeedTracker(boot_s=42.0)
+    speed.epoch(0, 4, epoch_seconds(80.0, PRIOR_OVERHEAD, 4))
+    assert speed.estimate().epoch_s == pytest.approx(80.0)
+
+
+@CI
+@given(st.floats(0, 1), st.floats(1e-3, 1e4), st.sampled_from([2, 4, 8]))
+def test_the_overhead_nears_the_truth_as_epochs_of_gangs_are_seen(overhead, alone_s, parallelism):
+    speed = SpeedTracker(boot_s=42.0)
+    speed.epoch(0, 1, alone_s)
+    errors = []
+    for _ in range(40):
+        speed.epoch(0, parallelism, epoch_seconds(alone_s, overhead, parallelism))
+        errors.append(abs(speed.estimate().overhead - overhead))
+    assert errors[-1] <= errors[0] + 1e-9
+    assert errors[-1] <= 1.01 * PRIOR_EPOCHS / (PRIOR_EPOCHS + 40) * abs(PRIOR_OVERHEAD - overhead) + 1e-6
+    assert speed.estimate().epoch_s == pytest.approx(alone_s, rel=0.05)
+
+
+def test_a_gang_faster_than_linear_does_not_make_the_overhead_negative():
+    # A cache that only a gang's shards fit into, for instance.
+    speed = SpeedTracker(boot_s=42.0)
+    speed.epoch(0, 1, 10.0)
+    for _ in range(20):
+        speed.epoch(0, 2, 1.0)
+    assert 0.0 <= speed.estimate().overhead < PRIOR_OVERHEAD
+
+
+def test_a_gang_slower_than_alone_is_taken_as_it_is():
+    # s(2) < 1: a planner must see that parallelism does not pay.
+    speed = SpeedTracker(boot_s=42.0)
+    speed.epoch(0, 1, 10.0)
+    for _ in range(100):
+        speed.epoch(0, 2, 20.0)
+    assert speed.estimate().speedup(2) < 1.0
+
+
+def test_epochs_of_no_length_do_no_harm():
+    speed = SpeedTracker(boot_s=42.0)
+    speed.epoch(0, 1, 0.0)
+    speed.epoch(0, 2, 0.0)
+    speed.epoch(0, 1, -1.0)
+    assert speed.estimate().epoch_s == 0.0
+    assert 0.0 <= speed.estimate().overhead <= PRIOR_OVERHEAD
+
+
+def test_stalls_and_boots_are_the_mean_of_the_latest():
+    speed = SpeedTracker(boot_s=42.0)
+    for second in range(100):
+        speed.stall(second)
+        speed.boot(2 * second)
+    latest = range(100 - RECENT, 100)
+    assert speed.estimate().stall_s == pytest.approx(sum(latest) / RECENT)
+    assert speed.estimate().boot_s == pytest.approx(2 * sum(latest) / RECENT)
+
+
+def test_a_stall_is_never_negative():
+    # An epoch's seconds are measured on another clock than its report's arrival.
+    speed = SpeedTracker(boot_s=42.0)
+    speed.stall(-0.5)
+    assert speed.estimate().stall_s == 0.0
+
+
+def test_an_estimate_follows_what_was_seen_after_it():
+    speed = SpeedTracker(boot_s=42.0)
+    speed.epoch(0, 1, 10.0)
+    before = speed.estimate()
+    assert speed.estimate() is before
+    speed.epoch(0, 1, 20.0)
+    assert (before.epoch_s, speed.estimate().epoch_s) == (10.0, 15.0)

@@ -1,0 +1,76 @@
+"""What tests of running studies need: make one, wait, find its processes, kill them."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+import psutil
+
+import seer_nb as seer
+from seer_nb.runner.lock import runner_pid
+
+PATIENCE_S = 60.0
+
+
+def processes(folder):
+    """Runners, workers and their fork servers of the studies in a folder, found by what they were started with."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get("SEER_HOME") == str(folder / "studies"):
+                found.append(process)
+    return found
+
+
+def until(condition, what="it"):
+    """Wait for a condition, and return what it gave."""
+    end = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < end, f"{what} did not come within {PATIENCE_S:.0f} s"
+        time.sleep(0.02)
+    return found
+
+
+def kill(pid, how=signal.SIGKILL):
+    os.kill(pid, how)
+
+
+def worker_pids(study):
+    """Names and processes of a study's workers."""
+    runner = psutil.Process(runner_pid(study._folder))
+    found = {_serves(process): process.pid for process in runner.children(recursive=True)}
+    return {name: pid for name, pid in found.items() if name}
+
+
+def _serves(process):
+    # A worker has its log as its standard output; the fork server has the runner's.
+    with suppress(psutil.Error, OSError):
+        log = os.readlink(f"/proc/{process.pid}/fd/1").rpartition("/")[2]
+        return log.removeprefix("worker-").removesuffix(".log") if log.startswith("worker-") else ""
+    return ""
+
+
+def training(study, epochs):
+    """A gang whose trial has so many epochs behind it, once there is one."""
+
+    def look():
+        state = study._state()
+        return next((g for g in state.gangs.values() if state.trials[g.trial].epoch >= epochs), None)
+
+    return until(look, f"a trial with {epochs} epochs")
+
+
+def make(train, space=None, **changes):
+    """A study with everything given."""
+    given = {
+        "metric": "accuracy",
+        "mode": "max",
+        "max_epochs": 6,
+        "deadline": "100s",
+        "budget": "$1",
+        "provider": seer.Local(max_workers=2),
+        "policy": "random_search",
+        "name": "study",
+    }
+    return seer.Study(train, space or {"x": seer.choice([0, 1])}, **{**given, **changes})

@@ -1,0 +1,91 @@
+"""Real studies whose processes are killed or stand still."""
+
+import signal
+import time
+
+import psutil
+import pytest
+
+import seer_nb as seer
+from seer_nb.core import model as m
+from seer_nb.runner.lock import runner_pid
+from tests.studies.running import kill, make, processes, training, until, worker_pids
+
+
+def counting(config, run):
+    """Keeps count of its epochs, so that it notices when it does not go on where it stood."""
+    for epoch in run.epochs():
+        time.sleep(0.2)
+        assert run.state.get("epochs", 0) == epoch - 1, "it does not go on where it stood"
+        run.state["epochs"] = epoch
+        run.report(accuracy=epoch + config["x"])
+
+
+def trained(study):
+    """Every trial has each epoch once."""
+    curves = study.curves()
+    assert curves.groupby("trial").epoch.apply(list).tolist() == [[1, 2, 3, 4, 5, 6]] * curves.trial.nunique()
+    assert (study.results().state == "completed").all()
+    return True
+
+
+def records(study, kind):
+    return [entry.record for entry in study._view.journal.read() if isinstance(entry.record, kind)]
+
+
+def test_a_worker_is_killed_in_the_middle_of_an_epoch(home):
+    study = make(counting, policy="random_search").start()
+    (worker,) = training(study, epochs=2).workers
+    kill(worker_pids(study)[worker])
+    study.wait(60)
+    assert trained(study)
+    (lost,) = [r for r in records(study, m.GangEnded) if r.outcome == "lost"]
+    assert "exit code -9" in lost.error
+    assert not lost.own_fault
+    ended = [r for r in records(study, m.MachineEnded) if not r.expected]
+    assert [r.exit_code for r in ended] == [-9]
+    assert not processes(home)
+
+
+def test_the_runner_is_killed_and_another_goes_on(home):
+    study = make(counting, policy="random_search").start()
+    training(study, epochs=2)
+    kill(runner_pid(study._folder))
+    # Its workers end by themselves at once, long before their lease.
+    until(lambda: not processes(home), "the end of the workers")
+    with pytest.raises(seer.RunnerError, match=r"the runner of study 'study' has died; resume\(\) goes on"):
+        study.wait(10)
+    assert study.status == "interrupted"
+    before = study.curves()
+
+    other = seer.attach("study")
+    assert other.status == "interrupted"
+    other.resume().wait(60)
+    assert trained(other)
+    # Nothing that was recorded is recorded anew, or differently.
+    assert other.curves().merge(before, how="inner").shape == before.shape
+    assert len(records(other, m.RunnerStarted)) == 2
+    spent = other.spending()
+    state = other._state()
+    assert state.ledger.spent(state.now_s) <= state.budget
+    # Machines of the dead runner are billed for as long as they may have lived on.
+    assert spent.groupby("machine").state.last().eq("ended").all()
+    assert not processes(home)
+
+
+def test_the_runner_stands_still_and_the_workers_end_themselves(home, monkeypatch):
+    monkeypatch.setattr("seer_nb.settings.lease_seconds", lambda *_: 3.0)
+    study = make(counting, max_epochs=1000, deadline="10min").start()
+    until(lambda: study.curves().trial.nunique() == 2, "a report of both trials")
+    workers, runner = list(worker_pids(study).values()), runner_pid(study._folder)
+    assert len(workers) == 2
+    kill(runner, signal.SIGSTOP)
+    began = time.monotonic()
+    gone = lambda pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # noqa: E731
+    until(lambda: all(gone(pid) for pid in workers), "the end of the leases")
+    assert time.monotonic() - began < 3.0 + 5.0
+    kill(runner, signal.SIGCONT)
+    study.stop()
+    study.wait(60)
+    assert study.status == "ended"
+    assert not processes(home)

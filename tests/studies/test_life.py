@@ -1,0 +1,217 @@
+"""Studies from start to end as a person steers them: real runners, workers and training."""
+
+import asyncio
+import importlib
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import seer_nb as seer
+from seer_nb import demo
+from seer_nb.core import model as m
+from seer_nb.core.engine import Engine
+from tests.studies.running import make, processes, until
+
+
+def ticking(config, run):
+    for epoch in run.epochs():
+        time.sleep(0.1)
+        run.state["epoch"] = epoch
+        run.report(accuracy=epoch / (1 + config["x"]))
+
+
+def records(study, kind=object):
+    return [entry.record for entry in study._view.journal.read() if isinstance(entry.record, kind)]
+
+
+class Resizing:
+    """Trains each trial on 1, then 2, then 1 worker."""
+
+    def __init__(self, legs=((2, 1), (4, 2), (6, 1))):
+        self.legs = legs
+
+    def decide(self, snapshot):
+        for trial in snapshot.trials:
+            leg = next((leg for leg in self.legs if leg[0] > trial.epoch), None)
+            if trial.alive and leg:
+                job = m.Job(trial=trial.id, workers=leg[1], until=leg[0], reason="next leg")
+                return m.Plan(jobs=(job,), workers=2, reason="legs")
+        if snapshot.exhausted and not snapshot.waiting:
+            return m.Plan(done=not snapshot.gangs, reason="all legs are done")
+        until, workers = self.legs[0]
+        return m.Plan(jobs=(m.Job(trial=None, workers=workers, until=until, reason="new"),), workers=2, reason="legs")
+
+
+def test_resized_while_it_trains_and_the_curve_is_the_same(home):
+    config = {"lr": 0.1, "momentum": 0.9, "width": 64, "dropout": 0.0, "weight_decay": 1e-4, "batch": 64}
+    space = {**config, "copy": seer.choice([0])}
+    resized = make(demo.train, space, policy=Resizing(), name="resized").start()
+    alone = make(demo.train, space, name="alone")
+    resized.wait(90)
+    alone.run()
+    curve, expected = (study.curves().set_index("epoch") for study in (resized, alone))
+    assert curve.parallelism.tolist() == [1, 1, 2, 2, 1, 1]
+    assert expected.parallelism.tolist() == [1] * 6
+    assert (curve.value - expected.value).abs().max() <= 1e-4
+    assert resized.results().max_parallelism.tolist() == [2]
+
+    # The best is what the table says, and its weights give the reported value.
+    best = resized.best
+    assert best.value == resized.results().value.max() == curve.value.max()
+    network = best.load(demo.build(best.config))
+    images, labels = demo.data()[1].tensors
+    network.eval()
+    with torch.no_grad():
+        assert (network(images).argmax(1) == labels).float().mean().item() == pytest.approx(best.value, abs=1e-6)
+    assert not processes(home)
+
+
+def test_steered_by_hand_and_replayed(home):
+    study = make(ticking, {"x": seer.choice([0, 1, 2, 3])}, max_epochs=8)
+    assert study.status == "created"
+    began = time.monotonic()
+    assert study.start() is study
+    assert time.monotonic() - began < 1.0
+    until(lambda: len(study.curves()) >= 2, "the second report")
+    study.pause()
+    until(lambda: study.status == "paused", "the pause")
+    # While paused no machine is rented and no time passes.
+    assert not study._state().live
+    used_s, reports = study._state().now_s, len(study.curves())
+    time.sleep(1.0)
+    assert len(study.curves()) == reports
+    study.resume()
+    until(lambda: len(study.curves()) > reports, "a report after the pause")
+    resumed = next(r for r in records(study, m.StartGang) if r.from_epoch > 0)
+    assert resumed.checkpoint, "it goes on from what was stored"
+    assert next(e.at_s for e in study._view.journal.read() if isinstance(e.record, m.Resume)) - used_s < 0.5
+
+    study.adjust(deadline="90s", budget="$0.9")
+    study.pin(0)
+    study.stop_trial(1)
+    study.wait(90)
+    table = study.results().set_index("trial")
+    assert table.state.to_dict() == {0: "completed", 1: "stopped", 2: "completed", 3: "completed"}
+    assert table.reason[1] == "stopped by hand"
+    assert study._state().deadline_s == 90
+    assert study._state().budget == 900_000
+    # Once each, though they were interrupted.
+    assert study.curves().groupby("trial").epoch.apply(list)[0] == list(range(1, 9))
+    assert not processes(home)
+
+    entries = list(study._view.journal.read())
+    engine, decided = None, []
+    for entry in entries:
+        if isinstance(entry.record, m.Began):
+            engine = Engine(entry.record.settings, seer.RandomSearch())
+            engine.state.apply(entry.record, entry.at_s)
+        elif not isinstance(entry.record, m.ActionBase):
+            decided += engine.handle(entry.record, entry.at_s)
+    assert decided == [entry.record for entry in entries if isinstance(entry.record, m.ActionBase)]
+
+
+def test_stop_then_more_time(home):
+    study = make(ticking, max_epochs=30, name=None)
+    assert study.name.startswith("ticking-")
+    study.start()
+    until(lambda: len(study.curves()) >= 2, "the second report")
+    study.stop()
+
+    async def waiting():
+        return await study
+
+    assert asyncio.run(waiting()) is study
+    assert (study.status, study.reason) == ("ended", "stopped by hand")
+    assert study.best.checkpoint
+    assert not processes(home)
+    stopped = len(study.curves())
+    # Ended is not for ever: there is time and money left.
+    study.resume()
+    until(lambda: len(study.curves()) > stopped, "a report after the end")
+    study.stop()
+    study.wait(60)
+    assert seer.studies().name.tolist() == [study.name]
+
+
+def test_the_deadline_comes(home):
+    study = make(ticking, max_epochs=1000, deadline="9s").start()
+    began = time.monotonic()
+    study.wait(60)
+    assert time.monotonic() - began < 9 + 2
+    state = study._state()
+    assert state.reason == "the deadline has come" or "another epoch would not end" in str(study.events().reason.tolist())
+    assert all(machine.ended_s <= 9 for machine in state.machines.values())
+    last = study.results(view="last").set_index("trial")
+    assert study.best.epoch == last.epoch[study.best.trial], "what was trained last is stored"
+    assert not processes(home)
+
+
+def test_the_budget_comes(home):
+    # 2 workers at a dollar a second each would cost 20 dollars to the deadline.
+    dollar_a_second = seer.Local(max_workers=2, price_per_hour=3600)
+    study = make(ticking, max_epochs=10_000, deadline="10min", budget=90, provider=dollar_a_second, policy="asha")
+    study.start().wait(120)
+    state = study._state()
+    assert state.ledger.spent(state.now_s) <= 90_000_000
+    # Most of it was of use: what is kept back is the lease.
+    assert state.now_s < 80
+    assert study.best.checkpoint
+    assert not processes(home)
+
+
+class Loud:
+    """Leaves a line in a file whenever it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        with Path(self.path).open("a") as file:
+            file.write("loaded\n")
+
+
+def test_a_module_of_the_folder_comes_along_once_a_worker(home, monkeypatch):
+    (home / "my_models.py").write_text("SCALE = 3\n\ndef scaled(value):\n    return SCALE * value\n")
+    monkeypatch.syspath_prepend(str(home))
+    my_models = importlib.import_module("my_models")
+    loud = Loud(str(home / "loads.txt"))
+
+    def train(config, run):
+        assert loud.path
+        for epoch in run.epochs():
+            run.report(accuracy=my_models.scaled(epoch))
+
+    study = make(train, {"x": seer.choice(list(range(30)))}, max_epochs=3)
+    # What the workers get is what it was when the study was made, not what lies in the folder by then.
+    (home / "my_models.py").write_text("raise RuntimeError('not to be imported')\n")
+    study.start().wait(90)
+    del sys.modules["my_models"]
+    assert study.results().value.tolist() == [9.0] * 30
+    assert len((home / "loads.txt").read_text().splitlines()) == len(study._state().machines)
+
+
+def test_checkpoints_that_are_no_use_any_more_are_removed(home):
+    def train(config, run):
+        model = torch.nn.Linear(2, 1)
+        model = run.prepare(model)
+        for epoch in run.epochs():
+            time.sleep(0.02)
+            run.report(accuracy=config["x"] - abs(epoch - 3))  # the third is the best
+
+    study = make(train, {"x": seer.choice([0, 1, 2])}, policy="asha", max_epochs=9).start().wait(90)
+    stored = {path.relative_to(home / "studies/study/checkpoints") for path in home.glob("**/checkpoints/*/*.pt")}
+    state = study._state()
+    wanted = set()
+    for trial in state.trials.values():
+        if trial.alive or trial.state == "completed" or trial.id == state.best.id:
+            wanted.add(Path(trial.best.checkpoint))
+        if trial.alive:
+            wanted.add(Path(trial.resume.checkpoint))
+    assert stored == wanted
+    for path in stored:
+        payload = torch.load(home / "studies/study/checkpoints" / path, weights_only=True)
+        assert payload["epoch"] == int(path.name[:6])
