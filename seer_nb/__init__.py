@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seer_nb.catalog import attach, studies
     from seer_nb.errors import (
         CheckpointError,
         RunnerError,
@@ -19,17 +20,18 @@ if TYPE_CHECKING:
     from seer_nb.policies import ASHA, SEER, RandomSearch
     from seer_nb.providers import Local
     from seer_nb.space import choice, lograndint, loguniform, quniform, randint, uniform
-    from seer_nb.study import Study, attach, studies
+    from seer_nb.study import Study
     from seer_nb.training import Run
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "catalog": ("attach", "studies"),
     "errors": ("CheckpointError", "RunnerError", "SeerError", "StudyFailedError", "StudyNotFoundError"),
     "policies": ("ASHA", "SEER", "RandomSearch"),
     "providers": ("Local",),
     "space": ("choice", "loguniform", "lograndint", "quniform", "randint", "uniform"),
-    "study": ("Study", "attach", "studies"),
+    "study": ("Study",),
     "training": ("Run",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from seer_nb.errors import SeerError
 
     try:
-        return int(options.run(options) or 0)
+        code = int(options.run(options) or 0)
+        sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output, such as head, has seen enough; Python must not complain of it at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("seer-nb: interrupted", file=sys.stderr)
         return INTERRUPTED
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,7 +99,7 @@ def _demo(options: argparse.Namespace) -> int:
     _watch(study, stop_on_interrupt=True)
     from seer_nb.ui import figures, text
 
-    print(text.summary(study._state()))  # noqa: SLF001 - the command line is a view like the others
+    print(text.summary(study._state(), study.status))  # noqa: SLF001 - the command line is a view like the others
     for path in ("results.csv", "results.html"):
         study.export(path)
     figures.write_figure(study.plot_curves(), "curves.html")
@@ -107,14 +109,14 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _studies(_: argparse.Namespace) -> None:
-    from seer_nb.study import studies
+    from seer_nb.catalog import studies
 
     table = studies()
     print(table.to_string(index=False) if len(table) else "no studies here")
 
 
 def _on_one(options: argparse.Namespace) -> None:
-    from seer_nb.study import attach
+    from seer_nb.catalog import attach
     from seer_nb.ui import text
 
     study = attach(options.name)
@@ -129,7 +131,7 @@ def _on_one(options: argparse.Namespace) -> None:
         return
     if options.word == "watch":
         _watch(study, stop_on_interrupt=False)
-    print(text.summary(study._state()))  # noqa: SLF001 - the command line is a view like the others
+    print(text.summary(study._state(), study.status))  # noqa: SLF001 - the command line is a view like the others
 
 
 def _adjust(study: Study, options: argparse.Namespace) -> None:

@@ -96,7 +96,7 @@ def _result_row(trial: m.Trial, view: str, keys: Iterable[str]) -> tuple[Any, ..
         report.value if report else None,
         report.epoch if report else None,
         *(trial.config.get(key) for key in keys),
-        trial.cost / MICRO,
+        trial.nanos / (1000 * MICRO),
         trial.worker_seconds,
         trial.max_parallelism,
         trial.started_s,

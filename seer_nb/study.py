@@ -7,15 +7,18 @@ import re
 import time
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from seer_nb import best, function
+from seer_nb import function, policies
+from seer_nb.adjusting import new_budget, new_deadline
 from seer_nb.core import model as m
 from seer_nb.core.state import State
-from seer_nb.core.units import format_duration, format_money, parse_deadline, parse_duration, parse_money, show
-from seer_nb.errors import RunnerError, SeerError, StudyFailedError, StudyNotFoundError
+from seer_nb.core.units import format_duration, parse_duration, show
+from seer_nb.errors import RunnerError, SeerError, StudyFailedError
+from seer_nb.forecast import forecast_frame
 from seer_nb.journal import Journal, View
 from seer_nb.providers.local import Local
+from seer_nb.reading import Reading
 from seer_nb.runner import files
 from seer_nb.runner.launch import launch, log_tail
 from seer_nb.runner.lock import runner_pid
@@ -35,10 +38,9 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 """How often a waiting study looks into its journal."""
-Table = Literal["results", "curves", "spending", "events"]
 
 
-class Study:
+class Study(Reading):
     """One tuning job: a training function, a search space, a deadline and a budget.
 
     Args:
@@ -104,6 +106,7 @@ class Study:
         ConfigSampler(searched, sampler)  # raises for a sampler that does not fit
         self._function = function.dumps(train)
         self._parts = function.dumps_parts(sampler=sampler, policy=chosen, provider=provider, space=searched)
+        self._chosen: Policy | None = chosen
         self._view: View | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -112,6 +115,7 @@ class Study:
         study = cls.__new__(cls)
         study.name, study._folder = folder.name, folder  # noqa: SLF001 - the same class
         study._view, study._process = View(Journal(folder / files.JOURNAL)), None  # noqa: SLF001
+        study._chosen = None  # noqa: SLF001
         study._settings = study._view.state().settings  # noqa: SLF001
         return study
 
@@ -194,9 +198,9 @@ class Study:
         """
         commands: list[m.Command] = []
         if budget is not None:
-            commands.append(self._new_budget(budget))
+            commands.append(new_budget(self._state(), budget))
         if deadline is not None:
-            commands.append(self._new_deadline(deadline))
+            commands.append(new_deadline(self._state(), deadline))
         for command in commands:
             self._send(command)
 
@@ -208,7 +212,7 @@ class Study:
         """End one trial."""
         self._send(m.StopTrial(trial=self._known(trial)))
 
-    # --- what it has come to ---
+    # --- where it stands ---
 
     @property
     def status(self) -> str:
@@ -220,78 +224,38 @@ class Study:
             return "failed" if state.failed else "ended"
         return state.phase if self._driven() else "interrupted"
 
-    @property
-    def reason(self) -> str:
-        """Why it ended; empty before."""
-        return self._state().reason
-
-    @property
-    def best(self) -> best.Best | None:
-        """The trial and epoch with the best value whose checkpoint is stored; None before the first."""
-        return best.of(self._state())
-
-    def results(self, view: Literal["best", "last"] = "best") -> pd.DataFrame:
-        """A row a trial; its value and epoch are those of its best stored report, or of its last one."""
-        from seer_nb.results import results_frame
-
-        return results_frame(self._state(), view=view)
-
-    def curves(self) -> pd.DataFrame:
-        """A row a report."""
-        from seer_nb.results import curves_frame
-
-        return curves_frame(self._state())
-
-    def spending(self) -> pd.DataFrame:
-        """Money over time, by machine."""
-        from seer_nb.results import spending_frame
-
-        return spending_frame(self._state())
-
-    def events(self) -> pd.DataFrame:
-        """Every event and every decision with its reason."""
-        from seer_nb.results import events_frame
-
-        view = self._started()
-        return events_frame((e.seq, e.at_s, e.record) for e in view.journal.read())
-
-    def export(self, path: str | os.PathLike[str], table: Table = "results") -> Path:
-        """Write a table to a file.
+    def forecast(self, epoch_seconds: float | None = None) -> pd.DataFrame:
+        """What is to be expected of the time and money that are left: a row a stage; see `seer_nb.forecast`.
 
         Args:
-            path: Its suffix says the format: csv, parquet, json, md, tex, html or xlsx.
-            table: "results", "curves", "spending" or "events".
+            epoch_seconds: Of an epoch on one worker; needed before the first one was measured.
 
         Raises:
-            ValueError: For an unknown suffix or table.
+            ValueError: Nothing was measured yet and epoch_seconds is not given.
+            SeerError: The study's policy does not look ahead.
         """
-        from seer_nb.results import export
+        return forecast_frame(self._state(), self._policy(), epoch_seconds=epoch_seconds)
 
-        tables: dict[str, Callable[[], pd.DataFrame]] = {
-            "results": self.results,
-            "curves": self.curves,
-            "spending": self.spending,
-            "events": self.events,
-        }
-        if table not in tables:
-            raise ValueError(f"table={show(table)} is unknown: give one of {', '.join(map(repr, tables))}")
-        return export(tables[table](), path, title=f"{self.name}: {table}")
+    def preview(
+        self, *, budget: Money | None = None, deadline: Time | None = None, epoch_seconds: float | None = None
+    ) -> pd.DataFrame:
+        """What `forecast` would say after `adjust`; nothing is changed.
 
-    def plot_curves(self) -> Any:
-        """The learning curves as a plotly figure."""
-        from seer_nb.ui.figures import plot_curves
-
-        return plot_curves(self._state())
+        Raises:
+            ValueError, SeerError: As for `adjust` and `forecast`.
+        """
+        state = self._state()
+        return forecast_frame(
+            state,
+            self._policy(),
+            epoch_seconds=epoch_seconds,
+            budget=None if budget is None else new_budget(state, budget).budget,
+            deadline_s=None if deadline is None else new_deadline(state, deadline).deadline_s,
+        )
 
     def __repr__(self) -> str:
         """Short, without reading the journal."""
         return f"<Study {self.name!r}: {self._settings.mode} {self._settings.metric}>"
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        from seer_nb.ui import static, text
-
-        state = self._state()
-        return {"text/plain": text.summary(state), "text/html": static.html(state)}
 
     # --- inside ---
 
@@ -324,6 +288,10 @@ class Study:
     def _state(self) -> State:
         return State(self._settings) if self._view is None else self._view.state()
 
+    def _policy(self) -> Policy:
+        """As it was given; of an attached study, the one of that name."""
+        return self._chosen or policies.by_name(self._settings.policy)
+
     def _send(self, command: m.Command) -> None:
         self._started().journal.send(command)
 
@@ -355,68 +323,6 @@ class Study:
         if state.failed:
             raise StudyFailedError(f"study {self.name!r} failed: {state.reason}")
         return True
-
-    def _new_budget(self, budget: Money) -> m.SetBudget:
-        amount = parse_money(budget, "budget")
-        state = self._state()
-        floor = state.ledger.floor(state.now_s)
-        if amount < floor:
-            raise ValueError(
-                f"budget={show(budget)} is less than what is spent and committed, {format_money(floor)}: "
-                "that cannot be taken back"
-            )
-        return m.SetBudget(budget=amount)
-
-    def _new_deadline(self, deadline: Time) -> m.SetDeadline:
-        deadline_s, wall = parse_deadline(deadline, time.time())
-        used_s = self._state().now_s
-        if wall is not None:
-            deadline_s += used_s
-        elif deadline_s <= used_s:
-            raise ValueError(
-                f"deadline={show(deadline)} has passed: the study has used {format_duration(used_s)} of its time "
-                "already"
-            )
-        return m.SetDeadline(deadline_s=deadline_s, deadline_wall=wall)
-
-
-def attach(name: str) -> Study:
-    """Open a study that was started before, in this process or another one.
-
-    Raises:
-        StudyNotFoundError: No study of that name lies in the studies' folder.
-    """
-    folder = files.home() / check_name(name)
-    if not (folder / files.JOURNAL).exists():
-        known = ", ".join(map(repr, _names())) or "none"
-        raise StudyNotFoundError(f"name={name!r} is not a study in {folder.parent}: there are {known}")
-    return Study._attached(folder)  # noqa: SLF001 - the same module
-
-
-def studies() -> pd.DataFrame:
-    """A row a study in the studies' folder: name, status, trials, best value, money spent, seconds used."""
-    import pandas as pd
-
-    rows = []
-    for name in _names():
-        study = attach(name)
-        state, top = study._state(), study.best  # noqa: SLF001 - the same module
-        rows.append(
-            {
-                "name": name,
-                "status": study.status,
-                "trials": len(state.trials),
-                "metric": state.settings.metric,
-                "value": None if top is None else top.value,
-                "spent_usd": state.ledger.spent(state.now_s) / 1e6,
-                "elapsed_s": state.now_s,
-            }
-        )
-    return pd.DataFrame(rows, columns=["name", "status", "trials", "metric", "value", "spent_usd", "elapsed_s"])
-
-
-def _names() -> list[str]:
-    return sorted(path.parent.name for path in files.home().glob(f"*/{files.JOURNAL}"))
 
 
 def _default_name(train: Callable[..., Any]) -> str:

@@ -283,18 +283,19 @@ class Run:
         finally:
             self._looping = False
 
-    def report(self, /, **metrics: Any) -> None:
+    def report(self, /, *unnamed: Any, **metrics: Any) -> None:
         """End an epoch: its metrics are recorded, and its state is stored. Every member must call it.
 
         Rank 0's values count. A value that is not finite marks the trial as diverged.
 
         Args:
+            *unnamed: None; what is given without a name is refused.
             **metrics: One number each: floats, ints, or numpy or torch values with one element. The study's metric must
                 be among them; the others are recorded beside it.
 
         Raises:
             ValueError: The study's metric is missing.
-            TypeError: A value is not one number, or `state` holds what a checkpoint cannot.
+            TypeError: A value has no name or is not one number, or `state` holds what a checkpoint cannot.
             RuntimeError: It was called twice in an epoch, or not by every member.
             CheckpointError: The checkpoint holds more objects than were given to `prepare`.
             StopTraining: Training ends here (not within a loop over `epochs`, which just ends).
@@ -306,7 +307,7 @@ class Run:
             raise RuntimeError(f"run.report() was called twice in epoch {self._epoch}")
         values: dict[str, float | None] = {}
         if self.rank == 0:
-            m.require(self._order.metric, metrics)
+            m.require(self._order.metric, unnamed, metrics)
             values = m.finite(metrics)
         self._keeper.prepared.complete()
         self._ending, checkpoint, save_s = self._meet(seconds)

@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import torch
@@ -128,6 +129,10 @@ def two_reports(run):
     run.report(score=0.1)
 
 
+def unnamed(run):
+    run.report(0.9)
+
+
 def wrong_metric(run):
     run.report(accuracy=0.9)
 
@@ -186,8 +191,8 @@ BEHAVIOURS = {
     each.__name__: each
     for each in (
         *(raise_error, raise_late, raise_lines, raise_group, raise_huge, raise_unprintable, raise_half_a_character),
-        *(deep_recursion, sys_exit, os_exit, os_exit_0, ask, return_early, no_report, two_reports, wrong_metric),
-        *(report_string, report_none, report_tensor, report_nan, report_inf, nan_late, hang, swallow),
+        *(deep_recursion, sys_exit, os_exit, os_exit_0, ask, return_early, no_report, two_reports, unnamed),
+        *(wrong_metric, report_string, report_none, report_tensor, report_nan, report_inf, nan_late, hang, swallow),
         *(one_element, print_much, good),
     )
 }
@@ -203,6 +208,7 @@ FAILED = {
     "raise_half_a_character": r"OSError: no file \udc80.txt",
     "no_report": "RuntimeError: epoch 1 ended without run.report(...)",
     "two_reports": "RuntimeError: run.report() was called twice in epoch 1",
+    "unnamed": "TypeError: run.report() got 0.9 without a name: write run.report(score=...)",
     "wrong_metric": "ValueError: run.report() got 'accuracy', but the study's metric is 'score'",
     "report_string": f"TypeError: run.report() got score='0.9', of type str: {NUMBER}",
     "report_none": f"TypeError: run.report() got score=None, of type NoneType: {NUMBER}",
@@ -266,18 +272,23 @@ def test_each_behaviour_marks_its_own_trial(tmp_path):
     assert valued == {"raise_late": 0.3, "two_reports": 0.1, "nan_late": 0.2, "swallow": 0.1}
     assert study.best.config == {"behaviour": "good"}
 
-    # What was reported beside the metric, and what was printed.
+    check_what_was_told(study, results)
+
+
+def check_what_was_told(study, results):
+    """What was reported beside the metric, what was printed, and that all of it can be shown and stored."""
     curves = study.curves().set_index("trial").loc[results.trial["one_element"]]
     assert curves[["loss", "steps"]].to_numpy().tolist() == [[1.5, 3.0], [1.5, 3.0]]
     log = (study._folder / files.LOGS / f"trial-{results.trial['print_much']}.log").read_bytes()
     assert log.startswith(b"x" * 999 + b"\n")
     assert log.endswith(output.NOTE)
     assert len(log) <= output.LIMIT + len(output.NOTE)
-
-    # All of it can be shown and stored.
-    for suffix in ("csv", "parquet", "json", "md", "tex", "html", "xlsx"):
-        assert study.export(f"results.{suffix}").stat().st_size > 10_000
-    assert "the rate is too high" in study._repr_mimebundle_()["text/html"]
+    for suffix in ("csv", "json", "md", "tex", "html"):
+        assert "the rate is too high" in study.export(f"results.{suffix}").read_text()
+    for suffix, read in (("parquet", pd.read_parquet), ("xlsx", pd.read_excel)):
+        errors = read(study.export(f"results.{suffix}")).set_index("config_behaviour").error
+        assert errors["raise_error"] == results.error["raise_error"]
+    assert "<td>failed</td>" in study._repr_mimebundle_()["text/html"]
 
 
 def check_traceback(error, name):

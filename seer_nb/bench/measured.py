@@ -141,7 +141,7 @@ def _wait(study: Study, folder: Path) -> float:
 
 def _memory_mb(pid: int) -> float:
     """The most memory that a process has had so far; where the system does not know, what it has now."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     try:
         status = Path(f"/proc/{pid}/status")

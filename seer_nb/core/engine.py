@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from seer_nb.core import faults, reconcile
 from seer_nb.core import model as m
-from seer_nb.core.state import State
+from seer_nb.core.state import SLACK_S, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-SLACK_S = 1.0
-"""Timers are late, and a bill grows by whole seconds: machines are told to go so long before the money ends."""
 SAVE_S = 0.5
 """Seconds before the machines' end at which the last epoch should have been reported, for saving."""
 NOTE_EVERY_S = 1.0
@@ -41,6 +39,8 @@ class Engine:
         self.state = State(settings)
         self.policy = policy
         self._policy_wake_s: float | None = None
+        self._retire_s: float | None = None
+        """When an idle machine is to be handed back unless it is needed again."""
 
     # --- the face ---
 
@@ -87,6 +87,7 @@ class Engine:
     def kill_s(self) -> float:
         """Study seconds at which whatever still lives is ended: for the deadline, or for the budget."""
         end_s = self.end_s()
+        # A bill grows by whole seconds: a timer that is late must not meet the next one.
         return min(end_s, self.state.ledger.exhausted_s(self.state.now_s, end_s + SLACK_S) - SLACK_S)
 
     def wake_s(self) -> float:
@@ -97,8 +98,7 @@ class Engine:
             times += [self.kill_s(), *(last_s for _, last_s in self._last_epochs())]
             if state.boot_failures:
                 times.append(reconcile.rent_again_s(state))
-            if self._policy_wake_s is not None:
-                times.append(self._policy_wake_s)
+            times += [time for time in (self._policy_wake_s, self._retire_s) if time is not None]
         elif state.phase in {"ending", "pausing"}:
             times.append(self._force_s())
         if state.live:
@@ -129,12 +129,16 @@ class Engine:
             done += self._do(step(state, plan))
         last_s = self.kill_s() - SAVE_S
         done += self._do(reconcile.starts(state, plan, last_s))
-        done += self._do(reconcile.cluster(state, plan, self.end_s() - SAVE_S, SLACK_S))
+        # Money that does not last until the deadline is not for machines that may be of use.
+        thrifty = self.kill_s() < self.end_s()
+        done += self._do(reconcile.cluster(state, plan, self.end_s() - SAVE_S, thrifty=thrifty))
+        idle = reconcile.surplus(state, plan)
+        self._retire_s = min((reconcile.kept_s(state, machine, thrifty=thrifty) for machine in idle), default=None)
         if self._stuck():
             # A gang may wait for workers that time, money or quota will never give it.
             done += self._do(reconcile.starts(state, plan, last_s, shrink=True))
         if plan.done and not plan.jobs and not state.gangs:
-            done += self._do([m.BeginEnd(reason=plan.reason or "nothing useful is left to do")])
+            done += self._do([faults.outcome(state, plan.reason or "nothing useful is left to do")])
         elif self._stuck():
             done += self._do([m.BeginEnd(reason=f"the {self._scarce()} leaves no room for another epoch")])
         return done

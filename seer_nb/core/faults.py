@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seer_nb.core import model as m
+from seer_nb.core.headline import headline, kind
 from seer_nb.core.reconcile import end_trial
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 ALIKE = 3
 """So many first trials that fail alike end the study."""
+ALL_FAIL = 10
+"""So many first trials that fail, each in its own way, end it too."""
 BOOT_FAILURES = 4
 """So many machines in a row that do not boot end the study."""
 SILENT_S = 60.0
@@ -36,7 +39,9 @@ def react(state: State, event: m.Event) -> Iterator[m.Action]:
         yield from _gang_ended(state, event)
         yield from _all_alike(state)
     elif isinstance(event, m.WorkerFailed):
-        yield from _begin_end(state, f"a worker could not load the training function: {event.error}", failed=True)
+        yield from _begin_end(
+            state, f"a worker could not load the training function: {headline(event.error)}", failed=True
+        )
     elif isinstance(event, m.StopTrial):
         trial = state.trials.get(event.trial)
         if trial is not None and trial.alive:
@@ -69,7 +74,7 @@ def _gang_ended(state: State, event: m.GangEnded) -> Iterator[m.Action]:
     if not trial.alive:
         return
     if event.outcome == "failed" or (event.outcome == "lost" and event.own_fault):
-        yield m.EndTrial(trial=trial.id, state="failed", reason=_last_line(event.error), error=event.error)
+        yield m.EndTrial(trial=trial.id, state="failed", reason=headline(event.error), error=event.error)
     elif event.outcome == "lost" and trial.losses > state.settings.retries:
         reason = f"lost its workers {trial.losses} times after epoch {trial.resume_epoch}"
         yield m.EndTrial(trial=trial.id, state="failed", reason=reason, error=event.error or reason)
@@ -100,18 +105,26 @@ def _no_machines(state: State, event: m.MachineEnded) -> Iterator[m.Action]:
 
 
 def _all_alike(state: State) -> Iterator[m.Action]:
-    """End the study when the first trials all fail in the same way before any report."""
+    """End the study when the first trials all fail before any report: in the same way, or every one of many."""
     begun = [t for t in state.trials.values() if t.state not in {"waiting", "running"}]
-    if len(begun) < ALIKE or any(t.state != "failed" for t in begun) or any(t.curve for t in state.trials.values()):
+    reported = any(trial.curve for trial in state.trials.values())
+    if reported or len(begun) < ALIKE or any(t.state != "failed" for t in begun):
         return
-    kinds = {_last_line(t.error) for t in begun}
-    if len(kinds) == 1:
-        yield from _begin_end(state, f"the first {len(begun)} trials all failed alike: {kinds.pop()}", failed=True)
+    last = headline(begun[-1].error)
+    if len({kind(t.error) for t in begun}) == 1:
+        yield from _begin_end(state, f"the first {len(begun)} trials all failed alike: {last}", failed=True)
+    elif len(begun) >= ALL_FAIL:
+        why = f"the first {len(begun)} trials all failed before any report; the last one: {last}"
+        yield from _begin_end(state, why, failed=True)
 
 
-def _last_line(error: str) -> str:
-    lines = error.strip().splitlines()
-    return lines[-1] if lines else "failed for an unknown reason"
+def outcome(state: State, reason: str) -> m.BeginEnd:
+    """The end of a study that has nothing left to do: a failure when no trial has ever reported and one failed."""
+    failed = [trial for trial in state.trials.values() if trial.state == "failed"]
+    if not failed or any(trial.curve for trial in state.trials.values()):
+        return m.BeginEnd(reason=reason)
+    why = f"no trial has reported, {len(failed)} failed; the last one: {headline(failed[-1].error)}"
+    return m.BeginEnd(reason=why, failed=True)
 
 
 # --- silence ---

@@ -84,7 +84,8 @@ class Trial(Frozen, frozen=True, kw_only=True):
     batch_size: int | None = None
     """Global batch that the function asked of run.loader; a parallelism must divide it."""
     worker_seconds: float = 0.0
-    cost: int = 0
+    nanos: int = 0
+    """What it has cost in billionths of a dollar: many epochs are shorter than a micro-dollar is long."""
     max_parallelism: int = 0
     started_s: float | None = None
     ended_s: float | None = None
@@ -108,6 +109,11 @@ class Trial(Frozen, frozen=True, kw_only=True):
     def diverged(self) -> bool:
         """Whether the last value was not finite."""
         return bool(self.curve) and self.curve[-1].value is None
+
+    @property
+    def cost(self) -> int:
+        """Micro-dollars that it has cost: its share of the machines' rent."""
+        return round(self.nanos / 1000)
 
     @property
     def alive(self) -> bool:

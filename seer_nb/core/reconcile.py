@@ -6,12 +6,15 @@ import math
 from typing import TYPE_CHECKING
 
 from seer_nb.core import model as m
+from seer_nb.core.state import SLACK_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seer_nb.core.state import State
 
+IDLE_SHARE = 0.5
+"""An idle machine is kept for so much of the time that another would take to boot."""
 RENT_BACKOFF_S = 2.0
 """Seconds to wait after a machine that did not boot; doubled at each further one."""
 
@@ -105,27 +108,39 @@ def _start(state: State, trial: m.Trial, workers: tuple[str, ...], job: m.Job) -
     )
 
 
-def cluster(state: State, plan: m.Plan, last_s: float, slack_s: float) -> Iterator[m.Action]:
+def cluster(state: State, plan: m.Plan, last_s: float, *, thrifty: bool) -> Iterator[m.Action]:
     """Grow or shrink towards the wanted size.
 
     Never a machine whose worst case the budget does not hold, nor one for which time or money end before it has
     booted and trained an epoch.
+
+    Args:
+        state: The study's.
+        plan: What the policy wants.
+        last_s: When the last epoch must have been reported.
+        thrifty: Keep no idle machine for what it might still be needed for.
     """
     offer = state.settings.offers[0]
-    kept = [machine for machine in state.live.values() if machine.state != "retiring"]
-    wanted = math.ceil(min(plan.workers, state.settings.max_workers) / offer.workers_per_machine)
-    for machine in _surplus(state, kept, len(kept) - wanted):
-        yield m.Retire(machine=machine.id, reason=f"{plan.workers} workers are enough")
+    for machine in surplus(state, plan):
+        if state.now_s >= kept_s(state, machine, thrifty=thrifty):
+            yield m.Retire(machine=machine.id, reason=f"{plan.workers} workers are enough")
     least_s = useful_s(state)
     if state.now_s < rent_again_s(state) or state.now_s + least_s > last_s:
         return
+    kept = sum(machine.state != "retiring" for machine in state.live.values())
     # A retiring machine still fills its place in the provider's quota.
-    room = min(wanted - len(kept), offer.max_machines - len(state.live))
+    room = min(_machines(state, plan) - kept, offer.max_machines - len(state.live))
     for _ in range(room):
         # Once the slack for the machine's end, and once so that its end is still to come when it is rented.
-        if not state.ledger.affords(offer, state.now_s, least_s + 2 * slack_s):
+        if not state.ledger.affords(offer, state.now_s, least_s + 2 * SLACK_S):
             return
         yield m.Rent(machine=len(state.machines), offer=offer.name, reason=f"{plan.workers} workers wanted")
+
+
+def _machines(state: State, plan: m.Plan) -> int:
+    """How many machines the plan wants."""
+    workers = min(plan.workers, state.settings.max_workers)
+    return math.ceil(workers / state.settings.offers[0].workers_per_machine)
 
 
 def useful_s(state: State) -> float:
@@ -134,12 +149,26 @@ def useful_s(state: State) -> float:
     return scaling.boot_s + scaling.stall_s + (state.epoch_s(None, state.settings.max_workers) or 0.0)
 
 
-def _surplus(state: State, kept: list[m.Machine], count: int) -> list[m.Machine]:
+def surplus(state: State, plan: m.Plan) -> list[m.Machine]:
     """The machines to give back: those that boot first, then idle ones, the newest first."""
+    kept = [machine for machine in state.live.values() if machine.state != "retiring"]
+    count = len(kept) - _machines(state, plan)
     busy = {state.machine_of(worker).id for gang in state.gangs.values() for worker in gang.workers}
     idle = [machine for machine in kept if machine.id not in busy]
     idle.sort(key=lambda machine: (machine.state == "booting", machine.id), reverse=True)
     return idle[: max(0, count)]
+
+
+def kept_s(state: State, machine: m.Machine, *, thrifty: bool) -> float:
+    """Until when a machine is kept though the plan does not need it.
+
+    Plans change with every report: a machine that was handed back too soon is paid twice, for its boot or minimum.
+    """
+    offer = state.offers[machine.offer]
+    paid_s = machine.rented_s + offer.billing.billed_s(state.now_s - machine.rented_s)
+    # Beyond the lease before its end, a machine commits the next unit.
+    idle_s = state.free_s[machine.id] + (0.0 if thrifty else IDLE_SHARE * state.speed.estimate().boot_s)
+    return max(idle_s, paid_s - state.settings.lease_s - SLACK_S)
 
 
 def rent_again_s(state: State) -> float:

@@ -13,6 +13,8 @@ from seer_nb.core.scaling import SpeedTracker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SLACK_S = 1.0
+"""Timers are late by less."""
 HEARTBEAT = 1 / 3
 """As long as machines live, something is recorded at least every so many leases: so a later runner knows how long its
 predecessor lived, and with it the machines."""
@@ -34,6 +36,8 @@ class State:
         self.ended_gangs: dict[int, m.Gang] = {}
         self.live: dict[int, m.Machine] = {}
         """Machines that have not ended."""
+        self.free_s: dict[int, float] = {}
+        """By live machine: when it was rented, was ready or last ended a gang, whichever came last."""
         self.phase: m.Phase = "created"
         self.reason = ""
         """Why the study is ending, or has ended."""
@@ -97,6 +101,9 @@ class State:
             return curve[-1].seconds * scaling.speedup(curve[-1].parallelism) / scaling.speedup(parallelism)
         return None if scaling.epoch_s is None else scaling.epoch_s / scaling.speedup(parallelism)
 
+    def _machines_of(self, gang: m.Gang) -> set[int]:
+        return {self.machine_of(worker).id for worker in gang.workers}
+
     def _update(self, trial: int, **changes: Any) -> m.Trial:
         changed = replace(self.trials[trial], **changes)
         self.trials[trial] = changed
@@ -109,6 +116,7 @@ class State:
             self.live[machine] = changed
         else:
             self.live.pop(machine, None)
+            self.free_s.pop(machine, None)
 
     def _charge(self, gang: m.Gang, now_s: float) -> m.Trial:
         """Book the gang's worker-seconds since it was last heard of on its trial."""
@@ -118,7 +126,7 @@ class State:
         return self._update(
             gang.trial,
             worker_seconds=trial.worker_seconds + seconds * gang.parallelism,
-            cost=trial.cost + round(seconds * price),
+            nanos=trial.nanos + round(1000 * seconds * price),
         )
 
     # --- events ---
@@ -130,12 +138,12 @@ class State:
         """Whatever the runner before this one had is gone: by now, or when the leases ended that it last renewed."""
         last_s = self.before_s
         # It was silent for a heartbeat at most, and would have had all machines go when the money ended.
-        lived_s = self.ledger.exhausted_s(last_s, last_s + self.heartbeat_s)
+        lived_s = self.ledger.exhausted_s(last_s, last_s + self.heartbeat_s + SLACK_S)
         for machine in list(self.live.values()):
             told_s = lived_s if machine.retired_s is None else machine.retired_s
             unseen_s = min(event.unseen_s, max(0.0, told_s + self.settings.lease_s - last_s))
             self.ledger.close(machine.id, last_s, unseen_s)
-            self._machine(machine.id, state="ended", ended_s=now_s, unseen_s=unseen_s, reason="its runner died")
+            self._machine(machine.id, state="ended", ended_s=last_s, unseen_s=unseen_s, reason="its runner died")
         for gang in list(self.gangs.values()):
             self._end_gang(gang, now_s, "its runner died")
         self.draws_pending = self.boot_failures = 0
@@ -157,6 +165,7 @@ class State:
             self.speed.boot(event.boot_s)
             self.boot_failures = 0
             self._machine(event.machine, state="ready", ready_s=now_s)
+            self.free_s[event.machine] = now_s
 
     def _on_machine_ended(self, event: m.MachineEnded, now_s: float) -> None:
         if event.machine not in self.live:
@@ -234,8 +243,10 @@ class State:
         trial = self._charge(gang, now_s)
         del self.gangs[gang.id]
         self.ended_gangs[gang.id] = gang
+        self.free_s |= {machine: now_s for machine in self._machines_of(gang) if machine in self.live}
         if trial.state == "running":
-            return self._update(trial.id, gang=None, state="paused", reason=reason or trial.reason)
+            why = reason or gang.stopping or f"waits at epoch {trial.epoch}"
+            return self._update(trial.id, gang=None, state="paused", reason=why)
         return self._update(trial.id, gang=None)
 
     def _on_deadline_moved(self, event: m.DeadlineMoved, _: float) -> None:
@@ -257,7 +268,7 @@ class State:
             self.phase = "pausing" if self.live or self.gangs else "paused"
 
     def _on_resume(self, _: m.Resume, __: float) -> None:
-        if self.phase in {"pausing", "paused", "ended"}:
+        if self.phase in {"pausing", "paused", "ending", "ended"}:
             self.phase, self.reason, self.failed = "running", "", False
 
     def _on_pin(self, event: m.Pin, _: float) -> None:
@@ -271,6 +282,7 @@ class State:
         self.ledger.open(action.machine, offer, now_s)
         machine = m.Machine(id=action.machine, offer=offer.name, slots=offer.workers_per_machine, rented_s=now_s)
         self.machines[machine.id] = self.live[machine.id] = machine
+        self.free_s[machine.id] = now_s
 
     def _on_retire(self, action: m.Retire, now_s: float) -> None:
         machine = self.live.get(action.machine)

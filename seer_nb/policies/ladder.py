@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.planner import Leg
@@ -139,14 +140,16 @@ class Ladder:
 
     def _count(self) -> tuple[list[int], list[int]]:
         """By rung: how many have reported it or never will, and how many have begun the way to it."""
-        passed, begun = [0] * len(self.epochs), [0] * len(self.epochs)
+        rungs = len(self.epochs)
+        reached, on_the_way, lost = ([0] * (rungs + 1) for _ in range(3))
         for trial in self._trials:
-            until = self._until.get(trial.id, 0)
-            for k, epoch in enumerate(self.epochs):
-                # The way to the first rung begins with the start.
-                on_the_way = k == 0 or trial.epoch > self.epochs[k - 1] or until >= epoch
-                begun[k] += on_the_way
-                passed[k] += trial.epoch >= epoch or (on_the_way and not trial.alive)
-                if not on_the_way:
-                    break
-        return passed, begun
+            epoch = len(trial.curve)
+            k = bisect_right(self.epochs, epoch)
+            reached[k] += 1
+            # To rung k; the way to the first begins with the start.
+            if not k or epoch > self.epochs[k - 1] or self._until.get(trial.id, 0) > epoch:
+                on_the_way[k] += 1
+                lost[k] += not trial.alive
+        above = [sum(reached[k + 1 :]) for k in range(rungs)]
+        passed = [count + more for count, more in zip(above, lost, strict=False)]
+        return passed, [count + more for count, more in zip(above, on_the_way, strict=False)]

@@ -135,18 +135,18 @@ def _top(resources: Resources, eta: int, first: int, max_epochs: int) -> int:
 
 
 def _rounded(resources: Resources) -> Resources:
-    """To two digits: the top must not change with every new estimate of the speed."""
+    """Speeds in steps of a fifth: the top must not change with every new estimate of them."""
     scaling = resources.scaling
     return resources._replace(
-        epoch_s=_digits(resources.epoch_s),
+        epoch_s=_step(resources.epoch_s),
         scaling=type(scaling)(
             epoch_s=None,
-            overhead=_digits(scaling.overhead),
-            stall_s=_digits(scaling.stall_s),
-            boot_s=_digits(scaling.boot_s),
+            overhead=_step(scaling.overhead),
+            stall_s=_step(scaling.stall_s),
+            boot_s=_step(scaling.boot_s),
         ),
     )
 
 
-def _digits(value: float) -> float:
-    return float(f"{value:.2g}")
+def _step(value: float) -> float:
+    return float(1.2 ** round(math.log(value, 1.2))) if value > 0 else 0.0

@@ -118,14 +118,14 @@ class LocalFleet:
         self._processes[machine] = process
         asyncio.get_running_loop().add_reader(process.sentinel, self._ended, machine)
         if machine in self._retired:
-            process.kill()
+            _kill(process)
 
     async def retire(self, machine: int, *, force: bool) -> None:  # noqa: ARG002 - nothing is kept on a worker
         """End a worker process. It holds nothing that is not stored, so there is nothing to wait for."""
         self._retired.add(machine)
         process = self._processes.get(machine)
         if process is not None:
-            process.kill()
+            _kill(process)
 
     async def close(self) -> None:
         """End all worker processes and the scheduler."""
@@ -148,6 +148,7 @@ class LocalFleet:
         process = self._processes.pop(machine)
         asyncio.get_running_loop().remove_reader(process.sentinel)
         process.join()
+        _kill(process)  # what it has started may live on
         code, expected = process.exitcode, machine in self._retired
         reason = "" if expected else _OWN_ENDS.get(code, f"its process ended with exit code {code}")
         # A code of ours says that the training function had no part in it.
@@ -177,6 +178,15 @@ def _spawner() -> BaseContext:
     # Begin to import now: the runner has other things to do meanwhile.
     forkserver.ensure_running()
     return context
+
+
+def _kill(process: BaseProcess) -> None:
+    """Kill a worker with all that it has started."""
+    assert process.pid is not None
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it has not made its group yet, or all of it is gone
+        process.kill()
 
 
 def _end_spawner() -> None:

@@ -15,12 +15,14 @@ from pathlib import Path
 import dask
 from distributed import Worker
 
-from seer_nb.providers.base import WORKER_CLOSED
+from seer_nb.providers.base import WORKER_CLOSED, end_process
 
 
 def serve(scheduler: str, name: str, folder: str, environment: dict[str, str]) -> None:
     """Be a Dask worker until told to end, or until the runner dies."""
     os.environ.update(environment)
+    # A group of its own, so that what a training function starts can be ended with it.
+    os.setsid()
     _log_to(Path(folder) / "logs" / f"worker-{name}.log")
     # Ctrl-C in a terminal is for the person's process, not for the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -31,7 +33,7 @@ def serve(scheduler: str, name: str, folder: str, environment: dict[str, str]) -
         asyncio.run(_work(scheduler, name, Path(folder) / "scratch"))
     finally:
         # A training function may have left threads behind that would keep the process from ending.
-        os._exit(WORKER_CLOSED)
+        end_process(WORKER_CLOSED)
 
 
 async def _work(scheduler: str, name: str, scratch: Path) -> None:
@@ -64,7 +66,7 @@ def _end_with_runner() -> None:
     assert parent is not None
     with contextlib.suppress(OSError):
         multiprocessing.connection.wait([parent.sentinel])
-    os._exit(0)
+    end_process(WORKER_CLOSED)
 
 
 def _log_to(path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from seer_nb.providers.base import LEASE_ENDED
+from seer_nb.providers.base import LEASE_ENDED, end_process
+from seer_nb.runner import faults
 from seer_nb.runner.flags import Flags
 from seer_nb.runner.orders import Order, WorkerReady
 
@@ -69,7 +70,7 @@ class Agent(WorkerPlugin):
     def stack(self) -> str:
         """Where the training thread stands."""
         frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001 - the documented way to see a thread
-        return "".join(traceback.format_stack(frame)) if frame else "it is not in the training function"
+        return faults.where(frame) if frame else "it is not in the training function"
 
     def _prepare(self) -> None:
         import cloudpickle
@@ -98,7 +99,7 @@ class Agent(WorkerPlugin):
             time.sleep(min(left, 5.0))
         sys.stderr.write("the lease has ended: no word from the runner\n")
         sys.stderr.flush()
-        os._exit(LEASE_ENDED)
+        end_process(LEASE_ENDED)
 
 
 def train(order: bytes) -> None:

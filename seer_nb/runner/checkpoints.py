@@ -17,7 +17,7 @@ import os
 import threading
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from seer_nb.errors import CheckpointError
 
@@ -105,6 +105,8 @@ def remove(store: str, paths: Iterable[str]) -> None:
     if local is not None:
         for path in paths:
             (local / path).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others of the trial are there
+                (local / path).parent.rmdir()
         return
     fs, root = _filesystem(store)
     for path in paths:
@@ -165,14 +167,24 @@ def _opened(store: str, path: str) -> Any:
 def _save_local(target: Path, payload: dict[str, Any]) -> None:
     import torch
 
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(_temporary(str(target)))
     try:
-        torch.save(payload, temporary)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Opened here, for a folder that is removed this moment, with the last checkpoint in it, is simply made anew.
+        with _opened_anew(temporary) as file:
+            torch.save(payload, file)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _opened_anew(path: Path) -> IO[bytes]:
+    try:
+        return path.open("wb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
 
 
 def _temporary(target: str) -> str:

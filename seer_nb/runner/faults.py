@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 _OWN = (str(Path(__file__).parent), str(Path(__file__).parent.parent / "training.py"))
 LONGEST = 16_384
@@ -30,6 +31,16 @@ def describe(error: BaseException) -> str:
     lines = [_shorten(line, LONGEST_LINE) for line in text.split("\n")]
     # Half of a character that takes two, as file names can have it, can be neither sent nor stored.
     return _shorten("\n".join(lines), LONGEST, "\n").encode(errors="backslashreplace").decode()
+
+
+def where(frame: FrameType) -> str:
+    """Where a training function stands, without the frames that called it."""
+    stack = traceback.StackSummary.extract(traceback.walk_stack(frame))
+    stack.reverse()
+    callers = [place for place, line in enumerate(stack) if line.filename == str(Path(__file__).with_name("member.py"))]
+    del stack[: callers[-1] + 1 if callers else 0]
+    _trim(stack)
+    return "".join(stack.format())
 
 
 def _shorten(text: str, longest: int, around: str = "") -> str:

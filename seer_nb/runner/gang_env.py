@@ -114,7 +114,7 @@ def environment(order: Order, port: int) -> Iterator[None]:
 
 def _interface(order: Order) -> str | None:
     """Name of the network interface by which this worker reaches the gang's first; None if it cannot be told."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     try:
         family, _, _, _, address = socket.getaddrinfo(order.store_host, order.store_port, type=socket.SOCK_DGRAM)[0]

@@ -20,9 +20,9 @@ from seer_nb.runner.dask_gangs import DaskGangs
 from seer_nb.runner.janitor import Janitor
 
 if TYPE_CHECKING:
-    from distributed import Client
-
     from pathlib import Path
+
+    from distributed import Client
 
     from seer_nb.space import ConfigSampler
 

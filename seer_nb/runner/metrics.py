@@ -45,8 +45,11 @@ def finite(values: dict[str, Any]) -> dict[str, float | None]:
     return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
 
 
-def require(metric: str, values: dict[str, Any]) -> None:
-    """Raise ValueError if the study's metric is not among the reported values."""
+def require(metric: str, unnamed: tuple[Any, ...], values: dict[str, Any]) -> None:
+    """Raise TypeError for a value without a name, ValueError if the study's metric is not among the reported ones."""
+    if unnamed:
+        given = _shown(unnamed[0])
+        raise TypeError(f"run.report() got {given} without a name: write run.report({metric}=...)")
     if metric not in values:
         given = ", ".join(map(repr, values)) or "no metric"
         raise ValueError(f"run.report() got {given}, but the study's metric is {metric!r}")

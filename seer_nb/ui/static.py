@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from seer_nb.core.state import State
 
 N_ROWS = 10
-_SHAPES = {"running": "▶", "paused": "⏸", "pausing": "⏸", "ended": "■", "ending": "■", "failed": "✖", "created": "○"}
+_SHAPES = {
+    "running": "▶",
+    "paused": "⏸",
+    "pausing": "⏸",
+    "ended": "■",
+    "ending": "■",
+    "failed": "✖",
+    "created": "○",
+    "interrupted": "✖",
+}
 # Colours of text and ground are the page's own, so that it suits dark and light themes alike.
 _CSS = """\
 .seer-study { font-size: 13px; line-height: 1.45; max-width: 960px; font-variant-numeric: tabular-nums; }
@@ -38,9 +47,12 @@ _CSS = """\
 .seer-study summary { cursor: pointer; }"""
 
 
-def html(state: State) -> str:
-    """A fragment of html: head, curves, and a table of the best trials. No script, no address of any other file."""
-    view = look(state)
+def html(state: State, status: str | None = None) -> str:
+    """A fragment of html: head, curves, and a table of the best trials. No script, no address of any other file.
+
+    For ``status`` see ``look``.
+    """
+    view = look(state, status)
     info = curves(view)
     name = escaping.escape(view.name)
     return (
@@ -57,7 +69,7 @@ def _head(view: StudyView) -> str:
         ("best", _best(view)),
         ("trials", view.trials_in_words),
     ]
-    if not view.over:
+    if view.driven:
         booting = f", {view.booting} booting" * bool(view.booting)
         facts.append(("workers", f"{view.busy} busy of {view.workers} ready{booting}"))
     if view.reason:
@@ -121,7 +133,7 @@ def _best_trials(view: StudyView) -> str:
     if not view.trials:
         return "<p>no trials yet</p>"
     shown = view.trials[:N_ROWS]
-    workers = [] if view.over else ["workers"]
+    workers = ["workers"] if view.driven else []
     headings = ["trial", "state", view.metric, "epoch", "trained", *workers, "cost", *view.config_names]
     rows = [_row(trial, view) for trial in shown]
     caption = (
@@ -135,7 +147,7 @@ def _row(trial: TrialView, view: StudyView) -> list[str]:
         str(trial.trial),
         trial.state,
         *(format_value(value) for value in (trial.value, trial.epoch, trial.epochs)),
-        *([] if view.over else [str(trial.workers)]),
+        *([str(trial.workers)] if view.driven else []),
         format_money(trial.cost),
         *(format_value(trial.config.get(name)) for name in view.config_names),
     ]

@@ -18,16 +18,16 @@ WIDTH = 110
 CELL = 16
 
 
-def summary(state: State) -> str:
-    """A few lines on the study, and a table of its best trials."""
-    view = look(state)
+def summary(state: State, status: str | None = None) -> str:
+    """A few lines on the study, and a table of its best trials. For ``status`` see ``look``."""
+    view = look(state, status)
     lines = [
         f"study {view.name}: {view.status}, {_time(view)}" + (f" - {view.reason}" if view.reason else ""),
         (
             f"money: {format_money(view.spent)} spent, {format_money(view.committed)} committed, "
             f"{format_money(view.free)} free of {format_money(view.budget)}"
         ),
-        f"trials: {view.trials_in_words}" + ("" if view.over else f"; {_workers(view)}"),
+        f"trials: {view.trials_in_words}" + (f"; {_workers(view)}" if view.driven else ""),
         _best(view),
     ]
     return "\n".join([_printable(line) for line in lines] + _table(view))
@@ -64,7 +64,7 @@ def _best(view: StudyView) -> str:
 def _table(view: StudyView) -> list[str]:
     if not view.trials:
         return []
-    workers = [] if view.over else ["workers"]
+    workers = ["workers"] if view.driven else []
     columns = [
         ["trial", "state", view.metric, "epoch", *workers, "cost"],
         *(_cells(trial, view) for trial in view.trials[:N_ROWS]),
@@ -90,7 +90,7 @@ def _cells(trial: TrialView, view: StudyView) -> list[str]:
         trial.state,
         format_value(trial.value),
         format_value(trial.epoch),
-        *([] if view.over else [str(trial.workers)]),
+        *([str(trial.workers)] if view.driven else []),
         format_money(trial.cost),
     ]
 

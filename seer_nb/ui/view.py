@@ -53,7 +53,7 @@ class StudyView(NamedTuple):
     mode: m.Mode
     max_epochs: int
     status: str
-    """created, running, pausing, paused, ending, ended or failed."""
+    """As ``Study.status``."""
     reason: str
     """Why it ended; before that, the plan in words."""
     elapsed_s: float
@@ -87,6 +87,11 @@ class StudyView(NamedTuple):
         return self.status in {"ended", "failed"}
 
     @property
+    def driven(self) -> bool:
+        """Whether there may be workers."""
+        return not self.over and self.status != "interrupted"
+
+    @property
     def trials_in_words(self) -> str:
         """How many trials there are, and what has become of them."""
         if not self.over:
@@ -114,8 +119,13 @@ class CurvesInfo(NamedTuple):
     """The range of values that is worth seeing: outliers of the others lie outside."""
 
 
-def look(state: State) -> StudyView:
-    """What there is to see of a study now."""
+def look(state: State, status: str | None = None) -> StudyView:
+    """What there is to see of a study now.
+
+    Args:
+        state: Of the study.
+        status: ``Study.status``, which also tells whether its runner lives; None: as the journal has it.
+    """
     sign = -1 if state.settings.mode == "max" else 1
     trials = [_trial(trial, state) for trial in state.trials.values()]
     trials.sort(key=lambda trial: (math.inf if trial.value is None else sign * trial.value, trial.trial))
@@ -125,7 +135,7 @@ def look(state: State) -> StudyView:
         metric=state.settings.metric,
         mode=state.settings.mode,
         max_epochs=state.settings.max_epochs,
-        status="failed" if state.phase == "ended" and state.failed else state.phase,
+        status=status or ("failed" if state.phase == "ended" and state.failed else state.phase),
         reason=state.reason or state.plan_reason,
         elapsed_s=state.now_s,
         deadline_s=state.deadline_s,

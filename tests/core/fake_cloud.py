@@ -43,7 +43,7 @@ class World:
     hangs: float = 0.0
     diverges: float = 0.0
     returns: float = 0.0
-    error: str = "Traceback ...\nRuntimeError: boom"
+    error: str = 'Traceback (most recent call last):\n  File "x.py", line 1, in train\nRuntimeError: boom'
 
     def chance(self, *name):
         """A number from [0, 1) that depends on nothing but the seed and the name."""
@@ -68,8 +68,12 @@ class Box:
     offer: object
     opened_s: float
     gone_s: float | None = None
-    told: bool = False
+    told_s: float | None = None
     ready: bool = False
+
+    @property
+    def told(self):
+        return self.told_s is not None
 
 
 @dataclass
@@ -210,8 +214,8 @@ class FakeCloud:
             seconds = 0.0
         for box in self.boxes.values():
             if box.gone_s is None:
-                left_s = box.offer.release_s if box.told else self.settings.lease_s
-                box.gone_s = self.now_s + min(seconds, left_s)
+                last_s = box.told_s + box.offer.release_s if box.told else self.now_s + self.settings.lease_s
+                box.gone_s = min(self.now_s + seconds, last_s)
         self._queue.clear()
         self.teams.clear()
         old = self.engine
@@ -247,7 +251,7 @@ class FakeCloud:
     def _retire(self, action):
         box = self.boxes[action.machine]
         if not box.told and box.gone_s is None:
-            box.told = True
+            box.told_s = self.now_s
             release_s = box.offer.release_s * self.world.chance("release", action.machine)
             self._at(self.now_s + release_s, lambda: self._end_machine(action.machine, ""))
 

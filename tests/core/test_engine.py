@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
 from seer_nb.core.faults import BOOT_FAILURES
+from seer_nb.core.money import BillingRule
 from tests.builders import OFFER, settings
 from tests.core.fake_cloud import FakeCloud, World
 
@@ -450,7 +451,7 @@ def test_first_trials_that_fail_differently_do_not_end_the_study():
     engine = started(Engine(settings(), Simple()))
     for number in range(4):
         draw(engine, 10.0 + number)
-        engine.handle(m.GangEnded(gang=number, outcome="failed", error=f"RuntimeError: {number}"), 10.5 + number)
+        engine.handle(m.GangEnded(gang=number, outcome="failed", error=f"Error{'ABCD'[number]}"), 10.5 + number)
     assert engine.state.phase == "running"
 
 
@@ -556,6 +557,17 @@ def test_a_machine_that_was_handed_back_while_it_booted_is_no_failure():
     assert cloud.state.boot_failures == 0
 
 
+def test_a_machine_that_trained_and_was_lost_is_no_boot_failure():
+    """Guards against ending a study for the loss of a machine, after others could not be had beside it."""
+    engine = started(Engine(settings(budget=10**9, max_workers=8), Simple(trials=8)))
+    draw(engine, 10.0)
+    for machine in range(1, 8):
+        engine.handle(m.MachineEnded(machine=machine, expected=False, reason="no capacity"), 11.0)
+    assert engine.state.boot_failures >= BOOT_FAILURES
+    engine.handle(m.MachineEnded(machine=0, expected=False, reason="spot"), 12.0)
+    assert engine.state.phase == "running"
+
+
 def test_a_lost_machine_is_replaced_and_its_trial_goes_on():
     cloud = FakeCloud(Simple(total=1)).run(until_s=45.0)
     cloud._end_machine(0, "spot")
@@ -568,8 +580,38 @@ def test_a_lost_machine_is_replaced_and_its_trial_goes_on():
 
 def test_busy_machines_are_not_handed_back_for_being_too_many():
     policy = Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9)))
-    cloud = FakeCloud(policy).run(until_s=60.0)
+    cloud = FakeCloud(policy, budget=10**9).run(until_s=60.0)
     # The plan changes at the first report, at 21 s, while the second gang is in its second epoch.
+    # It is kept for half of the 10 s of a boot, for it may be needed again.
+    assert [(at_s, retire.machine) for at_s, retire in cloud.of(m.Retire)] == [(pytest.approx(36.0), 1)]
+
+
+@dataclass(frozen=True)
+class Moody:
+    """Wants another machine at every second look."""
+
+    def decide(self, snapshot):
+        plan = Simple(total=1).decide(snapshot)
+        odd = len(snapshot.trials) and round(snapshot.now_s) % 20 < 10
+        return replace(plan, workers=plan.workers + 1) if odd and plan.jobs else plan
+
+
+def test_a_plan_that_changes_its_mind_does_not_rent_and_hand_back_each_time():
+    """Guards against paying for boots, or for a minimum, of machines that go before they have trained."""
+    cloud = FakeCloud(Moody(), World(boot_s=40.0), budget=10**9, offers=(replace(OFFER, boot_s=40.0),)).run()
+    assert len(cloud.boxes) <= 3
+
+
+def test_an_idle_machine_is_kept_as_long_as_it_is_paid_for():
+    offer = replace(OFFER, billing=BillingRule(minimum_s=80), release_s=1.0)
+    cloud = FakeCloud(Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9))), offers=(offer,), budget=10**9)
+    cloud.run(until_s=90.0)
+    # Its minimum ends at 80 s; a lease before that it would begin to commit more.
+    assert [(at_s, retire.machine) for at_s, retire in cloud.of(m.Retire)] == [(pytest.approx(49.0), 1)]
+
+
+def test_money_that_is_scarce_is_not_for_idle_machines():
+    cloud = FakeCloud(Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9))), budget=200_000).run(until_s=60.0)
     assert [(at_s, retire.machine) for at_s, retire in cloud.of(m.Retire)] == [(pytest.approx(31.0), 1)]
 
 
@@ -618,6 +660,22 @@ def test_something_is_recorded_every_third_of_a_lease():
     cloud = FakeCloud(Simple(), World(epoch_s=100.0), lease_s=60.0).run()
     times = [at_s for at_s, _, _ in cloud.log]
     assert max(later - sooner for sooner, later in pairwise(times)) <= 20.0
+
+
+def test_what_a_lost_runner_had_asked_the_sampler_for_is_asked_again():
+    """Guards against waiting for ever for a configuration that nobody draws."""
+    engine = started(Engine(settings(), Simple()))
+    assert engine.state.draws_pending == 1
+    engine.handle(m.RunnerStarted(unseen_s=5.0), 20.0)
+    (rent,) = engine.state.live
+    assert of(engine.handle(m.MachineReady(machine=rent, boot_s=5.0), 25.0), m.Draw)[0].count == 1
+
+
+def test_no_more_is_drawn_than_there_are_workers_for():
+    engine = started(Engine(settings(), Simple(trials=2)), machines=1)
+    actions = engine.handle(m.MachineReady(machine=1, boot_s=11.0), 11.0)
+    assert engine.state.draws_pending == 2
+    assert of(actions, m.Draw)[0].count == 1
 
 
 def test_a_study_that_was_ending_when_its_runner_died_ends():

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -13,9 +13,10 @@ from seer_nb.core.engine import Engine
 from seer_nb.core.money import BillingRule
 from seer_nb.policies import ASHA, SEER, RandomSearch
 from tests.builders import OFFER
+from tests.core.effort import examples
 from tests.core.fake_cloud import FakeCloud, World, picture
 
-CI = settings(derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+CI = examples(25)
 POLICIES = [SEER(), ASHA(), RandomSearch()]
 DECISIONS = (m.Rent, m.Retire, m.Draw, m.StartGang, m.StopGang, m.AbandonGang, m.EndTrial, m.BeginEnd, m.Finish, m.Note)
 
@@ -24,7 +25,7 @@ worlds = st.builds(
     World,
     seed=st.integers(0, 10**6),
     configs=st.sampled_from([math.inf, math.inf, 1, 3, 10]),
-    epoch_s=st.sampled_from([0.2, 2.0, 10.0, 40.0]),
+    epoch_s=st.sampled_from([2.0, 10.0, 40.0]),
     overhead=st.sampled_from([0.0, 0.15, 0.9]),
     stall_s=st.sampled_from([0.0, 1.0, 5.0]),
     boot_s=st.sampled_from([0.0, 3.0, 30.0]),
@@ -86,7 +87,7 @@ def studies(draw):
         "deadline_s": draw(st.floats(30, 500)),
         "max_workers": draw(st.sampled_from([1, 2, 4, 8])),
         "max_epochs": draw(st.sampled_from([1, 3, 9])),
-        "lease_s": draw(st.sampled_from([10.0, 30.0])),
+        "lease_s": draw(st.sampled_from([20.0, 30.0])),
         "report_timeout_s": draw(st.sampled_from([None, 60.0])),
     }
 
@@ -152,7 +153,7 @@ def test_a_study_ends_in_time_within_its_budget_and_loses_nothing(study):
     assert not state.gangs
     assert all(box.gone_s is not None for box in cloud.boxes.values()), "a machine outlives its study"
     assert cloud.real_bill() <= state.ledger.spent(cloud.now_s) <= state.budget
-    assert all(trial.state not in {"running"} for trial in state.trials.values())
+    assert all(trial.state != "running" for trial in state.trials.values())
 
 
 @CI

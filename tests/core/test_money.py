@@ -3,13 +3,14 @@
 import math
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from seer_nb.core.money import BillingRule, Ledger, Offer, lease_seconds
+from tests.core.effort import examples
 
-CI = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+CI = examples(60)
 SECOND = Offer(name="second", price_per_hour=3_600_000)
 """A thousand micro-dollars a second."""
 
@@ -258,7 +259,7 @@ class LedgerPromise(RuleBasedStateMachine):
 
 
 TestLedgerPromise = LedgerPromise.TestCase
-TestLedgerPromise.settings = settings(CI, max_examples=60, stateful_step_count=30)
+TestLedgerPromise.settings = examples(50, stateful_step_count=30)
 
 
 @CI

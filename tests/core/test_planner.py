@@ -1,19 +1,19 @@
 """The cheapest schedule that keeps time and money, and the most trials that they allow."""
 
-import math
 from itertools import product
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from seer_nb.core import planner
 from seer_nb.core.model import Scaling
 from seer_nb.core.money import BillingRule, Offer
 from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_parallelism, sizes
+from tests.core.effort import examples
 from tests.core.snapshots import snapshot
 
-CI = settings(derandomize=True, deadline=None, max_examples=150)
+CI = examples(120)
 
 
 def resources(**changes):
@@ -245,7 +245,7 @@ def brute_force(legs, r, low, high):
     return best
 
 
-@settings(CI, max_examples=80)
+@examples(60)
 @given(anything, st.integers(1, 3), st.integers(0, 60), st.sampled_from([2, 3, 4]))
 def test_the_largest_number_is_maximal(r, low, more, eta):
     def legs(n):
@@ -262,7 +262,7 @@ def test_the_largest_number_is_maximal(r, low, more, eta):
     assert n >= brute_force(legs, r, low, low + more)
 
 
-@settings(CI, max_examples=80)
+@examples(60)
 @given(anything, st.floats(1, 4), st.floats(1, 4))
 def test_more_time_or_money_never_gives_fewer_trials(r, longer, richer):
     def count(**changes):
@@ -275,11 +275,9 @@ def test_more_time_or_money_never_gives_fewer_trials(r, longer, richer):
     assert count(seconds=longer * r.seconds, money=richer * r.money) >= n
 
 
-def test_far_more_trials_than_the_first_guess_are_found():
-    n, _ = largest(lambda n: [Leg(n, 1)], resources(price_s=0.0, seconds=1e6), 1, 1_000_000)
-    assert n == brute_force_of_one_leg(1e6)
-
-
-def brute_force_of_one_leg(seconds):
-    """Eight workers, 11 s a trial, after a boot of 20 s."""
-    return math.floor((seconds - 20) * 8 / 11)
+@pytest.mark.parametrize("seconds", [*range(60, 700, 9), 1e6])
+def test_the_largest_number_is_exact_where_it_can_be_calculated(seconds):
+    free = Scaling(overhead=0.15, stall_s=1.0, boot_s=0.0)
+    one = resources(price_s=0.0, seconds=seconds, scaling=free, max_workers=1, max_parallelism=1)
+    n, _ = largest(lambda n: [Leg(n, 1)], one, 1, 1_000_000)
+    assert n == seconds // 11

@@ -1,13 +1,14 @@
 """What is learned of speed: epoch time, speedup, stalls and boots."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seer_nb.core.model import Scaling
 from seer_nb.core.scaling import PRIOR_EPOCHS, PRIOR_OVERHEAD, RECENT, SpeedTracker
+from tests.core.effort import examples
 
-CI = settings(derandomize=True, deadline=None, max_examples=60)
+CI = examples(60)
 
 
 def epoch_seconds(alone_s, overhead, parallelism):

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -46,7 +47,7 @@ def worker_pids(study):
 def _serves(process):
     # A worker has its log as its standard output; the fork server has the runner's.
     with suppress(psutil.Error, OSError):
-        log = os.readlink(f"/proc/{process.pid}/fd/1").rpartition("/")[2]
+        log = Path(f"/proc/{process.pid}/fd/1").readlink().name
         return log.removeprefix("worker-").removesuffix(".log") if log.startswith("worker-") else ""
     return ""
 

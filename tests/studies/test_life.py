@@ -142,7 +142,7 @@ def test_the_deadline_comes(home):
     study.wait(60)
     assert time.monotonic() - began < 9 + 2
     state = study._state()
-    assert state.reason == "the deadline has come" or "another epoch would not end" in str(study.events().reason.tolist())
+    assert "deadline" in state.reason
     assert all(machine.ended_s <= 9 for machine in state.machines.values())
     last = study.results(view="last").set_index("trial")
     assert study.best.epoch == last.epoch[study.best.trial], "what was trained last is stored"

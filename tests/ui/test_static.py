@@ -52,6 +52,12 @@ def test_a_study_that_has_ended_says_why_and_what_became_of_its_trials():
     assert "workers" not in texts(root.findall(".//table")[-1], "th")
 
 
+def test_a_study_whose_runner_has_died_says_so():
+    root = ET.fromstring(static.html(small_study().state, "interrupted"))
+    assert texts(root, "h3") == ["digits ✖ interrupted"]
+    assert "workers" not in texts(root, "dt")
+
+
 def test_the_bar_shows_shares_and_says_them():
     bars = [node for node in parse(small_study().state).iter("div") if node.get("class") == "seer-bar"]
     assert [part.get("style") for part in bars[1]] == ["width:3.8%", "width:12.0%"]

@@ -1,0 +1,53 @@
+"""The studies in the studies' folder: open one, list all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seer_nb.core.money import MICRO
+from seer_nb.errors import StudyNotFoundError
+from seer_nb.runner import files
+from seer_nb.settings import check_name
+from seer_nb.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def attach(name: str) -> Study:
+    """Open a study that was started before, in this process or another one.
+
+    Raises:
+        StudyNotFoundError: No study of that name lies in the studies' folder.
+    """
+    folder = files.home() / check_name(name)
+    if not (folder / files.JOURNAL).exists():
+        known = ", ".join(map(repr, _names())) or "none"
+        raise StudyNotFoundError(f"name={name!r} is not a study in {folder.parent}: there are {known}")
+    return Study._attached(folder)  # noqa: SLF001 - of the same family
+
+
+def studies() -> pd.DataFrame:
+    """A row a study in the studies' folder: name, status, trials, best value, money spent, seconds used."""
+    import pandas as pd
+
+    rows = []
+    for name in _names():
+        study = attach(name)
+        state, top = study._state(), study.best  # noqa: SLF001 - of the same family
+        rows.append(
+            {
+                "name": name,
+                "status": study.status,
+                "trials": len(state.trials),
+                "metric": state.settings.metric,
+                "value": None if top is None else top.value,
+                "spent_usd": state.ledger.spent(state.now_s) / MICRO,
+                "elapsed_s": state.now_s,
+            }
+        )
+    return pd.DataFrame(rows, columns=["name", "status", "trials", "metric", "value", "spent_usd", "elapsed_s"])
+
+
+def _names() -> list[str]:
+    return sorted(path.parent.name for path in files.home().glob(f"*/{files.JOURNAL}"))

@@ -1,0 +1,109 @@
+"""What a study has come to, read from its journal: tables, figures, the best trial."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Literal
+
+from seer_nb import best
+from seer_nb.core.units import show
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pandas as pd
+
+    from seer_nb.core.state import State
+    from seer_nb.journal import View
+
+Table = Literal["results", "curves", "spending", "events"]
+
+
+class Reading(ABC):
+    """The part of a study that only reads."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def status(self) -> str:
+        """One word: created, running, pausing, paused, ending, ended, failed, or interrupted (its runner died)."""
+
+    @abstractmethod
+    def _state(self) -> State:
+        """The newest state."""
+
+    @abstractmethod
+    def _started(self) -> View:
+        """The journal's view. Raises SeerError before the study was started."""
+
+    @property
+    def reason(self) -> str:
+        """Why it ended; empty before."""
+        return self._state().reason
+
+    @property
+    def best(self) -> best.Best | None:
+        """The trial and epoch with the best value whose checkpoint is stored; None before the first."""
+        return best.of(self._state())
+
+    def results(self, view: Literal["best", "last"] = "best") -> pd.DataFrame:
+        """A row a trial; its value and epoch are those of its best stored report, or of its last one."""
+        from seer_nb.results import results_frame
+
+        return results_frame(self._state(), view=view)
+
+    def curves(self) -> pd.DataFrame:
+        """A row a report."""
+        from seer_nb.results import curves_frame
+
+        return curves_frame(self._state())
+
+    def spending(self) -> pd.DataFrame:
+        """Money over time, by machine."""
+        from seer_nb.results import spending_frame
+
+        return spending_frame(self._state())
+
+    def events(self) -> pd.DataFrame:
+        """Every event and every decision with its reason."""
+        from seer_nb.results import events_frame
+
+        view = self._started()
+        return events_frame((e.seq, e.at_s, e.record) for e in view.journal.read())
+
+    def export(self, path: str | os.PathLike[str], table: Table = "results") -> Path:
+        """Write a table to a file.
+
+        Args:
+            path: Its suffix says the format: csv, parquet, json, md, tex, html or xlsx.
+            table: "results", "curves", "spending" or "events".
+
+        Raises:
+            ValueError: For an unknown suffix or table.
+        """
+        from seer_nb.export import export
+
+        tables: dict[str, Callable[[], pd.DataFrame]] = {
+            "results": self.results,
+            "curves": self.curves,
+            "spending": self.spending,
+            "events": self.events,
+        }
+        if table not in tables:
+            raise ValueError(f"table={show(table)} is unknown: give one of {', '.join(map(repr, tables))}")
+        return export(tables[table](), path, title=f"{self.name}: {table}")
+
+    def plot_curves(self) -> Any:
+        """The learning curves as a plotly figure."""
+        from seer_nb.ui.figures import plot_curves
+
+        return plot_curves(self._state())
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        from seer_nb.ui import static, text
+
+        state, status = self._state(), self.status
+        return {"text/plain": text.summary(state, status), "text/html": static.html(state, status)}

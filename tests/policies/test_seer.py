@@ -1,0 +1,321 @@
+"""SEER: keeps time and money, uses them, trains its survivors fully, and buys parallelism only where it must."""
+
+from statistics import fmean
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import json
+from msgspec.structs import replace
+
+from seer_nb.core import model as m
+from seer_nb.policies import SEER, by_name
+from tests.builders import OFFER
+from tests.core.effort import examples
+from tests.core.fake_cloud import FakeCloud, World
+from tests.core.snapshots import gang, snapshot, trial
+
+PLENTY = 10**9
+MANY = (replace(OFFER, max_machines=32),)
+FOUR = tuple((number, "ready") for number in range(4))
+
+
+def run(world=None, *, policy=None, **changes):
+    return FakeCloud(policy or SEER(), world, **changes).run()
+
+
+def tried(cloud):
+    return sum(trial.epoch > 0 for trial in cloud.state.trials.values())
+
+
+def complete(cloud):
+    return [t.id for t in cloud.state.trials.values() if t.epoch == cloud.settings.max_epochs]
+
+
+def gone_s(cloud):
+    return max(box.gone_s for box in cloud.boxes.values())
+
+
+def used(cloud):
+    """Share of the paid seconds in which workers trained, set-ups and boots being the rest."""
+    workers = sum(
+        (box.gone_s - box.opened_s) * box.offer.workers_per_machine for box in cloud.boxes.values() if box.gone_s
+    )
+    return sum(trial.worker_seconds for trial in cloud.state.trials.values()) / workers
+
+
+SCENARIOS = {
+    "plain": {},
+    "rich": {"budget": 3_000_000},
+    "no lack of money": {"budget": PLENTY},
+    "tight": {"budget": PLENTY, "deadline_s": 120.0, "max_workers": 16, "offers": MANY},
+    "long ladder": {"budget": 1_500_000, "deadline_s": 600.0, "max_epochs": 27, "max_workers": 8},
+    "one worker": {"budget": PLENTY, "max_workers": 1},
+    "free": {"budget": 1, "offers": (replace(OFFER, price_per_hour=0),)},
+    "two workers a machine": {
+        "budget": 2_000_000,
+        "max_workers": 8,
+        "offers": (replace(OFFER, workers_per_machine=2, max_machines=4),),
+    },
+    "slow boots": {"budget": 1_000_000, "offers": (replace(OFFER, boot_s=60.0),), "world": World(boot_s=60.0)},
+    "uneven": {"budget": 1_000_000, "world": World(spread=0.5, batch_size=32)},
+    "fast epochs": {"budget": PLENTY, "deadline_s": 60.0, "world": World(epoch_s=0.3)},
+}
+
+
+@pytest.fixture(scope="module", params=SCENARIOS, ids=str)
+def cloud(request):
+    given_ = dict(SCENARIOS[request.param])
+    return run(given_.pop("world", None), **given_)
+
+
+# --- whole runs ---
+
+
+def test_it_keeps_budget_and_deadline(cloud):
+    assert cloud.real_bill() <= cloud.settings.budget
+    assert gone_s(cloud) <= cloud.settings.deadline_s
+
+
+def test_it_trains_survivors_fully(cloud):
+    assert complete(cloud)
+
+
+def test_it_trains_the_best_of_what_it_tried(cloud):
+    """Among those that are trained fully is one of the best tenth; the curves of this cloud do not cross."""
+    heights = sorted((cloud.world.chance("height", number) for number in cloud.state.trials), reverse=True)
+    best = max(cloud.world.chance("height", number) for number in complete(cloud))
+    assert best >= heights[len(heights) // 10]
+
+
+def test_it_tries_many_more_than_it_trains_fully(cloud):
+    assert tried(cloud) >= 2 * len(complete(cloud))
+
+
+def test_it_leaves_neither_time_nor_money_over_while_both_last(cloud):
+    """What is left of the scarcer is less than a survivor's way from the first rung, its boot and a lease take."""
+    world, settings_ = cloud.world, cloud.settings
+    way_s = world.boot_s + settings_.max_epochs * world.epoch_s * 1.5
+    leased = settings_.max_workers * settings_.lease_s * 1000
+    left = settings_.budget - cloud.real_bill()
+    assert settings_.deadline_s - cloud.now_s <= way_s or left <= way_s * 1000 + leased
+
+
+def test_paid_workers_train(cloud):
+    assert used(cloud) > 0.65
+
+
+def test_no_trial_is_interrupted_again_and_again(cloud):
+    """A stop and a start a rung, and one resize on the way to each."""
+    counts = {}
+    for _, start in cloud.of(m.StartGang):
+        counts[start.trial] = counts.get(start.trial, 0) + 1
+    assert max(counts.values()) <= 8
+    assert sum(counts.values()) <= 2 * len(counts)
+
+
+def test_every_plan_says_what_it_is_about(cloud):
+    assert all(note.reason for _, note in cloud.of(m.Note))
+    assert cloud.state.reason
+
+
+@pytest.mark.parametrize("scarce", ["budget", "deadline_s"])
+def test_it_tries_more_when_given_more(scarce):
+    given_ = {"budget": [300_000, 700_000, 1_500_000], "deadline_s": [100.0, 250.0, 600.0]}[scarce]
+    other = {"budget": {"deadline_s": 3000.0}, "deadline_s": {"budget": PLENTY}}[scarce]
+    counts = [tried(run(**{scarce: amount}, **other)) for amount in given_]
+    assert counts[0] < counts[1] < counts[2]
+    assert counts[2] >= 3 * counts[0]
+
+
+def test_it_raises_parallelism_when_few_are_left_and_the_deadline_is_tight():
+    tight = run(budget=PLENTY, deadline_s=100.0, max_workers=16, offers=MANY)
+    assert max(trial.max_parallelism for trial in tight.state.trials.values()) >= 4
+    assert complete(tight)
+    # A second costs least where few are left: in the last leg, and not in the first.
+    workers = {0: [], 3: []}
+    for _, start in tight.of(m.StartGang):
+        workers.setdefault(start.from_epoch, []).append(len(start.workers))
+    assert fmean(workers[0]) < 1.3
+    assert fmean(workers[3]) > 2.0
+
+
+def test_it_buys_no_parallelism_when_money_is_what_is_scarce():
+    slack = run(budget=700_000, deadline_s=5000.0, max_workers=16, offers=MANY)
+    assert {len(start.workers) for _, start in slack.of(m.StartGang)} == {1}
+    assert complete(slack)
+
+
+def test_gangs_divide_the_batch():
+    odd = run(World(batch_size=6), budget=PLENTY, deadline_s=100.0, max_workers=16, offers=MANY)
+    sizes = {len(start.workers) for _, start in odd.of(m.StartGang) if start.from_epoch}
+    assert sizes <= {1, 2}
+
+
+def test_a_pinned_trial_is_kept_to_the_end():
+    free = run(budget=1_000_000)
+    worst = min(range(8), key=lambda number: free.world.value(number, 1))
+    assert free.state.trials[worst].epoch < 9
+    pinned = run(budget=1_000_000, commands=[(15.0, m.Pin(trial=worst))])
+    assert pinned.state.trials[worst].epoch == 9
+
+
+def test_the_weakest_are_dropped_when_the_budget_is_cut():
+    rich = run(budget=2_000_000)
+    cut = run(budget=2_000_000, commands=[(100.0, m.SetBudget(budget=700_000))])
+    assert cut.real_bill() <= 700_000
+    assert 0 < len(complete(cut)) < len(complete(rich))
+    # Who went on after the cut is better than who stopped at the first rung.
+    best_tried = sorted(cut.state.trials, key=lambda number: -cut.world.chance("height", number))
+    assert set(complete(cut)) & set(best_tried[:3])
+
+
+def test_more_money_on_the_way_lets_it_try_more():
+    more = run(budget=500_000, commands=[(60.0, m.SetBudget(budget=2_000_000))])
+    assert tried(more) > 2 * tried(run(budget=500_000))
+    assert more.real_bill() > 1_000_000
+
+
+def test_a_deadline_that_is_cut_is_kept_and_something_is_trained_fully():
+    cut = run(budget=PLENTY, max_workers=8, commands=[(60.0, m.SetDeadline(deadline_s=180.0))])
+    assert gone_s(cut) <= 180.0
+    assert complete(cut)
+    assert max(trial.max_parallelism for trial in cut.state.trials.values()) > 1
+
+
+@pytest.mark.parametrize("configs", [1, 3, 10])
+def test_all_of_a_finite_space_is_trained_fully_when_there_is_plenty(configs):
+    cloud = run(World(configs=configs), budget=PLENTY, deadline_s=2000.0)
+    assert complete(cloud) == list(range(configs))
+    assert cloud.now_s < 600.0, "it waits for the deadline with nothing to do"
+
+
+def test_a_finite_space_is_thinned_out_when_there_is_little():
+    cloud = run(World(configs=30), budget=600_000)
+    assert tried(cloud) == pytest.approx(23, abs=8)
+    assert 0 < len(complete(cloud)) < 6
+
+
+def test_a_single_epoch_is_random_search():
+    cloud = run(max_epochs=1, budget=500_000)
+    assert len(complete(cloud)) == tried(cloud) > 20
+
+
+def test_lost_machines_and_failing_trials_do_not_keep_it_from_an_end():
+    cloud = run(World(life_s=150.0, raises=0.03, diverges=0.05, spread=0.3), budget=2_000_000)
+    assert complete(cloud)
+    assert cloud.real_bill() <= 2_000_000
+
+
+# --- decisions on handmade snapshots ---
+
+
+def decide(*trials, **changes):
+    return SEER().decide(snapshot(*trials, **changes))
+
+
+def test_before_anything_is_known_it_begins_a_fixed_clusters_worth():
+    plan = decide(scaling=m.Scaling(), budget=1_300_000, stop_s=600.0)
+    assert [(job.trial, job.workers, job.until) for job in plan.jobs] == [(None, 1, 1)] * 2
+
+
+def test_running_gangs_go_on():
+    running = trial(0, 0.5, state="running")
+    plan = decide(running, gangs=(gang(0, running, "0.0", until=3),), machines=FOUR)
+    assert [(job.trial, job.workers) for job in plan.jobs if job.trial == 0] == [(0, 1)]
+
+
+def test_who_was_interrupted_goes_on_first():
+    plan = decide(trial(0, 0.5, 0.5), trial(1, 0.9), machines=FOUR)
+    assert (plan.jobs[0].trial, plan.jobs[0].until) == (0, 3)
+
+
+def test_the_clearly_weakest_are_eliminated_when_little_is_left():
+    trials = [trial(number, number / 100) for number in range(30)]
+    plan = decide(*trials, machines=FOUR, stop_s=110.0, budget=PLENTY, exhausted=True)
+    out = {verdict.trial for verdict in plan.verdicts}
+    assert out
+    assert max(out) < 20, "one of the best is eliminated"
+    assert out == set(range(len(out))), "a weaker one is kept"
+    assert all("ranked" in verdict.reason for verdict in plan.verdicts)
+
+
+def test_lower_is_better_if_the_mode_says_so():
+    trials = [trial(number, number / 100) for number in range(30)]
+    plan = decide(*trials, machines=FOUR, stop_s=110.0, budget=PLENTY, exhausted=True, mode="min")
+    assert min(verdict.trial for verdict in plan.verdicts) >= 10
+
+
+def test_a_pinned_trial_is_never_eliminated():
+    trials = [trial(number, number / 100, pinned=number == 0) for number in range(30)]
+    plan = decide(*trials, machines=FOUR, stop_s=110.0, budget=PLENTY, exhausted=True)
+    assert 0 not in {verdict.trial for verdict in plan.verdicts}
+
+
+def test_it_is_done_when_everything_is_trained():
+    plan = decide(*(trial(n, *[0.5] * 9, state="completed") for n in range(3)), exhausted=True)
+    assert plan.done
+    assert plan.workers == 0
+
+
+def test_it_is_done_when_no_time_is_left():
+    assert not decide(trial(0, *[0.5] * 9, state="completed"), now_s=9_999.0).jobs
+
+
+def test_it_never_asks_for_more_workers_than_there_may_be():
+    for workers in (1, 3, 8):
+        plan = decide(trial(0, 0.5), stop_s=150.0, budget=PLENTY, max_workers=workers)
+        assert plan.workers <= workers
+        assert all(job.workers <= workers for job in plan.jobs)
+
+
+@examples(8)
+@given(st.integers(0, 10**6), st.sampled_from([150.0, 400.0]), st.sampled_from([400_000, 2_000_000]))
+def test_a_decision_depends_on_nothing_but_the_snapshot(seed, deadline_s, budget):
+    """Also after other decisions, and on a snapshot that was written and read."""
+
+    def again(cloud):
+        seen = cloud.engine.snapshot()
+        copy = json.decode(json.encode(seen), type=m.Snapshot)
+        if cloud.steps % 7 == 0:
+            assert SEER().decide(copy) == cloud.policy.decide(seen)
+
+    run(World(seed=seed, spread=0.3, life_s=300.0), deadline_s=deadline_s, budget=budget, check=again)
+
+
+@examples(40)
+@given(
+    st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=9), max_size=25),
+    st.floats(0, 2000),
+    st.integers(0, 5_000_000),
+    st.booleans(),
+)
+def test_a_plan_makes_sense_in_every_situation(curves, stop_s, budget, exhausted):
+    trials = [trial(number, *values) for number, values in enumerate(curves)]
+    plan = decide(*trials, stop_s=stop_s, budget=budget, exhausted=exhausted, machines=FOUR)
+    numbers = [job.trial for job in plan.jobs if job.trial is not None]
+    out = {verdict.trial for verdict in plan.verdicts}
+    assert len(numbers) == len(set(numbers)), "a trial has two jobs"
+    assert not out & set(numbers), "an eliminated trial has a job"
+    assert plan.workers <= 4
+    assert sum(job.workers for job in plan.jobs) <= 4
+    assert plan.reason
+    for job in plan.jobs:
+        epoch = trials[job.trial].epoch if job.trial is not None else 0
+        assert epoch < job.until <= 9
+        assert job.trial is not None or not exhausted
+
+
+# --- arguments ---
+
+
+@pytest.mark.parametrize(("kwargs", "name"), [({"eta": 1}, "eta=1"), ({"first_rung": 0}, "first_rung=0")])
+def test_bad_arguments_get_a_sentence(kwargs, name):
+    with pytest.raises(ValueError, match=name):
+        SEER(**kwargs)
+
+
+def test_policies_are_found_by_name():
+    assert repr(by_name("seer")) == repr(SEER())
+    with pytest.raises(ValueError, match="policy='sear' is unknown: give one of \"seer\""):
+        by_name("sear")

@@ -1,0 +1,71 @@
+"""What tests of bad input need: a study that would be good, what may be wrong in it, and the sentence of an error."""
+
+import pytest
+
+import seer_nb as seer
+from seer_nb.journal import Journal
+from seer_nb.runner import files
+
+TIME = 'give a time such as "10min", "1h30m", 90 (seconds) or a timedelta'
+DEADLINE = f"{TIME}, or a datetime with a time zone"
+MONEY = 'give dollars such as "$0.50" or 0.5'
+
+
+def train(config, run):
+    for _ in run.epochs():
+        run.report(accuracy=1.0)
+
+
+def make(train=train, **changes):
+    given = {
+        "space": {"lr": seer.uniform(0, 1)},
+        "metric": "accuracy",
+        "mode": "max",
+        "max_epochs": 3,
+        "deadline": "1min",
+        "budget": "$1",
+        "name": "study",
+    }
+    return seer.Study(train, **{**given, **changes})
+
+
+def home(tmp_path, monkeypatch):
+    """Where the studies would lie; not made."""
+    folder = tmp_path / "studies"
+    monkeypatch.setenv("SEER_HOME", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def raised(error, act, *args, **kwargs):
+    with pytest.raises(error) as caught:
+        act(*args, **kwargs)
+    assert type(caught.value) is error
+    return str(caught.value)
+
+
+class Rents:
+    """A provider, but for what a test changes."""
+
+    max_workers = 2
+
+    def __init__(self, **changes):
+        self.__dict__.update(changes)
+
+    def __repr__(self):
+        return "Rents()"
+
+    def offers(self):
+        return seer.Local().offers()
+
+    def fleet(self, context):
+        raise AssertionError("a machine was about to be rented")
+
+
+def stored(builder, folder):
+    """Write what a builder has recorded as a study's journal."""
+    (folder / files.LOGS).mkdir(parents=True)
+    journal = Journal.create(folder / files.JOURNAL)
+    journal.append([(at_s, record) for _, at_s, record in builder.records])
+    journal.close()
+    return seer.attach(folder.name)

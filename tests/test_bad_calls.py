@@ -1,0 +1,142 @@
+"""What a study in hand refuses, before its start and after: one sentence each, and nothing is sent to the runner."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+import seer_nb as seer
+from seer_nb.core import model as m
+from tests import refusals
+from tests.builders import small_study
+from tests.refusals import DEADLINE, MONEY, TIME, make, raised, stored
+
+PAST = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Bad input leaves nothing behind."""
+    return refusals.home(tmp_path, monkeypatch)
+
+
+# --- a study before it is started ---
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda study: study.wait(),
+        lambda study: asyncio.run(study._wait_async()),
+        lambda study: study.pause(),
+        lambda study: study.resume(),
+        lambda study: study.stop(),
+        lambda study: study.adjust(budget=2),
+        lambda study: study.adjust(deadline="2min"),
+        lambda study: study.events(),
+        lambda study: study.export("events.csv", table="events"),
+    ],
+    ids=range(9),
+)
+def test_before_the_start(home, act):
+    study = make()
+    assert raised(seer.SeerError, act, study) == "study 'study' has not been started: start() it first"
+    assert study.status == "created"
+    assert study.best is None
+    assert not home.exists()
+
+
+def test_trials_before_the_start():
+    sentence = "trial=0 is not a trial of study 'study': there are none so far"
+    assert raised(ValueError, make().pin, 0) == sentence
+    assert raised(ValueError, make().stop_trial, 0) == sentence
+
+
+# --- a study after the start ---
+
+
+@pytest.fixture
+def study(home):
+    """Four trials, 11 study seconds of 600, and two machines at 1000 micro-dollars a second with a lease of 30 s."""
+    return stored(small_study(), home / "digits")
+
+
+def commands(study):
+    return [command for _, command in study._view.journal.inbox()]
+
+
+def test_a_study_is_started_once(study):
+    sentence = "study 'digits' was started already; resume() goes on after a pause"
+    assert raised(seer.SeerError, study.start) == sentence
+    assert raised(seer.SeerError, study.run) == sentence
+
+
+def test_a_budget_below_what_is_spent_and_committed(study):
+    state = study._state()
+    floor = state.ledger.floor(state.now_s)
+    assert floor == 79_000  # 11 and 8 seconds lived, and 30 to come for each
+    sentence = "budget='$0.0789' is less than what is spent and committed, $0.079: that cannot be taken back"
+    assert raised(ValueError, study.adjust, budget="$0.0789") == sentence
+    assert raised(ValueError, study.adjust, budget=0) == f"budget=0 is not more than 0: {MONEY}"
+    assert raised(TypeError, study.adjust, budget=[1]) == f"budget=[1] is not an amount of money: {MONEY}"
+    assert commands(study) == []
+    study.adjust(budget="$0.079")
+    assert commands(study) == [m.SetBudget(budget=79_000)]
+
+
+def test_a_deadline_that_has_passed(study):
+    assert raised(ValueError, study.adjust, deadline="11s") == (
+        "deadline='11s' has passed: the study has used 11 s of its time already"
+    )
+    assert raised(ValueError, study.adjust, deadline=PAST) == f"deadline={PAST!r} has passed already: {DEADLINE}"
+    assert raised(ValueError, study.adjust, deadline=-1) == f"deadline=-1 is not more than 0 seconds: {DEADLINE}"
+    assert raised(ValueError, study.adjust, deadline="later") == f"deadline='later' is not a length of time: {DEADLINE}"
+    assert commands(study) == []
+    study.adjust(deadline="11.5s")
+    assert commands(study) == [m.SetDeadline(deadline_s=11.5)]
+
+
+def test_an_adjustment_is_made_whole_or_not_at_all(study):
+    assert raised(ValueError, study.adjust, budget="$2", deadline="11s").startswith("deadline='11s' has passed")
+    assert commands(study) == []
+
+
+@pytest.mark.parametrize("trial", [4, -1, 1.0, True, "1", None, [1]], ids=repr)
+def test_trials_that_are_none(study, trial):
+    sentence = f"trial={trial!r} is not a trial of study 'digits': there are 0 to 3"
+    assert raised(ValueError, study.pin, trial) == sentence
+    assert raised(ValueError, study.stop_trial, trial) == sentence
+    assert commands(study) == []
+
+
+def test_trials_as_a_frame_gives_them(study):
+    for trial in study.results().trial[1:3]:
+        study.stop_trial(trial)
+    study.pin(np.int64(1), pinned=False)
+    assert commands(study) == [m.StopTrial(trial=1), m.StopTrial(trial=2), m.Pin(trial=1, pinned=False)]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "ages"], ids=repr)
+def test_waiting_for_no_time(study, timeout):
+    problem = "is not a length of time" if timeout == "ages" else "is not more than 0 seconds"
+    assert raised(ValueError, study.wait, timeout) == f"timeout={timeout!r} {problem}: {TIME}"
+
+
+def test_tables_and_files(study, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    suffixes = ".csv, .parquet, .json, .md, .tex, .html, .xlsx"
+    refused = [
+        ("results.doc", f"path='results.doc' has the suffix '.doc': use one of {suffixes}"),
+        ("results", f"path='results' has the suffix '': use one of {suffixes}"),
+        (".csv", f"path='.csv' has the suffix '': use one of {suffixes}"),
+        ("no/where.csv", "path='no/where.csv' is in a folder that does not exist: make 'no' first"),
+        ("folder.csv", "path='folder.csv' is a folder: give the name of a file"),
+    ]
+    for path, sentence in refused:
+        assert raised(ValueError, study.export, path) == sentence
+    assert raised(TypeError, study.export, None) == 'path=None is not a path: give one such as "results.csv"'
+    tables = "'results', 'curves', 'spending', 'events'"
+    assert raised(ValueError, study.export, "r.csv", "trials") == f"table='trials' is unknown: give one of {tables}"
+    assert raised(ValueError, study.results, "first") == 'view=\'first\' is unknown: give "best" or "last"'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "studies"]

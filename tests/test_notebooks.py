@@ -1,0 +1,65 @@
+"""The notebooks are valid, carry no outputs, and run from top to bottom in a real kernel."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from nbclient import NotebookClient
+
+from tests.studies.running import processes, until
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_valid_and_carries_no_outputs(path):
+    notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor >= 5) == (4, True)
+    assert notebook.metadata.kernelspec.name == "python3"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert code
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+
+
+def outputs(notebook, cell):
+    (found,) = [c for c in notebook.cells if c.id == cell]
+    return found.outputs
+
+
+def data(notebook, cell):
+    (output,) = outputs(notebook, cell)
+    return output.data
+
+
+@pytest.mark.timeout(180)
+def test_the_quickstart_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
+    monkeypatch.setenv("QUICKSTART_DEADLINE", "20s")
+    notebook = nbformat.read(FOLDER / "quickstart.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+    picture = data(notebook, "look")
+    assert "<svg" in picture["text/html"]
+    assert "■ ended" in picture["text/html"]
+    assert ": ended, " in picture["text/plain"]
+    table = data(notebook, "results")["text/html"]
+    assert table.count("<tr") == 11
+    assert {"trial", "state", "value", "epoch", "config_lr", "cost_usd", "reason"} <= set(
+        re.findall("<th>(.+)</th>", table)
+    )
+    figure = data(notebook, "curves")["application/vnd.plotly.v1+json"]
+    assert any(trace["name"].startswith("best: ") for trace in figure["data"])
+    (stream,) = outputs(notebook, "best")
+    told = re.fullmatch(r"trial (\d+), epoch (\d+): reported (.+), computed again (.+)\n", stream.text)
+    assert float(told[3]) == float(told[4]) > 0.9
+
+    results = pd.read_csv(tmp_path / "results.csv")
+    assert results.value.max() == pytest.approx(float(told[4]), abs=1e-4)
+    assert results.state.isin({"completed", "stopped", "paused"}).all()
+    assert "<table>" in (tmp_path / "results.html").read_text()
+    assert {"StartGang", "EndTrial", "Finish"} <= set(pd.read_json(tmp_path / "events.json").kind)
+    until(lambda: not processes(tmp_path), "the end of the study's processes")

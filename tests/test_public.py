@@ -1,0 +1,79 @@
+"""The public face: what is promised by name is there, and importing it stays cheap."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+import seer_nb as seer
+from seer_nb.best import Best
+from seer_nb.results import curves_frame, results_frame
+from tests.builders import small_study
+
+HEAVY = ("torch", "dask", "distributed", "optuna", "pandas", "plotly", "sklearn", "ipywidgets")
+RESULTS = ("trial", "state", "value", "epoch", "config_lr", "config_act", "cost_usd", "worker_seconds")
+RESULTS += ("max_parallelism", "started_s", "ended_s", "reason", "error")
+CURVES = ("trial", "epoch", "value", "elapsed_s", "parallelism", "cost_usd", "loss")
+
+
+@pytest.mark.parametrize("name", seer.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(seer, name).__name__ == name
+    assert name in dir(seer)
+
+
+def test_what_is_not_there_is_said_so():
+    with pytest.raises(AttributeError, match="module 'seer_nb' has no attribute 'Stduy'"):
+        _ = seer.Stduy
+
+
+def test_importing_it_does_not_import_what_is_heavy():
+    code = "import json, sys, seer_nb; print(json.dumps(sorted(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert not set(json.loads(run.stdout)) & set(HEAVY)
+
+
+def test_a_study_takes_what_the_design_says():
+    parameters = inspect.signature(seer.Study).parameters
+    assert list(parameters)[:2] == ["train", "space"]
+    named = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert {name for name, default in named.items() if default is inspect.Parameter.empty} == {
+        *("metric", "mode", "max_epochs", "deadline", "budget"),
+    }
+    assert {name: named[name] for name in ("provider", "policy", "sampler", "seed", "name")} == {
+        "provider": None,
+        "policy": "seer",
+        "sampler": None,
+        "seed": 0,
+        "name": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("owner", "names"),
+    [
+        (
+            seer.Study,
+            "start wait run adjust pause resume stop pin stop_trial best results curves spending events export",
+        ),
+        (seer.Study, "status reason plot_curves __await__ _repr_mimebundle_"),
+        (seer.Run, "prepare loader epochs report mean save saved state config trial seed rank world_size device"),
+        (Best, "load"),
+    ],
+)
+def test_every_method_of_the_design_is_there_and_documented(owner, names):
+    for name in names.split():
+        found = getattr(owner, name)
+        assert name.startswith("_") or inspect.getdoc(found), f"{owner.__name__}.{name} has no docstring"
+
+
+def test_the_best_trial_has_the_fields_of_the_design():
+    assert list(Best.__dataclass_fields__) == ["trial", "config", "value", "epoch", "checkpoint"]
+
+
+def test_the_tables_have_the_columns_of_the_design():
+    state = small_study().state
+    assert tuple(results_frame(state).columns) == RESULTS
+    assert tuple(curves_frame(state).columns) == CURVES
