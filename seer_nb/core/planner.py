@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from seer_nb.core.model import Scaling, Snapshot
 
+FINENESS = 100
 _MOMENT_S = 1e-9
 """A step that saves less is rounding."""
 BOOT_SHARE = 0.25
@@ -140,7 +141,7 @@ def cheapest(legs: Sequence[Leg], resources: Resources) -> Schedule | None:
 def largest(
     legs: Callable[[int], Sequence[Leg]], resources: Resources, low: int, high: int
 ) -> tuple[int, Schedule] | None:
-    """The largest number from low to high whose legs can be scheduled; None if not even low can.
+    """The largest number from low to high whose legs can be scheduled, to a hundredth; None if not even low can.
 
     Args:
         legs: The stages for a number of trials; more trials never make a stage smaller.
@@ -160,7 +161,8 @@ def largest(
             high = trial - 1
             break
         low, best, step = trial, schedule, step * 2
-    while low < high:
+    # To one in a hundred: estimates are no better, and this is done at every decision.
+    while low + low // FINENESS < high:
         middle = (low + high + 1) // 2
         schedule = cheapest(legs(middle), resources)
         if schedule is None:
@@ -177,11 +179,16 @@ class _Effort(NamedTuple):
     """How often the number of its machines was doubled beyond what boots are worth."""
     parallelism: int = 1
 
-    def steps(self) -> Iterator[_Effort]:
-        yield self._replace(doublings=self.doublings + 1)
-        # At once, since a doubling that has to be booted for may save nothing by itself.
-        yield self._replace(doublings=_ALL)
-        yield _Effort(_ALL, 2 * self.parallelism)
+    def steps(self, trials: int, workers: int, resources: Resources) -> Iterator[_Effort]:
+        """What could be done next for a stage of so many trials on so many workers."""
+        useful = min(trials * self.parallelism, resources.max_workers)
+        if workers < useful:
+            yield self._replace(doublings=self.doublings + 1)
+            # At once, since a doubling that has to be booted for may save nothing by itself.
+            yield self._replace(doublings=_ALL)
+        # Where trials take turns on all workers there are, larger gangs only waste.
+        if useful < resources.max_workers and 2 * self.parallelism <= resources.max_parallelism:
+            yield _Effort(_ALL, 2 * self.parallelism)
 
 
 _ALL = 64
@@ -194,9 +201,7 @@ def _cheapest_step(
     """The step by which a second saved costs least; None when nothing saves time any more."""
     best: tuple[float, tuple[_Effort, ...], Schedule] | None = None
     for k, effort in enumerate(efforts):
-        for raised in effort.steps() if legs[k].trials else ():
-            if raised.parallelism > resources.max_parallelism or raised == effort:
-                continue
+        for raised in effort.steps(legs[k].trials, schedule.stages[k].workers, resources):
             changed = (*efforts[:k], raised, *efforts[k + 1 :])
             faster = _schedule(legs, changed, resources)
             saved_s = schedule.seconds - faster.seconds

@@ -230,8 +230,6 @@ def test_lightning_fabric_runs_unchanged(gangs):
 
 
 def test_accelerate_runs_unchanged_one_gang_after_the_other(gangs):
-    pytest.importorskip("accelerate")
-
     def train(config, run):
         import torch
         from accelerate import Accelerator

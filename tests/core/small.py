@@ -1,0 +1,92 @@
+"""Small policies, and engines fed event by event."""
+
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from seer_nb.core import model as m
+
+
+@dataclass(frozen=True)
+class Simple:
+    """So many trials at once, each on p workers, without verdicts."""
+
+    trials: int = 1
+    p: int = 1
+    until: int = 9
+    total: int = 1000
+
+    def decide(self, snapshot):
+        busy = {gang.trial for gang in snapshot.gangs}
+        jobs = [m.Job(trial=g.trial, workers=g.parallelism, until=g.until) for g in snapshot.gangs if not g.stopping]
+        paused = [t.id for t in snapshot.trials if t.state == "paused" and t.id not in busy and t.epoch < self.until]
+        fresh = [None] * (min(self.total, snapshot.waiting if snapshot.exhausted else 1000) - len(snapshot.trials))
+        room = max(0, self.trials - len(jobs))
+        jobs += [
+            m.Job(trial=t, workers=self.p, until=self.until, reason="it is next") for t in [*paused, *fresh][:room]
+        ]
+        workers = sum(job.workers for job in jobs)
+        return m.Plan(jobs=tuple(jobs), workers=workers, done=not jobs, reason="as it comes")
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Always the same plan."""
+
+    plan: m.Plan
+
+    def decide(self, snapshot):
+        return self.plan
+
+
+@dataclass(frozen=True)
+class Switch:
+    """One policy, and another from a given time on."""
+
+    first: object
+    since_s: float
+    second: object
+
+    def decide(self, snapshot):
+        return (self.second if snapshot.now_s >= self.since_s else self.first).decide(snapshot)
+
+
+def only(*jobs, **plan):
+    """A policy that always wants the same; jobs: (trial, workers, until)."""
+    wanted = tuple(m.Job(trial=trial, workers=workers, until=until) for trial, workers, until in jobs)
+    return Fixed(m.Plan(jobs=wanted, **{"workers": sum(job.workers for job in wanted), **plan}))
+
+
+def started(engine, *, machines=1):
+    """An engine with machines that are ready, at 10 s."""
+    engine.handle(m.Began(settings=engine.state.settings), 0.0)
+    engine.handle(m.RunnerStarted(), 0.0)
+    for machine in range(machines):
+        engine.handle(m.MachineReady(machine=machine, boot_s=10.0), 10.0)
+    return engine
+
+
+def of(actions, kind):
+    return [action for action in actions if isinstance(action, kind)]
+
+
+def draw(engine, at_s, count=1):
+    first = engine.state.n_drawn
+    actions = []
+    for number in range(first, first + count):
+        actions += engine.handle(m.Drawn(trial=number, config={"x": number}), at_s)
+    return actions
+
+
+def reported(gang, epoch, value=0.5, *, seconds=10.0, checkpoint="there"):
+    return m.Reported(gang=gang, epoch=epoch, value=value, seconds=seconds, checkpoint=checkpoint)
+
+
+@dataclass(frozen=True)
+class Moody:
+    """Wants another machine at every second look."""
+
+    def decide(self, snapshot):
+        plan = Simple(total=1).decide(snapshot)
+        odd = len(snapshot.trials) and round(snapshot.now_s) % 20 < 10
+        return replace(plan, workers=plan.workers + 1) if odd and plan.jobs else plan
