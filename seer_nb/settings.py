@@ -25,6 +25,8 @@ Time = str | float | timedelta | datetime
 MOST_EPOCHS = 10**9
 MOST_SEED = 2**63 - 1
 """The journal holds numbers of 64 bits."""
+START_S = 3.0
+"""What is needed beside a boot before the first epoch is stored: the runner's start, the gang's, the engine's slack."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -145,19 +147,19 @@ def _check_store(store: Any) -> str:
 
 
 def _check_affordable(amount: int, given: Money, offer: Offer, lease_s: float) -> None:
-    needed = offer.bill(offer.boot_s + lease_s)
+    needed = offer.bill(offer.boot_s + START_S + lease_s)
     if amount < needed:
         raise ValueError(
             f"budget={show(given)} is too small for one epoch of one trial: a machine of {offer.name!r} at "
-            f"{format_money(offer.price_per_hour)} an hour can cost {format_money(needed)} until it has booted and "
+            f"{format_money(offer.price_per_hour)} an hour can cost {format_money(needed)} until it has begun and "
             f"its lease of {format_duration(lease_s)} has ended"
         )
 
 
 def _check_long_enough(deadline_s: float, given: Time, offer: Offer) -> None:
-    needed_s = offer.boot_s + offer.release_s
+    needed_s = offer.boot_s + START_S + offer.release_s
     if deadline_s <= needed_s:
         raise ValueError(
             f"deadline={show(given)} is too short: a machine of {offer.name!r} takes about {format_duration(needed_s)} "
-            "to boot and to be handed back"
+            "to boot, begin and be handed back"
         )

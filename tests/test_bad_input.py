@@ -75,7 +75,7 @@ BAD = [
         "deadline",
         "3s",
         ValueError,
-        "deadline='3s' is too short: a machine of 'local' takes about 3.5 s to boot and to be handed back",
+        "deadline='3s' is too short: a machine of 'local' takes about 6.5 s to boot, begin and be handed back",
     ),
     ("budget", 0, ValueError, f"budget=0 is not more than 0: {MONEY}"),
     ("budget", "-$1", ValueError, f"budget='-$1' is not more than 0: {MONEY}"),
@@ -143,17 +143,17 @@ def test_a_study_refuses(home, argument, value, error, sentence):
 
 
 def test_what_just_fits_is_taken():
-    make(max_epochs=np.int64(1), seed=np.int32(7), deadline="3.6s", store="here", name="a" * 100, report_timeout=1)
+    make(max_epochs=np.int64(1), seed=np.int32(7), deadline="6.6s", store="here", name="a" * 100, report_timeout=1)
 
 
 def test_a_budget_too_small_for_one_epoch_of_one_trial():
-    # A cent a second: three seconds to boot and 30 of lease are 33 cents.
+    # A cent a second: three seconds to boot, three to begin and 30 of lease are 36 cents.
     provider = seer.Local(max_workers=1, price_per_hour=36)
-    assert raised(ValueError, make, provider=provider, budget="$0.32") == (
-        "budget='$0.32' is too small for one epoch of one trial: a machine of 'local' at $36.00 an hour "
-        "can cost $0.33 until it has booted and its lease of 30 s has ended"
+    assert raised(ValueError, make, provider=provider, budget="$0.35") == (
+        "budget='$0.35' is too small for one epoch of one trial: a machine of 'local' at $36.00 an hour "
+        "can cost $0.36 until it has begun and its lease of 30 s has ended"
     )
-    make(provider=provider, budget="$0.33")
+    make(provider=provider, budget="$0.36")
 
 
 @pytest.mark.parametrize(

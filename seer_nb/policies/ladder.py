@@ -9,7 +9,7 @@ from seer_nb.core.planner import Leg
 from seer_nb.policies.rungs import ranked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from seer_nb.core.model import Snapshot, Trial
 
@@ -62,7 +62,7 @@ class Ladder:
         self._mode = snapshot.mode
         self._trials = snapshot.trials
         self._until = {gang.trial: gang.until for gang in snapshot.gangs}
-        self._passed, self._begun = self._count()
+        self._passed, self._begun, self._progress = self._count()
 
     @property
     def top(self) -> int:
@@ -90,8 +90,13 @@ class Ladder:
 
     def legs(self, n: int) -> list[Leg]:
         """What is left to do if n configurations are started."""
-        lefts = [max(0, self.allowed(n, k) - self._passed[k]) for k in range(len(self.epochs))]
-        return [Leg(left, self.epochs[k] - self.before(k)) for k, left in enumerate(lefts)]
+        return [self._leg(k, max(0, self.allowed(n, k) - self._passed[k])) for k in range(len(self.epochs))]
+
+    def through(self, n: int, k: int) -> int:
+        """The rung that whoever is on the way to rung k is sure to reach: where all go on, there is no verdict."""
+        while k + 1 < len(self.epochs) and self.allowed(n, k + 1) >= max(self.allowed(n, k), self._begun[k]):
+            k += 1
+        return k
 
     def room(self, n: int, k: int) -> int:
         """How many more may begin to be trained to rung k."""
@@ -104,9 +109,18 @@ class Ladder:
     def weakest(self, k: int, count: int) -> list[int]:
         """Trials on their way to rung k, the weakest first; those that are pinned stay."""
         on_the_way = (t for t in self._trials if t.id in self._until and self.rung(t.epoch) == k and not t.pinned)
-        at = self.before(k)
-        order = ranked(on_the_way, at, self._mode) if at else sorted(on_the_way, key=lambda t: t.id)
-        return [trial.id for trial in reversed(order)][:count]
+        return [trial.id for trial in reversed(self.strongest(on_the_way))][:count]
+
+    def strongest(self, trials: Iterable[Trial]) -> list[Trial]:
+        """Trials by the rung that they passed last, the highest first, and there by their value."""
+        by_rung: dict[int, list[Trial]] = {}
+        for trial in trials:
+            by_rung.setdefault(bisect_right(self.epochs, len(trial.curve)), []).append(trial)
+        order: list[Trial] = []
+        for passed in sorted(by_rung, reverse=True):
+            at = by_rung[passed]
+            order += ranked(at, self.epochs[passed - 1], self._mode) if passed else sorted(at, key=lambda t: t.id)
+        return order
 
     def waiting(self, n: int, k: int) -> list[Place]:
         """The trials paused at rung k, best first."""
@@ -138,10 +152,15 @@ class Ladder:
                     found.append((trial, k))
         return found
 
-    def _count(self) -> tuple[list[int], list[int]]:
-        """By rung: how many have reported it or never will, and how many have begun the way to it."""
+    def _leg(self, k: int, left: int) -> Leg:
+        """The way to rung k for so many, less what those on it have behind them."""
+        epochs = self.epochs[k] - self.before(k)
+        return Leg(left, max(0.0, epochs - self._progress[k] / left) if left else epochs)
+
+    def _count(self) -> tuple[list[int], list[int], list[int]]:
+        """By rung: how many have reported it or never will, have begun the way to it, and their epochs on that way."""
         rungs = len(self.epochs)
-        reached, on_the_way, lost = ([0] * (rungs + 1) for _ in range(3))
+        reached, on_the_way, lost, progress = ([0] * (rungs + 1) for _ in range(4))
         for trial in self._trials:
             epoch = len(trial.curve)
             k = bisect_right(self.epochs, epoch)
@@ -150,6 +169,7 @@ class Ladder:
             if not k or epoch > self.epochs[k - 1] or self._until.get(trial.id, 0) > epoch:
                 on_the_way[k] += 1
                 lost[k] += not trial.alive
+                progress[k] += epoch - self.before(k) if trial.alive else 0
         above = [sum(reached[k + 1 :]) for k in range(rungs)]
         passed = [count + more for count, more in zip(above, lost, strict=False)]
-        return passed, [count + more for count, more in zip(above, on_the_way, strict=False)]
+        return passed, [count + more for count, more in zip(above, on_the_way, strict=False)], progress

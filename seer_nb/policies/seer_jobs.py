@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from seer_nb.core.model import Gang, Job, Plan, Snapshot, Trial, Verdict
 from seer_nb.core.planner import Resources, Schedule, sizes
 from seer_nb.core.units import format_duration, format_money
+from seer_nb.policies.purse import Purse
+from seer_nb.policies.rungs import ranked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,9 +58,11 @@ class _Planning:
         places = [self.ladder.waiting(aim.n, k) for k in range(len(self.ladder.epochs) - 1)]
         self.out = [place for row in places for place in row if place.out]
         self.places = [[place for place in row if not place.out] for row in places]
+        self.purse = Purse(aim.resources)
 
     def plan(self) -> Plan:
         dropped = self._dropped()
+        dropped |= self._too_dear(dropped)
         gangs = [gang for gang in self.snapshot.gangs if not gang.stopping and gang.trial not in dropped]
         new, starving = self._new(sum(gang.parallelism for gang in self.snapshot.gangs) - self._freed(dropped))
         self.idle -= sum(job.workers for job in new)
@@ -86,11 +90,28 @@ class _Planning:
         for job in self._planned():
             if used + job.workers > width and used:
                 return jobs, width >= self.snapshot.max_workers
+            if not self.purse.take(self._seconds(job), job.workers):
+                return jobs, False
             jobs.append(job)
             used += job.workers
         # Workers that are there and would idle take who is likely to go on, though that is not certain yet.
-        jobs += islice(self._likely(), max(0, self.rented - used))
+        spare = max(0, self.rented - used)
+        jobs += [job for job in islice(self._likely(), spare) if self.purse.take(self._seconds(job), job.workers)]
+        if not jobs and not self.snapshot.gangs:
+            jobs += self._beyond()
         return jobs, False
+
+    def _beyond(self) -> Iterator[Job]:
+        """When nothing else is left to do: the best of those at the top goes on as far as it gets."""
+        last = self.snapshot.max_epochs
+        at_top = [t for t in self.trials.values() if t.state == "paused" and self.ladder.top <= t.epoch < last]
+        for trial in ranked(at_top, self.ladder.top, self.snapshot.mode)[:1]:
+            left_s = self.snapshot.time_left_s
+            for until in range(last, trial.epoch, -1):
+                seconds = self._leg_s(trial, until - trial.epoch, 1)
+                if seconds <= left_s and self.purse.take(seconds, 1):
+                    yield Job(trial=trial.id, until=until, reason=f"time and money take it on to epoch {until}")
+                    return
 
     def _planned(self) -> Iterator[Job]:
         """Who was interrupted, who goes on for certain, and new configurations."""
@@ -98,7 +119,7 @@ class _Planning:
             yield self._job(trial, k, f"goes on to epoch {self.ladder.epochs[k]}")
         yield from self._promotions(certain=True)
         n = min(self.aim.n, self.ladder.startable)
-        until = self.ladder.epochs[0]
+        until = self.ladder.epochs[self.ladder.through(self.aim.n, 0)]
         workers = self._stage_parallelism(0)
         for number in range(self.ladder.started, n):
             yield Job(trial=None, workers=workers, until=until, reason=f"configuration {number + 1} of {n} to be tried")
@@ -124,7 +145,15 @@ class _Planning:
         return self._job(place.trial, k, f"{why} at epoch {epoch}: promoted to epoch {until}")
 
     def _job(self, trial: Trial, k: int, reason: str) -> Job:
-        return Job(trial=trial.id, workers=self._parallelism(trial, k), until=self.ladder.epochs[k], reason=reason)
+        until = self.ladder.epochs[self.ladder.through(self.aim.n, k)]
+        return Job(trial=trial.id, workers=self._parallelism(trial, k), until=until, reason=reason)
+
+    def _seconds(self, job: Job) -> float:
+        """How long a job that begins now will take."""
+        if job.trial is None:
+            return self.aim.resources.leg_seconds(job.until, job.workers)
+        trial = self.trials[job.trial]
+        return self._leg_s(trial, job.until - trial.epoch, job.workers)
 
     # --- on how many workers ---
 
@@ -166,11 +195,12 @@ class _Planning:
     def _goes_on(self, gang: Gang, *, starving: bool) -> Job:
         """With more workers if the deadline forces it; with fewer if others wait for them."""
         trial, now = self.trials[gang.trial], gang.parallelism
-        job = Job(trial=trial.id, workers=now, until=gang.until)
         k = self.ladder.rung(trial.epoch)
         if k is None:
-            return job
-        wanted, epochs = self._parallelism(trial, k), gang.until - trial.epoch - 1
+            return Job(trial=trial.id, workers=now, until=gang.until)
+        until = max(gang.until, self.ladder.epochs[self.ladder.through(self.aim.n, k)])
+        job = Job(trial=trial.id, workers=now, until=until)
+        wanted, epochs = self._parallelism(trial, k), until - trial.epoch - 1
         if wanted > now and wanted - now <= self.idle and self._pays(trial, epochs, now, wanted):
             self.idle -= wanted - now
             return replace(job, workers=wanted, reason=f"{wanted} workers, to be trained by the deadline")
@@ -202,6 +232,17 @@ class _Planning:
             if surplus > 0:
                 dropped.update(self.ladder.weakest(k, surplus))
         return dropped
+
+    def _too_dear(self, dropped: set[int]) -> set[int]:
+        """Running trials, the weakest first, that would use up the money which better ones need to the end."""
+        gangs = {gang.trial: gang for gang in self.snapshot.gangs if gang.trial not in dropped}
+        dear: set[int] = set()
+        for trial in self.ladder.strongest(self.trials[number] for number in gangs):
+            gang = gangs[trial.id]
+            seconds = self._leg_s(trial, gang.until - trial.epoch, gang.parallelism)
+            if not self.purse.take(seconds, gang.parallelism) and not gang.stopping and not trial.pinned:
+                dear.add(trial.id)
+        return dear
 
     def _freed(self, dropped: set[int]) -> int:
         return sum(gang.parallelism for gang in self.snapshot.gangs if gang.trial in dropped and not gang.stopping)

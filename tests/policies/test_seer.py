@@ -1,5 +1,6 @@
 """SEER: keeps time and money, uses them, trains its survivors fully, and buys parallelism only where it must."""
 
+import math
 from statistics import fmean
 
 import pytest
@@ -304,6 +305,24 @@ def test_a_plan_makes_sense_in_every_situation(curves, stop_s, budget, exhausted
         epoch = trials[job.trial].epoch if job.trial is not None else 0
         assert epoch < job.until <= 9
         assert job.trial is not None or not exhausted
+
+
+# --- money that ends ---
+
+
+@pytest.mark.parametrize(("configs", "budget", "deepest"), [(math.inf, 400_000, 9), (3, 150_000, 6)])
+def test_weak_gangs_are_given_up_in_time_for_the_best(configs, budget, deepest):
+    """Guards against three gangs that are all stopped half-way, since their leases used up the money of one."""
+    cloud = run(World(configs=configs), budget=budget)
+    assert max(trial.epoch for trial in cloud.state.trials.values()) == deepest
+    assert cloud.state.ledger.spent(cloud.state.now_s) > 0.8 * budget
+
+
+def test_where_all_go_on_there_is_no_stop_at_a_rung():
+    cloud = run(World(configs=3), budget=PLENTY)
+    assert complete(cloud) == [0, 1, 2]
+    # The first ones are begun before anything is known of speed.
+    assert cloud.state.n_gangs <= 6
 
 
 # --- arguments ---
