@@ -6,30 +6,14 @@ from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 from seer_nb.core.model import Job, Plan, Snapshot
-from seer_nb.policies.rungs import check_ladder, fixed_size, fresh, kept, paused, ranked, rungs
+from seer_nb.policies.rungs import WithRungs, fixed_size, fresh, kept, paused, ranked, rungs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class ASHA:
-    """Runs floor(B / (c T)) workers from start to deadline, one worker a trial.
-
-    Args:
-        eta: One in so many goes on from a rung.
-        first_rung: Epochs to the first rung.
-
-    Raises:
-        ValueError: eta is below 2 or first_rung below 1.
-    """
-
-    def __init__(self, eta: int = 3, first_rung: int = 1) -> None:
-        check_ladder(eta, first_rung)
-        self.eta = eta
-        self.first_rung = first_rung
-
-    def __repr__(self) -> str:
-        return f"ASHA(eta={self.eta}, first_rung={self.first_rung})"
+class ASHA(WithRungs):
+    """Runs floor(B / (c T)) workers from start to deadline, one worker a trial."""
 
     def decide(self, snapshot: Snapshot) -> Plan:
         """Promote from the highest rung that has somebody to promote, else start a new configuration."""

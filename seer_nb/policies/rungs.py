@@ -17,12 +17,27 @@ MERGE = 0.8
 """A rung at so much of the top or above it would only repeat the top's verdict."""
 
 
-def check_ladder(eta: int, first_rung: int) -> None:
-    """Raise ValueError unless a ladder can be made of them."""
-    if eta < 2:  # noqa: PLR2004
-        raise ValueError(f"eta={eta!r} does not eliminate: give a whole number from 2 on")
-    if first_rung < 1:
-        raise ValueError(f"first_rung={first_rung!r} is not a number of epochs: give a whole number from 1 on")
+class WithRungs:
+    """A policy that eliminates at rungs.
+
+    Args:
+        eta: One in so many goes on from a rung.
+        first_rung: Epochs to the first rung.
+
+    Raises:
+        ValueError: eta is below 2 or first_rung below 1.
+    """
+
+    def __init__(self, eta: int = 3, first_rung: int = 1) -> None:
+        if eta < 2:  # noqa: PLR2004
+            raise ValueError(f"eta={eta!r} does not eliminate: give a whole number from 2 on")
+        if first_rung < 1:
+            raise ValueError(f"first_rung={first_rung!r} is not a number of epochs: give a whole number from 1 on")
+        self.eta = eta
+        self.first_rung = first_rung
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(eta={self.eta}, first_rung={self.first_rung})"
 
 
 def rungs(eta: int, first: int, top: int) -> tuple[int, ...]:

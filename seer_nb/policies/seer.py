@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from seer_nb.core.model import Job, Plan, Snapshot
 from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_parallelism
 from seer_nb.policies.ladder import Ladder
-from seer_nb.policies.rungs import check_ladder, fixed_size, fresh, kept, paused, rungs
+from seer_nb.policies.rungs import WithRungs, fixed_size, fresh, kept, paused, rungs
 from seer_nb.policies.seer_jobs import Aim, plan
 
 if TYPE_CHECKING:
@@ -42,24 +42,8 @@ class Outlook(NamedTuple):
     """What is left to do for it, a stage a rung."""
 
 
-class SEER:
-    """Sequential elimination with elastic resources.
-
-    Args:
-        eta: One in so many goes on from a rung.
-        first_rung: Epochs to the first rung.
-
-    Raises:
-        ValueError: eta is below 2 or first_rung below 1.
-    """
-
-    def __init__(self, eta: int = 3, first_rung: int = 1) -> None:
-        check_ladder(eta, first_rung)
-        self.eta = eta
-        self.first_rung = first_rung
-
-    def __repr__(self) -> str:
-        return f"SEER(eta={self.eta}, first_rung={self.first_rung})"
+class SEER(WithRungs):
+    """Sequential elimination with elastic resources."""
 
     def decide(self, snapshot: Snapshot) -> Plan:
         """What to train now, on how many workers, and who is out."""
