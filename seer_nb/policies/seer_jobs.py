@@ -67,7 +67,7 @@ class _Planning:
         new, starving = self._new(sum(gang.parallelism for gang in self.snapshot.gangs) - self._freed(dropped))
         self.idle -= sum(job.workers for job in new)
         jobs = [self._goes_on(gang, starving=starving) for gang in gangs] + new
-        if self.aim.spare_money and not starving:
+        if self.aim.spare_money:
             jobs = self._sped_up(jobs)
         workers = sum(job.workers for job in jobs)
         done = not jobs and not self.snapshot.gangs
@@ -193,7 +193,7 @@ class _Planning:
     # --- what runs already ---
 
     def _goes_on(self, gang: Gang, *, starving: bool) -> Job:
-        """With more workers if the deadline forces it; with fewer if others wait for them."""
+        """With more workers if the deadline forces it; with fewer if others wait for them, or if that is faster."""
         trial, now = self.trials[gang.trial], gang.parallelism
         k = self.ladder.rung(trial.epoch)
         if k is None:
@@ -204,11 +204,18 @@ class _Planning:
         if wanted > now and wanted - now <= self.idle and self._pays(trial, epochs, now, wanted):
             self.idle -= wanted - now
             return replace(job, workers=wanted, reason=f"{wanted} workers, to be trained by the deadline")
-        shrinks = wanted < now and starving and epochs * self._epoch_s(trial) > self._leg_s(trial, 0, 1) / (PAYS - 1)
-        return replace(job, workers=wanted, reason="others wait for its workers") if shrinks else job
+        if wanted >= now:
+            return job
+        if self._pays(trial, epochs, now, wanted):  # what members say to each other takes longer than they save
+            return replace(job, workers=wanted, reason=f"is faster on {wanted}")
+        long = epochs * self._epoch_s(trial) > self._leg_s(trial, 0, 1) / (PAYS - 1)
+        return replace(job, workers=wanted, reason="others wait for its workers") if starving and long else job
 
     def _sped_up(self, jobs: list[Job]) -> list[Job]:
-        """Let workers that would idle help those that have the longest way to go."""
+        """Let workers that would idle help those that have the longest way to go.
+
+        Also when a larger gang waits for more of them: it can begin the sooner.
+        """
         running = {gang.trial: gang.parallelism for gang in self.snapshot.gangs}
         for place in sorted(range(len(jobs)), key=lambda place: -jobs[place].until):
             job = jobs[place]

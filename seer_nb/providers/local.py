@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import shutil
 import signal
 import sys
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,11 +191,18 @@ def _kill(process: BaseProcess) -> None:
 
 
 def _end_spawner() -> None:
-    """End the fork server now and wait for it: by itself it would outlive the runner for a moment."""
-    server: Any = forkserver._forkserver  # noqa: SLF001 - there is no public way
-    if getattr(server, "_forkserver_pid", None) is not None:
-        os.kill(server._forkserver_pid, signal.SIGKILL)  # noqa: SLF001 - with torch in it, leaving by itself takes long
-        server._stop()  # noqa: SLF001
+    """End multiprocessing's own helpers now and wait for them: by themselves they would outlive the runner a moment."""
+    _end_helper(forkserver._forkserver, "_forkserver_pid")  # noqa: SLF001 - there is no public way
+    _end_helper(resource_tracker._resource_tracker, "_pid")  # noqa: SLF001
+
+
+def _end_helper(helper: Any, pid_name: str) -> None:
+    pid = getattr(helper, pid_name, None)
+    if pid is not None and hasattr(helper, "_stop"):
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            # Killed, for with torch in it the fork server takes long to leave.
+            os.kill(pid, signal.SIGKILL)
+            helper._stop()  # noqa: SLF001
 
 
 def _cores() -> int:

@@ -220,6 +220,16 @@ def test_before_anything_is_known_it_begins_a_fixed_clusters_worth():
     assert [(job.trial, job.workers, job.until) for job in plan.jobs] == [(None, 1, 1)] * 2
 
 
+def test_a_gang_that_is_slower_than_one_worker_is_undone():
+    slow = m.Scaling(epoch_s=10.0, overhead=3.0, stall_s=1.0, boot_s=20.0)  # two workers train half as fast as one
+    running = trial(0, 0.5, 0.6, 0.7, state="running")
+    pair = gang(0, running, "0.0", "1.0", until=9)
+    for scaling, workers in ((slow, 1), (None, 2)):
+        given = {"scaling": scaling} if scaling else {}
+        plan = decide(running, gangs=(pair,), machines=FOUR, exhausted=True, **given)
+        assert [job.workers for job in plan.jobs if job.trial == 0] == [workers]
+
+
 def test_running_gangs_go_on():
     running = trial(0, 0.5, state="running")
     plan = decide(running, gangs=(gang(0, running, "0.0", until=3),), machines=FOUR)
