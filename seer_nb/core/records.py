@@ -1,0 +1,172 @@
+"""What a study consists of: its settings, trials with their reports, machines and gangs.
+
+Times are study seconds: monotonic seconds consumed since the study began, not counting pauses or times without a
+runner. Money is whole micro-dollars. A metric value of None means that it was not finite (the trial diverged).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from seer_nb.core.money import Offer
+
+TrialState: TypeAlias = Literal["waiting", "running", "paused", "completed", "stopped", "failed"]
+"""waiting: drawn, not begun. paused: saved, could go on. completed: fully trained. stopped: eliminated or ended."""
+MachineState: TypeAlias = Literal["booting", "ready", "retiring", "ended"]
+Phase: TypeAlias = Literal["created", "running", "pausing", "paused", "ending", "ended"]
+Mode: TypeAlias = Literal["min", "max"]
+Outcome: TypeAlias = Literal["target", "stopped", "returned", "failed", "lost"]
+"""How a gang ended: reached its target epoch, was told to stop, its function returned, raised, or a worker was lost."""
+Config: TypeAlias = dict[str, Any]
+
+
+class Frozen(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all records."""
+
+
+class Settings(Frozen, frozen=True, kw_only=True):
+    """What a study was created with. Later changes of budget and deadline are events."""
+
+    name: str
+    metric: str
+    mode: Mode
+    max_epochs: int
+    deadline_s: float
+    """Study seconds. For a wall-clock deadline the runner keeps it in step by DeadlineMoved."""
+    deadline_wall: float | None = None
+    """Unix seconds when the deadline was given as a datetime."""
+    budget: int
+    """Micro-dollars."""
+    seed: int
+    offers: tuple[Offer, ...]
+    max_workers: int
+    lease_s: float
+    """A machine that has not heard of its runner for so long ends itself."""
+    store: str
+    """fsspec URL of the checkpoints' folder."""
+    policy: str
+    report_timeout_s: float | None = None
+    """A gang silent for so long is ended as hung; None: judged from the epoch times seen."""
+    retries: int = 3
+    """How often a trial may lose its workers at the same epoch before it is marked failed."""
+
+
+class Report(Frozen, frozen=True, kw_only=True):
+    """One epoch of one trial."""
+
+    epoch: int
+    value: float | None
+    metrics: dict[str, float | None]
+    seconds: float
+    """Duration of the epoch on its gang, without set-up and saving."""
+    parallelism: int
+    at_s: float
+    cost: int
+    """Micro-dollars that the trial has cost up to here."""
+    checkpoint: str | None
+    """Where its state is stored, relative to the store; "" when the function keeps no state; None: not stored."""
+
+
+class Trial(Frozen, frozen=True, kw_only=True):
+    """One configuration being trained."""
+
+    id: int
+    config: Config
+    state: TrialState = "waiting"
+    curve: tuple[Report, ...] = ()
+    best: Report | None = None
+    """The stored report with the best value."""
+    resume: Report | None = None
+    """The latest stored report: where training goes on from."""
+    gang: int | None = None
+    batch_size: int | None = None
+    """Global batch that the function asked of run.loader; a parallelism must divide it."""
+    worker_seconds: float = 0.0
+    nanos: int = 0
+    """What it has cost in billionths of a dollar: many epochs are shorter than a micro-dollar is long."""
+    max_parallelism: int = 0
+    started_s: float | None = None
+    ended_s: float | None = None
+    reason: str = ""
+    error: str = ""
+    pinned: bool = False
+    losses: int = 0
+    """Gangs lost in a row without a new report."""
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch reported; 0 before the first."""
+        return self.curve[-1].epoch if self.curve else 0
+
+    @property
+    def resume_epoch(self) -> int:
+        """The last epoch stored; training goes on with the one after it."""
+        return self.resume.epoch if self.resume else 0
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last value was not finite."""
+        return bool(self.curve) and self.curve[-1].value is None
+
+    @property
+    def cost(self) -> int:
+        """Micro-dollars that it has cost: its share of the machines' rent."""
+        return round(self.nanos / 1000)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still in the running."""
+        return self.state in {"waiting", "running", "paused"}
+
+    def value_at(self, epoch: int) -> float | None:
+        """The value reported at an epoch, None if not finite. Raises KeyError if that epoch was not reported."""
+        # Reports have consecutive epochs, so the index is known.
+        if not 1 <= epoch <= len(self.curve):
+            raise KeyError(epoch)
+        return self.curve[epoch - 1].value
+
+
+class Machine(Frozen, frozen=True, kw_only=True):
+    """One rented machine; its workers are named "<machine>.<slot>"."""
+
+    id: int
+    offer: str
+    slots: int
+    state: MachineState = "booting"
+    rented_s: float
+    ready_s: float | None = None
+    retired_s: float | None = None
+    """When it was told to go."""
+    ended_s: float | None = None
+    unseen_s: float = 0.0
+    """Seconds that it may have lived on without a runner; billed as well."""
+    reason: str = ""
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """Names of its workers."""
+        return tuple(f"{self.id}.{slot}" for slot in range(self.slots))
+
+
+class Gang(Frozen, frozen=True, kw_only=True):
+    """The workers that train one trial together from one checkpoint: a generation."""
+
+    id: int
+    trial: int
+    workers: tuple[str, ...]
+    from_epoch: int
+    until: int
+    started_s: float
+    heard_s: float
+    """When it last reported, or began."""
+    stopping: str = ""
+    """Why it was told to stop; empty while it trains."""
+    abandoned: bool = False
+    """Whether it was given up as hung; its machines go with it."""
+
+    @property
+    def parallelism(self) -> int:
+        """Number of workers."""
+        return len(self.workers)
