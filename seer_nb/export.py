@@ -24,14 +24,18 @@ _FORMULA = re.compile(r"[=+\-@\t\r]")
 """How a cell begins that spreadsheets would take for a formula."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """What an xlsx file cannot hold; terminal colours in a traceback, for instance."""
+_SHORT = 24
+"""Characters of a text that need no column of their own width."""
 _CSS = """\
 :root { color-scheme: light dark; }
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { font-weight: 600; font-size: 1.2em; text-align: left; padding-bottom: .5rem; }
-th, td { padding: .3rem .7rem; text-align: right; vertical-align: top; border-bottom: 1px solid #8886; }
+th, td { padding: .3rem .7rem; text-align: right; vertical-align: top; white-space: nowrap;
+  border-bottom: 1px solid #8886; }
 thead th { border-bottom: 2px solid #888; position: sticky; top: 0; background: Canvas; white-space: nowrap; }
 .text { text-align: left; white-space: pre-wrap; max-width: 40rem; overflow-wrap: break-word; }
+.long { min-width: 24rem; }
 tbody tr:nth-child(even) { background: #8881; }"""
 
 
@@ -121,7 +125,7 @@ def _latex(frame: pd.DataFrame, title: str) -> bytes:
 
 
 def _html(frame: pd.DataFrame, title: str) -> bytes:
-    texts = [' class="text"' if _is_text(frame[name]) else "" for name in frame.columns]
+    texts = [_html_class(frame[name]) for name in frame.columns]
     headings = zip(map(str, frame.columns), texts, strict=True)
     head = "".join(f'<th scope="col"{kind}>{html.escape(heading)}</th>' for heading, kind in headings)
     rows = (
@@ -139,6 +143,14 @@ def _html(frame: pd.DataFrame, title: str) -> bytes:
             "</tbody>\n</table>\n</main>\n</body>\n</html>\n",
         )
     ).encode()
+
+
+def _html_class(column: pd.Series[Any]) -> str:
+    if not _is_text(column):
+        return ""
+    # Else a table that is wider than the window would break a sentence into a word a line.
+    long = column.astype(str).str.len().max() > _SHORT
+    return ' class="text long"' if long else ' class="text"'
 
 
 def _xlsx(frame: pd.DataFrame, title: str) -> bytes:
