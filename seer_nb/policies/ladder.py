@@ -107,8 +107,8 @@ class Ladder:
         return self._begun[k] - max(self.allowed(n, k), self._passed[k])
 
     def weakest(self, k: int, count: int) -> list[int]:
-        """Trials on their way to rung k, the weakest first; those that are pinned stay."""
-        on_the_way = (t for t in self._trials if t.id in self._until and self.rung(t.epoch) == k and not t.pinned)
+        """Trials on their way to rung k, running or interrupted, the weakest first; those that are pinned stay."""
+        on_the_way = (t for t in self._trials if self._between(t) and self.rung(t.epoch) == k and not t.pinned)
         return [trial.id for trial in reversed(self.strongest(on_the_way))][:count]
 
     def strongest(self, trials: Iterable[Trial]) -> list[Trial]:
@@ -143,14 +143,14 @@ class Ladder:
         return found
 
     def interrupted(self) -> list[tuple[Trial, int]]:
-        """Trials paused between two rungs, with the index of the rung that they were on their way to."""
-        found = []
-        for trial in self._trials:
-            if trial.state == "paused" and trial.id not in self._until and trial.epoch not in self.epochs:
-                k = self.rung(trial.epoch)
-                if k is not None:
-                    found.append((trial, k))
-        return found
+        """Trials paused between two rungs, the strongest first, each with the index of the rung it was going to."""
+        waiting = (t for t in self._trials if self._between(t) and t.id not in self._until)
+        found = ((trial, self.rung(trial.epoch)) for trial in self.strongest(waiting))
+        return [(trial, k) for trial, k in found if k is not None]
+
+    def _between(self, trial: Trial) -> bool:
+        """Whether it trains, or was interrupted on its way to a rung."""
+        return trial.id in self._until or (trial.state == "paused" and trial.epoch not in self.epochs)
 
     def _leg(self, k: int, left: int) -> Leg:
         """The way to rung k for so many, less what those on it have behind them."""

@@ -58,17 +58,24 @@ class _Planning:
         places = [self.ladder.waiting(aim.n, k) for k in range(len(self.ladder.epochs) - 1)]
         self.out = [place for row in places for place in row if place.out]
         self.places = [[place for place in row if not place.out] for row in places]
+        self.dropped = self._dropped()
         self.purse = Purse(aim.resources)
+        self.wanted = 0
+        """Workers that running gangs are to give up for others."""
 
     def plan(self) -> Plan:
-        dropped = self._dropped()
-        dropped |= self._too_dear(dropped)
+        dropped = self.dropped | self._too_dear()
         gangs = [gang for gang in self.snapshot.gangs if not gang.stopping and gang.trial not in dropped]
-        new, starving = self._new(sum(gang.parallelism for gang in self.snapshot.gangs) - self._freed(dropped))
+        new, lacking = self._new(sum(gang.parallelism for gang in self.snapshot.gangs) - self._freed(dropped))
         self.idle -= sum(job.workers for job in new)
-        jobs = [self._goes_on(gang, starving=starving) for gang in gangs] + new
+        # Only what can be given up altogether is given up: fewer workers would help nobody.
+        self.wanted = lacking if lacking <= sum(self._too_many(gang) for gang in gangs) else 0
+        jobs = [self._goes_on(gang) for gang in gangs]
         if self.aim.spare_money:
-            jobs = self._sped_up(jobs)
+            # What runs is left alone while a larger gang waits, or it would take and give back the same workers.
+            jobs = jobs + self._sped_up(new) if lacking else self._sped_up(jobs + new)
+        else:
+            jobs += new
         workers = sum(job.workers for job in jobs)
         done = not jobs and not self.snapshot.gangs
         return Plan(
@@ -82,16 +89,16 @@ class _Planning:
 
     # --- what to begin ---
 
-    def _new(self, used: int) -> tuple[list[Job], bool]:
-        """Jobs to begin beside the workers in use, and whether there are more than the cluster may ever hold."""
+    def _new(self, used: int) -> tuple[list[Job], int]:
+        """Jobs to begin beside the workers in use, and how many workers the next one lacks that cannot be rented."""
         jobs: list[Job] = []
         schedule = self.aim.schedule
         width = max(self.rented, 1 if schedule is None else schedule.workers)
         for job in self._planned():
             if used + job.workers > width and used:
-                return jobs, width >= self.snapshot.max_workers
+                return jobs, used + job.workers - width if width >= self.snapshot.max_workers else 0
             if not self.purse.take(self._seconds(job), job.workers):
-                return jobs, False
+                return jobs, 0
             jobs.append(job)
             used += job.workers
         # Workers that are there and would idle take who is likely to go on, though that is not certain yet.
@@ -99,7 +106,7 @@ class _Planning:
         jobs += [job for job in islice(self._likely(), spare) if self.purse.take(self._seconds(job), job.workers)]
         if not jobs and not self.snapshot.gangs:
             jobs += self._beyond()
-        return jobs, False
+        return jobs, 0
 
     def _beyond(self) -> Iterator[Job]:
         """When nothing else is left to do: the best of those at the top goes on as far as it gets."""
@@ -116,7 +123,8 @@ class _Planning:
     def _planned(self) -> Iterator[Job]:
         """Who was interrupted, who goes on for certain, and new configurations."""
         for trial, k in self.ladder.interrupted():
-            yield self._job(trial, k, f"goes on to epoch {self.ladder.epochs[k]}")
+            if trial.id not in self.dropped:
+                yield self._job(trial, k, f"goes on to epoch {self.ladder.epochs[k]}")
         yield from self._promotions(certain=True)
         n = min(self.aim.n, self.ladder.startable)
         until = self.ladder.epochs[self.ladder.through(self.aim.n, 0)]
@@ -192,35 +200,49 @@ class _Planning:
 
     # --- what runs already ---
 
-    def _goes_on(self, gang: Gang, *, starving: bool) -> Job:
-        """With more workers if the deadline forces it; with fewer if others wait for them, or if that is faster."""
-        trial, now = self.trials[gang.trial], gang.parallelism
+    def _goes_on(self, gang: Gang) -> Job:
+        """As far as it is sure to get, on as many workers as before or on others."""
+        trial = self.trials[gang.trial]
         k = self.ladder.rung(trial.epoch)
-        if k is None:
-            return Job(trial=trial.id, workers=now, until=gang.until)
+        if k is None or not _settled(gang):
+            return Job(trial=trial.id, workers=gang.parallelism, until=gang.until)
         until = max(gang.until, self.ladder.epochs[self.ladder.through(self.aim.n, k)])
-        job = Job(trial=trial.id, workers=now, until=until)
-        wanted, epochs = self._parallelism(trial, k), until - trial.epoch - 1
+        workers, why = self._resized(gang, trial, k, until)
+        return Job(trial=trial.id, workers=workers, until=until, reason=why)
+
+    def _resized(self, gang: Gang, trial: Trial, k: int, until: int) -> tuple[int, str]:
+        """With more workers if the deadline forces it; with fewer if that is faster, or if others wait for them."""
+        now, wanted, epochs = gang.parallelism, self._parallelism(trial, k), until - trial.epoch - 1
         if wanted > now and wanted - now <= self.idle and self._pays(trial, epochs, now, wanted):
             self.idle -= wanted - now
-            return replace(job, workers=wanted, reason=f"{wanted} workers, to be trained by the deadline")
-        if wanted >= now:
-            return job
-        if self._pays(trial, epochs, now, wanted):  # what members say to each other takes longer than they save
-            return replace(job, workers=wanted, reason=f"is faster on {wanted}")
-        long = epochs * self._epoch_s(trial) > self._leg_s(trial, 0, 1) / (PAYS - 1)
-        return replace(job, workers=wanted, reason="others wait for its workers") if starving and long else job
+            return wanted, f"{wanted} workers, to be trained by the deadline"
+        if wanted < now and self._pays(trial, epochs, now, wanted):
+            # What its members say to each other takes longer than they save.
+            return wanted, f"is faster on {wanted}"
+        if self.wanted > 0 and self._too_many(gang):
+            self.wanted -= now - wanted
+            return wanted, "others wait for its workers"
+        return now, ""
+
+    def _too_many(self, gang: Gang) -> int:
+        """Workers that a gang can give up if others wait for them."""
+        trial, now = self.trials[gang.trial], gang.parallelism
+        k = self.ladder.rung(trial.epoch)
+        if k is None or not _settled(gang):
+            return 0
+        epochs = gang.until - trial.epoch - 1
+        long = epochs * self._epoch_s(trial) > self.snapshot.scaling.stall_s / (PAYS - 1)
+        return max(0, now - self._parallelism(trial, k)) if long else 0
 
     def _sped_up(self, jobs: list[Job]) -> list[Job]:
-        """Let workers that would idle help those that have the longest way to go.
-
-        Also when a larger gang waits for more of them: it can begin the sooner.
-        """
-        running = {gang.trial: gang.parallelism for gang in self.snapshot.gangs}
+        """Let workers that would idle help those that have the longest way to go."""
+        running = {gang.trial: gang for gang in self.snapshot.gangs}
         for place in sorted(range(len(jobs)), key=lambda place: -jobs[place].until):
             job = jobs[place]
             trial = self.trials.get(-1 if job.trial is None else job.trial)
             if trial is None or job.workers > self.idle or 2 * job.workers not in self._possible(trial):
+                continue
+            if trial.id in running and not _settled(running[trial.id]):
                 continue
             epochs = job.until - trial.epoch - (trial.id in running)
             if self._pays(trial, epochs, job.workers, 2 * job.workers):
@@ -229,7 +251,7 @@ class _Planning:
         return jobs
 
     def _dropped(self) -> set[int]:
-        """Running trials, the weakest first, for which time and money do not suffice any more."""
+        """Trials on their way to a rung for which time and money do not suffice any more: the weakest."""
         if self.aim.schedule is None:
             return set()
         dropped: set[int] = set()
@@ -240,9 +262,9 @@ class _Planning:
                 dropped.update(self.ladder.weakest(k, surplus))
         return dropped
 
-    def _too_dear(self, dropped: set[int]) -> set[int]:
+    def _too_dear(self) -> set[int]:
         """Running trials, the weakest first, that would use up the money which better ones need to the end."""
-        gangs = {gang.trial: gang for gang in self.snapshot.gangs if gang.trial not in dropped}
+        gangs = {gang.trial: gang for gang in self.snapshot.gangs if gang.trial not in self.dropped}
         dear: set[int] = set()
         for trial in self.ladder.strongest(self.trials[number] for number in gangs):
             gang = gangs[trial.id]
@@ -272,6 +294,11 @@ class _Planning:
             f"{tried} configurations, {survivors} of them to epoch {ladder.top}, "
             f"in another {end} for {format_money(round(schedule.cost))}"
         )
+
+
+def _settled(gang: Gang) -> bool:
+    """Whether it has reported: one that was resized a moment ago is not resized again."""
+    return gang.heard_s > gang.started_s
 
 
 def _verdict(place: Place) -> Verdict:

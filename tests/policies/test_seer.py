@@ -1,6 +1,7 @@
 """SEER: keeps time and money, uses them, trains its survivors fully, and buys parallelism only where it must."""
 
 import math
+from collections import Counter
 from statistics import fmean
 
 import pytest
@@ -223,7 +224,7 @@ def test_before_anything_is_known_it_begins_a_fixed_clusters_worth():
 def test_a_gang_that_is_slower_than_one_worker_is_undone():
     slow = m.Scaling(epoch_s=10.0, overhead=3.0, stall_s=1.0, boot_s=20.0)  # two workers train half as fast as one
     running = trial(0, 0.5, 0.6, 0.7, state="running")
-    pair = gang(0, running, "0.0", "1.0", until=9)
+    pair = replace(gang(0, running, "0.0", "1.0", until=9), heard_s=30.0)
     for scaling, workers in ((slow, 1), (None, 2)):
         given = {"scaling": scaling} if scaling else {}
         plan = decide(running, gangs=(pair,), machines=FOUR, exhausted=True, **given)
@@ -333,6 +334,19 @@ def test_where_all_go_on_there_is_no_stop_at_a_rung():
     assert complete(cloud) == [0, 1, 2]
     # The first ones are begun before anything is known of speed.
     assert cloud.state.n_gangs <= 6
+
+
+# --- gangs that are left alone ---
+
+
+def test_gangs_are_not_resized_to_and_fro():
+    """Guards against gangs that take idle workers, give them back to a larger one, and take them again, 31 times."""
+    cut = [(500.0, m.SetDeadline(deadline_s=1200.0))]
+    cloud = run(budget=PLENTY, max_epochs=81, deadline_s=3000.0, max_workers=16, offers=MANY, commands=cut)
+    gangs = Counter(gang.trial for gang in cloud.state.ended_gangs.values())
+    assert max(gangs.values()) <= 8
+    assert len(complete(cloud)) >= 3
+    assert gone_s(cloud) <= 1200.0
 
 
 # --- arguments ---
