@@ -108,10 +108,8 @@ class DaskGangs:
         self._go(self._abandon(gang))
 
     def renew(self) -> None:
-        """Renew the lease of every worker."""
-        addresses = [ready.address for ready in self._workers.values()]
-        if addresses:
-            self._go(self._run(agent.renew, addresses))
+        """Renew the lease of every worker, also of those that still warm up: that may take longer than the lease."""
+        self._go(self._run(agent.renew, None))
 
     def machine_ended(self, event: m.MachineEnded) -> None:
         """A machine is gone, and its workers with it."""
@@ -229,8 +227,8 @@ class DaskGangs:
         if ready is not None:
             self._go(self._run(function, [ready.address], *args))
 
-    async def _run(self, function: Callable[..., Any], addresses: list[str], *args: Any) -> Any:
-        """Call a function on workers beside what they train; None for one that does not answer."""
+    async def _run(self, function: Callable[..., Any], addresses: list[str] | None, *args: Any) -> Any:
+        """Call a function on workers (None: on all) beside what they train; None for one that does not answer."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 answers = await self._client.run(function, *args, workers=addresses, on_error="ignore")

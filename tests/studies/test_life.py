@@ -91,6 +91,7 @@ def test_steered_by_hand_and_replayed(home):
 
     study.adjust(deadline="90s", budget="$0.9")
     study.pin(0)
+    until(lambda: 1 in study._state().trials, "the second trial")
     study.stop_trial(1)
     study.wait(90)
     table = study.results().set_index("trial")
