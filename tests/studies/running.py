@@ -24,6 +24,15 @@ def processes(folder):
     return found
 
 
+def check_nothing_is_left(folder):
+    """All processes of the folder's studies are gone: at once, but for the moment that the system takes to bury one."""
+    end = time.monotonic() + 2.0
+    while left := processes(folder):
+        with suppress(psutil.NoSuchProcess):
+            assert time.monotonic() < end, [(p.cmdline(), p.ppid(), p.status()) for p in left]
+        time.sleep(0.01)
+
+
 def until(condition, what="it"):
     """Wait for a condition, and return what it gave."""
     end = time.monotonic() + PATIENCE_S

@@ -9,7 +9,7 @@ import pytest
 import seer_nb as seer
 from seer_nb.core import model as m
 from seer_nb.runner.lock import runner_pid
-from tests.studies.running import kill, make, processes, training, until, worker_pids
+from tests.studies.running import check_nothing_is_left, kill, make, processes, training, until, worker_pids
 
 
 def counting(config, run):
@@ -44,7 +44,7 @@ def test_a_worker_is_killed_in_the_middle_of_an_epoch(home):
     assert not lost.own_fault
     ended = [r for r in records(study, m.MachineEnded) if not r.expected]
     assert [r.exit_code for r in ended] == [-9]
-    assert not processes(home)
+    check_nothing_is_left(home)
 
 
 def test_the_runner_is_killed_and_another_goes_on(home):
@@ -70,7 +70,7 @@ def test_the_runner_is_killed_and_another_goes_on(home):
     assert state.ledger.spent(state.now_s) <= state.budget
     # Machines of the dead runner are billed for as long as they may have lived on.
     assert spent.groupby("machine").state.last().eq("ended").all()
-    assert not processes(home)
+    check_nothing_is_left(home)
 
 
 def test_a_worker_may_warm_up_for_longer_than_its_lease(home, monkeypatch):
@@ -116,4 +116,4 @@ def test_the_runner_stands_still_and_the_workers_end_themselves(home, monkeypatc
     study.stop()
     study.wait(60)
     assert study.status == "ended"
-    assert not processes(home)
+    check_nothing_is_left(home)

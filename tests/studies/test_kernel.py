@@ -100,5 +100,5 @@ def test_the_kernel_restarts_and_two_kernels_steer(home, kernels):
     assert table.reason.tolist()[0] == "stopped by hand"
     assert (table.value > 10).all(), "the helper and the global of the cell came along"
     # The kernels have SEER_HOME in their environment too.
-    left = [p for p in processes(home) if "ipykernel" not in " ".join(p.cmdline())]
-    assert not left
+    left = lambda: [p for p in processes(home) if "ipykernel" not in " ".join(p.cmdline())]  # noqa: E731
+    until(lambda: not left(), "the end of the processes of the study")

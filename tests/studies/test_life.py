@@ -13,7 +13,7 @@ import seer_nb as seer
 from seer_nb import demo
 from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
-from tests.studies.running import make, processes, until
+from tests.studies.running import check_nothing_is_left, make, until
 
 
 def ticking(config, run):
@@ -66,7 +66,7 @@ def test_resized_while_it_trains_and_the_curve_is_the_same(home):
     network.eval()
     with torch.no_grad():
         assert (network(images).argmax(1) == labels).float().mean().item() == pytest.approx(best.value, abs=1e-6)
-    assert not processes(home)
+    check_nothing_is_left(home)
 
 
 def test_steered_by_hand_and_replayed(home):
@@ -101,7 +101,7 @@ def test_steered_by_hand_and_replayed(home):
     assert study._state().budget == 900_000
     # Once each, though they were interrupted.
     assert study.curves().groupby("trial").epoch.apply(list)[0] == list(range(1, 9))
-    assert not processes(home)
+    check_nothing_is_left(home)
 
     entries = list(study._view.journal.read())
     engine, decided = None, []
@@ -127,7 +127,7 @@ def test_stop_then_more_time(home):
     assert asyncio.run(waiting()) is study
     assert (study.status, study.reason) == ("ended", "stopped by hand")
     assert study.best.checkpoint
-    assert not processes(home)
+    check_nothing_is_left(home)
     stopped = len(study.curves())
     # Ended is not for ever: there is time and money left.
     study.resume()
@@ -147,7 +147,7 @@ def test_the_deadline_comes(home):
     assert all(machine.ended_s <= 9 for machine in state.machines.values())
     last = study.results(view="last").set_index("trial")
     assert study.best.epoch == last.epoch[study.best.trial], "what was trained last is stored"
-    assert not processes(home)
+    check_nothing_is_left(home)
 
 
 def test_the_budget_comes(home):
@@ -160,7 +160,7 @@ def test_the_budget_comes(home):
     # Most of it was of use: what is kept back is the lease.
     assert state.now_s < 80
     assert study.best.checkpoint
-    assert not processes(home)
+    check_nothing_is_left(home)
 
 
 class Loud:
