@@ -59,7 +59,9 @@ def test_the_quickstart_runs(tmp_path, monkeypatch):
 
     results = pd.read_csv(tmp_path / "results.csv")
     assert results.value.max() == pytest.approx(float(told[4]), abs=1e-4)
-    assert results.state.isin({"completed", "stopped", "paused"}).all()
+    # The last draw may have come too late to be started.
+    assert results.state.isin({"completed", "stopped", "paused", "waiting"}).all()
+    assert results.reason.notna().all()
     assert "<table>" in (tmp_path / "results.html").read_text()
     assert {"StartGang", "EndTrial", "Finish"} <= set(pd.read_json(tmp_path / "events.json").kind)
     until(lambda: not processes(tmp_path), "the end of the study's processes")

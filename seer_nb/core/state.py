@@ -335,6 +335,8 @@ class State:
 
     def _on_finish(self, _: m.Finish, __: float) -> None:
         self.phase = "paused" if self.phase == "pausing" else "ended"
+        for trial in [t for t in self.trials.values() if t.state == "waiting"]:
+            self._update(trial.id, reason="drawn, but not started before the study " + self.phase)
 
     def _on_note(self, action: m.Note, now_s: float) -> None:
         self.plan_reason, self.noted_s = action.reason, now_s
