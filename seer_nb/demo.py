@@ -46,14 +46,18 @@ def data() -> tuple[TensorDataset, TensorDataset]:
 
 def build(config: Config) -> nn.Module:
     """The network of one configuration."""
+    return mlp(64, 10, width=config["width"], depth=2, dropout=config["dropout"])
+
+
+def mlp(inputs: int, outputs: int, *, width: int, depth: int, dropout: float) -> nn.Sequential:
+    """Hidden layers of one width with ReLU and dropout; with depth 0 a linear model."""
     from torch import nn
 
-    width, dropout = config["width"], config["dropout"]
-    return nn.Sequential(
-        *(nn.Linear(64, width), nn.ReLU(), nn.Dropout(dropout)),
-        *(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout)),
-        nn.Linear(width, 10),
-    )
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        layers += [nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout)]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
 
 
 def train(config: Config, run: Run) -> None:

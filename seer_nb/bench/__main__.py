@@ -6,12 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from seer_nb.bench import demo, overhead
+from seer_nb.bench import demo, overhead, record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (overhead, demo)
+COMMANDS = (overhead, demo, record)
 """Modules with ``add(commands)``, which adds a subcommand whose ``run(options)`` gives the exit code."""
 
 

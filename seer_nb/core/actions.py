@@ -33,6 +33,8 @@ class Draw(ActionBase, frozen=True, kw_only=True):
     """Ask the sampler for configurations."""
 
     count: int
+    proposed: int = 0
+    """So many of them, the last ones, may be chosen by what earlier trials have shown; the others at random."""
 
 
 class StartGang(ActionBase, frozen=True, kw_only=True):

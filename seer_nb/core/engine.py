@@ -6,7 +6,7 @@ must have come at the latest; a driver feeds ``Ticked`` then.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from seer_nb.core import faults, reconcile
 from seer_nb.core import model as m
@@ -20,6 +20,8 @@ SAVE_S = 0.5
 NOTE_EVERY_S = 1.0
 GRACE_S = 10.0
 """At least so long a gang may train on to the end of its epoch after a person paused or stopped the study."""
+DRIFT = 0.1
+"""A change of the estimated speed by this share is worth a decision."""
 SLOW_EPOCH_S = 0.5
 """Epochs as long as this are worth a decision each; faster ones wait for the end of the gang."""
 
@@ -39,6 +41,12 @@ class Engine:
         self.state = State(settings)
         self.policy = policy
         self._policy_wake_s: float | None = None
+        self._each_report = False
+        self._wake_s: float | None = None
+        """Kept until the next event."""
+        self._carry: Any = None
+        self._decided: m.Scaling | None = None
+        """The speed that the last decision was made for."""
         self._retire_s: float | None = None
         """When an idle machine is to be handed back unless it is needed again."""
 
@@ -46,7 +54,7 @@ class Engine:
 
     def handle(self, event: m.Event, now_s: float) -> tuple[m.Action, ...]:
         """Take an event in; return the actions it calls for, in order."""
-        state = self.state
+        state, self._wake_s = self.state, None
         state.apply(event, now_s)
         done = list(self._do(faults.react(state, event)))
         done += self._do(self._limits())
@@ -78,6 +86,7 @@ class Engine:
             lease_s=state.settings.lease_s,
             scaling=state.speed.estimate(),
             exhausted=state.exhausted,
+            carry=self._carry,
         )
 
     def end_s(self) -> float:
@@ -92,6 +101,11 @@ class Engine:
 
     def wake_s(self) -> float:
         """Study seconds at which the engine must be called again, if no event comes before; inf: never."""
+        if self._wake_s is None:
+            self._wake_s = self._next_wake_s()
+        return self._wake_s
+
+    def _next_wake_s(self) -> float:
         state = self.state
         times = [*faults.alarms(state)]
         if state.phase == "running":
@@ -116,14 +130,36 @@ class Engine:
 
     def _decides(self, event: m.Event) -> bool:
         """Whether the event can change what the policy wants."""
+        if isinstance(event, m.RunnerStarted):
+            self._carry = None
         if isinstance(event, m.Reported):
-            return event.seconds >= SLOW_EPOCH_S
+            return event.seconds >= SLOW_EPOCH_S and (self._each_report or self._is_news(event))
         return not isinstance(event, m.Began)
+
+    def _is_news(self, event: m.Reported) -> bool:
+        """Whether a report tells more than that training goes on as it did."""
+        gang = self.state.gangs.get(event.gang)
+        if gang is None or event.epoch >= gang.until:
+            return False  # the end of the gang follows
+        return event.epoch == gang.from_epoch + 1 or self._decided is None or self._drifted(self._decided)
+
+    def _drifted(self, old: m.Scaling) -> bool:
+        """Whether the speed that the last decision was made for is not that of now."""
+        new = self.state.speed.estimate()
+        return (old.epoch_s is None) != (new.epoch_s is None) or any(
+            abs(after - before) > DRIFT * before
+            for before, after in (
+                (old.epoch_s or 0.0, new.epoch_s or 0.0),
+                (1 + old.overhead, 1 + new.overhead),
+                (old.boot_s + old.stall_s, new.boot_s + new.stall_s),
+            )
+        )
 
     def _decide(self) -> list[m.Action]:
         state = self.state
         plan = self.policy.decide(self.snapshot())
-        self._policy_wake_s = plan.wake_s
+        self._policy_wake_s, self._each_report, self._carry = plan.wake_s, plan.each_report, plan.carry
+        self._decided = state.speed.estimate()
         done = list(self._do(self._note(plan)))
         for step in (reconcile.verdicts, reconcile.running):
             done += self._do(step(state, plan))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -83,33 +84,42 @@ class Ledger:
         self._open: dict[int, Account] = {}
         self._closed: dict[int, Account] = {}
         self._closed_total = 0
+        self._alike: Counter[tuple[Offer, float, float | None]] = Counter()
+        """Open accounts that are billed alike: (offer, opened, retired)."""
+        self._exhausted: tuple[int, float, float] | None = None
+        """(budget, until_s, the answer) of the last time that was asked, as long as it holds."""
 
     def open(self, machine: int, offer: Offer, at_s: float) -> None:
         """Begin to bill a machine."""
         if machine in self._open or machine in self._closed:
             raise ValueError(f"machine {machine} has an account already")
         self._open[machine] = Account(offer=offer, opened_s=at_s)
+        self._count(self._open[machine], 1)
 
     def retire(self, machine: int, at_s: float) -> None:
         """The machine was told to go at that time."""
         account = self._open.get(machine)
         if account is not None and account.retired_s is None:
+            self._count(account, -1)
             account.retired_s = at_s
+            self._count(account, 1)
 
     def close(self, machine: int, at_s: float, unseen_s: float = 0.0) -> None:
         """The machine has gone; unseen_s were lived without a runner's clock."""
         account = self._open.pop(machine)
+        self._count(account, -1)
         account.bill = account.offer.bill(max(0.0, at_s - account.opened_s) + unseen_s)
         self._closed[machine] = account
         self._closed_total += account.bill
 
     def spent(self, now_s: float) -> int:
         """Micro-dollars billed so far."""
-        return self._closed_total + sum(self._billed(a, now_s) for a in self._open.values())
+        bills = (count * offer.bill(max(0.0, now_s - opened_s)) for (offer, opened_s, _), count in self._alike.items())
+        return self._closed_total + sum(bills)
 
     def committed(self, now_s: float) -> int:
         """Micro-dollars owed on top if everything were left alone from now."""
-        return sum(self._worst(a, now_s) - self._billed(a, now_s) for a in self._open.values())
+        return self._total(now_s) - self.spent(now_s)
 
     def free(self, now_s: float) -> int:
         """Micro-dollars that may still be put to use."""
@@ -134,6 +144,12 @@ class Ledger:
 
         Every machine must have been told to go by that time for the promise to hold.
         """
+        # What all would have cost at a time does not depend on when that is asked.
+        if self._exhausted is None or self._exhausted[:2] != (self.budget, until_s):
+            self._exhausted = (self.budget, until_s, self._search(now_s, until_s))
+        return max(now_s, self._exhausted[2])
+
+    def _search(self, now_s: float, until_s: float) -> float:
         if self._total(until_s) <= self.budget:
             return until_s
         low, high = now_s, until_s
@@ -144,11 +160,19 @@ class Ledger:
         return low
 
     def _total(self, now_s: float) -> int:
-        return self._closed_total + sum(self._worst(a, now_s) for a in self._open.values())
+        """Spent and committed."""
+        total = self._closed_total
+        for (offer, opened_s, retired_s), count in self._alike.items():
+            told_s = now_s if retired_s is None else retired_s
+            total += count * offer.bill(max(now_s, told_s + self.lease_s) - opened_s)
+        return total
 
-    def _worst(self, account: Account, now_s: float) -> int:
-        told = now_s if account.retired_s is None else account.retired_s
-        return account.offer.bill(max(now_s, told + self.lease_s) - account.opened_s)
+    def _count(self, account: Account, change: int) -> None:
+        key = (account.offer, account.opened_s, account.retired_s)
+        self._alike[key] += change
+        if not self._alike[key]:
+            del self._alike[key]
+        self._exhausted = None
 
     @staticmethod
     def _billed(account: Account, now_s: float) -> int:

@@ -2,8 +2,12 @@
 
 A plan is a row of stages. In a stage so many trials are trained by so many epochs each, with p workers a trial. A
 trial's stage takes ``stall + epochs x t1 / s(p)`` seconds; on fewer workers than trials x p they take turns. Since
-s(p) < p, an epoch is cheapest on one worker; parallelism is bought only where the time is too short, and first where
-a second costs least: in the late stages, which have few trials.
+s(p) < p, an epoch is cheapest on one worker; parallelism is bought only where the time is too short, and where a
+second costs least: in the late stages, which have few trials. A machine that boots is paid for while it does, so
+trials take turns on few machines as long as time allows.
+
+Shapes (width and parallelism) are chosen for all stages together, by dynamic programming over the Pareto front of
+time, money and machines rented: so the cheapest of all combinations of the shapes considered is found.
 """
 
 from __future__ import annotations
@@ -17,11 +21,11 @@ if TYPE_CHECKING:
     from seer_nb.core.model import Scaling, Snapshot
 
 FINENESS = 100
+TURNS = (1, 2, 4, 8, 16, 64, 256)
+"""How many trials may follow each other on a worker, where a boot or a minimum makes machines dear."""
+GAIN = 1.05
+"""Twice as many workers must be faster by so much to be considered at all."""
 _MOMENT_S = 1e-9
-"""A step that saves less is rounding."""
-BOOT_SHARE = 0.25
-"""A further machine is rented, as long as time does not press, only if its boot takes less than this share of what it
-then trains."""
 
 
 class Leg(NamedTuple):
@@ -29,6 +33,17 @@ class Leg(NamedTuple):
 
     trials: int
     epochs: float
+    within: float | None = None
+    """Seconds over which the trials are to be spread, one worker each, on as few workers as that takes; None: the
+    planner chooses."""
+
+
+class Shape(NamedTuple):
+    """A way to do a stage."""
+
+    turns: int
+    """Trials that follow each other on a worker; 1 when there are more workers a trial."""
+    parallelism: int
 
 
 class Stage(NamedTuple):
@@ -41,6 +56,13 @@ class Stage(NamedTuple):
     seconds: float
     cost: float
     """Micro-dollars."""
+    turns: int = 1
+    """Trials that follow each other on a worker; 1 also where the time for it is given."""
+
+    @property
+    def shape(self) -> Shape:
+        """Of the ways considered."""
+        return Shape(self.turns, self.parallelism)
 
 
 class Schedule(NamedTuple):
@@ -120,22 +142,31 @@ def sizes(most: int) -> tuple[int, ...]:
     return tuple(2**k for k in range(most.bit_length()))
 
 
-def cheapest(legs: Sequence[Leg], resources: Resources) -> Schedule | None:
-    """The cheapest schedule that keeps time and money; None if there is none.
+def shapes(leg: Leg, resources: Resources) -> list[Shape]:
+    """The ways worth considering, the fastest last."""
+    if not leg.trials or leg.within is not None:
+        return [Shape(1, 1)]
+    dear = resources.scaling.boot_s > 0 or resources.minimum_s > 0
+    taken = [Shape(turns, 1) for turns in TURNS if turns < 2 * leg.trials] if dear else [Shape(1, 1)]
+    # Where trials take turns on all workers there are, larger gangs only waste.
+    most = min(resources.max_parallelism, resources.max_workers // leg.trials)
+    return taken[::-1] + [Shape(1, p) for p in sizes(most)[1:] if _speeds_up(p, resources.scaling)]
 
-    Greedy, as in ElasticFlow and RubberBand: from the fewest machines and one worker a trial, while it is too slow,
-    take the step by which a second saved costs least: more machines for a stage whose trials take turns, or more
-    workers a trial.
-    """
-    efforts = (_Effort(),) * len(legs)
-    schedule = _schedule(legs, efforts, resources)
-    while (late := schedule.seconds > resources.seconds) or not _affordable(schedule, resources):
-        step = _cheapest_step(legs, efforts, schedule, resources)
-        # Against too little money only a step helps that saves both: fewer boots later on, for instance.
-        if step is None or (not late and step[1].cost >= schedule.cost):
+
+def _speeds_up(parallelism: int, scaling: Scaling) -> bool:
+    return scaling.speedup(parallelism) > GAIN * scaling.speedup(parallelism // 2)
+
+
+def cheapest(legs: Sequence[Leg], resources: Resources) -> Schedule | None:
+    """The cheapest schedule that keeps time and money, among equals the fastest; None if there is none."""
+    front: list[_Partial] = [_Partial(0.0, 0.0, resources.workers, None, None)]
+    for leg in legs:
+        ways = [_way(leg, shape, resources) for shape in shapes(leg, resources)]
+        reached = (after for before in front for way in ways if (after := _after(before, way, resources)) is not None)
+        front = _pareto(reached)
+        if not front:
             return None
-        efforts, schedule = step
-    return schedule
+    return _schedule(min(front, key=lambda partial: (partial.cost, partial.seconds)), legs)
 
 
 def largest(
@@ -156,103 +187,110 @@ def largest(
     step = 1
     while low < high:
         trial = min(high, low + step)
-        schedule = cheapest(legs(trial), resources)
+        schedule = _found(legs(trial), best, resources)
         if schedule is None:
             high = trial - 1
             break
         low, best, step = trial, schedule, step * 2
-    # To one in a hundred: estimates are no better, and this is done at every decision.
+    # To one in a hundred: estimates are no better.
     while low + low // FINENESS < high:
         middle = (low + high + 1) // 2
-        schedule = cheapest(legs(middle), resources)
+        schedule = _found(legs(middle), best, resources)
         if schedule is None:
             high = middle - 1
         else:
             low, best = middle, schedule
-    return low, best
+    return low, cheapest(legs(low), resources) or best
 
 
-class _Effort(NamedTuple):
-    """What is done to speed a stage up."""
-
-    doublings: int = 0
-    """How often the number of its machines was doubled beyond what boots are worth."""
-    parallelism: int = 1
-
-    def steps(self, trials: int, workers: int, resources: Resources) -> Iterator[_Effort]:
-        """What could be done next for a stage of so many trials on so many workers."""
-        useful = min(trials * self.parallelism, resources.max_workers)
-        if workers < useful:
-            yield self._replace(doublings=self.doublings + 1)
-            # At once, since a doubling that has to be booted for may save nothing by itself.
-            yield self._replace(doublings=_ALL)
-        # Where trials take turns on all workers there are, larger gangs only waste.
-        if useful < resources.max_workers and 2 * self.parallelism <= resources.max_parallelism:
-            yield _Effort(_ALL, 2 * self.parallelism)
+def least_cost(legs: Sequence[Leg], resources: Resources) -> float:
+    """Micro-dollars that no schedule can go below: one worker a trial, without boots, minimums and leases."""
+    seconds = sum(leg.trials * resources.leg_seconds(leg.epochs, 1) for leg in legs if leg.trials)
+    return seconds * resources.price_s
 
 
-_ALL = 64
-"""Doublings that make the machines as many as the stage can use."""
+def _found(legs: Sequence[Leg], like: Schedule, resources: Resources) -> Schedule | None:
+    """A schedule, not always the cheapest; None if there is none."""
+    if least_cost(legs, resources) > resources.money:
+        return None
+    partial: _Partial | None = _Partial(0.0, 0.0, resources.workers, None, None)
+    for leg, stage in zip(legs, like.stages, strict=True):
+        if partial is None or stage.shape not in shapes(leg, resources):
+            return cheapest(legs, resources)
+        partial = _after(partial, _way(leg, stage.shape, resources), resources)
+    return cheapest(legs, resources) if partial is None else _schedule(partial, legs)
 
 
-def _cheapest_step(
-    legs: Sequence[Leg], efforts: tuple[_Effort, ...], schedule: Schedule, resources: Resources
-) -> tuple[tuple[_Effort, ...], Schedule] | None:
-    """The step by which a second saved costs least; None when nothing saves time any more."""
-    best: tuple[float, tuple[_Effort, ...], Schedule] | None = None
-    for k, effort in enumerate(efforts):
-        for raised in effort.steps(legs[k].trials, schedule.stages[k].workers, resources):
-            changed = (*efforts[:k], raised, *efforts[k + 1 :])
-            faster = _schedule(legs, changed, resources)
-            saved_s = schedule.seconds - faster.seconds
-            if saved_s > _MOMENT_S:
-                price = (faster.cost - schedule.cost) / saved_s
-                if best is None or price < best[0]:
-                    best = (price, changed, faster)
-    return best[1:] if best is not None else None
+class _Way(NamedTuple):
+    """What a shape takes, without boots."""
+
+    shape: Shape
+    workers: int
+    """0 for a stage without trials: nothing changes."""
+    seconds: float
 
 
-def _schedule(legs: Sequence[Leg], efforts: Sequence[_Effort], resources: Resources) -> Schedule:
-    stages: list[Stage] = []
-    rented = resources.workers
-    for leg, effort in zip(legs, efforts, strict=True):
-        stage = _stage(leg, effort, rented, resources)
-        # Workers that a stage does not need are handed back after the one before.
-        rented = stage.workers if leg.trials else rented
-        stages.append(stage)
-    return Schedule(tuple(stages), sum(s.seconds for s in stages), sum(s.cost for s in stages))
+class _Partial(NamedTuple):
+    """The stages up to one."""
+
+    seconds: float
+    cost: float
+    rented: int
+    before: _Partial | None
+    way: _Way | None
 
 
-def _stage(leg: Leg, effort: _Effort, rented: int, resources: Resources) -> Stage:
-    parallelism = effort.parallelism
+def _way(leg: Leg, shape: Shape, resources: Resources) -> _Way:
     if not leg.trials:
-        return Stage(0, leg.epochs, parallelism, 0, 0.0, 0.0)
-    one_s = resources.leg_seconds(leg.epochs, parallelism)
-    workers = _width(leg, effort, rented, resources)
-    booted = max(0, workers - rented)
-    boot_s = resources.scaling.boot_s if booted else 0.0
+        return _Way(shape, 0, 0.0)
+    p, size = shape.parallelism, resources.workers_per_machine
+    one_s = resources.leg_seconds(leg.epochs, p)
+    if leg.within is None:
+        wanted = math.ceil(leg.trials * p / shape.turns)
+    else:
+        wanted = math.ceil(leg.trials * one_s / max(leg.within, one_s) - _MOMENT_S)
+    workers = max(p, min(resources.max_workers, math.ceil(wanted / size) * size))
     # Trials follow each other without a barrier, so turns need not be whole; but no gang has a part of a worker.
-    seconds = max(one_s, leg.trials * one_s / (workers // parallelism))
-    paid_s = workers * seconds + booted * max(boot_s, resources.minimum_s - seconds)
-    return Stage(leg.trials, leg.epochs, parallelism, workers, boot_s + seconds, paid_s * resources.price_s)
+    seconds = max(one_s, leg.trials * one_s / (workers // p))
+    return _Way(shape, workers, seconds)
 
 
-def _width(leg: Leg, effort: _Effort, rented: int, resources: Resources) -> int:
-    """How many workers a stage has: as many as boots are worth, doubled as often as it takes, or all it can use."""
-    most = min(leg.trials * effort.parallelism, resources.max_workers)
-    if most > rented and resources.scaling.boot_s:
-        work_s = leg.trials * resources.leg_seconds(leg.epochs, 1)
-        worth = max(1, rented, int(BOOT_SHARE * work_s / resources.scaling.boot_s))
-        most = min(most, worth << effort.doublings)
-    size = resources.workers_per_machine
-    return min(resources.max_workers, math.ceil(most / size) * size)
+def _after(before: _Partial, way: _Way, resources: Resources) -> _Partial | None:
+    """With one more stage; None if time or money do not suffice."""
+    if not way.workers:
+        return _Partial(before.seconds, before.cost, before.rented, before, way)
+    booted = way.workers - before.rented
+    paid_s = way.workers * way.seconds
+    seconds = before.seconds + way.seconds
+    if booted > 0:
+        boot_s = resources.scaling.boot_s
+        seconds += boot_s
+        paid_s += booted * max(boot_s, resources.minimum_s - way.seconds)
+    cost = before.cost + paid_s * resources.price_s
+    # At the end of each stage the machines that it has then still hold their lease.
+    if seconds > resources.seconds or cost + way.workers * resources.lease_s * resources.price_s > resources.money:
+        return None
+    # Workers that a stage does not need are handed back after the one before.
+    return _Partial(seconds, cost, way.workers, before, way)
 
 
-def _affordable(schedule: Schedule, resources: Resources) -> bool:
-    """Whether money lasts, at the end of each stage with the lease of the machines that it then has."""
-    spent = 0.0
-    for stage in schedule.stages:
-        spent += stage.cost
-        if stage.workers and spent + stage.workers * resources.lease_s * resources.price_s > resources.money:
-            return False
-    return True
+def _pareto(partials: Iterator[_Partial]) -> list[_Partial]:
+    """Without those that another one is as good as in time, money and machines that are there already."""
+    kept: list[_Partial] = []
+    for partial in sorted(partials, key=lambda each: (each.seconds, each.cost, -each.rented)):
+        if not any(other.cost <= partial.cost and other.rented >= partial.rented for other in kept):
+            kept.append(partial)
+    return kept
+
+
+def _schedule(last: _Partial, legs: Sequence[Leg]) -> Schedule:
+    stages: list[Stage] = []
+    partial = last
+    for leg in reversed(legs):
+        before, way = partial.before, partial.way
+        assert before is not None
+        assert way is not None
+        seconds, cost = partial.seconds - before.seconds, partial.cost - before.cost
+        stages.append(Stage(leg.trials, leg.epochs, way.shape.parallelism, way.workers, seconds, cost, way.shape.turns))
+        partial = before
+    return Schedule(tuple(reversed(stages)), last.seconds, last.cost)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from seer_nb.core.money import Offer
 from seer_nb.core.records import Frozen, Gang, Machine, Mode, Trial
 
@@ -48,6 +50,8 @@ class Snapshot(Frozen, frozen=True, kw_only=True):
     scaling: Scaling
     exhausted: bool = False
     """The sampler has no further configuration."""
+    carry: Any = None
+    """What the policy's last plan gave it to remember; None at first, and after a new runner took the study up."""
 
     @property
     def free(self) -> int:
@@ -67,6 +71,8 @@ class Job(Frozen, frozen=True, kw_only=True):
     workers: int = 1
     until: int
     reason: str = ""
+    proposed: bool = False
+    """Whether a new trial's configuration may be chosen by what earlier trials have shown; else at random."""
 
 
 class Verdict(Frozen, frozen=True, kw_only=True):
@@ -90,3 +96,8 @@ class Plan(Frozen, frozen=True, kw_only=True):
     """The plan in words: survivors, parallelism, finish, cost."""
     wake_s: float | None = None
     """Study seconds at which the policy wants to look again even if nothing happens."""
+    each_report: bool = False
+    """Whether the policy wants to look at every report; else it is asked when a gang has its first one, when gangs
+    and machines come and go, when speed leaves its estimate, and when a person moves the limits."""
+    carry: Any = None
+    """What the policy wants to find in the next snapshot. Immutable, and a function of the snapshot like all else."""

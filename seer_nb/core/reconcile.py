@@ -63,7 +63,7 @@ def starts(state: State, plan: m.Plan, last_s: float, *, shrink: bool = False) -
     if not idle:
         return
     fresh = iter([t for t in state.trials.values() if t.state == "waiting"])
-    missing = 0
+    missing = {False: 0, True: 0}
     for job in plan.jobs:
         trial = next(fresh, None) if job.trial is None else state.trials[job.trial]
         size = _halved(job.workers, len(idle)) if shrink else job.workers
@@ -72,14 +72,16 @@ def starts(state: State, plan: m.Plan, last_s: float, *, shrink: bool = False) -
         if len(idle) < size or not idle:
             break  # A large gang must not starve while small jobs behind it take every worker that falls free.
         if trial is None:
-            missing += 1
+            missing[job.proposed] += 1
             idle = idle[size:]
         elif trial.state in {"waiting", "paused"}:
             workers, idle = tuple(idle[:size]), idle[size:]
             yield _start(state, trial, workers, job)
-    missing -= state.draws_pending
-    if missing > 0 and not state.exhausted:
-        yield m.Draw(count=missing, reason=f"{missing} workers are free for new configurations")
+    # One request: a second one would be answered with the same numbers.
+    count = sum(missing.values()) - state.draws_pending
+    if count > 0 and not state.exhausted:
+        why = f"{count} workers are free for new configurations"
+        yield m.Draw(count=count, proposed=min(count, missing[True]), reason=why)
 
 
 def _halved(size: int, most: int) -> int:

@@ -5,15 +5,44 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seer_nb.policies.asha import ASHA
+from seer_nb.policies.grid import Grid
+from seer_nb.policies.halving import Halving
+from seer_nb.policies.hyperband import Hyperband
+from seer_nb.policies.hypersched import HyperSched
+from seer_nb.policies.naive_elastic import NaiveElastic
 from seer_nb.policies.random_search import RandomSearch
+from seer_nb.policies.rubberband import RubberBand
 from seer_nb.policies.seer import SEER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seer_nb.core.engine import Policy
 
-__all__ = ["ASHA", "SEER", "RandomSearch", "by_name"]
+__all__ = [
+    "ASHA",
+    "SEER",
+    "Grid",
+    "Halving",
+    "HyperSched",
+    "Hyperband",
+    "NaiveElastic",
+    "RandomSearch",
+    "RubberBand",
+    "by_name",
+]
 
-_BY_NAME: dict[str, type[SEER | ASHA | RandomSearch]] = {"seer": SEER, "asha": ASHA, "random_search": RandomSearch}
+_BY_NAME: dict[str, Callable[[], Policy]] = {
+    "seer": SEER,
+    "asha": ASHA,
+    "halving": Halving,
+    "hyperband": Hyperband,
+    "hypersched": HyperSched,
+    "rubberband": RubberBand,
+    "naive_elastic": NaiveElastic,
+    "random_search": RandomSearch,
+    "grid": Grid,
+}
 
 
 def by_name(name: str) -> Policy:

@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from seer_nb.core.planner import Resources
 
 
-class Purse:
-    """Takes in one gang after the other, as long as the money suffices for all of them.
+class Need(NamedTuple):
+    """What a gang takes: so many workers for so long."""
 
-    Args:
-        resources: What is left.
-    """
+    seconds: float
+    workers: int
 
-    def __init__(self, resources: Resources) -> None:
-        self._resources = resources
-        self._gangs: list[tuple[float, int]] = []
 
-    def take(self, seconds: float, workers: int) -> bool:
-        """Whether a gang of so many workers can be kept for so long beside those taken before; then it is taken.
-
-        The first one always is: whether it is worth it was for the plan to say.
-        """
-        gangs = sorted([*self._gangs, (seconds, workers)])
-        if self._gangs and not self._lasts(gangs):
+def lasts(needs: Iterable[Need], resources: Resources) -> bool:
+    """Whether at each gang's end the budget still holds the leases of all that ran until then."""
+    ordered = sorted(needs)
+    running = sum(need.workers for need in ordered)
+    spent, now_s = 0.0, 0.0
+    for end_s, workers in ordered:
+        spent += running * (end_s - now_s) * resources.price_s
+        if spent + running * resources.lease_s * resources.price_s > resources.money:
             return False
-        self._gangs = gangs
-        return True
+        now_s = end_s
+        running -= workers
+    return True
 
-    def _lasts(self, gangs: list[tuple[float, int]]) -> bool:
-        """Whether at each gang's end the budget still holds the leases of all that ran until then."""
-        running = sum(workers for _, workers in gangs)
-        spent, now_s = 0.0, 0.0
-        for end_s, workers in gangs:
-            spent += running * (end_s - now_s) * self._resources.price_s
-            if spent + running * self._resources.lease_s * self._resources.price_s > self._resources.money:
-                return False
-            now_s = end_s
-            running -= workers
-        return True
+
+def affordable(needs: Sequence[Need], resources: Resources) -> int:
+    """How many of the gangs, from the first on, the money suffices for.
+
+    The first one always is: whether it is worth it was for the plan to say.
+    """
+    if not needs or lasts(needs, resources):
+        return len(needs)
+    low, high = 1, len(needs)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if lasts(needs[:middle], resources) else (low, middle)
+    return low

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import ClassVar
 
 from seer_nb.core.model import Job, Plan, Snapshot
 from seer_nb.policies.rungs import fixed_size, fresh, kept, paused
@@ -11,18 +12,22 @@ from seer_nb.policies.rungs import fixed_size, fresh, kept, paused
 class RandomSearch:
     """Runs floor(B / (c T)) workers from start to deadline; nothing is eliminated."""
 
+    name: ClassVar[str] = "random search"
+
     def __repr__(self) -> str:
-        return "RandomSearch()"
+        return f"{type(self).__name__}()"
 
     def decide(self, snapshot: Snapshot) -> Plan:
         """Keep every worker busy with the next configuration."""
         size, until = fixed_size(snapshot), snapshot.max_epochs
         jobs = kept(snapshot)
-        jobs += [Job(trial=t.id, until=until, reason="goes on to its last epoch") for t in paused(snapshot)]
+        # A runner that died at the wrong moment leaves a trial paused that is trained fully.
+        left = (trial for trial in paused(snapshot) if trial.epoch < until)
+        jobs += [Job(trial=trial.id, until=until, reason="goes on to its last epoch") for trial in left]
         jobs += islice(fresh(snapshot, until, "next configuration"), max(0, size - len(jobs)))
         return Plan(
             jobs=tuple(jobs),
             workers=min(size, len(jobs)),
             done=not jobs,
-            reason=f"random search on {size} workers" if jobs else "every configuration is trained",
+            reason=f"{self.name} on {size} workers" if jobs else "every configuration is trained",
         )

@@ -93,3 +93,23 @@ def fresh(snapshot: Snapshot, until: int, reason: str) -> Iterator[Job]:
     """New trials, as many as there are configurations."""
     job = Job(trial=None, until=until, reason=reason)
     return repeat(job, snapshot.waiting) if snapshot.exhausted else repeat(job)
+
+
+def checked(name: str, value: int, what: str) -> int:
+    """A whole number from 1 on, or a ValueError that names the argument."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r} is not a number of {what}: give a whole number from 1 on, or None")
+    return value
+
+
+def power(most: int) -> int:
+    """The largest power of two up to a number from 1 on."""
+    return 1 << (most.bit_length() - 1)
+
+
+def dividing(trial: Trial, most: int) -> int:
+    """The largest power of two up to a number that divides the trial's batch; while that is unknown, any does."""
+    size = power(most)
+    while trial.batch_size is not None and trial.batch_size % size:
+        size //= 2
+    return size

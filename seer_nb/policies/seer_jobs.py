@@ -3,73 +3,66 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from seer_nb.core.model import Gang, Job, Plan, Snapshot, Trial, Verdict
-from seer_nb.core.planner import Resources, Schedule, sizes
+from seer_nb.core.planner import Resources, sizes
 from seer_nb.core.units import format_duration, format_money
-from seer_nb.policies.purse import Purse
-from seer_nb.policies.rungs import ranked
+from seer_nb.policies.purse import Need, affordable, lasts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seer_nb.policies.ladder import Ladder, Place
+    from seer_nb.policies.seer_aim import Aim, Options
 
 PAYS = 1.1
 """A resize must make what is left of a leg so many times as fast, its stall included (after HyperSched's rule)."""
+RANDOM_EVERY = 10
+"""One in so many configurations is drawn at random even where others are proposed."""
 SURPLUS = 1.5
 """Running trials are dropped when there are so many times as many as can be trained further: estimates are noisy."""
 
 
-class Aim(NamedTuple):
-    """What to make of the time and money that are left."""
-
-    ladder: Ladder
-    resources: Resources
-    n: int
-    """Configurations to start in all; beyond what can be started, the rest keeps more survivors."""
-    schedule: Schedule | None
-    """None when not even one trial can be trained to the top any more."""
-    spare_money: bool
-    """Whether it is time, not money, that forbids a larger n: then idle workers may as well speed others up."""
-
-
-def plan(snapshot: Snapshot, aim: Aim) -> Plan:
+def plan(snapshot: Snapshot, aim: Aim, ladder: Ladder, options: Options) -> Plan:
     """The plan that pursues an aim."""
-    return _Planning(snapshot, aim).plan()
+    return _Planning(snapshot, aim, ladder, options).plan()
 
 
 class _Planning:
     """One decision."""
 
-    def __init__(self, snapshot: Snapshot, aim: Aim) -> None:
+    def __init__(self, snapshot: Snapshot, aim: Aim, ladder: Ladder, options: Options) -> None:
         self.snapshot = snapshot
         self.aim = aim
-        self.ladder = aim.ladder
+        self.ladder = ladder
+        self.options = options
+        self.resources = Resources.left(snapshot)
         self.trials = {trial.id: trial for trial in snapshot.trials}
-        self.rented = aim.resources.workers
+        self.rented = self.resources.workers
         self.stopping = any(gang.stopping for gang in snapshot.gangs)
+        self.used = sum(gang.parallelism for gang in snapshot.gangs)
         ready = sum(machine.slots for machine in snapshot.machines if machine.state == "ready")
-        self.idle = ready - sum(gang.parallelism for gang in snapshot.gangs)
+        self.idle = ready - self.used
         """Workers that could begin at once."""
-        places = [self.ladder.waiting(aim.n, k) for k in range(len(self.ladder.epochs) - 1)]
+        places = [ladder.waiting(aim.n, k) for k in range(len(ladder.epochs) - 1)]
         self.out = [place for row in places for place in row if place.out]
         self.places = [[place for place in row if not place.out] for row in places]
         self.dropped = self._dropped()
-        self.purse = Purse(aim.resources)
+        self.needs: list[Need] = []
+        """Of what goes on and what is to begin."""
         self.wanted = 0
         """Workers that running gangs are to give up for others."""
 
     def plan(self) -> Plan:
         dropped = self.dropped | self._too_dear()
         gangs = [gang for gang in self.snapshot.gangs if not gang.stopping and gang.trial not in dropped]
-        new, lacking = self._new(sum(gang.parallelism for gang in self.snapshot.gangs) - self._freed(dropped))
+        new, lacking = self._new(self.used - self._freed(dropped))
         self.idle -= sum(job.workers for job in new)
         # Only what can be given up altogether is given up: fewer workers would help nobody.
-        self.wanted = lacking if lacking <= sum(self._too_many(gang) for gang in gangs) else 0
+        self.wanted = lacking if lacking and lacking <= sum(self._too_many(gang) for gang in gangs) else 0
         jobs = [self._goes_on(gang) for gang in gangs]
         if self.aim.spare_money:
             # What runs is left alone while a larger gang waits, or it would take and give back the same workers.
@@ -85,68 +78,97 @@ class _Planning:
             workers=max(workers, self.rented) if self.stopping else workers,
             done=done,
             reason=self._outcome() if done else self._reason(),
+            carry=self.aim,
         )
 
     # --- what to begin ---
 
     def _new(self, used: int) -> tuple[list[Job], int]:
         """Jobs to begin beside the workers in use, and how many workers the next one lacks that cannot be rented."""
-        jobs: list[Job] = []
-        schedule = self.aim.schedule
-        width = max(self.rented, 1 if schedule is None else schedule.workers)
-        for job in self._planned():
-            if used + job.workers > width and used:
-                return jobs, used + job.workers - width if width >= self.snapshot.max_workers else 0
-            if not self.purse.take(self._seconds(job), job.workers):
-                return jobs, 0
-            jobs.append(job)
-            used += job.workers
+        jobs, lacking = self._wanted_jobs(used)
+        used += sum(job.workers for job in jobs)
         # Workers that are there and would idle take who is likely to go on, though that is not certain yet.
-        spare = max(0, self.rented - used)
-        jobs += [job for job in islice(self._likely(), spare) if self.purse.take(self._seconds(job), job.workers)]
+        jobs += islice(self._likely(), max(0, self.rented - used))
+        needs = self.needs + [Need(self._seconds(job), job.workers) for job in jobs]
+        jobs = jobs[: max(0, affordable(needs, self.resources) - len(self.needs))]
         if not jobs and not self.snapshot.gangs:
             jobs += self._beyond()
+        return jobs, lacking
+
+    def _wanted_jobs(self, used: int) -> tuple[list[Job], int]:
+        jobs: list[Job] = []
+        quota = self.snapshot.max_workers
+        for job, width in self._planned():
+            if used and used + job.workers > max(self.rented, width):
+                return jobs, used + job.workers - quota if max(self.rented, width) >= quota else 0
+            jobs.append(job)
+            used += job.workers
         return jobs, 0
 
     def _beyond(self) -> Iterator[Job]:
         """When nothing else is left to do: the best of those at the top goes on as far as it gets."""
         last = self.snapshot.max_epochs
-        at_top = [t for t in self.trials.values() if t.state == "paused" and self.ladder.top <= t.epoch < last]
-        for trial in ranked(at_top, self.ladder.top, self.snapshot.mode)[:1]:
+        for trial in self.ladder.at_top(last)[:1]:
             left_s = self.snapshot.time_left_s
             for until in range(last, trial.epoch, -1):
                 seconds = self._leg_s(trial, until - trial.epoch, 1)
-                if seconds <= left_s and self.purse.take(seconds, 1):
+                if seconds <= left_s and lasts([Need(seconds, 1)], self.resources):
                     yield Job(trial=trial.id, until=until, reason=f"time and money take it on to epoch {until}")
                     return
 
-    def _planned(self) -> Iterator[Job]:
-        """Who was interrupted, who goes on for certain, and new configurations."""
+    def _planned(self) -> Iterator[tuple[Job, int]]:
+        """Who was interrupted, who goes on for certain, and new configurations; each with the workers that all may
+        have together."""
+        widths = self._widths()
         for trial, k in self.ladder.interrupted():
             if trial.id not in self.dropped:
-                yield self._job(trial, k, f"goes on to epoch {self.ladder.epochs[k]}")
-        yield from self._promotions(certain=True)
+                yield self._job(trial, k, f"goes on to epoch {self.ladder.epochs[k]}"), widths[k]
+        for k in range(len(self.ladder.epochs) - 1, 0, -1):
+            yield from ((job, widths[k]) for job in self._promotions(k))
         n = min(self.aim.n, self.ladder.startable)
         until = self.ladder.epochs[self.ladder.through(self.aim.n, 0)]
-        workers = self._stage_parallelism(0)
         for number in range(self.ladder.started, n):
-            yield Job(trial=None, workers=workers, until=until, reason=f"configuration {number + 1} of {n} to be tried")
+            drawn = number < self.aim.first or self.aim.turns == 1
+            yield self._fresh(number, n, until, proposed=self.options.proposals and not drawn), (
+                self._width(0) if number < self.aim.first else widths[0]
+            )
+
+    def _fresh(self, number: int, n: int, until: int, *, proposed: bool) -> Job:
+        workers = self._stage_parallelism(0)
+        # A share stays random: what was learned may mislead.
+        proposed = proposed and number % RANDOM_EVERY != 0
+        reason = f"configuration {number + 1} of {n} to be tried"
+        return Job(trial=None, workers=workers, until=until, proposed=proposed, reason=reason)
+
+    def _widths(self) -> list[int]:
+        """By rung: the workers that the cluster may have while trials are on their way there."""
+        last = max(1, self.rented if self.aim.schedule is None else 1)
+        width, widths = last, []
+        for k in range(len(self.ladder.epochs)):
+            width = max(width, self._width(1 if k == 0 else k + 1))
+            widths.append(width)
+        return widths
+
+    def _width(self, stage: int) -> int:
+        return self.aim.schedule.stages[stage].workers if self.aim.schedule else 1
+
+    def _promotions(self, k: int) -> Iterator[Job]:
+        """Those whose verdict is certain, and those pinned."""
+        due = self.ladder.due(self.aim.n, k)
+        for place in self.places[k - 1]:
+            if place.trial.pinned:
+                yield self._promotion(place, k, "pinned")
+            elif due > 0:
+                yield self._promotion(place, k, f"ranked {place.rank} of {place.reported}")
+            due -= 1
 
     def _likely(self) -> Iterator[Job]:
-        return self._promotions(certain=False)
-
-    def _promotions(self, *, certain: bool) -> Iterator[Job]:
-        """From the highest rung down: these have the longest way to go."""
+        """Those that rank in the places so far; from the highest rung down: these have the longest way to go."""
         for k in range(len(self.ladder.epochs) - 1, 0, -1):
-            room = self.ladder.room(self.aim.n, k)
-            for place in self.places[k - 1]:
-                if place.certain:
-                    room -= 1
-                if place.trial.pinned and certain:
-                    yield self._promotion(place, k, "pinned")
-                elif room >= (0 if place.certain else 1) and place.certain is certain and place.rank <= place.places:
-                    room -= not place.certain
-                    yield self._promotion(place, k, f"ranked {place.rank} of {place.reported}")
+            due, room = self.ladder.due(self.aim.n, k), self.ladder.room(self.aim.n, k)
+            for place in [place for place in self.places[k - 1] if not place.trial.pinned][due:room]:
+                if place.rank <= place.places:
+                    yield self._promotion(place, k, f"ranked {place.rank} of {place.reported} so far")
 
     def _promotion(self, place: Place, k: int, why: str) -> Job:
         epoch, until = self.ladder.epochs[k - 1], self.ladder.epochs[k]
@@ -159,14 +181,15 @@ class _Planning:
     def _seconds(self, job: Job) -> float:
         """How long a job that begins now will take."""
         if job.trial is None:
-            return self.aim.resources.leg_seconds(job.until, job.workers)
+            return self.resources.leg_seconds(job.until, job.workers)
         trial = self.trials[job.trial]
         return self._leg_s(trial, job.until - trial.epoch, job.workers)
 
     # --- on how many workers ---
 
     def _stage_parallelism(self, k: int) -> int:
-        return self.aim.schedule.stages[k].parallelism if self.aim.schedule else 1
+        """Of the stage to rung k; those that are drawn at random have a stage before."""
+        return self.aim.schedule.stages[k + 1 if k else 0].parallelism if self.aim.schedule else 1
 
     def _parallelism(self, trial: Trial, k: int) -> int:
         """As the schedule says; on the way to the top the fewest workers with which it gets there by the deadline."""
@@ -180,12 +203,12 @@ class _Planning:
     def _possible(self, trial: Trial) -> list[int]:
         """Parallelisms that divide the trial's batch."""
         batch = trial.batch_size
-        return [p for p in sizes(self.aim.resources.max_parallelism) if batch is None or batch % p == 0]
+        return [p for p in sizes(self.resources.max_parallelism) if batch is None or batch % p == 0]
 
     def _epoch_s(self, trial: Trial) -> float:
         """Of the trial's own epochs, on one worker."""
         if not trial.curve:
-            return self.aim.resources.epoch_s
+            return self.resources.epoch_s
         last = trial.curve[-1]
         return last.seconds * self.snapshot.scaling.speedup(last.parallelism)
 
@@ -265,13 +288,20 @@ class _Planning:
     def _too_dear(self) -> set[int]:
         """Running trials, the weakest first, that would use up the money which better ones need to the end."""
         gangs = {gang.trial: gang for gang in self.snapshot.gangs if gang.trial not in self.dropped}
-        dear: set[int] = set()
-        for trial in self.ladder.strongest(self.trials[number] for number in gangs):
-            gang = gangs[trial.id]
-            seconds = self._leg_s(trial, gang.until - trial.epoch, gang.parallelism)
-            if not self.purse.take(seconds, gang.parallelism) and not gang.stopping and not trial.pinned:
-                dear.add(trial.id)
-        return dear
+        needs = {trial: self._need(gang) for trial, gang in gangs.items()}
+        if lasts(needs.values(), self.resources):
+            self.needs = list(needs.values())
+            return set()
+        order = self.ladder.strongest(self.trials[number] for number in gangs)
+        held = [t.id for t in order if t.pinned or gangs[t.id].stopping]
+        ranked = [*held, *(t.id for t in order if t.id not in held)]
+        kept = ranked[: max(len(held), affordable([needs[number] for number in ranked], self.resources))]
+        self.needs = [needs[number] for number in kept]
+        return set(gangs) - set(kept)
+
+    def _need(self, gang: Gang) -> Need:
+        trial = self.trials[gang.trial]
+        return Need(self._leg_s(trial, gang.until - trial.epoch, gang.parallelism), gang.parallelism)
 
     def _freed(self, dropped: set[int]) -> int:
         return sum(gang.parallelism for gang in self.snapshot.gangs if gang.trial in dropped and not gang.stopping)

@@ -140,7 +140,7 @@ class Runner:
             for action in actions:
                 if isinstance(action, m.Draw):
                     # Before the other events: the next decision must not draw the same numbers again.
-                    pending.extendleft(reversed(self._draw(action.count)))
+                    pending.extendleft(reversed(self._draw(action)))
                 else:
                     todo.append(action)
         self._journal.append(records, taken)
@@ -182,12 +182,12 @@ class Runner:
             logger.warning("machine %s could not be rented", action.machine, exc_info=True)
             self._events.put_nowait(m.MachineEnded(machine=action.machine, expected=False, reason=str(error)))
 
-    def _draw(self, count: int) -> list[m.Event]:
+    def _draw(self, action: m.Draw) -> list[m.Event]:
         """Ask the sampler for configurations."""
         if self._sampler is None:
             self._sampler = self._make_sampler()
         events: list[m.Event] = []
-        for _ in range(count):
+        for _ in range(action.count):
             number = self._engine.state.n_drawn + len(events)
             config = self._sampler.draw(number)
             if config is None:

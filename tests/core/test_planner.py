@@ -57,7 +57,7 @@ anything = st.builds(
     max_workers=st.sampled_from([1, 2, 3, 4, 8]),
     workers=st.sampled_from([0, 0, 1, 4]),
 ).map(lambda r: r._replace(max_parallelism=r.max_workers, workers=min(r.workers, r.max_workers)))
-some_legs = st.lists(st.builds(Leg, st.integers(0, 12), st.floats(0.5, 9)), min_size=1, max_size=4)
+some_legs = st.lists(st.builds(Leg, st.integers(0, 12), st.floats(0.5, 9), st.none() | st.floats(1, 500)), min_size=1, max_size=4)
 
 
 # --- parts ---
@@ -123,7 +123,7 @@ def test_a_schedule_does_all_of_the_work(legs, r):
     schedule = cheapest(legs, r)
     assume(schedule is not None)
     for leg, stage in zip(legs, schedule.stages, strict=True):
-        assert (stage.trials, stage.epochs) == leg
+        assert (stage.trials, stage.epochs) == leg[:2]
         if leg.trials:
             one_s = r.scaling.stall_s + leg.epochs * r.epoch_s / r.scaling.speedup(stage.parallelism)
             assert stage.seconds >= one_s * (1 - 1e-9)

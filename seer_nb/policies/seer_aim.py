@@ -1,0 +1,272 @@
+"""What SEER aims at: how many configurations, how far, in how many turns, and on how many workers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_cost, least_parallelism
+from seer_nb.policies.ladder import Ladder
+from seer_nb.policies.rungs import rungs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from seer_nb.core.model import Scaling, Snapshot
+    from seer_nb.core.planner import Schedule
+
+MOST = 1_000_000
+"""Configurations that are never exceeded."""
+TOPS = (1.0, 0.75, 0.5, 0.36, 0.25)
+"""How far the last survivors may be trained, as shares of max_epochs."""
+TURNS = (1, 2, 3, 4, 6, 8, 12)
+"""In how many turns configurations may be started."""
+DEPTH = 0.75
+"""Worth of training longer against trying more: the exponent of the top beside that of n (measured on real curves)."""
+LEARNING = 0.5
+"""Worth of starting in many turns, as ln n: each turn's proposals know what the turns before have shown (measured)."""
+FIRST = 0.5
+"""So much of the configurations is drawn at random before the first is proposed ..."""
+FIRST_LEAST = 12
+"""... and at least so many."""
+LOYALTY = 0.05
+"""Another top or number of turns must be worth so much more, as ln n, than the present one: estimates are noisy."""
+MARGIN = 0.02
+"""Share of the time left that is kept for what is late."""
+AGAIN = 0.04
+"""After so much of the study's time it is planned anew in any case."""
+DRIFT = 0.1
+"""Or when the estimated speed has changed by this share."""
+
+
+class Options(NamedTuple):
+    """See ``SEER``."""
+
+    eta: int
+    first_rung: int
+    tops: bool
+    rounds: bool
+    proposals: bool
+    overlap: bool
+    slopes: bool
+
+
+class Aim(NamedTuple):
+    """What to make of the time and money that are left."""
+
+    epochs: tuple[int, ...]
+    """The rungs; the last is the top."""
+    n: int
+    """Configurations to start in all; beyond what can be started, the rest keeps more survivors."""
+    startable: int
+    """Configurations that can be started in all."""
+    turns: int
+    """In which configurations are started, from the time of planning on."""
+    first: int
+    """So many are drawn at random, at once; the others are proposed, in turns."""
+    schedule: Schedule | None
+    """Two stages to the first rung, for those drawn at random and for those proposed, and one for each further rung;
+    None when not even one trial can be trained to the top any more."""
+    spare_money: bool
+    """Whether it is time, not money, that forbids a larger n: then idle workers may as well speed others up."""
+    basis: Basis
+
+
+class Basis(NamedTuple):
+    """What a plan was made for."""
+
+    scaling: Scaling
+    budget: int
+    stop_s: float
+    exhausted: bool
+    failed: int
+    until_s: float
+    """Study seconds at which it is to be made anew."""
+
+
+def still_holds(aim: Aim, snapshot: Snapshot) -> bool:
+    """Whether a plan can be pursued further."""
+    basis = aim.basis
+    return (
+        snapshot.now_s < basis.until_s
+        and snapshot.budget == basis.budget
+        and abs(snapshot.stop_s - basis.stop_s) <= MARGIN / 2 * snapshot.time_left_s
+        and snapshot.exhausted == basis.exhausted
+        and _failed(snapshot) == basis.failed
+        and not _drifted(basis.scaling, snapshot.scaling)
+    )
+
+
+def _failed(snapshot: Snapshot) -> int:
+    return sum(trial.state == "failed" for trial in snapshot.trials)
+
+
+def _drifted(old: Scaling, new: Scaling) -> bool:
+    old_s, new_s = old.epoch_s or 0.0, new.epoch_s or 0.0
+    waits = abs(new.stall_s - old.stall_s) + abs(new.boot_s - old.boot_s)
+    return abs(new_s - old_s) + waits > DRIFT * (old_s + old.stall_s + old.boot_s) or (
+        abs(new.overhead - old.overhead) > DRIFT * (1 + old.overhead) / 2
+    )
+
+
+def ladder_of(snapshot: Snapshot, aim: Aim, options: Options) -> Ladder:
+    """Where trials stand on the rungs of an aim."""
+    first = aim.first if options.overlap else None
+    return Ladder(snapshot, aim.epochs, options.eta, aim.startable, first=first, slopes=options.slopes)
+
+
+def aim_for(snapshot: Snapshot, options: Options, before: Aim | None) -> Aim:
+    """The plan of most worth: ln n + .75 ln top + .5 (1 - 1 / turns), over all tops and numbers of turns."""
+    resources = Resources.left(snapshot)
+    resources = resources._replace(seconds=(1 - MARGIN) * resources.seconds)
+    options_of = [_Candidate(snapshot, resources, options, top) for top in _tops(snapshot, options)]
+    found: tuple[float, _Candidate, int, int, Schedule] | None = None
+    for bound, candidate, turns in sorted(_bounds(options_of, options, before), key=lambda each: -each[0]):
+        if found is not None and bound <= found[0]:
+            break
+        largest_ = candidate.largest(turns)
+        if largest_ is not None:
+            n, schedule = largest_
+            worth = candidate.worth(n, turns) + candidate.loyalty(turns, before)
+            if found is None or worth > found[0]:
+                found = (worth, candidate, turns, n, schedule)
+    if found is None:
+        # Not even one can be trained to the top: go as far as it gets.
+        return options_of[0].aim(1, 1, None)
+    _, candidate, turns, n, schedule = found
+    return candidate.aim(n, turns, schedule)
+
+
+def _tops(snapshot: Snapshot, options: Options) -> list[int]:
+    """Tops worth considering: at least as far as any trial has been trained beyond the rungs below."""
+    last = snapshot.max_epochs
+    if not options.tops:
+        return [last]
+    return sorted({max(1, round(share * last)) for share in TOPS}, reverse=True)
+
+
+def _bounds(
+    candidates: Sequence[_Candidate], options: Options, before: Aim | None
+) -> Iterator[tuple[float, _Candidate, int]]:
+    """Each top and number of turns with a worth that it cannot exceed."""
+    for candidate in candidates:
+        turns_of = TURNS if options.rounds and candidate.startable > candidate.ladder.started else (1,)
+        for turns in turns_of:
+            most = candidate.bound(turns)
+            if most >= 1:
+                yield candidate.worth(most, turns) + candidate.loyalty(turns, before), candidate, turns
+
+
+class _Candidate:
+    """Plans that train the last survivors to one top."""
+
+    def __init__(self, snapshot: Snapshot, resources: Resources, options: Options, top: int) -> None:
+        self.snapshot = snapshot
+        self.resources = resources
+        self.options = options
+        self.epochs = rungs(options.eta, options.first_rung, top)
+        self.startable = self._startable(top)
+        self.ladder = Ladder(snapshot, self.epochs, options.eta, self.startable)
+        self.one_s = resources.leg_seconds(self.epochs[0], 1)
+
+    def _startable(self, top: int) -> int:
+        snapshot, resources = self.snapshot, self.resources
+        if snapshot.exhausted:
+            return len(snapshot.trials) + snapshot.waiting
+        stalls_s = len(self.epochs) * resources.scaling.stall_s
+        if least_parallelism(resources, top, resources.seconds - stalls_s):
+            return MOST
+        # A new configuration would come too late: what is left is for those that have begun.
+        return len(snapshot.trials)
+
+    def first(self, n: int) -> int:
+        """So many are drawn at random."""
+        n = min(n, self.startable)
+        return min(n, max(FIRST_LEAST, math.ceil(FIRST * n)))
+
+    def legs(self, turns: int) -> Callable[[int], list[Leg]]:
+        """By number of configurations: the stages, those drawn at random first."""
+        ladder, options = self.ladder, self.options
+        steps = range(1, len(self.epochs))
+
+        def legs(n: int) -> list[Leg]:
+            whole = ladder.leg(n, 0)
+            wanted = min(n, self.startable)
+            later = 0 if turns == 1 else max(0, wanted - max(ladder.started, self.first(n)))
+            if not later:
+                return [whole, Leg(0, 0.0), *(ladder.leg(n, k) for k in steps)]
+            # The last turn's own promotions come after it.
+            reported = wanted - math.ceil(later / (turns - 1))
+            early = max(0, ladder.allowed(n, 1) * reported // wanted - ladder.begun[1]) if self._climbs() else 0
+            first = ladder.leg(n, 0, less=later)
+            return [first, self._turns(later, early, turns - 1), *(
+                ladder.leg(n, k, less=early if k == 1 else 0) for k in steps
+            )]
+
+        return legs
+
+    def _climbs(self) -> bool:
+        return self.options.overlap and len(self.epochs) > 1
+
+    def _turns(self, starts: int, promotions: int, turns: int) -> Leg:
+        """Configurations started in turns, and promotions beside them."""
+        climb = self.epochs[1] - self.epochs[0] if promotions else 0
+        epochs = (starts * self.epochs[0] + promotions * climb) / (starts + promotions)
+        return Leg(starts + promotions, epochs, within=turns * self.one_s)
+
+    def bound(self, turns: int) -> int:
+        """No plan has more configurations: the money for one worker each, without boots, minimums and leases."""
+        if self.one_s * turns > self.resources.seconds:
+            return 0
+        legs, high = self.legs(turns), min(MOST, self.ladder.largest)
+
+        def pays(n: int) -> bool:
+            return least_cost(legs(n), self.resources) <= self.resources.money
+
+        low, step = 0, 1
+        while low < high and pays(min(high, low + step)):
+            low, step = min(high, low + step), 2 * step
+        above = min(high, low + step)
+        while above - low > 1 + low // 50:
+            middle = (low + above) // 2
+            low, above = (middle, above) if pays(middle) else (low, middle)
+        return above
+
+    def largest(self, turns: int) -> tuple[int, Schedule] | None:
+        """The most configurations."""
+        return largest(self.legs(turns), self.resources, 1, min(MOST, self.ladder.largest))
+
+    def worth(self, n: int, turns: int) -> float:
+        """As ln n."""
+        top = DEPTH * math.log(self.epochs[-1])
+        learning = LEARNING * (1 - 1 / self._rounds(n, turns)) if self.options.proposals else 0.0
+        return math.log(n) + top + learning
+
+    def _rounds(self, n: int, turns: int) -> float:
+        """In how many turns all configurations are started, those that were counted in."""
+        wanted = min(n, self.startable)
+        later = wanted - max(self.ladder.started, self.first(n))
+        if turns == 1 or later <= 0:
+            return 1.0 if not self.ladder.started else max(1.0, self.ladder.started / max(1, wanted - self.first(n)))
+        return 1 + (turns - 1) * max(1.0, (wanted - self.first(n)) / later)
+
+    def loyalty(self, turns: int, before: Aim | None) -> float:
+        """To the plan before."""
+        return LOYALTY * (before is not None and before.epochs == self.epochs) if before else 0.0
+
+    def aim(self, n: int, turns: int, schedule: Schedule | None) -> Aim:
+        snapshot, resources = self.snapshot, self.resources
+        spare = False
+        if schedule is not None:
+            more = min(self.ladder.largest, n + 1 + n // 4)
+            endless = resources._replace(seconds=math.inf)
+            spare = more > n and cheapest(self.legs(turns)(more), endless) is not None
+        basis = Basis(
+            scaling=snapshot.scaling,
+            budget=snapshot.budget,
+            stop_s=snapshot.stop_s,
+            exhausted=snapshot.exhausted,
+            failed=_failed(snapshot),
+            until_s=snapshot.now_s + max(AGAIN * snapshot.stop_s, min(self.one_s, AGAIN * snapshot.time_left_s)),
+        )
+        return Aim(self.epochs, n, self.startable, turns, self.first(n), schedule, spare, basis)

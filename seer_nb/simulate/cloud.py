@@ -1,0 +1,311 @@
+"""A cloud under a virtual clock that carries an engine's actions out, as runner, fleet and gangs do for real.
+
+Draw is answered before anything else is taken in, StopGang acts at the end of the epoch in progress, and a machine
+that goes takes its gangs along.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from itertools import count
+from typing import TYPE_CHECKING, TypeAlias
+
+from seer_nb.core import model as m
+from seer_nb.core.engine import Engine
+from seer_nb.core.state import SLACK_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from seer_nb.core.engine import Policy
+    from seer_nb.core.money import Offer
+    from seer_nb.core.state import State
+    from seer_nb.simulate.world import World
+
+    Command: TypeAlias = tuple[float, m.Command]
+    """(study seconds, what a person asks for)."""
+
+HOT = 10_000
+"""Events at one moment that mean a loop."""
+
+
+class Box:
+    """A machine as the provider sees it."""
+
+    __slots__ = ("gone_s", "offer", "opened_s", "told_s")
+
+    def __init__(self, offer: Offer, opened_s: float) -> None:
+        self.offer = offer
+        self.opened_s = opened_s
+        self.gone_s: float | None = None
+        self.told_s: float | None = None
+
+
+class Team:
+    """A gang as its workers see it."""
+
+    __slots__ = ("epoch", "hung", "start", "stop", "until")
+
+    def __init__(self, start: m.StartGang) -> None:
+        self.start = start
+        self.epoch = start.from_epoch
+        self.until = start.until
+        self.stop = False
+        self.hung = False
+
+
+class VirtualCloud:
+    """Runs one study.
+
+    Args:
+        settings: Of the study.
+        policy: Decides.
+        world: What training and machines do.
+        commands: Commands of a person, by time.
+    """
+
+    def __init__(self, settings: m.Settings, policy: Policy, world: World, commands: Iterable[Command] = ()) -> None:
+        self.settings = settings
+        self.policy = policy
+        self.world = world
+        self.engine = Engine(settings, policy)
+        self.now_s = 0.0
+        self.steps = 0
+        self.peak = 0
+        """Most workers that were rented at a time."""
+        self.boxes: dict[int, Box] = {}
+        self.teams: dict[int, Team] = {}
+        self._commands = sorted(commands, key=lambda command: command[0])
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count()
+        self._hot = (0.0, 0)
+        self._do: dict[type, Callable[..., None]] = {
+            m.Rent: self._rent,
+            m.Retire: self._retire,
+            m.StartGang: self._start_gang,
+            m.StopGang: self._stop_gang,
+            m.ExtendGang: self._extend_gang,
+            m.AbandonGang: self._abandon_gang,
+        }
+
+    # --- the face ---
+
+    @property
+    def state(self) -> State:
+        """The study's."""
+        return self.engine.state
+
+    def run(self, until_s: float = math.inf) -> None:
+        """Until the study has ended, or that time.
+
+        Raises:
+            RuntimeError: The study runs hot, or waits for ever: an engine or a policy is wrong.
+        """
+        if not self.steps:
+            self._handle(m.Began(settings=self.settings))
+            self._handle(m.RunnerStarted())
+        while self.state.phase != "ended" and self._due_s() <= until_s:
+            self._advance()
+        if until_s < math.inf:
+            self.now_s = max(self.now_s, until_s)
+
+    # --- time ---
+
+    def _due_s(self) -> float:
+        """When something happens next; during a pause, when the next command is to come."""
+        if self.state.phase == "paused":
+            return self._commands[0][0] if self._commands else math.inf
+        return self._next_s()
+
+    def _next_s(self) -> float:
+        times = [self._wake_s()]
+        if self._queue:
+            times.append(self._queue[0][0])
+        if self._commands:
+            times.append(self._commands[0][0])
+        next_s = min(times)
+        if next_s == math.inf:
+            raise RuntimeError(f"the study waits for ever at {self.now_s:.1f} s: {self.policy!r}")
+        return next_s
+
+    def _wake_s(self) -> float:
+        return self.engine.wake_s()
+
+    def _advance(self) -> None:
+        if self.state.phase == "paused":
+            # The clock stands still: only a person can go on.
+            self._command(self._commands.pop(0)[1] if self._commands else m.Stop())
+            return
+        next_s = self._next_s()
+        if self._commands and self._commands[0][0] <= next_s:
+            self._move(self._commands[0][0])
+            self._command(self._commands.pop(0)[1])
+        elif self._queue and self._queue[0][0] <= next_s:
+            self._move(next_s)
+            heapq.heappop(self._queue)[2]()
+        else:
+            self._move(next_s)
+            self._handle(m.Ticked())
+
+    def _move(self, to_s: float) -> None:
+        self.now_s = max(self.now_s, to_s)
+        since_s, events = self._hot
+        self._hot = (since_s, events + 1) if since_s == self.now_s else (self.now_s, 0)
+        if events > HOT:
+            raise RuntimeError(f"the study runs hot at {self.now_s:.1f} s: {self.policy!r}")
+
+    def _at(self, at_s: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (max(at_s, self.now_s), next(self._numbers), what))
+
+    def _emit(self, event: m.Event) -> None:
+        """The engine hears of something."""
+        self._handle(event)
+
+    def _handle(self, event: m.Event) -> None:
+        todo: list[m.Action] = []
+        pending = [event]
+        while pending:
+            event = pending.pop(0)
+            self.steps += 1
+            actions = self.engine.handle(event, self.now_s)
+            self._saw(event, actions)
+            for action in actions:
+                if isinstance(action, m.Draw):
+                    pending[:0] = self._draw(action)
+                else:
+                    todo.append(action)
+        for action in todo:
+            carry_out = self._do.get(type(action))
+            if carry_out is not None:
+                carry_out(action)
+
+    def _saw(self, event: m.Event, actions: tuple[m.Action, ...]) -> None:
+        """For whoever wants to look on."""
+
+    def _command(self, command: m.Command) -> None:
+        self._handle(command)
+
+    # --- actions ---
+
+    def _draw(self, action: m.Draw) -> list[m.Event]:
+        first = self.state.n_drawn
+        events: list[m.Event] = []
+        for number in range(first, first + action.count):
+            proposed = number >= first + action.count - action.proposed
+            config = self.world.draw(number, self.state.trials, proposed=proposed)
+            if config is None:
+                return [*events, m.SpaceExhausted()]
+            events.append(m.Drawn(trial=number, config=config))
+        return events
+
+    def _rent(self, action: m.Rent) -> None:
+        chance, conditions, number = self.world.chance, self.world.conditions, action.machine
+        box = self.boxes[number] = Box(self.state.offers[action.offer], self.now_s)
+        self.peak = max(self.peak, sum(machine.slots for machine in self.state.live.values()))
+        boot_s = chance.about(box.offer.boot_s, conditions.spread, "boot", number)
+        if conditions.boot_failure and chance.uniform("no boot", number) < conditions.boot_failure:
+            self._at(self.now_s + boot_s / 2, lambda: self._end_machine(number, "no capacity"))
+        else:
+            self._at(self.now_s + boot_s, lambda: self._booted(number, boot_s))
+        life_s = chance.life_s(conditions.machine_life_s, "life", number)
+        spot_s = chance.life_s(conditions.spot_life_s, "spot", number) if box.offer.spot else math.inf
+        if min(life_s, spot_s) < math.inf:
+            why = "lost" if life_s < spot_s else "the provider took the spot machine back"
+            self._at(self.now_s + min(life_s, spot_s), lambda: self._end_machine(number, why))
+
+    def _retire(self, action: m.Retire) -> None:
+        box = self.boxes[action.machine]
+        if box.told_s is None and box.gone_s is None:
+            box.told_s = self.now_s
+            self._at(self.now_s + self._release_s(action.machine), lambda: self._end_machine(action.machine, ""))
+
+    def _release_s(self, machine: int) -> float:
+        return self.boxes[machine].offer.release_s
+
+    def _start_gang(self, action: m.StartGang) -> None:
+        team = self.teams[action.gang] = Team(action)
+        lost = any(self.boxes[int(w.partition(".")[0])].gone_s is not None for w in action.workers)
+        if lost:
+            self._at(self.now_s, lambda: self._end_team(team, "lost", own_fault=False))
+            return
+        conditions = self.world.conditions
+        stall_s = self.world.chance.about(conditions.stall_seconds, conditions.spread, "stall", action.gang)
+        self._at(self.now_s + stall_s, lambda: self._begin_epoch(team))
+
+    def _stop_gang(self, action: m.StopGang) -> None:
+        if action.gang in self.teams:
+            self.teams[action.gang].stop = True
+
+    def _extend_gang(self, action: m.ExtendGang) -> None:
+        if action.gang in self.teams:
+            self.teams[action.gang].until = action.until
+
+    def _abandon_gang(self, action: m.AbandonGang) -> None:
+        team = self.teams.get(action.gang)
+        if team is not None:
+            self._end_team(team, "failed", "hung: it did not report in time")
+
+    # --- what happens ---
+
+    def _booted(self, number: int, boot_s: float) -> None:
+        box = self.boxes[number]
+        if box.gone_s is None and box.told_s is None:
+            self._emit(m.MachineReady(machine=number, boot_s=boot_s))
+
+    def _end_machine(self, number: int, reason: str) -> None:
+        box = self.boxes[number]
+        if box.gone_s is not None:
+            return
+        box.gone_s = self.now_s
+        self._emit(m.MachineEnded(machine=number, expected=box.told_s is not None, reason=reason))
+        prefix = f"{number}."
+        for team in list(self.teams.values()):
+            if any(worker.startswith(prefix) for worker in team.start.workers):
+                self._end_team(team, "lost", reason or "its worker was ended", own_fault=False)
+
+    def _end_team(self, team: Team, outcome: m.Outcome, error: str = "", *, own_fault: bool = True) -> None:
+        if self.teams.pop(team.start.gang, None) is not None:
+            self._emit(m.GangEnded(gang=team.start.gang, outcome=outcome, error=error, own_fault=own_fault))
+
+    def _begin_epoch(self, team: Team) -> None:
+        """At the start or after a report: whether there is another epoch, and how it goes."""
+        start = team.start
+        if start.gang not in self.teams or team.hung:
+            return
+        if team.stop or team.epoch >= team.until:
+            self._end_team(team, "stopped" if team.stop else "target")
+        elif not self._mishap(team):
+            seconds = self.world.epoch_seconds(start.trial, len(start.workers), team.epoch + 1)
+            self._at(self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(team, seconds))
+
+    def _mishap(self, team: Team) -> bool:
+        """Whether the epoch that is to begin goes wrong."""
+        return False
+
+    def _end_epoch(self, team: Team, seconds: float) -> None:
+        if team.start.gang not in self.teams:
+            return
+        team.epoch += 1
+        self._emit(self._report(team, seconds))
+        # Whether there is another was agreed on at the report, before the engine has heard of it.
+        self._begin_epoch(team)
+
+    def _report(self, team: Team, seconds: float) -> m.Reported:
+        trial = team.start.trial
+        value, metrics = self.world.report(trial, team.epoch)
+        return m.Reported(
+            gang=team.start.gang,
+            epoch=team.epoch,
+            value=value,
+            metrics=metrics,
+            seconds=seconds,
+            save_s=self.world.conditions.save_seconds,
+            checkpoint=f"{trial}/{team.epoch}",
+        )
+
+
+def lateness(state: State) -> float:
+    """Seconds by which the last machine outlived the deadline."""
+    ends = (machine.ended_s for machine in state.machines.values() if machine.ended_s is not None)
+    return max(0.0, max(ends, default=0.0) - state.deadline_s - SLACK_S)
