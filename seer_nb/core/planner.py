@@ -123,13 +123,25 @@ class Resources(NamedTuple):
         """What is left of it."""
         return cls.whole(snapshot)._replace(
             seconds=snapshot.time_left_s,
-            money=snapshot.budget - snapshot.spent,
+            # Money that is spent already for time to come buys that time.
+            money=snapshot.budget - snapshot.spent + _prepaid(snapshot),
             workers=sum(machine.slots for machine in snapshot.machines if machine.state != "retiring"),
         )
 
     def leg_seconds(self, epochs: float, parallelism: int) -> float:
         """Of one trial's stage."""
         return self.scaling.stall_s + epochs * self.epoch_s / self.scaling.speedup(parallelism)
+
+
+def _prepaid(snapshot: Snapshot) -> float:
+    """Micro-dollars billed, by minimums and whole units, for time that machines in use have still before them."""
+    offers = {offer.name: offer for offer in snapshot.offers}
+    prepaid = 0.0
+    for machine in snapshot.machines:
+        if machine.state != "retiring":
+            offer, lived_s = offers[machine.offer], snapshot.now_s - machine.rented_s
+            prepaid += (offer.billing.billed_s(lived_s) - lived_s) * offer.price_per_hour / 3600
+    return prepaid
 
 
 def least_parallelism(resources: Resources, epochs: float, seconds: float) -> int | None:

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.planner import Leg
+from seer_nb.policies.rungs import epoch_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,6 +73,7 @@ class Ladder:
         self._sign = -1.0 if snapshot.mode == "max" else 1.0
         self._trials = snapshot.trials
         self._until = {gang.trial: gang.until for gang in snapshot.gangs}
+        self._parts = {gang.trial: epoch_part(snapshot, gang) for gang in snapshot.gangs}
         self._orders: dict[int, list[Trial]] = {}
         self._count()
 
@@ -96,7 +98,8 @@ class Ladder:
 
     def allowed(self, n: int, k: int) -> int:
         """How many of n trials are trained to rung k."""
-        share: int = n // self.eta**k
+        size = self.eta**k
+        share: int = (n + size // 2) // size
         return max(1, min(self.startable, share))
 
     def left(self, n: int, k: int) -> int:
@@ -203,7 +206,8 @@ class Ladder:
     def _count(self) -> None:
         """By rung: how many have reported it or never will, have begun the way to it, and their epochs on that way."""
         rungs = len(self.epochs)
-        reached, on_the_way, lost, progress = ([0] * (rungs + 1) for _ in range(4))
+        reached, on_the_way, lost = ([0] * (rungs + 1) for _ in range(3))
+        progress = [0.0] * (rungs + 1)
         for trial in self._trials:
             epoch = len(trial.curve)
             k = bisect_right(self.epochs, epoch)
@@ -212,7 +216,8 @@ class Ladder:
             if not k or epoch > self.epochs[k - 1] or self._until.get(trial.id, 0) > epoch:
                 on_the_way[k] += 1
                 lost[k] += not trial.alive
-                progress[k] += epoch - self.before(k) if trial.alive else 0
+                if trial.alive:
+                    progress[k] += epoch - self.before(k) + self._parts.get(trial.id, 0.0)
         above = [sum(reached[k + 1 :]) for k in range(rungs)]
         self.passed = [count + more for count, more in zip(above, lost, strict=False)]
         """By rung: how many have reported it, or never will."""

@@ -11,8 +11,10 @@ from seer_nb.core.model import Job
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from seer_nb.core.model import Snapshot, Trial
+    from seer_nb.core.model import Gang, Snapshot, Trial
 
+NEARLY = 0.95
+"""As much of an epoch in progress as is counted at most."""
 MERGE = 0.8
 """A rung at so much of the top or above it would only repeat the top's verdict."""
 
@@ -72,6 +74,17 @@ def fixed_size(snapshot: Snapshot) -> int:
         return snapshot.max_workers
     lasting = snapshot.budget / (price_s * (max(snapshot.stop_s, 1.0) + snapshot.lease_s))
     return max(1, min(snapshot.max_workers, math.floor(lasting)))
+
+
+def epoch_part(snapshot: Snapshot, gang: Gang) -> float:
+    """The share of the epoch in progress that is done, by the clock."""
+    scaling = snapshot.scaling
+    if scaling.epoch_s is None:
+        return 0.0
+    stall_s = scaling.stall_s if gang.heard_s == gang.started_s else 0.0
+    busy_s = max(0.0, snapshot.now_s - gang.heard_s - stall_s)
+    # Until the report is there, something is left of it.
+    return min(NEARLY, busy_s * scaling.speedup(gang.parallelism) / max(scaling.epoch_s, 1e-9))
 
 
 def kept(snapshot: Snapshot) -> list[Job]:

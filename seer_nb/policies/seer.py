@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from seer_nb.core.planner import Schedule
 
 
+TIGHT = 0.25
+"""A deadline that leaves time for so large a share of the epochs that train a trial is tight."""
+PILOT = 0.25
+"""Share of the money that may be spent before speed is known."""
+
+
 class Outlook(NamedTuple):
     """What is to be expected."""
 
@@ -95,12 +101,35 @@ class SEER(WithRungs):
         return Outlook((aim.epochs[0], *aim.epochs), (first, *survivors), aim.schedule)
 
     def _pilot(self, snapshot: Snapshot) -> Plan:
-        """Before the first report nothing is known of speed: begin as large as a fixed cluster would be."""
-        size = fixed_size(snapshot)
+        """Before the first report nothing is known of speed."""
+        size, until_s = pilot_size(snapshot)
         until = rungs(self.eta, self.first_rung, snapshot.max_epochs)[0]
         jobs = kept(snapshot)
         jobs += [Job(trial=trial.id, until=until, reason="goes on") for trial in paused(snapshot)]
         reason = "the first ones show how fast training is"
         jobs += islice(fresh(snapshot, until, reason), max(0, size - len(jobs)))
-        workers = min(size, len(jobs))
-        return Plan(jobs=tuple(jobs), workers=workers, done=not jobs, reason=f"measuring speed on {workers} workers")
+        jobs = jobs[:size]
+        return Plan(
+            jobs=tuple(jobs),
+            workers=len(jobs),
+            done=not jobs,
+            reason=f"measuring speed on {len(jobs)} workers",
+            wake_s=until_s,
+        )
+
+
+def pilot_size(snapshot: Snapshot) -> tuple[int, float | None]:
+    """Workers to begin with while speed is unknown, and until when, in study seconds; None: until it is known.
+
+    A fixed cluster's are always affordable. If the deadline is tight, time is lost with so few: so as many as a part of
+    the money pays for until the end of an epoch that leaves time for so many of them as a tight deadline does.
+    """
+    size, offer = fixed_size(snapshot), snapshot.offers[0]
+    tight_s = snapshot.stop_s / (TIGHT * snapshot.max_epochs)
+    paid_s = max(offer.boot_s + snapshot.scaling.stall_s + tight_s, offer.billing.minimum_s)
+    price = offer.worker_price_s() * paid_s
+    until_s = offer.boot_s + snapshot.scaling.stall_s + tight_s
+    if not price or snapshot.now_s > until_s:
+        return size, None
+    wide = min(snapshot.max_workers, int(PILOT * snapshot.budget / price))
+    return (size, None) if wide <= size else (wide, until_s + 1e-3)

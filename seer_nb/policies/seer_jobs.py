@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -86,9 +85,6 @@ class _Planning:
     def _new(self, used: int) -> tuple[list[Job], int]:
         """Jobs to begin beside the workers in use, and how many workers the next one lacks that cannot be rented."""
         jobs, lacking = self._wanted_jobs(used)
-        used += sum(job.workers for job in jobs)
-        # Workers that are there and would idle take who is likely to go on, though that is not certain yet.
-        jobs += islice(self._likely(), max(0, self.rented - used))
         needs = self.needs + [Need(self._seconds(job), job.workers) for job in jobs]
         jobs = jobs[: max(0, affordable(needs, self.resources) - len(self.needs))]
         if not jobs and not self.snapshot.gangs:
@@ -161,14 +157,6 @@ class _Planning:
             elif due > 0:
                 yield self._promotion(place, k, f"ranked {place.rank} of {place.reported}")
             due -= 1
-
-    def _likely(self) -> Iterator[Job]:
-        """Those that rank in the places so far; from the highest rung down: these have the longest way to go."""
-        for k in range(len(self.ladder.epochs) - 1, 0, -1):
-            due, room = self.ladder.due(self.aim.n, k), self.ladder.room(self.aim.n, k)
-            for place in [place for place in self.places[k - 1] if not place.trial.pinned][due:room]:
-                if place.rank <= place.places:
-                    yield self._promotion(place, k, f"ranked {place.rank} of {place.reported} so far")
 
     def _promotion(self, place: Place, k: int, why: str) -> Job:
         epoch, until = self.ladder.epochs[k - 1], self.ladder.epochs[k]
