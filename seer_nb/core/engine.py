@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from seer_nb.core import faults, reconcile
 from seer_nb.core import model as m
+from seer_nb.core.lookout import Lookout
 from seer_nb.core.state import SLACK_S, State
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ class Engine:
         """The speed that the last decision was made for."""
         self._retire_s: float | None = None
         """When an idle machine is to be handed back unless it is needed again."""
+        self._jobs: list[m.Job] = []
+        """Of the last plan."""
+        self._silence = Lookout()
+        """For gangs and machines that have been silent for too long."""
+        self._endings = Lookout()
+        """For gangs whose next epoch would end too late."""
+        self._seen_kill_s = 0.0
+        """``kill_s`` when these were looked at."""
 
     # --- the face ---
 
@@ -57,9 +66,15 @@ class Engine:
         state, self._wake_s = self.state, None
         state.apply(event, now_s)
         done = list(self._do(faults.react(state, event)))
+        done += self._do(self._hung())
         done += self._do(self._limits())
-        if state.phase == "running" and self._decides(event):
-            done += self._decide()
+        if state.phase == "running":
+            if self._decides(event):
+                done += self._decide()
+            elif isinstance(event, m.MachineReady | m.Drawn):
+                done += self._do(reconcile.starts(state, self._jobs, self.kill_s() - SAVE_S))
+                if self._stuck():
+                    done += self._decide()
         if state.phase in {"ending", "pausing"}:
             done += self._do(self._wind_down())
         return tuple(done)
@@ -107,9 +122,9 @@ class Engine:
 
     def _next_wake_s(self) -> float:
         state = self.state
-        times = [*faults.alarms(state)]
+        times = [] if state.phase in faults.QUIET else [self._silence.at_s]
         if state.phase == "running":
-            times += [self.kill_s(), *(last_s for _, last_s in self._last_epochs())]
+            times += [self.kill_s(), self._endings.at_s]
             if state.boot_failures:
                 times.append(reconcile.rent_again_s(state))
             times += [time for time in (self._policy_wake_s, self._retire_s) if time is not None]
@@ -126,15 +141,54 @@ class Engine:
         """Apply each action before the next is thought of."""
         for action in actions:
             self.state.apply(action, self.state.now_s)
+            if isinstance(action, m.StartGang):
+                self._watch(self.state.gangs[action.gang])
+            elif isinstance(action, m.Rent):
+                timeout_s = self.state.offers[action.offer].boot_timeout_s
+                self._silence.sooner(self.state.now_s, self.state.now_s + timeout_s)
             yield action
+
+    def _watch(self, gang: m.Gang) -> None:
+        """A gang that has begun."""
+        now_s = self.state.now_s
+        self._silence.sooner(now_s, faults.silent_s(self.state, gang))
+        self._endings.sooner(now_s, self._seen_kill_s - SAVE_S - _epoch_s(self.state, gang))
+
+    def _hung(self) -> Iterator[m.Action]:
+        """Look for what has been silent for too long."""
+        state = self.state
+        if state.phase not in faults.QUIET and state.now_s >= self._silence.at_s:
+            yield from faults.overdue(state)
+            self._silence.sight(state.now_s, faults.alarms(state))
 
     def _decides(self, event: m.Event) -> bool:
         """Whether the event can change what the policy wants."""
         if isinstance(event, m.RunnerStarted):
             self._carry = None
+        if self._due():
+            return True
         if isinstance(event, m.Reported):
             return event.seconds >= SLOW_EPOCH_S and (self._each_report or self._is_news(event))
-        return not isinstance(event, m.Began)
+        if isinstance(event, m.MachineReady | m.Drawn):
+            # The plan stands; only now can it be carried out.
+            return self._decided is None or self._drifted(self._decided)
+        if isinstance(event, m.MachineEnded) and event.expected:
+            return self._missed()
+        return not isinstance(event, m.Began | m.Ticked)
+
+    def _due(self) -> bool:
+        """Whether it was said that by now there would be something to decide."""
+        state = self.state
+        again_s = reconcile.rent_again_s(state) if state.boot_failures else None
+        return any(
+            time is not None and time <= state.now_s for time in (self._policy_wake_s, self._retire_s, again_s)
+        )
+
+    def _missed(self) -> bool:
+        """Whether a machine that was handed back has left a place in the quota, or nobody who would report again."""
+        state = self.state
+        full = len(state.live) + 1 >= state.settings.offers[0].max_machines
+        return full or not (state.gangs or any(machine.state == "booting" for machine in state.live.values()))
 
     def _is_news(self, event: m.Reported) -> bool:
         """Whether a report tells more than that training goes on as it did."""
@@ -159,12 +213,12 @@ class Engine:
         state = self.state
         plan = self.policy.decide(self.snapshot())
         self._policy_wake_s, self._each_report, self._carry = plan.wake_s, plan.each_report, plan.carry
-        self._decided = state.speed.estimate()
+        self._decided, self._jobs = state.speed.estimate(), list(plan.jobs)
         done = list(self._do(self._note(plan)))
         for step in (reconcile.verdicts, reconcile.running):
             done += self._do(step(state, plan))
         last_s = self.kill_s() - SAVE_S
-        done += self._do(reconcile.starts(state, plan, last_s))
+        done += self._do(reconcile.starts(state, self._jobs, last_s))
         # Money that does not last until the deadline is not for machines that may be of use.
         thrifty = self.kill_s() < self.end_s()
         done += self._do(reconcile.cluster(state, plan, self.end_s() - SAVE_S, thrifty=thrifty))
@@ -172,7 +226,7 @@ class Engine:
         self._retire_s = min((reconcile.kept_s(state, machine, thrifty=thrifty) for machine in idle), default=None)
         if self._stuck():
             # A gang may wait for workers that time, money or quota will never give it.
-            done += self._do(reconcile.starts(state, plan, last_s, shrink=True))
+            done += self._do(reconcile.starts(state, self._jobs, last_s, shrink=True))
         if plan.done and not plan.jobs and not state.gangs:
             done += self._do([faults.outcome(state, plan.reason or "nothing useful is left to do")])
         elif self._stuck():
@@ -201,9 +255,13 @@ class Engine:
         if now_s >= kill_s:
             yield m.BeginEnd(reason=f"the {word} has come")
             return
+        if now_s < self._endings.at_s and kill_s >= self._seen_kill_s:
+            return
         for gang, last_s in list(self._last_epochs()):
             if now_s >= last_s:
                 yield m.StopGang(gang=gang, reason=f"another epoch would not end before the {word}")
+        self._seen_kill_s = kill_s
+        self._endings.sight(now_s, (last_s for _, last_s in self._last_epochs()))
 
     def _scarce(self) -> str:
         """Which of the two leaves no room for another epoch."""
@@ -232,10 +290,9 @@ class Engine:
         for gang in list(state.gangs.values()):
             if not gang.stopping:
                 yield m.StopGang(gang=gang.id, reason=why)
-        busy = {state.machine_of(worker).id for gang in state.gangs.values() for worker in gang.workers}
         for machine in list(state.live.values()):
-            if machine.state != "retiring" and (force or machine.id not in busy):
-                yield m.Retire(machine=machine.id, reason=why, force=machine.id in busy)
+            if machine.state != "retiring" and (force or not state.in_use(machine)):
+                yield m.Retire(machine=machine.id, reason=why, force=state.in_use(machine))
         if not state.live and not state.gangs:
             yield m.Finish(reason=why)
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from seer_nb.core.state import State
 
+QUIET = frozenset({"created", "paused", "ended"})
+"""Phases in which nothing trains."""
 ALIKE = 3
 """So many first trials that fail alike end the study."""
 ALL_FAIL = 10
@@ -31,7 +33,7 @@ def react(state: State, event: m.Event) -> Iterator[m.Action]:
     """What an event calls for whatever the policy wants."""
     if isinstance(event, m.Stop) and state.phase != "ended":
         yield from _begin_end(state, "stopped by hand")
-    if state.phase in {"created", "paused", "ended"}:
+    if state.phase in QUIET:
         return
     if isinstance(event, m.Reported):
         yield from _diverged(state, event)
@@ -48,8 +50,6 @@ def react(state: State, event: m.Event) -> Iterator[m.Action]:
             yield from end_trial(state, trial, "stopped", "stopped by hand")
     elif isinstance(event, m.MachineEnded):
         yield from _no_machines(state, event)
-    # At any event: the one that comes just before a tick takes its place.
-    yield from _overdue(state)
 
 
 def _begin_end(state: State, reason: str, *, failed: bool = False) -> Iterator[m.Action]:
@@ -106,9 +106,10 @@ def _no_machines(state: State, event: m.MachineEnded) -> Iterator[m.Action]:
 
 def _all_alike(state: State) -> Iterator[m.Action]:
     """End the study when the first trials all fail before any report: in the same way, or every one of many."""
+    if any(trial.curve for trial in state.trials.values()):
+        return
     begun = [t for t in state.trials.values() if t.state not in {"waiting", "running"}]
-    reported = any(trial.curve for trial in state.trials.values())
-    if reported or len(begun) < ALIKE or any(t.state != "failed" for t in begun):
+    if len(begun) < ALIKE or any(t.state != "failed" for t in begun):
         return
     last = headline(begun[-1].error)
     if len({kind(t.error) for t in begun}) == 1:
@@ -134,13 +135,19 @@ def alarms(state: State) -> Iterator[float]:
     """Study seconds at which something will be overdue."""
     for gang in state.gangs.values():
         if not gang.abandoned:
-            yield gang.heard_s + _patience_s(state, gang)
+            yield silent_s(state, gang)
     for machine in state.live.values():
         if machine.state == "booting":
             yield machine.rented_s + state.offers[machine.offer].boot_timeout_s
 
 
-def _overdue(state: State) -> Iterator[m.Action]:
+def silent_s(state: State, gang: m.Gang) -> float:
+    """Study seconds at which a gang that does not report until then is given up."""
+    return gang.heard_s + _patience_s(state, gang)
+
+
+def overdue(state: State) -> Iterator[m.Action]:
+    """Give up the gangs and the machines that have been silent for too long."""
     for gang in list(state.gangs.values()):
         patience_s = _patience_s(state, gang)
         if not gang.abandoned and state.now_s >= gang.heard_s + patience_s:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from seer_nb.core import model as m
 from seer_nb.core.state import SLACK_S
 
@@ -50,12 +52,12 @@ def running(state: State, plan: m.Plan) -> Iterator[m.Action]:
             yield m.ExtendGang(gang=gang.id, until=job.until, reason=job.reason)
 
 
-def starts(state: State, plan: m.Plan, last_s: float, *, shrink: bool = False) -> Iterator[m.Action]:
+def starts(state: State, jobs: list[m.Job], last_s: float, *, shrink: bool = False) -> Iterator[m.Action]:
     """Start the most urgent jobs on idle workers; draw configurations for those that need one.
 
     Args:
         state: The study's.
-        plan: What the policy wants.
+        jobs: What the policy wants; one that starts for a new trial is from then on that trial's.
         last_s: When the first epoch must have been reported at the latest; later ones are not begun.
         shrink: Start a gang that is too large for the idle workers on fewer of them, instead of waiting for more.
     """
@@ -64,7 +66,7 @@ def starts(state: State, plan: m.Plan, last_s: float, *, shrink: bool = False) -
         return
     fresh = iter([t for t in state.trials.values() if t.state == "waiting"])
     missing = {False: 0, True: 0}
-    for job in plan.jobs:
+    for place, job in enumerate(jobs):
         trial = next(fresh, None) if job.trial is None else state.trials[job.trial]
         size = _halved(job.workers, len(idle)) if shrink else job.workers
         if (trial is not None and trial.gang is not None) or _too_late(state, job.trial, size, last_s):
@@ -76,6 +78,7 @@ def starts(state: State, plan: m.Plan, last_s: float, *, shrink: bool = False) -
             idle = idle[size:]
         elif trial.state in {"waiting", "paused"}:
             workers, idle = tuple(idle[:size]), idle[size:]
+            jobs[place] = replace(job, trial=trial.id)
             yield _start(state, trial, workers, job)
     # One request: a second one would be answered with the same numbers.
     count = sum(missing.values()) - state.draws_pending
@@ -155,10 +158,11 @@ def surplus(state: State, plan: m.Plan) -> list[m.Machine]:
     """The machines to give back: those that boot first, then idle ones, the newest first."""
     kept = [machine for machine in state.live.values() if machine.state != "retiring"]
     count = len(kept) - _machines(state, plan)
-    busy = {state.machine_of(worker).id for gang in state.gangs.values() for worker in gang.workers}
-    idle = [machine for machine in kept if machine.id not in busy]
+    if count <= 0:
+        return []
+    idle = [machine for machine in kept if not state.in_use(machine)]
     idle.sort(key=lambda machine: (machine.state == "booting", machine.id), reverse=True)
-    return idle[: max(0, count)]
+    return idle[:count]
 
 
 def kept_s(state: State, machine: m.Machine, *, thrifty: bool) -> float:

@@ -36,6 +36,8 @@ class State:
         self.ended_gangs: dict[int, m.Gang] = {}
         self.live: dict[int, m.Machine] = {}
         """Machines that have not ended."""
+        self.busy: set[str] = set()
+        """Workers that a gang uses."""
         self.free_s: dict[int, float] = {}
         """By live machine: when it was rented, was ready or last ended a gang, whichever came last."""
         self.phase: m.Phase = "created"
@@ -85,9 +87,12 @@ class State:
 
     def idle_workers(self) -> list[str]:
         """Workers of ready machines that no gang uses, in order of age."""
-        busy = {worker for gang in self.gangs.values() for worker in gang.workers}
         ready = (machine for machine in self.live.values() if machine.state == "ready")
-        return [worker for machine in ready for worker in machine.workers if worker not in busy]
+        return [worker for machine in ready for worker in machine.workers if worker not in self.busy]
+
+    def in_use(self, machine: m.Machine) -> bool:
+        """Whether a gang uses one of its workers."""
+        return not self.busy.isdisjoint(machine.workers)
 
     def machine_of(self, worker: str) -> m.Machine:
         """The machine that a worker runs on."""
@@ -242,6 +247,7 @@ class State:
     def _end_gang(self, gang: m.Gang, now_s: float, reason: str) -> m.Trial:
         trial = self._charge(gang, now_s)
         del self.gangs[gang.id]
+        self.busy.difference_update(gang.workers)
         self.ended_gangs[gang.id] = gang
         self.free_s |= {machine: now_s for machine in self._machines_of(gang) if machine in self.live}
         if trial.state == "running":
@@ -304,6 +310,7 @@ class State:
             heard_s=now_s,
         )
         self.gangs[gang.id] = gang
+        self.busy.update(gang.workers)
         self.n_gangs += 1
         trial = self.trials[action.trial]
         self._update(

@@ -48,7 +48,8 @@ class Switch:
     second: object
 
     def decide(self, snapshot):
-        return (self.second if snapshot.now_s >= self.since_s else self.first).decide(snapshot)
+        plan = (self.second if snapshot.now_s >= self.since_s else self.first).decide(snapshot)
+        return replace(plan, each_report=True)
 
 
 def only(*jobs, **plan):
