@@ -26,7 +26,7 @@ SPREAD = 1.0
 """How many standard deviations between the trees a candidate is given credit for."""
 LEAST = 8
 """Trials that must have reported before anything is proposed."""
-GROWTH = 1.15
+GROWTH = 1.3
 """The forest is fitted anew when there are so many times as many reports."""
 WIDE = 30.0
 """A positive hyperparameter whose greatest value is so many times its least is on a logarithmic scale."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seer_nb.core.model import Scaling, Snapshot
 
 FINENESS = 100
+FIRST_STEP = 16
 TURNS = (1, 2, 4, 8, 16, 64, 256)
 """How many trials may follow each other on a worker, where a boot or a minimum makes machines dear."""
 GAIN = 1.05
@@ -181,38 +182,25 @@ def cheapest(legs: Sequence[Leg], resources: Resources) -> Schedule | None:
     return _schedule(min(front, key=lambda partial: (partial.cost, partial.seconds)), legs)
 
 
-def largest(
-    legs: Callable[[int], Sequence[Leg]], resources: Resources, low: int, high: int
-) -> tuple[int, Schedule] | None:
-    """The largest number from low to high whose legs can be scheduled, to a hundredth; None if not even low can.
+def largest(legs: Callable[[int], Sequence[Leg]], resources: Resources, high: int) -> tuple[int, Schedule] | None:
+    """The largest number from 1 to high whose legs can be scheduled, to a hundredth; None if not even 1 can.
 
     Args:
         legs: The stages for a number of trials; more trials never make a stage smaller.
         resources: What there is.
-        low: Least number.
-        high: Greatest number.
+        high: Greatest number; the search is quickest if it is not far too high.
     """
-    best = cheapest(legs(low), resources)
-    if best is None:
-        return None
-    # Upwards in doubling steps first: high may be far off.
-    step = 1
-    while low < high:
-        trial = min(high, low + step)
+    low, above, best = 0, high + 1, None
+    step = 1 / FIRST_STEP
+    # To one in a hundred: estimates are no better.
+    while above - low > 1 + low // FINENESS:
+        trial = max(low + 1, int(above / (1 + step))) if not low else (low + above) // 2
         schedule = _found(legs(trial), best, resources)
         if schedule is None:
-            high = trial - 1
-            break
-        low, best, step = trial, schedule, step * 2
-    # To one in a hundred: estimates are no better.
-    while low + low // FINENESS < high:
-        middle = (low + high + 1) // 2
-        schedule = _found(legs(middle), best, resources)
-        if schedule is None:
-            high = middle - 1
+            above, step = trial, 2 * step
         else:
-            low, best = middle, schedule
-    return low, cheapest(legs(low), resources) or best
+            low, best = trial, schedule
+    return (low, cheapest(legs(low), resources) or best) if best else None
 
 
 def least_cost(legs: Sequence[Leg], resources: Resources) -> float:
@@ -221,8 +209,10 @@ def least_cost(legs: Sequence[Leg], resources: Resources) -> float:
     return seconds * resources.price_s
 
 
-def _found(legs: Sequence[Leg], like: Schedule, resources: Resources) -> Schedule | None:
+def _found(legs: Sequence[Leg], like: Schedule | None, resources: Resources) -> Schedule | None:
     """A schedule, not always the cheapest; None if there is none."""
+    if like is None:
+        return cheapest(legs, resources)
     if least_cost(legs, resources) > resources.money:
         return None
     partial: _Partial | None = _Partial(0.0, 0.0, resources.workers, None, None)

@@ -6,6 +6,7 @@ runner. Money is whole micro-dollars. A metric value of None means that it was n
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -147,7 +148,12 @@ class Machine(Frozen, frozen=True, kw_only=True):
     @property
     def workers(self) -> tuple[str, ...]:
         """Names of its workers."""
-        return tuple(f"{self.id}.{slot}" for slot in range(self.slots))
+        return _names(self.id, self.slots)
+
+
+@lru_cache(maxsize=4096)
+def _names(machine: int, slots: int) -> tuple[str, ...]:
+    return tuple(f"{machine}.{slot}" for slot in range(slots))
 
 
 class Gang(Frozen, frozen=True, kw_only=True):

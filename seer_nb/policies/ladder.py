@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.planner import Leg
 from seer_nb.policies.rungs import epoch_part
+from seer_nb.policies.standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 
 OUT = 2
 """A trial is eliminated when it ranks beyond so many times the places: until then a slack budget may still keep it."""
-LOOK = 0.5
-"""A curve is thought to go on as it went since half its epochs, for so much of the way to the next rung, in log
-epochs (measured on real curves: twice as far does harm)."""
-
 
 class Place(NamedTuple):
     """A trial that waits at a rung."""
@@ -51,7 +48,7 @@ class Ladder:
         startable: Configurations that can be started in all.
         first: From so many reports of the first rung on the best of those that have reported go on, before the others
             have; None: only those whose place is certain.
-        slopes: Whether trials are ranked by where their curves lead, or by their last value.
+        standing: Where the trials stand on these rungs.
     """
 
     def __init__(
@@ -62,19 +59,17 @@ class Ladder:
         startable: int,
         *,
         first: int | None = None,
-        slopes: bool = False,
+        standing: Standing | None = None,
     ) -> None:
         self.epochs = tuple(epochs)
         self.eta = eta
         self.startable = startable
         self.first = first
-        self.slopes = slopes
         self.started = len(snapshot.trials)
-        self._sign = -1.0 if snapshot.mode == "max" else 1.0
-        self._trials = snapshot.trials
+        self.standing = standing or Standing(snapshot, epochs, slopes=False)
+        self.trials = self.standing.trials
+        self._snapshot = snapshot
         self._until = {gang.trial: gang.until for gang in snapshot.gangs}
-        self._parts = {gang.trial: epoch_part(snapshot, gang) for gang in snapshot.gangs}
-        self._orders: dict[int, list[Trial]] = {}
         self._count()
 
     @property
@@ -94,7 +89,8 @@ class Ladder:
 
     def rung(self, epoch: int) -> int | None:
         """Index of the first rung above an epoch; None at the top."""
-        return next((k for k, rung in enumerate(self.epochs) if rung > epoch), None)
+        k = bisect_right(self.epochs, epoch)
+        return k if k < len(self.epochs) else None
 
     def allowed(self, n: int, k: int) -> int:
         """How many of n trials are trained to rung k."""
@@ -138,7 +134,7 @@ class Ladder:
 
     def weakest(self, k: int, count: int) -> list[int]:
         """Trials on their way to rung k, running or interrupted, the weakest first; those that are pinned stay."""
-        on_the_way = (t for t in self._trials if self._between(t) and self.rung(t.epoch) == k and not t.pinned)
+        on_the_way = (t for t in map(self.trials.__getitem__, self._on_the_way[k]) if t.alive and not t.pinned)
         return [trial.id for trial in reversed(self.strongest(on_the_way))][:count]
 
     def strongest(self, trials: Iterable[Trial]) -> list[Trial]:
@@ -146,82 +142,58 @@ class Ladder:
         keyed = []
         for trial in trials:
             passed = bisect_right(self.epochs, len(trial.curve))
-            keyed.append((-passed, self._score(trial, passed - 1) if passed else 0.0, trial.id, trial))
+            keyed.append((-passed, self.standing.score(trial, passed - 1) if passed else 0.0, trial.id, trial))
         return [trial for *_, trial in sorted(keyed, key=lambda each: each[:3])]
 
     def waiting(self, n: int, k: int) -> list[Place]:
         """The trials paused at rung k, best first."""
-        order = self._order(k)
-        places = self.allowed(n, k + 1)
-        reported, epoch = len(order), self.epochs[k]
+        ranks, trials, until = self.standing.ranks[k], self.trials, self._until
+        places, reported, epoch = self.allowed(n, k + 1), len(ranks), self.epochs[k]
         return [
             Place(trial, rank, reported, places)
-            for rank, trial in enumerate(order, 1)
-            if trial.state == "paused" and len(trial.curve) == epoch and trial.id not in self._until
+            for rank, (_, number) in enumerate(ranks, 1)
+            if (trial := trials[number]).state == "paused" and len(trial.curve) == epoch and number not in until
         ]
 
     def at_top(self, last: int) -> list[Trial]:
         """Trials paused at the top or beyond, before a last epoch, best first."""
-        at = (t for t in self._trials if t.state == "paused" and self.top <= t.epoch < last)
-        return sorted(at, key=lambda t: (self._value(t, self.top), t.id))
+        at = (t for t in self.trials.values() if t.state == "paused" and self.top <= t.epoch < last)
+        return sorted(at, key=lambda t: (self.standing.value(t, self.top), t.id))
 
     def interrupted(self) -> list[tuple[Trial, int]]:
         """Trials paused between two rungs, the strongest first, each with the index of the rung it was going to."""
-        waiting = (t for t in self._trials if self._between(t) and t.id not in self._until)
+        between = (self.trials[number] for numbers in self.standing.below for number in numbers)
+        waiting = (trial for trial in between if trial.state == "paused" and trial.id not in self._until)
         found = ((trial, self.rung(trial.epoch)) for trial in self.strongest(waiting))
         return [(trial, k) for trial, k in found if k is not None]
 
-    # --- ranks ---
-
-    def _order(self, k: int) -> list[Trial]:
-        """Trials that have reported rung k and have not failed, best first; equal ones in order of their numbers."""
-        if k not in self._orders:
-            epoch = self.epochs[k]
-            reported = {t.id: t for t in self._trials if len(t.curve) >= epoch and t.state != "failed"}
-            keys = sorted((self._score(trial, k), number) for number, trial in reported.items())
-            self._orders[k] = [reported[number] for _, number in keys]
-        return self._orders[k]
-
-    def _value(self, trial: Trial, epoch: int) -> float:
-        value = trial.curve[epoch - 1].value
-        return math.inf if value is None else self._sign * value
-
-    def _score(self, trial: Trial, k: int) -> float:
-        """The lower the better: the value at rung k, extrapolated if the curve still gets better."""
-        epoch = self.epochs[k]
-        value = self._value(trial, epoch)
-        if not self.slopes or epoch == 1 or k + 1 == len(self.epochs) or value == math.inf:
-            return value
-        half = epoch // 2
-        gain = min(0.0, value - self._value(trial, half)) / math.log(epoch / half)
-        ahead = LOOK * math.log(self.epochs[k + 1] / epoch)
-        return value + ahead * gain if gain > -math.inf else value
-
     # --- counts ---
 
-    def _between(self, trial: Trial) -> bool:
-        """Whether it trains, or was interrupted on its way to a rung."""
-        return trial.id in self._until or (trial.state == "paused" and len(trial.curve) not in self.epochs)
-
     def _count(self) -> None:
-        """By rung: how many have reported it or never will, have begun the way to it, and their epochs on that way."""
-        rungs = len(self.epochs)
-        reached, on_the_way, lost = ([0] * (rungs + 1) for _ in range(3))
-        progress = [0.0] * (rungs + 1)
-        for trial in self._trials:
-            epoch = len(trial.curve)
+        rungs, standing, trials = len(self.epochs), self.standing, self.trials
+        on_the_way = [set(numbers) for numbers in standing.below[:rungs]]
+        for number, until in self._until.items():
+            epoch = len(trials[number].curve)
             k = bisect_right(self.epochs, epoch)
-            reached[k] += 1
-            # To rung k; the way to the first begins with the start.
-            if not k or epoch > self.epochs[k - 1] or self._until.get(trial.id, 0) > epoch:
-                on_the_way[k] += 1
-                lost[k] += not trial.alive
-                if trial.alive:
-                    progress[k] += epoch - self.before(k) + self._parts.get(trial.id, 0.0)
-        above = [sum(reached[k + 1 :]) for k in range(rungs)]
-        self.passed = [count + more for count, more in zip(above, lost, strict=False)]
+            if k < rungs and until > epoch:
+                on_the_way[k].add(number)
+        self._on_the_way = on_the_way
+        """By rung: trials that have begun the way to it; the way to the first begins with the start."""
+        lost = [sum(not trials[number].alive for number in numbers) for numbers in on_the_way]
+        self.passed = [above + count for above, count in zip(standing.above, lost, strict=True)]
         """By rung: how many have reported it, or never will."""
-        self.begun = [count + more for count, more in zip(above, on_the_way, strict=False)]
+        self.begun = [above + len(numbers) for above, numbers in zip(standing.above, on_the_way, strict=True)]
         """By rung: how many have begun the way to it."""
-        self.progress = progress
+
+    @cached_property
+    def progress(self) -> list[float]:
         """By rung: epochs that those on the way to it have behind them."""
+        parts = {gang.trial: epoch_part(self._snapshot, gang) for gang in self._snapshot.gangs}
+        return [
+            sum(
+                len(trial.curve) - self.before(k) + parts.get(trial.id, 0.0)
+                for trial in (self.trials[number] for number in sorted(numbers))
+                if trial.alive
+            )
+            for k, numbers in enumerate(self._on_the_way)
+        ]

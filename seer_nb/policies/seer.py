@@ -15,9 +15,11 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from seer_nb.core.model import Job, Plan, Snapshot
 from seer_nb.policies.rungs import WithRungs, fixed_size, fresh, kept, paused, rungs
-from seer_nb.policies.seer_aim import Aim, Options, aim_for, ladder_of, still_holds
+from seer_nb.policies.seer_aim import Options, aim_for, ladder_of, still_holds
 from seer_nb.policies.seer_jobs import plan
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 TIGHT = 0.25
 """A deadline that leaves time for so large a share of the epochs that train a trial is tight."""
-PILOT = 0.25
+PILOT = 0.12
 """Share of the money that may be spent before speed is known."""
 
 
@@ -59,7 +61,7 @@ class SEER(WithRungs):
 
     def __init__(
         self,
-        eta: int = 4,
+        eta: int = 3,
         first_rung: int = 1,
         *,
         tops: bool = True,
@@ -81,10 +83,11 @@ class SEER(WithRungs):
         """What to train now, on how many workers, and who is out."""
         if snapshot.scaling.epoch_s is None:
             return self._pilot(snapshot)
-        aim = snapshot.carry
-        if not isinstance(aim, Aim) or not still_holds(aim, snapshot):
-            aim = aim_for(snapshot, self.options, aim if isinstance(aim, Aim) else None)
-        return plan(snapshot, aim, ladder_of(snapshot, aim, self.options), self.options)
+        aim, standing = snapshot.carry or (None, None)
+        if aim is None or not still_holds(aim, snapshot):
+            aim = aim_for(snapshot, self.options, aim)
+        ladder = ladder_of(snapshot, aim, self.options, standing)
+        return replace(plan(snapshot, aim, ladder, self.options), carry=(aim, ladder.standing))
 
     def outlook(self, snapshot: Snapshot) -> Outlook | None:
         """What the planner expects of a study that goes on from here; None when nobody can be trained to the top.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_cost, least_parallelism
 from seer_nb.policies.ladder import Ladder
 from seer_nb.policies.rungs import rungs
+from seer_nb.policies.standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +32,7 @@ FIRST_LEAST = 12
 """... and at least so many."""
 LOYALTY = 0.05
 """Another top or number of turns must be worth so much more, as ln n, than the present one: estimates are noisy."""
-MARGIN = 0.02
+MARGIN = 0.01
 """Share of the time left that is kept for what is late."""
 AGAIN = 0.04
 """After so much of the study's time it is planned anew in any case."""
@@ -109,10 +110,11 @@ def _drifted(old: Scaling, new: Scaling) -> bool:
     )
 
 
-def ladder_of(snapshot: Snapshot, aim: Aim, options: Options) -> Ladder:
+def ladder_of(snapshot: Snapshot, aim: Aim, options: Options, before: Standing | None = None) -> Ladder:
     """Where trials stand on the rungs of an aim."""
     first = aim.first if options.overlap else None
-    return Ladder(snapshot, aim.epochs, options.eta, aim.startable, first=first, slopes=options.slopes)
+    standing = Standing(snapshot, aim.epochs, slopes=options.slopes, before=before)
+    return Ladder(snapshot, aim.epochs, options.eta, aim.startable, first=first, standing=standing)
 
 
 def aim_for(snapshot: Snapshot, options: Options, before: Aim | None) -> Aim:
@@ -121,13 +123,14 @@ def aim_for(snapshot: Snapshot, options: Options, before: Aim | None) -> Aim:
     resources = resources._replace(seconds=(1 - MARGIN) * resources.seconds)
     options_of = [_Candidate(snapshot, resources, options, top) for top in _tops(snapshot, options)]
     found: tuple[float, _Candidate, int, int, Schedule] | None = None
-    for bound, candidate, turns in sorted(_bounds(options_of, options, before), key=lambda each: -each[0]):
-        if found is not None and bound <= found[0]:
-            break
+    for candidate, turns in _ordered(options_of, options):
+        loyalty = candidate.loyalty(turns, before)
+        if found is not None and candidate.worth(candidate.most(turns), turns) + loyalty <= found[0]:
+            continue
         largest_ = candidate.largest(turns)
         if largest_ is not None:
             n, schedule = largest_
-            worth = candidate.worth(n, turns) + candidate.loyalty(turns, before)
+            worth = candidate.worth(n, turns) + loyalty
             if found is None or worth > found[0]:
                 found = (worth, candidate, turns, n, schedule)
     if found is None:
@@ -145,16 +148,16 @@ def _tops(snapshot: Snapshot, options: Options) -> list[int]:
     return sorted({max(1, round(share * last)) for share in TOPS}, reverse=True)
 
 
-def _bounds(
-    candidates: Sequence[_Candidate], options: Options, before: Aim | None
-) -> Iterator[tuple[float, _Candidate, int]]:
-    """Each top and number of turns with a worth that it cannot exceed."""
-    for candidate in candidates:
-        turns_of = TURNS if options.rounds and candidate.startable > candidate.ladder.started else (1,)
-        for turns in turns_of:
-            most = candidate.bound(turns)
-            if most >= 1:
-                yield candidate.worth(most, turns) + candidate.loyalty(turns, before), candidate, turns
+def _ordered(candidates: Sequence[_Candidate], options: Options) -> list[tuple[_Candidate, int]]:
+    """Each top with each number of turns, the most promising first."""
+    found = [
+        (candidate.worth(most, turns), candidate, turns)
+        for candidate in candidates
+        for turns in (TURNS if options.rounds and candidate.startable > candidate.ladder.started else (1,))
+        if (most := candidate.most(turns)) >= 1
+    ]
+    found.sort(key=lambda each: -each[0])
+    return [(candidate, turns) for _, candidate, turns in found]
 
 
 class _Candidate:
@@ -168,6 +171,7 @@ class _Candidate:
         self.startable = self._startable(top)
         self.ladder = Ladder(snapshot, self.epochs, options.eta, self.startable)
         self.one_s = resources.leg_seconds(self.epochs[0], 1)
+        self._most: dict[int, int] = {}
 
     def _startable(self, top: int) -> int:
         snapshot, resources = self.snapshot, self.resources
@@ -214,8 +218,14 @@ class _Candidate:
         epochs = (starts * self.epochs[0] + promotions * climb) / (starts + promotions)
         return Leg(starts + promotions, epochs, within=turns * self.one_s)
 
-    def bound(self, turns: int) -> int:
-        """No plan has more configurations: the money for one worker each, without boots, minimums and leases."""
+    def most(self, turns: int) -> int:
+        """No plan has more configurations than the money pays for, or than one with fewer turns."""
+        if turns not in self._most:
+            self._most[turns] = self._bound(turns)
+        return min(most for fewer, most in self._most.items() if fewer <= turns)
+
+    def _bound(self, turns: int) -> int:
+        """The money for one worker each, without boots, minimums and leases."""
         if self.one_s * turns > self.resources.seconds:
             return 0
         legs, high = self.legs(turns), min(MOST, self.ladder.largest)
@@ -234,13 +244,15 @@ class _Candidate:
 
     def largest(self, turns: int) -> tuple[int, Schedule] | None:
         """The most configurations."""
-        return largest(self.legs(turns), self.resources, 1, min(MOST, self.ladder.largest))
+        found = largest(self.legs(turns), self.resources, self.most(turns))
+        self._most[turns] = found[0] if found else 0
+        return found
 
     def worth(self, n: int, turns: int) -> float:
         """As ln n."""
         top = DEPTH * math.log(self.epochs[-1])
         learning = LEARNING * (1 - 1 / self._rounds(n, turns)) if self.options.proposals else 0.0
-        return math.log(n) + top + learning
+        return math.log(n) + top + learning if n else -math.inf
 
     def _rounds(self, n: int, turns: int) -> float:
         """In how many turns all configurations are started, those that were counted in."""

@@ -39,7 +39,7 @@ class _Planning:
         self.ladder = ladder
         self.options = options
         self.resources = Resources.left(snapshot)
-        self.trials = {trial.id: trial for trial in snapshot.trials}
+        self.trials = ladder.trials
         self.rented = self.resources.workers
         self.stopping = any(gang.stopping for gang in snapshot.gangs)
         self.used = sum(gang.parallelism for gang in snapshot.gangs)
@@ -77,7 +77,6 @@ class _Planning:
             workers=max(workers, self.rented) if self.stopping else workers,
             done=done,
             reason=self._outcome() if done else self._reason(),
-            carry=self.aim,
         )
 
     # --- what to begin ---
