@@ -180,9 +180,7 @@ class Engine:
         """Whether it was said that by now there would be something to decide."""
         state = self.state
         again_s = reconcile.rent_again_s(state) if state.boot_failures else None
-        return any(
-            time is not None and time <= state.now_s for time in (self._policy_wake_s, self._retire_s, again_s)
-        )
+        return any(time is not None and time <= state.now_s for time in (self._policy_wake_s, self._retire_s, again_s))
 
     def _missed(self) -> bool:
         """Whether a machine that was handed back has left a place in the quota, or nobody who would report again."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OUT = 2
 """A trial is eliminated when it ranks beyond so many times the places: until then a slack budget may still keep it."""
 
+
 class Place(NamedTuple):
     """A trial that waits at a rung."""
 
@@ -51,7 +52,7 @@ class Ladder:
         standing: Where the trials stand on these rungs.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two of them say how, four say what
         self,
         snapshot: Snapshot,
         epochs: Sequence[int],
@@ -154,11 +155,6 @@ class Ladder:
             for rank, (_, number) in enumerate(ranks, 1)
             if (trial := trials[number]).state == "paused" and len(trial.curve) == epoch and number not in until
         ]
-
-    def at_top(self, last: int) -> list[Trial]:
-        """Trials paused at the top or beyond, before a last epoch, best first."""
-        at = (t for t in self.trials.values() if t.state == "paused" and self.top <= t.epoch < last)
-        return sorted(at, key=lambda t: (self.standing.value(t, self.top), t.id))
 
     def interrupted(self) -> list[tuple[Trial, int]]:
         """Trials paused between two rungs, the strongest first, each with the index of the rung it was going to."""

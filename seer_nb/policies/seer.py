@@ -59,7 +59,7 @@ class SEER(WithRungs):
         ValueError: eta is below 2 or first_rung below 1.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a switch for each part
         self,
         eta: int = 3,
         first_rung: int = 1,

@@ -11,7 +11,7 @@ from seer_nb.policies.rungs import rungs
 from seer_nb.policies.standing import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from seer_nb.core.model import Scaling, Snapshot
     from seer_nb.core.planner import Schedule
@@ -124,7 +124,7 @@ def aim_for(snapshot: Snapshot, options: Options, before: Aim | None) -> Aim:
     options_of = [_Candidate(snapshot, resources, options, top) for top in _tops(snapshot, options)]
     found: tuple[float, _Candidate, int, int, Schedule] | None = None
     for candidate, turns in _ordered(options_of, options):
-        loyalty = candidate.loyalty(turns, before)
+        loyalty = candidate.loyalty(before)
         if found is not None and candidate.worth(candidate.most(turns), turns) + loyalty <= found[0]:
             continue
         largest_ = candidate.largest(turns)
@@ -190,7 +190,7 @@ class _Candidate:
 
     def legs(self, turns: int) -> Callable[[int], list[Leg]]:
         """By number of configurations: the stages, those drawn at random first."""
-        ladder, options = self.ladder, self.options
+        ladder = self.ladder
         steps = range(1, len(self.epochs))
 
         def legs(n: int) -> list[Leg]:
@@ -203,9 +203,11 @@ class _Candidate:
             reported = wanted - math.ceil(later / (turns - 1))
             early = max(0, ladder.allowed(n, 1) * reported // wanted - ladder.begun[1]) if self._climbs() else 0
             first = ladder.leg(n, 0, less=later)
-            return [first, self._turns(later, early, turns - 1), *(
-                ladder.leg(n, k, less=early if k == 1 else 0) for k in steps
-            )]
+            return [
+                first,
+                self._turns(later, early, turns - 1),
+                *(ladder.leg(n, k, less=early if k == 1 else 0) for k in steps),
+            ]
 
         return legs
 
@@ -262,7 +264,7 @@ class _Candidate:
             return 1.0 if not self.ladder.started else max(1.0, self.ladder.started / max(1, wanted - self.first(n)))
         return 1 + (turns - 1) * max(1.0, (wanted - self.first(n)) / later)
 
-    def loyalty(self, turns: int, before: Aim | None) -> float:
+    def loyalty(self, before: Aim | None) -> float:
         """To the plan before."""
         return LOYALTY * (before is not None and before.epochs == self.epochs) if before else 0.0
 

@@ -101,19 +101,33 @@ class _Planning:
         return jobs, 0
 
     def _beyond(self) -> Iterator[Job]:
-        """When nothing else is left to do: the best of those at the top goes on as far as it gets."""
+        """When nothing else is left to do: the best that can go on does, to the next rung or as far as it gets."""
+        out = {place.trial.id for place in self.out} | self.dropped
         last = self.snapshot.max_epochs
-        for trial in self.ladder.at_top(last)[:1]:
-            left_s = self.snapshot.time_left_s
-            for until in range(last, trial.epoch, -1):
-                seconds = self._leg_s(trial, until - trial.epoch, 1)
-                if seconds <= left_s and lasts([Need(seconds, 1)], self.resources):
-                    yield Job(trial=trial.id, until=until, reason=f"time and money take it on to epoch {until}")
-                    return
+        alive = (t for t in self.snapshot.trials if t.state == "paused" and t.id not in out and t.epoch < last)
+        for trial in self.ladder.strongest(alive):
+            k = self.ladder.rung(trial.epoch)
+            job = self._farthest(trial, last if k is None else self.ladder.epochs[k])
+            if job is not None:
+                yield job
+                return
+
+    def _farthest(self, trial: Trial, target: int) -> Job | None:
+        """As far as time and money take a trial, on as few workers as that takes."""
+        for until in range(target, trial.epoch, -1):
+            for p in self._possible(trial):
+                seconds = self._leg_s(trial, until - trial.epoch, p)
+                if seconds <= self.snapshot.time_left_s and lasts([Need(seconds, p)], self.resources):
+                    return Job(
+                        trial=trial.id, workers=p, until=until, reason=f"time and money take it to epoch {until}"
+                    )
+        return None
 
     def _planned(self) -> Iterator[tuple[Job, int]]:
-        """Who was interrupted, who goes on for certain, and new configurations; each with the workers that all may
-        have together."""
+        """Who was interrupted, who goes on for certain, and new configurations.
+
+        Each with the workers that all may have together.
+        """
         widths = self._widths()
         for trial, k in self.ladder.interrupted():
             if trial.id not in self.dropped:
@@ -124,15 +138,14 @@ class _Planning:
         until = self.ladder.epochs[self.ladder.through(self.aim.n, 0)]
         for number in range(self.ladder.started, n):
             drawn = number < self.aim.first or self.aim.turns == 1
-            yield self._fresh(number, n, until, proposed=self.options.proposals and not drawn), (
-                self._width(0) if number < self.aim.first else widths[0]
-            )
+            job = self._fresh(number, n, until, stage=0 if drawn else 1)
+            yield job, self._width(0) if number < self.aim.first else widths[0]
 
-    def _fresh(self, number: int, n: int, until: int, *, proposed: bool) -> Job:
-        workers = self._stage_parallelism(0)
+    def _fresh(self, number: int, n: int, until: int, *, stage: int) -> Job:
         # A share stays random: what was learned may mislead.
-        proposed = proposed and number % RANDOM_EVERY != 0
+        proposed = self.options.proposals and stage > 0 and number % RANDOM_EVERY != 0
         reason = f"configuration {number + 1} of {n} to be tried"
+        workers = self.aim.schedule.stages[stage].parallelism if self.aim.schedule else 1
         return Job(trial=None, workers=workers, until=until, proposed=proposed, reason=reason)
 
     def _widths(self) -> list[int]:
@@ -247,18 +260,28 @@ class _Planning:
     def _sped_up(self, jobs: list[Job]) -> list[Job]:
         """Let workers that would idle help those that have the longest way to go."""
         running = {gang.trial: gang for gang in self.snapshot.gangs}
-        for place in sorted(range(len(jobs)), key=lambda place: -jobs[place].until):
+        # Whoever begins needs no stop for it, and may have been stopped for just that.
+        for place in sorted(range(len(jobs)), key=lambda place: (jobs[place].trial in running, -jobs[place].until)):
             job = jobs[place]
             trial = self.trials.get(-1 if job.trial is None else job.trial)
             if trial is None or job.workers > self.idle or 2 * job.workers not in self._possible(trial):
                 continue
-            if trial.id in running and not _settled(running[trial.id]):
+            if trial.id in running and not self._may_stop(running[trial.id]):
                 continue
+            if trial.max_parallelism > job.workers and trial.epoch not in self.ladder.epochs:
+                continue  # It had more workers on this way, and others needed them.
             epochs = job.until - trial.epoch - (trial.id in running)
             if self._pays(trial, epochs, job.workers, 2 * job.workers):
                 self.idle -= job.workers
                 jobs[place] = replace(job, workers=2 * job.workers, reason="speeds up: nobody else needs the workers")
         return jobs
+
+    def _may_stop(self, gang: Gang) -> bool:
+        """Whether a gang may be stopped to go on with idle workers.
+
+        Once on its way to a rung: else it might be stopped for workers that others have taken by then, again and again.
+        """
+        return _settled(gang) and (not gang.from_epoch or gang.from_epoch in self.ladder.epochs)
 
     def _dropped(self) -> set[int]:
         """Trials on their way to a rung for which time and money do not suffice any more: the weakest."""

@@ -279,7 +279,7 @@ class VirtualCloud:
             seconds = self.world.epoch_seconds(start.trial, len(start.workers), team.epoch + 1)
             self._at(self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(team, seconds))
 
-    def _mishap(self, team: Team) -> bool:
+    def _mishap(self, team: Team) -> bool:  # noqa: ARG002 - for those that override it
         """Whether the epoch that is to begin goes wrong."""
         return False
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from seer_nb.core.money import MICRO
+from seer_nb.core.state import State  # noqa: TC001 - msgspec reads it
 from seer_nb.results import curves_frame, results_frame, spending_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from seer_nb.core.state import State
     from seer_nb.simulate.cloud import VirtualCloud
 
 
@@ -64,8 +64,10 @@ def outcome_of(cloud: VirtualCloud) -> Outcome:
     state = cloud.state
     best = state.best.best if state.best else None
     ends_s = max((box.gone_s for box in cloud.boxes.values() if box.gone_s is not None), default=0.0)
-    bill = sum(box.offer.bill((cloud.now_s if box.gone_s is None else box.gone_s) - box.opened_s)
-               for box in cloud.boxes.values())
+    bill = sum(
+        box.offer.bill((cloud.now_s if box.gone_s is None else box.gone_s) - box.opened_s)
+        for box in cloud.boxes.values()
+    )
     return Outcome(
         best_value=best.value if best else None,
         best_test_value=best.metrics.get("test_value") if best else None,

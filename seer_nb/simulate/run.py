@@ -25,7 +25,7 @@ OVERHEADS = (0.02, 0.3)
 """Range of c in s(p) = p / (1 + c (p - 1)) when the speedup is drawn at random."""
 
 
-def run(
+def run(  # noqa: PLR0913 - a study's arguments, and a world's
     table: CurveTable,
     policy: str | Policy = "seer",
     *,
@@ -79,7 +79,7 @@ def run(
     return outcome_of(cloud)
 
 
-def _settings(
+def _settings(  # noqa: PLR0913, PLR0917 - what run was given
     table: CurveTable,
     policy: str | Policy,
     deadline: float | str,

@@ -41,7 +41,7 @@ class CurveTable:
         name: For titles.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a table has
         self,
         configs: Sequence[Config],
         values: Matrix,

@@ -2,11 +2,11 @@
 
 from seer_nb.core.model import Scaling
 from seer_nb.core.planner import Resources
-from seer_nb.policies.purse import Purse
+from seer_nb.policies.purse import Need, affordable, lasts
 
 
-def purse(money):
-    resources = Resources(
+def resources(money):
+    return Resources(
         seconds=1000.0,
         money=money,
         epoch_s=1.0,
@@ -18,26 +18,29 @@ def purse(money):
         max_workers=8,
         max_parallelism=8,
     )
-    return Purse(resources)
-
-
-def test_the_first_is_always_taken():
-    assert purse(0.0).take(100.0, 4)
 
 
 def test_leases_are_held_until_each_ends():
     # 10 s of both and the leases of both are 80; then 10 s of one and its lease are 20 + 10 + 30.
-    assert not _two(79.0)
-    assert _two(80.0)
+    needs = [Need(20.0, 1), Need(10.0, 1)]
+    assert not lasts(needs, resources(79.0))
+    assert lasts(needs, resources(80.0))
 
 
-def _two(money):
-    of = purse(money)
-    return of.take(10.0, 1) and of.take(20.0, 1)
+def test_nothing_needs_nothing():
+    assert lasts([], resources(0.0))
+    assert affordable([], resources(0.0)) == 0
 
 
-def test_who_is_refused_takes_nothing():
-    of = purse(100.0)
-    assert of.take(20.0, 1)
-    assert not of.take(20.0, 8)
-    assert of.take(20.0, 1)
+def test_the_first_is_always_taken():
+    assert affordable([Need(100.0, 4), Need(1.0, 1)], resources(0.0)) == 1
+
+
+def test_as_many_as_the_money_suffices_for_in_the_order_given():
+    needs = [Need(20.0, 1), Need(20.0, 1), Need(20.0, 8), Need(20.0, 1)]
+    # Each of one worker takes 20 s and a lease of 30 s.
+    assert [affordable(needs, resources(money)) for money in (99.0, 100.0, 499.0, 500.0, 549.0, 550.0)] == [
+        *(1, 2),
+        *(2, 3),
+        *(3, 4),
+    ]
