@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from seer_nb.core.model import Config, Mode, Trial
+    from seer_nb.space import Space
 
     Vector = NDArray[np.float64]
 
@@ -28,6 +29,10 @@ LEAST = 8
 """Trials that must have reported before anything is proposed."""
 GROWTH = 1.3
 """The forest is fitted anew when there are so many times as many reports."""
+CANDIDATES = 1000
+"""Random configurations of which the best is proposed."""
+PROPOSALS = 1
+"""Tells the random stream of candidates from that of random configurations, which is numbered by trial."""
 WIDE = 30.0
 """A positive hyperparameter whose greatest value is so many times its least is on a logarithmic scale."""
 
@@ -107,6 +112,57 @@ class Proposer:
         self._fits += 1
         means, spreads = _predict(known[told], targets[told], candidates, self._seed + self._fits)
         return [int(row) for row in np.argsort(means - SPREAD * spreads, kind="stable")]
+
+
+class SpaceProposer:
+    """Proposes configurations of a space: the best of many random ones, as a forest sees it.
+
+    Args:
+        space: What is searched.
+        mode: "max" when more is better, or "min".
+        seed: Of candidates and forests.
+    """
+
+    def __init__(self, space: Space, mode: Mode, seed: int) -> None:
+        self._space = space
+        self._seed = seed
+        self._proposer = Proposer(mode, seed)
+        self._log = [name for name, domain in space.domains.items() if getattr(domain, "log", False)]
+        self._ranking: list[Config] = []
+        """As at the last fit, the best last."""
+        self._fits = 0
+
+    def propose(self, trials: Sequence[Trial], taken: Container[tuple[Any, ...]]) -> Config | None:
+        """A configuration that is not taken; None as long as too little is known, or when none is left.
+
+        Args:
+            trials: Those that have begun.
+            taken: The keys of configurations that were drawn.
+        """
+        if not self._ranking or self._proposer.stale(trials):
+            self._ranking = self._ranked(trials, taken)
+        while self._ranking:
+            config = self._ranking.pop()
+            if self._space.key(config) not in taken:
+                return config
+        return None
+
+    def _ranked(self, trials: Sequence[Trial], taken: Container[tuple[Any, ...]]) -> list[Config]:
+        rng = np.random.default_rng([self._seed, PROPOSALS, self._fits])
+        self._fits += 1
+        drawn = (self._space.sample(rng) for _ in range(CANDIDATES))
+        candidates = {self._space.key(config): config for config in drawn}
+        left = [config for key, config in candidates.items() if key not in taken]
+        if not left:
+            return []
+        known = [self._searched(trial.config) for trial in trials]
+        asked = [self._searched(config) for config in left]
+        features = Features(asked + known, log=self._log)
+        order = self._proposer.rank(features(known), trials, features(asked)) if known else None
+        return [] if order is None else [left[place] for place in reversed(order)]
+
+    def _searched(self, config: Config) -> Config:
+        return {name: config[name] for name in self._space.domains}
 
 
 def _targets(trials: Sequence[Trial], sign: float) -> Vector:

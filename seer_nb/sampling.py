@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from seer_nb.core.units import show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy as np
     import optuna
     from optuna.samplers import BaseSampler, GridSampler
 
     from seer_nb.core.model import Config, Mode, Trial
+    from seer_nb.proposals import SpaceProposer
     from seer_nb.space import Space
 
 TRIES = 10
@@ -63,12 +64,13 @@ class RandomOrder:
 
 
 class ConfigSampler:
-    """Proposes configurations for new trials, and learns from what became of them.
+    """Gives configurations to new trials, and learns from what became of earlier ones.
 
     Args:
         space: What is searched.
-        sampler: An Optuna sampler; None: random search in which ``draw(number)`` depends on seed and number alone.
-        seed: For random search; an Optuna sampler brings its own.
+        sampler: An Optuna sampler, which proposes all; None: random search in which ``draw(number)`` depends on seed
+            and number alone, and proposals by a forest where the policy asks for them.
+        seed: For random search and proposals; an Optuna sampler brings its own.
         mode: "max" when more is better, or "min".
 
     Raises:
@@ -77,12 +79,48 @@ class ConfigSampler:
     """
 
     def __init__(self, space: Space, sampler: BaseSampler | None = None, seed: int = 0, mode: Mode = "max") -> None:
+        self._space = space
         self._order = RandomOrder(space, seed)
+        self._mode: Mode = mode
+        self._seed = seed
+        self._proposer: SpaceProposer | None = None
+        self._taken: set[tuple[Any, ...]] = set()
+        """Keys of what was drawn."""
+        self._mixed = False
+        """Whether anything of a finite space was proposed: then random configurations go round it."""
         self._guided = None if sampler is None else _Guided(space, sampler, self._order, mode)
 
-    def draw(self, number: int) -> Config | None:
-        """The configuration for the trial of that number; None when the space or the sampler's grid is exhausted."""
-        return self._order[number] if self._guided is None else self._guided.draw(number)
+    def draw(self, number: int, trials: Sequence[Trial] | None = None) -> Config | None:
+        """The configuration for the trial of that number; None when the space or the sampler's grid is exhausted.
+
+        Args:
+            number: Of the trial.
+            trials: Those that have begun, if what they have shown may be used; None: draw at random. An Optuna sampler
+                goes by what it was told.
+        """
+        if self._guided is not None:
+            return self._guided.draw(number)
+        config = self._propose(trials) if trials else None
+        if config is not None:
+            self._mixed = self._space.size is not None
+        else:
+            config = self._next() if self._mixed else self._order[number]
+        if config is not None:
+            self._taken.add(self._space.key(config))
+        return config
+
+    def _propose(self, trials: Sequence[Trial]) -> Config | None:
+        if self._proposer is None:
+            # Imported late: it takes numpy.
+            from seer_nb.proposals import SpaceProposer
+
+            self._proposer = SpaceProposer(self._space, self._mode, self._seed)
+        return self._proposer.propose(trials, self._taken)
+
+    def _next(self) -> Config | None:
+        """The first of a finite space's random order that is left."""
+        order = map(self._order.__getitem__, range(self._space.size or 0))
+        return next((config for config in order if config and self._space.key(config) not in self._taken), None)
 
     def tell(self, trial: Trial) -> None:
         """Let the sampler learn from a trial that has ended; its reports are intermediate values by epoch.
@@ -99,6 +137,10 @@ class ConfigSampler:
         """
         if self._guided is not None:
             self._guided.restore(trials)
+        else:
+            for trial in trials:
+                self._taken.add(self._space.key(trial.config))
+                self._mixed |= self._space.size is not None and trial.config != self._order[trial.id]
 
 
 class _Guided:

@@ -187,9 +187,12 @@ class Runner:
         if self._sampler is None:
             self._sampler = self._make_sampler()
         events: list[m.Event] = []
-        for _ in range(action.count):
-            number = self._engine.state.n_drawn + len(events)
-            config = self._sampler.draw(number)
+        state = self._engine.state
+        begun = [trial for trial in state.trials.values() if trial.state != "waiting"] if action.proposed else []
+        for place in range(action.count):
+            number = state.n_drawn + len(events)
+            # The last ones are those that may be proposed.
+            config = self._sampler.draw(number, begun if place >= action.count - action.proposed else None)
             if config is None:
                 return [*events, m.SpaceExhausted()]
             events.append(m.Drawn(trial=number, config=config))

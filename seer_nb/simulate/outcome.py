@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from seer_nb.core.money import MICRO
-from seer_nb.core.state import State  # noqa: TC001 - msgspec reads it
+from seer_nb.core.state import State
 from seer_nb.results import curves_frame, results_frame, spending_frame
 
 if TYPE_CHECKING:

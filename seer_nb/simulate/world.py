@@ -82,7 +82,7 @@ class TableWorld:
         """The row of the table that a trial got."""
         return self._rows[trial]
 
-    def draw(self, number: int, trials: Mapping[int, m.Trial], *, proposed: bool) -> Config | None:
+    def draw(self, number: int, trials: Mapping[int, m.Trial], *, proposed: bool) -> Config | None:  # noqa: ARG002 - the protocol
         """The next one in the seed's order, or the one that a model of what was seen thinks best."""
         row = self._propose(trials) if proposed else None
         if row is None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import importlib
+import math
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -112,6 +114,22 @@ def test_steered_by_hand_and_replayed(home):
         elif not isinstance(entry.record, m.ActionBase):
             decided += engine.handle(entry.record, entry.at_s)
     assert decided == [entry.record for entry in entries if isinstance(entry.record, m.ActionBase)]
+
+
+def leaning(config, run):
+    for epoch in run.epochs():
+        time.sleep(0.02)
+        run.report(accuracy=epoch / 10 - abs(math.log10(config["lr"]) + 2))
+
+
+def test_later_configurations_are_proposed_by_what_the_first_have_shown(home):
+    space = {"lr": seer.loguniform(1e-6, 1.0), "useless": seer.uniform(0, 1)}
+    study = make(leaning, space, policy="seer", max_epochs=9, deadline="15s").run()
+    off = (np.log10(study.results().sort_values("trial").config_lr) + 2).abs()
+    assert len(off) >= 40
+    assert off[:12].mean() > 1.0, "the first ones are random"
+    assert off[-len(off) // 8 :].median() < 0.5
+    check_nothing_is_left(home)
 
 
 def test_stop_then_more_time(home):
