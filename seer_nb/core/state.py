@@ -264,8 +264,10 @@ class State:
         # What is spent and committed cannot be taken back.
         self.ledger.budget = max(event.budget, self.ledger.floor(now_s))
 
-    def _on_set_deadline(self, event: m.SetDeadline, _: float) -> None:
-        self.deadline_s = event.deadline_s
+    def _on_set_deadline(self, event: m.SetDeadline, now_s: float) -> None:
+        # Machines that live cannot be gone before they are told to go.
+        release_s = max((self.offers[machine.offer].release_s for machine in self.live.values()), default=0.0)
+        self.deadline_s = max(event.deadline_s, now_s + release_s)
         self.deadline_wall = event.deadline_wall
 
     def _on_pause(self, _: m.Pause, now_s: float) -> None:

@@ -97,8 +97,13 @@ class CurveTable:
         return float(value) if math.isfinite(value) else None
 
     @classmethod
-    def read(cls, path: str | Path, mode: Mode = "max", name: str | None = None) -> CurveTable:
+    def read(cls, path: str | Path, mode: Mode | None = None, name: str | None = None) -> CurveTable:
         """Read a parquet or csv file; see ``from_frame`` for its columns.
+
+        Args:
+            path: Of the file.
+            mode: "max" when more is better, or "min"; None: as a parquet file's metadata say, or else "max".
+            name: For titles; None: the file's.
 
         Raises:
             ValueError: The suffix is another, or the columns are not those of a curve table.
@@ -108,11 +113,12 @@ class CurveTable:
         path = Path(path)
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
+            mode = _told_mode(path) if mode is None else mode
         elif path.suffix == ".csv":
             frame = pd.read_csv(path)
         else:
             raise ValueError(f"path={show(str(path))} is not a curve table: give a file .parquet or .csv")
-        return cls.from_frame(frame, mode, path.stem if name is None else name)
+        return cls.from_frame(frame, mode or "max", path.stem if name is None else name)
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, mode: Mode = "max", name: str = "curves") -> CurveTable:
@@ -191,6 +197,13 @@ class CurveTable:
         for key in dict.fromkeys(key for config in self.configs for key in config):
             columns[_PREFIX + key] = [self.configs[row].get(key) for row in rows]
         return pd.DataFrame(columns)
+
+
+def _told_mode(path: Path) -> Mode | None:
+    import pyarrow.parquet as pq
+
+    told = (pq.read_schema(path).metadata or {}).get(b"mode", b"").decode()
+    return "min" if told == "min" else "max" if told == "max" else None
 
 
 def _frozen(values: Matrix) -> Matrix:

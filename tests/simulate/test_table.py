@@ -1,0 +1,133 @@
+"""Tables of curves: read, checked, written, and taken from studies."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import seer_nb as seer
+from seer_nb.core import model as m
+from seer_nb.journal import Journal
+from seer_nb.simulate import CurveTable
+from tests.builders import Builder
+from tests.simulate.tables import table
+
+
+def frame(**changes):
+    """Two trials: one of three epochs, one that diverged at its second."""
+    columns = {
+        "trial": [7, 7, 7, 9, 9],
+        "epoch": [1, 2, 3, 1, 2],
+        "value": [0.1, 0.2, 0.3, 0.5, math.nan],
+        "test_value": [0.0, 0.1, 0.2, 0.3, math.inf],
+        "epoch_seconds": [2.0, 3.0, 4.0, 10.0, math.nan],
+        "config_lr": [0.1, 0.1, 0.1, 0.01, 0.01],
+        "config_act": ["relu", "relu", "relu", None, None],
+    }
+    return pd.DataFrame({**columns, **changes})
+
+
+def test_what_a_frame_holds():
+    of = CurveTable.from_frame(frame(), "max", "two")
+    assert (len(of), of.max_epochs, of.lengths, of.mode, of.name) == (2, 3, (3, 2), "max", "two")
+    assert of.configs == ({"lr": 0.1, "act": "relu"}, {"lr": 0.01})
+    assert [of.value(0, epoch) for epoch in (1, 2, 3)] == [0.1, 0.2, 0.3]
+    assert [of.value(1, epoch) for epoch in (1, 2)] == [0.5, None]
+    assert [of.test_value(1, epoch) for epoch in (1, 2)] == [0.3, None]
+    assert of.epoch_seconds == (3.0, 10.0), "a trial's mean"
+    assert of.best == 0.5
+    assert CurveTable.from_frame(frame(), "min").best == 0.1
+
+
+def test_a_curve_that_was_recorded_for_fewer_epochs_ends_level():
+    of = CurveTable.from_frame(frame(value=[0.1, 0.2, 0.3, 0.5, 0.4]))
+    assert of.value(1, 3) == of.value(1, 50) == 0.4
+
+
+def test_rows_may_come_in_any_order():
+    shuffled = frame().sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(CurveTable.from_frame(shuffled).to_frame(), CurveTable.from_frame(frame()).to_frame())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (frame().drop(columns="value"), "frame has no column 'value': a curve table has trial, epoch, value, config_"),
+        (frame(epoch=[1, 2, 4, 1, 2]), "frame: the epochs of trial 7 are not 1, 2, 3, ... without gaps"),
+        (frame(epoch=[0, 1, 2, 1, 2]), "frame: the epochs of trial 7 are not 1, 2, 3, ... without gaps"),
+        (frame(epoch=[1, 2, 2, 1, 2]), "frame: the epochs of trial 7 are not 1, 2, 3, ... without gaps"),
+        (frame(trial=[7, 7, None, 9, 9]), "frame has rows without a trial or an epoch"),
+        (frame(value=[math.nan] * 5), "frame has no finite value"),
+        (frame(epoch_seconds=[1.0, 1.0, 0.0, 1.0, 1.0]), "frame: epoch_seconds must be numbers above 0"),
+    ],
+)
+def test_bad_frames_get_a_sentence(given, message):
+    with pytest.raises(ValueError, match="^" + message.replace("...", r"\.\.\.")):
+        CurveTable.from_frame(given)
+
+
+def test_bad_arguments_get_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match="mode='best' is unknown"):
+        CurveTable.from_frame(frame(), "best")
+    with pytest.raises(ValueError, match=r"is not a curve table: give a file \.parquet or \.csv$"):
+        CurveTable.read(tmp_path / "curves.xlsx")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_are_read(suffix, tmp_path):
+    path = tmp_path / f"mine.{suffix}"
+    frame().to_csv(path, index=False) if suffix == "csv" else frame().to_parquet(path)
+    of = CurveTable.read(path)
+    assert (of.name, of.mode) == ("mine", "max")
+    pd.testing.assert_frame_equal(of.to_frame(), CurveTable.from_frame(frame()).to_frame())
+    assert CurveTable.read(path, mode="min").mode == "min"
+
+
+def test_a_parquet_file_may_tell_its_mode(tmp_path):
+    path = tmp_path / "told.parquet"
+    pq.write_table(pa.Table.from_pandas(frame()).replace_schema_metadata({"mode": "min"}), path)
+    assert CurveTable.read(path).mode == "min"
+    assert CurveTable.read(path, "max").mode == "max"
+
+
+def test_to_frame_and_back():
+    of = CurveTable.from_frame(frame())
+    again = CurveTable.from_frame(of.to_frame())
+    pd.testing.assert_frame_equal(again.to_frame(), of.to_frame())
+    assert again.configs == of.configs
+
+
+def test_a_table_cannot_be_changed():
+    of = table()
+    with pytest.raises(ValueError, match="read-only"):
+        of.values[0, 0] = 1.0  # noqa: PD011 - not a frame's
+    assert of.features.shape == (60, 3)
+
+
+def test_a_study_becomes_a_table(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path))
+    study = Builder(name="done", max_epochs=9, policy="seer")
+    study.machine(0, 0.0, 2.0).machine(1, 0.0, 2.0)
+    study.draw({"x": 0.1}, {"x": 0.2}, {"x": 0.3}).start(0, 0, "0.0", "1.0", until=2).report(0, 0.5, seconds=4.0)
+    study.report(0, None, seconds=4.0)
+    (tmp_path / "done").mkdir()
+    Journal.create(tmp_path / "done/journal.sqlite").append([(at_s, record) for _, at_s, record in study.records])
+    of = CurveTable.from_study(seer.attach("done"))
+    assert of.configs == ({"x": 0.1},)
+    assert [of.value(0, epoch) for epoch in (1, 2)] == [0.5, None]
+    # Two workers took 4 s: one would take 4 s x s(2).
+    assert of.epoch_seconds[0] == pytest.approx(4 * m.Scaling(overhead=0.15).speedup(2))
+
+
+def test_a_study_without_reports_is_no_table():
+    with pytest.raises(ValueError, match="study 'digits' has no reports yet"):
+        CurveTable.from_state(Builder().state)
+
+
+def test_curves_fit_what_the_table_says():
+    of = table(rows=5)
+    found = [[of.value(row, epoch) for epoch in range(1, 10)] for row in range(5)]
+    assert np.array_equal(of.values, found)
