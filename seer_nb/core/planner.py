@@ -26,6 +26,8 @@ TURNS = (1, 2, 4, 8, 16, 64, 256)
 """How many trials may follow each other on a worker, where a boot or a minimum makes machines dear."""
 GAIN = 1.05
 """Twice as many workers must be faster by so much to be considered at all."""
+SPARE_S = 3.0
+"""On top of a lease: bills grow by whole seconds, and before the money ends the last epoch must have been saved."""
 _MOMENT_S = 1e-9
 
 
@@ -112,7 +114,7 @@ class Resources(NamedTuple):
             epoch_s=snapshot.scaling.epoch_s,
             scaling=snapshot.scaling,
             price_s=offer.worker_price_s(),
-            lease_s=snapshot.lease_s,
+            lease_s=snapshot.lease_s + SPARE_S,
             minimum_s=offer.billing.minimum_s,
             workers_per_machine=offer.workers_per_machine,
             max_workers=snapshot.max_workers,

@@ -1,0 +1,120 @@
+"""RubberBand's planner: its four checks, on all kinds of clusters; and its policy."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from seer_nb import simulate
+from seer_nb.core.model import Scaling
+from seer_nb.core.planner import Resources
+from seer_nb.policies import RubberBand
+from seer_nb.policies.profile import steps
+from seer_nb.policies.rubberband_plan import elastic_plan, static_plan
+from tests.core.effort import examples
+from tests.simulate.tables import table
+
+
+def resources(**changes):
+    """Epochs of 60 s at 1000 micro-dollars a worker and second."""
+    given_ = {
+        "seconds": 3000.0,
+        "money": 10**9,
+        "epoch_s": 60.0,
+        "scaling": Scaling(overhead=0.15, stall_s=1.0, boot_s=0.0),
+        "price_s": 1000.0,
+        "lease_s": 30.0,
+        "minimum_s": 0.0,
+        "workers_per_machine": 1,
+        "max_workers": 512,
+        "max_parallelism": 512,
+    }
+    return Resources(**{**given_, **changes})
+
+
+clusters = st.builds(
+    resources,
+    seconds=st.floats(100, 5000),
+    epoch_s=st.floats(1, 100),
+    scaling=st.builds(
+        Scaling, overhead=st.floats(0, 0.5), stall_s=st.floats(0, 10), boot_s=st.sampled_from([0.0, 30.0, 120.0])
+    ),
+    minimum_s=st.sampled_from([0.0, 60.0]),
+    workers_per_machine=st.sampled_from([1, 4]),
+    max_workers=st.sampled_from([4, 16, 64]),
+).map(lambda r: r._replace(max_parallelism=r.max_workers))
+jobs = st.builds(
+    steps, st.integers(1, 64), st.sampled_from([2, 3, 4]), st.sampled_from([(1, 3, 9), (1, 4, 16), (2, 8), (5,)])
+)
+
+
+@examples(150)
+@given(jobs, clusters)
+def test_it_never_costs_more_than_the_cheapest_static_cluster(job, r):
+    static, elastic = static_plan(job, r), elastic_plan(job, r)
+    assert (static is None) or elastic is not None
+    if static is not None:
+        assert elastic.cost <= static.cost * (1 + 1e-9)
+
+
+@examples(150)
+@given(jobs, clusters)
+def test_it_keeps_the_deadline(job, r):
+    plan = elastic_plan(job, r)
+    assume(plan is not None)
+    assert plan.seconds <= r.seconds + 1e-6
+    assert plan.seconds == pytest.approx(sum(stage.seconds for stage in plan.stages))
+    assert plan.cost == pytest.approx(sum(stage.cost for stage in plan.stages))
+
+
+@examples(150)
+@given(jobs, clusters, st.floats(1, 3))
+def test_a_later_deadline_never_costs_more(job, r, later):
+    plan = elastic_plan(job, r)
+    assume(plan is not None)
+    assert elastic_plan(job, r._replace(seconds=later * r.seconds)).cost <= plan.cost + 1e-6
+
+
+@examples(60)
+@given(st.integers(1, 64), clusters)
+def test_one_stage_is_static(n, r):
+    job = steps(n, 3, (5,))
+    static, elastic = static_plan(job, r), elastic_plan(job, r)
+    assert (static is None) == (elastic is None)
+    if static is not None:
+        assert elastic.cost == pytest.approx(static.cost)
+
+
+def test_it_costs_half_somewhere():
+    """Where a late stage of few trials would keep a wide cluster waiting."""
+    job = steps(64, 4, (1, 4, 16, 50))
+    shares = []
+    for seconds in (600.0, 1000.0, 2000.0, 3000.0):
+        r = resources(seconds=seconds)
+        shares.append(elastic_plan(job, r).cost / static_plan(job, r).cost)
+    assert min(shares) <= 0.5
+    assert max(shares) <= 1.0
+
+
+def run(policy=None, **changes):
+    given_ = {"deadline": 600, "budget": 3.0, "epoch_seconds": 10.0, "offer": simulate.Offer(price_per_hour=3.6)}
+    return simulate.run(table(rows=300, epochs=27), policy or RubberBand(), **{**given_, **changes})
+
+
+def test_whole_studies_grow_and_shrink_with_the_stages():
+    found = run()
+    assert not found.violated
+    assert max(len(t.curve) for t in found.state.trials.values()) == 27
+    sizes = [{r.parallelism for r in t.curve} for t in found.state.trials.values()]
+    assert {1} in sizes
+    lived = sorted((x.ended_s or 0) - x.rented_s for x in found.state.machines.values())
+    assert lived[0] < lived[-1] / 2
+
+
+def test_a_job_of_a_given_size():
+    found = run(RubberBand(eta=3, n=27), deadline=1000, budget=10.0)
+    assert sorted(len(t.curve) for t in found.state.trials.values()) == [1] * 18 + [3] * 6 + [9] * 2 + [27]
+
+
+def test_bad_arguments_get_a_sentence():
+    with pytest.raises(ValueError, match="eta=1 does not eliminate"):
+        RubberBand(eta=1)
