@@ -179,9 +179,9 @@ class Progress:
         left = f", about {format_duration(left_s)} left" if left_s else ""
         return f"{self._name} [{'#' * full}{'.' * (BAR - full)}] {self._done}/{self._total}{times}{left}"
 
-    def advance(self) -> None:
-        """One more is done."""
-        self._done += 1
+    def advance(self, count: int = 1) -> None:
+        """So many more are done."""
+        self._done += count
         if time.monotonic() > self._shown_s + (SHOW_S if self._in_place else SHOW_HEADLESS_S):
             self._show()
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from seer_nb.core.planner import Resources
 from seer_nb.policies.profile import lasting_s, most, share, steps, stragglers
-from seer_nb.policies.rungs import fixed_size, power
+from seer_nb.policies.rungs import fixed_size, measured, power
 from seer_nb.policies.stages import WithJob, job_size, pilot_size, plan, standing
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Halving(WithJob):
 
     def _fitting(self, snapshot: Snapshot, epochs: Sequence[int], size: int) -> int:
         """The most configurations whose stages all end in time."""
-        if snapshot.scaling.epoch_s is None:
+        if not measured(snapshot):
             return pilot_size(snapshot)
         resources, slow = Resources.left(snapshot), stragglers(snapshot)
         left_s = lasting_s(snapshot, size)

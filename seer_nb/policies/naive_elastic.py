@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seer_nb.policies.profile import handback_s, most, profiled, share, steps, stragglers
 from seer_nb.policies.rubberband_plan import affordable, schedule
-from seer_nb.policies.rungs import fixed_size, rungs
+from seer_nb.policies.rungs import fixed_size, measured, rungs
 from seer_nb.policies.stages import WithJob, job_size, pilot_size, plan, standing
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class NaiveElastic(WithJob):
 
     def decide(self, snapshot: Snapshot) -> Plan:
         """Train the stage that the job is in."""
-        if snapshot.scaling.epoch_s is None:
+        if not measured(snapshot):
             return self._pilot(snapshot)
         resources = profiled(snapshot)
         epochs = _reachable(self.eta, self.epochs(snapshot), resources)

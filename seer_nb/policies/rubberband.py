@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
 
 from seer_nb.core.planner import Resources
 from seer_nb.policies.profile import handback_s, most, profiled, rounded_up, steps, stragglers
 from seer_nb.policies.rubberband_plan import affordable, elastic_plan, fastest_plan
-from seer_nb.policies.rungs import fixed_size
+from seer_nb.policies.rungs import fixed_size, measured
 from seer_nb.policies.stages import WithJob, job_size, pilot_size, plan, standing
 
 if TYPE_CHECKING:
@@ -17,6 +19,20 @@ if TYPE_CHECKING:
     from seer_nb.core.model import Plan, Snapshot
     from seer_nb.core.planner import Schedule
     from seer_nb.policies.stages import Stage
+
+LEARNED = 2
+"""The job's size and the stage's plan are thought over when there are so many times as many reports."""
+
+
+class _Memory(NamedTuple):
+    """What was planned last."""
+
+    reports: int
+    limits: tuple[int, int, bool]
+    n: int | None = None
+    stage: tuple[int, int] | None = None
+    """Number of the stage, and configurations of the job."""
+    schedule: Schedule | None = None
 
 
 class RubberBand(WithJob):
@@ -32,18 +48,34 @@ class RubberBand(WithJob):
     def decide(self, snapshot: Snapshot) -> Plan:
         """Train the stage that the job is in, on the workers that the plan gives it."""
         epochs = self.epochs(snapshot)
-        n = job_size(snapshot, epochs, lambda: self.n or self._fitting(snapshot, epochs))
+        memory = self._memory(snapshot)
+        n = job_size(snapshot, epochs, lambda: self.n or memory.n or self._fitting(snapshot, epochs))
         stage = standing(snapshot.trials, n, self.eta, epochs, snapshot.mode)
-        if snapshot.scaling.epoch_s is None:
+        if not measured(snapshot):
             return plan(snapshot, stage, 1, min(fixed_size(snapshot), stage.size), "RubberBand, measuring speed")
         if not (stage.todo or stage.new):
             return plan(snapshot, stage, 1, 0, "RubberBand")
-        now = self._planned(snapshot, stage, epochs, n).stages[0]
-        return plan(snapshot, stage, now.parallelism, now.workers, "RubberBand")
+        if memory.schedule is None or memory.stage != (stage.number, n):
+            memory = memory._replace(stage=(stage.number, n), schedule=self._planned(snapshot, stage, epochs, n))
+        assert memory.schedule is not None
+        now, *later = memory.schedule.stages
+        # Who waits for the barrier needs no workers; those that the next stage has are kept for it.
+        needed = (len(stage.todo) + stage.new) * now.parallelism
+        workers = min(now.workers, max(needed, later[0].workers if later else 0))
+        return replace(plan(snapshot, stage, now.parallelism, workers, "RubberBand"), carry=memory._replace(n=n))
+
+    def _memory(self, snapshot: Snapshot) -> _Memory:
+        """What was planned, as long as little has been learned since."""
+        reports = sum(len(trial.curve) for trial in snapshot.trials)
+        memory = snapshot.carry
+        limits = (snapshot.budget, round(snapshot.stop_s), snapshot.exhausted)
+        if isinstance(memory, _Memory) and memory.limits == limits and reports < LEARNED * memory.reports:
+            return memory
+        return _Memory(reports=reports, limits=limits)
 
     def _fitting(self, snapshot: Snapshot, epochs: tuple[int, ...]) -> int:
         """The most configurations that the budget pays for."""
-        if snapshot.scaling.epoch_s is None:
+        if not measured(snapshot):
             return pilot_size(snapshot)
         return _largest(self.eta, epochs, stragglers(snapshot), profiled(snapshot), handback_s(snapshot))
 

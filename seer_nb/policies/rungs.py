@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from seer_nb.core.model import Gang, Snapshot, Trial
 
+PATIENCE = 2.0
+"""In epochs of the quickest."""
 NEARLY = 0.95
 """As much of an epoch in progress as is counted at most."""
 MERGE = 0.8
@@ -74,6 +76,23 @@ def fixed_size(snapshot: Snapshot) -> int:
         return snapshot.max_workers
     lasting = snapshot.budget / (price_s * (max(snapshot.stop_s, 1.0) + snapshot.lease_s))
     return max(1, min(snapshot.max_workers, math.floor(lasting)))
+
+
+def measured(snapshot: Snapshot) -> bool:
+    """Whether speed is known: from half of those that began first, for the quickest are the first to report.
+
+    Who takes several times as long as the quickest is not waited for.
+    """
+    if snapshot.scaling.epoch_s is None:
+        return False
+    told = [trial.curve[0] for trial in snapshot.trials if trial.curve]
+    if not told:
+        return True
+    first = min(told, key=lambda report: report.at_s)
+    if snapshot.now_s - first.at_s > PATIENCE * first.seconds:
+        return True
+    began = [t for t in snapshot.trials if t.started_s is not None and t.started_s < first.at_s]
+    return 2 * sum(bool(trial.curve) or not trial.alive for trial in began) >= len(began)
 
 
 def epoch_part(snapshot: Snapshot, gang: Gang) -> float:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from seer_nb.core.model import Job, Plan, Snapshot
-from seer_nb.policies.rungs import WithRungs, fixed_size, fresh, kept, paused, rungs
+from seer_nb.policies.rungs import WithRungs, fixed_size, fresh, kept, measured, paused, rungs
 from seer_nb.policies.seer_aim import Options, aim_for, ladder_of, still_holds
 from seer_nb.policies.seer_jobs import plan
 
@@ -81,7 +81,7 @@ class SEER(WithRungs):
 
     def decide(self, snapshot: Snapshot) -> Plan:
         """What to train now, on how many workers, and who is out."""
-        if snapshot.scaling.epoch_s is None:
+        if not measured(snapshot):
             return self._pilot(snapshot)
         aim, standing = snapshot.carry or (None, None)
         if aim is None or not still_holds(aim, snapshot):
@@ -108,7 +108,8 @@ class SEER(WithRungs):
         size, until_s = pilot_size(snapshot)
         until = rungs(self.eta, self.first_rung, snapshot.max_epochs)[0]
         jobs = kept(snapshot)
-        jobs += [Job(trial=trial.id, until=until, reason="goes on") for trial in paused(snapshot)]
+        behind = (trial for trial in paused(snapshot) if trial.epoch < until)
+        jobs += [Job(trial=trial.id, until=until, reason="goes on") for trial in behind]
         reason = "the first ones show how fast training is"
         jobs += islice(fresh(snapshot, until, reason), max(0, size - len(jobs)))
         jobs = jobs[:size]

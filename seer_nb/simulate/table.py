@@ -183,6 +183,41 @@ class CurveTable:
         settings = state.settings
         return cls(configs, values, lengths, settings.mode, epoch_seconds=seconds, name=settings.name)
 
+    def scaled(self, epoch_seconds: float) -> CurveTable:
+        """The same curves with epochs that take so long on average; who was slower than others still is."""
+        if self.epoch_seconds is None:
+            return self
+        factor = epoch_seconds * len(self) / sum(self.epoch_seconds)
+        return self._with(epoch_seconds=[factor * seconds for seconds in self.epoch_seconds])
+
+    def crossed(self, top: int = 100, until: int = 8) -> CurveTable:
+        """A harder table: among the best configurations early curves are exchanged, so that first epochs mislead.
+
+        Args:
+            top: How many; the best shows the early curve of the last of them, and so on.
+            until: Epoch by which each has blended into its own curve.
+        """
+        worst = math.inf if self.mode == "min" else -math.inf
+        finite = np.where(np.isfinite(self.values), self.values, worst)
+        finals = finite.min(axis=1) if self.mode == "min" else -finite.max(axis=1)
+        rows = np.argsort(finals, kind="stable")[:top]
+        own = np.clip(np.arange(self.values.shape[1]) / until, 0.0, 1.0)
+        values = self.values.copy()
+        values[rows] = np.where(own < 1, (1 - own) * self.values[rows[::-1]] + own * self.values[rows], values[rows])
+        return self._with(values=values, name=f"{self.name}, crossed")
+
+    def _with(self, **changes: Any) -> CurveTable:
+        given: dict[str, Any] = {
+            "configs": self.configs,
+            "values": self.values,
+            "lengths": self.lengths,
+            "mode": self.mode,
+            "test_values": self.test_values,
+            "epoch_seconds": self.epoch_seconds,
+            "name": self.name,
+        }
+        return CurveTable(**{**given, **changes})
+
     def to_frame(self) -> pd.DataFrame:
         """As ``from_frame`` takes it."""
         import pandas as pd

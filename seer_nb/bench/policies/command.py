@@ -1,0 +1,110 @@
+"""``python -m seer_nb.bench policies``: compares policies on tables of curves."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seer_nb.bench.curve_files import tables
+from seer_nb.bench.policies import cells
+from seer_nb.bench.policies.contenders import ABLATIONS, BASELINES, CONTENDERS
+from seer_nb.bench.policies.running import Job, run_all, version
+from seer_nb.bench.record import Progress
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+INTERRUPTED = 130
+
+
+def jobs(options: argparse.Namespace) -> list[Job]:
+    """All studies, those of the first seed first: so what is there after a while says something of everything."""
+    names = [str(path) for path in options.tables]
+    kinds = [False, True] if options.crossing else [False]
+    return [
+        Job(name, setting.name, table, crossed, cell, seed)
+        for seed in range(options.seeds)
+        for name in options.policies
+        for crossed in kinds
+        for cell in _cells(name, options)
+        for table in names
+        for setting in CONTENDERS[name]
+    ]
+
+
+def _cells(name: str, options: argparse.Namespace) -> Iterator[cells.Cell]:
+    beyond = options.beyond if name in BASELINES else []
+    yield from cells.grid(options.deadlines, [*options.budgets, *beyond], options.speedups, options.boots)
+
+
+def add(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("policies", help="compare policies on recorded learning curves")
+    default = "default: %(default)s"
+    usual = [name for name in CONTENDERS if name not in ABLATIONS]
+    parser.add_argument("--tables", nargs="+", type=Path, default=[*tables().values()], metavar="PATH")
+    parser.add_argument("--out", type=Path, default=Path("policies"), metavar="DIR", help=default)
+    parser.add_argument("--policies", nargs="+", choices=[*CONTENDERS], default=usual, metavar="NAME")
+    parser.add_argument("--ablation", action="store_true", help="SEER without each of its additions too")
+    parser.add_argument("--crossing", action="store_true", help="also on the same curves with early ones exchanged")
+    parser.add_argument("--deadlines", nargs="+", type=float, default=[*cells.DEADLINES], metavar="T", help=default)
+    parser.add_argument("--budgets", nargs="+", type=float, default=[*cells.BUDGETS], metavar="B", help=default)
+    parser.add_argument("--beyond", nargs="*", type=float, default=[*cells.BEYOND], metavar="B", help=default)
+    speedups = ["0.05", "0.15", *cells.MEASURED]
+    parser.add_argument("--speedups", nargs="+", default=speedups, metavar="S", help="c, or a measured one; " + default)
+    parser.add_argument("--boots", nargs="+", type=float, default=[*cells.BOOTS], metavar="S", help=default)
+    parser.add_argument("--seeds", type=int, default=20, metavar="N", help=default)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="P", help=default)
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from seer_nb.bench.policies.report import write
+
+    if options.ablation:
+        options.policies = [*options.policies, *(name for name in ABLATIONS if name not in options.policies)]
+    try:
+        for name in options.speedups:
+            cells.speedup(name)
+        wanted = jobs(options)
+        options.out.mkdir(parents=True, exist_ok=True)
+        progress = Progress("policies", 0, len(wanted))
+        try:
+            run_all(wanted, options.out / "runs.csv", options.processes, progress.advance)
+        finally:
+            progress.close()
+    except (OSError, ValueError) as error:
+        print(f"policies: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"policies: interrupted; the same command goes on from {options.out}", file=sys.stderr)
+        return INTERRUPTED
+    code, keys = version(), {job.key(version()) for job in wanted}
+    runs = pd.read_csv(options.out / "runs.csv", dtype=str, keep_default_na=False)
+    runs = runs[[key in keys for key in runs.iloc[:, : len(next(iter(keys)))].itertuples(index=False, name=None)]]
+    text = write(_typed(runs), options.out, _about(options, len(wanted), code))
+    print(text)
+    return int((runs.violated != "0").any())
+
+
+def _typed(runs: Any) -> Any:
+    text = {"contender", "setting", "table", "speedup", "code"}
+    import pandas as pd
+
+    return runs.assign(**{name: pd.to_numeric(runs[name]) for name in runs.columns if name not in text})
+
+
+def _about(options: argparse.Namespace, count: int, code: str) -> str:
+    names = ", ".join(path.stem for path in options.tables)
+    return (
+        f"{count} simulated studies (code {code}) on {len(options.tables)} tables of learning curves ({names}), "
+        f"{options.seeds} seeds. Deadlines {options.deadlines} in times that it takes to train one configuration on "
+        f"one worker, budgets {options.budgets} in what that costs; an epoch takes {cells.EPOCH_S:g} s on average, "
+        f"machines of one worker are billed by the second, {cells.MINIMUM_S} s at least, boots take {options.boots} s; "
+        f"speedups {options.speedups}. Regret: 0 is the table's best value, 1 that of its median configuration."
+    )

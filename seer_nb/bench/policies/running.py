@@ -1,0 +1,181 @@
+"""Simulates what is asked for on all cores, and keeps what is done: after Ctrl-C the same command goes on."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import seer_nb
+from seer_nb.bench.policies.cells import EPOCH_S, PRICE_PER_HOUR, Cell, speedup
+from seer_nb.bench.policies.contenders import CONTENDERS
+from seer_nb.simulate import CurveTable, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from seer_nb.core.engine import Policy
+    from seer_nb.core.model import Plan, Snapshot
+
+CHUNK = 8
+KEYS = ("contender", "setting", "table", "crossed", "deadline", "budget", "speedup", "boot_s", "seed", "code")
+FIGURES = (
+    *("regret", "value", "spent", "time", "n_trials", "epochs", "peak_workers", "violated"),
+    *("decisions", "decide_s", "decide_most_s"),
+)
+
+
+class Job(NamedTuple):
+    """One study."""
+
+    contender: str
+    setting: str
+    table: str
+    """Path of the file."""
+    crossed: bool
+    cell: Cell
+    seed: int
+
+    def key(self, code: str) -> tuple[str, ...]:
+        """As it is written."""
+        given = (self.contender, self.setting, self.table, int(self.crossed), *self.cell, self.seed, code)
+        return tuple(map(str, given))
+
+
+class Timed:
+    """A policy whose decisions are timed."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.seconds: list[float] = []
+
+    def __repr__(self) -> str:
+        return repr(self._policy)
+
+    def decide(self, snapshot: Snapshot) -> Plan:
+        """The policy's decision."""
+        begun_s = time.perf_counter()
+        plan = self._policy.decide(snapshot)
+        self.seconds.append(time.perf_counter() - begun_s)
+        return plan
+
+
+@cache
+def table_of(path: str, *, crossed: bool) -> CurveTable:
+    """A file's curves."""
+    table = CurveTable.read(path).scaled(EPOCH_S)
+    return table.crossed() if crossed else table
+
+
+def reference(table: CurveTable) -> float:
+    """The best value of the median configuration: what one finds without a search."""
+    import numpy as np
+
+    worst = np.inf if table.mode == "min" else -np.inf
+    finite = np.where(np.isfinite(table.values), table.values, worst)
+    return float(np.median(finite.min(axis=1) if table.mode == "min" else finite.max(axis=1)))
+
+
+def regret(table: CurveTable, value: float | None) -> float:
+    """How far a value is from the table's best: 1 at the reference or beyond, 0 at the best."""
+    if value is None:
+        return 1.0
+    return min(1.0, max(0.0, (value - table.best) / (reference(table) - table.best)))
+
+
+def simulate(job: Job) -> dict[str, Any]:
+    """One study's figures: money and time as shares of what there was."""
+    table, cell = table_of(job.table, crossed=job.crossed), job.cell
+    whole_s = table.max_epochs * EPOCH_S
+    deadline_s, budget = cell.deadline * whole_s, cell.budget * whole_s * PRICE_PER_HOUR / 3600
+    make = next(setting.make for setting in CONTENDERS[job.contender] if setting.name == job.setting)
+    policy = Timed(make())
+    found = run(
+        table,
+        policy,
+        deadline=deadline_s,
+        budget=budget,
+        epoch_seconds=EPOCH_S,
+        speedup=speedup(cell.speedup),
+        offer=cell.offer(),
+        seed=job.seed,
+    )
+    return {
+        "regret": regret(table, found.best_value),
+        "value": found.best_value,
+        "spent": found.spent_usd / budget,
+        "time": found.elapsed_s / deadline_s,
+        "n_trials": found.n_trials,
+        "epochs": found.epochs,
+        "peak_workers": found.peak_workers,
+        "violated": int(found.violated),
+        "decisions": len(policy.seconds),
+        "decide_s": sum(policy.seconds),
+        "decide_most_s": max(policy.seconds, default=0.0),
+    }
+
+
+def run_all(jobs: Sequence[Job], path: Path, processes: int, advance: Callable[[int], None]) -> None:
+    """Simulate what the file does not hold yet, and write a row each.
+
+    Args:
+        jobs: All that are wanted.
+        path: Of the csv file; made if need be.
+        processes: How many simulate at once.
+        advance: Called with the number of further ones that are done.
+    """
+    code = version()
+    known = {tuple(row[key] for key in KEYS) for row in _rows(path)}
+    todo = [job for job in jobs if job.key(code) not in known]
+    advance(len(jobs) - len(todo))
+    chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow((*KEYS, *FIGURES))
+        for chunk, found in _simulated(chunks, processes):
+            for job, figures in zip(chunk, found, strict=True):
+                writer.writerow((*job.key(code), *(figures[name] for name in FIGURES)))
+            file.flush()
+            advance(len(chunk))
+
+
+@cache
+def version() -> str:
+    """Tells one state of the code from another: figures of an older one are not taken for those of this one."""
+    root = Path(seer_nb.__file__).parent
+    parts = [*(root / "core").glob("*.py"), *(root / "policies").glob("*.py"), *(root / "simulate").glob("*.py")]
+    digest = hashlib.sha256()
+    for path in sorted([*parts, root / "proposals.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    if path.exists():
+        with path.open(newline="") as file:
+            # The last line may have been cut off.
+            yield from (row for row in csv.DictReader(file) if None not in row.values())
+
+
+def _simulated(chunks: list[list[Job]], processes: int) -> Iterator[tuple[list[Job], list[dict[str, Any]]]]:
+    if processes == 1:
+        yield from ((chunk, _chunk(chunk)) for chunk in chunks)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(_chunk, chunk): chunk for chunk in chunks}
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _chunk(jobs: list[Job]) -> list[dict[str, Any]]:
+    return [simulate(job) for job in jobs]
