@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.planner import Leg
-from seer_nb.policies.rungs import epoch_part
+from seer_nb.policies.rungs import alone_s, busy_s, epoch_part
 from seer_nb.policies.standing import Standing
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from seer_nb.core.model import Snapshot, Trial
 
+SLOW = 2.0
+"""Whose epochs take so many times as long as the average is not waited for."""
 OUT = 2
 """A trial is eliminated when it ranks beyond so many times the places: until then a slack budget may still keep it."""
 
@@ -71,6 +73,7 @@ class Ladder:
         self.trials = self.standing.trials
         self._snapshot = snapshot
         self._until = {gang.trial: gang.until for gang in snapshot.gangs}
+        self._gangs = {gang.trial: gang for gang in snapshot.gangs}
         self._count()
 
     @property
@@ -123,7 +126,7 @@ class Ladder:
         """How many may be promoted to rung k > 0 at once, the best first."""
         places, expected, passed = self.allowed(n, k), self.allowed(n, k - 1), self.passed[k - 1]
         # Whoever is in the places whatever the others still report.
-        due = places - max(0, expected - passed)
+        due = places - max(0, expected - passed - self.slow[k - 1])
         if k == 1 and self.first is not None and passed >= self.first:
             # The share of the places of those that have reported.
             due = max(due, places * passed // max(passed, expected))
@@ -180,6 +183,15 @@ class Ladder:
         """By rung: how many have reported it, or never will."""
         self.begun = [above + len(numbers) for above, numbers in zip(standing.above, on_the_way, strict=True)]
         """By rung: how many have begun the way to it."""
+        self.slow = [sum(self._is_slow(number) for number in numbers) for numbers in on_the_way]
+        """By rung: how many of those are on their way for so long that nobody waits for their verdict."""
+
+    def _is_slow(self, number: int) -> bool:
+        gang, mean_s = self._gangs.get(number), self._snapshot.scaling.epoch_s
+        if gang is None or mean_s is None:
+            return False
+        known_s = alone_s(self._snapshot, self.trials[number]) or 0.0
+        return max(known_s, busy_s(self._snapshot, gang)) > SLOW * mean_s
 
     @cached_property
     def progress(self) -> list[float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.planner import Resources
 from seer_nb.core.reconcile import IDLE_SHARE
-from seer_nb.policies.rungs import fixed_size, power
+from seer_nb.policies.rungs import expected_epoch_s, fixed_size, power
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,7 +115,8 @@ def profiled(snapshot: Snapshot) -> Resources:
 
     It stays the same, but for the estimates of speed, so that a plan made from it does. Raises ValueError before.
     """
-    whole = rounded_up(Resources.whole(snapshot))
+    whole = Resources.whole(snapshot)
+    whole = rounded_up(whole._replace(epoch_s=expected_epoch_s(snapshot) or whole.epoch_s))
     first_s = min((trial.curve[0].at_s for trial in snapshot.trials if trial.curve), default=0.0)
     begun = sum(trial.started_s is not None and trial.started_s <= first_s for trial in snapshot.trials)
     workers = min(begun, fixed_size(snapshot))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0
 """In epochs of the quickest."""
+LATE = 1.3
+"""An epoch that takes so many times as long as thought may take an average one more."""
 NEARLY = 0.95
 """As much of an epoch in progress as is counted at most."""
 MERGE = 0.8
@@ -95,15 +97,45 @@ def measured(snapshot: Snapshot) -> bool:
     return 2 * sum(bool(trial.curve) or not trial.alive for trial in began) >= len(began)
 
 
-def epoch_part(snapshot: Snapshot, gang: Gang) -> float:
-    """The share of the epoch in progress that is done, by the clock."""
+def alone_s(snapshot: Snapshot, trial: Trial) -> float | None:
+    """Seconds that an epoch of the trial takes on one worker; None while that is unknown."""
+    if not trial.curve:
+        return None
+    last = trial.curve[-1]
+    return last.seconds * snapshot.scaling.speedup(last.parallelism)
+
+
+def busy_s(snapshot: Snapshot, gang: Gang) -> float:
+    """Seconds that one worker would have trained of the epoch in progress."""
     scaling = snapshot.scaling
-    if scaling.epoch_s is None:
-        return 0.0
     stall_s = scaling.stall_s if gang.heard_s == gang.started_s else 0.0
-    busy_s = max(0.0, snapshot.now_s - gang.heard_s - stall_s)
-    # Until the report is there, something is left of it.
-    return min(NEARLY, busy_s * scaling.speedup(gang.parallelism) / max(scaling.epoch_s, 1e-9))
+    return max(0.0, snapshot.now_s - gang.heard_s - stall_s) * scaling.speedup(gang.parallelism)
+
+
+def expected_epoch_s(snapshot: Snapshot) -> float | None:
+    """Seconds of an epoch on one worker, averaged over trials, those included that have not reported.
+
+    The quick report first and are followed by others; what is reported tells of them more than of the slow. Who takes
+    longer than the average is thought to take an average epoch more.
+    """
+    mean_s = snapshot.scaling.epoch_s
+    if mean_s is None:
+        return None
+    times = [seconds for trial in snapshot.trials if (seconds := alone_s(snapshot, trial)) is not None]
+    if times:
+        mean_s = sum(times) / len(times)
+    reported = {trial.id for trial in snapshot.trials if trial.curve}
+    slow = [seconds for g in snapshot.gangs if g.trial not in reported and (seconds := busy_s(snapshot, g)) > mean_s]
+    return (mean_s * len(times) + sum(slow) + len(slow) * mean_s) / (len(times) + len(slow)) if times else mean_s
+
+
+def epoch_part(snapshot: Snapshot, gang: Gang) -> float:
+    """The share of the epoch in progress that is done, by the clock; 0 if it takes longer than thought."""
+    epoch_s = snapshot.scaling.epoch_s
+    if epoch_s is None:
+        return 0.0
+    part = busy_s(snapshot, gang) / max(epoch_s, 1e-9)
+    return part if part < NEARLY else NEARLY if part < LATE else 0.0
 
 
 def kept(snapshot: Snapshot) -> list[Job]:

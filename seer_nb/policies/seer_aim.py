@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_cost, least_parallelism
 from seer_nb.policies.ladder import Ladder
-from seer_nb.policies.rungs import rungs
+from seer_nb.policies.rungs import expected_epoch_s, rungs
 from seer_nb.policies.standing import Standing
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ def ladder_of(snapshot: Snapshot, aim: Aim, options: Options, before: Standing |
 def aim_for(snapshot: Snapshot, options: Options, before: Aim | None) -> Aim:
     """The plan of most worth: ln n + .75 ln top + .5 (1 - 1 / turns), over all tops and numbers of turns."""
     resources = Resources.left(snapshot)
-    resources = resources._replace(seconds=(1 - MARGIN) * resources.seconds)
+    epoch_s = expected_epoch_s(snapshot) or resources.epoch_s
+    resources = resources._replace(seconds=(1 - MARGIN) * resources.seconds, epoch_s=epoch_s)
     options_of = [_Candidate(snapshot, resources, options, top) for top in _tops(snapshot, options)]
     found: tuple[float, _Candidate, int, int, Schedule] | None = None
     for candidate, turns in _ordered(options_of, options):
