@@ -29,9 +29,11 @@ def test_before_it_begins():
     study = make()
     frame = study.forecast(epoch_seconds=2.0)
     assert list(frame.columns) == list(COLUMNS)
-    assert frame.until_epoch.tolist() == [1, 3, 9, 27]
-    assert frame.survivors.is_monotonic_decreasing
-    assert frame.survivors.iloc[0] > 3 * frame.survivors.iloc[-1]
+    # The first row are configurations drawn at random, the second those proposed.
+    assert frame.until_epoch.tolist() == [1, 1, 3, 9, 27]
+    assert frame.survivors.iloc[1:].is_monotonic_decreasing
+    assert frame.survivors.iloc[0] <= frame.survivors.iloc[1]
+    assert frame.survivors.iloc[1] > 3 * frame.survivors.iloc[-1]
     # It fills the time, and keeps both limits.
     assert 400 < frame.ends_s.iloc[-1] <= 600
     assert frame.cost_usd.iloc[-1] <= 1

@@ -116,16 +116,18 @@ def expected_epoch_s(snapshot: Snapshot) -> float | None:
     """Seconds of an epoch on one worker, averaged over trials, those included that have not reported.
 
     The quick report first and are followed by others; what is reported tells of them more than of the slow. Who takes
-    longer than the average is thought to take an average epoch more.
+    much longer than the average is thought to take an average epoch more.
     """
     mean_s = snapshot.scaling.epoch_s
     if mean_s is None:
         return None
-    times = [seconds for trial in snapshot.trials if (seconds := alone_s(snapshot, trial)) is not None]
+    known = (alone_s(snapshot, trial) for trial in snapshot.trials)
+    times = [seconds for seconds in known if seconds is not None]
     if times:
         mean_s = sum(times) / len(times)
     reported = {trial.id for trial in snapshot.trials if trial.curve}
-    slow = [seconds for g in snapshot.gangs if g.trial not in reported and (seconds := busy_s(snapshot, g)) > mean_s]
+    begun = (busy_s(snapshot, gang) for gang in snapshot.gangs if gang.trial not in reported)
+    slow = [seconds for seconds in begun if seconds > LATE * mean_s]
     return (mean_s * len(times) + sum(slow) + len(slow) * mean_s) / (len(times) + len(slow)) if times else mean_s
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TIGHT = 0.25
 """A deadline that leaves time for so large a share of the epochs that train a trial is tight."""
+MOMENT = 0.1
+"""In epochs of the quickest."""
 PILOT = 0.12
 """Share of the money that may be spent before speed is known."""
 
@@ -36,7 +38,8 @@ class Outlook(NamedTuple):
     """What is to be expected."""
 
     rungs: tuple[int, ...]
-    """Epochs at which trials are compared, one a stage."""
+    """Epochs at which trials are compared, one a stage; the first stage is for those drawn at random, the second for
+    those proposed."""
     survivors: tuple[int, ...]
     """How many trials are trained to each rung in all."""
     schedule: Schedule
@@ -100,7 +103,7 @@ class SEER(WithRungs):
             return None
         ladder = ladder_of(snapshot, aim, self.options)
         survivors = [ladder.allowed(aim.n, k) for k in range(len(aim.epochs))]
-        first = max(0, survivors[0] - aim.schedule.stages[1].trials)
+        first = min(survivors[0], ladder.passed[0] + aim.schedule.stages[0].trials)
         return Outlook((aim.epochs[0], *aim.epochs), (first, *survivors), aim.schedule)
 
     def _pilot(self, snapshot: Snapshot) -> Plan:
@@ -111,15 +114,22 @@ class SEER(WithRungs):
         behind = (trial for trial in paused(snapshot) if trial.epoch < until)
         jobs += [Job(trial=trial.id, until=until, reason="goes on") for trial in behind]
         reason = "the first ones show how fast training is"
-        jobs += islice(fresh(snapshot, until, reason), max(0, size - len(jobs)))
+        if self._starts_more(snapshot):
+            jobs += islice(fresh(snapshot, until, reason), max(0, size - len(jobs)))
         jobs = jobs[:size]
         return Plan(
             jobs=tuple(jobs),
-            workers=len(jobs),
-            done=not jobs,
+            # Those of the quickest are kept for what is planned in a moment.
+            workers=max(len(jobs), sum(machine.slots for machine in snapshot.machines)) if jobs else 0,
+            done=not jobs and not snapshot.gangs,
             reason=f"measuring speed on {len(jobs)} workers",
             wake_s=until_s,
         )
+
+    def _starts_more(self, snapshot: Snapshot) -> bool:
+        """Not when the first have just reported: others are about to, and then it is known what is best begun."""
+        first = min((trial.curve[0] for trial in snapshot.trials if trial.curve), key=lambda r: r.at_s, default=None)
+        return first is None or snapshot.now_s - first.at_s > MOMENT * first.seconds
 
 
 def pilot_size(snapshot: Snapshot) -> tuple[int, float | None]:

@@ -75,12 +75,12 @@ def speedup(name: str) -> Speedup:
         overhead = -1.0
     if not 0 <= overhead <= 1:
         raise ValueError(f"speedup {name!r} is unknown: give c from 0 to 1, or one of {', '.join(MEASURED)}")
-    return lambda p: p / (1 + overhead * (p - 1))
+    return lambda p: float(p / (1 + overhead * (p - 1)))
 
 
 def _interpolated(points: tuple[float, ...]) -> Speedup:
     """Linear between powers of two, level beyond the last."""
-    sizes = [2**k for k in range(len(points))]
+    sizes = [1 << k for k in range(len(points))]
 
     def at(p: int) -> float:
         k = bisect_right(sizes, p) - 1

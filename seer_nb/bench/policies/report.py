@@ -140,10 +140,14 @@ def _ablation(runs: pd.DataFrame) -> str:
 def _regrets(tuned: pd.DataFrame) -> str:
     """Mean regrets: a row a contender, a column a deadline and budget."""
     shown = tuned[~tuned.contender.isin(ABLATIONS)]
-    wide = shown.pivot_table(index="contender", columns=["deadline", "budget"], values="regret")
+    means: dict[Any, float] = shown.groupby(["contender", "deadline", "budget"]).regret.mean().to_dict()
+    columns = sorted({(deadline, budget) for _, deadline, budget in means})
     rows = [
-        {"policy": name, **{f"{t:g}, {b:g}": "" if v != v else f"{v:.3f}" for (t, b), v in row.items()}}  # noqa: PLR0124
-        for name, row in wide.iterrows()
+        {
+            "policy": name,
+            **{f"{t:g}, {b:g}": f"{means[name, t, b]:.3f}" if (name, t, b) in means else "" for t, b in columns},
+        }
+        for name in sorted({name for name, _, _ in means})
     ]
     return f"\nMean regret by deadline, budget; each tuned in each cell.\n\n{_table(rows)}"
 
@@ -176,7 +180,7 @@ def _middle(table: pd.DataFrame) -> str:
 def _least(table: pd.DataFrame) -> str:
     if not len(table):
         return ""
-    row = table.loc[table.ratio.idxmin()]
+    row = table.sort_values("ratio").iloc[0]
     return f"{row.ratio_bound}{row.ratio:.2f}"
 
 
