@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from seer_nb.core.engine import Policy
-    from seer_nb.core.model import Snapshot
+    from seer_nb.core.model import Snapshot, Trial
     from seer_nb.core.state import State
     from seer_nb.policies.seer import Outlook
 
@@ -66,13 +66,22 @@ def _changed(
             f"epoch_seconds={epoch_seconds!r} is not a time: no epoch was measured yet, so give the seconds that one "
             "takes on one worker"
         )
+    factor = 1.0 if snapshot.scaling.epoch_s is None else epoch_s / snapshot.scaling.epoch_s
     moved_s = 0.0 if deadline_s is None else deadline_s - state.deadline_s
     return replace(
         snapshot,
+        trials=tuple(_as_fast(trial, factor) for trial in snapshot.trials),
         scaling=replace(snapshot.scaling, epoch_s=epoch_s),
         budget=snapshot.budget if budget is None else budget,
         stop_s=snapshot.stop_s + moved_s,
     )
+
+
+def _as_fast(trial: Trial, factor: float) -> Trial:
+    """With epochs that took so many times as long."""
+    if factor == 1:
+        return trial
+    return replace(trial, curve=tuple(replace(report, seconds=factor * report.seconds) for report in trial.curve))
 
 
 def _rows(outlook: Outlook, snapshot: Snapshot) -> list[tuple[float, ...]]:
