@@ -1,100 +1,289 @@
-"""What a study will do with its time and money, as the planner sees it."""
+"""What is to be expected of a study's time and money: the same policy, simulated on curves that fit what is known."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec.structs import replace
-
-from seer_nb.core.engine import Engine
+from seer_nb.core import model as m
 from seer_nb.core.money import MICRO
-from seer_nb.errors import SeerError
+from seer_nb.core.units import format_duration, format_money
+from seer_nb.simulate.ahead import OutOfTimeError, ahead
+from seer_nb.simulate.fitted import FittedWorld
+from seer_nb.stages import stages_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
+    from plotly.graph_objects import Figure
 
     from seer_nb.core.engine import Policy
-    from seer_nb.core.model import Snapshot, Trial
     from seer_nb.core.state import State
-    from seer_nb.policies.seer import Outlook
 
-COLUMNS = ("until_epoch", "survivors", "trials_left", "parallelism", "workers", "ends_s", "cost_usd")
+FUTURES = 12
+"""So many are simulated ..."""
+LIMIT_S = 2.0
+"""... or as many as this time suffices for."""
+LOW, HIGH = 0.1, 0.9
+"""Quantiles of the band."""
+MOMENTS = 40
+TIME_COLUMNS = ("elapsed_s", "cost_usd", "cost_low", "cost_high", "survivors", "workers")
 
 
-def forecast_frame(
+class Expected(NamedTuple):
+    """A number and its band: nine futures in ten lie above ``low``, nine in ten below ``high``."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Forecast(NamedTuple):
+    """What a study is expected to do from now on."""
+
+    over_time: pd.DataFrame
+    """A row a moment: elapsed_s (study seconds), cost_usd (spent until then) with its band cost_low to cost_high,
+    survivors (trials in the running), workers. Empty if there was too little time to simulate."""
+    stages: pd.DataFrame | None
+    """What the planner expects, a row a stage: see ``seer_nb.stages``; None if the policy does not plan ahead."""
+    finish_s: Expected | None
+    """Study seconds."""
+    cost_usd: Expected | None
+    best_value: Expected | None
+    """None as well before anything was reported: then nothing is known of the metric."""
+    futures: int
+    """How many were simulated."""
+
+    def __repr__(self) -> str:
+        if self.finish_s is None or self.cost_usd is None:
+            return "Forecast(too long to simulate: see .stages)"
+        best = "" if self.best_value is None else f", best value {_band(self.best_value)}"
+        finish = format_duration(self.finish_s.value)
+        return f"Forecast(finish after {finish}, {format_money(round(MICRO * self.cost_usd.value))}{best})"
+
+    def plot(self, state: State | None = None) -> Figure:
+        """Expected spending with its band, and workers; beside what a study has spent so far, if one is given."""
+        return _plot(self, state)
+
+
+def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
     state: State,
     policy: Policy,
     *,
     epoch_seconds: float | None = None,
     budget: int | None = None,
     deadline_s: float | None = None,
-) -> pd.DataFrame:
-    """A row a stage of what is left: how many trials, how far, on how many workers, until when and for how much.
-
-    Columns: until_epoch, survivors (trials trained so far in all, those that are there already included), trials_left,
-    parallelism (workers of each trial), workers (of the cluster), ends_s (study seconds), cost_usd (of all spent up to
-    there). Empty when no trial can be trained to the last epoch with what is left.
+    limit_s: float = LIMIT_S,
+) -> Forecast:
+    """Simulate what is left of a study, several times.
 
     Args:
-        state: Of the study.
+        state: Of the study; it is left alone.
         policy: The study's.
         epoch_seconds: Of an epoch on one worker; None: as measured so far.
         budget: Another one, in micro-dollars.
         deadline_s: Another one, in study seconds.
+        limit_s: Seconds that it may take.
 
     Raises:
         ValueError: Nothing was measured yet, and epoch_seconds is not given or not positive.
-        SeerError: The policy cannot look ahead.
     """
-    outlook = getattr(policy, "outlook", None)
-    if outlook is None:
-        raise SeerError(f"policy {state.settings.policy!r} does not look ahead: policy='seer' does")
-    snapshot = _changed(state, policy, epoch_seconds, budget, deadline_s)
-    found: Outlook | None = outlook(snapshot)
-    return _frame([] if found is None else _rows(found, snapshot))
-
-
-def _changed(
-    state: State, policy: Policy, epoch_seconds: float | None, budget: int | None, deadline_s: float | None
-) -> Snapshot:
-    engine = Engine(state.settings, policy)
-    engine.state = state
-    snapshot = engine.snapshot()
-    epoch_s = snapshot.scaling.epoch_s if epoch_seconds is None else epoch_seconds
-    if epoch_s is None or not epoch_s > 0:
-        raise ValueError(
-            f"epoch_seconds={epoch_seconds!r} is not a time: no epoch was measured yet, so give the seconds that one "
-            "takes on one worker"
-        )
-    factor = 1.0 if snapshot.scaling.epoch_s is None else epoch_s / snapshot.scaling.epoch_s
-    moved_s = 0.0 if deadline_s is None else deadline_s - state.deadline_s
-    return replace(
-        snapshot,
-        trials=tuple(_as_fast(trial, factor) for trial in snapshot.trials),
-        scaling=replace(snapshot.scaling, epoch_s=epoch_s),
-        budget=snapshot.budget if budget is None else budget,
-        stop_s=snapshot.stop_s + moved_s,
+    stages = stages_frame(state, policy, epoch_seconds=epoch_seconds, budget=budget, deadline_s=deadline_s)
+    commands: list[m.Command] = []
+    if budget is not None:
+        commands.append(m.SetBudget(budget=budget))
+    if deadline_s is not None:
+        commands.append(m.SetDeadline(deadline_s=deadline_s))
+    ends = _futures(state, policy, epoch_seconds, commands, limit_s) if state.phase != "ended" else [state]
+    if not ends:
+        return Forecast(_over_time([], state.now_s), stages, None, None, None, 0)
+    return Forecast(
+        over_time=_over_time(ends, state.now_s),
+        stages=stages,
+        finish_s=_expected([end.now_s for end in ends]),
+        cost_usd=_expected([_spent(end, end.now_s) for end in ends]),
+        best_value=_best([end for end in ends if end.best], known=any(t.curve for t in state.trials.values())),
+        futures=len(ends),
     )
 
 
-def _as_fast(trial: Trial, factor: float) -> Trial:
-    """With epochs that took so many times as long."""
-    if factor == 1:
-        return trial
-    return replace(trial, curve=tuple(replace(report, seconds=factor * report.seconds) for report in trial.curve))
+def frontier(  # noqa: PLR0913 - the study, and what may be changed of it
+    state: State,
+    policy: Policy,
+    budgets: Sequence[int],
+    deadlines: Sequence[float],
+    *,
+    epoch_seconds: float | None = None,
+    limit_s: float = 5 * LIMIT_S,
+) -> pd.DataFrame:
+    """The best value to be expected by budget and deadline.
 
+    Args:
+        state: Of the study; something must have been reported.
+        policy: The study's.
+        budgets: Micro-dollars.
+        deadlines: Study seconds.
+        epoch_seconds: Of an epoch on one worker; None: as measured so far.
+        limit_s: Seconds that all may take.
 
-def _rows(outlook: Outlook, snapshot: Snapshot) -> list[tuple[float, ...]]:
-    rows: list[tuple[float, ...]] = []
-    ends_s, cost = snapshot.now_s, float(snapshot.spent)
-    for rung, survivors, stage in zip(outlook.rungs, outlook.survivors, outlook.schedule.stages, strict=True):
-        ends_s, cost = ends_s + stage.seconds, cost + stage.cost
-        rows.append((rung, survivors, stage.trials, stage.parallelism, stage.workers, ends_s, cost / MICRO))
-    return rows
+    Returns:
+        Columns deadline_s, budget_usd, best_value, best_low, best_high; NaN where it takes too long to simulate.
 
-
-def _frame(rows: list[tuple[float, ...]]) -> pd.DataFrame:
+    Raises:
+        ValueError: Nothing was measured yet.
+    """
     import pandas as pd
 
-    whole = dict.fromkeys(COLUMNS[:5], "int64")
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({**whole, "ends_s": "float64", "cost_usd": "float64"})
+    each_s = limit_s / max(1, len(budgets) * len(deadlines))
+    rows = []
+    for deadline_s in deadlines:
+        for budget in budgets:
+            found = forecast(
+                state, policy, epoch_seconds=epoch_seconds, budget=budget, deadline_s=deadline_s, limit_s=each_s
+            ).best_value
+            rows.append((deadline_s, budget / MICRO, *(found or (float("nan"),) * 3)))
+    return pd.DataFrame(rows, columns=["deadline_s", "budget_usd", "best_value", "best_low", "best_high"])
+
+
+def plot_frontier(table: pd.DataFrame, metric: str) -> Figure:
+    """Best value against budget, a line a deadline."""
+    import plotly.graph_objects as go
+
+    from seer_nb.ui.view import OKABE_ITO
+
+    figure = go.Figure()
+    for (deadline_s, rows), colour in zip(table.groupby("deadline_s"), OKABE_ITO, strict=False):
+        band = {"type": "data", "symmetric": False, "width": 4}
+        errors = {"array": rows.best_high - rows.best_value, "arrayminus": rows.best_value - rows.best_low}
+        name = f"deadline {format_duration(float(deadline_s))}"  # type: ignore[arg-type]
+        line = {"color": colour}
+        trace = go.Scatter(x=rows.budget_usd, y=rows.best_value, error_y={**band, **errors}, name=name, line=line)
+        figure.add_trace(trace)
+    figure.update_layout(
+        template="plotly_white",
+        title="Expected best value by budget",
+        xaxis={"title": "budget, USD", "type": "log"},
+        yaxis={"title": metric},
+    )
+    return figure
+
+
+def _futures(
+    state: State, policy: Policy, epoch_seconds: float | None, commands: Sequence[m.Command], limit_s: float
+) -> list[State]:
+    until_s = time.monotonic() + limit_s
+    ends: list[State] = []
+    longest_s = 0.0
+    for seed in range(FUTURES):
+        begun_s = time.monotonic()
+        if begun_s + longest_s > until_s:
+            break
+        try:
+            world = FittedWorld(state, epoch_seconds, seed)
+            ends.append(ahead(state, policy, world, commands, goes_on=lambda: time.monotonic() < until_s))
+        except OutOfTimeError:
+            break
+        longest_s = max(longest_s, time.monotonic() - begun_s)
+    return ends
+
+
+def _over_time(ends: Sequence[State], since_s: float) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    last_s = max((end.now_s for end in ends), default=since_s)
+    rows = []
+    for at_s in np.linspace(since_s, last_s, MOMENTS) if ends else ():
+        costs = [_spent(end, at_s) for end in ends]
+        survivors = [_survivors(end, at_s) for end in ends]
+        workers = [_workers(end, at_s) for end in ends]
+        rows.append(
+            (
+                float(at_s),
+                float(np.median(costs)),
+                *np.quantile(costs, [LOW, HIGH]).tolist(),
+                float(np.median(survivors)),
+                float(np.median(workers)),
+            )
+        )
+    return pd.DataFrame(rows, columns=list(TIME_COLUMNS))
+
+
+def _spent(state: State, at_s: float) -> float:
+    bills = (
+        state.offers[machine.offer].bill(max(0.0, min(at_s, machine.ended_s or at_s) - machine.rented_s))
+        for machine in state.machines.values()
+        if machine.rented_s <= at_s
+    )
+    return sum(bills) / MICRO
+
+
+def _survivors(state: State, at_s: float) -> int:
+    begun = (trial for trial in state.trials.values() if trial.started_s is not None and trial.started_s <= at_s)
+    return sum(trial.ended_s is None or trial.ended_s > at_s for trial in begun)
+
+
+def _workers(state: State, at_s: float) -> int:
+    return sum(
+        x.slots for x in state.machines.values() if x.rented_s <= at_s and (x.ended_s is None or x.ended_s > at_s)
+    )
+
+
+def _best(ends: Sequence[State], *, known: bool) -> Expected | None:
+    values = [end.best.best.value for end in ends if end.best and end.best.best]
+    found = [value for value in values if value is not None]
+    return _expected(found) if known and found else None
+
+
+def _expected(values: Sequence[float]) -> Expected:
+    import numpy as np
+
+    low, middle, high = np.quantile(values, [LOW, 0.5, HIGH]).tolist()
+    return Expected(middle, low, high)
+
+
+def _band(expected: Expected) -> str:
+    return f"{expected.value:.4g} ({expected.low:.4g} to {expected.high:.4g})"
+
+
+def _plot(found: Forecast, state: State | None) -> Figure:
+    import plotly.graph_objects as go
+
+    plan = found.over_time
+    band = [*plan.cost_high, *plan.cost_low[::-1]]
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(
+            x=[*plan.elapsed_s, *plan.elapsed_s[::-1]],
+            y=band,
+            fill="toself",
+            line={"width": 0},
+            fillcolor="rgba(0, 114, 178, 0.2)",
+            name="band",
+            hoverinfo="skip",
+        )
+    )
+    figure.add_trace(go.Scatter(x=plan.elapsed_s, y=plan.cost_usd, name="expected", line={"dash": "dot"}))
+    figure.add_trace(go.Scatter(x=plan.elapsed_s, y=plan.workers, name="workers", yaxis="y2", line={"shape": "hv"}))
+    if state is not None:
+        _add_actual(figure, state)
+    layout: dict[str, Any] = {
+        "template": "plotly_white",
+        "title": "Spending: plan and actual",
+        "xaxis": {"title": "seconds of the study"},
+        "yaxis": {"title": "USD", "rangemode": "tozero"},
+        "yaxis2": {"title": "workers", "overlaying": "y", "side": "right", "rangemode": "tozero"},
+    }
+    figure.update_layout(**layout)
+    return figure
+
+
+def _add_actual(figure: Figure, state: State) -> None:
+    import plotly.graph_objects as go
+
+    moments = [state.now_s * k / MOMENTS for k in range(MOMENTS + 1)]
+    spent = [_spent(state, at_s) for at_s in moments]
+    figure.add_trace(go.Scatter(x=moments, y=spent, name="spent", line={"color": "black", "width": 3}))
+    figure.add_hline(y=state.budget / MICRO, line={"dash": "dash"}, annotation_text="budget")
+    figure.add_vline(x=state.deadline_s, line={"dash": "dash"}, annotation_text="deadline")

@@ -15,7 +15,7 @@ from seer_nb.core import model as m
 from seer_nb.core.state import State
 from seer_nb.core.units import format_duration, parse_duration, show
 from seer_nb.errors import RunnerError, SeerError, StudyFailedError
-from seer_nb.forecast import forecast_frame
+from seer_nb.forecast import Forecast, forecast, frontier, plot_frontier
 from seer_nb.journal import Journal, View
 from seer_nb.providers.local import Local
 from seer_nb.reading import Reading
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Generator, Mapping
     from datetime import timedelta
-
-    import pandas as pd
 
     from seer_nb.core.engine import Policy
     from seer_nb.providers.base import Provider
@@ -224,34 +222,57 @@ class Study(Reading):
             return "failed" if state.failed else "ended"
         return state.phase if self._driven() else "interrupted"
 
-    def forecast(self, epoch_seconds: float | None = None) -> pd.DataFrame:
-        """What is to be expected of the time and money that are left: a row a stage; see `seer_nb.forecast`.
+    def forecast(self, epoch_seconds: float | None = None) -> Forecast:
+        """What is to be expected of the time and money that are left, by simulation; see `seer_nb.forecast.Forecast`.
+
+        The study's policy is run in the simulator, several times, on curves that continue those seen so far, and takes
+        two to three seconds for that. Before the first report nothing is known of the metric, so no value is forecast.
 
         Args:
             epoch_seconds: Of an epoch on one worker; needed before the first one was measured.
 
         Raises:
             ValueError: Nothing was measured yet and epoch_seconds is not given.
-            SeerError: The study's policy does not look ahead.
         """
-        return forecast_frame(self._state(), self._policy(), epoch_seconds=epoch_seconds)
+        return forecast(self._state(), self._policy(), epoch_seconds=epoch_seconds)
 
     def preview(
         self, *, budget: Money | None = None, deadline: Time | None = None, epoch_seconds: float | None = None
-    ) -> pd.DataFrame:
+    ) -> Forecast:
         """What `forecast` would say after `adjust`; nothing is changed.
 
         Raises:
             ValueError, SeerError: As for `adjust` and `forecast`.
         """
         state = self._state()
-        return forecast_frame(
+        return forecast(
             state,
             self._policy(),
             epoch_seconds=epoch_seconds,
             budget=None if budget is None else new_budget(state, budget).budget,
             deadline_s=None if deadline is None else new_deadline(state, deadline).deadline_s,
         )
+
+    def plot_forecast(self, epoch_seconds: float | None = None) -> Any:
+        """Expected spending and workers beside what was spent so far, as a plotly figure."""
+        return self.forecast(epoch_seconds).plot(self._state())
+
+    def plot_frontier(self, epoch_seconds: float | None = None) -> Any:
+        """The best value to be expected against the budget, for several deadlines, as a plotly figure.
+
+        Takes up to ten seconds. Budgets from a half to four times the study's, deadlines from a half to twice.
+
+        Raises:
+            ValueError: Nothing was reported yet.
+        """
+        state = self._state()
+        if not any(trial.curve for trial in state.trials.values()):
+            raise ValueError("nothing was reported yet, so nothing is known of the metric: wait for the first epochs")
+        least, used_s = state.ledger.floor(state.now_s), state.now_s
+        budgets = sorted({max(least, round(state.budget * share)) for share in (0.5, 1, 2, 4)})
+        deadlines = sorted({max(used_s + 1.0, state.deadline_s * share) for share in (0.5, 1.0, 2.0)})
+        table = frontier(state, self._policy(), budgets, deadlines, epoch_seconds=epoch_seconds)
+        return plot_frontier(table, state.settings.metric)
 
     def __repr__(self) -> str:
         """Short, without reading the journal."""

@@ -96,8 +96,8 @@ BAD = [
         "hyperbandit",
         ValueError,
         (
-            'policy=\'hyperbandit\' is unknown: give one of "seer", "asha", "random_search", '
-            "or an object with decide(snapshot)"
+            'policy=\'hyperbandit\' is unknown: give one of "seer", "asha", "halving", "hyperband", "hypersched", '
+            '"rubberband", "naive_elastic", "random_search", "grid", or an object with decide(snapshot)'
         ),
     ),
     ("policy", None, TypeError, f"policy=None {POLICY}"),

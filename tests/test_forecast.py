@@ -1,13 +1,22 @@
 """What a study is expected to do, before it begins and on its way."""
 
+import math
+import time
+
 import pandas as pd
 import pytest
 
 import seer_nb as seer
+from seer_nb import simulate
 from seer_nb.core import model as m
-from seer_nb.forecast import COLUMNS
+from seer_nb.forecast import TIME_COLUMNS, forecast, frontier, plot_frontier
 from seer_nb.journal import Journal
+from seer_nb.policies import SEER, RandomSearch
+from seer_nb.simulate.fitted import FittedWorld
+from seer_nb.stages import COLUMNS
 from tests.builders import Builder
+from tests.core.fake_cloud import FakeCloud, World
+from tests.simulate.tables import table
 
 
 def train(config, run):
@@ -25,9 +34,21 @@ def make(**changes):
     return seer.Study(train, {"x": seer.uniform(0, 1)}, **{**given, **changes}, provider=seer.Local(max_workers=4))
 
 
-def test_before_it_begins():
+def halfway(at_s=150.0, policy=None):
+    """A study on a fake cloud, stopped on its way."""
+    return (
+        FakeCloud(policy or SEER(), World(spread=0.3), max_epochs=9, deadline_s=400.0, budget=2_000_000, max_workers=8)
+        .run(until_s=at_s)
+        .state
+    )
+
+
+# --- stages ---
+
+
+def test_the_stages_before_it_begins():
     study = make()
-    frame = study.forecast(epoch_seconds=2.0)
+    frame = study.forecast(epoch_seconds=2.0).stages
     assert list(frame.columns) == list(COLUMNS)
     # The first row are configurations drawn at random, the second those proposed.
     assert frame.until_epoch.tolist() == [1, 1, 3, 9, 27]
@@ -44,12 +65,12 @@ def test_before_it_begins():
 
 def test_more_time_lets_it_try_more_and_nothing_is_changed():
     study = make()
-    few = study.forecast(epoch_seconds=2.0)
-    many = study.preview(deadline="30min", epoch_seconds=2.0)
+    few = study.forecast(epoch_seconds=2.0).stages
+    many = study.preview(deadline="30min", epoch_seconds=2.0).stages
     assert many.survivors.iloc[0] > 2 * few.survivors.iloc[0]
-    assert study.preview(budget="$0.01", epoch_seconds=2.0).survivors.iloc[0] < few.survivors.iloc[0]
-    pd.testing.assert_frame_equal(study.forecast(epoch_seconds=2.0), few)
-    assert study.preview(deadline="7s", epoch_seconds=2.0).empty
+    assert study.preview(budget="$0.01", epoch_seconds=2.0).stages.survivors.iloc[0] < few.survivors.iloc[0]
+    pd.testing.assert_frame_equal(study.forecast(epoch_seconds=2.0).stages, few)
+    assert study.preview(deadline="7s", epoch_seconds=2.0).stages.empty
 
 
 def test_on_its_way_it_goes_by_what_was_measured(home):
@@ -61,10 +82,165 @@ def test_on_its_way_it_goes_by_what_was_measured(home):
     journal = Journal.create(home / "halfway/journal.sqlite")
     journal.append([(at_s, record) for _, at_s, record in study.records])
     attached = seer.attach("halfway")
-    frame = attached.forecast()
-    assert frame.ends_s.iloc[-1] <= 300
-    assert frame.trials_left.iloc[0] == frame.survivors.iloc[0] - 1
-    assert attached.forecast(epoch_seconds=0.4).survivors.iloc[1] > frame.survivors.iloc[1]
+    found = attached.forecast()
+    assert found.stages.ends_s.iloc[-1] <= 300
+    assert found.stages.trials_left.iloc[0] == found.stages.survivors.iloc[0] - 1
+    assert attached.forecast(epoch_seconds=0.4).stages.survivors.iloc[1] > found.stages.survivors.iloc[1]
+    assert 0 < found.finish_s.value <= 300
+    assert attached.status == "interrupted", "only the journal was there"
+
+
+# --- by simulation ---
+
+
+def test_the_course_of_a_study_before_it_begins():
+    found = make(deadline="3min").forecast(epoch_seconds=2.0)
+    plan = found.over_time
+    assert list(plan.columns) == list(TIME_COLUMNS)
+    assert plan.elapsed_s.is_monotonic_increasing
+    assert plan.cost_usd.is_monotonic_increasing
+    assert (plan.cost_low <= plan.cost_usd + 1e-9).all()
+    assert (plan.cost_usd <= plan.cost_high + 1e-9).all()
+    assert plan.cost_high.max() <= 1.0
+    assert plan.workers.max() == 4
+    assert 90 < found.finish_s.value <= 180
+    assert plan.cost_usd.iloc[-1] == pytest.approx(found.cost_usd.value, rel=0.01)
+    # Nothing is known of the metric.
+    assert found.best_value is None
+    assert found.futures >= 1
+    assert repr(found).startswith("Forecast(finish after ")
+
+
+def test_on_its_way_it_foretells_the_best_value_and_leaves_the_study_alone():
+    state = halfway()
+    before = (state.now_s, len(state.trials), state.ledger.spent(state.now_s), len(state.gangs))
+    found = forecast(state, SEER())
+    assert (state.now_s, len(state.trials), state.ledger.spent(state.now_s), len(state.gangs)) == before
+    assert found.best_value.low <= found.best_value.value <= found.best_value.high
+    assert found.best_value.value >= state.best.best.value
+    assert found.over_time.elapsed_s.iloc[0] == state.now_s
+    assert found.over_time.cost_usd.iloc[0] == pytest.approx(state.ledger.spent(state.now_s) / 1e6, rel=0.05)
+    assert found.finish_s.high <= 400
+    assert found.cost_usd.high <= 2
+
+
+@pytest.mark.parametrize(("at_s", "least"), [(80.0, 0), (200.0, 6)])
+def test_it_comes_true(at_s, least):
+    """On many simulated studies: cost and finish lie near what was foretold, and the best value in its band.
+
+    As long as only first epochs are known, nobody can tell how far curves will rise; then it must not promise too much.
+    """
+    hits = 0
+    for seed in range(8):
+        cloud = FakeCloud(
+            SEER(), World(seed=seed, spread=0.3), max_epochs=9, deadline_s=400.0, budget=2_000_000, max_workers=8
+        )
+        found = forecast(cloud.run(until_s=at_s).state, SEER(), limit_s=0.5)
+        end = cloud.run().state
+        assert found.cost_usd.value == pytest.approx(end.ledger.spent(end.now_s) / 1e6, rel=0.25)
+        assert found.finish_s.value == pytest.approx(end.now_s, rel=0.25)
+        slack = 0.1
+        hits += found.best_value.low - slack <= end.best.best.value <= found.best_value.high + slack
+        assert end.best.best.value > found.best_value.low - slack
+    assert hits >= least
+
+
+def test_every_policy_can_be_foretold():
+    found = forecast(halfway(policy=RandomSearch()), RandomSearch())
+    assert found.stages is None
+    assert found.futures >= 1
+    assert found.best_value is not None
+
+
+def test_it_takes_no_longer_than_it_may():
+    state = halfway()
+    begun_s = time.monotonic()
+    found = forecast(state, SEER(), limit_s=0.0)
+    assert time.monotonic() - begun_s < 1.0
+    assert (found.futures, found.finish_s, found.cost_usd, found.best_value) == (0, None, None, None)
+    assert found.over_time.empty
+    assert not found.stages.empty
+    assert "too long to simulate" in repr(found)
+
+
+def test_a_study_that_has_ended_is_as_it_is():
+    state = halfway(math.inf)
+    found = forecast(state, SEER())
+    assert found.finish_s == (state.now_s,) * 3
+    assert found.best_value.value == state.best.best.value
+
+
+# --- worlds that fit ---
+
+
+def fitted(seed=0, epoch_seconds=None):
+    state = halfway()
+    return state, FittedWorld(state, epoch_seconds, seed)
+
+
+def test_what_is_known_stays_and_what_is_not_goes_on_from_there():
+    state, world = fitted()
+    for trial in state.trials.values():
+        known = [report.value for report in trial.curve]
+        assert [world.report(trial.id, epoch)[0] for epoch in range(1, len(known) + 1)] == pytest.approx(known)
+        if known:
+            more = [world.report(trial.id, epoch)[0] for epoch in range(len(known), 30)]
+            assert more == sorted(more), "it gets better"
+            assert more[-1] - more[-2] < 0.05, "and levels out"
+    best = max(report.value for trial in state.trials.values() for report in trial.curve)
+    assert max(world.report(trial, 30)[0] for trial in state.trials if state.trials[trial].curve) < best + 0.5
+
+
+def test_futures_differ_and_each_is_the_same_again():
+    ones = [[fitted(seed)[1].report(10_000, epoch)[0] for epoch in range(1, 9)] for seed in (1, 1, 2)]
+    assert ones[0] == ones[1] != ones[2]
+
+
+def test_seconds_are_those_seen_and_proposals_are_better():
+    state, world = fitted()
+    seen = [report.seconds for trial in state.trials.values() for report in trial.curve if report.parallelism == 1]
+    drawn = [world.epoch_seconds(number, 1, 1) for number in range(1000, 1100)]
+    assert min(seen) * 0.99 <= min(drawn) <= max(drawn) <= max(seen) * 1.01
+    assert world.epoch_seconds(1000, 4, 1) < world.epoch_seconds(1000, 1, 1)
+    _, quick = fitted(epoch_seconds=0.5)
+    assert sum(quick.epoch_seconds(number, 1, 1) for number in range(1000, 1100)) / 100 == pytest.approx(0.5, rel=0.2)
+    for number in range(2000, 2100):
+        world.draw(number, {}, proposed=number % 2 == 0)
+    proposed, others = ([world.report(number, 1)[0] for number in range(first, 2100, 2)] for first in (2000, 2001))
+    assert sum(proposed) > sum(others)
+
+
+# --- figures ---
+
+
+def test_plan_and_actual_lie_in_one_figure():
+    state = halfway()
+    found = forecast(state, SEER())
+    names = [trace.name for trace in found.plot(state).data]
+    assert names == ["band", "expected", "workers", "spent"]
+    assert [trace.name for trace in found.plot().data] == names[:3]
+
+
+def test_the_frontier():
+    state = halfway()
+    found = frontier(state, SEER(), [1_500_000, 3_000_000], [300.0, 600.0], limit_s=4.0)
+    assert found[["deadline_s", "budget_usd"]].to_numpy().tolist() == [[300, 1.5], [300, 3], [600, 1.5], [600, 3]]
+    assert (found.best_low <= found.best_value).all()
+    figure = plot_frontier(found, "accuracy")
+    assert [trace.name for trace in figure.data] == ["deadline 5 min", "deadline 10 min"]
+    assert figure.layout.yaxis.title.text == "accuracy"
+
+
+def test_it_takes_no_mode_for_granted():
+    of = table(mode="min")
+    found = simulate.run(of, deadline=400, budget=1.0, epoch_seconds=10.0, offer=simulate.Offer(price_per_hour=3.6))
+    world = FittedWorld(found.state, None, 0)
+    trial = min(found.state.trials)
+    last = len(found.state.trials[trial].curve)
+    assert world.report(trial, last + 3)[0] <= world.report(trial, last)[0]
+
+
+# --- what it cannot tell ---
 
 
 def test_what_it_cannot_tell():
@@ -72,7 +248,7 @@ def test_what_it_cannot_tell():
         make().forecast()
     with pytest.raises(ValueError, match=r"^epoch_seconds=-1 is not a time"):
         make(name="negative").forecast(-1)
-    with pytest.raises(seer.SeerError, match=r"^policy 'asha' does not look ahead: policy='seer' does$"):
-        make(policy="asha", name="asha").forecast(2.0)
     with pytest.raises(ValueError, match=r"^budget='-\$1' is not more than 0"):
         make(name="budget").preview(budget="-$1")
+    with pytest.raises(ValueError, match=r"^nothing was reported yet, so nothing is known of the metric"):
+        make(name="frontier").plot_frontier()

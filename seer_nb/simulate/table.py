@@ -11,6 +11,7 @@ import numpy as np
 
 from seer_nb.core.records import Mode
 from seer_nb.core.units import show
+from seer_nb.errors import SeerError
 from seer_nb.proposals import Features
 
 if TYPE_CHECKING:
@@ -107,13 +108,20 @@ class CurveTable:
 
         Raises:
             ValueError: The suffix is another, or the columns are not those of a curve table.
+            SeerError: pyarrow is not installed.
         """
         import pandas as pd
 
         path = Path(path)
         if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
-            mode = _told_mode(path) if mode is None else mode
+            try:
+                frame = pd.read_parquet(path)
+                mode = _told_mode(path) if mode is None else mode
+            except ImportError as error:
+                raise SeerError(
+                    f"path={show(str(path))} needs the package pyarrow, which is not installed: "
+                    'pip install "seer_nb[export]" brings it'
+                ) from error
         elif path.suffix == ".csv":
             frame = pd.read_csv(path)
         else:

@@ -1,6 +1,7 @@
 """Tables of curves: read, checked, written, and taken from studies."""
 
 import math
+import sys
 
 import numpy as np
 import pandas as pd
@@ -91,6 +92,15 @@ def test_a_parquet_file_may_tell_its_mode(tmp_path):
     pq.write_table(pa.Table.from_pandas(frame()).replace_schema_metadata({"mode": "min"}), path)
     assert CurveTable.read(path).mode == "min"
     assert CurveTable.read(path, "max").mode == "max"
+
+
+def test_without_pyarrow_a_parquet_file_gets_a_sentence(tmp_path, monkeypatch):
+    path = tmp_path / "mine.parquet"
+    frame().to_parquet(path)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(seer.SeerError, match="needs the package pyarrow, which is not installed: pip install"):
+        CurveTable.read(path)
 
 
 def test_to_frame_and_back():

@@ -1,0 +1,168 @@
+"""A world that goes on as a study has gone so far: known curves are continued, new trials resemble known ones."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean, pstdev
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seer_nb.simulate.conditions import Chance, Conditions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from seer_nb.core.model import Config, Trial
+    from seer_nb.core.state import State
+
+FIRST_GAIN = 1.0
+"""What the second epoch is thought to gain before any trial has shown it, in standard deviations of first values."""
+OWN = 0.4
+"""How much one trial's gains differ from another's: standard deviation of their logarithm."""
+NOISE = 0.3
+"""The same of one epoch's gain from what is expected of it."""
+RECENT = 2
+"""Epochs of which a trial's gains are averaged."""
+FALL = 1.5
+"""Where nothing was seen yet, gains fall off with this power of the number of epochs: so a curve comes to an end."""
+UNKNOWN = 0.8
+"""Standard deviation of the logarithm of gains when only first epochs are known: one future differs from another."""
+REST = 0.05
+"""What may still be gained at least: this share of how much better the best is than the median."""
+EPOCHS = 10
+"""For so many times the epochs so far a gain may go on."""
+CHOICE = 3
+"""A proposed configuration is thought to be as good as the best of so many random ones."""
+
+
+class FittedWorld:
+    """Training as it may go on. Different seeds give different, equally likely, futures.
+
+    A trial's gain from one epoch to the next follows from its last ones, in the proportion that is seen on average;
+    beyond the longest curve gains fall off with the number of epochs.
+
+    Args:
+        state: Of the study.
+        epoch_seconds: Of an epoch on one worker; None: as measured.
+        seed: Of all chance.
+    """
+
+    def __init__(self, state: State, epoch_seconds: float | None, seed: int) -> None:
+        scaling = state.speed.estimate()
+        self.conditions = Conditions(stall_seconds=scaling.stall_s, spread=0.1)
+        self.chance = Chance(seed)
+        self._sign = -1.0 if state.settings.mode == "max" else 1.0
+        self._speedup = scaling.speedup
+        self._rng = np.random.default_rng([seed, 3])
+        known = [trial for trial in state.trials.values() if trial.curve]
+        measured_s = scaling.epoch_s if scaling.epoch_s is not None else epoch_seconds
+        if measured_s is None:
+            raise ValueError("no epoch has been timed yet")
+        self._epoch_s = measured_s if epoch_seconds is None else epoch_seconds
+        factor = self._epoch_s / max(measured_s, 1e-9)
+        self._alone_s = {trial.id: factor * self._alone(trial) for trial in known}
+        self._curves = {trial.id: self._losses(trial) for trial in known}
+        self._donors = sorted(self._curves.values(), key=lambda losses: losses[-1])
+        """Curves as far as they are known, the best first."""
+        self._seconds = sorted(self._alone_s.values())
+        self._gains = _Gains(self._donors, float(self._rng.normal()))
+        self._least = self._gains.least(self._donors, float(self._rng.normal()))
+        """No curve is thought to fall below this: the best of many continued by chance would be too good to be true."""
+        self._proposed: set[int] = set()
+
+    def draw(self, number: int, trials: Mapping[int, Trial], *, proposed: bool) -> Config | None:  # noqa: ARG002
+        """Which configuration it is does not matter here."""
+        if proposed:
+            self._proposed.add(number)
+        return {}
+
+    def report(self, trial: int, epoch: int) -> tuple[float | None, dict[str, float | None]]:
+        """A known value, or one that continues the curve."""
+        losses = self._curve(trial)
+        while len(losses) < epoch:
+            losses.append(max(self._least, self._next(losses)))
+        loss = losses[epoch - 1]
+        return (self._sign * loss if math.isfinite(loss) else None), {}
+
+    def epoch_seconds(self, trial: int, parallelism: int, epoch: int) -> float:  # noqa: ARG002 - all epochs are alike
+        """As the trial's epochs took so far, or as those of another one."""
+        if trial not in self._alone_s:
+            drawn = self._seconds[int(self._rng.integers(len(self._seconds)))] if self._seconds else self._epoch_s
+            self._alone_s[trial] = drawn
+        return self._alone_s[trial] / self._speedup(parallelism)
+
+    def _alone(self, trial: Trial) -> float:
+        return fmean(report.seconds * self._speedup(report.parallelism) for report in trial.curve)
+
+    def _losses(self, trial: Trial) -> list[float]:
+        return [math.inf if report.value is None else self._sign * report.value for report in trial.curve]
+
+    def _curve(self, trial: int) -> list[float]:
+        if trial not in self._curves:
+            self._curves[trial] = self._new(self._rank(trial))
+        return self._curves[trial]
+
+    def _rank(self, trial: int) -> int:
+        tries = CHOICE if trial in self._proposed else 1
+        return int(self._rng.integers(max(1, len(self._donors)), size=tries).min())
+
+    def _new(self, rank: int) -> list[float]:
+        """Like a known trial, but not the same."""
+        if not self._donors:
+            return [float(self._rng.normal())]
+        donor = self._donors[rank]
+        return [max(self._least, donor[0] + self._gains.noise * float(self._rng.normal()))]
+
+    def _next(self, losses: Sequence[float]) -> float:
+        epoch = len(losses)
+        if epoch == 1:
+            pace = float(np.exp(OWN * self._rng.normal()))
+            return losses[0] - pace * self._gains.first
+        # Averaged over two epochs where there are as many: single gains are noisy.
+        back = min(RECENT, epoch - 1)
+        gain = (losses[-1 - back] - losses[-1]) / back
+        if not math.isfinite(gain):
+            return losses[-1]
+        return losses[-1] - max(0.0, gain) * self._gains.kept(epoch) * float(np.exp(NOISE * self._rng.normal()))
+
+
+class _Gains:
+    """By how much the loss falls from one epoch to the next, on average."""
+
+    def __init__(self, curves: Sequence[Sequence[float]], luck: float) -> None:
+        longest = max(map(len, curves), default=0)
+        pairs = ([c[e - 1] - c[e] for c in curves if len(c) > e and math.isfinite(c[e])] for e in range(1, longest))
+        self._seen = [fmean(gains) if gains else 0.0 for gains in pairs]
+        firsts = [curve[0] for curve in curves if math.isfinite(curve[0])]
+        spread = pstdev(firsts) if len(firsts) > 1 else 1.0
+        self.first = self._seen[0] if self._seen else FIRST_GAIN * spread * math.exp(UNKNOWN * luck)
+        """From the first epoch to the second."""
+        self.noise = 0.3 * spread
+        """Of a trial about the one that it resembles."""
+
+    def least(self, curves: Sequence[Sequence[float]], luck: float) -> float:
+        """The best loss so far, less what its own trial may still gain.
+
+        Args:
+            curves: That are known.
+            luck: From a normal distribution: how that turns out.
+        """
+        finite = [curve for curve in curves if math.isfinite(min(curve))]
+        if not finite:
+            return -math.inf
+        best = min(finite, key=min)
+        bests = sorted(map(min, finite))
+        usual = REST * (bests[len(bests) // 2] - bests[0])
+        if len(best) == 1:
+            # All that is known is how far apart first values lie.
+            return best[0] - max(self.first, bests[-1] - bests[0], usual) * math.exp(0.5 + UNKNOWN * luck)
+        back = min(RECENT, len(best) - 1)
+        gain = max(0.0, (best[-1 - back] - best[-1]) / back) * math.log(EPOCHS)
+        return min(best) - max(gain, usual) * math.exp(OWN * luck)
+
+    def kept(self, epoch: int) -> float:
+        """A gain up to that epoch, as a share of which the next one is to be expected."""
+        if epoch < len(self._seen) and self._seen[epoch - 2] > 0:
+            return min(1.0, max(0.0, self._seen[epoch - 1] / self._seen[epoch - 2]))
+        return float(((epoch - 1) / epoch) ** FALL)
