@@ -1,0 +1,185 @@
+"""``python -m seer_nb.bench promises``: no simulated study, whatever goes wrong, passes its deadline or its budget."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seer_nb.bench.curve_files import tables
+from seer_nb.bench.figures import Figure, table
+from seer_nb.bench.record import Progress
+from seer_nb.core import model as m
+from seer_nb.core.money import MICRO
+from seer_nb.simulate import Conditions, CurveTable, Offer, run
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+POLICIES = (
+    *("seer", "seer", "seer", "asha", "halving", "hyperband", "hypersched", "rubberband", "naive_elastic"),
+    *("random_search", "grid"),
+)
+NOISE = 0.3
+EPOCHS = 16
+"""At most so many a trial: there are many studies."""
+CHUNK = 20
+INTERRUPTED = 130
+
+
+class Result(NamedTuple):
+    """What became of a study."""
+
+    seed: int
+    over_budget_usd: float
+    over_deadline_s: float
+    spent: float
+    """Of the budget that was set last, and ..."""
+    time: float
+    """... of the deadline."""
+    error: str = ""
+
+    @property
+    def broken(self) -> bool:
+        """Whether a promise was, or the simulation itself."""
+        return bool(self.error) or self.over_budget_usd > 0 or self.over_deadline_s > 0
+
+
+def study(seed: int) -> Result:
+    """A study of which all is drawn at random."""
+    rng = random.Random(seed)  # noqa: S311
+    path = rng.choice([*tables().values()])
+    epoch_s = rng.choice([1.0, 10.0, 60.0])
+    whole_s = EPOCHS * epoch_s
+    deadline_s = whole_s * rng.choice([0.25, 0.5, 1.0, 2.0])
+    price = rng.choice([0.36, 3.6, 24.48])
+    budget = rng.choice([0.5, 2.0, 8.0, 16.0]) * max(whole_s, 60.0) * price / 3600
+    try:
+        found = run(
+            _table(str(path)).scaled(epoch_s),
+            rng.choice(POLICIES),
+            deadline=deadline_s,
+            budget=max(budget, 0.001),
+            max_epochs=EPOCHS,
+            epoch_seconds=epoch_s,
+            speedup="random",
+            offer=_offer(rng, price),
+            conditions=_conditions(rng, whole_s),
+            commands=[*_moves(rng, deadline_s, budget)],
+            max_workers=rng.choice([None, 1, 4, 64]),
+            seed=seed,
+        )
+    except Exception as error:  # noqa: BLE001 - a crash is a finding
+        return Result(seed, 0.0, 0.0, 0.0, 0.0, f"{type(error).__name__}: {error}")
+    state = found.state
+    return Result(
+        seed,
+        found.over_budget_usd,
+        found.over_deadline_s,
+        found.spent_usd * MICRO / state.budget,
+        found.elapsed_s / state.deadline_s,
+    )
+
+
+def studies(count: int, first: int, processes: int, progress: Progress) -> list[Result]:
+    """Many, on so many processes."""
+    seeds = range(first, first + count)
+    found: list[Result] = []
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for result in pool.map(study, seeds, chunksize=CHUNK):
+            found.append(result)
+            progress.advance()
+    return found
+
+
+@cache
+def _table(path: str) -> CurveTable:
+    return CurveTable.read(path)
+
+
+def _offer(rng: random.Random, price: float) -> Offer:
+    return Offer(
+        price_per_hour=price,
+        boot_seconds=rng.choice([0.0, 5.0, 60.0]),
+        billing=rng.choice(["second", "second", "second", "hour"]),
+        minimum_seconds=rng.choice([0, 60]),
+        workers_per_machine=rng.choice([1, 1, 2, 4]),
+        spot=rng.random() < 0.5,  # noqa: PLR2004
+        quota=rng.choice([None, 2, 10, 100]),
+        release_seconds=rng.choice([0.0, 1.0, 10.0]),
+    )
+
+
+def _conditions(rng: random.Random, whole_s: float) -> Conditions:
+    return Conditions(
+        stall_seconds=rng.choice([0.0, 1.0, 10.0]),
+        save_seconds=rng.choice([0.0, 1.0]),
+        noise=NOISE,
+        spread=rng.choice([0.0, 0.5]),
+        boot_failure=rng.choice([0.0, 0.0, 0.2]),
+        machine_life_s=rng.choice([math.inf, math.inf, whole_s, 10 * whole_s]),
+        spot_life_s=rng.choice([math.inf, whole_s]),
+    )
+
+
+def _moves(rng: random.Random, deadline_s: float, budget: float) -> Iterator[tuple[float, m.Command]]:
+    """What a person does with the sliders and buttons."""
+    for _ in range(rng.choice([0, 1, 3])):
+        at_s = rng.uniform(0, deadline_s)
+        share = rng.choice([0.1, 0.5, 1.5, 3.0])
+        commands: list[m.Command] = [
+            m.SetBudget(budget=max(1, round(share * budget * MICRO))),
+            m.SetDeadline(deadline_s=share * deadline_s),
+            m.Pause(),
+            m.Resume(),
+        ]
+        yield at_s, rng.choice(commands)
+
+
+def add(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("promises", help="simulate studies in which much goes wrong; count broken promises")
+    parser.add_argument("--studies", type=int, default=10_000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="default: %(default)s")
+    parser.add_argument("--only", type=int, default=None, metavar="SEED", help="this one, in this process")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="P", help="default: %(default)s")
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.only is not None:
+        result = study(options.only)
+        print(result)
+        return int(result.broken)
+    begun_s = time.monotonic()
+    progress = Progress("promises", 0, options.studies)
+    try:
+        found = studies(options.studies, options.first, options.processes, progress)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        progress.close()
+    print(table(_figures(found, time.monotonic() - begun_s)))
+    broken = [result for result in found if result.broken]
+    for result in broken:
+        print(f"again with --only {result.seed}: {result}", file=sys.stderr)
+    return int(bool(broken))
+
+
+def _figures(found: list[Result], seconds: float) -> list[Figure]:
+    return [
+        Figure("studies", len(found)),
+        Figure("over budget", sum(result.over_budget_usd > 0 for result in found), most=0),
+        Figure("over the deadline", sum(result.over_deadline_s > 0 for result in found), most=0),
+        Figure("crashed", sum(bool(result.error) for result in found), most=0),
+        Figure("most spent, of the budget", 100 * max(result.spent for result in found), "%", most=100),
+        Figure("longest, of the deadline", 100 * max(result.time for result in found), "%", most=100),
+        Figure("studies a second", len(found) / seconds),
+    ]
