@@ -56,11 +56,14 @@ def study(seed: int) -> Result:
     """A study of which all is drawn at random."""
     rng = random.Random(seed)  # noqa: S311
     path = rng.choice([*tables().values()])
-    epoch_s = rng.choice([1.0, 10.0, 60.0])
+    epoch_s = rng.choice([10.0, 30.0, 60.0])
     whole_s = EPOCHS * epoch_s
     deadline_s = whole_s * rng.choice([0.25, 0.5, 1.0, 2.0])
     price = rng.choice([0.36, 3.6, 24.48])
-    budget = rng.choice([0.5, 2.0, 8.0, 16.0]) * max(whole_s, 60.0) * price / 3600
+    offer = _offer(rng, price, whole_s)
+    # A machine costs an hour, or its lease, however short the study is.
+    least_s = 3600.0 if offer.billing == "hour" else 60.0
+    budget = rng.choice([0.5, 2.0, 8.0, 32.0]) * max(whole_s, least_s) * price / 3600
     try:
         found = run(
             _table(str(path)).scaled(epoch_s),
@@ -70,7 +73,7 @@ def study(seed: int) -> Result:
             max_epochs=EPOCHS,
             epoch_seconds=epoch_s,
             speedup="random",
-            offer=_offer(rng, price),
+            offer=offer,
             conditions=_conditions(rng, whole_s),
             commands=[*_moves(rng, deadline_s, budget)],
             max_workers=rng.choice([None, 1, 4, 64]),
@@ -104,10 +107,10 @@ def _table(path: str) -> CurveTable:
     return CurveTable.read(path)
 
 
-def _offer(rng: random.Random, price: float) -> Offer:
+def _offer(rng: random.Random, price: float, whole_s: float) -> Offer:
     return Offer(
         price_per_hour=price,
-        boot_seconds=rng.choice([0.0, 5.0, 60.0]),
+        boot_seconds=rng.choice([0.0, 0.03, 0.2]) * whole_s,
         billing=rng.choice(["second", "second", "second", "hour"]),
         minimum_seconds=rng.choice([0, 60]),
         workers_per_machine=rng.choice([1, 1, 2, 4]),
