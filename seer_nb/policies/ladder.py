@@ -69,7 +69,7 @@ class Ladder:
         self.startable = startable
         self.first = first
         self.started = len(snapshot.trials)
-        self.standing = standing or Standing(snapshot, epochs, slopes=False)
+        self.standing = standing or Standing(snapshot, epochs)
         self.trials = self.standing.trials
         self._snapshot = snapshot
         self._until = {gang.trial: gang.until for gang in snapshot.gangs}

@@ -170,7 +170,8 @@ class _Candidate:
         self.options = options
         self.epochs = rungs(options.eta, options.first_rung, top)
         self.startable = self._startable(top)
-        self.ladder = Ladder(snapshot, self.epochs, options.eta, self.startable)
+        standing = Standing(snapshot, self.epochs, counts=True)
+        self.ladder = Ladder(snapshot, self.epochs, options.eta, self.startable, standing=standing)
         self.one_s = resources.leg_seconds(self.epochs[0], 1)
         self._most: dict[int, int] = {}
 

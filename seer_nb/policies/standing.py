@@ -24,13 +24,21 @@ class Standing:
         epochs: The rungs, ascending.
         slopes: Whether trials are ranked by where their curves lead, or by their last value.
         before: An earlier one of the same study, if there is one: then only what has changed since is looked at.
+        counts: Only count, without ranks: for plans that ask how many, not who.
     """
 
     def __init__(
-        self, snapshot: Snapshot, epochs: Sequence[int], *, slopes: bool, before: Standing | None = None
+        self,
+        snapshot: Snapshot,
+        epochs: Sequence[int],
+        *,
+        slopes: bool = False,
+        before: Standing | None = None,
+        counts: bool = False,
     ) -> None:
         self.epochs = tuple(epochs)
         self.slopes = slopes
+        self.counts = counts
         self.mode = snapshot.mode
         self._sign = -1.0 if snapshot.mode == "max" else 1.0
         self._trials = snapshot.trials
@@ -68,7 +76,8 @@ class Standing:
             return False
         old, new = before._trials, self._trials
         changed = [(a, b) for a, b in zip(old, new, strict=False) if a is not b]
-        if len(new) < len(old) or any(a.id != b.id or b.state == "failed" != a.state for a, b in changed):
+        failed = any(b.state == "failed" and a.state != "failed" for a, b in changed)
+        if len(new) < len(old) or failed or any(a.id != b.id for a, b in changed):
             return False
         self.ranks = [list(row) for row in before.ranks]
         self.above = list(before.above)
@@ -90,5 +99,5 @@ class Standing:
             self.below[k].add(trial.id)
         for rung in range(was, k):
             self.above[rung] += 1
-            if trial.state != "failed":
+            if trial.state != "failed" and not self.counts:
                 insort(self.ranks[rung], (self.score(trial, rung), trial.id))
