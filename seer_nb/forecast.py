@@ -74,7 +74,7 @@ def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
     epoch_seconds: float | None = None,
     budget: int | None = None,
     deadline_s: float | None = None,
-    limit_s: float = LIMIT_S,
+    limit_s: float | None = None,
 ) -> Forecast:
     """Simulate what is left of a study, several times.
 
@@ -84,7 +84,7 @@ def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
         epoch_seconds: Of an epoch on one worker; None: as measured so far.
         budget: Another one, in micro-dollars.
         deadline_s: Another one, in study seconds.
-        limit_s: Seconds that it may take.
+        limit_s: Seconds that it may take; None: LIMIT_S.
 
     Raises:
         ValueError: Nothing was measured yet, and epoch_seconds is not given or not positive.
@@ -95,6 +95,7 @@ def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
         commands.append(m.SetBudget(budget=budget))
     if deadline_s is not None:
         commands.append(m.SetDeadline(deadline_s=deadline_s))
+    limit_s = LIMIT_S if limit_s is None else limit_s
     ends = _futures(state, policy, epoch_seconds, commands, limit_s) if state.phase != "ended" else [state]
     if not ends:
         return Forecast(_over_time([], state.now_s), stages, None, None, None, 0)
@@ -115,7 +116,7 @@ def frontier(  # noqa: PLR0913 - the study, and what may be changed of it
     deadlines: Sequence[float],
     *,
     epoch_seconds: float | None = None,
-    limit_s: float = 5 * LIMIT_S,
+    limit_s: float | None = None,
 ) -> pd.DataFrame:
     """The best value to be expected by budget and deadline.
 
@@ -125,7 +126,7 @@ def frontier(  # noqa: PLR0913 - the study, and what may be changed of it
         budgets: Micro-dollars.
         deadlines: Study seconds.
         epoch_seconds: Of an epoch on one worker; None: as measured so far.
-        limit_s: Seconds that all may take.
+        limit_s: Seconds that all may take; None: five times LIMIT_S.
 
     Returns:
         Columns deadline_s, budget_usd, best_value, best_low, best_high; NaN where it takes too long to simulate.
@@ -135,7 +136,7 @@ def frontier(  # noqa: PLR0913 - the study, and what may be changed of it
     """
     import pandas as pd
 
-    each_s = limit_s / max(1, len(budgets) * len(deadlines))
+    each_s = (5 * LIMIT_S if limit_s is None else limit_s) / max(1, len(budgets) * len(deadlines))
     rows = []
     for deadline_s in deadlines:
         for budget in budgets:
