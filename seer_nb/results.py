@@ -168,7 +168,7 @@ def _money_at(machine: m.Machine, offer: Offer, state: State, at_s: float) -> tu
         return offer.bill(machine.ended_s - machine.rented_s + machine.unseen_s), 0
     spent = offer.bill(at_s - machine.rented_s)
     told_s = at_s if machine.retired_s is None else min(at_s, machine.retired_s)
-    return spent, offer.bill(max(at_s, told_s + state.settings.lease_s) - machine.rented_s) - spent
+    return spent, offer.bill(max(at_s, told_s + state.ledger.hold_s(offer)) - machine.rented_s) - spent
 
 
 def _state_at(machine: m.Machine, at_s: float) -> m.MachineState:

@@ -75,7 +75,8 @@ class Ledger:
     """spent + committed <= budget, always.
 
     ``committed`` is what is owed on top of ``spent`` even if the runner vanished at this moment: every machine that
-    lives may live on for the lease. A machine that was told to go is counted until the lease after that moment.
+    lives may live on for the lease. A machine that was told to go is counted until the lease after that moment, or for
+    as long as its provider may take to release it if that is longer.
     """
 
     def __init__(self, budget: int, lease_s: float) -> None:
@@ -131,7 +132,11 @@ class Ledger:
 
     def affords(self, offer: Offer, now_s: float, keep_s: float = 0.0) -> bool:
         """Whether one more machine can be kept for so long beside those that live, and the promise with it."""
-        return self._total(now_s + keep_s) + offer.bill(keep_s + self.lease_s) <= self.budget
+        return self._total(now_s + keep_s) + offer.bill(keep_s + self.hold_s(offer)) <= self.budget
+
+    def hold_s(self, offer: Offer) -> float:
+        """How long a machine may live on, and be paid for, when nobody renews its lease, or it was told to go."""
+        return max(self.lease_s, offer.release_s)
 
     def bill(self, machine: int, now_s: float) -> int:
         """Micro-dollars billed so far for one machine."""
@@ -164,7 +169,7 @@ class Ledger:
         total = self._closed_total
         for (offer, opened_s, retired_s), count in self._alike.items():
             told_s = now_s if retired_s is None else retired_s
-            total += count * offer.bill(max(now_s, told_s + self.lease_s) - opened_s)
+            total += count * offer.bill(max(now_s, told_s + self.hold_s(offer)) - opened_s)
         return total
 
     def _count(self, account: Account, change: int) -> None:

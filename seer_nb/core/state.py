@@ -146,7 +146,8 @@ class State:
         lived_s = self.ledger.exhausted_s(last_s, last_s + self.heartbeat_s + SLACK_S)
         for machine in list(self.live.values()):
             told_s = lived_s if machine.retired_s is None else machine.retired_s
-            unseen_s = min(event.unseen_s, max(0.0, told_s + self.settings.lease_s - last_s))
+            hold_s = self.ledger.hold_s(self.offers[machine.offer])
+            unseen_s = min(event.unseen_s, max(0.0, told_s + hold_s - last_s))
             self.ledger.close(machine.id, last_s, unseen_s)
             self._machine(machine.id, state="ended", ended_s=last_s, unseen_s=unseen_s, reason="its runner died")
         for gang in list(self.gangs.values()):

@@ -1,7 +1,8 @@
 """A cloud under a virtual clock that carries an engine's actions out, as runner, fleet and gangs do for real.
 
-Draw is answered before anything else is taken in, StopGang acts at the end of the epoch in progress, and a machine
-that goes takes its gangs along.
+Draw is answered before anything else is taken in. A gang agrees at each report on whether it goes on, before the
+engine has heard of that report: so StopGang acts at the end of the epoch in progress. A machine that goes takes its
+gangs along.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from __future__ import annotations
 import heapq
 import math
 from itertools import count
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
-from seer_nb.core.state import SLACK_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,22 +41,25 @@ class Box:
         self.gone_s: float | None = None
         self.told_s: float | None = None
 
+    def bill(self, now_s: float) -> int:
+        """Micro-dollars that the provider asks for it, up to now if it has not gone."""
+        return self.offer.bill((now_s if self.gone_s is None else self.gone_s) - self.opened_s)
+
 
 class Team:
     """A gang as its workers see it."""
 
-    __slots__ = ("epoch", "hung", "start", "stop", "until")
+    __slots__ = ("epoch", "start", "stop", "until")
 
     def __init__(self, start: m.StartGang) -> None:
         self.start = start
         self.epoch = start.from_epoch
         self.until = start.until
         self.stop = False
-        self.hung = False
 
 
 class VirtualCloud:
-    """Runs one study.
+    """Runs one study. Who inherits may override what is marked as a hook.
 
     Args:
         settings: Of the study.
@@ -74,6 +77,10 @@ class VirtualCloud:
         self.steps = 0
         self.peak = 0
         """Most workers that were rented at a time."""
+        self.over_budget = 0
+        """Most micro-dollars by which the provider's bill has exceeded a budget while it was in force."""
+        self.over_deadline_s = 0.0
+        """Most seconds by which a machine has outlived a deadline that was in force."""
         self.boxes: dict[int, Box] = {}
         self.teams: dict[int, Team] = {}
         self._commands = sorted(commands, key=lambda command: command[0])
@@ -96,19 +103,34 @@ class VirtualCloud:
         """The study's."""
         return self.engine.state
 
-    def run(self, until_s: float = math.inf) -> None:
+    def run(self, until_s: float = math.inf) -> Self:
         """Until the study has ended, or that time.
 
         Raises:
             RuntimeError: The study runs hot, or waits for ever: an engine or a policy is wrong.
         """
         if not self.steps:
-            self._handle(m.Began(settings=self.settings))
-            self._handle(m.RunnerStarted())
+            self._begin()
         while self.state.phase != "ended" and self._due_s() <= until_s:
             self._advance()
         if until_s < math.inf:
             self.now_s = max(self.now_s, until_s)
+        self._hold_to_limits()
+        return self
+
+    def real_bill(self) -> int:
+        """Micro-dollars that the provider asks for up to now, whatever the ledger thinks."""
+        return sum(box.bill(self.now_s) for box in self.boxes.values())
+
+    def _begin(self) -> None:
+        self._handle(m.Began(settings=self.settings))
+        self._handle(m.RunnerStarted())
+
+    def _hold_to_limits(self) -> None:
+        """Compare what was spent, and how long machines have lived, with the limits in force; before they move."""
+        lived_s = max((self.now_s if box.gone_s is None else box.gone_s for box in self.boxes.values()), default=0.0)
+        self.over_budget = max(self.over_budget, self.real_bill() - self.state.budget)
+        self.over_deadline_s = max(self.over_deadline_s, lived_s - self.state.deadline_s)
 
     # --- time ---
 
@@ -129,18 +151,18 @@ class VirtualCloud:
             raise RuntimeError(f"the study waits for ever at {self.now_s:.1f} s: {self.policy!r}")
         return next_s
 
-    def _wake_s(self) -> float:
+    def _wake_s(self) -> float:  # hook
         return self.engine.wake_s()
 
     def _advance(self) -> None:
         if self.state.phase == "paused":
             # The clock stands still: only a person can go on.
-            self._command(self._commands.pop(0)[1] if self._commands else m.Stop())
+            self._told(self._commands.pop(0)[1] if self._commands else m.Stop())
             return
         next_s = self._next_s()
         if self._commands and self._commands[0][0] <= next_s:
             self._move(self._commands[0][0])
-            self._command(self._commands.pop(0)[1])
+            self._told(self._commands.pop(0)[1])
         elif self._queue and self._queue[0][0] <= next_s:
             self._move(next_s)
             heapq.heappop(self._queue)[2]()
@@ -158,7 +180,7 @@ class VirtualCloud:
     def _at(self, at_s: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (max(at_s, self.now_s), next(self._numbers), what))
 
-    def _emit(self, event: m.Event) -> None:
+    def _emit(self, event: m.Event) -> None:  # hook
         """The engine hears of something."""
         self._handle(event)
 
@@ -180,10 +202,15 @@ class VirtualCloud:
             if carry_out is not None:
                 carry_out(action)
 
-    def _saw(self, event: m.Event, actions: tuple[m.Action, ...]) -> None:
-        """For whoever wants to look on."""
+    def _saw(self, event: m.Event, actions: tuple[m.Action, ...]) -> None:  # hook
+        """For whoever wants to look on; called before the actions are carried out."""
 
-    def _command(self, command: m.Command) -> None:
+    def _told(self, command: m.Command) -> None:
+        """A person wants something."""
+        self._hold_to_limits()
+        self._command(command)
+
+    def _command(self, command: m.Command) -> None:  # hook
         self._handle(command)
 
     # --- actions ---
@@ -203,7 +230,7 @@ class VirtualCloud:
         chance, conditions, number = self.world.chance, self.world.conditions, action.machine
         box = self.boxes[number] = Box(self.state.offers[action.offer], self.now_s)
         self.peak = max(self.peak, sum(machine.slots for machine in self.state.live.values()))
-        boot_s = chance.about(box.offer.boot_s, conditions.spread, "boot", number)
+        boot_s = self._boot_s(number)
         if conditions.boot_failure and chance.uniform("no boot", number) < conditions.boot_failure:
             self._at(self.now_s + boot_s / 2, lambda: self._end_machine(number, "no capacity"))
         else:
@@ -214,13 +241,16 @@ class VirtualCloud:
             why = "lost" if life_s < spot_s else "the provider took the spot machine back"
             self._at(self.now_s + min(life_s, spot_s), lambda: self._end_machine(number, why))
 
+    def _boot_s(self, machine: int) -> float:  # hook
+        return self.world.chance.about(self.boxes[machine].offer.boot_s, self.world.conditions.spread, "boot", machine)
+
     def _retire(self, action: m.Retire) -> None:
         box = self.boxes[action.machine]
         if box.told_s is None and box.gone_s is None:
             box.told_s = self.now_s
             self._at(self.now_s + self._release_s(action.machine), lambda: self._end_machine(action.machine, ""))
 
-    def _release_s(self, machine: int) -> float:
+    def _release_s(self, machine: int) -> float:  # hook
         return self.boxes[machine].offer.release_s
 
     def _start_gang(self, action: m.StartGang) -> None:
@@ -231,7 +261,7 @@ class VirtualCloud:
             return
         conditions = self.world.conditions
         stall_s = self.world.chance.about(conditions.stall_seconds, conditions.spread, "stall", action.gang)
-        self._at(self.now_s + stall_s, lambda: self._begin_epoch(team))
+        self._at(self.now_s + stall_s, lambda: self._begin_gang(team))
 
     def _stop_gang(self, action: m.StopGang) -> None:
         if action.gang in self.teams:
@@ -244,7 +274,8 @@ class VirtualCloud:
     def _abandon_gang(self, action: m.AbandonGang) -> None:
         team = self.teams.get(action.gang)
         if team is not None:
-            self._end_team(team, "failed", "hung: it did not report in time")
+            # Not at once: what else is to be done is done before the engine hears of it.
+            self._at(self.now_s, lambda: self._end_team(team, "failed", "hung: it did not report in time"))
 
     # --- what happens ---
 
@@ -268,18 +299,21 @@ class VirtualCloud:
         if self.teams.pop(team.start.gang, None) is not None:
             self._emit(m.GangEnded(gang=team.start.gang, outcome=outcome, error=error, own_fault=own_fault))
 
-    def _begin_epoch(self, team: Team) -> None:
-        """At the start or after a report: whether there is another epoch, and how it goes."""
-        start = team.start
-        if start.gang not in self.teams or team.hung:
-            return
-        if team.stop or team.epoch >= team.until:
-            self._end_team(team, "stopped" if team.stop else "target")
-        elif not self._mishap(team):
-            seconds = self.world.epoch_seconds(start.trial, len(start.workers), team.epoch + 1)
-            self._at(self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(team, seconds))
+    def _begin_gang(self, team: Team) -> None:
+        ending = _ending(team)
+        if ending is None:
+            self._begin_epoch(team)
+        else:
+            self._end_team(team, ending)
 
-    def _mishap(self, team: Team) -> bool:  # noqa: ARG002 - for those that override it
+    def _begin_epoch(self, team: Team) -> None:
+        if team.start.gang not in self.teams or self._mishap(team):
+            return
+        start = team.start
+        seconds = self.world.epoch_seconds(start.trial, len(start.workers), team.epoch + 1)
+        self._at(self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(team, seconds))
+
+    def _mishap(self, team: Team) -> bool:  # noqa: ARG002 - hook
         """Whether the epoch that is to begin goes wrong."""
         return False
 
@@ -287,11 +321,14 @@ class VirtualCloud:
         if team.start.gang not in self.teams:
             return
         team.epoch += 1
+        ending = _ending(team)
         self._emit(self._report(team, seconds))
-        # Whether there is another was agreed on at the report, before the engine has heard of it.
-        self._begin_epoch(team)
+        if ending is None:
+            self._begin_epoch(team)
+        else:
+            self._end_team(team, ending)
 
-    def _report(self, team: Team, seconds: float) -> m.Reported:
+    def _report(self, team: Team, seconds: float) -> m.Reported:  # hook
         trial = team.start.trial
         value, metrics = self.world.report(trial, team.epoch)
         return m.Reported(
@@ -305,7 +342,8 @@ class VirtualCloud:
         )
 
 
-def lateness(state: State) -> float:
-    """Seconds by which the last machine outlived the deadline."""
-    ends = (machine.ended_s for machine in state.machines.values() if machine.ended_s is not None)
-    return max(0.0, max(ends, default=0.0) - state.deadline_s - SLACK_S)
+def _ending(team: Team) -> m.Outcome | None:
+    """What a gang agrees on before its first epoch and at each report; None: there is another epoch."""
+    if team.epoch >= team.until:
+        return "target"
+    return "stopped" if team.stop else None

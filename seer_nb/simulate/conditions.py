@@ -53,11 +53,7 @@ class Chance:
 
     def uniform(self, *name: str | int) -> float:
         """From [0, 1)."""
-        return random.Random(f"{self._seed} {name}").random()  # noqa: S311
-
-    def normal(self, *name: str | int) -> float:
-        """With mean 0 and variance 1."""
-        return random.Random(f"{self._seed} {name}").gauss(0.0, 1.0)  # noqa: S311
+        return random.Random(repr((self._seed, *name))).random()  # noqa: S311
 
     def about(self, seconds: float, spread: float, *name: str | int) -> float:
         """Longer or shorter by up to a share."""

@@ -33,9 +33,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     peak_workers: int
     """Most workers rented at a time."""
     over_budget_usd: float
-    """What the provider asks for beyond the budget: 0, always."""
+    """What the provider asked for beyond the budget in force: 0, always."""
     over_deadline_s: float
-    """Seconds by which a machine lived beyond the deadline: 0, always."""
+    """Seconds by which a machine outlived the deadline in force: 0, always."""
     reason: str
     """Why the study ended."""
     state: State
@@ -63,21 +63,16 @@ def outcome_of(cloud: VirtualCloud) -> Outcome:
     """Of a study that has ended."""
     state = cloud.state
     best = state.best.best if state.best else None
-    ends_s = max((box.gone_s for box in cloud.boxes.values() if box.gone_s is not None), default=0.0)
-    bill = sum(
-        box.offer.bill((cloud.now_s if box.gone_s is None else box.gone_s) - box.opened_s)
-        for box in cloud.boxes.values()
-    )
     return Outcome(
         best_value=best.value if best else None,
         best_test_value=best.metrics.get("test_value") if best else None,
-        spent_usd=bill / MICRO,
+        spent_usd=cloud.real_bill() / MICRO,
         elapsed_s=cloud.now_s,
         n_trials=sum(trial.state != "waiting" for trial in state.trials.values()),
         epochs=sum(len(trial.curve) for trial in state.trials.values()),
         peak_workers=cloud.peak,
-        over_budget_usd=max(0, bill - state.budget) / MICRO,
-        over_deadline_s=max(0.0, ends_s - state.deadline_s),
+        over_budget_usd=cloud.over_budget / MICRO,
+        over_deadline_s=cloud.over_deadline_s,
         reason=state.reason,
         state=state,
     )

@@ -94,6 +94,18 @@ def test_a_machine_that_was_told_to_go_commits_the_lease_from_that_moment_only()
     assert ledger.committed(25.0) == 15_000
 
 
+def test_a_machine_that_takes_longer_to_go_than_its_lease_commits_that():
+    """Guards against a budget broken by providers that release slowly: the lease alone was committed."""
+    slow = offer(release_s=100.0)
+    ledger = Ledger(139_000, lease_s=30.0)
+    assert not ledger.affords(slow, 0.0, keep_s=40.0)
+    assert ledger.affords(slow, 0.0, keep_s=39.0)
+    ledger.open(0, slow, 0.0)
+    assert ledger.exhausted_s(0.0, 1000.0) == pytest.approx(39.0, abs=0.01)
+    ledger.retire(0, 39.0)
+    assert ledger.floor(39.0) == ledger.floor(139.0) == 139_000
+
+
 def test_a_machine_that_has_gone_costs_what_it_lived_and_commits_nothing():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, SECOND, 5.0)
@@ -186,9 +198,10 @@ class LedgerPromise(RuleBasedStateMachine):
         price=st.sampled_from([0, 1, 999, 36_000, 3_600_000]),
         unit=st.sampled_from(["second", "hour"]),
         minimum_s=st.sampled_from([0, 60, 3600]),
+        release_s=st.sampled_from([0.0, 10.0, 500.0]),
     )
-    def open(self, price, unit, minimum_s):
-        terms = offer(price, unit, minimum_s)
+    def open(self, price, unit, minimum_s, release_s):
+        terms = offer(price, unit, minimum_s, release_s=release_s)
         if self.ledger.affords(terms, self.now_s):
             self.ledger.open(self.opened, terms, self.now_s)
             self.live[self.opened] = None
@@ -203,10 +216,10 @@ class LedgerPromise(RuleBasedStateMachine):
             self.now_s = exhausted_s
             for machine in self.live:
                 self._retire(machine)
-        # A provider ends what was told to go within the lease.
+        # A provider ends what was told to go within the lease, or within the seconds that its offer says.
         for machine, told_s in sorted(self.live.items()):
-            if told_s is not None and told_s + self.ledger.lease_s <= until_s:
-                self._close(machine, told_s + self.ledger.lease_s)
+            if told_s is not None and told_s + self._hold_s(machine) <= until_s:
+                self._close(machine, told_s + self._hold_s(machine))
         self.now_s = until_s
 
     @precondition(lambda self: self.live)
@@ -223,13 +236,16 @@ class LedgerPromise(RuleBasedStateMachine):
     @rule(share=st.floats(0, 1))
     def runner_dies(self, share):
         for machine, told_s in sorted(self.live.items()):
-            gone_s = (self.now_s if told_s is None else told_s) + self.ledger.lease_s
+            gone_s = (self.now_s if told_s is None else told_s) + self._hold_s(machine)
             self._close(machine, self.now_s, share * max(0.0, gone_s - self.now_s))
 
     @rule(share=st.floats(0, 3))
     def set_budget(self, share):
         """As the slider does: at least what cannot be taken back."""
         self.ledger.budget = max(int(share * self.ledger.budget), self.ledger.floor(self.now_s))
+
+    def _hold_s(self, machine):
+        return max(self.ledger.lease_s, self.terms[machine][0].release_s)
 
     def _retire(self, machine):
         self.ledger.retire(machine, self.now_s)
