@@ -7,9 +7,10 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from seer_nb.core.model import Job
+from seer_nb.policies.censored import censored_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seer_nb.core.model import Gang, Snapshot, Trial
 
@@ -17,6 +18,8 @@ PATIENCE = 2.0
 """In epochs of the quickest."""
 LATE = 1.3
 """An epoch that takes so many times as long as thought may take an average one more."""
+PRIOR = 4
+"""So many trials would have to tell another speed before it is half believed."""
 NEARLY = 0.95
 """As much of an epoch in progress as is counted at most."""
 MERGE = 0.8
@@ -115,20 +118,24 @@ def busy_s(snapshot: Snapshot, gang: Gang) -> float:
 def expected_epoch_s(snapshot: Snapshot) -> float | None:
     """Seconds of an epoch on one worker, averaged over trials, those included that have not reported.
 
-    The quick report first and are followed by others; what is reported tells of them more than of the slow. Who takes
-    much longer than the average is thought to take an average epoch more.
+    The quick report first and are followed by others; what is reported tells of them more than of the slow.
     """
-    mean_s = snapshot.scaling.epoch_s
-    if mean_s is None:
-        return None
-    known = (alone_s(snapshot, trial) for trial in snapshot.trials)
-    times = [seconds for seconds in known if seconds is not None]
-    if times:
-        mean_s = sum(times) / len(times)
+    known = [seconds for trial in snapshot.trials if (seconds := alone_s(snapshot, trial)) is not None]
+    if not known:
+        return snapshot.scaling.epoch_s
     reported = {trial.id for trial in snapshot.trials if trial.curve}
-    begun = (busy_s(snapshot, gang) for gang in snapshot.gangs if gang.trial not in reported)
-    slow = [seconds for seconds in begun if seconds > LATE * mean_s]
-    return (mean_s * len(times) + sum(slow) + len(slow) * mean_s) / (len(times) + len(slow)) if times else mean_s
+    return censored_mean(known, [busy_s(snapshot, gang) for gang in snapshot.gangs if gang.trial not in reported])
+
+
+def paces(snapshot: Snapshot, epochs: Sequence[int], eta: int, epoch_s: float) -> list[float]:
+    """By rung: an epoch of those that are likely to go there, as a multiple of the average: the best may be slow."""
+    found, pace = [1.0], 1.0
+    for epoch in epochs[:-1]:
+        order = ranked(snapshot.trials, epoch, snapshot.mode)
+        best = [alone_s(snapshot, trial) or 0.0 for trial in order[: math.ceil(len(order) / eta)]]
+        pace = (sum(best) + PRIOR * pace * epoch_s) / ((len(best) + PRIOR) * epoch_s)
+        found.append(pace)
+    return found
 
 
 def epoch_part(snapshot: Snapshot, gang: Gang) -> float:

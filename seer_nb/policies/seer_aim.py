@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_cost, least_parallelism
 from seer_nb.policies.ladder import Ladder
-from seer_nb.policies.rungs import expected_epoch_s, rungs
+from seer_nb.policies.rungs import expected_epoch_s, paces, rungs
 from seer_nb.policies.standing import Standing
 
 if TYPE_CHECKING:
@@ -134,11 +134,13 @@ def aim_for(snapshot: Snapshot, options: Options, before: Aim | None) -> Aim:
             worth = candidate.worth(n, turns) + loyalty
             if found is None or worth > found[0]:
                 found = (worth, candidate, turns, n, schedule)
-    if found is None:
-        # Not even one can be trained to the top: go as far as it gets.
-        return options_of[0].aim(1, 1, None)
-    _, candidate, turns, n, schedule = found
-    return candidate.aim(n, turns, schedule)
+    if found is not None:
+        _, candidate, turns, n, schedule = found
+        return candidate.aim(n, turns, schedule)
+    if not options.tops:
+        # The last epoch can't be reached any more: then as far as it gets.
+        return aim_for(snapshot, options._replace(tops=True), before)
+    return options_of[0].aim(1, 1, None)
 
 
 def _tops(snapshot: Snapshot, options: Options) -> list[int]:
@@ -173,6 +175,7 @@ class _Candidate:
         standing = Standing(snapshot, self.epochs, counts=True)
         self.ladder = Ladder(snapshot, self.epochs, options.eta, self.startable, standing=standing)
         self.one_s = resources.leg_seconds(self.epochs[0], 1)
+        self.pace = paces(snapshot, self.epochs, options.eta, resources.epoch_s)
         self._most: dict[int, int] = {}
 
     def _startable(self, top: int) -> int:
@@ -196,22 +199,27 @@ class _Candidate:
         steps = range(1, len(self.epochs))
 
         def legs(n: int) -> list[Leg]:
-            whole = ladder.leg(n, 0)
+            whole = self._leg(n, 0)
             wanted = min(n, self.startable)
             later = 0 if turns == 1 else max(0, wanted - max(ladder.started, self.first(n)))
             if not later:
-                return [whole, Leg(0, 0.0), *(ladder.leg(n, k) for k in steps)]
+                return [whole, Leg(0, 0.0), *(self._leg(n, k) for k in steps)]
             # The last turn's own promotions come after it.
             reported = wanted - math.ceil(later / (turns - 1))
             early = max(0, ladder.allowed(n, 1) * reported // wanted - ladder.begun[1]) if self._climbs() else 0
-            first = ladder.leg(n, 0, less=later)
+            first = self._leg(n, 0, less=later)
             return [
                 first,
                 self._turns(later, early, turns - 1),
-                *(ladder.leg(n, k, less=early if k == 1 else 0) for k in steps),
+                *(self._leg(n, k, less=early if k == 1 else 0) for k in steps),
             ]
 
         return legs
+
+    def _leg(self, n: int, k: int, less: int = 0) -> Leg:
+        """At the speed of those that are likely to go it."""
+        leg = self.ladder.leg(n, k, less)
+        return leg._replace(epochs=leg.epochs * self.pace[k])
 
     def _climbs(self) -> bool:
         return self.options.overlap and len(self.epochs) > 1

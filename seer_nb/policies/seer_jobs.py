@@ -41,7 +41,6 @@ class _Planning:
         self.resources = Resources.left(snapshot)
         self.trials = ladder.trials
         self.rented = self.resources.workers
-        self.stopping = any(gang.stopping for gang in snapshot.gangs)
         self.used = sum(gang.parallelism for gang in snapshot.gangs)
         ready = sum(machine.slots for machine in snapshot.machines if machine.state == "ready")
         self.idle = ready - self.used
@@ -73,11 +72,15 @@ class _Planning:
         return Plan(
             jobs=tuple(jobs),
             verdicts=tuple(_verdict(place) for place in self.out),
-            # A gang that is being stopped may be about to go on, perhaps on more workers.
-            workers=max(workers, self.rented) if self.stopping else workers,
+            workers=max(workers, min(self.rented, workers + self._kept_for_stopping())),
             done=done,
             reason=self._outcome() if done else self._reason(),
         )
+
+    def _kept_for_stopping(self) -> int:
+        """A gang that is being stopped may be about to go on, perhaps on twice as many workers."""
+        going_on = (g for g in self.snapshot.gangs if g.stopping and self.trials[g.trial].alive)
+        return sum(2 * gang.parallelism for gang in going_on)
 
     # --- what to begin ---
 
