@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SPREAD = (0.1, 1.5)
+SPREAD = (0.03, 1.5)
 """Least and most standard deviation that is believed, of logarithms."""
 STEPS = 20
-GRAIN = 0.1
-"""Logarithms of durations that are not over are told apart as finely as this."""
+GRAIN = 0.05
+"""Logarithms of durations that are not over are told apart as finely as this, rounded down by once or twice as much:
+who has lasted as long as others may be about to end, or has and is still to be heard."""
 _FAR = 5.0
 """Standard deviations beyond which the normal distribution's tail is taken from its expansion."""
 
@@ -31,7 +32,7 @@ def censored_mean(known: Sequence[float], longer: Iterable[float]) -> float:
     Source: Dempster, Laird, Rubin, "Maximum likelihood from incomplete data via the EM algorithm", 1977, section 4.
     """
     logs = [math.log(max(seconds, 1e-9)) for seconds in known]
-    bounds = Counter(round(math.log(max(seconds, 1e-9)) / GRAIN) * GRAIN for seconds in longer)
+    bounds = Counter((math.floor(math.log(max(seconds, 1e-9)) / GRAIN) - 1) * GRAIN for seconds in longer)
     count = len(logs) + bounds.total()
     total, squares = sum(logs), sum(log * log for log in logs)
     mu, sigma = _fit(total, squares, len(logs))
