@@ -122,7 +122,9 @@ def aim_for(snapshot: Snapshot, options: Options, before: Aim | None) -> Aim:
     resources = Resources.left(snapshot)
     epoch_s = expected_epoch_s(snapshot) or resources.epoch_s
     resources = resources._replace(seconds=(1 - MARGIN) * resources.seconds, epoch_s=epoch_s)
-    options_of = [_Candidate(snapshot, resources, options, top) for top in _tops(snapshot, options)]
+    longest = rungs(options.eta, options.first_rung, snapshot.max_epochs)
+    pace = paces(snapshot, longest, options.eta, epoch_s)
+    options_of = [_Candidate(snapshot, resources, options, top, pace) for top in _tops(snapshot, options)]
     found: tuple[float, _Candidate, int, int, Schedule] | None = None
     for candidate, turns in _ordered(options_of, options):
         loyalty = candidate.loyalty(before)
@@ -166,7 +168,9 @@ def _ordered(candidates: Sequence[_Candidate], options: Options) -> list[tuple[_
 class _Candidate:
     """Plans that train the last survivors to one top."""
 
-    def __init__(self, snapshot: Snapshot, resources: Resources, options: Options, top: int) -> None:
+    def __init__(
+        self, snapshot: Snapshot, resources: Resources, options: Options, top: int, pace: Sequence[float]
+    ) -> None:
         self.snapshot = snapshot
         self.resources = resources
         self.options = options
@@ -175,7 +179,8 @@ class _Candidate:
         standing = Standing(snapshot, self.epochs, counts=True)
         self.ladder = Ladder(snapshot, self.epochs, options.eta, self.startable, standing=standing)
         self.one_s = resources.leg_seconds(self.epochs[0], 1)
-        self.pace = paces(snapshot, self.epochs, options.eta, resources.epoch_s)
+        self.pace = pace
+        """By rung, the same for all tops: see ``paces``."""
         self._most: dict[int, int] = {}
 
     def _startable(self, top: int) -> int:
