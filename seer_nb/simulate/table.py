@@ -103,11 +103,12 @@ class CurveTable:
 
         Args:
             path: Of the file.
-            mode: "max" when more is better, or "min"; None: as a parquet file's metadata say, or else "max".
+            mode: "max" when more is better, or "min"; None: as a parquet file's metadata say.
             name: For titles; None: the file's.
 
         Raises:
-            ValueError: The suffix is another, or the columns are not those of a curve table.
+            ValueError: The suffix is another, the columns are not those of a curve table, or neither the file nor
+                ``mode`` says whether more is better.
             SeerError: pyarrow is not installed.
         """
         import pandas as pd
@@ -116,7 +117,7 @@ class CurveTable:
         if path.suffix == ".parquet":
             try:
                 frame = pd.read_parquet(path)
-                mode = _told_mode(path) if mode is None else mode
+                mode = told_mode(path) if mode is None else mode
             except ImportError as error:
                 raise SeerError(
                     f"path={show(str(path))} needs the package pyarrow, which is not installed: "
@@ -126,7 +127,9 @@ class CurveTable:
             frame = pd.read_csv(path)
         else:
             raise ValueError(f"path={show(str(path))} is not a curve table: give a file .parquet or .csv")
-        return cls.from_frame(frame, mode or "max", path.stem if name is None else name)
+        if mode is None:
+            raise ValueError(f'path={show(str(path))} does not say whether more is better: give mode="min" or "max"')
+        return cls.from_frame(frame, mode, path.stem if name is None else name)
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, mode: Mode = "max", name: str = "curves") -> CurveTable:
@@ -242,7 +245,10 @@ class CurveTable:
         return pd.DataFrame(columns)
 
 
-def _told_mode(path: Path) -> Mode | None:
+def told_mode(path: Path) -> Mode | None:
+    """What a file says of whether more is better: a parquet file may, in its metadata."""
+    if path.suffix != ".parquet":
+        return None
     import pyarrow.parquet as pq
 
     told = (pq.read_schema(path).metadata or {}).get(b"mode", b"").decode()

@@ -153,6 +153,7 @@ def small(tmp_path):
     table(rows=40, epochs=5).to_frame().to_parquet(path)
     arguments = ["--tables", str(path), "--out", str(tmp_path / "out"), "--deadlines", "0.5", "--budgets", "4"]
     arguments += ["--beyond", "8", "--speedups", "0.15", "--boots", "0", "--seeds", "2", "--processes", "1"]
+    arguments += ["--mode", "max"]
     return tmp_path / "out", ["policies", *arguments, "--policies", "SEER", "ASHA", "--crossing", "--ablation"]
 
 
@@ -210,8 +211,34 @@ def test_other_code_is_measured_anew(small, monkeypatch):
     assert len(pd.read_csv(out / "runs.csv")) == 2 * count
 
 
+def test_only_the_best_settings_get_further_seeds(small):
+    out, arguments = small
+    assert bench.main([*arguments, "--tune", "1"]) == 0
+    runs = pd.read_csv(out / "runs.csv", keep_default_na=False)
+    others = runs[runs.contender == "ASHA"]
+    first, later = others[others.seed == 0], others[others.seed == 1]
+    assert len(first.setting.unique()) == 6
+    cell = ["crossed", "budget"]
+    # On the first seed each cell's best; beside it the one that is best over all cells.
+    best = first.loc[first.groupby(cell).regret.idxmin(), [*cell, "setting"]].itertuples(index=False, name=None)
+    assert {*later[[*cell, "setting"]].itertuples(index=False, name=None)} >= {*best}
+    assert 4 <= len(later) <= 8
+    assert len(later.setting.unique()) < 6
+    # What is said of a cell rests on the settings with both seeds.
+    cells = pd.read_csv(out / "cells.csv", keep_default_na=False)
+    assert (cells.studies == 2).all()
+
+
 def test_bad_arguments_get_a_sentence(small, capsys):
-    _, arguments = small
+    out, arguments = small
+    silent = [word for word in arguments if word not in {"--mode", "max"}]
+    assert bench.main(silent) == 1
+    assert "small.parquet does not say whether more is better: give --mode min or --mode max" in capsys.readouterr().err
+    out.mkdir(exist_ok=True)
+    (out / "runs.csv").write_text("contender,setting\nASHA,\n")
+    assert bench.main(arguments) == 1
+    assert "runs.csv was written by another version: give another --out" in capsys.readouterr().err
+    (out / "runs.csv").unlink()
     assert bench.main([*arguments, "--speedups", "fast"]) == 1
     assert "policies: speedup 'fast' is unknown" in capsys.readouterr().err
 
@@ -219,7 +246,9 @@ def test_bad_arguments_get_a_sentence(small, capsys):
 def test_a_study_of_a_cell():
     path = "x"
     running.table_of.cache_clear()
-    job = running.Job("ASHA", CONTENDERS["ASHA"][0].name, path, crossed=False, cell=Cell(0.5, 4.0, "0.15", 0.0), seed=0)
+    job = running.Job(
+        "ASHA", CONTENDERS["ASHA"][0].name, path, "max", crossed=False, cell=Cell(0.5, 4.0, "0.15", 0.0), seed=0
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CurveTable, "read", lambda *_: table(rows=40, epochs=5))
         found = running.simulate(job)

@@ -81,10 +81,12 @@ def test_bad_arguments_get_a_sentence(tmp_path):
 def test_files_are_read(suffix, tmp_path):
     path = tmp_path / f"mine.{suffix}"
     frame().to_csv(path, index=False) if suffix == "csv" else frame().to_parquet(path)
-    of = CurveTable.read(path)
+    of = CurveTable.read(path, "max")
     assert (of.name, of.mode) == ("mine", "max")
     pd.testing.assert_frame_equal(of.to_frame(), CurveTable.from_frame(frame()).to_frame())
     assert CurveTable.read(path, mode="min").mode == "min"
+    with pytest.raises(ValueError, match=r'does not say whether more is better: give mode="min" or "max"$'):
+        CurveTable.read(path)
 
 
 def test_a_parquet_file_may_tell_its_mode(tmp_path):

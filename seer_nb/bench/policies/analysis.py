@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,16 +34,27 @@ class Ratio(NamedTuple):
 
 def chosen(runs: pd.DataFrame) -> pd.DataFrame:
     """Of each contender and cell only the setting with the least mean regret: tuned in hindsight, which flatters it."""
-    means = runs.groupby([*CELL, "contender", "setting"], sort=True).regret.mean().reset_index()
-    best = means.loc[means.groupby([*CELL, "contender"]).regret.idxmin()]
-    return runs.merge(best.drop(columns="regret"), on=[*CELL, "contender", "setting"])
+    return _best(runs, [*CELL, "contender"])
 
 
 def one_setting(runs: pd.DataFrame) -> pd.DataFrame:
     """Of each contender only the setting with the least mean regret over all cells: as it would be used."""
-    means = runs.groupby(["contender", "setting"], sort=True).regret.mean().reset_index()
-    best = means.loc[means.groupby("contender").regret.idxmin()]
-    return runs.merge(best.drop(columns="regret"), on=["contender", "setting"])
+    return _best(runs, ["contender"])
+
+
+def promising(runs: pd.DataFrame) -> set[tuple[Any, ...]]:
+    """Cell, contender and setting of those that are worth more seeds: the best of each cell, and the best over all."""
+    keys = [*CELL, "contender", "setting"]
+    found = (part[keys].drop_duplicates() for part in (chosen(runs), one_setting(runs)))
+    return {row for part in found for row in part.itertuples(index=False, name=None)}
+
+
+def _best(runs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Those of the setting with the least mean regret, among the settings with the most studies."""
+    means = runs.groupby([*by, "setting"], sort=True).regret.agg(["mean", "size"]).reset_index()
+    means = means[means["size"] == means.groupby(by)["size"].transform("max")]
+    best = means.loc[means.groupby(by)["mean"].idxmin()]
+    return runs.merge(best[[*by, "setting"]], on=[*by, "setting"])
 
 
 def cells(runs: pd.DataFrame, ours: str = OURS) -> pd.DataFrame:

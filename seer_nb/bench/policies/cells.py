@@ -49,6 +49,10 @@ class Cell(NamedTuple):
         """Whether the deadline is."""
         return self.deadline <= TIGHT
 
+    def key(self) -> tuple[float, str, float, float]:
+        """Deadline, speedup, boots and budget: as studies are grouped."""
+        return self.deadline, self.speedup, self.boot_s, self.budget
+
     def offer(self) -> Offer:
         """Machines of one worker, billed by the second, for a minute at least."""
         return Offer(price_per_hour=PRICE_PER_HOUR, minimum_seconds=MINIMUM_S, boot_seconds=self.boot_s)

@@ -9,30 +9,52 @@ from typing import TYPE_CHECKING, Any
 
 from seer_nb.bench.curve_files import tables
 from seer_nb.bench.policies import cells
+from seer_nb.bench.policies.analysis import promising
 from seer_nb.bench.policies.contenders import ABLATIONS, BASELINES, CONTENDERS
-from seer_nb.bench.policies.running import Job, run_all, version
+from seer_nb.bench.policies.running import KEYS, Job, run_all, version
 from seer_nb.bench.record import Progress
+from seer_nb.simulate.table import told_mode
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    import pandas as pd
+
+    from seer_nb.core.model import Mode
 
 INTERRUPTED = 130
+TUNE = 3
+"""Seeds with which all settings of a policy are tried."""
 
 
-def jobs(options: argparse.Namespace) -> list[Job]:
+def jobs(options: argparse.Namespace, modes: dict[str, Mode], seeds: Iterable[int]) -> list[Job]:
     """All studies, those of the first seed first: so what is there after a while says something of everything."""
-    names = [str(path) for path in options.tables]
     kinds = [False, True] if options.crossing else [False]
     return [
-        Job(name, setting.name, table, crossed, cell, seed)
-        for seed in range(options.seeds)
+        Job(name, setting.name, table, mode, crossed, cell, seed)
+        for seed in seeds
         for name in options.policies
         for crossed in kinds
         for cell in _cells(name, options)
-        for table in names
+        for table, mode in modes.items()
         for setting in CONTENDERS[name]
     ]
+
+
+def modes_of(options: argparse.Namespace) -> dict[str, Mode]:
+    """Of each table's file: whether more is better.
+
+    Raises:
+        ValueError: A file does not say, and no --mode was given.
+    """
+    found: dict[str, Mode] = {}
+    for path in options.tables:
+        mode = told_mode(path) or options.mode
+        if mode is None:
+            raise ValueError(f"{path} does not say whether more is better: give --mode min or --mode max")
+        found[str(path)] = mode
+    return found
 
 
 def _cells(name: str, options: argparse.Namespace) -> Iterator[cells.Cell]:
@@ -46,6 +68,7 @@ def add(commands: Any) -> None:
     default = "default: %(default)s"
     usual = [name for name in CONTENDERS if name not in ABLATIONS]
     parser.add_argument("--tables", nargs="+", type=Path, default=[*tables().values()], metavar="PATH")
+    parser.add_argument("--mode", choices=["min", "max"], help="of tables whose files do not say what is better")
     parser.add_argument("--out", type=Path, default=Path("policies"), metavar="DIR", help=default)
     parser.add_argument("--policies", nargs="+", choices=[*CONTENDERS], default=usual, metavar="NAME")
     parser.add_argument("--ablation", action="store_true", help="SEER without each of its additions too")
@@ -57,13 +80,18 @@ def add(commands: Any) -> None:
     parser.add_argument("--speedups", nargs="+", default=speedups, metavar="S", help="c, or a measured one; " + default)
     parser.add_argument("--boots", nargs="+", type=float, default=[*cells.BOOTS], metavar="S", help=default)
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help=default)
+    parser.add_argument(
+        "--tune",
+        type=int,
+        default=TUNE,
+        metavar="N",
+        help="seeds with all settings, later ones with the best; " + default,
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="P", help=default)
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    import pandas as pd
-
     from seer_nb.bench.policies.report import write
 
     if options.ablation:
@@ -71,39 +99,64 @@ def _run(options: argparse.Namespace) -> int:
     try:
         for name in options.speedups:
             cells.speedup(name)
-        wanted = jobs(options)
+        modes = modes_of(options)
         options.out.mkdir(parents=True, exist_ok=True)
-        progress = Progress("policies", 0, len(wanted))
-        try:
-            run_all(wanted, options.out / "runs.csv", options.processes, progress.advance)
-        finally:
-            progress.close()
+        wanted = _simulated(options, modes)
     except (OSError, ValueError) as error:
         print(f"policies: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"policies: interrupted; the same command goes on from {options.out}", file=sys.stderr)
         return INTERRUPTED
-    code, keys = version(), {job.key(version()) for job in wanted}
-    runs = pd.read_csv(options.out / "runs.csv", dtype=str, keep_default_na=False)
-    runs = runs[[key in keys for key in runs.iloc[:, : len(next(iter(keys)))].itertuples(index=False, name=None)]]
-    text = write(_typed(runs), options.out, _about(options, len(wanted), code))
+    runs = _runs(options.out / "runs.csv", wanted)
+    text = write(runs, options.out, _about(options, len(wanted), version()))
     print(text)
-    return int((runs.violated != "0").any())
+    return int((runs.violated != 0).any())
 
 
-def _typed(runs: Any) -> Any:
-    text = {"contender", "setting", "table", "speedup", "code"}
+def _simulated(options: argparse.Namespace, modes: dict[str, Mode]) -> list[Job]:
+    """All settings on the first seeds, and the best of them on the others."""
+    path, tuned = options.out / "runs.csv", min(options.tune, options.seeds)
+    wanted = jobs(options, modes, range(tuned))
+    _run_all(wanted, path, options.processes, "all settings")
+    further = jobs(options, modes, range(tuned, options.seeds))
+    if further:
+        best = promising(_runs(path, wanted))
+        further = [job for job in further if (job.crossed, *job.cell.key(), job.contender, job.setting) in best]
+        _run_all(further, path, options.processes, "the best settings")
+    return wanted + further
+
+
+def _run_all(wanted: list[Job], path: Path, processes: int, what: str) -> None:
+    progress = Progress(what, 0, len(wanted))
+    try:
+        run_all(wanted, path, processes, progress.advance)
+    finally:
+        progress.close()
+
+
+def _runs(path: Path, wanted: list[Job]) -> pd.DataFrame:
+    """What was found for these."""
+    import pandas as pd
+
+    keys = {job.key(version()) for job in wanted}
+    runs = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return _typed(runs[[key in keys for key in runs.loc[:, [*KEYS]].itertuples(index=False, name=None)]])
+
+
+def _typed(runs: pd.DataFrame) -> pd.DataFrame:
+    text = {"contender", "setting", "table", "mode", "speedup", "code"}
     import pandas as pd
 
     return runs.assign(**{name: pd.to_numeric(runs[name]) for name in runs.columns if name not in text})
 
 
 def _about(options: argparse.Namespace, count: int, code: str) -> str:
-    names = ", ".join(path.stem for path in options.tables)
+    names, tuned = ", ".join(path.stem for path in options.tables), min(options.tune, options.seeds)
     return (
         f"{count} simulated studies (code {code}) on {len(options.tables)} tables of learning curves ({names}), "
-        f"{options.seeds} seeds. Deadlines {options.deadlines} in times that it takes to train one configuration on "
+        f"{options.seeds} seeds, the settings of a policy chosen on the first {tuned}. "
+        f"Deadlines {options.deadlines} in times that it takes to train one configuration on "
         f"one worker, budgets {options.budgets} in what that costs; an epoch takes {cells.EPOCH_S:g} s on average, "
         f"machines of one worker are billed by the second, {cells.MINIMUM_S} s at least, boots take {options.boots} s; "
         f"speedups {options.speedups}. Regret: 0 is the table's best value, 1 that of its median configuration."

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from seer_nb.core.engine import Policy
-    from seer_nb.core.model import Plan, Snapshot
+    from seer_nb.core.model import Mode, Plan, Snapshot
 
 CHUNK = 8
-KEYS = ("contender", "setting", "table", "crossed", "deadline", "budget", "speedup", "boot_s", "seed", "code")
+KEYS = ("contender", "setting", "table", "mode", "crossed", "deadline", "budget", "speedup", "boot_s", "seed", "code")
 FIGURES = (
     *("regret", "value", "spent", "time", "n_trials", "epochs", "peak_workers", "violated"),
     *("decisions", "decide_s", "decide_most_s"),
@@ -37,13 +37,14 @@ class Job(NamedTuple):
     setting: str
     table: str
     """Path of the file."""
+    mode: Mode
     crossed: bool
     cell: Cell
     seed: int
 
     def key(self, code: str) -> tuple[str, ...]:
         """As it is written."""
-        given = (self.contender, self.setting, self.table, int(self.crossed), *self.cell, self.seed, code)
+        given = (self.contender, self.setting, self.table, self.mode, int(self.crossed), *self.cell, self.seed, code)
         return tuple(map(str, given))
 
 
@@ -66,9 +67,9 @@ class Timed:
 
 
 @cache
-def table_of(path: str, *, crossed: bool) -> CurveTable:
+def table_of(path: str, mode: Mode, *, crossed: bool) -> CurveTable:
     """A file's curves."""
-    table = CurveTable.read(path).scaled(EPOCH_S)
+    table = CurveTable.read(path, mode).scaled(EPOCH_S)
     return table.crossed() if crossed else table
 
 
@@ -90,7 +91,7 @@ def regret(table: CurveTable, value: float | None) -> float:
 
 def simulate(job: Job) -> dict[str, Any]:
     """One study's figures: money and time as shares of what there was."""
-    table, cell = table_of(job.table, crossed=job.crossed), job.cell
+    table, cell = table_of(job.table, job.mode, crossed=job.crossed), job.cell
     whole_s = table.max_epochs * EPOCH_S
     deadline_s, budget = cell.deadline * whole_s, cell.budget * whole_s * PRICE_PER_HOUR / 3600
     make = next(setting.make for setting in CONTENDERS[job.contender] if setting.name == job.setting)
@@ -160,8 +161,11 @@ def version() -> str:
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     if path.exists():
         with path.open(newline="") as file:
+            rows = csv.DictReader(file)
+            if rows.fieldnames != [*KEYS, *FIGURES]:
+                raise ValueError(f"{path} was written by another version: give another --out")
             # The last line may have been cut off.
-            yield from (row for row in csv.DictReader(file) if None not in row.values())
+            yield from (row for row in rows if None not in row.values())
 
 
 def _simulated(chunks: list[list[Job]], processes: int) -> Iterator[tuple[list[Job], list[dict[str, Any]]]]:
