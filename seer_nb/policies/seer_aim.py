@@ -63,6 +63,8 @@ class Aim(NamedTuple):
     """Configurations that can be started in all."""
     turns: int
     """In which configurations are started, from the time of planning on."""
+    learning: float
+    """What proposals can know of what others have shown: 0 if all start at once, near 1 if one after the other."""
     first: int
     """So many are drawn at random, at once; the others are proposed, in turns."""
     schedule: Schedule | None
@@ -124,7 +126,8 @@ def aim_for(snapshot: Snapshot, options: Options, before: Aim | None) -> Aim:
     resources = resources._replace(seconds=(1 - MARGIN) * resources.seconds, epoch_s=epoch_s)
     longest = rungs(options.eta, options.first_rung, snapshot.max_epochs)
     pace = paces(snapshot, longest, options.eta, epoch_s)
-    options_of = [_Candidate(snapshot, resources, options, top, pace) for top in _tops(snapshot, options)]
+    given = _Given(snapshot, resources, options, pace, before.learning if before else 0.0)
+    options_of = [_Candidate(given, top) for top in _tops(snapshot, options)]
     found: tuple[float, _Candidate, int, int, Schedule] | None = None
     for candidate, turns in _ordered(options_of, options):
         loyalty = candidate.loyalty(before)
@@ -165,22 +168,33 @@ def _ordered(candidates: Sequence[_Candidate], options: Options) -> list[tuple[_
     return [(candidate, turns) for _, candidate, turns in found]
 
 
+class _Given(NamedTuple):
+    """What plans for all tops are made from."""
+
+    snapshot: Snapshot
+    resources: Resources
+    options: Options
+    pace: list[float]
+    """By rung, see ``paces``: the rungs below a top are the same for all tops."""
+    learned: float
+    """See ``Aim.learning``: of the plan before."""
+
+
 class _Candidate:
     """Plans that train the last survivors to one top."""
 
-    def __init__(
-        self, snapshot: Snapshot, resources: Resources, options: Options, top: int, pace: Sequence[float]
-    ) -> None:
+    def __init__(self, given: _Given, top: int) -> None:
+        snapshot, resources, options = given.snapshot, given.resources, given.options
         self.snapshot = snapshot
         self.resources = resources
         self.options = options
+        self.pace = given.pace
+        self.learned = given.learned
         self.epochs = rungs(options.eta, options.first_rung, top)
         self.startable = self._startable(top)
         standing = Standing(snapshot, self.epochs, counts=True)
         self.ladder = Ladder(snapshot, self.epochs, options.eta, self.startable, standing=standing)
         self.one_s = resources.leg_seconds(self.epochs[0], 1)
-        self.pace = pace
-        """By rung, the same for all tops: see ``paces``."""
         self._most: dict[int, int] = {}
 
     def _startable(self, top: int) -> int:
@@ -268,16 +282,18 @@ class _Candidate:
     def worth(self, n: int, turns: int) -> float:
         """As ln n."""
         top = DEPTH * math.log(self.epochs[-1])
-        learning = LEARNING * (1 - 1 / self._rounds(n, turns)) if self.options.proposals else 0.0
+        learning = LEARNING * self.learning(n, turns) if self.options.proposals else 0.0
         return math.log(n) + top + learning if n else -math.inf
 
-    def _rounds(self, n: int, turns: int) -> float:
-        """In how many turns all configurations are started, those that were counted in."""
-        wanted = min(n, self.startable)
-        later = wanted - max(self.ladder.started, self.first(n))
-        if turns == 1 or later <= 0:
-            return 1.0 if not self.ladder.started else max(1.0, self.ladder.started / max(1, wanted - self.first(n)))
-        return 1 + (turns - 1) * max(1.0, (wanted - self.first(n)) / later)
+    def learning(self, n: int, turns: int) -> float:
+        """1 - 1 / turns, averaged over those proposed already and those to come: see ``Aim``."""
+        proposed = min(n, self.startable) - self.first(n)
+        later = min(proposed, max(0, min(n, self.startable) - self.ladder.started))
+        if proposed <= 0:
+            return 0.0
+        # As many turns for a part of them are like more for all of them.
+        new = 1 - 1 / (1 + (turns - 1) * proposed / later) if later else 0.0
+        return ((proposed - later) * self.learned + later * new) / proposed
 
     def loyalty(self, before: Aim | None) -> float:
         """To the plan before."""
@@ -298,4 +314,5 @@ class _Candidate:
             failed=_failed(snapshot),
             until_s=snapshot.now_s + max(AGAIN * snapshot.stop_s, min(self.one_s, AGAIN * snapshot.time_left_s)),
         )
-        return Aim(self.epochs, n, self.startable, turns, self.first(n), schedule, spare, basis)
+        learning = self.learning(n, turns)
+        return Aim(self.epochs, n, self.startable, turns, learning, self.first(n), schedule, spare, basis)
