@@ -11,7 +11,9 @@ from msgspec import json
 from msgspec.structs import replace
 
 from seer_nb.core import model as m
+from seer_nb.core.planner import Resources
 from seer_nb.policies import SEER, by_name
+from seer_nb.policies.seer_aim import _Candidate, _Given
 from tests.builders import OFFER
 from tests.core.effort import examples
 from tests.core.fake_cloud import FakeCloud, World
@@ -235,6 +237,39 @@ def test_running_gangs_go_on():
     running = trial(0, 0.5, state="running")
     plan = decide(running, gangs=(gang(0, running, "0.0", until=3),), machines=FOUR)
     assert [(job.trial, job.workers) for job in plan.jobs if job.trial == 0] == [(0, 1)]
+
+
+def test_while_a_gang_is_being_stopped_the_others_machines_go():
+    """Guards against a whole cluster that was kept, idle, until a slow trial's epoch ended."""
+    running = trial(0, 0.5, state="running")
+    stopping = gang(0, running, "0.0", until=3, stopping="goes on with 2 workers")
+    eight = tuple((number, "ready") for number in range(8))
+    plan = decide(running, gangs=(stopping,), machines=eight, offers=MANY, max_workers=8, exhausted=True)
+    assert plan.workers == 2
+    ended = replace(running, state="stopped")
+    assert decide(ended, gangs=(stopping,), machines=eight, offers=MANY, max_workers=8, exhausted=True).workers == 0
+
+
+@pytest.mark.parametrize("tops", [True, False])
+def test_when_the_last_epoch_is_out_of_reach_the_rest_of_the_time_is_used(tops):
+    """Guards against a study that trained one trial on one worker because nine epochs did not fit any more."""
+    trials = [trial(number, number / 100) for number in range(12)]
+    plan = SEER(tops=tops).decide(snapshot(*trials, machines=FOUR, stop_s=60.0, exhausted=True))
+    assert len(plan.jobs) >= 3
+    assert all(job.trial >= 12 - len(plan.jobs) for job in plan.jobs)
+
+
+def test_what_proposals_can_learn_is_counted_once():
+    """Guards against a plan for two more in many turns that was thought worth as much as many turns of all."""
+    trials = [trial(number, number / 100) for number in range(20)]
+    given = _Given(snapshot(*trials), Resources.left(snapshot()), SEER().options, [1.0] * 3, learned=0.6)
+    candidate = _Candidate(given, 9)
+    # Of 24, 12 are drawn at random, 8 are proposed already, 4 are to come.
+    assert candidate.learning(20, 1) == candidate.learning(20, 12) == pytest.approx(0.6)
+    assert candidate.learning(24, 1) == pytest.approx(8 / 12 * 0.6)
+    assert candidate.learning(24, 2) == pytest.approx(8 / 12 * 0.6 + 4 / 12 * (1 - 1 / 4))
+    fresh = _Candidate(given._replace(snapshot=snapshot(), learned=0.0), 9)
+    assert [fresh.learning(40, turns) for turns in (1, 2, 4)] == pytest.approx([0, 1 / 2, 3 / 4])
 
 
 def test_who_was_interrupted_goes_on_first():
