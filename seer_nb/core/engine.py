@@ -72,7 +72,7 @@ class Engine:
             if self._decides(event):
                 done += self._decide()
             elif isinstance(event, m.MachineReady | m.Drawn):
-                done += self._do(reconcile.starts(state, self._jobs, self.kill_s() - SAVE_S))
+                done += self._do(reconcile.starts(state, self._jobs, self._start_by_s()))
                 if self._stuck():
                     done += self._decide()
         if state.phase in {"ending", "pausing"}:
@@ -113,6 +113,19 @@ class Engine:
         end_s = self.end_s()
         # A bill grows by whole seconds: a timer that is late must not meet the next one.
         return min(end_s, self.state.ledger.exhausted_s(self.state.now_s, end_s + SLACK_S) - SLACK_S)
+
+    def _start_by_s(self) -> float:
+        """When the first epoch of what begins now must have been reported."""
+        return self._kept_s(reconcile.retiring(self.state)) - SAVE_S
+
+    def _epoch_by_s(self) -> float:
+        """When the last epochs of what runs must have been reported: others are handed back when they are done."""
+        return self._kept_s({**reconcile.done(self.state), **reconcile.retiring(self.state)}) - SAVE_S
+
+    def _kept_s(self, leaving: dict[int, float]) -> float:
+        """``kill_s`` for the others, if those that leave will have gone by then."""
+        state, end_s = self.state, self.end_s()
+        return min(end_s, state.ledger.exhausted_s(state.now_s, end_s + SLACK_S, leaving) - SLACK_S)
 
     def wake_s(self) -> float:
         """Study seconds at which the engine must be called again, if no event comes before; inf: never."""
@@ -183,10 +196,11 @@ class Engine:
         return any(time is not None and time <= state.now_s for time in (self._policy_wake_s, self._retire_s, again_s))
 
     def _missed(self) -> bool:
-        """Whether a machine that was handed back has left a place in the quota, or nobody who would report again."""
+        """Whether a machine that was handed back has left a place in the quota, money, or nobody who would report."""
         state = self.state
         full = len(state.live) + 1 >= state.settings.offers[0].max_machines
-        return full or not (state.gangs or any(machine.state == "booting" for machine in state.live.values()))
+        short = self.kill_s() < self.end_s()
+        return full or short or not (state.gangs or any(machine.state == "booting" for machine in state.live.values()))
 
     def _is_news(self, event: m.Reported) -> bool:
         """Whether a report tells more than that training goes on as it did."""
@@ -215,21 +229,34 @@ class Engine:
         done = list(self._do(self._note(plan)))
         for step in (reconcile.verdicts, reconcile.running):
             done += self._do(step(state, plan))
-        last_s = self.kill_s() - SAVE_S
-        done += self._do(reconcile.starts(state, self._jobs, last_s))
+        done += self._do(reconcile.starts(state, self._jobs, self._start_by_s()))
         # Money that does not last until the deadline is not for machines that may be of use.
         thrifty = self.kill_s() < self.end_s()
         done += self._do(reconcile.cluster(state, plan, self.end_s() - SAVE_S, thrifty=thrifty))
+        if thrifty:
+            done += self._do(self._thin_out())
+            # When others will be handed back has changed.
+            self._endings.sooner(state.now_s, state.now_s)
         idle = reconcile.surplus(state, plan)
         self._retire_s = min((reconcile.kept_s(state, machine, thrifty=thrifty) for machine in idle), default=None)
         if self._stuck():
             # A gang may wait for workers that time, money or quota will never give it.
-            done += self._do(reconcile.starts(state, self._jobs, last_s, shrink=True))
+            done += self._do(reconcile.starts(state, self._jobs, self._start_by_s(), shrink=True))
         if plan.done and not plan.jobs and not state.gangs:
             done += self._do([faults.outcome(state, plan.reason or "nothing useful is left to do")])
         elif self._stuck():
             done += self._do([m.BeginEnd(reason=f"the {self._scarce()} leaves no room for another epoch")])
         return done
+
+    def _thin_out(self) -> Iterator[m.Action]:
+        """Hand back machines for which the money leaves no time, so that it lasts longer for the others."""
+        state = self.state
+        while idle := reconcile.idle(state):
+            last_s = self._start_by_s()
+            if reconcile.startable(state, self._jobs, last_s):
+                yield from reconcile.starts(state, self._jobs, last_s)
+                return
+            yield m.Retire(machine=idle[-1].id, reason="the budget leaves no room for another epoch on it")
 
     def _note(self, plan: m.Plan) -> Iterator[m.Action]:
         state = self.state
@@ -269,10 +296,10 @@ class Engine:
 
     def _last_epochs(self) -> Iterator[tuple[int, float]]:
         """The gangs that train on, and when each can begin its last epoch that is saved in time."""
-        state, kill_s = self.state, self.kill_s()
+        state, by_s = self.state, self._epoch_by_s()
         for gang in state.gangs.values():
             if not gang.stopping:
-                yield gang.id, kill_s - SAVE_S - _epoch_s(state, gang)
+                yield gang.id, by_s - _epoch_s(state, gang)
 
     def _force_s(self) -> float:
         """When machines are ended while their gangs still train."""

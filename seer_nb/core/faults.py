@@ -89,7 +89,7 @@ def _gang_ended(state: State, event: m.GangEnded) -> Iterator[m.Action]:
 
 def _end_machines(state: State, gang: m.Gang) -> Iterator[m.Action]:
     """A thread that hangs cannot be freed, so its worker goes, and the machine with it."""
-    for machine in sorted({state.machine_of(worker).id for worker in gang.workers}):
+    for machine in sorted(state.machines_of(gang)):
         if machine in state.live:
             yield m.Retire(machine=machine, force=True, reason=gang.stopping)
 

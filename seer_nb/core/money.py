@@ -7,9 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar."""
@@ -144,11 +145,36 @@ class Ledger:
             return self._closed[machine].bill or 0
         return self._billed(self._open[machine], now_s)
 
-    def exhausted_s(self, now_s: float, until_s: float) -> float:
+    def exhausted_s(self, now_s: float, until_s: float, leaving: Mapping[int, float] | None = None) -> float:
         """Study seconds up to which all machines can be kept; ``until_s`` if the money lasts that long.
 
         Every machine must have been told to go by that time for the promise to hold.
+
+        Args:
+            now_s: Study seconds.
+            until_s: At most.
+            leaving: By machine, when it will have gone: it is kept until then, and the others for longer.
         """
+        end_s = self._exhausted_s(now_s, until_s)
+        waiting = sorted((gone_s, machine) for machine, gone_s in (leaving or {}).items() if machine in self._open)
+        if end_s >= until_s or not waiting:
+            return end_s
+        then = self._copy()
+        while waiting and waiting[0][0] <= end_s:
+            while waiting and waiting[0][0] <= end_s:
+                gone_s, machine = waiting.pop(0)
+                then.close(machine, gone_s)
+            end_s = max(end_s, then.exhausted_s(end_s, until_s))
+        return end_s
+
+    def _copy(self) -> Ledger:
+        """For what might be."""
+        copy = Ledger(self.budget, self.lease_s)
+        copy._open = {machine: replace(account) for machine, account in self._open.items()}
+        copy._closed_total, copy._alike = self._closed_total, self._alike.copy()
+        return copy
+
+    def _exhausted_s(self, now_s: float, until_s: float) -> float:
         # What all would have cost at a time does not depend on when that is asked.
         if self._exhausted is None or self._exhausted[:2] != (self.budget, until_s):
             self._exhausted = (self.budget, until_s, self._search(now_s, until_s))

@@ -87,6 +87,42 @@ def starts(state: State, jobs: list[m.Job], last_s: float, *, shrink: bool = Fal
         yield m.Draw(count=count, proposed=min(count, missing[True]), reason=why)
 
 
+def startable(state: State, jobs: list[m.Job], last_s: float) -> bool:
+    """Whether there is a job that waits for workers and would train an epoch in time."""
+    waiting = (job for job in jobs if job.trial is None or state.trials[job.trial].gang is None)
+    return any(not _too_late(state, job.trial, job.workers, last_s) for job in waiting)
+
+
+def idle(state: State) -> list[m.Machine]:
+    """Machines that are ready and not in use."""
+    return [machine for machine in state.live.values() if machine.state == "ready" and not state.in_use(machine)]
+
+
+def retiring(state: State) -> dict[int, float]:
+    """By machine that was told to go: when it will have gone, in study seconds."""
+    return {
+        machine.id: machine.retired_s + state.offers[machine.offer].release_s
+        for machine in state.live.values()
+        if machine.retired_s is not None
+    }
+
+
+def done(state: State) -> dict[int, float]:
+    """By machine in use: when it should have gone if it is handed back once its gangs are done."""
+    found: dict[int, float] = {}
+    for gang in state.gangs.values():
+        end_s = gang.heard_s + _left(state, gang) * (state.epoch_s(gang.trial, gang.parallelism) or math.inf)
+        for machine in state.machines_of(gang):
+            gone_s = max(end_s, state.now_s) + state.offers[state.machines[machine].offer].release_s
+            found[machine] = max(gone_s, found.get(machine, 0.0))
+    return found
+
+
+def _left(state: State, gang: m.Gang) -> int:
+    """Epochs until a gang is done."""
+    return 1 if gang.stopping else max(0, gang.until - max(gang.from_epoch, state.trials[gang.trial].epoch))
+
+
 def _halved(size: int, most: int) -> int:
     """Halves of a parallelism divide whatever batch it divides."""
     while size > max(1, most):

@@ -106,7 +106,8 @@ class State:
             return curve[-1].seconds * scaling.speedup(curve[-1].parallelism) / scaling.speedup(parallelism)
         return None if scaling.epoch_s is None else scaling.epoch_s / scaling.speedup(parallelism)
 
-    def _machines_of(self, gang: m.Gang) -> set[int]:
+    def machines_of(self, gang: m.Gang) -> set[int]:
+        """Where its members are."""
         return {self.machine_of(worker).id for worker in gang.workers}
 
     def _update(self, trial: int, **changes: Any) -> m.Trial:
@@ -250,7 +251,7 @@ class State:
         del self.gangs[gang.id]
         self.busy.difference_update(gang.workers)
         self.ended_gangs[gang.id] = gang
-        self.free_s |= {machine: now_s for machine in self._machines_of(gang) if machine in self.live}
+        self.free_s |= {machine: now_s for machine in self.machines_of(gang) if machine in self.live}
         if trial.state == "running":
             why = reason or gang.stopping or f"waits at epoch {trial.epoch}"
             return self._update(trial.id, gang=None, state="paused", reason=why)

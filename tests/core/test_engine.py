@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
+from seer_nb.policies import SEER
 from tests.builders import OFFER, settings
 from tests.core.fake_cloud import FakeCloud, World
 from tests.core.small import Simple, Switch, draw, of, only, reported, started
@@ -68,6 +69,18 @@ def test_money_that_ends_ends_the_study_within_the_budget():
     assert "budget" in cloud.state.reason
     assert 90_000 < cloud.real_bill() <= 150_000
     assert cloud.state.ledger.spent(cloud.now_s) == cloud.real_bill()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_when_the_money_does_not_last_for_all_machines_it_lasts_for_fewer(seed):
+    """Leases of eight machines are an eighth of the money here; seeds 1 and 7 once ended before it was used."""
+    world = World(seed=seed, spread=0.3)
+    cloud = FakeCloud(SEER(), world, max_epochs=9, deadline_s=400.0, budget=2_000_000, max_workers=8).run()
+    assert cloud.state.reason != "the budget has come"
+    assert cloud.state.now_s > 300.0
+    assert cloud.state.trials[cloud.state.best.id].state == "completed"
+    lost = [event for event in cloud.events if isinstance(event, m.GangEnded) and event.outcome == "lost"]
+    assert not lost, "machines were taken from their gangs"
 
 
 @pytest.mark.parametrize("tick_late_s", [0.0, 0.05, 0.5])

@@ -151,6 +151,42 @@ def test_the_money_ends_when_time_and_lease_have_used_it_up():
     assert ledger.exhausted_s(0.0, 10.0) == 10.0
 
 
+def test_the_money_lasts_longer_for_others_when_a_machine_leaves():
+    ledger = Ledger(200_000, lease_s=30.0)
+    for machine in range(2):
+        ledger.open(machine, SECOND, 0.0)
+    assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
+    # 200 s of a machine, less 40 s of the other one, less the lease.
+    assert ledger.exhausted_s(0.0, 500.0, {1: 40.0}) == pytest.approx(130.0, abs=2e-3)
+    # By then the money has ended for both.
+    assert ledger.exhausted_s(0.0, 500.0, {1: 80.0}) == pytest.approx(70.0, abs=2e-3)
+    assert ledger.exhausted_s(0.0, 500.0, {7: 1.0}) == pytest.approx(70.0, abs=2e-3)
+    assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
+
+
+@CI
+@given(
+    st.integers(1, 10**7),
+    st.lists(st.tuples(st.sampled_from([1000, 36_000, 3_600_000]), st.none() | st.floats(0, 500)), min_size=1),
+    st.sampled_from(["second", "hour"]),
+)
+def test_until_the_foretold_end_of_the_money_the_promise_holds_if_machines_leave_as_said(budget, machines, unit):
+    ledger = Ledger(budget, lease_s=30.0)
+    kept = []
+    for price, gone_s in machines:
+        if ledger.affords(offer(price, unit), 0.0):
+            ledger.open(len(kept), offer(price, unit), 0.0)
+            kept.append(gone_s)
+    leaving = {machine: gone_s for machine, gone_s in enumerate(kept) if gone_s is not None}
+    end_s = ledger.exhausted_s(0.0, 1000.0, leaving)
+    assert end_s >= ledger.exhausted_s(0.0, 1000.0)
+    for gone_s, machine in sorted((gone_s, machine) for machine, gone_s in leaving.items()):
+        if gone_s <= end_s:
+            assert ledger.floor(gone_s) <= budget
+            ledger.close(machine, gone_s)
+    assert ledger.floor(end_s) <= budget
+
+
 def test_an_hour_begun_is_paid_so_the_money_ends_at_its_last_second():
     ledger = Ledger(2 * 3_600_000, lease_s=30.0)
     ledger.open(0, offer(unit="hour"), 0.0)
