@@ -251,12 +251,9 @@ class Engine:
     def _thin_out(self) -> Iterator[m.Action]:
         """Hand back machines for which the money leaves no time, so that it lasts longer for the others."""
         state = self.state
-        while idle := reconcile.idle(state):
-            last_s = self._start_by_s()
-            if reconcile.startable(state, self._jobs, last_s):
-                yield from reconcile.starts(state, self._jobs, last_s)
-                return
+        while (idle := reconcile.idle(state)) and reconcile.hopeless(state, self._jobs, self._start_by_s()):
             yield m.Retire(machine=idle[-1].id, reason="the budget leaves no room for another epoch on it")
+            yield from reconcile.starts(state, self._jobs, self._start_by_s())
 
     def _note(self, plan: m.Plan) -> Iterator[m.Action]:
         state = self.state

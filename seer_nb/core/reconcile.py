@@ -87,10 +87,10 @@ def starts(state: State, jobs: list[m.Job], last_s: float, *, shrink: bool = Fal
         yield m.Draw(count=count, proposed=min(count, missing[True]), reason=why)
 
 
-def startable(state: State, jobs: list[m.Job], last_s: float) -> bool:
-    """Whether there is a job that waits for workers and would train an epoch in time."""
-    waiting = (job for job in jobs if job.trial is None or state.trials[job.trial].gang is None)
-    return any(not _too_late(state, job.trial, job.workers, last_s) for job in waiting)
+def hopeless(state: State, jobs: list[m.Job], last_s: float) -> bool:
+    """Whether jobs wait for workers, and none of them would train an epoch in time."""
+    waiting = [job for job in jobs if job.trial is None or state.trials[job.trial].gang is None]
+    return bool(waiting) and all(_too_late(state, job.trial, job.workers, last_s) for job in waiting)
 
 
 def idle(state: State) -> list[m.Machine]:
