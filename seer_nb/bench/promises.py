@@ -86,7 +86,7 @@ def study(seed: int) -> Result:
         seed,
         found.over_budget_usd,
         found.over_deadline_s,
-        found.spent_usd * MICRO / state.budget,
+        round(found.spent_usd * MICRO) / state.budget,
         found.elapsed_s / state.deadline_s,
     )
 

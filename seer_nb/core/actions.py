@@ -86,7 +86,12 @@ class Finish(ActionBase, frozen=True, kw_only=True):
 
 
 class Note(ActionBase, frozen=True, kw_only=True):
-    """Something a person should know that changes nothing by itself."""
+    """The plan, for a person to know: it changes nothing by itself."""
+
+    workers: int = 0
+    """Wanted size of the cluster, in workers."""
+    wanted: dict[int, int] = {}
+    """Workers that the plan wants for each trial which has begun."""
 
 
 Action: TypeAlias = (

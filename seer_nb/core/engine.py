@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SAVE_S = 0.5
 """Seconds before the machines' end at which the last epoch should have been reported, for saving."""
 NOTE_EVERY_S = 1.0
+"""The plan in words changes at most so often: a person reads it."""
 GRACE_S = 10.0
 """At least so long a gang may train on to the end of its epoch after a person paused or stopped the study."""
 DRIFT = 0.1
@@ -257,8 +258,10 @@ class Engine:
 
     def _note(self, plan: m.Plan) -> Iterator[m.Action]:
         state = self.state
-        if plan.reason and plan.reason != state.plan_reason and state.now_s - state.noted_s >= NOTE_EVERY_S:
-            yield m.Note(reason=plan.reason)
+        told = plan.reason if state.now_s - state.noted_s >= NOTE_EVERY_S else state.plan_reason
+        wanted = {job.trial: job.workers for job in plan.jobs if job.trial is not None}
+        if (told, wanted, plan.workers) != (state.plan_reason, state.wanted, state.wanted_workers):
+            yield m.Note(reason=told, workers=plan.workers, wanted=wanted)
 
     def _stuck(self) -> bool:
         """Whether nothing trains, boots or is awaited, so that no event would ever come."""
@@ -288,7 +291,7 @@ class Engine:
     def _scarce(self) -> str:
         """Which of the two leaves no room for another epoch."""
         state, end_s = self.state, self.end_s()
-        late = state.now_s + reconcile.useful_s(state) > end_s - SAVE_S
+        late = state.now_s + reconcile.useful_s(state, self._jobs) > end_s - SAVE_S
         return "deadline" if (self.kill_s() >= end_s if state.live else late) else "budget"
 
     def _last_epochs(self) -> Iterator[tuple[int, float]]:

@@ -11,7 +11,7 @@ from seer_nb.core import model as m
 from seer_nb.core.state import SLACK_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from seer_nb.core.state import State
 
@@ -89,8 +89,12 @@ def starts(state: State, jobs: list[m.Job], last_s: float, *, shrink: bool = Fal
 
 def hopeless(state: State, jobs: list[m.Job], last_s: float) -> bool:
     """Whether jobs wait for workers, and none of them would train an epoch in time."""
-    waiting = [job for job in jobs if job.trial is None or state.trials[job.trial].gang is None]
+    waiting = _waiting(state, jobs)
     return bool(waiting) and all(_too_late(state, job.trial, job.workers, last_s) for job in waiting)
+
+
+def _waiting(state: State, jobs: Iterable[m.Job]) -> list[m.Job]:
+    return [job for job in jobs if job.trial is None or state.trials[job.trial].gang is None]
 
 
 def idle(state: State) -> list[m.Machine]:
@@ -165,7 +169,7 @@ def cluster(state: State, plan: m.Plan, last_s: float, *, thrifty: bool) -> Iter
     for machine in surplus(state, plan):
         if state.now_s >= kept_s(state, machine, thrifty=thrifty):
             yield m.Retire(machine=machine.id, reason=f"{plan.workers} workers are enough")
-    least_s = useful_s(state)
+    least_s = useful_s(state, plan.jobs)
     if state.now_s < rent_again_s(state) or state.now_s + least_s > last_s:
         return
     kept = sum(machine.state != "retiring" for machine in state.live.values())
@@ -184,10 +188,12 @@ def _machines(state: State, plan: m.Plan) -> int:
     return math.ceil(workers / state.settings.offers[0].workers_per_machine)
 
 
-def useful_s(state: State) -> float:
-    """The least seconds in which a machine boots and trains an epoch, as one of the largest gang."""
+def useful_s(state: State, jobs: Iterable[m.Job]) -> float:
+    """The least seconds in which a machine boots and trains an epoch: of a job that waits, else in the largest gang."""
     scaling = state.speed.estimate()
-    return scaling.boot_s + scaling.stall_s + (state.epoch_s(None, state.settings.max_workers) or 0.0)
+    waiting = _waiting(state, jobs) or [m.Job(trial=None, workers=state.settings.max_workers, until=1)]
+    epoch_s = min(state.epoch_s(job.trial, job.workers) or 0.0 for job in waiting)
+    return scaling.boot_s + scaling.stall_s + epoch_s
 
 
 def surplus(state: State, plan: m.Plan) -> list[m.Machine]:

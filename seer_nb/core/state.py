@@ -60,6 +60,11 @@ class State:
         """When it began to pause or to end."""
         self.plan_reason = ""
         self.noted_s = float("-inf")
+        """When that reason was noted."""
+        self.wanted: dict[int, int] = {}
+        """Workers that the last plan wants for each trial that had begun."""
+        self.wanted_workers = 0
+        """Size of the cluster that the last plan wants."""
 
     @property
     def budget(self) -> int:
@@ -350,7 +355,9 @@ class State:
             self._update(trial.id, reason="drawn, but not started before the study " + self.phase)
 
     def _on_note(self, action: m.Note, now_s: float) -> None:
-        self.plan_reason, self.noted_s = action.reason, now_s
+        if action.reason != self.plan_reason:
+            self.plan_reason, self.noted_s = action.reason, now_s
+        self.wanted, self.wanted_workers = action.wanted, action.workers
 
 
 _HANDLERS: dict[type, Callable[[State, Any, float], None]] = {

@@ -1,5 +1,7 @@
 """How a study begins and ends, what commands do, and how gangs are run."""
 
+from itertools import pairwise
+
 import pytest
 from msgspec.structs import replace
 
@@ -326,9 +328,28 @@ def test_a_gang_that_is_larger_than_the_quota_is_started_smaller():
 # --- what is written down ---
 
 
-def test_a_plan_is_noted_when_its_words_change_and_not_more_often_than_once_a_second():
+def test_a_plan_is_noted_when_it_changes_and_its_words_not_more_often_than_once_a_second():
     cloud = FakeCloud(Simple(total=4)).run()
-    assert [note.reason for _, note in cloud.of(m.Note)] == ["as it comes"]
+    notes = cloud.of(m.Note)
+    assert {note.reason for _, note in notes} == {"as it comes"}
+    told = [(note.reason, note.workers, note.wanted) for _, note in notes]
+    assert all(before != after for before, after in pairwise(told))
+
+
+def test_what_the_plan_wants_for_each_trial_is_noted():
+    cloud = FakeCloud(Simple(p=2, total=2)).run()
+    wants = [note.wanted for _, note in cloud.of(m.Note)]
+    assert {0: 2, 1: 2} in wants or ({0: 2} in wants and {1: 2} in wants)
+    assert wants[-1] == cloud.state.wanted
+
+
+def test_a_machine_is_not_rented_for_an_epoch_that_the_money_cannot_pay_to_its_end():
+    """Guards against renting and handing back for ever: in the largest gang, not wanted, the epoch would have fitted."""
+    policy = Switch(Simple(until=1, total=1), 26.0, Simple(total=1))
+    offer = replace(OFFER, boot_s=0.0, release_s=0.0)
+    cloud = FakeCloud(policy, World(epoch_s=25.0, boot_s=0.0), offers=(offer,), budget=75_000).run()
+    assert len(cloud.boxes) == 1
+    assert cloud.state.reason == "the budget leaves no room for another epoch"
 
 
 def test_the_engine_never_asks_to_be_called_in_the_past():
