@@ -52,6 +52,8 @@ class Forecast(NamedTuple):
     cost_usd: Expected | None
     best_value: Expected | None
     """None as well before anything was reported: then nothing is known of the metric."""
+    completed: float | None
+    """Trials that will have been fully trained."""
     futures: int
     """How many were simulated."""
 
@@ -89,6 +91,8 @@ def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
     Raises:
         ValueError: Nothing was measured yet, and epoch_seconds is not given or not positive.
     """
+    import numpy as np
+
     stages = stages_frame(state, policy, epoch_seconds=epoch_seconds, budget=budget, deadline_s=deadline_s)
     commands: list[m.Command] = []
     if budget is not None:
@@ -98,13 +102,14 @@ def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
     limit_s = LIMIT_S if limit_s is None else limit_s
     ends = _futures(state, policy, epoch_seconds, commands, limit_s) if state.phase != "ended" else [state]
     if not ends:
-        return Forecast(_over_time([], state.now_s), stages, None, None, None, 0)
+        return Forecast(_over_time([], state.now_s), stages, None, None, None, None, 0)
     return Forecast(
         over_time=_over_time(ends, state.now_s),
         stages=stages,
         finish_s=_expected([end.now_s for end in ends]),
         cost_usd=_expected([_spent(end, end.now_s) for end in ends]),
         best_value=_best([end for end in ends if end.best], known=any(t.curve for t in state.trials.values())),
+        completed=float(np.median([sum(t.state == "completed" for t in end.trials.values()) for end in ends])),
         futures=len(ends),
     )
 
@@ -151,7 +156,7 @@ def plot_frontier(table: pd.DataFrame, metric: str) -> Figure:
     """Best value against budget, a line a deadline."""
     import plotly.graph_objects as go
 
-    from seer_nb.ui.view import OKABE_ITO
+    from seer_nb.ui.palette import OKABE_ITO
 
     figure = go.Figure()
     for (deadline_s, rows), colour in zip(table.groupby("deadline_s"), OKABE_ITO, strict=False):

@@ -17,6 +17,7 @@ import msgspec
 from seer_nb.core import model as m
 from seer_nb.core.state import State
 from seer_nb.errors import SeerError
+from seer_nb.history import History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,13 +115,15 @@ class Journal:
 
 
 class View:
-    """The state of a study, kept up with its journal."""
+    """State and history of a study, kept up with its journal."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self._lock = threading.Lock()
         self._seq = 0
         self._state: State | None = None
+        self.history = History()
+        """Of what the state has taken in."""
         self.wall = 0.0
         """Unix seconds of the last record."""
 
@@ -133,6 +136,7 @@ class View:
                         raise SeerError(f"{self.journal.path} does not begin with the study's settings")
                     self._state = State(entry.record.settings)
                 self._state.apply(entry.record, entry.at_s)
+                self.history.note(entry.record, self._state)
                 self._seq, self.wall = entry.seq, entry.wall
             if self._state is None:
                 raise SeerError(f"{self.journal.path} is empty")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from seer_nb.core.state import State
+    from seer_nb.history import History
     from seer_nb.journal import View
 
 Table = Literal["results", "curves", "spending", "events"]
@@ -34,6 +35,10 @@ class Reading(ABC):
     @abstractmethod
     def _state(self) -> State:
         """The newest state."""
+
+    @abstractmethod
+    def _history(self) -> History:
+        """How it came to its state."""
 
     @abstractmethod
     def _started(self) -> View:
@@ -102,8 +107,27 @@ class Reading(ABC):
 
         return plot_curves(self._state())
 
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write all there is to see of it as one html file that works without a network.
+
+        Returns:
+            The path.
+        """
+        from seer_nb.ui.report import write
+
+        return write(path, self.name, self._state(), self._history(), self.status)
+
+    def _ipython_display_(self) -> None:
+        """Below a notebook's cell: the live view; elsewhere, or without widgets, a static picture or text."""
+        from seer_nb.ui.show import show
+
+        show(self)
+
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from seer_nb.ui import static, text
 
         state, status = self._state(), self.status
-        return {"text/plain": text.summary(state, status), "text/html": static.html(state, status)}
+        return {
+            "text/plain": text.summary(state, status),
+            "text/html": static.html(state, self._history(), status),
+        }

@@ -16,6 +16,7 @@ from seer_nb.core.state import State
 from seer_nb.core.units import format_duration, parse_duration, show
 from seer_nb.errors import RunnerError, SeerError, StudyFailedError
 from seer_nb.forecast import Forecast, forecast, frontier, plot_frontier
+from seer_nb.history import begun
 from seer_nb.journal import Journal, View
 from seer_nb.providers.local import Local
 from seer_nb.reading import Reading
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from seer_nb.core.engine import Policy
+    from seer_nb.history import History
     from seer_nb.providers.base import Provider
+    from seer_nb.ui.dashboard import Dashboard
 
 POLL_S = 0.05
 """How often a waiting study looks into its journal."""
@@ -107,13 +110,14 @@ class Study(Reading):
         self._chosen: Policy | None = chosen
         self._view: View | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._dashboard: Dashboard | None = None
 
     @classmethod
     def _attached(cls, folder: Path) -> Study:
         study = cls.__new__(cls)
         study.name, study._folder = folder.name, folder  # noqa: SLF001 - the same class
         study._view, study._process = View(Journal(folder / files.JOURNAL)), None  # noqa: SLF001
-        study._chosen = None  # noqa: SLF001
+        study._chosen = study._dashboard = None  # noqa: SLF001
         study._settings = study._view.state().settings  # noqa: SLF001
         return study
 
@@ -274,6 +278,14 @@ class Study(Reading):
         table = frontier(state, self._policy(), budgets, deadlines, epoch_seconds=epoch_seconds)
         return plot_frontier(table, state.settings.metric)
 
+    def dashboard(self) -> Dashboard:
+        """The live view, which a notebook shows of a study at the end of a cell; each time the same."""
+        if self._dashboard is None:
+            from seer_nb.ui.dashboard import Dashboard
+
+            self._dashboard = Dashboard(self)
+        return self._dashboard
+
     def __repr__(self) -> str:
         """Short, without reading the journal."""
         return f"<Study {self.name!r}: {self._settings.mode} {self._settings.metric}>"
@@ -308,6 +320,9 @@ class Study(Reading):
 
     def _state(self) -> State:
         return State(self._settings) if self._view is None else self._view.state()
+
+    def _history(self) -> History:
+        return begun(self._settings) if self._view is None else self._view.history
 
     def _policy(self) -> Policy:
         """As it was given; of an attached study, the one of that name."""

@@ -3,6 +3,7 @@
 from seer_nb.core import model as m
 from seer_nb.core.money import Offer
 from seer_nb.core.state import State
+from seer_nb.history import History
 
 OFFER = Offer(name="local", price_per_hour=3_600_000, boot_s=2.0, max_machines=8)
 """A dollar a second would be 3.6e9; this is 1000 micro-dollars a second."""
@@ -32,6 +33,7 @@ class Builder:
     def __init__(self, **changes):
         self.settings = settings(**changes)
         self.state = State(self.settings)
+        self.history = History()
         self.records = []
         self.now_s = 0.0
         self.apply(m.Began(settings=self.settings))
@@ -40,6 +42,7 @@ class Builder:
         self.now_s = self.now_s if at_s is None else at_s
         self.records.append((len(self.records) + 1, self.now_s, record))
         self.state.apply(record, self.now_s)
+        self.history.note(record, self.state)
         return self
 
     def machine(self, number, at_s=None, ready_s=None):

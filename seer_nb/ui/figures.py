@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.export import write_atomically
-from seer_nb.ui.view import GREY, OKABE_ITO, CurvesInfo, TrialView, curves, format_value, look
+from seer_nb.ui.infos import CurvesInfo, curves
+from seer_nb.ui.palette import GREY, PLOTLY_DASHES, Look, Palette
+from seer_nb.ui.view import TrialView, format_value, look
 
 if TYPE_CHECKING:
     import os
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure, Scatter
 
     from seer_nb.core.state import State
-
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def plot_curves(state: State) -> Figure:
@@ -53,8 +53,9 @@ def _get_curves_plot(info: CurvesInfo) -> Figure:
     figure = go.Figure(layout=_layout(info))
     if info.others:
         figure.add_trace(_grey_trace(info.others))
-    for trial, colour, dash in zip(info.coloured, OKABE_ITO, DASHES, strict=False):
-        figure.add_trace(_coloured_trace(trial, colour, dash))
+    looks = Palette().deal(trial.trial for trial in info.coloured)
+    for trial in info.coloured:
+        figure.add_trace(_coloured_trace(trial, looks[trial.trial]))
     if info.best is not None:
         figure.add_trace(_best_mark(info.best))
     return figure
@@ -95,7 +96,7 @@ def _grey_trace(trials: tuple[TrialView, ...]) -> Scatter:
     )
 
 
-def _coloured_trace(trial: TrialView, colour: str, dash: str) -> Scatter:
+def _coloured_trace(trial: TrialView, drawn: Look) -> Scatter:
     import plotly.graph_objects as go
 
     label = f"trial {trial.trial}"
@@ -109,7 +110,7 @@ def _coloured_trace(trial: TrialView, colour: str, dash: str) -> Scatter:
         # Spaces that are not trimmed keep the label off the line and off the star.
         text=[f"\N{EM SPACE}{label}" if place == end else "" for place in range(len(trial.points))],
         textposition="middle right",
-        line={"color": colour, "width": 2, "dash": dash},
+        line={"color": drawn.colour, "width": 2, "dash": PLOTLY_DASHES[drawn.dash]},
         hovertemplate=f"{label}, epoch %{{x}}: %{{y:.4g}}<br>{config.replace('%{', '% {')}<extra></extra>",
     )
 

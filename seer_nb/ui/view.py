@@ -11,13 +11,9 @@ from seer_nb.core import model as m
 if TYPE_CHECKING:
     from seer_nb.core.state import State
 
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
-"""Colours told apart by colour-blind people too (Okabe and Ito 2008); without black and yellow, each of which is lost
-on either a dark or a light background."""
-GREY = "#999999"
-N_IN_COLOUR = len(OKABE_ITO)
-N_OTHERS = 100
-"""Grey curves that matter for the range: of hundreds of trials most end low after an epoch."""
+
+DASH = "\N{EN DASH}"
+"""For what is not there."""
 
 
 class TrialView(NamedTuple):
@@ -32,12 +28,23 @@ class TrialView(NamedTuple):
     epochs: int
     """Epochs reported."""
     workers: int
-    """That train it now."""
+    """That train it now, or get ready to."""
+    in_use: int
+    """Those of them that train."""
+    wanted: int
+    """Workers that the plan wants for it."""
     cost: int
     """Micro-dollars."""
+    cost_left: int | None
+    """Micro-dollars until it is fully trained on the workers it has; None if it does not train."""
+    end_s: float | None
+    """When it ended; while it trains, when it would be fully trained on the workers it has. Study seconds."""
     config: m.Config
     points: tuple[tuple[int, float | None], ...]
     """(epoch, value) of each report."""
+    reason: str
+    """Why it was begun, promoted, stopped or ended."""
+    pinned: bool
 
     @property
     def survives(self) -> bool:
@@ -67,6 +74,10 @@ class StudyView(NamedTuple):
     """Workers that train."""
     booting: int
     """Workers of machines that boot."""
+    wanted: int
+    """Workers that the plan wants."""
+    price_per_hour: int
+    """Micro-dollars an hour of all machines that live."""
     best: TrialView | None
     trials: tuple[TrialView, ...]
     """Best first, then those without a value."""
@@ -105,70 +116,72 @@ class StudyView(NamedTuple):
         return tuple(dict.fromkeys(name for trial in self.trials for name in trial.config))
 
 
-class CurvesInfo(NamedTuple):
-    """The learning curves: what is to be seen, not how."""
+class Looker:
+    """Looks at one study again and again; trials that have not changed are not looked at anew."""
 
-    metric: str
-    max_epochs: int
-    best: TrialView | None
-    coloured: tuple[TrialView, ...]
-    """The best trial and the best survivors, best first; at most as many as there are colours."""
-    others: tuple[TrialView, ...]
-    low: float
-    high: float
-    """The range of values that is worth seeing: outliers of the others lie outside."""
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[m.Trial, TrialView]] = {}
+
+    def look(self, state: State, status: str | None = None, now_s: float | None = None) -> StudyView:
+        """What there is to see of the study now.
+
+        Args:
+            state: Of the study.
+            status: ``Study.status``, which also tells whether its runner lives; None: as the journal has it.
+            now_s: Study seconds; None: of the last record.
+        """
+        now_s = max(state.now_s, now_s or 0.0)
+        sign = -1 if state.settings.mode == "max" else 1
+        trials = [self._trial(trial, state, now_s) for trial in state.trials.values()]
+        trials.sort(key=lambda trial: (math.inf if trial.value is None else sign * trial.value, trial.trial))
+        machines = state.live.values()
+        return StudyView(
+            name=state.settings.name,
+            metric=state.settings.metric,
+            mode=state.settings.mode,
+            max_epochs=state.settings.max_epochs,
+            status=status or ("failed" if state.phase == "ended" and state.failed else state.phase),
+            reason=state.reason or state.plan_reason,
+            elapsed_s=now_s,
+            deadline_s=state.deadline_s,
+            budget=state.budget,
+            spent=state.ledger.spent(now_s),
+            committed=state.ledger.committed(now_s),
+            workers=sum(machine.slots for machine in machines if machine.state == "ready"),
+            busy=sum(gang.parallelism for gang in state.gangs.values()),
+            booting=sum(machine.slots for machine in machines if machine.state == "booting"),
+            wanted=state.wanted_workers,
+            price_per_hour=sum(state.offers[machine.offer].price_per_hour for machine in machines),
+            best=trials[0] if trials and trials[0].value is not None else None,
+            trials=tuple(trials),
+        )
+
+    def _trial(self, trial: m.Trial, state: State, now_s: float) -> TrialView:
+        known = self._known.get(trial.id)
+        if known is not None and known[0] is trial and trial.gang is None:
+            # All that may still change of a trial that does not train is what the plan wants for it.
+            wanted = state.wanted.get(trial.id, 0)
+            return known[1] if known[1].wanted == wanted else known[1]._replace(wanted=wanted)
+        view = _trial(trial, state, now_s)
+        self._known[trial.id] = trial, view
+        return view
 
 
-def look(state: State, status: str | None = None) -> StudyView:
-    """What there is to see of a study now.
-
-    Args:
-        state: Of the study.
-        status: ``Study.status``, which also tells whether its runner lives; None: as the journal has it.
-    """
-    sign = -1 if state.settings.mode == "max" else 1
-    trials = [_trial(trial, state) for trial in state.trials.values()]
-    trials.sort(key=lambda trial: (math.inf if trial.value is None else sign * trial.value, trial.trial))
-    machines = state.live.values()
-    return StudyView(
-        name=state.settings.name,
-        metric=state.settings.metric,
-        mode=state.settings.mode,
-        max_epochs=state.settings.max_epochs,
-        status=status or ("failed" if state.phase == "ended" and state.failed else state.phase),
-        reason=state.reason or state.plan_reason,
-        elapsed_s=state.now_s,
-        deadline_s=state.deadline_s,
-        budget=state.budget,
-        spent=state.ledger.spent(state.now_s),
-        committed=state.ledger.committed(state.now_s),
-        workers=sum(machine.slots for machine in machines if machine.state == "ready"),
-        busy=sum(gang.parallelism for gang in state.gangs.values()),
-        booting=sum(machine.slots for machine in machines if machine.state == "booting"),
-        best=trials[0] if trials and trials[0].value is not None else None,
-        trials=tuple(trials),
-    )
-
-
-def curves(view: StudyView) -> CurvesInfo:
-    """What there is to see of the learning curves."""
-    drawn = [trial for trial in view.trials if any(value is not None for _, value in trial.points)]
-    coloured = [trial for trial in drawn if trial.survives or trial is view.best][:N_IN_COLOUR]
-    chosen = {trial.trial for trial in coloured}
-    others = [trial for trial in drawn if trial.trial not in chosen]
-    low, high = _range(coloured, others)
-    return CurvesInfo(view.metric, view.max_epochs, view.best, tuple(coloured), tuple(others), low, high)
+def look(state: State, status: str | None = None, now_s: float | None = None) -> StudyView:
+    """What there is to see of a study now; see ``Looker.look``."""
+    return Looker().look(state, status, now_s)
 
 
 def format_value(value: object) -> str:
     """A metric's or hyperparameter's value, short; a dash for what is not there."""
     if value is None:
-        return "\N{EN DASH}"
+        return DASH
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _trial(trial: m.Trial, state: State) -> TrialView:
+def _trial(trial: m.Trial, state: State, now_s: float) -> TrialView:
     gang = None if trial.gang is None else state.gangs.get(trial.gang)
+    left_s = None if gang is None else _left_s(trial, gang, state)
     return TrialView(
         trial=trial.id,
         state=trial.state,
@@ -176,25 +189,29 @@ def _trial(trial: m.Trial, state: State) -> TrialView:
         epoch=trial.best.epoch if trial.best else None,
         epochs=trial.epoch,
         workers=gang.parallelism if gang else 0,
+        in_use=gang.parallelism if gang and _trains(gang, state, now_s) else 0,
+        wanted=state.wanted.get(trial.id, 0),
         cost=trial.cost,
+        cost_left=None if gang is None or left_s is None else _cost(gang, left_s, state),
+        end_s=trial.ended_s if left_s is None or gang is None else max(now_s, gang.heard_s + left_s),
         config=trial.config,
         points=tuple((report.epoch, report.value) for report in trial.curve),
+        reason=trial.reason,
+        pinned=trial.pinned,
     )
 
 
-def _range(coloured: list[TrialView], others: list[TrialView]) -> tuple[float, float]:
-    """All of the coloured curves, the middle nine tenths of the best others' values, and a little air."""
-    seen = _values(coloured)
-    rest = sorted(_values(others[:N_OTHERS]))
-    cut = len(rest) // 20
-    seen += rest[cut : len(rest) - cut]
-    if not seen:
-        return 0.0, 1.0
-    low, high = min(seen), max(seen)
-    # Halved before the difference is taken: two huge values must not overflow.
-    air = 0.1 * (high / 2 - low / 2) or 0.05 * abs(high) or 0.5
-    return low - air, high + air
+def _left_s(trial: m.Trial, gang: m.Gang, state: State) -> float | None:
+    """Seconds from when the gang was last heard of until the trial is fully trained on it."""
+    epoch_s = state.epoch_s(trial.id, gang.parallelism)
+    return None if epoch_s is None else epoch_s * (state.settings.max_epochs - trial.epoch)
 
 
-def _values(trials: list[TrialView]) -> list[float]:
-    return [value for trial in trials for _, value in trial.points if value is not None]
+def _cost(gang: m.Gang, seconds: float, state: State) -> int:
+    price = sum(state.offers[state.machine_of(worker).offer].worker_price_s() for worker in gang.workers)
+    return round(price * seconds)
+
+
+def _trains(gang: m.Gang, state: State, now_s: float) -> bool:
+    """Whether it has begun to: it was heard of, or has had the time that a start takes."""
+    return gang.heard_s > gang.started_s or now_s - gang.started_s > state.speed.estimate().stall_s

@@ -344,7 +344,7 @@ def test_what_the_plan_wants_for_each_trial_is_noted():
 
 
 def test_a_machine_is_not_rented_for_an_epoch_that_the_money_cannot_pay_to_its_end():
-    """Guards against renting and handing back for ever: in the largest gang, not wanted, the epoch would have fitted."""
+    """Guards against renting and handing back for ever: in the largest gang the epoch would have fitted."""
     policy = Switch(Simple(until=1, total=1), 26.0, Simple(total=1))
     offer = replace(OFFER, boot_s=0.0, release_s=0.0)
     cloud = FakeCloud(policy, World(epoch_s=25.0, boot_s=0.0), offers=(offer,), budget=75_000).run()

@@ -1,7 +1,8 @@
 """What a person is shown, before it is rendered."""
 
 from seer_nb.core import model as m
-from seer_nb.ui.view import N_IN_COLOUR, curves, format_value, look
+from seer_nb.ui.infos import N_IN_COLOUR, curves
+from seer_nb.ui.view import format_value, look
 from tests.builders import Builder, big_study, small_study
 
 
@@ -45,14 +46,13 @@ def test_survivors_are_in_colour_and_the_best_is_among_them_even_if_it_was_stopp
     assert [trial.trial for trial in curves(look(study.state)).coloured] == [1]
 
 
-def test_there_are_never_more_curves_in_colour_than_colours():
-    study = Builder(max_epochs=3).machine(0, 0.0, 1.0).draw(*({"k": k} for k in range(9)))
-    for k in range(9):
+def test_there_are_never_more_curves_in_colour_than_can_be_told_apart():
+    study = Builder(max_epochs=3).machine(0, 0.0, 1.0).draw(*({"k": k} for k in range(20)))
+    for k in range(20):
         study.start(k, k, "0.0").report(k, k / 10).end(k, "completed")
     info = curves(look(study.state))
-    assert [trial.trial for trial in info.coloured] == [8, 7, 6, 5, 4, 3]
-    assert len(info.coloured) == N_IN_COLOUR
-    assert len(info.others) == 3
+    assert [trial.trial for trial in info.coloured] == [*range(19, 19 - N_IN_COLOUR, -1)]
+    assert len(info.others) == 20 - N_IN_COLOUR
 
 
 def test_outliers_among_the_others_do_not_flatten_the_figure():

@@ -8,7 +8,7 @@ from seer_nb.bench.policies.analysis import CELL, cells, chosen, one_setting
 from seer_nb.bench.policies.cells import TIGHT
 from seer_nb.bench.policies.contenders import ABLATIONS, ALONE, OURS
 from seer_nb.ui.figures import write_figure
-from seer_nb.ui.view import OKABE_ITO
+from seer_nb.ui.palette import OKABE_ITO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,77 @@
+"""A second hand on a study, for another thread than the user's: it reads the journal by itself."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from seer_nb.study import Study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seer_nb.core.model import Settings
+    from seer_nb.core.state import State
+    from seer_nb.history import History
+
+GOING = frozenset({"running", "pausing", "ending"})
+"""Statuses in which time passes."""
+MAX_SILENCE = 2.0
+"""Leases after which a runner that says nothing is not thought to go on."""
+
+
+class Handle:
+    """What views need of a study. Not to be used by two threads at once.
+
+    Args:
+        study: That the user holds.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.given = study
+        self._own: Study | None = None
+
+    @property
+    def study(self) -> Study:
+        """For commands: the user's own until it has started."""
+        if self._own is None and self.started:
+            self._own = Study._attached(self.folder)  # noqa: SLF001 - it is what seer.attach does
+        return self._own or self.given
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a journal."""
+        return self.given._view is not None  # noqa: SLF001
+
+    @property
+    def folder(self) -> Path:
+        """The study's files."""
+        return self.given._folder  # noqa: SLF001
+
+    @property
+    def settings(self) -> Settings:
+        """What it was created with."""
+        return self.given._settings  # noqa: SLF001
+
+    def state(self) -> State:
+        """The newest."""
+        return self.study._state()  # noqa: SLF001
+
+    def history(self) -> History:
+        """How the state that was read last came about."""
+        return self.study._history()  # noqa: SLF001
+
+    def status(self) -> str:
+        """As ``Study.status``; a runner that the user's own object has just started counts as well."""
+        found = self.study.status
+        if found == "interrupted" and self.given._driven():  # noqa: SLF001
+            return self.state().phase
+        return found
+
+    def now_s(self, status: str) -> float:
+        """Study seconds now: the journal tells only those of its last record."""
+        state, view = self.state(), self.study._view  # noqa: SLF001
+        if view is None or status not in GOING:
+            return state.now_s
+        silent_s = max(0.0, time.time() - view.wall)
+        return state.now_s + min(silent_s, MAX_SILENCE * state.settings.lease_s)

@@ -1,0 +1,200 @@
+"""From a study's state and history to the page that shows it."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, NamedTuple
+
+from seer_nb.core.money import MICRO
+from seer_nb.core.units import format_duration, format_money
+from seer_nb.history import value_at
+from seer_nb.ui import charts, infos, page
+from seer_nb.ui.page import Page
+from seer_nb.ui.palette import Palette
+from seer_nb.ui.view import Looker, StudyView, TrialView, format_value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seer_nb.core.state import State
+    from seer_nb.history import History, LogEntry
+    from seer_nb.ui.foresee import Foreseen
+
+N_SURVIVORS = 50
+"""Rows of the table while it shows survivors only."""
+N_MOMENTS = 12
+"""Rows of the tables of figures over time."""
+
+
+class Subject(NamedTuple):
+    """What is to be shown."""
+
+    state: State
+    history: History
+    status: str | None = None
+    """``Study.status``; None: as the journal has it."""
+    now_s: float | None = None
+    """Study seconds; None: of the last record."""
+    foreseen: Foreseen | None = None
+
+
+class Wish(NamedTuple):
+    """What a person wants to see of it."""
+
+    buttons: bool = False
+    """In each trial's row."""
+    all_trials: bool = False
+    trial: int | None = None
+    """Whose lines of the log only; None: all."""
+    n_rows: int = N_SURVIVORS
+
+
+class Scene:
+    """Shows one study again and again: looks of trials, and what has not changed, are kept."""
+
+    def __init__(self) -> None:
+        self._looker = Looker()
+        self._palette = Palette()
+        self._pen = charts.Pen()
+
+    def view(self, subject: Subject) -> StudyView:
+        """What there is to see."""
+        return self._looker.look(subject.state, subject.status, subject.now_s)
+
+    def page(self, subject: Subject, view: StudyView, wish: Wish) -> Page:
+        """All that is shown."""
+        parts = {
+            "title": page.title(view),
+            "head": page.head(view, subject.foreseen),
+            "status": page.status_line(view),
+            "columns": _headings(view, wish),
+            "caption": html.escape(_caption(view, wish)),
+        }
+        lists: dict[str, Sequence[charts.Piece]] = {
+            "rows": page.rows(view, _shown(view, wish), buttons=wish.buttons),
+            "log": page.log_lines(_log(subject.history, wish)),
+        }
+        for drawn in self._figures(subject, view):
+            parts |= drawn.parts
+            lists |= drawn.lists
+        return Page(parts, lists)
+
+    def _figures(self, subject: Subject, view: StudyView) -> list[Page]:
+        foreseen = subject.foreseen
+        curves = infos.curves(view, foreseen.ends if foreseen is not None and view.driven else None)
+        coloured = [trial.trial for trial in curves.coloured]
+        looks = self._palette.deal(coloured)
+        workers = infos.parallelism(subject.state, subject.history, view, coloured)
+        burn = infos.burn(subject.history, view, foreseen)
+        return [
+            page.drawn(charts.CURVES, charts.draw_curves(curves, looks, self._pen)),
+            page.drawn(charts.WORKERS, charts.draw_parallelism(workers, looks)),
+            page.drawn(charts.BURN, charts.draw_burn(burn)),
+            Page({"curves.data": _curves_table(curves)}, {}),
+            Page({"workers.data": _workers_table(workers, view)}, {}),
+            Page({"burn.data": _burn_table(burn)}, {}),
+        ]
+
+
+def skeleton(*, live: bool, middle: str = "", bare: bool = False) -> str:
+    """The places of a page.
+
+    Args:
+        live: Whether it is one that can be steered.
+        middle: What comes between head and figures.
+        bare: Leave out what has nothing to show before the first trial.
+    """
+    plots = () if bare else (charts.CURVES, charts.WORKERS, charts.BURN)
+    figures = "".join(page.figure(plot, live=live) for plot in plots)
+    status = '<p class="seer-status" role="status" aria-live="polite" data-part="status"></p>' if live else ""
+    return (
+        f'<h3 data-part="title"></h3><dl data-part="head"></dl>{status}{middle}'
+        f'<div class="seer-figures">{figures}</div>'
+        '<div class="seer-scroll" tabindex="0" role="region" aria-label="trials"><table class="seer-trials">'
+        '<caption data-part="caption"></caption><thead><tr data-part="columns"></tr></thead>'
+        '<tbody data-list="rows"></tbody></table></div>'
+        '<details class="seer-log"><summary>why: the log of decisions, newest first</summary>'
+        '<ol data-list="log" tabindex="0" aria-label="log of decisions"></ol></details>'
+    )
+
+
+def _shown(view: StudyView, wish: Wish) -> Sequence[TrialView]:
+    if wish.all_trials or view.over:
+        return view.trials[: page.N_ROWS if wish.all_trials else wish.n_rows]
+    return [trial for trial in view.trials if trial.survives][: wish.n_rows]
+
+
+def _caption(view: StudyView, wish: Wish) -> str:
+    shown = len(_shown(view, wish))
+    what = "trials" if wish.all_trials or view.over else "survivors"
+    of = len(view.trials) if wish.all_trials or view.over else view.n_survivors
+    if not view.trials:
+        return "no trials yet"
+    return f"{what}, best first" if shown == of else f"the {shown} best of {of} {what}"
+
+
+def _headings(view: StudyView, wish: Wish) -> str:
+    cells = []
+    for column in page.columns(view):
+        name, title = html.escape(column.heading), html.escape(column.title)
+        inner = f'<button type="button" data-sort title="sort by {title}">{name}</button>' if wish.buttons else name
+        cells.append(f'<th scope="col" data-key="{html.escape(column.key)}" title="{title}">{inner}</th>')
+        if wish.buttons and column.key == "trial":
+            cells.append('<th scope="col">actions</th>')
+    return "".join(cells)
+
+
+def _log(history: History, wish: Wish) -> list[LogEntry]:
+    if wish.trial is None:
+        return history.log[-page.N_LOG :]
+    return [entry for entry in history.log if entry.trial == wish.trial]
+
+
+def _curves_table(info: infos.CurvesInfo) -> str:
+    rows = [
+        [
+            str(t.trial),
+            str(t.epochs),
+            *(format_value(value) for value in (t.points[0][1], t.value, t.points[-1][1], info.ends.get(t.trial))),
+        ]
+        for t in info.coloured
+    ]
+    return page.table("the leading curves", ["trial", "epochs", "first", "best", "last", "projected end"], rows)
+
+
+def _workers_table(info: infos.ParallelismInfo, view: StudyView) -> str:
+    moments = [info.now_s * k / N_MOMENTS for k in range(N_MOMENTS + 1)]
+    rows = [
+        [
+            format_duration(at_s),
+            *(f"{value_at(steps, at_s):g}" for steps in (info.wanted, info.size)),
+            _training(info, at_s),
+        ]
+        for at_s in moments
+    ]
+    now = [[str(t.trial), str(t.wanted), str(t.workers), str(t.in_use)] for t in view.trials if t.wanted or t.workers]
+    over_time = page.table("workers over time", ["time", "wanted", "ready", "training: trial x workers"], rows)
+    return over_time + page.table("workers now", ["trial", "wanted", "assigned", "training"], now)
+
+
+def _training(info: infos.ParallelismInfo, at_s: float) -> str:
+    shares = [(band.trial, value_at(band.steps, at_s)) for band in info.bands]
+    words = [f"{'others' if trial is None else trial} x {value:g}" for trial, value in shares if value]
+    return ", ".join(words) or "none"
+
+
+def _burn_table(info: infos.BurnInfo) -> str:
+    def row(at_s: float, *amounts: float) -> list[str]:
+        return [format_duration(at_s), *(format_money(round(MICRO * amount)) for amount in amounts)]
+
+    past = [
+        row(at_s, value_at(info.spent, at_s)) for at_s in (info.now_s * k / N_MOMENTS for k in range(N_MOMENTS + 1))
+    ]
+    found = page.table("spent", ["time", "spent"], past)
+    if info.plan:
+        every = max(1, len(info.plan) // N_MOMENTS)
+        ahead = [row(*moment) for moment in info.plan[::every]]
+        found += page.table(
+            "expected", ["time", "expected", "at least, 9 times in 10", "at most, 9 times in 10"], ahead
+        )
+    return found
