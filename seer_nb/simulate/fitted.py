@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from statistics import fmean, pstdev
+from statistics import NormalDist, fmean, pstdev
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from seer_nb.simulate.conditions import Chance, Conditions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from seer_nb.core.model import Config, Trial
     from seer_nb.core.state import State
@@ -32,6 +32,9 @@ REST = 0.05
 """What may still be gained at least: this share of how much better the best is than the median."""
 EPOCHS = 10
 """For so many times the epochs so far a gain may go on."""
+PLASTIC = 1.324717957244746
+AIR = 0.3
+"""An error of nothing is thought to be so many times the least one seen."""
 CHOICE = 3
 """A proposed configuration is thought to be as good as the best of so many random ones."""
 
@@ -62,12 +65,14 @@ class FittedWorld:
         self._epoch_s = measured_s if epoch_seconds is None else epoch_seconds
         factor = self._epoch_s / max(measured_s, 1e-9)
         self._alone_s = {trial.id: factor * self._alone(trial) for trial in known}
-        self._curves = {trial.id: self._losses(trial) for trial in known}
+        losses = {trial.id: self._losses(trial) for trial in known}
+        self._scale = _Scale(losses.values(), self._sign)
+        self._curves = {trial: [self._scale.there(loss) for loss in curve] for trial, curve in losses.items()}
         self._donors = sorted(self._curves.values(), key=lambda losses: losses[-1])
         """Curves as far as they are known, the best first."""
         self._seconds = sorted(self._alone_s.values())
-        self._gains = _Gains(self._donors, float(self._rng.normal()))
-        self._least = self._gains.least(self._donors, float(self._rng.normal()))
+        self._gains = _Gains(self._donors, _luck(seed, 1))
+        self._least = self._gains.least(self._donors, _luck(seed, 2))
         """No curve is thought to fall below this: the best of many continued by chance would be too good to be true."""
         self._proposed: set[int] = set()
 
@@ -82,7 +87,7 @@ class FittedWorld:
         losses = self._curve(trial)
         while len(losses) < epoch:
             losses.append(max(self._least, self._next(losses)))
-        loss = losses[epoch - 1]
+        loss = self._scale.back(losses[epoch - 1])
         return (self._sign * loss if math.isfinite(loss) else None), {}
 
     def epoch_seconds(self, trial: int, parallelism: int, epoch: int) -> float:  # noqa: ARG002 - all epochs are alike
@@ -125,6 +130,50 @@ class FittedWorld:
         if not math.isfinite(gain):
             return losses[-1]
         return losses[-1] - max(0.0, gain) * self._gains.kept(epoch) * float(np.exp(NOISE * self._rng.normal()))
+
+
+def _luck(seed: int, which: int) -> float:
+    """From a normal distribution, evenly spread over the seeds from 0 on: a few futures must show how much may differ.
+
+    The additive recurrence of two dimensions by the powers of the plastic ratio's inverse (Roberts 2018).
+    """
+    return NormalDist().inv_cdf((0.5 + (seed + 1) * PLASTIC**-which) % 1.0)
+
+
+def natural_range(values: Sequence[float]) -> tuple[float, float]:
+    """What a metric can be, going by what was seen: shares lie between 0 and 1, losses above 0."""
+    if not values or min(values) < 0:
+        return -math.inf, math.inf
+    return 0.0, 1.0 if max(values) <= 1 else math.inf
+
+
+class _Scale:
+    """On which curves are continued: logarithmic above the least loss that there can be, if there is one.
+
+    What is left of an error falls by a share of it.
+
+    Args:
+        curves: Losses.
+        sign: Of a loss: a value times this.
+    """
+
+    def __init__(self, curves: Iterable[Sequence[float]], sign: float) -> None:
+        values = [sign * loss for curve in curves for loss in curve if math.isfinite(loss)]
+        low, high = natural_range(values)
+        bounded = (low if sign > 0 else -high) > -math.inf
+        self._least = (low if sign > 0 else -high) if bounded else None
+        errors = [value - low if sign > 0 else high - value for value in values] if bounded else []
+        self._air = AIR * min((error for error in errors if error > 0), default=1.0)
+
+    def there(self, loss: float) -> float:
+        """From a loss."""
+        return loss if self._least is None or loss == math.inf else math.log(loss - self._least + self._air)
+
+    def back(self, place: float) -> float:
+        """To a loss."""
+        if self._least is None or place == math.inf:
+            return place
+        return max(self._least, math.exp(place) - self._air + self._least)
 
 
 class _Gains:

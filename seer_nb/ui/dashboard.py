@@ -18,7 +18,7 @@ from seer_nb.ui import static
 from seer_nb.ui.controls import controls
 from seer_nb.ui.foresee import Foreseen, Foresight, Question
 from seer_nb.ui.outbox import Message, Outbox
-from seer_nb.ui.page import FEW, Page, forecast_in_words
+from seer_nb.ui.page import Page, forecast_in_words
 from seer_nb.ui.scene import Scene, Subject, Wish, skeleton
 from seer_nb.ui.snapshot import Snapshot
 from seer_nb.ui.steering import Steering
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 PERIOD_S = 0.5
 """Between two looks at the journal."""
-PREVIEW_S = 0.6, 2.5
-"""That the simulation of a preview may take: the first answer is there within a second, a second one is surer."""
-FORESEE_S = 2.0
+PREVIEW_S = 3.0
+"""That the simulation of a preview may take. The planner's answer is there at once; the simulated one is surer."""
+FORESEE_S = 1.5
 """That the simulation of a forecast may take ..."""
-FORESEE_EVERY_S = 10.0, 60.0
+FORESEE_EVERY_S = 15.0, 60.0
 """... and how often there is one: twenty in a study, but neither more nor less often than that."""
 
 
@@ -180,7 +180,7 @@ class Dashboard(anywidget.AnyWidget):
 
     def _preview(self, content: dict[str, Any]) -> str:
         limits = self._steering.wanted(content)
-        self._ask(budget=limits.budget, deadline_s=limits.deadline_s, limit_s=PREVIEW_S[0])
+        self._ask(budget=limits.budget, deadline_s=limits.deadline_s, limit_s=0.0)
         return ""
 
     def _foresee(self, now_s: float, deadline_s: float) -> None:
@@ -199,8 +199,8 @@ class Dashboard(anywidget.AnyWidget):
         """An answer has come; on a thread of its own."""
         if question.preview:
             self.send({"preview": self._in_words(found)})
-            if question.limit_s == PREVIEW_S[0] and question.number == self._asked and found.futures < FEW:
-                self._ask(budget=question.budget, deadline_s=question.deadline_s, limit_s=PREVIEW_S[1])
+            if question.limit_s == 0 and question.number == self._asked:
+                self._ask(budget=question.budget, deadline_s=question.deadline_s, limit_s=PREVIEW_S)
         elif not found.error:
             self._foreseen = found
             self._nudge()

@@ -32,7 +32,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """Micro-dollars."""
     deadline_s: float | None = None
     limit_s: float
-    """Seconds that the simulation may take."""
+    """Seconds that a simulation may take; 0: the planner answers."""
 
     @property
     def preview(self) -> bool:
@@ -63,14 +63,14 @@ class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Foresight:
-    """Asks the process; the answer comes on a thread of its own.
+    """Asks the process; answers come on a thread of its own.
 
-    One question at a time: while one is being answered, only the newest of the others is kept, and one that a person
-    waits for goes before one that nobody waits for.
+    The process answers the newest question that a person waits for, else the newest at all; a simulation that is on its
+    way is broken off for it. So not every question is answered.
 
     Args:
         folder: Of the study.
-        answered: Called with each question and its answer, on another thread.
+        answered: Called with a question and its answer, on another thread.
     """
 
     def __init__(self, folder: Path, answered: Callable[[Question, Foreseen], None]) -> None:
@@ -78,24 +78,24 @@ class Foresight:
         self._answered = answered
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked: Question | None = None
-        self._next: Question | None = None
+        self._asked: dict[int, Question] = {}
         self._closed = False
-
-    @property
-    def busy(self) -> bool:
-        """Whether a question is being answered."""
-        return self._asked is not None
 
     def ask(self, question: Question) -> None:
         """Returns at once."""
         with self._lock:
             if self._closed:
                 return
-            if self._asked is None:
-                self._put(question)
-            elif self._next is None or question.preview or not self._next.preview:
-                self._next = question
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            assert self._process is not None
+            assert self._process.stdin is not None
+            self._asked[question.number] = question
+            try:
+                self._process.stdin.write(msgspec.json.encode(question) + b"\n")
+                self._process.stdin.flush()
+            except BrokenPipeError:
+                logger.warning("the process that makes forecasts has ended; the next question starts another one")
 
     def close(self) -> None:
         """End the process."""
@@ -103,15 +103,6 @@ class Foresight:
             self._closed = True
             if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.close()
-
-    def _put(self, question: Question) -> None:
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._asked = question
-        self._process.stdin.write(msgspec.json.encode(question) + b"\n")
-        self._process.stdin.flush()
 
     def _start(self) -> None:
         command = [sys.executable, "-m", "seer_nb.ui.foreseer", str(self._folder)]
@@ -125,15 +116,15 @@ class Foresight:
         for line in process.stdout:
             found = msgspec.json.decode(line, type=Foreseen)
             with self._lock:
-                question, self._asked = self._asked, None
-                if self._next is not None and not self._closed:
-                    self._put(self._next)
-                self._next = None
+                question = self._asked.pop(found.number, None)
             if question is not None:
                 self._answered(question, found)
         process.wait()
         with self._lock:
-            self._asked = None
+            left = [question for question in self._asked.values() if question.preview and not self._closed]
+            self._asked.clear()
+        for question in left:
+            self._answered(question, Foreseen(number=question.number, error="the forecast has failed"))
 
 
 def _environment() -> dict[str, str]:

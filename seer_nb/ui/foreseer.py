@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from pathlib import Path
 from statistics import median
@@ -10,38 +11,45 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from seer_nb.core.units import format_duration
+from seer_nb.core.headline import headline
 from seer_nb.errors import SeerError
-from seer_nb.forecast import Expected, forecast
+from seer_nb.forecast import Expected, Forecast, estimate, forecast
 from seer_nb.journal import Journal, View
 from seer_nb.runner import files
 from seer_nb.simulate.fitted import FittedWorld
 from seer_nb.ui.foresee import Band, Foreseen, Question
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from seer_nb.core.engine import Policy
     from seer_nb.core.state import State
 
-NICE = 10
 ENDS = 7
 """Continuations of a curve of which the middle one is shown."""
 N_ENDS = 16
 """Curves that are continued: the best."""
 
 
-def answer(question: Question, state: State, policy: Policy) -> Foreseen:
-    """What is to be expected of a study."""
+def answer(question: Question, state: State, policy: Policy, asked: Callable[[], bool]) -> Foreseen:
+    """What is to be expected of a study.
+
+    Args:
+        question: That was asked.
+        state: Of the study.
+        policy: The study's.
+        asked: Whether there is another question by now.
+    """
     if not any(trial.curve for trial in state.trials.values()):
         return Foreseen(number=question.number, error="nothing was reported yet: wait for the first epochs")
     try:
-        found = forecast(
-            state, policy, budget=question.budget, deadline_s=question.deadline_s, limit_s=question.limit_s
-        )
+        found = _found(question, state, policy, asked)
     except (ValueError, SeerError) as error:
         return Foreseen(number=question.number, error=str(error))
+    except Exception as error:  # noqa: BLE001 - a policy of the user's may raise anything
+        return Foreseen(number=question.number, error=f"the policy has failed in the forecast: {headline(repr(error))}")
     if found.finish_s is None:
-        short = format_duration(question.limit_s)
-        return Foreseen(number=question.number, error=f"this study takes longer than {short} to simulate")
+        return Foreseen(number=question.number, error="no further trial can be trained to its last epoch")
     table = found.over_time
     moments = zip(table.elapsed_s, table.cost_usd, table.cost_low, table.cost_high, strict=True)
     return Foreseen(
@@ -55,6 +63,18 @@ def answer(question: Question, state: State, policy: Policy) -> Foreseen:
         futures=found.futures,
         ends={} if question.preview else _ends(state),
     )
+
+
+def _found(question: Question, state: State, policy: Policy, asked: Callable[[], bool]) -> Forecast:
+    """By simulation, if there is time for that and nobody asks something else meanwhile; else by the planner."""
+    budget, deadline_s = question.budget, question.deadline_s
+    if question.limit_s > 0:
+        found = forecast(
+            state, policy, budget=budget, deadline_s=deadline_s, limit_s=question.limit_s, goes_on=lambda: not asked()
+        )
+        if found.finish_s is not None:
+            return found
+    return estimate(state, policy, budget=budget, deadline_s=deadline_s)
 
 
 def _band(expected: Expected | None) -> Band | None:
@@ -76,14 +96,43 @@ def _ends(state: State) -> dict[int, float]:
     return found
 
 
+class Questions:
+    """Those that come on standard input; of several, only the one that matters most."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._ended = False
+
+    def waiting(self) -> bool:
+        """Whether there is something to read."""
+        return bool(select.select([sys.stdin], [], [], 0)[0])
+
+    def __iter__(self) -> Iterator[Question]:
+        while not self._ended:
+            found = list(self._read())
+            if found:
+                yield max(found, key=lambda question: (question.preview, question.number))
+
+    def _read(self) -> Iterator[Question]:
+        """All there are; waits for the first."""
+        while True:
+            # Not buffered, so that select tells the truth.
+            chunk = os.read(sys.stdin.fileno(), 1 << 16)
+            self._ended = not chunk
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            yield from (msgspec.json.decode(line, type=Question) for line in lines)
+            if self._ended or (not self._rest and not self.waiting()):
+                return
+
+
 def main(folder: Path) -> None:
     """Answer until there are no more questions."""
-    os.nice(NICE)
     policy: Policy = files.read_parts(folder)["policy"]
     view = View(Journal(folder / files.JOURNAL))
-    for line in sys.stdin.buffer:
-        question = msgspec.json.decode(line, type=Question)
-        sys.stdout.buffer.write(msgspec.json.encode(answer(question, view.state(), policy)) + b"\n")
+    questions = Questions()
+    for question in questions:
+        found = answer(question, view.state(), policy, questions.waiting)
+        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
         sys.stdout.buffer.flush()
 
 

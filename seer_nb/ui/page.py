@@ -102,8 +102,8 @@ def forecast_in_words(foreseen: Foreseen, view: StudyView) -> str:
         words.append(f"costs about {_usd(foreseen.cost_usd[0])}")
     if foreseen.best_value:
         value, low, high = (format_value(number) for number in foreseen.best_value)
-        # A few futures tell what is likely, but not how sure that is.
-        band = f" ({low} to {high})" if foreseen.futures >= FEW else ""
+        # A few simulated futures tell what is likely, but not how sure that is.
+        band = f" ({low} to {high})" if foreseen.futures >= FEW or not foreseen.futures else ""
         words.append(f"best {html.escape(view.metric)} about {value}{band}")
     return ", ".join(words)
 
