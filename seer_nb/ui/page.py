@@ -135,7 +135,7 @@ def _money(view: StudyView) -> str:
         ("", "free", view.free),
     )
     words = " ".join(
-        f'<span><span class="seer-key {kind}"></span>{format_money(amount)} {word}</span>'
+        f'<span class="seer-amount"><span class="seer-key {kind}"></span>{format_money(amount)} {word}</span>'
         for kind, word, amount in parts
     )
     label = ", ".join(f"{format_money(amount)} {word}" for _, word, amount in parts)
@@ -305,8 +305,10 @@ def _decimals(costs: Iterable[int]) -> int:
 
 
 def _cost(micro: int, decimals: int) -> str:
+    if micro == 0:
+        return "$0"
     text = f"${micro / MICRO:,.{decimals}f}"
-    return text if micro == 0 or float(text[1:].replace(",", "")) else f"<${10**-decimals:.{decimals}f}"
+    return text if float(text[1:].replace(",", "")) else f"<${10**-decimals:.{decimals}f}"
 
 
 # --- the log ---

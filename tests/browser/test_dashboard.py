@@ -1,0 +1,337 @@
+"""The live view in a real JupyterLab, with real studies: watched and steered by mouse and by keyboard."""
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser import chromium
+from tests.browser.lab import Lab, Notebook, notebook
+from tests.studies.running import check_nothing_is_left, processes, until
+
+pytestmark = [chromium.needed, pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
+QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
+PICTURES = os.environ.get("SEER_PICTURES")
+"""A folder: then pictures of the live view are kept there."""
+STUDY = """
+import time
+import seer_nb as seer
+
+def train(config, run):
+    for epoch in run.epochs():
+        time.sleep(0.2)
+        run.report(accuracy=config["top"] * (1 - 0.8**epoch))
+
+study = seer.Study(
+    train,
+    {"top": seer.uniform(0.5, 1.0), "kind": seer.choice(["a", "b"])},
+    metric="accuracy", mode="max", max_epochs=27, deadline="10min", budget="$0.05", name="NAME",
+    provider=seer.Local(price_per_hour="$0.05", max_workers=2),
+)
+study
+"""
+ROW = ".seer-trials tbody tr"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    found = Lab(tmp_path_factory.mktemp("lab"), QUICKSTART_DEADLINE="60s")
+    yield found
+    found.close()
+    until(lambda: not processes(found.folder), "the end of all kernels and studies")
+    check_nothing_is_left(found.folder)
+
+
+@pytest.fixture
+def opened(browser, lab):
+    """Opens notebooks, and sees to it that nothing went wrong in the browser."""
+    found = []
+
+    def open_notebook(name, content=None, **options):
+        if content is not None:
+            lab.write(name, content)
+        found.append(Notebook(browser, lab, name, **options))
+        return found[-1]
+
+    yield open_notebook
+    for each in found:
+        each.close()
+    assert [trouble for each in found for trouble in each.troubles] == []
+
+
+def begun(opened, name, **options):
+    """A notebook with a study that runs, and shows its first values."""
+    book = opened(f"{name}.ipynb", notebook(STUDY.replace("NAME", name)), **options)
+    book.run()
+    book.live.locator("[data-do=start]").click()
+    book.sees("by trial")
+    return book
+
+
+def picture(book, name):
+    if PICTURES:
+        book.live.screenshot(path=Path(PICTURES) / f"{name}.png")
+
+
+def finish(book):
+    """Stop the study, and wait for that."""
+    book.live.locator(".seer-life [data-do=stop]").click()
+    book.live.locator("[data-do=really]").click()
+    book.sees("ended", ".seer-live h3")
+
+
+def row(book, trial):
+    return book.live.locator(f"tr[data-trial='{trial}']")
+
+
+def figures_of(text):
+    return [float(number) for number in re.findall(r"\d+\.?\d*", text)]
+
+
+def test_the_quickstart_is_watched_and_steered_with_the_mouse(opened, lab):
+    content = nbformat.read(QUICKSTART, as_version=4)
+    shown = next(place for place, cell in enumerate(content.cells) if cell.id == "look")
+    content.cells = [cell for cell in content.cells[: shown + 1] if cell.cell_type == "code"]
+    book = opened("quickstart.ipynb", content)
+    book.run(len(content.cells))
+    live = book.live
+    live.locator("[data-do=start]").click()
+    book.sees("by trial")
+    book.sees("configurations")
+
+    # Values change by themselves.
+    before = book.head()
+    book.until("before => document.querySelector('.seer-live dl').innerText !== before", before)
+    assert live.locator("svg .seer-curve").count() >= 1
+
+    # Moving a slider shows what would come, and changes nothing.
+    live.locator("input[type=range][name=budget]").press("PageUp")
+    live.locator("input[type=number][name=deadline]").fill("90")
+    book.sees("fully trained", ".seer-live .seer-preview")
+    assert "of 1 min\n" in book.head()
+    # Undo forgets what was moved ...
+    live.locator("[data-do=undo]").click()
+    assert live.locator("input[type=number][name=deadline]").input_value() == "60"
+    assert live.locator("input[type=number][name=budget]").input_value() == "0.01"
+    # ... Apply sends it ...
+    live.locator("input[type=number][name=budget]").fill("0.02")
+    live.locator("input[type=number][name=deadline]").fill("90")
+    live.locator("[data-do=apply]").click()
+    book.hears("applied: budget $0.02, deadline 1 min 30 s")
+    book.sees("of 1 min 30 s")
+    book.sees("free of $0.02")
+    # ... and Undo takes it back.
+    live.locator("[data-do=undo]").click()
+    book.hears("taken back: budget $0.01, deadline 1 min")
+    book.sees("free of $0.01")
+    assert live.locator(".seer-burn .seer-mark").count() >= 2
+
+    # A click on a row selects a trial everywhere.
+    live.locator(".seer-trials tbody tr td:last-child").first.click()
+    book.hears("is selected")
+    chosen = live.locator("tr.seer-chosen").get_attribute("data-trial")
+    live.locator(f"tr[data-trial='{chosen}'] [data-do=why]").click()
+    lines = live.locator(".seer-log li:not([hidden])")
+    assert lines.count() >= 1
+    assert {lines.nth(k).get_attribute("data-trial") for k in range(lines.count())} == {chosen}
+    picture(book, "wide")
+
+    # Files.
+    live.locator("[data-do=export]").click()
+    book.hears("written: ")
+    written = next(lab.folder.glob("train-*-results.csv"))
+    assert written.name in book.said()
+    assert pd.read_csv(written).value.max() > 0.3
+    live.locator("[data-do=report]").click()
+    book.hears("report.html")
+    assert "<svg" in next(lab.folder.glob("train-*-report.html")).read_text()
+
+    live.locator("[data-do=pause]").click()
+    book.sees("paused", ".seer-live h3")
+    live.locator("[data-do=resume]").click()
+    book.sees("running", ".seer-live h3")
+    live.locator(".seer-life [data-do=stop]").click()
+    assert "checkpoints" in live.locator(".seer-really").inner_text()
+    live.locator("[data-do=go_on]").click()
+    assert "running" in live.locator("h3").inner_text()
+    finish(book)
+    assert "stopped by hand" in book.head()
+
+
+def test_the_kernel_restarts_and_two_dashboards_show_one_study(opened, lab):
+    book = begun(opened, "twice")
+    # Restarted as a person would, while the study runs.
+    book.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    book.until("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
+    other = opened("other.ipynb", notebook('import seer_nb as seer\nseer.attach("twice")'))
+    other.run()
+    other.sees("running", ".seer-live h3")
+    third = opened("third.ipynb", notebook('import seer_nb as seer\nstudy = seer.attach("twice")\nstudy', "study"))
+    third.run(2)
+    third.until("() => document.querySelectorAll('.seer-live').length === 2")
+
+    # A pin set in one is seen in all.
+    number = other.live.locator(ROW).first.get_attribute("data-trial")
+    row(other, number).locator("[data-do=pin]").click()
+    other.hears("pinned")
+    third.until(
+        "number => [...document.querySelectorAll(`.seer-live tr[data-trial='${number}']`)]"
+        ".filter(row => row.innerText.includes('pinned')).length === 2",
+        number,
+    )
+    # A trial that is stopped by a click ends there, and says so.
+    stoppable = other.live.locator(f"{ROW} [data-do=stop_trial]").last
+    number = stoppable.get_attribute("data-trial")
+    stoppable.click()
+    other.hears(f"trial {number} is being stopped")
+    third.live.locator("[name=all_trials]").check()
+    third.until(
+        "number => document.querySelector(`.seer-live tr[data-trial='${number}']`)?.innerText.includes('stopped')",
+        number,
+    )
+    # The limits move everywhere.
+    third.live.locator("input[type=number][name=deadline]").fill("300")
+    third.live.locator("[data-do=apply]").click()
+    other.sees("of 5 min")
+    finish(third)
+    other.sees("ended", ".seer-live h3")
+
+
+def test_everything_by_keyboard(opened):
+    book = opened("keys.ipynb", notebook(STUDY.replace("NAME", "keys")))
+    book.run()
+    page = book.page
+
+    def focused():
+        return page.evaluate("document.activeElement.dataset?.do ?? document.activeElement.name ?? ''")
+
+    def tab_to(name):
+        for _ in range(60):
+            if focused() == name:
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(f"{name} cannot be reached by Tab")
+
+    book.live.locator("[data-do=start]").focus()
+    page.keyboard.press("Enter")
+    book.sees("by trial")
+    tab_to("pause")
+    tab_to("budget")
+    page.keyboard.press("ArrowRight")
+    book.sees("fully trained", ".seer-live .seer-preview")
+    tab_to("apply")
+    page.keyboard.press("Enter")
+    book.hears("applied: budget")
+    tab_to("all_trials")
+    page.keyboard.press("Space")
+    assert page.evaluate("document.querySelector('.seer-live [name=all_trials]').checked")
+
+    # A curve is a button as well.
+    book.live.locator("g.seer-curve").first.focus()
+    page.keyboard.press("Enter")
+    book.hears("is selected")
+    assert book.live.locator("g.seer-curve.seer-chosen").count() == 1
+    page.keyboard.press("Escape")
+    book.hears("no trial is selected")
+
+    # Sorting keeps the focus where it is, while rows come and go.
+    value = book.live.locator("th[data-key=config_top] button")
+    value.focus()
+    page.keyboard.press("Enter")
+    assert book.live.locator("th[data-key=config_top]").get_attribute("aria-sort") == "ascending"
+    tops = [float(cell) for cell in book.live.locator(f"{ROW} td:nth-last-child(2)").all_inner_texts()]
+    assert tops == sorted(tops)
+    page.wait_for_timeout(1200)
+    assert page.evaluate("document.activeElement.closest('th')?.dataset.key") == "config_top"
+
+    # Keys of the notebook itself stay silent: "d d" would delete the cell.
+    page.keyboard.press("d")
+    page.keyboard.press("d")
+    book.live.locator(".seer-life [data-do=stop]").focus()
+    page.keyboard.press("Enter")
+    assert focused() == "really"
+    page.keyboard.press("Enter")
+    book.sees("ended", ".seer-live h3")
+
+
+def test_watching_goes_on_while_another_cell_computes(opened, lab):
+    """With callbacks on the kernel's main thread, as in ipykernel 6 and in VS Code: steering waits, and says so."""
+    busy = "import time\nend = time.time() + 6\nwhile time.time() < end: sum(range(1000))\nprint('done')"
+    book = begun(opened, "busy")
+    book.page.evaluate("""() => {
+      const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+      window.commsBefore = kernel.commsOverSubshells;
+      kernel.commsOverSubshells = 'disabled';
+    }""")
+    book.page.evaluate(
+        "code => { window.computing = jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+        ".requestExecute({code}).done.then(() => { window.computing = null; }); }",
+        busy,
+    )
+    before = book.head()
+    book.until("before => document.querySelector('.seer-live dl').innerText !== before", before)
+    book.live.locator(f"{ROW} [data-do=pin]").first.click()
+    book.hears("computing")
+    assert book.page.evaluate("window.computing !== null")
+    book.until("() => window.computing === null")
+    book.hears("pinned: it stays")
+    finish(book)
+
+
+def test_a_saved_notebook_shows_the_last_picture_without_a_kernel(opened, lab):
+    book = begun(opened, "saved")
+    finish(book)
+    book.page.wait_for_timeout(1500)
+    book.command("docmanager:save")
+    saved = lab.folder / "saved.ipynb"
+    until(lambda: "■ ended" in saved.read_text(), "the final picture")
+    picture_of = next(
+        output.data["text/html"]
+        for output in nbformat.read(saved, as_version=4).cells[0].outputs
+        if "text/html" in output.data
+    )
+    assert "<script" not in picture_of
+    assert picture_of.count("<svg viewBox") == 3
+    book.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    book.close()
+    again = opened("saved.ipynb")
+    assert again.page.locator(".seer-live").count() == 0
+    static = again.page.locator(".seer-study")
+    static.wait_for()
+    assert "■ ended" in static.locator("h3").inner_text()
+    assert not again.page.get_by_text("model not found").is_visible()
+    # As long as the live view is there, it is the only one.
+    again.run()
+
+
+def theme(book, name):
+    book.page.evaluate(f"jupyterapp.commands.execute('apputils:change-theme', {{theme: '{name}'}})")
+    book.until("name => document.body.dataset.jpThemeName === name", name)
+
+
+@pytest.mark.parametrize(("look", "width"), [("JupyterLab Light", 1400), ("JupyterLab Dark", 900)])
+def test_it_is_accessible(opened, look, width):
+    name = f"axe{width}"
+    book = begun(opened, name, width=width, height=1800)
+    theme(book, look)
+    book.sees("configurations")
+    live = book.live
+    live.locator(".seer-log summary").click()
+    for summary in live.locator("figure summary").all():
+        summary.click()
+    found = Axe().run(book.page, context=".seer-live", options={"resultTypes": ["violations"]})
+    serious = [
+        (each["id"], each["impact"], [node["html"][:200] for node in each["nodes"]][:3])
+        for each in found.response["violations"]
+        if each["impact"] in {"serious", "critical"}
+    ]
+    assert serious == []
+    # Nothing sticks out of the cell.
+    box, cell = live.bounding_box(), book.page.locator(".jp-OutputArea-output").first.bounding_box()
+    assert box["width"] <= cell["width"] + 1
+    picture(book, f"{look.split()[-1].lower()}-{width}")
+    finish(book)
