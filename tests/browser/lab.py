@@ -73,18 +73,16 @@ class Lab:
 class Notebook:
     """A notebook open in a page of the browser."""
 
-    def __init__(self, browser, lab, name, *, width=1400, height=1600, app="lab", **context):
+    def __init__(self, browser, lab, name, *, width=1400, height=1600):
         self.lab, self.name = lab, name
         self.troubles = []
-        self.context = browser.new_context(
-            viewport={"width": width, "height": height}, permissions=["clipboard-read", "clipboard-write"], **context
-        )
+        self.context = browser.new_context(viewport={"width": width, "height": height})
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("console", lambda message: self._note(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self._note(str(error)))
         self.page.on("request", self._check)
-        self.page.goto(f"http://127.0.0.1:{lab.port}/{app}/tree/{name}?reset")
+        self.page.goto(f"http://127.0.0.1:{lab.port}/lab/tree/{name}?reset")
         self.page.wait_for_function(READY, timeout=PATIENCE_MS)
 
     def _note(self, text):

@@ -1,7 +1,6 @@
 """The live view in a real JupyterLab, with real studies: watched and steered by mouse and by keyboard."""
 
 import os
-import re
 from pathlib import Path
 
 import nbformat
@@ -11,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser import chromium
 from tests.browser.lab import Lab, Notebook, notebook
-from tests.studies.running import check_nothing_is_left, processes, until
+from tests.studies.running import processes, until
 
 pytestmark = [chromium.needed, pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
@@ -42,8 +41,11 @@ def lab(tmp_path_factory):
     found = Lab(tmp_path_factory.mktemp("lab"), QUICKSTART_DEADLINE="60s")
     yield found
     found.close()
-    until(lambda: not processes(found.folder), "the end of all kernels and studies")
-    check_nothing_is_left(found.folder)
+    try:
+        until(lambda: not processes(found.folder), "the end of all kernels and studies")
+    finally:
+        for process in processes(found.folder):
+            process.kill()
 
 
 @pytest.fixture
@@ -88,10 +90,6 @@ def row(book, trial):
     return book.live.locator(f"tr[data-trial='{trial}']")
 
 
-def figures_of(text):
-    return [float(number) for number in re.findall(r"\d+\.?\d*", text)]
-
-
 def test_the_quickstart_is_watched_and_steered_with_the_mouse(opened, lab):
     content = nbformat.read(QUICKSTART, as_version=4)
     shown = next(place for place, cell in enumerate(content.cells) if cell.id == "look")
@@ -102,54 +100,15 @@ def test_the_quickstart_is_watched_and_steered_with_the_mouse(opened, lab):
     live.locator("[data-do=start]").click()
     book.sees("by trial")
     book.sees("configurations")
-
     # Values change by themselves.
     before = book.head()
     book.until("before => document.querySelector('.seer-live dl').innerText !== before", before)
     assert live.locator("svg .seer-curve").count() >= 1
 
-    # Moving a slider shows what would come, and changes nothing.
-    live.locator("input[type=range][name=budget]").press("PageUp")
-    live.locator("input[type=number][name=deadline]").fill("90")
-    book.sees("fully trained", ".seer-live .seer-preview")
-    assert "of 1 min\n" in book.head()
-    # Undo forgets what was moved ...
-    live.locator("[data-do=undo]").click()
-    assert live.locator("input[type=number][name=deadline]").input_value() == "60"
-    assert live.locator("input[type=number][name=budget]").input_value() == "0.01"
-    # ... Apply sends it ...
-    live.locator("input[type=number][name=budget]").fill("0.02")
-    live.locator("input[type=number][name=deadline]").fill("90")
-    live.locator("[data-do=apply]").click()
-    book.hears("applied: budget $0.02, deadline 1 min 30 s")
-    book.sees("of 1 min 30 s")
-    book.sees("free of $0.02")
-    # ... and Undo takes it back.
-    live.locator("[data-do=undo]").click()
-    book.hears("taken back: budget $0.01, deadline 1 min")
-    book.sees("free of $0.01")
-    assert live.locator(".seer-burn .seer-mark").count() >= 2
-
-    # A click on a row selects a trial everywhere.
-    live.locator(".seer-trials tbody tr td:last-child").first.click()
-    book.hears("is selected")
-    chosen = live.locator("tr.seer-chosen").get_attribute("data-trial")
-    live.locator(f"tr[data-trial='{chosen}'] [data-do=why]").click()
-    lines = live.locator(".seer-log li:not([hidden])")
-    assert lines.count() >= 1
-    assert {lines.nth(k).get_attribute("data-trial") for k in range(lines.count())} == {chosen}
+    move_the_limits(book)
+    select_a_trial(book)
     picture(book, "wide")
-
-    # Files.
-    live.locator("[data-do=export]").click()
-    book.hears("written: ")
-    written = next(lab.folder.glob("train-*-results.csv"))
-    assert written.name in book.said()
-    assert pd.read_csv(written).value.max() > 0.3
-    live.locator("[data-do=report]").click()
-    book.hears("report.html")
-    assert "<svg" in next(lab.folder.glob("train-*-report.html")).read_text()
-
+    write_files(book)
     live.locator("[data-do=pause]").click()
     book.sees("paused", ".seer-live h3")
     live.locator("[data-do=resume]").click()
@@ -160,6 +119,53 @@ def test_the_quickstart_is_watched_and_steered_with_the_mouse(opened, lab):
     assert "running" in live.locator("h3").inner_text()
     finish(book)
     assert "stopped by hand" in book.head()
+
+
+def move_the_limits(book):
+    live = book.live
+    budget, deadline = (live.locator(f"input[type=number][name={name}]") for name in ("budget", "deadline"))
+    # Moving a slider shows what would come, and changes nothing.
+    live.locator("input[type=range][name=budget]").press("PageUp")
+    deadline.fill("90")
+    book.sees("fully trained", ".seer-live .seer-preview")
+    assert "of 1 min\n" in book.head()
+    # Undo forgets what was moved ...
+    live.locator("[data-do=undo]").click()
+    assert (budget.input_value(), deadline.input_value()) == ("0.01", "60")
+    # ... Apply sends it ...
+    budget.fill("0.02")
+    deadline.fill("90")
+    live.locator("[data-do=apply]").click()
+    book.hears("applied: budget $0.02, deadline 1 min 30 s")
+    book.sees("of 1 min 30 s")
+    book.sees("free of $0.02")
+    # ... and Undo takes it back.
+    live.locator("[data-do=undo]").click()
+    book.hears("taken back: budget $0.01, deadline 1 min")
+    book.sees("free of $0.01")
+    assert live.locator(".seer-burn .seer-mark").count() >= 2
+
+
+def select_a_trial(book):
+    live = book.live
+    live.locator(".seer-trials tbody tr td:last-child").first.click()
+    book.hears("is selected")
+    chosen = live.locator("tr.seer-chosen").get_attribute("data-trial")
+    live.locator(f"tr[data-trial='{chosen}'] [data-do=why]").click()
+    lines = live.locator(".seer-log li:not([hidden])")
+    assert lines.count() >= 1
+    assert {lines.nth(k).get_attribute("data-trial") for k in range(lines.count())} == {chosen}
+
+
+def write_files(book):
+    book.live.locator("[data-do=export]").click()
+    book.hears("written: ")
+    written = next(book.lab.folder.glob("train-*-results.csv"))
+    assert written.name in book.said()
+    assert pd.read_csv(written).value.max() > 0.3
+    book.live.locator("[data-do=report]").click()
+    book.hears("report.html")
+    assert "<svg" in next(book.lab.folder.glob("train-*-report.html")).read_text()
 
 
 def test_the_kernel_restarts_and_two_dashboards_show_one_study(opened, lab):

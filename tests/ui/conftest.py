@@ -1,0 +1,42 @@
+import pytest
+
+import seer_nb as seer
+from seer_nb import function
+from seer_nb.journal import Journal
+from seer_nb.policies import SEER
+from seer_nb.runner import files
+from seer_nb.runner.lock import RunnerLock
+
+
+class Journalled:
+    """A study on disk, with a journal that a test writes instead of a runner."""
+
+    def __init__(self, folder, builder, *, driven=True):
+        self.builder = builder
+        self.folder = folder / builder.settings.name
+        (self.folder / files.LOGS).mkdir(parents=True)
+        (self.folder / files.PARTS).write_bytes(function.dumps_parts(policy=SEER()))
+        self.journal = Journal.create(self.folder / files.JOURNAL)
+        self._written = 0
+        self.write()
+        self.lock = RunnerLock(self.folder)
+        if driven:
+            assert self.lock.take()
+        self.study = seer.attach(builder.settings.name)
+
+    def write(self):
+        """What the builder has come to since."""
+        new = self.builder.records[self._written :]
+        self.journal.append([(at_s, record) for _, at_s, record in new])
+        self._written += len(new)
+
+    def commands(self):
+        """That have been sent to the runner."""
+        return [command for _, command in self.journal.inbox()]
+
+
+@pytest.fixture
+def journalled(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return lambda builder, **options: Journalled(tmp_path, builder, **options)
