@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seer_nb import figures, simulate
     from seer_nb.catalog import attach, studies
     from seer_nb.errors import (
         CheckpointError,
@@ -34,6 +35,7 @@ _HOMES = {
     "study": ("Study",),
     "training": ("Run",),
 }
+_MODULES = ("figures", "simulate")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -50,10 +52,12 @@ __all__ = [
     "StudyNotFoundError",
     "attach",
     "choice",
+    "figures",
     "lograndint",
     "loguniform",
     "quniform",
     "randint",
+    "simulate",
     "studies",
     "uniform",
 ]
@@ -61,6 +65,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name from where it is defined."""
+    if name in _MODULES:
+        return importlib.import_module(f"seer_nb.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'seer_nb' has no attribute {name!r}")
     return getattr(importlib.import_module(f"seer_nb.{_HOME_OF[name]}"), name)
@@ -69,3 +75,10 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """For completion in a notebook."""
     return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext seer_nb`` makes the magic ``%%seer`` known."""
+    from seer_nb.ui.magic import load
+
+    load(shell)

@@ -87,7 +87,7 @@ class Proposer:
     """
 
     def __init__(self, mode: Mode, seed: int) -> None:
-        self._sign = -1.0 if mode == "max" else 1.0
+        self._mode: Mode = mode
         self._seed = seed
         self._reports = 0
         self._fits = 0
@@ -104,7 +104,7 @@ class Proposer:
             trials: Those that have begun.
             candidates: Features, a row each.
         """
-        targets = _targets(trials, self._sign)
+        targets = log_ranks(trials, self._mode)
         told = np.isfinite(targets)
         if told.sum() < LEAST:
             return None
@@ -165,8 +165,9 @@ class SpaceProposer:
         return {name: config[name] for name in self._space.domains}
 
 
-def _targets(trials: Sequence[Trial], sign: float) -> Vector:
+def log_ranks(trials: Sequence[Trial], mode: Mode) -> Vector:
     """ln(1 + rank) by latest value, the best being 0; what diverged is last; nan without a report."""
+    sign = -1.0 if mode == "max" else 1.0
     values = np.array([_latest(trial, sign) for trial in trials])
     told = ~np.isnan(values)
     order = np.argsort(values[told], kind="stable")

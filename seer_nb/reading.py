@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import optuna
     import pandas as pd
 
     from seer_nb.core.state import State
     from seer_nb.history import History
     from seer_nb.journal import View
+    from seer_nb.space import Space
 
 Table = Literal["results", "curves", "spending", "events"]
 
@@ -39,6 +41,10 @@ class Reading(ABC):
     @abstractmethod
     def _history(self) -> History:
         """How it came to its state."""
+
+    @abstractmethod
+    def _space(self) -> Space:
+        """What is searched. Raises SeerError if that cannot be read."""
 
     @abstractmethod
     def _started(self) -> View:
@@ -106,6 +112,17 @@ class Reading(ABC):
         from seer_nb.ui.figures import plot_curves
 
         return plot_curves(self._state())
+
+    def to_optuna(self, storage: Any = None) -> optuna.Study:
+        """The study as an ``optuna.Study``, for Optuna's figures and its dashboard; see ``seer_nb.optuna_study``.
+
+        Args:
+            storage: An Optuna storage, or its URL, such as "sqlite:///optuna.db"; None: in memory.
+        """
+        from seer_nb.optuna_study import to_optuna
+
+        first = next(iter(self._started().journal.read()))
+        return to_optuna(self._state(), self._space(), first.wall, storage)
 
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write all there is to see of it as one html file that works without a network.

@@ -255,7 +255,7 @@ def _grid_size(space: Space, sampler: GridSampler) -> int:
 def _quiet_study(sampler: BaseSampler, mode: Mode) -> optuna.Study:
     import optuna
 
-    with _quiet():
+    with quiet():
         study = optuna.create_study(sampler=sampler, direction="maximize" if mode == "max" else "minimize")
 
     # Some samplers stop a study whose space is exhausted, which Optuna forbids to whoever asks and tells.
@@ -267,7 +267,7 @@ def _quiet_study(sampler: BaseSampler, mode: Mode) -> optuna.Study:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No lines of Optuna's about studies that the user has not made; its level is put back."""
     from optuna import logging
 

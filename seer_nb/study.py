@@ -324,6 +324,11 @@ class Study(Reading):
     def _history(self) -> History:
         return begun(self._settings) if self._view is None else self._view.history
 
+    def _space(self) -> Space:
+        self._started()
+        space: Space = files.read_parts(self._folder)["space"]
+        return space
+
     def _policy(self) -> Policy:
         """As it was given; of an attached study, the one of that name."""
         return self._chosen or policies.by_name(self._settings.policy)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from seer_nb.ui.infos import Expectation
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -60,6 +62,13 @@ class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
     """By trial in the running: its value if it were fully trained."""
     error: str = ""
     """Why there is no answer, in a sentence."""
+
+
+def expectation(foreseen: Foreseen | None) -> Expectation | None:
+    """What it says of the money."""
+    if foreseen is None:
+        return None
+    return Expectation(foreseen.cost_over_time, foreseen.finish_s[0] if foreseen.finish_s else None)
 
 
 class Foresight:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from seer_nb.core.state import State
+    from seer_nb.forecast import Forecast
     from seer_nb.history import History, Mark
-    from seer_nb.ui.foresee import Foreseen
     from seer_nb.ui.view import StudyView, TrialView
 
 N_IN_COLOUR = 16
@@ -131,10 +131,26 @@ def parallelism(state: State, history: History, view: StudyView, coloured: Seque
     )
 
 
-def burn(history: History, view: StudyView, plan: Foreseen | None = None) -> BurnInfo:
+class Expectation(NamedTuple):
+    """What a forecast says of the money."""
+
+    cost: tuple[tuple[float, float, float, float], ...]
+    """(time, expected, low, high) of what will be spent, in study seconds and dollars."""
+    finish_s: float | None
+
+
+def told(forecast: Forecast | None) -> Expectation | None:
+    """By a forecast."""
+    if forecast is None:
+        return None
+    table = forecast.over_time
+    moments = zip(table.elapsed_s, table.cost_usd, table.cost_low, table.cost_high, strict=True)
+    return Expectation(tuple(moments), forecast.finish_s.value if forecast.finish_s else None)
+
+
+def burn(history: History, view: StudyView, plan: Expectation | None = None) -> BurnInfo:
     """Money over time, with what is expected of the rest."""
     now_s = view.elapsed_s
-    finish_s = plan.finish_s[0] if plan is not None and plan.finish_s and not view.over else None
     return BurnInfo(
         now_s=now_s,
         until_s=max(view.deadline_s, now_s, *(value for _, value in history.deadlines)),
@@ -143,8 +159,8 @@ def burn(history: History, view: StudyView, plan: Foreseen | None = None) -> Bur
         budgets=[(at_s, budget / MICRO) for at_s, budget in history.budgets],
         deadlines=history.deadlines,
         marks=tuple(history.marks),
-        plan=() if plan is None else plan.cost_over_time,
-        finish_s=finish_s,
+        plan=() if plan is None else plan.cost,
+        finish_s=None if plan is None else plan.finish_s,
     )
 
 

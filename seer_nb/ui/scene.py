@@ -9,6 +9,7 @@ from seer_nb.core.money import MICRO
 from seer_nb.core.units import format_duration, format_money
 from seer_nb.history import value_at
 from seer_nb.ui import charts, infos, page
+from seer_nb.ui.foresee import expectation
 from seer_nb.ui.page import Page
 from seer_nb.ui.palette import Palette
 from seer_nb.ui.view import Looker, StudyView, TrialView, format_value
@@ -85,7 +86,7 @@ class Scene:
         coloured = [trial.trial for trial in curves.coloured]
         looks = self._palette.deal(coloured)
         workers = infos.parallelism(subject.state, subject.history, view, coloured)
-        burn = infos.burn(subject.history, view, foreseen)
+        burn = infos.burn(subject.history, view, expectation(foreseen))
         return [
             page.drawn(charts.CURVES, charts.draw_curves(curves, looks, self._pen)),
             page.drawn(charts.WORKERS, charts.draw_parallelism(workers, looks)),

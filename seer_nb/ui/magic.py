@@ -1,0 +1,74 @@
+"""``%%seer``: a cell that defines ``train`` and ``space`` becomes a study."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.display import display
+
+from seer_nb.core.units import show
+from seer_nb.study import Study
+
+if TYPE_CHECKING:
+    import argparse
+
+MAX_EPOCHS = 27
+
+
+@magics_class
+class SeerMagics(Magics):
+    """The magic of ``%load_ext seer_nb``."""
+
+    @magic_arguments("%%seer")
+    @argument("--deadline", required=True, help='time, such as "10min"')
+    @argument("--budget", required=True, help="dollars, such as 0.50")
+    @argument("--metric", required=True, help="keyword of run.report that is optimised")
+    @argument("--mode", choices=("max", "min"), default="max", help="whether more or less is better; default: max")
+    @argument("--max-epochs", type=int, default=MAX_EPOCHS, help=f"epochs of a full training; default: {MAX_EPOCHS}")
+    @argument("--policy", default="seer", help="default: seer")
+    @argument("--name", default=None, help="of the study; default: by the function and the time")
+    @argument("--seed", type=int, default=0, help="default: 0")
+    @argument("--provider", default=None, help="a variable that holds one; default: this machine")
+    @argument("--start", action="store_true", help="start at once, instead of by the button")
+    @cell_magic
+    def seer(self, line: str, cell: str) -> None:
+        """Make a study of the ``train`` and ``space`` that the cell defines, and show it; it is left as ``study``."""
+        assert self.shell is not None
+        options = parse_argstring(SeerMagics.seer, line)
+        result = self.shell.run_cell(cell)
+        if not result.success:
+            return
+        study = self._study(options)
+        self.shell.user_ns["study"] = study
+        if options.start:
+            study.start()
+        display(study)
+
+    def _study(self, options: argparse.Namespace) -> Study:
+        return Study(
+            self._defined("train", "def train(config, run): ..."),
+            self._defined("space", 'space = {"lr": seer.loguniform(1e-4, 1e-1)}'),
+            metric=options.metric,
+            mode=options.mode,
+            max_epochs=options.max_epochs,
+            deadline=options.deadline,
+            budget=options.budget,
+            policy=options.policy,
+            name=options.name,
+            seed=options.seed,
+            provider=None if options.provider is None else self._defined(options.provider, "seer.Local()"),
+        )
+
+    def _defined(self, name: str, example: str) -> Any:
+        assert self.shell is not None
+        if name not in self.shell.user_ns:
+            raise UsageError(f"%%seer finds no {show(name)} in this notebook: define it in the cell, such as {example}")
+        return self.shell.user_ns[name]
+
+
+def load(shell: Any) -> None:
+    """Make ``%%seer`` known."""
+    shell.register_magics(SeerMagics)
