@@ -1,12 +1,12 @@
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.browser import chromium
+from seer_nb.bench import lab
 
 
 @pytest.fixture(scope="package")
 def browser():
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium.PATH, args=chromium.FLAGS)
+        found = lab.browser(playwright)
         yield found
         found.close()

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from seer_nb.bench.lab import Lab, Notebook, write_notebook
 from tests.browser import chromium
-from tests.browser.lab import Lab, Notebook, notebook
 from tests.studies.running import processes, until
 
 pytestmark = [chromium.needed, pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
@@ -53,9 +53,9 @@ def opened(browser, lab):
     """Opens notebooks, and sees to it that nothing went wrong in the browser."""
     found = []
 
-    def open_notebook(name, content=None, **options):
-        if content is not None:
-            lab.write(name, content)
+    def open_notebook(name, *cells, **options):
+        if cells:
+            write_notebook(lab.folder / name, *cells)
         found.append(Notebook(browser, lab, name, **options))
         return found[-1]
 
@@ -67,7 +67,7 @@ def opened(browser, lab):
 
 def begun(opened, name, **options):
     """A notebook with a study that runs, and shows its first values."""
-    book = opened(f"{name}.ipynb", notebook(STUDY.replace("NAME", name)), **options)
+    book = opened(f"{name}.ipynb", STUDY.replace("NAME", name), **options)
     book.run()
     book.live.locator("[data-do=start]").click()
     book.sees("by trial")
@@ -93,9 +93,9 @@ def row(book, trial):
 def test_the_quickstart_is_watched_and_steered_with_the_mouse(opened, lab):
     content = nbformat.read(QUICKSTART, as_version=4)
     shown = next(place for place, cell in enumerate(content.cells) if cell.id == "look")
-    content.cells = [cell for cell in content.cells[: shown + 1] if cell.cell_type == "code"]
-    book = opened("quickstart.ipynb", content)
-    book.run(len(content.cells))
+    cells = [cell.source for cell in content.cells[: shown + 1] if cell.cell_type == "code"]
+    book = opened("quickstart.ipynb", *cells)
+    book.run(len(cells))
     live = book.live
     live.locator("[data-do=start]").click()
     book.sees("by trial")
@@ -173,10 +173,10 @@ def test_the_kernel_restarts_and_two_dashboards_show_one_study(opened, lab):
     # Restarted as a person would, while the study runs.
     book.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     book.until("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
-    other = opened("other.ipynb", notebook('import seer_nb as seer\nseer.attach("twice")'))
+    other = opened("other.ipynb", 'import seer_nb as seer\nseer.attach("twice")')
     other.run()
     other.sees("running", ".seer-live h3")
-    third = opened("third.ipynb", notebook('import seer_nb as seer\nstudy = seer.attach("twice")\nstudy', "study"))
+    third = opened("third.ipynb", 'import seer_nb as seer\nstudy = seer.attach("twice")\nstudy', "study")
     third.run(2)
     third.until("() => document.querySelectorAll('.seer-live').length === 2")
 
@@ -208,7 +208,7 @@ def test_the_kernel_restarts_and_two_dashboards_show_one_study(opened, lab):
 
 
 def test_everything_by_keyboard(opened):
-    book = opened("keys.ipynb", notebook(STUDY.replace("NAME", "keys")))
+    book = opened("keys.ipynb", STUDY.replace("NAME", "keys"))
     book.run()
     page = book.page
 
@@ -322,7 +322,7 @@ def theme(book, name):
 @pytest.mark.parametrize(("look", "width"), [("JupyterLab Light", 1400), ("JupyterLab Dark", 900)])
 def test_it_is_accessible(opened, look, width):
     name = f"axe{width}"
-    book = begun(opened, name, width=width, height=1800)
+    book = begun(opened, name, size=(width, 1800))
     theme(book, look)
     book.sees("configurations")
     live = book.live
