@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 
 from seer_nb.errors import SeerError
@@ -37,8 +37,13 @@ READY = """() => {
   const session = window.jupyterapp?.shell?.currentWidget?.sessionContext?.session;
   return session?.kernel?.status === 'idle' && session.kernel.connectionStatus === 'connected';
 }"""
-EXPECTED = ("widget model not found",)
-"""JupyterLab's own complaint about a saved notebook whose kernel is gone."""
+_APPS = ("LabApp", "JupyterNotebookApp")
+_OPTIONS = (
+    "news_url=",
+    "check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+)
+EXPECTED = ("widget model not found", "reading 'schema'")
+"""Jupyter's own complaints: of a saved notebook whose kernel is gone, and, in Notebook, of a setting of JupyterLab's."""
 
 
 def browser(playwright: Any) -> Browser:
@@ -65,11 +70,13 @@ class Lab:
 
     Args:
         folder: An empty one.
+        app: "lab" for JupyterLab, or "notebook" for Jupyter Notebook.
         env: Further variables of the environment.
     """
 
-    def __init__(self, folder: Path, **env: str) -> None:
+    def __init__(self, folder: Path, app: Literal["lab", "notebook"] = "lab", **env: str) -> None:
         self.folder = folder
+        self._app = app
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
@@ -77,12 +84,17 @@ class Lab:
         settings.mkdir(parents=True)
         (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
         command = [
-            *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", f"--port={self.port}"),
+            *(sys.executable, "-m", "jupyter", app, "--no-browser", "--ip=127.0.0.1", f"--port={self.port}"),
             *("--ServerApp.port_retries=0", "--IdentityProvider.token=", "--allow-root"),
-            *("--LabApp.expose_app_in_browser=True", "--LabApp.news_url="),
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            *(f"--{name}.{option}" for name in _APPS for option in _OPTIONS),
         ]
+        config = folder / "config"
+        config.mkdir()
+        exposed = '{"LabApp": {"expose_app_in_browser": true}, "JupyterNotebookApp": {"expose_app_in_browser": true}}'
+        for part in ("lab", "notebook", "server"):
+            (config / f"jupyter_{part}_config.json").write_text(exposed)
         own = {
+            "JUPYTER_CONFIG_DIR": str(config),
             "SEER_HOME": str(folder / "studies"),
             "JUPYTER_PLATFORM_DIRS": "1",
             "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
@@ -94,6 +106,11 @@ class Lab:
                 command, cwd=folder, env={**os.environ, **own, **env}, stdout=log, stderr=log
             )
         self._wait()
+
+    def address(self, name: str) -> str:
+        """Of a notebook."""
+        place = "lab/tree" if self._app == "lab" else "notebooks"
+        return f"http://127.0.0.1:{self.port}/{place}/{name}?reset"
 
     def _wait(self) -> None:
         end = time.monotonic() + PATIENCE_MS / 1000
@@ -138,7 +155,7 @@ class Notebook:
         self.page.on("pageerror", lambda error: self._note(str(error)))
         self.page.on("request", self._check)
         watch(self.page)
-        self.page.goto(f"http://127.0.0.1:{lab.port}/lab/tree/{name}?reset")
+        self.page.goto(lab.address(name))
         self.page.wait_for_function(READY, timeout=PATIENCE_MS)
 
     def _console(self, message: ConsoleMessage) -> None:

@@ -341,3 +341,36 @@ def test_it_is_accessible(opened, look, width):
     assert box["width"] <= cell["width"] + 1
     picture(book, f"{look.split()[-1].lower()}-{width}")
     finish(book)
+
+
+MAGIC = """%%seer --deadline 10min --budget 0.05 --metric accuracy --name seven
+import time
+import seer_nb as seer
+
+def train(config, run):
+    for epoch in run.epochs():
+        time.sleep(0.2)
+        run.report(accuracy=config["top"] * (1 - 0.8**epoch))
+
+space = {"top": seer.uniform(0.5, 1.0)}
+"""
+
+
+def test_it_lives_in_notebook_7_too_by_the_magic(browser, tmp_path):
+    server = Lab(tmp_path, "notebook")
+    try:
+        write_notebook(tmp_path / "seven.ipynb", "%load_ext seer_nb", MAGIC, "print(study.status)")
+        book = Notebook(browser, server, "seven.ipynb")
+        book.run(2)
+        book.live.locator("[data-do=start]").click()
+        book.sees("by trial")
+        book.live.locator("input[type=number][name=budget]").fill("0.04")
+        book.live.locator("[data-do=apply]").click()
+        book.hears("applied: budget $0.04")
+        book.run()
+        book.page.get_by_text("running", exact=True).wait_for()
+        finish(book)
+        assert book.troubles == []
+        book.close()
+    finally:
+        server.close()
