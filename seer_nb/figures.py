@@ -1,4 +1,4 @@
-"""Plotly figures of a study: ``seer.figures.curves(study)`` and so on; each is a plain plotly figure."""
+"""Plotly figures of a study, real or simulated: ``seer.figures.curves(study)`` and so on; plain plotly figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from seer_nb.core.state import State
     from seer_nb.forecast import Forecast
+    from seer_nb.history import History
+    from seer_nb.simulate import Outcome
     from seer_nb.study import Study
 
 __all__ = [
@@ -21,26 +24,26 @@ __all__ = [
 ]
 
 
-def curves(study: Study) -> Figure:
+def curves(study: Study | Outcome) -> Figure:
     """Learning curves: survivors in colour, all others in grey, the best marked."""
     from seer_nb.ui.figures import plot_curves
 
-    return plot_curves(study._state())  # noqa: SLF001 - of the same package
+    return plot_curves(_read(study)[0])
 
 
-def parallelism(study: Study) -> Figure:
+def parallelism(study: Study | Outcome) -> Figure:
     """Workers of each trial over time, and the size of the cluster."""
     from seer_nb.ui import infos
     from seer_nb.ui.figures_time import parallelism_plot
     from seer_nb.ui.view import look
 
-    state, history = study._state(), study._history()  # noqa: SLF001 - of the same package
+    state, history = _read(study)
     view = look(state)
     coloured = [trial.trial for trial in infos.curves(view).coloured]
     return parallelism_plot(infos.parallelism(state, history, view, coloured))
 
 
-def burn(study: Study, forecast: Forecast | None = None) -> Figure:
+def burn(study: Study | Outcome, forecast: Forecast | None = None) -> Figure:
     """Spending over time, with budget and deadline.
 
     Args:
@@ -51,25 +54,25 @@ def burn(study: Study, forecast: Forecast | None = None) -> Figure:
     from seer_nb.ui.figures_time import burn_plot
     from seer_nb.ui.view import look
 
-    state, history = study._state(), study._history()  # noqa: SLF001 - of the same package
+    state, history = _read(study)
     return burn_plot(infos.burn(history, look(state), infos.told(forecast)))
 
 
-def timeline(study: Study) -> Figure:
+def timeline(study: Study | Outcome) -> Figure:
     """Which trial trained when, on how many workers, and what has become of it."""
     from seer_nb.ui.figures_time import timeline_info, timeline_plot
 
-    return timeline_plot(timeline_info(study._state(), study._history()))  # noqa: SLF001 - of the same package
+    return timeline_plot(timeline_info(*_read(study)))
 
 
-def parallel_coordinates(study: Study) -> Figure:
+def parallel_coordinates(study: Study | Outcome) -> Figure:
     """A line a trial across an axis a hyperparameter, coloured by the best value."""
     from seer_nb.ui.figures_space import coordinates_info, coordinates_plot
 
-    return coordinates_plot(coordinates_info(study._state()))  # noqa: SLF001 - of the same package
+    return coordinates_plot(coordinates_info(_read(study)[0]))
 
 
-def parameter_importance(study: Study) -> Figure:
+def parameter_importance(study: Study | Outcome) -> Figure:
     """Which hyperparameters matter; see ``seer_nb.importance``.
 
     Raises:
@@ -77,10 +80,18 @@ def parameter_importance(study: Study) -> Figure:
     """
     from seer_nb.ui.figures_space import importance_info, importance_plot
 
-    return importance_plot(importance_info(study._state()))  # noqa: SLF001 - of the same package
+    return importance_plot(importance_info(_read(study)[0]))
 
 
 def frontier(study: Study, epoch_seconds: float | None = None) -> Figure:
     """The best value to be expected against the budget, for several deadlines; see ``Study.plot_frontier``."""
     figure: Figure = study.plot_frontier(epoch_seconds)
     return figure
+
+
+def _read(study: Study | Outcome) -> tuple[State, History]:
+    from seer_nb.simulate import Outcome
+
+    if isinstance(study, Outcome):
+        return study.state, study.history
+    return study._state(), study._history()  # noqa: SLF001 - of the same package

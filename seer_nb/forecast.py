@@ -31,6 +31,12 @@ LOW, HIGH = 0.1, 0.9
 WIDER = 3.0
 """Futures differ less from each other than from what comes. On the four tables that ship, bands so many times as wide
 held the best value in two cases of three."""
+MOST_FRESH = 200
+"""New trials that an estimate draws."""
+MOST_CURVES = 16
+"""Of those in the running, and of new ones, that an estimate continues: the best."""
+HORIZON = 1000
+"""Epochs, at most, that a curve is continued for an estimate."""
 MOMENTS = 40
 _PLANNED = ["elapsed_s", "cost_usd", "survivors", "workers"]
 TIME_COLUMNS = ("elapsed_s", "cost_usd", "cost_low", "cost_high", "survivors", "workers")
@@ -164,14 +170,20 @@ def _best_of(world: FittedWorld, state: State, completed: int, started: int) -> 
     able = [trial for trial in state.trials.values() if trial.alive and trial.best and trial.best.value is not None]
     able.sort(key=lambda trial: sign * (trial.best.value or 0.0) if trial.best else 0.0)
     known = [trial.id for trial in able[:completed]]
-    fresh = range(len(state.trials), len(state.trials) + max(0, started - len(state.trials)))
+    fresh = range(len(state.trials), min(started, len(state.trials) + MOST_FRESH))
     first = {number: world.report(number, 1)[0] for number in fresh}
     likely = sorted((n for n, value in first.items() if value is not None), key=lambda n: sign * (first[n] or 0.0))
     share = math.ceil(completed * len(first) / max(1, started))
-    ends = [world.report(number, state.settings.max_epochs)[0] for number in (*known, *likely[:share])]
+    shown = (*known[:MOST_CURVES], *likely[: min(share, MOST_CURVES)])
+    ends = [world.report(number, horizon(state))[0] for number in shown]
     done = [state.best.best.value] if state.best and state.best.best else []
     found = [value for value in (*ends, *done) if value is not None]
     return (max(found) if sign < 0 else min(found)) if found else None
+
+
+def horizon(state: State) -> int:
+    """The last epoch to which curves are continued one by one: what comes after it changes little."""
+    return min(state.settings.max_epochs, HORIZON)
 
 
 def _planned(stages: pd.DataFrame, state: State) -> pd.DataFrame:

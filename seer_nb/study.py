@@ -154,7 +154,7 @@ class Study(Reading):
             if patience_s is not None and end is not None and time.monotonic() > end:
                 raise TimeoutError(f"study {self.name!r} has not ended after {format_duration(patience_s)}; it goes on")
             time.sleep(POLL_S)
-        return self
+        return self._ended()
 
     def __await__(self) -> Generator[Any, None, Study]:
         """``await study`` waits as ``wait()`` does, without blocking the notebook."""
@@ -163,7 +163,7 @@ class Study(Reading):
     async def _wait_async(self) -> Study:
         while not self._settled():  # noqa: ASYNC110 - another process writes the journal
             await asyncio.sleep(POLL_S)
-        return self
+        return self._ended()
 
     def run(self) -> Study:
         """``start()`` and ``wait()``."""
@@ -347,6 +347,11 @@ class Study(Reading):
         """Whether a runner lives; a process just started counts before it has taken its lock."""
         started = self._process is not None and self._process.poll() is None
         return started or runner_pid(self._folder) is not None
+
+    def _ended(self) -> Study:
+        if self._dashboard is not None:
+            self._dashboard.settle()
+        return self
 
     def _settled(self) -> bool:
         """Whether it has ended; raises when it will not by itself."""

@@ -42,10 +42,10 @@ def test_the_quickstart_runs(tmp_path, monkeypatch):
     notebook = nbformat.read(FOLDER / "quickstart.ipynb", as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
 
-    picture = data(notebook, "look")
-    assert "<svg" in picture["text/html"]
-    assert "■ ended" in picture["text/html"]
-    assert ": ended, " in picture["text/plain"]
+    # The live view, and the static picture that stands in for it in a saved notebook.
+    live, picture = (output.data for output in outputs(notebook, "look"))
+    assert "application/vnd.jupyter.widget-view+json" in live
+    assert picture["text/html"].count("<svg viewBox") == 3
     table = data(notebook, "results")["text/html"]
     assert table.count("<tr") == 11
     assert {"trial", "state", "value", "epoch", "config_lr", "cost_usd", "reason"} <= set(
@@ -65,3 +65,22 @@ def test_the_quickstart_runs(tmp_path, monkeypatch):
     assert "<table>" in (tmp_path / "results.html").read_text()
     assert {"StartGang", "EndTrial", "Finish"} <= set(pd.read_json(tmp_path / "events.json").kind)
     until(lambda: not processes(tmp_path), "the end of the study's processes")
+
+
+@pytest.mark.timeout(180)
+def test_the_cloud_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
+    notebook = nbformat.read(FOLDER / "cloud.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    picture = data(notebook, "study")
+    assert "■ ended" in picture["text/html"]
+    assert picture["text/html"].count("<svg viewBox") == 3
+    (figure,) = [o.data for o in outputs(notebook, "time")]
+    assert {"completed", "stopped"} <= {trace["name"] for trace in figure["application/vnd.plotly.v1+json"]["data"]}
+    rows = data(notebook, "policies")["text/plain"].splitlines()[1:]
+    values = {policy: [float(number) for number in numbers] for _, policy, *numbers in map(str.split, rows)}
+    assert min(values, key=lambda policy: values[policy][0]) == "seer"
+    assert all(spent <= 10 and hours <= 2 for _, spent, hours, *_ in values.values())
+    (stream,) = outputs(notebook, "faults")
+    assert stream.text.endswith("over budget: $0.00\n")
+    assert not processes(tmp_path)

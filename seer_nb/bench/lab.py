@@ -43,7 +43,7 @@ _OPTIONS = (
     "check_for_updates_class=jupyterlab.NeverCheckForUpdate",
 )
 EXPECTED = ("widget model not found", "reading 'schema'")
-"""Jupyter's own complaints: of a saved notebook whose kernel is gone, and, in Notebook, of a setting of JupyterLab's."""
+"""Jupyter's own complaints: of a saved notebook whose kernel is gone; in Notebook, of a setting of JupyterLab's."""
 
 
 def browser(playwright: Any) -> Browser:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
+from seer_nb.history import History
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     Command: TypeAlias = tuple[float, m.Command]
     """(study seconds, what a person asks for)."""
 
+ASK_EVERY = 200
+"""Events, after which it is asked whether to go on."""
 HOT = 10_000
 """Events at one moment that mean a loop."""
 
@@ -103,15 +106,23 @@ class VirtualCloud:
         """The study's."""
         return self.engine.state
 
-    def run(self, until_s: float = math.inf) -> Self:
+    def run(self, until_s: float = math.inf, goes_on: Callable[[], bool] = lambda: True) -> Self:
         """Until the study has ended, or that time.
+
+        Args:
+            until_s: Study seconds.
+            goes_on: Asked now and then; when it says False, this returns.
 
         Raises:
             RuntimeError: The study runs hot, or waits for ever: an engine or a policy is wrong.
         """
         if not self.steps:
             self._begin()
-        while self.state.phase != "ended" and self._due_s() <= until_s:
+        for place in count():
+            if self.state.phase == "ended" or self._due_s() > until_s:
+                break
+            if place % ASK_EVERY == 0 and not goes_on():
+                return self
             self._advance()
         if until_s < math.inf:
             self.now_s = max(self.now_s, until_s)
@@ -347,3 +358,15 @@ def _ending(team: Team) -> m.Outcome | None:
     if team.epoch >= team.until:
         return "target"
     return "stopped" if team.stop else None
+
+
+class WatchedCloud(VirtualCloud):
+    """One whose history is kept, for whoever wants to see how it came to its end."""
+
+    def __init__(self, settings: m.Settings, policy: Policy, world: World, commands: Iterable[Command] = ()) -> None:
+        super().__init__(settings, policy, world, commands)
+        self.history = History()
+
+    def _saw(self, event: m.Event, actions: tuple[m.Action, ...]) -> None:
+        for record in (event, *actions):
+            self.history.note(record, self.state)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from seer_nb.core.money import MICRO
 from seer_nb.core.state import State
+from seer_nb.history import History
 from seer_nb.results import curves_frame, results_frame, spending_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from seer_nb.simulate.cloud import VirtualCloud
+    from seer_nb.simulate.cloud import WatchedCloud
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Why the study ended."""
     state: State
     """All of it."""
+    history: History
+    """How it came about."""
 
     @property
     def violated(self) -> bool:
@@ -50,6 +53,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         """A row a trial; the columns of ``Study.results``."""
         return results_frame(self.state, view=view)
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        from seer_nb.ui import static, text
+
+        return {"text/plain": text.summary(self.state), "text/html": static.html(self.state, self.history)}
+
     def curves(self) -> pd.DataFrame:
         """A row a report; the columns of ``Study.curves``."""
         return curves_frame(self.state)
@@ -59,7 +67,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return spending_frame(self.state)
 
 
-def outcome_of(cloud: VirtualCloud) -> Outcome:
+def outcome_of(cloud: WatchedCloud) -> Outcome:
     """Of a study that has ended."""
     state = cloud.state
     best = state.best.best if state.best else None
@@ -75,4 +83,5 @@ def outcome_of(cloud: VirtualCloud) -> Outcome:
         over_deadline_s=cloud.over_deadline_s,
         reason=state.reason,
         state=state,
+        history=cloud.history,
     )

@@ -9,7 +9,7 @@ from seer_nb.core import model as m
 from seer_nb.core.money import lease_seconds
 from seer_nb.core.units import parse_duration, parse_money
 from seer_nb.policies import by_name
-from seer_nb.simulate.cloud import VirtualCloud
+from seer_nb.simulate.cloud import WatchedCloud
 from seer_nb.simulate.conditions import Chance, Conditions
 from seer_nb.simulate.offer import Offer
 from seer_nb.simulate.outcome import Outcome, outcome_of
@@ -74,7 +74,7 @@ def run(  # noqa: PLR0913 - a study's arguments, and a world's
         seed=seed,
     )
     settings = _settings(table, policy, deadline, budget, max_epochs, offer, max_workers, seed)
-    cloud = VirtualCloud(settings, by_name(policy) if isinstance(policy, str) else policy, world, commands)
+    cloud = WatchedCloud(settings, by_name(policy) if isinstance(policy, str) else policy, world, commands)
     cloud.run()
     return outcome_of(cloud)
 

@@ -90,6 +90,11 @@ class Dashboard(anywidget.AnyWidget):
         display(self)
         self._snapshot.show(self._picture(), self.ident)
 
+    def settle(self) -> None:
+        """The study has ended: leave its last picture in the notebook now, which may be saved or left at once."""
+        self._snapshot.renew(self._picture(), time.monotonic(), over=True)
+        self._nudge()
+
     def close(self) -> None:
         """End it; the study goes on."""
         if self._foresight is not None:

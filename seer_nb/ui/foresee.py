@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -128,7 +129,11 @@ class Foresight:
                 question = self._asked.pop(found.number, None)
             if question is not None:
                 self._answered(question, found)
+        process.stdout.close()
         process.wait()
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
         with self._lock:
             left = [question for question in self._asked.values() if question.preview and not self._closed]
             self._asked.clear()

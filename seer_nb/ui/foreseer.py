@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-import select
+import queue
 import sys
+import threading
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from seer_nb.core.headline import headline
 from seer_nb.errors import SeerError
-from seer_nb.forecast import Expected, Forecast, estimate, forecast
+from seer_nb.forecast import Expected, Forecast, estimate, forecast, horizon
 from seer_nb.journal import Journal, View
 from seer_nb.runner import files
 from seer_nb.simulate.fitted import FittedWorld
 from seer_nb.ui.foresee import Band, Foreseen, Question
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from seer_nb.core.engine import Policy
     from seer_nb.core.state import State
@@ -74,6 +75,8 @@ def _found(question: Question, state: State, policy: Policy, asked: Callable[[],
         )
         if found.finish_s is not None:
             return found
+        if asked():
+            raise SeerError("another question came before there was an answer")
     return estimate(state, policy, budget=budget, deadline_s=deadline_s)
 
 
@@ -87,7 +90,7 @@ def _ends(state: State) -> dict[int, float]:
     able = [t for t in state.trials.values() if t.alive and t.best is not None and t.best.value is not None]
     able.sort(key=lambda trial: sign * (trial.best.value or 0.0) if trial.best else 0.0)
     worlds = [FittedWorld(state, None, seed) for seed in range(ENDS)]
-    last = state.settings.max_epochs
+    last = horizon(state)
     found = {}
     for trial in able[:N_ENDS]:
         values = [value for value, _ in (world.report(trial.id, last) for world in worlds) if value is not None]
@@ -97,41 +100,40 @@ def _ends(state: State) -> dict[int, float]:
 
 
 class Questions:
-    """Those that come on standard input; of several, only the one that matters most."""
+    """Those that come on standard input; of several, only the one that matters most.
+
+    They are read on a thread of its own, which ends the process when its input ends: whatever it is thinking about
+    then, there is nobody left to tell.
+    """
 
     def __init__(self) -> None:
-        self._rest = b""
-        self._ended = False
+        self._waiting: queue.SimpleQueue[Question] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
 
     def waiting(self) -> bool:
-        """Whether there is something to read."""
-        return bool(select.select([sys.stdin], [], [], 0)[0])
+        """Whether there is another one."""
+        return not self._waiting.empty()
 
-    def __iter__(self) -> Iterator[Question]:
-        while not self._ended:
-            found = list(self._read())
-            if found:
-                yield max(found, key=lambda question: (question.preview, question.number))
+    def next(self) -> Question:
+        """Waits for it."""
+        found = [self._waiting.get()]
+        while self.waiting():
+            found.append(self._waiting.get())
+        return max(found, key=lambda question: (question.preview, question.number))
 
-    def _read(self) -> Iterator[Question]:
-        """All there are; waits for the first."""
-        while True:
-            # Not buffered, so that select tells the truth.
-            chunk = os.read(sys.stdin.fileno(), 1 << 16)
-            self._ended = not chunk
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            yield from (msgspec.json.decode(line, type=Question) for line in lines)
-            if self._ended or (not self._rest and not self.waiting()):
-                return
+    def _read(self) -> None:
+        for line in sys.stdin.buffer:
+            self._waiting.put(msgspec.json.decode(line, type=Question))
+        os._exit(0)
 
 
-def main(folder: Path) -> None:
-    """Answer until there are no more questions."""
+def main(folder: Path) -> NoReturn:
+    """Answer for as long as there may be questions."""
     policy: Policy = files.read_parts(folder)["policy"]
     view = View(Journal(folder / files.JOURNAL))
     questions = Questions()
-    for question in questions:
-        found = answer(question, view.state(), policy, questions.waiting)
+    while True:
+        found = answer(questions.next(), view.state(), policy, questions.waiting)
         sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
         sys.stdout.buffer.flush()
 

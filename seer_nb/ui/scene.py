@@ -114,7 +114,8 @@ def skeleton(*, live: bool, middle: str = "", bare: bool = False) -> str:
         '<div class="seer-scroll" tabindex="0" role="region" aria-label="trials"><table class="seer-trials">'
         '<caption data-part="caption"></caption><thead><tr data-part="columns"></tr></thead>'
         '<tbody data-list="rows"></tbody></table></div>'
-        '<details class="seer-log"><summary>why: the log of decisions, newest first (of the selected trial, if there is one)</summary>'
+        '<details class="seer-log"><summary>why: the log of decisions, newest first; '
+        "select a trial to see only its own</summary>"
         '<ol data-list="log" tabindex="0" aria-label="log of decisions"></ol></details>'
     )
 

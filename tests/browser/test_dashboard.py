@@ -361,14 +361,13 @@ def test_it_lives_in_notebook_7_too_by_the_magic(browser, tmp_path):
     try:
         write_notebook(tmp_path / "seven.ipynb", "%load_ext seer_nb", MAGIC, "print(study.status)")
         book = Notebook(browser, server, "seven.ipynb")
-        book.run(2)
+        book.run(3)
+        book.page.get_by_text("created", exact=True).wait_for()
         book.live.locator("[data-do=start]").click()
         book.sees("by trial")
         book.live.locator("input[type=number][name=budget]").fill("0.04")
         book.live.locator("[data-do=apply]").click()
         book.hears("applied: budget $0.04")
-        book.run()
-        book.page.get_by_text("running", exact=True).wait_for()
         finish(book)
         assert book.troubles == []
         book.close()

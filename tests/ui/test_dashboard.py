@@ -39,7 +39,9 @@ class Shown:
 
 @pytest.fixture
 def show(monkeypatch):
+    """Without a loop and forecasts of its own."""
     monkeypatch.setattr(Dashboard, "_nudge", lambda self: None)
+    monkeypatch.setattr(Dashboard, "_foresee", lambda *_: None)
     return Shown
 
 
