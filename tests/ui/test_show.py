@@ -1,0 +1,68 @@
+"""What a study shows of itself where there are no widgets, and as a report."""
+
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from tests.builders import big_study, small_study
+
+
+@pytest.fixture
+def shell():
+    yield InteractiveShell.instance()
+    InteractiveShell.clear_instance()
+
+
+def shown(shell, study):
+    shell.user_ns["study"] = study
+    with capture_output() as captured:
+        shell.run_cell("from IPython.display import display; display(study)")
+    return [output.data for output in captured.outputs]
+
+
+def test_a_terminal_gets_text_and_a_picture(shell, journalled):
+    (bundle,) = shown(shell, journalled(small_study()).study)
+    assert bundle["text/plain"].startswith("study digits: running")
+    assert "<svg" in bundle["text/html"]
+
+
+def test_a_kernel_without_widgets_gets_the_same(shell, journalled, monkeypatch):
+    monkeypatch.setattr(shell, "kernel", object(), raising=False)
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    (bundle,) = shown(shell, journalled(small_study()).study)
+    assert "<svg" in bundle["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" not in bundle
+
+
+def test_a_kernel_with_widgets_gets_a_live_view_and_a_stand_in(shell, journalled, monkeypatch):
+    monkeypatch.setattr(shell, "kernel", object(), raising=False)
+    study = journalled(small_study()).study
+    live, stand_in = shown(shell, study)
+    assert "application/vnd.jupyter.widget-view+json" in live
+    assert f'data-stands-for="{study.dashboard().ident}"' in stand_in["text/html"]
+    study.dashboard().close()
+
+
+def test_a_study_has_one_live_view_however_often_it_is_shown(journalled):
+    study = journalled(small_study()).study
+    assert study.dashboard() is study.dashboard()
+    study.dashboard().close()
+
+
+def test_the_report_is_one_file_with_everything(journalled, tmp_path):
+    path = journalled(big_study()).study.report(tmp_path / "report.html")
+    text = path.read_text()
+    assert "<script" not in text
+    assert "http" not in text
+    body = ET.fromstring(text[text.index("<section") : text.index("</main>")])
+    assert len(body.findall(".//table[@class='seer-trials']/tbody/tr")) == 60
+    assert len(body.findall(".//figure/svg")) == 3
+    assert len(body.findall(".//ol/li")) > 100
+
+
+def test_a_report_is_html(journalled, tmp_path):
+    with pytest.raises(ValueError, match=r"report\.pdf' does not end in \.html"):
+        journalled(small_study()).study.report(tmp_path / "report.pdf")
