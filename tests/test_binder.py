@@ -63,6 +63,7 @@ def built(tmp_path_factory):
     return repository, {**env, "SEER_HOME": str(folder / "studies"), "QUICKSTART_DEADLINE": "15s"}
 
 
+@pytest.mark.xdist_group("binder")
 @pytest.mark.timeout(BUILD_S + 2 * RUN_S)
 @pytest.mark.parametrize("name", ["quickstart", "cloud"])
 def test_a_notebook_runs_in_it_within_its_memory(built, name):

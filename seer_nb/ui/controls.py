@@ -60,7 +60,7 @@ def _files() -> str:
         '<label title="the file\'s format">format '
         f'<select name="format" title="the file\'s format">{formats}</select></label> '
         '<span><button type="button" data-do="export" title="write the table to a file beside the notebook">Export'
-        '</button> <button type="button" data-do="report" title="write a report as one html file">Report</button></span> '
-        '<label title="show eliminated trials too"><input type="checkbox" name="all_trials" '
+        '</button> <button type="button" data-do="report" title="write a report as one html file">Report</button>'
+        '</span> <label title="show eliminated trials too"><input type="checkbox" name="all_trials" '
         'title="show eliminated trials too"> all trials</label></div>'
     )
