@@ -288,7 +288,7 @@ def check_what_was_told(study, results):
     for suffix, read in (("parquet", pd.read_parquet), ("xlsx", pd.read_excel)):
         errors = read(study.export(f"results.{suffix}")).set_index("config_behaviour").error
         assert errors["raise_error"] == results.error["raise_error"]
-    assert "<td>failed</td>" in study._repr_mimebundle_()["text/html"]
+    assert "✖ failed</td>" in study._repr_mimebundle_()["text/html"]
 
 
 def check_traceback(error, name):

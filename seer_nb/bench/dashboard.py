@@ -103,6 +103,7 @@ def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
     cpu = 100 * (_cpu(kernel) - cpu_s) / took_s
     book.page.wait_for_timeout(1500)
     delays = _delays(written, book.page.evaluate("window.seen"))
+    preview_s = _preview(book)
     heap_after, nodes_after = _memory(book)
     trouble = len(book.troubles)
     book.close()
@@ -114,6 +115,7 @@ def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
         Figure("messages, a second", (meter.n_messages - n_messages) / took_s),
         Figure("picture behind the journal, median", sorted(delays)[len(delays) // 2], "s", most=1),
         Figure("picture behind the journal, worst", max(delays), "s", most=1),
+        Figure("a preview after a slider was moved", preview_s, "s", most=1),
         Figure("browser's heap, at first", heap, "MB"),
         Figure("browser's heap, growth", heap_after - heap, "MB", most=max(2.0, 0.1 * heap)),
         Figure("elements in the page, growth", nodes_after - nodes, most=200),
@@ -161,6 +163,15 @@ def _paint(book: Notebook) -> float:
     book.run()
     book.sees("by trial")
     return time.monotonic() - begun_s
+
+
+def _preview(book: Notebook) -> float:
+    begun_s = time.monotonic()
+    book.live.locator("input[type=range][name=budget]").press("ArrowRight")
+    book.sees("fully trained", ".seer-live .seer-preview")
+    took_s = time.monotonic() - begun_s
+    book.live.locator("[data-do=undo]").click()
+    return took_s
 
 
 def _kernel(lab: Lab) -> Process:

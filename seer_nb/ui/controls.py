@@ -47,7 +47,8 @@ def _limit(name: str, label: str, title: str) -> str:
     return (
         f'<label title="{title}">{label} <input type="range" name="{name}" min="0" max="1" step="any" '
         f'title="{title}" aria-label="{label}, slider"></label>'
-        f'<input type="number" name="{name}" step="any" min="0" title="{title}" aria-label="{label}, number">'
+        f'<span><input type="number" name="{name}" step="any" min="0" title="{title}" aria-label="{label}, number"> '
+        f'<output data-of="{name}"></output></span>'
     )
 
 

@@ -227,6 +227,7 @@ class View {
         input.disabled = !limits.can.adjust;
       }
     }
+    this.tellTime();
     this.buttons();
     this.root.classList.toggle("seer-late", limits.late);
     if (limits.late && !this.isLate) this.say("the notebook is computing: you can watch, but steering waits for it");
@@ -247,9 +248,16 @@ class View {
       if (other !== input) other.value = input.type === "range" ? short(Number(value)) : value;
     if (input.type === "range") input.setAttribute("aria-valuetext", short(Number(value)));
     this.touched.add(name);
+    this.tellTime();
     this.buttons();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.preview(), PREVIEW_MS);
+  }
+
+  // Long deadlines are not read in seconds.
+  tellTime() {
+    const seconds = Number(this.find(".seer-limits input[type=number][name=deadline]").value);
+    this.find("output[data-of=deadline]").textContent = seconds >= 60 ? `= ${duration(seconds)}` : "";
   }
 
   wanted() {
@@ -387,6 +395,19 @@ function compare(a, b, down) {
   const [x, y] = [Number(a), Number(b)];
   const order = Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
   return down ? -order : order;
+}
+
+// The two largest units.
+function duration(seconds) {
+  const sizes = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const first = sizes.findIndex(([, size]) => seconds >= size);
+  let left = Math.round(seconds);
+  const words = [];
+  for (const [word, size] of sizes.slice(Math.max(0, first), first + 2)) {
+    if (left >= size) words.push(`${Math.floor(left / size)} ${word}`);
+    left %= size;
+  }
+  return words.join(" ");
 }
 
 function short(value) {

@@ -89,6 +89,7 @@ class Foresight:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._asked: dict[int, Question] = {}
+        """Of the process that lives now."""
         self._closed = False
 
     def ask(self, question: Question) -> None:
@@ -115,18 +116,21 @@ class Foresight:
                 self._process.stdin.close()
 
     def _start(self) -> None:
+        self._asked = {}
         command = [sys.executable, "-m", "seer_nb.ui.foreseer", str(self._folder)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
         )
-        threading.Thread(target=self._listen, args=(self._process,), daemon=True, name="seer-foresight").start()
+        threading.Thread(
+            target=self._listen, args=(self._process, self._asked), daemon=True, name="seer-foresight"
+        ).start()
 
-    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+    def _listen(self, process: subprocess.Popen[bytes], asked: dict[int, Question]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             found = msgspec.json.decode(line, type=Foreseen)
             with self._lock:
-                question = self._asked.pop(found.number, None)
+                question = asked.pop(found.number, None)
             if question is not None:
                 self._answered(question, found)
         process.stdout.close()
@@ -135,8 +139,8 @@ class Foresight:
             with suppress(BrokenPipeError):
                 process.stdin.close()
         with self._lock:
-            left = [question for question in self._asked.values() if question.preview and not self._closed]
-            self._asked.clear()
+            left = [question for question in asked.values() if question.preview and not self._closed]
+            asked.clear()
         for question in left:
             self._answered(question, Foreseen(number=question.number, error="the forecast has failed"))
 

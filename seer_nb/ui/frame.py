@@ -107,7 +107,8 @@ def widened(low: float, high: float) -> tuple[float, float]:
     if step is None:
         return low, high
     half = step / 2
-    return math.floor(low / half) * half, math.ceil(high / half) * half
+    # Where the steps are smaller than the numbers are exact, rounding must not leave anything out.
+    return min(low, math.floor(low / half) * half), max(high, math.ceil(high / half) * half)
 
 
 def time_ticks(until_s: float) -> list[tuple[float, str]]:

@@ -4,7 +4,7 @@ from playwright.sync_api import sync_playwright
 from seer_nb.bench import lab
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
         found = lab.browser(playwright)

@@ -14,8 +14,8 @@ from tests.studies.running import processes, until
 
 pytestmark = [chromium.needed, pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
-PICTURES = os.environ.get("SEER_PICTURES")
-"""A folder: then pictures of the live view are kept there."""
+PICTURES = Path(os.environ.get("SEER_PICTURES", "test-pictures"))
+"""Where pictures of the live view are kept."""
 STUDY = """
 import time
 import seer_nb as seer
@@ -75,8 +75,8 @@ def begun(opened, name, **options):
 
 
 def picture(book, name):
-    if PICTURES:
-        book.live.screenshot(path=Path(PICTURES) / f"{name}.png")
+    PICTURES.mkdir(exist_ok=True)
+    book.live.screenshot(path=PICTURES / f"{name}.png")
 
 
 def finish(book):
@@ -207,61 +207,76 @@ def test_the_kernel_restarts_and_two_dashboards_show_one_study(opened, lab):
     other.sees("ended", ".seer-live h3")
 
 
+def press(book, name, key="Enter"):
+    """Go on by Tab to a control, and press a key there."""
+    for _ in range(80):
+        if focused(book) == name:
+            book.page.keyboard.press(key)
+            return
+        book.page.keyboard.press("Tab")
+    raise AssertionError(f"{name} cannot be reached by Tab")
+
+
+def focused(book):
+    return book.page.evaluate("document.activeElement.dataset?.do ?? document.activeElement.name ?? ''")
+
+
 def test_everything_by_keyboard(opened):
     book = opened("keys.ipynb", STUDY.replace("NAME", "keys"))
     book.run()
-    page = book.page
-
-    def focused():
-        return page.evaluate("document.activeElement.dataset?.do ?? document.activeElement.name ?? ''")
-
-    def tab_to(name):
-        for _ in range(60):
-            if focused() == name:
-                return
-            page.keyboard.press("Tab")
-        raise AssertionError(f"{name} cannot be reached by Tab")
-
     book.live.locator("[data-do=start]").focus()
-    page.keyboard.press("Enter")
+    press(book, "start")
     book.sees("by trial")
-    tab_to("pause")
-    tab_to("budget")
-    page.keyboard.press("ArrowRight")
+    press(book, "budget", "ArrowRight")
     book.sees("fully trained", ".seer-live .seer-preview")
-    tab_to("apply")
-    page.keyboard.press("Enter")
+    press(book, "apply")
     book.hears("applied: budget")
-    tab_to("all_trials")
-    page.keyboard.press("Space")
-    assert page.evaluate("document.querySelector('.seer-live [name=all_trials]').checked")
+    book.until("() => !document.querySelector('.seer-live [data-do=undo]').disabled")
+    press(book, "undo")
+    book.hears("taken back: budget $0.05")
+    press(book, "export")
+    book.hears("written: keys-results.csv")
+    press(book, "all_trials", "Space")
+    assert book.page.evaluate("document.querySelector('.seer-live [name=all_trials]').checked")
+    press(book, "pin")
+    book.hears("pinned: it stays in the running")
+    press(book, "stop_trial")
+    book.hears("is being stopped")
+    select_by_keyboard(book)
+    sort_by_keyboard(book)
+    # Keys of the notebook itself stay silent: "d d" would delete the cell.
+    book.page.keyboard.press("d")
+    book.page.keyboard.press("d")
+    for name, status in (("pause", "paused"), ("resume", "running")):
+        book.live.locator(f".seer-life [data-do={name}]").focus()
+        press(book, name)
+        book.sees(status, ".seer-live h3")
+    book.live.locator(".seer-life [data-do=stop]").focus()
+    press(book, "stop")
+    assert focused(book) == "really"
+    press(book, "really")
+    book.sees("ended", ".seer-live h3")
 
-    # A curve is a button as well.
+
+def select_by_keyboard(book):
+    """A curve is a button as well."""
     book.live.locator("g.seer-curve").first.focus()
-    page.keyboard.press("Enter")
+    book.page.keyboard.press("Enter")
     book.hears("is selected")
     assert book.live.locator("g.seer-curve.seer-chosen").count() == 1
-    page.keyboard.press("Escape")
+    book.page.keyboard.press("Escape")
     book.hears("no trial is selected")
 
-    # Sorting keeps the focus where it is, while rows come and go.
-    value = book.live.locator("th[data-key=config_top] button")
-    value.focus()
-    page.keyboard.press("Enter")
+
+def sort_by_keyboard(book):
+    """The focus stays where it is, while rows come and go."""
+    book.live.locator("th[data-key=config_top] button").focus()
+    book.page.keyboard.press("Enter")
     assert book.live.locator("th[data-key=config_top]").get_attribute("aria-sort") == "ascending"
     tops = [float(cell) for cell in book.live.locator(f"{ROW} td:nth-last-child(2)").all_inner_texts()]
     assert tops == sorted(tops)
-    page.wait_for_timeout(1200)
-    assert page.evaluate("document.activeElement.closest('th')?.dataset.key") == "config_top"
-
-    # Keys of the notebook itself stay silent: "d d" would delete the cell.
-    page.keyboard.press("d")
-    page.keyboard.press("d")
-    book.live.locator(".seer-life [data-do=stop]").focus()
-    page.keyboard.press("Enter")
-    assert focused() == "really"
-    page.keyboard.press("Enter")
-    book.sees("ended", ".seer-live h3")
+    book.page.wait_for_timeout(1200)
+    assert book.page.evaluate("document.activeElement.closest('th')?.dataset.key") == "config_top"
 
 
 def test_watching_goes_on_while_another_cell_computes(opened, lab):
