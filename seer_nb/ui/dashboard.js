@@ -119,6 +119,7 @@ class View {
 
   arrange(name) {
     const { list, pieces } = this.lists.get(name);
+    const held = list.contains(document.activeElement);
     const keys = this.shown.orders.get(name) ?? [];
     const wanted = new Set(keys);
     for (const [key, { node }] of pieces)
@@ -127,12 +128,16 @@ class View {
         pieces.delete(key);
       }
     const nodes = keys.map((key) => this.piece(list, pieces, key)).filter(Boolean);
+    const active = list.contains(document.activeElement) ? document.activeElement : null;
     const order = name === "rows" ? this.sorted(nodes) : nodes;
     let at = list.firstElementChild;
     for (const node of order) {
       if (node === at) at = at.nextElementSibling;
       else list.insertBefore(node, at);
     }
+    if (!held || list.contains(document.activeElement)) return;
+    // Who had the focus in what was moved keeps it; who had it in what is gone stays near.
+    (active ?? list.closest("[tabindex]"))?.focus({ preventScroll: true });
   }
 
   piece(list, pieces, name) {
