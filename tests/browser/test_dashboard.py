@@ -190,9 +190,9 @@ def test_the_kernel_restarts_and_two_dashboards_show_one_study(opened, lab):
         number,
     )
     # A trial that is stopped by a click ends there, and says so.
-    stoppable = other.live.locator(f"{ROW} [data-do=stop_trial]").last
-    number = stoppable.get_attribute("data-trial")
-    stoppable.click()
+    number = other.live.locator(f"{ROW} [data-do=stop_trial]").last.get_attribute("data-trial")
+    # By its number: by then it may not be the last one any more.
+    row(other, number).locator("[data-do=stop_trial]").click()
     other.hears(f"trial {number} is being stopped")
     third.live.locator("[name=all_trials]").check()
     third.until(
