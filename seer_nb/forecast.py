@@ -33,9 +33,9 @@ WIDER = 3.0
 held the best value in two cases of three."""
 MOST_FRESH = 200
 """New trials that an estimate draws."""
-MOST_CURVES = 16
+MOST_CURVES = 12
 """Of those in the running, and of new ones, that an estimate continues: the best."""
-HORIZON = 1000
+HORIZON = 300
 """Epochs, at most, that a curve is continued for an estimate."""
 MOMENTS = 40
 _PLANNED = ["elapsed_s", "cost_usd", "survivors", "workers"]

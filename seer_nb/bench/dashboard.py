@@ -92,7 +92,9 @@ def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
     study.report()
     book.page.evaluate(_WATCH)
     written: dict[int, float] = {}
-    book.page.wait_for_timeout(5000)
+    # The first forecast adds to the page once.
+    book.sees("ends after")
+    book.page.wait_for_timeout(1000)
     heap, nodes = _memory(book)
     n_bytes, n_messages, cpu_s, begun_s = meter.n_bytes, meter.n_messages, _cpu(kernel), time.monotonic()
     while time.monotonic() < begun_s + seconds:

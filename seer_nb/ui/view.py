@@ -162,7 +162,7 @@ class Looker:
             # All that may still change of a trial that does not train is what the plan wants for it.
             wanted = state.wanted.get(trial.id, 0)
             return known[1] if known[1].wanted == wanted else known[1]._replace(wanted=wanted)
-        view = _trial(trial, state, now_s)
+        view = _trial(trial, state, now_s, known[1].points if known is not None else ())
         self._known[trial.id] = trial, view
         return view
 
@@ -179,7 +179,7 @@ def format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _trial(trial: m.Trial, state: State, now_s: float) -> TrialView:
+def _trial(trial: m.Trial, state: State, now_s: float, seen: tuple[tuple[int, float | None], ...]) -> TrialView:
     gang = None if trial.gang is None else state.gangs.get(trial.gang)
     left_s = None if gang is None else _left_s(trial, gang, state)
     return TrialView(
@@ -195,7 +195,8 @@ def _trial(trial: m.Trial, state: State, now_s: float) -> TrialView:
         cost_left=None if gang is None or left_s is None else _cost(gang, left_s, state),
         end_s=trial.ended_s if left_s is None or gang is None else max(now_s, gang.heard_s + left_s),
         config=trial.config,
-        points=tuple((report.epoch, report.value) for report in trial.curve),
+        # A report stands once it was made: only new ones are looked at.
+        points=seen + tuple((report.epoch, report.value) for report in trial.curve[len(seen) :]),
         reason=trial.reason,
         pinned=trial.pinned,
     )
