@@ -71,6 +71,11 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str], title: str = "resu
     return path
 
 
+def formats() -> tuple[str, ...]:
+    """Suffixes that are known."""
+    return tuple(_WRITERS)
+
+
 def _checked(given: str | os.PathLike[str]) -> tuple[Path, str]:
     """The path, and its suffix without the dot."""
     if not isinstance(given, str | os.PathLike):

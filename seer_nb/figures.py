@@ -55,7 +55,7 @@ def burn(study: Study | Outcome, forecast: Forecast | None = None) -> Figure:
     from seer_nb.ui.view import look
 
     state, history = _read(study)
-    return burn_plot(infos.burn(history, look(state), infos.told(forecast)))
+    return burn_plot(infos.burn(history, look(state), infos.told(forecast) if forecast else None))
 
 
 def timeline(study: Study | Outcome) -> Figure:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core import model as m
 from seer_nb.core.money import MICRO
-from seer_nb.core.units import format_duration, format_money
+from seer_nb.core.units import format_duration, format_usd
 from seer_nb.simulate.ahead import OutOfTimeError, ahead
 from seer_nb.simulate.fitted import FittedWorld, natural_range
 from seer_nb.stages import stages_frame
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from seer_nb.core.engine import Policy
     from seer_nb.core.state import State
+    from seer_nb.history import History
 
 FUTURES = 12
 """So many are simulated ..."""
@@ -31,14 +31,7 @@ LOW, HIGH = 0.1, 0.9
 WIDER = 3.0
 """Futures differ less from each other than from what comes. On the four tables that ship, bands so many times as wide
 held the best value in two cases of three."""
-MOST_FRESH = 200
-"""New trials that an estimate draws."""
-MOST_CURVES = 12
-"""Of those in the running, and of new ones, that an estimate continues: the best."""
-HORIZON = 300
-"""Epochs, at most, that a curve is continued for an estimate."""
 MOMENTS = 40
-_PLANNED = ["elapsed_s", "cost_usd", "survivors", "workers"]
 TIME_COLUMNS = ("elapsed_s", "cost_usd", "cost_low", "cost_high", "survivors", "workers")
 
 
@@ -74,11 +67,18 @@ class Forecast(NamedTuple):
             return "Forecast(too long to simulate: see .stages)"
         best = "" if self.best_value is None else f", best value {_band(self.best_value)}"
         finish = format_duration(self.finish_s.value)
-        return f"Forecast(finish after {finish}, {format_money(round(MICRO * self.cost_usd.value))}{best})"
+        return f"Forecast(finish after {finish}, {format_usd(self.cost_usd.value)}{best})"
 
-    def plot(self, state: State | None = None) -> Figure:
-        """Expected spending with its band, and workers; beside what a study has spent so far, if one is given."""
-        return _plot(self, state)
+    def plot(self, state: State | None = None, history: History | None = None) -> Figure:
+        """Expected spending with its band, and workers.
+
+        Args:
+            state: Of a study: then what it has spent, and its limits, are shown beside it.
+            history: Of that study: then its spending is shown on its whole way.
+        """
+        from seer_nb.ui.figures_time import forecast_plot
+
+        return forecast_plot(self, state, history)
 
 
 def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
@@ -121,80 +121,12 @@ def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
     return Forecast(
         over_time=_over_time(ends, state.now_s),
         stages=stages,
-        finish_s=_expected([end.now_s for end in ends]),
-        cost_usd=_expected([_spent(end, end.now_s) for end in ends]),
+        finish_s=expected_of([end.now_s for end in ends]),
+        cost_usd=expected_of([spent_at(end, end.now_s) for end in ends]),
         best_value=_best(ends, state),
         completed=float(np.median([sum(t.state == "completed" for t in end.trials.values()) for end in ends])),
         futures=len(ends),
     )
-
-
-def estimate(state: State, policy: Policy, *, budget: int | None = None, deadline_s: float | None = None) -> Forecast:
-    """A forecast within a fraction of a second, by the planner instead of by simulation.
-
-    Finish and cost are the plan's. The best value is that of as many curves, of trials in the running and of new ones,
-    as the plan trains to the end.
-
-    Args:
-        state: Of the study; something must have been reported.
-        policy: The study's.
-        budget: Another one, in micro-dollars.
-        deadline_s: Another one, in study seconds.
-
-    Raises:
-        ValueError: Nothing was measured yet, or the policy does not plan ahead.
-    """
-    stages = stages_frame(state, policy, budget=budget, deadline_s=deadline_s)
-    if stages is None:
-        raise ValueError(f"policy={state.settings.policy!r} does not plan ahead, so there is only what is simulated")
-    if not len(stages):
-        return Forecast(_over_time([], state.now_s), stages, None, None, None, 0.0, 0)
-    last = stages.iloc[-1]
-    completed, started = int(last.survivors), int(stages.survivors.iloc[0])
-    worlds = [FittedWorld(state, None, seed) for seed in range(FUTURES)]
-    values = [_best_of(world, state, completed, started) for world in worlds]
-    return Forecast(
-        over_time=_planned(stages, state),
-        stages=stages,
-        finish_s=Expected(*[float(last.ends_s)] * 3),
-        cost_usd=Expected(*[float(last.cost_usd)] * 3),
-        best_value=_best_value([value for value in values if value is not None], state),
-        completed=float(completed),
-        futures=0,
-    )
-
-
-def _best_of(world: FittedWorld, state: State, completed: int, started: int) -> float | None:
-    """The best last value of so many trials that are trained to the end, of so many that were started."""
-    sign = -1 if state.settings.mode == "max" else 1
-    able = [trial for trial in state.trials.values() if trial.alive and trial.best and trial.best.value is not None]
-    able.sort(key=lambda trial: sign * (trial.best.value or 0.0) if trial.best else 0.0)
-    known = [trial.id for trial in able[:completed]]
-    fresh = range(len(state.trials), min(started, len(state.trials) + MOST_FRESH))
-    first = {number: world.report(number, 1)[0] for number in fresh}
-    likely = sorted((n for n, value in first.items() if value is not None), key=lambda n: sign * (first[n] or 0.0))
-    share = math.ceil(completed * len(first) / max(1, started))
-    shown = (*known[:MOST_CURVES], *likely[: min(share, MOST_CURVES)])
-    ends = [world.report(number, horizon(state))[0] for number in shown]
-    done = [state.best.best.value] if state.best and state.best.best else []
-    found = [value for value in (*ends, *done) if value is not None]
-    return (max(found) if sign < 0 else min(found)) if found else None
-
-
-def horizon(state: State) -> int:
-    """The last epoch to which curves are continued one by one: what comes after it changes little."""
-    return min(state.settings.max_epochs, HORIZON)
-
-
-def _planned(stages: pd.DataFrame, state: State) -> pd.DataFrame:
-    import pandas as pd
-
-    spent = _spent(state, state.now_s)
-    now = pd.DataFrame([(state.now_s, spent, len(state.trials), stages.workers.iloc[0])], columns=_PLANNED)
-    then = stages.rename(columns={"ends_s": "elapsed_s"})[_PLANNED]
-    return pd.concat([now, then], ignore_index=True).assign(
-        cost_low=lambda table: table.cost_usd, cost_high=lambda table: table.cost_usd
-    )[list(TIME_COLUMNS)]
 
 
 def frontier(  # noqa: PLR0913 - the study, and what may be changed of it
@@ -293,7 +225,7 @@ def _over_time(ends: Sequence[State], since_s: float) -> pd.DataFrame:
     last_s = max((end.now_s for end in ends), default=since_s)
     rows = []
     for at_s in np.linspace(since_s, last_s, MOMENTS) if ends else ():
-        costs = [_spent(end, at_s) for end in ends]
+        costs = [spent_at(end, at_s) for end in ends]
         survivors = [_survivors(end, at_s) for end in ends]
         workers = [_workers(end, at_s) for end in ends]
         rows.append(
@@ -308,7 +240,8 @@ def _over_time(ends: Sequence[State], since_s: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(TIME_COLUMNS))
 
 
-def _spent(state: State, at_s: float) -> float:
+def spent_at(state: State, at_s: float) -> float:
+    """Dollars that the machines had cost by then."""
     bills = (
         state.offers[machine.offer].bill(max(0.0, min(at_s, machine.ended_s or at_s) - machine.rented_s))
         for machine in state.machines.values()
@@ -330,15 +263,15 @@ def _workers(state: State, at_s: float) -> int:
 
 def _best(ends: Sequence[State], state: State) -> Expected | None:
     values = [end.best.best.value for end in ends if end.best and end.best.best]
-    return _best_value([value for value in values if value is not None], state)
+    return best_value_of([value for value in values if value is not None], state)
 
 
-def _best_value(found: Sequence[float], state: State) -> Expected | None:
+def best_value_of(found: Sequence[float], state: State) -> Expected | None:
     """With a band that is wider than the futures are, but not beyond what can be."""
     seen = [report.value for trial in state.trials.values() for report in trial.curve if report.value is not None]
     if not found or not seen:
         return None
-    value, low, high = _expected(found)
+    value, low, high = expected_of(found)
     least, most = natural_range(seen)
     now = state.best.best.value if state.best and state.best.best else None
     if now is not None and state.settings.mode == "max":
@@ -348,7 +281,8 @@ def _best_value(found: Sequence[float], state: State) -> Expected | None:
     return Expected(value, max(least, value - WIDER * (value - low)), min(most, value + WIDER * (high - value)))
 
 
-def _expected(values: Sequence[float]) -> Expected:
+def expected_of(values: Sequence[float]) -> Expected:
+    """The middle of equally likely numbers, and their band."""
     import numpy as np
 
     low, middle, high = np.quantile(values, [LOW, 0.5, HIGH]).tolist()
@@ -357,45 +291,3 @@ def _expected(values: Sequence[float]) -> Expected:
 
 def _band(expected: Expected) -> str:
     return f"{expected.value:.4g} ({expected.low:.4g} to {expected.high:.4g})"
-
-
-def _plot(found: Forecast, state: State | None) -> Figure:
-    import plotly.graph_objects as go
-
-    plan = found.over_time
-    band = [*plan.cost_high, *plan.cost_low[::-1]]
-    figure = go.Figure()
-    figure.add_trace(
-        go.Scatter(
-            x=[*plan.elapsed_s, *plan.elapsed_s[::-1]],
-            y=band,
-            fill="toself",
-            line={"width": 0},
-            fillcolor="rgba(0, 114, 178, 0.2)",
-            name="band",
-            hoverinfo="skip",
-        )
-    )
-    figure.add_trace(go.Scatter(x=plan.elapsed_s, y=plan.cost_usd, name="expected", line={"dash": "dot"}))
-    figure.add_trace(go.Scatter(x=plan.elapsed_s, y=plan.workers, name="workers", yaxis="y2", line={"shape": "hv"}))
-    if state is not None:
-        _add_actual(figure, state)
-    layout: dict[str, Any] = {
-        "template": "plotly_white",
-        "title": "Spending: plan and actual",
-        "xaxis": {"title": "seconds of the study"},
-        "yaxis": {"title": "USD", "rangemode": "tozero"},
-        "yaxis2": {"title": "workers", "overlaying": "y", "side": "right", "rangemode": "tozero"},
-    }
-    figure.update_layout(**layout)
-    return figure
-
-
-def _add_actual(figure: Figure, state: State) -> None:
-    import plotly.graph_objects as go
-
-    moments = [state.now_s * k / MOMENTS for k in range(MOMENTS + 1)]
-    spent = [_spent(state, at_s) for at_s in moments]
-    figure.add_trace(go.Scatter(x=moments, y=spent, name="spent", line={"color": "black", "width": 3}))
-    figure.add_hline(y=state.budget / MICRO, line={"dash": "dash"}, annotation_text="budget")
-    figure.add_vline(x=state.deadline_s, line={"dash": "dash"}, annotation_text="deadline")

@@ -154,7 +154,7 @@ class Study(Reading):
             if patience_s is not None and end is not None and time.monotonic() > end:
                 raise TimeoutError(f"study {self.name!r} has not ended after {format_duration(patience_s)}; it goes on")
             time.sleep(POLL_S)
-        return self._ended()
+        return self._leave_picture()
 
     def __await__(self) -> Generator[Any, None, Study]:
         """``await study`` waits as ``wait()`` does, without blocking the notebook."""
@@ -163,7 +163,7 @@ class Study(Reading):
     async def _wait_async(self) -> Study:
         while not self._settled():  # noqa: ASYNC110 - another process writes the journal
             await asyncio.sleep(POLL_S)
-        return self._ended()
+        return self._leave_picture()
 
     def run(self) -> Study:
         """``start()`` and ``wait()``."""
@@ -259,7 +259,7 @@ class Study(Reading):
 
     def plot_forecast(self, epoch_seconds: float | None = None) -> Any:
         """Expected spending and workers beside what was spent so far, as a plotly figure."""
-        return self.forecast(epoch_seconds).plot(self._state())
+        return self.forecast(epoch_seconds).plot(self._state(), self._history())
 
     def plot_frontier(self, epoch_seconds: float | None = None) -> Any:
         """The best value to be expected against the budget, for several deadlines, as a plotly figure.
@@ -348,7 +348,7 @@ class Study(Reading):
         started = self._process is not None and self._process.poll() is None
         return started or runner_pid(self._folder) is not None
 
-    def _ended(self) -> Study:
+    def _leave_picture(self) -> Study:
         if self._dashboard is not None:
             self._dashboard.settle()
         return self

@@ -224,7 +224,7 @@ def test_plan_and_actual_lie_in_one_figure():
     state = halfway()
     found = forecast(state, SEER())
     names = [trace.name for trace in found.plot(state).data]
-    assert names == ["band", "expected", "workers", "spent"]
+    assert names == ["band", "expected", "workers", "spent", "budget"]
     assert [trace.name for trace in found.plot().data] == names[:3]
 
 

@@ -172,6 +172,11 @@ def format_money(micro: int) -> str:
     return f"{sign}${whole}.{decimals:0<2}"
 
 
+def format_usd(dollars: float) -> str:
+    """Dollars, as ``format_money`` writes micro-dollars."""
+    return format_money(round(MICRO * dollars))
+
+
 def format_duration(seconds: float) -> str:
     """Seconds as "0.5 s", "1 min 20 s", "2 h 5 min" or "3 d 4 h": the two largest units, no zeros."""
     if not math.isfinite(seconds):

@@ -6,8 +6,7 @@ import html
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from seer_nb.core.money import MICRO
-from seer_nb.core.units import format_duration, format_money
+from seer_nb.core.units import format_duration, format_usd
 from seer_nb.history import value_at
 from seer_nb.ui.frame import LEFT, TOP, Frame, epoch_ticks, spread, time_ticks, widened
 from seer_nb.ui.palette import GREY, SVG_DASHES, Look
@@ -154,10 +153,10 @@ def describe_parallelism(info: ParallelismInfo) -> str:
 def describe_burn(info: BurnInfo) -> str:
     """The figure in a sentence."""
     spent, budget = info.spent[-1][1], info.budgets[-1][1]
-    words = f"money over time: {_usd(spent)} of {_usd(budget)} spent after {format_duration(info.now_s)}"
+    words = f"money over time: {format_usd(spent)} of {format_usd(budget)} spent after {format_duration(info.now_s)}"
     if not info.plan or info.finish_s is None:
         return words
-    return f"{words}; about {_usd(info.plan[-1][1])} expected after {format_duration(info.finish_s)}"
+    return f"{words}; about {format_usd(info.plan[-1][1])} expected after {format_duration(info.finish_s)}"
 
 
 # --- curves ---
@@ -324,7 +323,7 @@ def _plan(frame: Frame, info: BurnInfo) -> str:
         f'<g><path d="{band}" class="seer-plan"><title>what is expected</title></path>'
         f'<path d="{middle}" class="seer-dotted"><title>expected</title></path>'
         f'<circle cx="{frame.x(end_s):g}" cy="{frame.y(end):g}" r="4" class="seer-end"><title>expected end: '
-        f"{_usd(end)} after {format_duration(end_s)}</title></circle></g>"
+        f"{format_usd(end)} after {format_duration(end_s)}</title></circle></g>"
     )
 
 
@@ -354,7 +353,3 @@ def _marks(frame: Frame, marks: Iterable[tuple[float, str]]) -> Piece:
         for at_s, words in marks
     )
     return Piece("marks", f"<g>{text}</g>")
-
-
-def _usd(dollars: float) -> str:
-    return format_money(round(dollars * MICRO))

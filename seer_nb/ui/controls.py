@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from seer_nb.ui.steering import FORMATS, TABLES
+from typing import get_args
+
+from seer_nb.export import formats
+from seer_nb.reading import Table
 
 
 def controls() -> str:
@@ -53,13 +56,13 @@ def _limit(name: str, label: str, title: str) -> str:
 
 
 def _files() -> str:
-    tables = "".join(f"<option>{name}</option>" for name in TABLES)
-    formats = "".join(f"<option>{name}</option>" for name in FORMATS)
+    tables = "".join(f"<option>{name}</option>" for name in get_args(Table))
+    suffixes = "".join(f"<option>{name}</option>" for name in formats())
     return (
         '<div class="seer-files"><label title="which table is written">table '
         f'<select name="table" title="which table is written">{tables}</select></label> '
         '<label title="the file\'s format">format '
-        f'<select name="format" title="the file\'s format">{formats}</select></label> '
+        f'<select name="format" title="the file\'s format">{suffixes}</select></label> '
         '<span><button type="button" data-do="export" title="write the table to a file beside the notebook">Export'
         '</button> <button type="button" data-do="report" title="write a report as one html file">Report</button>'
         '</span> <label title="show eliminated trials too"><input type="checkbox" name="all_trials" '

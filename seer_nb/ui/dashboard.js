@@ -267,8 +267,8 @@ class View {
 
   wanted() {
     const value = (name) => Number(this.find(`.seer-limits input[type=number][name=${name}]`).value);
-    const given = (name) => (this.touched.has(name) ? value(name) : this.limit[name].value);
-    return { budget: given("budget"), deadline: given("deadline") };
+    // What was not touched is not sent: a deadline by the clock would become one in seconds.
+    return Object.fromEntries([...this.touched].map((name) => [name, value(name)]));
   }
 
   preview() {

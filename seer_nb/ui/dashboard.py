@@ -97,9 +97,14 @@ class Dashboard(anywidget.AnyWidget):
 
     def close(self) -> None:
         """End it; the study goes on."""
+        self._rest()
+        super().close()
+
+    def _rest(self) -> None:
+        """Nobody asks for forecasts any more."""
         if self._foresight is not None:
             self._foresight.close()
-        super().close()
+            self._foresight = None
 
     # --- to the browser ---
 
@@ -117,6 +122,7 @@ class Dashboard(anywidget.AnyWidget):
             self._wake.wait(PERIOD_S)
             self._wake.clear()
             over = self._tick(time.monotonic())
+        self._rest()
 
     def _tick(self, now_s: float) -> bool:
         """Send what is new; whether nothing will change any more."""
@@ -185,7 +191,9 @@ class Dashboard(anywidget.AnyWidget):
 
     def _preview(self, content: dict[str, Any]) -> str:
         limits = self._steering.wanted(content)
-        self._ask(budget=limits.budget, deadline_s=limits.deadline_s, limit_s=0.0)
+        budget = None if content.get("budget") is None else limits.budget
+        deadline_s = None if content.get("deadline") is None else limits.deadline_s
+        self._ask(budget=budget, deadline_s=deadline_s, limit_s=0.0)
         return ""
 
     def _foresee(self, now_s: float, deadline_s: float) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from seer_nb.history import value_at
+from seer_nb.history import begun, value_at
+from seer_nb.ui.infos import burn, told
 from seer_nb.ui.palette import GREY, OKABE_ITO, PLOTLY_DASHES, Look, Palette
+from seer_nb.ui.view import look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from plotly.graph_objects import Bar, Figure, Scatter
 
     from seer_nb.core.model import TrialState
     from seer_nb.core.state import State
+    from seer_nb.forecast import Forecast
     from seer_nb.history import History, Mark, Steps
     from seer_nb.ui.infos import Band, BurnInfo, ParallelismInfo
 
@@ -132,16 +135,46 @@ def burn_plot(info: BurnInfo) -> Figure:
     """Spending over the plan's band, with budget and deadline as lines."""
     import plotly.graph_objects as go
 
-    figure = go.Figure(layout={"template": "plotly_white", "title": {"text": "Money"}})
-    if info.plan:
-        times = [at_s for at_s, *_ in info.plan]
-        high, low = [moment[3] for moment in info.plan], [moment[2] for moment in info.plan]
-        fill = {"fill": "toself", "fillcolor": "rgba(0, 114, 178, 0.2)", "line": {"width": 0}}
-        figure.add_trace(
-            go.Scatter(x=[*times, *times[::-1]], y=[*high, *low[::-1]], name="band", hoverinfo="skip", **fill)
-        )
-        middle = [moment[1] for moment in info.plan]
-        figure.add_trace(go.Scatter(x=times, y=middle, name="expected", line={"color": OKABE_ITO[0], "dash": "dot"}))
+    figure = go.Figure(_expected(info.plan), layout={"template": "plotly_white", "title": {"text": "Money"}})
+    _add_spending(figure, info)
+    return figure
+
+
+def forecast_plot(found: Forecast, state: State | None, history: History | None) -> Figure:
+    """Expected spending and workers; beside what was spent, if there is a study."""
+    import plotly.graph_objects as go
+
+    title = {"text": "Spending: plan and actual"}
+    plan = told(found)
+    figure = go.Figure(_expected(plan.cost), layout={"template": "plotly_white", "title": title})
+    table, stairs = found.over_time, {"shape": "hv"}
+    figure.add_trace(go.Scatter(x=table.elapsed_s, y=table.workers, name="workers", yaxis="y2", line=stairs))
+    if state is not None:
+        history = begun(state.settings) if history is None else history
+        _add_spending(figure, burn(history, look(state), plan))
+    right = {"title": {"text": "workers"}, "overlaying": "y", "side": "right", "rangemode": "tozero"}
+    figure.update_layout(yaxis2=right)
+    return figure
+
+
+def _expected(plan: Sequence[tuple[float, float, float, float]]) -> list[Scatter]:
+    """What is expected to be spent, with its band."""
+    import plotly.graph_objects as go
+
+    if not plan:
+        return []
+    times, middle, low, high = zip(*plan, strict=True)
+    fill = {"fill": "toself", "fillcolor": "rgba(0, 114, 178, 0.2)", "line": {"width": 0}}
+    return [
+        go.Scatter(x=[*times, *times[::-1]], y=[*high, *low[::-1]], name="band", hoverinfo="skip", **fill),
+        go.Scatter(x=times, y=middle, name="expected", line={"color": OKABE_ITO[0], "dash": "dot"}),
+    ]
+
+
+def _add_spending(figure: Figure, info: BurnInfo) -> None:
+    """What was spent, the limits, and what a person changed."""
+    import plotly.graph_objects as go
+
     x, y = [at_s for at_s, _ in info.spent], [money for _, money in info.spent]
     figure.add_trace(go.Scatter(x=x, y=y, name="spent", line={"color": "#444444", "width": 3}))
     limit = {"color": OKABE_ITO[3], "dash": "dash"}
@@ -150,7 +183,6 @@ def burn_plot(info: BurnInfo) -> Figure:
     _mark(figure, info.marks)
     figure.update_xaxes(title_text="seconds of the study", rangemode="tozero")
     figure.update_yaxes(title_text="USD", rangemode="tozero")
-    return figure
 
 
 def _mark(figure: Figure, marks: Iterable[Mark]) -> None:

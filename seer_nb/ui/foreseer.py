@@ -14,7 +14,8 @@ import msgspec
 
 from seer_nb.core.headline import headline
 from seer_nb.errors import SeerError
-from seer_nb.forecast import Expected, Forecast, estimate, forecast, horizon
+from seer_nb.estimate import estimate, horizon
+from seer_nb.forecast import Expected, Forecast, forecast
 from seer_nb.journal import Journal, View
 from seer_nb.runner import files
 from seer_nb.simulate.fitted import FittedWorld

@@ -139,10 +139,8 @@ class Expectation(NamedTuple):
     finish_s: float | None
 
 
-def told(forecast: Forecast | None) -> Expectation | None:
+def told(forecast: Forecast) -> Expectation:
     """By a forecast."""
-    if forecast is None:
-        return None
     table = forecast.over_time
     moments = zip(table.elapsed_s, table.cost_usd, table.cost_low, table.cost_high, strict=True)
     return Expectation(tuple(moments), forecast.finish_s.value if forecast.finish_s else None)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.money import MICRO
-from seer_nb.core.units import format_duration, format_money
+from seer_nb.core.units import format_duration, format_money, format_usd
 from seer_nb.ui.charts import Drawing, Piece, Plot
 from seer_nb.ui.frame import BOTTOM, LEFT, RIGHT, TOP, WIDTH
 from seer_nb.ui.view import DASH, StudyView, TrialView, format_value
@@ -99,7 +99,7 @@ def forecast_in_words(foreseen: Foreseen, view: StudyView) -> str:
     if foreseen.finish_s:
         words.append(f"ends after about {format_duration(foreseen.finish_s[0])}")
     if foreseen.cost_usd:
-        words.append(f"costs about {_usd(foreseen.cost_usd[0])}")
+        words.append(f"costs about {format_usd(foreseen.cost_usd[0])}")
     if foreseen.best_value:
         value, low, high = (format_value(number) for number in foreseen.best_value)
         # A few simulated futures tell what is likely, but not how sure that is.
@@ -329,7 +329,3 @@ def _log_line(entry: LogEntry) -> Piece:
         f'<span aria-label="{entry.kind}" role="img">{KIND_SHAPES[entry.kind]}</span> '
         f"{html.escape(entry.text)}{':' if why else ''}{why}</li>",
     )
-
-
-def _usd(dollars: float) -> str:
-    return format_money(round(dollars * MICRO))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, NamedTuple
 
-from seer_nb.core.money import MICRO
-from seer_nb.core.units import format_duration, format_money
+from seer_nb.core.units import format_duration, format_usd
 from seer_nb.history import value_at
 from seer_nb.ui import charts, infos, page
 from seer_nb.ui.foresee import expectation
@@ -187,7 +186,7 @@ def _training(info: infos.ParallelismInfo, at_s: float) -> str:
 
 def _burn_table(info: infos.BurnInfo) -> str:
     def row(at_s: float, *amounts: float) -> list[str]:
-        return [format_duration(at_s), *(format_money(round(MICRO * amount)) for amount in amounts)]
+        return [format_duration(at_s), *(format_usd(amount) for amount in amounts)]
 
     past = [
         row(at_s, value_at(info.spent, at_s)) for at_s in (info.now_s * k / N_MOMENTS for k in range(N_MOMENTS + 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seer_nb.adjusting import new_budget, new_deadline
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from seer_nb.study import Study
     from seer_nb.ui.view import StudyView
 
-FORMATS = ("csv", "parquet", "json", "md", "tex", "html", "xlsx")
-TABLES = ("results", "curves", "spending", "events")
 MOST = 4.0
 """A slider reaches up to so many times what the study was given."""
 Asked = dict[str, Any]
@@ -86,14 +83,13 @@ class Steering:
         }
 
     def wanted(self, asked: Asked) -> Limits:
-        """The limits that a person has set the sliders to, checked."""
+        """The limits that a person has set the sliders to, checked; what was not touched stays as it is."""
         with self.lock:
-            state = self.handle.state()
-            budget = new_budget(state, float(asked["budget"])).budget
-            deadline_s = float(asked["deadline"])
-            if deadline_s != state.deadline_s:
-                deadline_s = new_deadline(state, deadline_s).deadline_s
-            return Limits(budget, deadline_s)
+            state, budget, deadline = self.handle.state(), asked.get("budget"), asked.get("deadline")
+            return Limits(
+                state.budget if budget is None else new_budget(state, budget).budget,
+                state.deadline_s if deadline is None else new_deadline(state, deadline).deadline_s,
+            )
 
     # --- commands ---
 
@@ -142,10 +138,8 @@ class Steering:
         return f"taken back: {_words(wanted)}"
 
     def _export(self, asked: Asked) -> str:
-        table, suffix = asked["table"], asked["format"]
-        if suffix not in FORMATS:
-            raise ValueError(f"format={show(suffix)} is unknown: give one of {', '.join(FORMATS)}")
-        path = self.handle.study.export(Path(f"{self.handle.study.name}-{table}.{suffix}"), table)
+        table, study = asked["table"], self.handle.study
+        path = study.export(f"{study.name}-{table}.{asked['format']}", table)
         return f"written: {path}"
 
     def _report(self, _: Asked) -> str:
