@@ -92,8 +92,8 @@ def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
     study.report()
     book.page.evaluate(_WATCH)
     written: dict[int, float] = {}
-    # The first forecast adds to the page once.
-    book.sees("ends after")
+    # The first forecast adds to the page once, and once more when the hidden static picture is renewed.
+    book.until("() => document.querySelector('[data-stands-for]')?.textContent.includes('ends after')")
     book.page.wait_for_timeout(1000)
     heap, nodes = _memory(book)
     n_bytes, n_messages, cpu_s, begun_s = meter.n_bytes, meter.n_messages, _cpu(kernel), time.monotonic()
