@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from seer_nb.forecast import FUTURES, TIME_COLUMNS, Expected, Forecast, best_value_of, spent_at
-from seer_nb.simulate.fitted import FittedWorld
+from seer_nb.simulate.fitted import Fit, FittedWorld
 from seer_nb.stages import stages_frame
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def estimate(state: State, policy: Policy, *, budget: int | None = None, deadlin
         return Forecast(_planned(stages, state), stages, None, None, None, 0.0, 0)
     last = stages.iloc[-1]
     completed, started = int(last.survivors), int(stages.survivors.iloc[0])
-    worlds = [FittedWorld(state, None, seed) for seed in range(FUTURES)]
-    values = [_best_of(world, state, completed, started) for world in worlds]
+    fit = Fit(state)
+    values = [_best_of(FittedWorld(fit, seed), state, completed, started) for seed in range(FUTURES)]
     return Forecast(
         over_time=_planned(stages, state),
         stages=stages,

@@ -9,7 +9,7 @@ from seer_nb.core import model as m
 from seer_nb.core.money import MICRO
 from seer_nb.core.units import format_duration, format_usd
 from seer_nb.simulate.ahead import OutOfTimeError, ahead
-from seer_nb.simulate.fitted import FittedWorld, natural_range
+from seer_nb.simulate.fitted import Fit, FittedWorld, natural_range
 from seer_nb.stages import stages_frame
 
 if TYPE_CHECKING:
@@ -205,13 +205,13 @@ def _futures(
 ) -> list[State]:
     ends: list[State] = []
     longest_s = 0.0
+    fit = Fit(state, epoch_seconds)
     for seed in range(FUTURES):
         begun_s = time.monotonic()
         if not patience.lasts(longest_s):
             break
         try:
-            world = FittedWorld(state, epoch_seconds, seed)
-            ends.append(ahead(state, policy, world, commands, goes_on=patience.lasts))
+            ends.append(ahead(state, policy, FittedWorld(fit, seed), commands, goes_on=patience.lasts))
         except OutOfTimeError:
             break
         longest_s = max(longest_s, time.monotonic() - begun_s)

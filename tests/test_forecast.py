@@ -12,7 +12,7 @@ from seer_nb.core import model as m
 from seer_nb.forecast import TIME_COLUMNS, forecast, frontier, plot_frontier
 from seer_nb.journal import Journal
 from seer_nb.policies import SEER, RandomSearch
-from seer_nb.simulate.fitted import FittedWorld
+from seer_nb.simulate.fitted import Fit, FittedWorld
 from seer_nb.stages import COLUMNS
 from tests.builders import Builder
 from tests.core.fake_cloud import FakeCloud, World
@@ -182,7 +182,7 @@ def test_a_study_that_has_ended_is_as_it_is():
 
 def fitted(seed=0, epoch_seconds=None):
     state = halfway()
-    return state, FittedWorld(state, epoch_seconds, seed)
+    return state, FittedWorld(Fit(state, epoch_seconds), seed)
 
 
 def test_what_is_known_stays_and_what_is_not_goes_on_from_there():
@@ -241,7 +241,7 @@ def test_the_frontier():
 def test_it_takes_no_mode_for_granted():
     of = table(mode="min")
     found = simulate.run(of, deadline=400, budget=1.0, epoch_seconds=10.0, offer=simulate.Offer(price_per_hour=3.6))
-    world = FittedWorld(found.state, None, 0)
+    world = FittedWorld(Fit(found.state), 0)
     trial = min(found.state.trials)
     last = len(found.state.trials[trial].curve)
     assert world.report(trial, last + 3)[0] <= world.report(trial, last)[0]

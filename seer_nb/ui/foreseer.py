@@ -18,7 +18,7 @@ from seer_nb.estimate import estimate, horizon
 from seer_nb.forecast import Expected, Forecast, forecast
 from seer_nb.journal import Journal, View
 from seer_nb.runner import files
-from seer_nb.simulate.fitted import FittedWorld
+from seer_nb.simulate.fitted import Fit, FittedWorld
 from seer_nb.ui.foresee import Band, Foreseen, Question
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def _ends(state: State) -> dict[int, float]:
     sign = -1 if state.settings.mode == "max" else 1
     able = [t for t in state.trials.values() if t.alive and t.best is not None and t.best.value is not None]
     able.sort(key=lambda trial: sign * (trial.best.value or 0.0) if trial.best else 0.0)
-    worlds = [FittedWorld(state, None, seed) for seed in range(ENDS)]
+    fit = Fit(state)
+    worlds = [FittedWorld(fit, seed) for seed in range(ENDS)]
     last = horizon(state)
     found = {}
     for trial in able[:N_ENDS]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.money import MICRO
-from seer_nb.history import Steps, value_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from seer_nb.core.state import State
     from seer_nb.forecast import Forecast
-    from seer_nb.history import History, Mark
+    from seer_nb.history import History, Mark, Steps
     from seer_nb.ui.view import StudyView, TrialView
 
 N_IN_COLOUR = 16
 N_OTHERS = 100
 """Grey curves that matter for the range: of hundreds of trials most end low after an epoch."""
+POINTS_OF_OTHERS = 20
+"""Of each of them."""
 MOMENTS = 160
 """At which the workers are looked at, from the start until now."""
 
@@ -117,12 +119,11 @@ def parallelism(state: State, history: History, view: StudyView, coloured: Seque
         coloured: Trials that have a band of their own.
     """
     now_s = view.elapsed_s
-    moments = [now_s * k / MOMENTS for k in range(MOMENTS + 1)]
-    own = [Band(trial, _sampled(history.workers[trial], moments)) for trial in coloured if trial in history.workers]
+    own = [Band(trial, _sampled(history.workers[trial], now_s)) for trial in coloured if trial in history.workers]
     return ParallelismInfo(
         now_s=now_s,
         until_s=max(view.deadline_s, now_s),
-        bands=(*own, Band(None, _rest(history.busy, own, moments))),
+        bands=(*own, Band(None, _rest(_sampled(history.busy, now_s), own))),
         size=history.size,
         wanted=history.wanted,
         boots=tuple(_boots(state, now_s)),
@@ -162,20 +163,35 @@ def burn(history: History, view: StudyView, plan: Expectation | None = None) -> 
     )
 
 
-def _sampled(steps: Steps, moments: Sequence[float]) -> Steps:
-    """Only where it changes."""
-    found: Steps = []
-    for at_s in moments:
-        value = value_at(steps, at_s)
+def _sampled(steps: Steps, now_s: float) -> Steps:
+    """As it is seen at so many moments; only where it changes."""
+    width = now_s / MOMENTS
+    found: Steps = [(0.0, 0.0)]
+    for at_s, value in steps:
+        # What changes between two moments is seen at the second one.
+        moment = math.ceil(at_s / width) * width if width else 0.0
+        if moment == found[-1][0]:
+            found.pop()
         if not found or value != found[-1][1]:
-            found.append((at_s, value))
+            found.append((moment, value))
     return found
 
 
-def _rest(busy: Steps, own: Iterable[Band], moments: Sequence[float]) -> Steps:
-    own = list(own)
-    left = [(at_s, value_at(busy, at_s) - sum(value_at(band.steps, at_s) for band in own)) for at_s in moments]
-    return _sampled(left, moments)
+def _rest(busy: Steps, own: Iterable[Band]) -> Steps:
+    """What is left of all for those without a band."""
+    changes: dict[float, float] = {}
+    for steps, sign in [(busy, 1), *((band.steps, -1) for band in own)]:
+        value = 0.0
+        for at_s, following in steps:
+            changes[at_s] = changes.get(at_s, 0.0) + sign * (following - value)
+            value = following
+    found: Steps = []
+    left = 0.0
+    for at_s in sorted(changes):
+        left += changes[at_s]
+        if not found or left != found[-1][1]:
+            found.append((at_s, left))
+    return found
 
 
 def _boots(state: State, now_s: float) -> Iterable[tuple[float, float]]:
@@ -190,7 +206,7 @@ def _range(coloured: list[TrialView], others: list[TrialView], ends: Iterable[fl
     Projected ends are taken in as long as the curves so far still fill half of the figure.
     """
     seen = _values(coloured)
-    rest = sorted(_values(others[:N_OTHERS]))
+    rest = sorted(_values(others[:N_OTHERS], POINTS_OF_OTHERS))
     cut = len(rest) // 20
     seen += rest[cut : len(rest) - cut]
     if not seen:
@@ -204,5 +220,10 @@ def _range(coloured: list[TrialView], others: list[TrialView], ends: Iterable[fl
     return low - air, high + air
 
 
-def _values(trials: list[TrialView]) -> list[float]:
-    return [value for trial in trials for _, value in trial.points if value is not None]
+def _values(trials: list[TrialView], most: int | None = None) -> list[float]:
+    """Of all points, or of about so many of each trial."""
+    found = []
+    for trial in trials:
+        points = trial.points if most is None else trial.points[:: math.ceil(len(trial.points) / most)]
+        found += [value for _, value in points if value is not None]
+    return found

@@ -4,6 +4,7 @@ import pytest
 
 import seer_nb as seer
 from seer_nb.core import model as m
+from seer_nb.history import value_at
 from seer_nb.importance import importances
 from seer_nb.ui import infos
 from seer_nb.ui.figures_space import coordinates_info, coordinates_plot, importance_info
@@ -34,8 +35,8 @@ def test_bands_add_up_to_the_workers_that_trained():
     info = workers(study, [0, 12, 24])
     for k in range(50):
         at_s = info.now_s * k / 50
-        total = sum(infos.value_at(band.steps, at_s) for band in info.bands)
-        assert total == pytest.approx(infos.value_at(study.history.busy, at_s), abs=1)
+        total = sum(value_at(band.steps, at_s) for band in info.bands)
+        assert total == pytest.approx(value_at(study.history.busy, at_s), abs=1)
     figure = parallelism_plot(info)
     assert [trace.name for trace in figure.data] == [
         "trial 0",
