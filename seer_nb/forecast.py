@@ -242,12 +242,14 @@ def _over_time(ends: Sequence[State], since_s: float) -> pd.DataFrame:
 
 def spent_at(state: State, at_s: float) -> float:
     """Dollars that the machines had cost by then."""
-    bills = (
-        state.offers[machine.offer].bill(max(0.0, min(at_s, machine.ended_s or at_s) - machine.rented_s))
-        for machine in state.machines.values()
-        if machine.rented_s <= at_s
-    )
+    bills = (_bill_at(state, machine, at_s) for machine in state.machines.values() if machine.rented_s <= at_s)
     return sum(bills) / MICRO
+
+
+def _bill_at(state: State, machine: m.Machine, at_s: float) -> int:
+    if machine.ended_s is not None and at_s >= machine.ended_s:
+        return state.ledger.bill(machine.id, at_s)
+    return state.offers[machine.offer].bill(max(0.0, at_s - machine.rented_s))
 
 
 def _survivors(state: State, at_s: float) -> int:

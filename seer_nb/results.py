@@ -165,10 +165,13 @@ def _moments(state: State) -> list[float]:
 def _money_at(machine: m.Machine, offer: Offer, state: State, at_s: float) -> tuple[int, int]:
     """Micro-dollars spent and committed, by the rules of the ledger."""
     if machine.ended_s is not None and at_s >= machine.ended_s:
-        return offer.bill(machine.ended_s - machine.rented_s + machine.unseen_s), 0
+        return state.ledger.bill(machine.id, at_s), 0
     spent = offer.bill(at_s - machine.rented_s)
     told_s = at_s if machine.retired_s is None else min(at_s, machine.retired_s)
-    return spent, offer.bill(max(at_s, told_s + state.ledger.hold_s(offer)) - machine.rented_s) - spent
+    until_s = max(at_s, told_s + state.ledger.hold_s(offer))
+    if machine.ready_s is None or at_s < machine.ready_s:
+        until_s = max(until_s, machine.rented_s + offer.boot_lease_s)
+    return spent, offer.bill(until_s - machine.rented_s) - spent
 
 
 def _state_at(machine: m.Machine, at_s: float) -> m.MachineState:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from seer_nb.core import faults, reconcile
+from seer_nb.core import faults, market, reconcile
 from seer_nb.core import model as m
 from seer_nb.core.lookout import Lookout
 from seer_nb.core.state import SLACK_S, State
@@ -67,6 +67,7 @@ class Engine:
         state, self._wake_s = self.state, None
         state.apply(event, now_s)
         done = list(self._do(faults.react(state, event)))
+        done += self._do(faults.leave(state))
         done += self._do(self._hung())
         done += self._do(self._limits())
         if state.phase == "running":
@@ -87,7 +88,7 @@ class Engine:
         return m.Snapshot(
             now_s=state.now_s,
             stop_s=self.end_s() - SAVE_S,
-            budget=state.budget,
+            budget=state.budget - self._overhead(),
             spent=state.ledger.spent(state.now_s),
             committed=state.ledger.committed(state.now_s),
             mode=state.settings.mode,
@@ -96,8 +97,8 @@ class Engine:
             trials=begun,
             waiting=len(state.trials) - len(begun),
             gangs=tuple(state.gangs.values()),
-            machines=tuple(state.live.values()),
-            offers=state.settings.offers,
+            machines=tuple(x for x in state.live.values() if not x.hosts and x.leaves_s is None),
+            offers=market.ordered(state),
             max_workers=state.settings.max_workers,
             lease_s=state.settings.lease_s,
             scaling=state.speed.estimate(),
@@ -105,9 +106,21 @@ class Engine:
             carry=self._carry,
         )
 
+    def _overhead(self) -> int:
+        """Micro-dollars that the scheduler's machine will cost beyond what it has and is committed for."""
+        state, host = self.state, self.state.settings.host
+        if host is None:
+            return 0
+        hold_s, left_s = state.ledger.hold_s(host), max(0.0, self.end_s() - state.now_s)
+        live = next((machine for machine in state.live.values() if machine.hosts), None)
+        if live is None:
+            return host.bill(left_s + hold_s)
+        lived_s = state.now_s - live.rented_s + live.unseen_s
+        return max(0, host.bill(lived_s + left_s + host.release_s) - host.bill(lived_s + hold_s))
+
     def end_s(self) -> float:
         """Study seconds at which machines must be told to go so that all are gone by the deadline."""
-        return self.state.deadline_s - max(offer.release_s for offer in self.state.settings.offers)
+        return self.state.deadline_s - max(offer.release_s for offer in self.state.offers.values())
 
     def kill_s(self) -> float:
         """Study seconds at which whatever still lives is ended: for the deadline, or for the budget."""
@@ -139,8 +152,8 @@ class Engine:
         times = [] if state.phase in faults.QUIET else [self._silence.at_s]
         if state.phase == "running":
             times += [self.kill_s(), self._endings.at_s]
-            if state.boot_failures:
-                times.append(reconcile.rent_again_s(state))
+            if state.refusals:
+                times.append(market.rent_again_s(state))
             times += [time for time in (self._policy_wake_s, self._retire_s) if time is not None]
         elif state.phase in {"ending", "pausing"}:
             times.append(self._force_s())
@@ -184,8 +197,9 @@ class Engine:
         if isinstance(event, m.Reported):
             return event.seconds >= SLOW_EPOCH_S and (self._each_report or self._is_news(event))
         if isinstance(event, m.MachineReady | m.Drawn):
-            # The plan stands; only now can it be carried out.
-            return self._decided is None or self._drifted(self._decided)
+            # The plan stands; only now can it be carried out. Where there is a host now, machines can be rented.
+            hosts = isinstance(event, m.MachineReady) and self.state.machines[event.machine].hosts
+            return hosts or self._decided is None or self._drifted(self._decided)
         if isinstance(event, m.MachineEnded) and event.expected:
             return self._missed()
         return not isinstance(event, m.Began | m.Ticked)
@@ -193,15 +207,18 @@ class Engine:
     def _due(self) -> bool:
         """Whether it was said that by now there would be something to decide."""
         state = self.state
-        again_s = reconcile.rent_again_s(state) if state.boot_failures else None
+        again_s = market.rent_again_s(state) if state.refusals else None
         return any(time is not None and time <= state.now_s for time in (self._policy_wake_s, self._retire_s, again_s))
 
     def _missed(self) -> bool:
         """Whether a machine that was handed back has left a place in the quota, money, or nobody who would report."""
         state = self.state
-        full = len(state.live) + 1 >= state.settings.offers[0].max_machines
         short = self.kill_s() < self.end_s()
-        return full or short or not (state.gangs or any(machine.state == "booting" for machine in state.live.values()))
+        return (
+            market.full(state)
+            or short
+            or not (state.gangs or any(machine.state == "booting" for machine in state.live.values()))
+        )
 
     def _is_news(self, event: m.Reported) -> bool:
         """Whether a report tells more than that training goes on as it did."""
@@ -267,7 +284,7 @@ class Engine:
         """Whether nothing trains, boots or is awaited, so that no event would ever come."""
         state = self.state
         comes = state.gangs or any(machine.state != "ready" for machine in state.live.values())
-        waits = comes or state.draws_pending or state.now_s < reconcile.rent_again_s(state)
+        waits = comes or state.draws_pending or state.now_s < market.rent_again_s(state)
         return not waits and self._policy_wake_s is None
 
     def _limits(self) -> Iterator[m.Action]:
@@ -316,7 +333,9 @@ class Engine:
             if not gang.stopping:
                 yield m.StopGang(gang=gang.id, reason=why)
         for machine in list(state.live.values()):
-            if machine.state != "retiring" and (force or not state.in_use(machine)):
+            # The scheduler's machine goes last: workers would go with it.
+            needed = state.in_use(machine) or (machine.hosts and len(state.live) > 1)
+            if machine.state != "retiring" and (force or not needed):
                 yield m.Retire(machine=machine.id, reason=why, force=state.in_use(machine))
         if not state.live and not state.gangs:
             yield m.Finish(reason=why)

@@ -24,10 +24,12 @@ class Ticked(EventBase, frozen=True, kw_only=True):
 
 
 class RunnerStarted(EventBase, frozen=True, kw_only=True):
-    """A runner took the study up; machines of an earlier runner are gone after at most the lease."""
+    """A runner took the study up; other machines of an earlier runner are gone after at most the lease."""
 
     unseen_s: float = 0.0
     """Wall seconds since the last record of the runner before it."""
+    adopted: tuple[int, ...] = ()
+    """Machines of the earlier runner that still live, and go on."""
 
 
 class Drawn(EventBase, frozen=True, kw_only=True):
@@ -55,6 +57,17 @@ class MachineEnded(EventBase, frozen=True, kw_only=True):
     expected: bool
     """Whether it was told to go."""
     exit_code: int | None = None
+    reason: str = ""
+    lived_s: float | None = None
+    """How long it has lived by its provider's clock, if that is known; 0: there was none, and nothing is billed."""
+
+
+class MachineLeaving(EventBase, frozen=True, kw_only=True):
+    """The provider will take a machine away."""
+
+    machine: int
+    left_s: float
+    """Seconds until then."""
     reason: str = ""
 
 
@@ -143,6 +156,7 @@ Event: TypeAlias = (
     | SpaceExhausted
     | MachineReady
     | MachineEnded
+    | MachineLeaving
     | Reported
     | GangEnded
     | WorkerFailed

@@ -49,6 +49,7 @@ def react(state: State, event: m.Event) -> Iterator[m.Action]:
         if trial is not None and trial.alive:
             yield from end_trial(state, trial, "stopped", "stopped by hand")
     elif isinstance(event, m.MachineEnded):
+        yield from _no_scheduler(state, event)
         yield from _no_machines(state, event)
 
 
@@ -97,11 +98,30 @@ def _end_machines(state: State, gang: m.Gang) -> Iterator[m.Action]:
 def _no_machines(state: State, event: m.MachineEnded) -> Iterator[m.Action]:
     """End the study when machine after machine does not boot, unless it can go on with others that do."""
     machine = state.machines.get(event.machine)
-    others = any(other.state != "retiring" for other in state.live.values())
+    others = any(other.stays for other in state.live.values())
     if machine is None or machine.ready_s is not None or others or state.boot_failures < BOOT_FAILURES:
         return
     why = machine.reason or "no reason was given"
     yield from _begin_end(state, f"{state.boot_failures} machines in a row did not boot: {why}", failed=True)
+
+
+def _no_scheduler(state: State, event: m.MachineEnded) -> Iterator[m.Action]:
+    """Workers cannot join another scheduler than the one that they were started for."""
+    lost = state.machines.get(event.machine)
+    if lost is not None and lost.hosts and not event.expected:
+        for machine in list(state.live.values()):
+            if machine.state != "retiring":
+                yield m.Retire(machine=machine.id, force=True, reason="the scheduler's machine was lost")
+
+
+def leave(state: State) -> Iterator[m.Action]:
+    """Have what trains on a machine that will be taken away saved, and hand that machine back."""
+    for machine in [machine for machine in state.live.values() if machine.leaves_s is not None]:
+        for gang in [gang for gang in state.gangs.values() if machine.id in state.machines_of(gang)]:
+            if not gang.stopping:
+                yield m.StopGang(gang=gang.id, reason=f"machine {machine.id} is taken away: {machine.reason}")
+        if machine.state != "retiring" and not state.in_use(machine):
+            yield m.Retire(machine=machine.id, reason=machine.reason)
 
 
 def _all_alike(state: State) -> Iterator[m.Action]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -42,9 +42,17 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     boot_timeout_s: float = 600.0
     release_s: float = 10.0
     """Seconds from being told to go until billing ends, at most."""
+    boot_lease_s: float = 0.0
+    """A machine that boots has no runner to listen to yet: it ends itself unless it has heard of one so many seconds
+    after it was rented. 0: it cannot outlive its runner."""
     workers_per_machine: int = 1
+    """0: it hosts the Dask scheduler, and trains nothing."""
     gpus: int = 0
+    kind: str = ""
+    """Offers of one kind train alike, such as an instance type on demand and as a spot machine."""
     spot: bool = False
+    losses_per_hour: float = 0.0
+    """How often a machine is expected to be taken away, before that was seen."""
     max_machines: int = 1
 
     def bill(self, seconds: float) -> int:
@@ -68,8 +76,19 @@ class Account(msgspec.Struct, kw_only=True):
     offer: Offer
     opened_s: float
     retired_s: float | None = None
+    joined: bool = False
+    """Whether it has heard of a runner."""
     bill: int | None = None
     """Set when the machine has gone."""
+
+    @property
+    def alike(self) -> Alike:
+        """Accounts for which this is the same are billed alike."""
+        return self.offer, self.opened_s, self.retired_s, self.joined
+
+
+Alike: TypeAlias = tuple[Offer, float, float | None, bool]
+"""(offer, opened, retired, joined)."""
 
 
 class Ledger:
@@ -77,7 +96,8 @@ class Ledger:
 
     ``committed`` is what is owed on top of ``spent`` even if the runner vanished at this moment: every machine that
     lives may live on for the lease. A machine that was told to go is counted until the lease after that moment, or for
-    as long as its provider may take to release it if that is longer.
+    as long as its provider may take to release it if that is longer; one that boots, for as long as it waits for a
+    runner.
     """
 
     def __init__(self, budget: int, lease_s: float) -> None:
@@ -86,8 +106,8 @@ class Ledger:
         self._open: dict[int, Account] = {}
         self._closed: dict[int, Account] = {}
         self._closed_total = 0
-        self._alike: Counter[tuple[Offer, float, float | None]] = Counter()
-        """Open accounts that are billed alike: (offer, opened, retired)."""
+        self._alike: Counter[Alike] = Counter()
+        """Open accounts that are billed alike."""
         self._exhausted: tuple[int, float, float] | None = None
         """(budget, until_s, the answer) of the last time that was asked, as long as it holds."""
 
@@ -95,28 +115,42 @@ class Ledger:
         """Begin to bill a machine."""
         if machine in self._open or machine in self._closed:
             raise ValueError(f"machine {machine} has an account already")
-        self._open[machine] = Account(offer=offer, opened_s=at_s)
+        self._open[machine] = Account(offer=offer, opened_s=at_s, joined=not offer.boot_lease_s)
         self._count(self._open[machine], 1)
+
+    def join(self, machine: int) -> None:
+        """The machine has heard of its runner: from now on its lease counts."""
+        self._change(machine, joined=True)
+
+    def outlived(self, machine: int, unseen_s: float) -> None:
+        """The machine lived on for so long without a runner's clock, and goes on."""
+        self._change(machine, opened_s=self._open[machine].opened_s - unseen_s)
 
     def retire(self, machine: int, at_s: float) -> None:
         """The machine was told to go at that time."""
         account = self._open.get(machine)
         if account is not None and account.retired_s is None:
-            self._count(account, -1)
-            account.retired_s = at_s
-            self._count(account, 1)
+            self._change(machine, retired_s=at_s)
 
-    def close(self, machine: int, at_s: float, unseen_s: float = 0.0) -> None:
-        """The machine has gone; unseen_s were lived without a runner's clock."""
+    def close(self, machine: int, at_s: float, unseen_s: float = 0.0, lived_s: float | None = None) -> None:
+        """The machine has gone.
+
+        Args:
+            machine: That has.
+            at_s: Study seconds.
+            unseen_s: Lived without a runner's clock.
+            lived_s: How long it has lived by the provider's own clock, if that is known; 0: there was none.
+        """
         account = self._open.pop(machine)
         self._count(account, -1)
-        account.bill = account.offer.bill(max(0.0, at_s - account.opened_s) + unseen_s)
+        seconds = max(0.0, at_s - account.opened_s) + unseen_s if lived_s is None else lived_s
+        account.bill = 0 if lived_s == 0 else account.offer.bill(seconds)
         self._closed[machine] = account
         self._closed_total += account.bill
 
     def spent(self, now_s: float) -> int:
         """Micro-dollars billed so far."""
-        bills = (count * offer.bill(max(0.0, now_s - opened_s)) for (offer, opened_s, _), count in self._alike.items())
+        bills = (count * offer.bill(max(0.0, now_s - opened_s)) for (offer, opened_s, *_), count in self._alike.items())
         return self._closed_total + sum(bills)
 
     def committed(self, now_s: float) -> int:
@@ -133,7 +167,15 @@ class Ledger:
 
     def affords(self, offer: Offer, now_s: float, keep_s: float = 0.0) -> bool:
         """Whether one more machine can be kept for so long beside those that live, and the promise with it."""
-        return self._total(now_s + keep_s) + offer.bill(keep_s + self.hold_s(offer)) <= self.budget
+        return self._total(now_s + keep_s) + self.worst(offer, keep_s) <= self.budget
+
+    def worst(self, offer: Offer, keep_s: float = 0.0) -> int:
+        """Micro-dollars that a machine may cost which is rented now and kept for so long."""
+        return offer.bill(max(keep_s + self.hold_s(offer), offer.boot_lease_s))
+
+    def lives_s(self, machine: int, told_s: float) -> float:
+        """Study seconds until which a machine may live on that was last told of its runner, or told to go, then."""
+        return self._lives_s(self._open[machine].alike, told_s)
 
     def hold_s(self, offer: Offer) -> float:
         """How long a machine may live on, and be paid for, when nobody renews its lease, or it was told to go."""
@@ -193,13 +235,24 @@ class Ledger:
     def _total(self, now_s: float) -> int:
         """Spent and committed."""
         total = self._closed_total
-        for (offer, opened_s, retired_s), count in self._alike.items():
+        for alike, count in self._alike.items():
+            offer, opened_s, retired_s, _ = alike
             told_s = now_s if retired_s is None else retired_s
-            total += count * offer.bill(max(now_s, told_s + self.hold_s(offer)) - opened_s)
+            total += count * offer.bill(max(now_s, self._lives_s(alike, told_s)) - opened_s)
         return total
 
+    def _lives_s(self, alike: Alike, told_s: float) -> float:
+        offer, opened_s, _, joined = alike
+        held_s = told_s + self.hold_s(offer)
+        return held_s if joined else max(held_s, opened_s + offer.boot_lease_s)
+
+    def _change(self, machine: int, **changes: Any) -> None:
+        self._count(self._open[machine], -1)
+        self._open[machine] = replace(self._open[machine], **changes)
+        self._count(self._open[machine], 1)
+
     def _count(self, account: Account, change: int) -> None:
-        key = (account.offer, account.opened_s, account.retired_s)
+        key = account.alike
         self._alike[key] += change
         if not self._alike[key]:
             del self._alike[key]

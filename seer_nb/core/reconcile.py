@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from seer_nb.core import market
 from seer_nb.core import model as m
 from seer_nb.core.state import SLACK_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from seer_nb.core.money import Offer
     from seer_nb.core.state import State
 
 IDLE_SHARE = 0.5
 """An idle machine is kept for so much of the time that another would take to boot."""
-RENT_BACKOFF_S = 2.0
-"""Seconds to wait after a machine that did not boot; doubled at each further one."""
 
 
 def verdicts(state: State, plan: m.Plan) -> Iterator[m.Action]:
@@ -99,7 +99,7 @@ def _waiting(state: State, jobs: Iterable[m.Job]) -> list[m.Job]:
 
 def idle(state: State) -> list[m.Machine]:
     """Machines that are ready and not in use."""
-    return [machine for machine in state.live.values() if machine.state == "ready" and not state.in_use(machine)]
+    return [machine for machine in _kept(state) if machine.state == "ready" and not state.in_use(machine)]
 
 
 def retiring(state: State) -> dict[int, float]:
@@ -165,27 +165,48 @@ def cluster(state: State, plan: m.Plan, last_s: float, *, thrifty: bool) -> Iter
         last_s: When the last epoch must have been reported.
         thrifty: Keep no idle machine for what it might still be needed for.
     """
-    offer = state.settings.offers[0]
     for machine in surplus(state, plan):
         if state.now_s >= kept_s(state, machine, thrifty=thrifty):
             yield m.Retire(machine=machine.id, reason=f"{plan.workers} workers are enough")
     least_s = useful_s(state, plan.jobs)
-    if state.now_s < rent_again_s(state) or state.now_s + least_s > last_s:
+    if state.now_s + least_s > last_s:
         return
-    kept = sum(machine.state != "retiring" for machine in state.live.values())
-    # A retiring machine still fills its place in the provider's quota.
-    room = min(_machines(state, plan) - kept, offer.max_machines - len(state.live))
-    for _ in range(room):
-        # Once the slack for the machine's end, and once so that its end is still to come when it is rented.
-        if not state.ledger.affords(offer, state.now_s, least_s + 2 * SLACK_S):
+    if not market.hosted(state):
+        yield from _host(state, plan, least_s)
+        return
+    missing = _wanted(state, plan) - sum(machine.slots for machine in _kept(state))
+    while missing > 0 and (offer := market.choose(state)) is not None:
+        if not _affordable(state, offer, least_s):
             return
         yield m.Rent(machine=len(state.machines), offer=offer.name, reason=f"{plan.workers} workers wanted")
+        missing -= offer.workers_per_machine
 
 
-def _machines(state: State, plan: m.Plan) -> int:
-    """How many machines the plan wants."""
-    workers = min(plan.workers, state.settings.max_workers)
-    return math.ceil(workers / state.settings.offers[0].workers_per_machine)
+def _host(state: State, plan: m.Plan, least_s: float) -> Iterator[m.Action]:
+    """Rent the machine that workers will join, if there is none and it leaves money for one of them."""
+    host = state.settings.host
+    wanted = host is not None and plan.workers > 0 and not any(machine.hosts for machine in state.live.values())
+    if host is None or not wanted or state.now_s < market.again_s(state, host):
+        return
+    worker = state.settings.offers[0]
+    least = sum(state.ledger.worst(offer, least_s + 2 * SLACK_S) for offer in (host, worker))
+    if least <= state.ledger.free(state.now_s):
+        yield m.Rent(machine=len(state.machines), offer=host.name, reason="hosts the Dask scheduler that workers join")
+
+
+def _affordable(state: State, offer: Offer, least_s: float) -> bool:
+    # Once the slack for the machine's end, and once so that its end is still to come when it is rented.
+    return state.ledger.affords(offer, state.now_s, least_s + 2 * SLACK_S)
+
+
+def _wanted(state: State, plan: m.Plan) -> int:
+    """Workers, no more than may be."""
+    return min(plan.workers, state.settings.max_workers)
+
+
+def _kept(state: State) -> list[m.Machine]:
+    """Machines that will go on to train."""
+    return [machine for machine in state.live.values() if machine.stays]
 
 
 def useful_s(state: State, jobs: Iterable[m.Job]) -> float:
@@ -193,18 +214,28 @@ def useful_s(state: State, jobs: Iterable[m.Job]) -> float:
     scaling = state.speed.estimate()
     waiting = _waiting(state, jobs) or [m.Job(trial=None, workers=state.settings.max_workers, until=1)]
     epoch_s = min(state.epoch_s(job.trial, job.workers) or 0.0 for job in waiting)
-    return scaling.boot_s + scaling.stall_s + epoch_s
+    host = state.settings.host
+    host_s = 0.0 if host is None or market.hosted(state) else host.boot_s
+    return host_s + scaling.boot_s + scaling.stall_s + epoch_s
 
 
 def surplus(state: State, plan: m.Plan) -> list[m.Machine]:
-    """The machines to give back: those that boot first, then idle ones, the newest first."""
-    kept = [machine for machine in state.live.values() if machine.state != "retiring"]
-    count = len(kept) - _machines(state, plan)
-    if count <= 0:
-        return []
+    """The machines to give back: those that boot first, then idle ones, the dearest and newest first."""
+    kept = _kept(state)
+    extra = sum(machine.slots for machine in kept) - _wanted(state, plan)
     idle = [machine for machine in kept if not state.in_use(machine)]
-    idle.sort(key=lambda machine: (machine.state == "booting", machine.id), reverse=True)
-    return idle[:count]
+    idle.sort(key=lambda machine: (machine.state == "booting", _price(state, machine), machine.id), reverse=True)
+    found = []
+    for machine in idle:
+        # Only whole machines can be given back.
+        if machine.slots <= extra:
+            found.append(machine)
+            extra -= machine.slots
+    return found
+
+
+def _price(state: State, machine: m.Machine) -> float:
+    return state.offers[machine.offer].worker_price_s()
 
 
 def kept_s(state: State, machine: m.Machine, *, thrifty: bool) -> float:
@@ -217,10 +248,3 @@ def kept_s(state: State, machine: m.Machine, *, thrifty: bool) -> float:
     # Beyond the lease before its end, a machine commits the next unit.
     idle_s = state.free_s[machine.id] + (0.0 if thrifty else IDLE_SHARE * state.speed.estimate().boot_s)
     return max(idle_s, paid_s - state.settings.lease_s - SLACK_S)
-
-
-def rent_again_s(state: State) -> float:
-    """When renting may be tried again after machines that did not boot."""
-    if not state.boot_failures:
-        return 0.0
-    return state.boot_failed_s + RENT_BACKOFF_S * 2.0 ** (state.boot_failures - 1)

@@ -42,6 +42,9 @@ class Settings(Frozen, frozen=True, kw_only=True):
     """Micro-dollars."""
     seed: int
     offers: tuple[Offer, ...]
+    """That train, the preferred kind first."""
+    host: Offer | None = None
+    """A machine for the Dask scheduler, where that needs one of its own."""
     max_workers: int
     lease_s: float
     """A machine that has not heard of its runner for so long ends itself."""
@@ -140,10 +143,24 @@ class Machine(Frozen, frozen=True, kw_only=True):
     ready_s: float | None = None
     retired_s: float | None = None
     """When it was told to go."""
+    leaves_s: float | None = None
+    """When its provider will take it away, if it has said so."""
     ended_s: float | None = None
     unseen_s: float = 0.0
     """Seconds that it may have lived on without a runner; billed as well."""
+    lost: bool = False
+    """Whether it ended without being told to, once it was ready."""
     reason: str = ""
+
+    @property
+    def hosts(self) -> bool:
+        """Whether it hosts the Dask scheduler."""
+        return self.slots == 0
+
+    @property
+    def stays(self) -> bool:
+        """Whether it can be counted on to train: it was not told to go, and its provider has not said so either."""
+        return not self.hosts and self.leaves_s is None and self.state != "retiring"
 
     @property
     def workers(self) -> tuple[str, ...]:

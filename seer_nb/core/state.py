@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from seer_nb.core import model as m
+from seer_nb.core.market import Refusals
 from seer_nb.core.money import Ledger, Offer
 from seer_nb.core.scaling import SpeedTracker
 
@@ -26,7 +27,8 @@ class State:
 
     def __init__(self, settings: m.Settings) -> None:
         self.settings = settings
-        self.offers: dict[str, Offer] = {offer.name: offer for offer in settings.offers}
+        host = () if settings.host is None else (settings.host,)
+        self.offers: dict[str, Offer] = {offer.name: offer for offer in (*settings.offers, *host)}
         self.ledger = Ledger(settings.budget, settings.lease_s)
         self.speed = SpeedTracker(boot_s=settings.offers[0].boot_s)
         self.trials: dict[int, m.Trial] = {}
@@ -55,7 +57,8 @@ class State:
         self.draws_pending = 0
         self.boot_failures = 0
         """Machines in a row that ended before they were ready."""
-        self.boot_failed_s = 0.0
+        self.refusals: dict[str, Refusals] = {}
+        """The same by offer."""
         self.ending_s = 0.0
         """When it began to pause or to end."""
         self.plan_reason = ""
@@ -92,7 +95,7 @@ class State:
 
     def idle_workers(self) -> list[str]:
         """Workers of ready machines that no gang uses, in order of age."""
-        ready = (machine for machine in self.live.values() if machine.state == "ready")
+        ready = (machine for machine in self.live.values() if machine.state == "ready" and machine.leaves_s is None)
         return [worker for machine in ready for worker in machine.workers if worker not in self.busy]
 
     def in_use(self, machine: m.Machine) -> bool:
@@ -151,14 +154,19 @@ class State:
         # It was silent for a heartbeat at most, and would have had all machines go when the money ended.
         lived_s = self.ledger.exhausted_s(last_s, last_s + self.heartbeat_s + SLACK_S)
         for machine in list(self.live.values()):
+            if machine.id in event.adopted:
+                self.ledger.outlived(machine.id, event.unseen_s)
+                self._machine(machine.id, unseen_s=machine.unseen_s + event.unseen_s)
+                continue
             told_s = lived_s if machine.retired_s is None else machine.retired_s
-            hold_s = self.ledger.hold_s(self.offers[machine.offer])
-            unseen_s = min(event.unseen_s, max(0.0, told_s + hold_s - last_s))
+            unseen_s = min(event.unseen_s, max(0.0, self.ledger.lives_s(machine.id, told_s) - last_s))
             self.ledger.close(machine.id, last_s, unseen_s)
+            unseen_s += machine.unseen_s
             self._machine(machine.id, state="ended", ended_s=last_s, unseen_s=unseen_s, reason="its runner died")
         for gang in list(self.gangs.values()):
             self._end_gang(gang, now_s, "its runner died")
         self.draws_pending = self.boot_failures = 0
+        self.refusals = {}
         if self.phase == "pausing":
             self.phase = "paused"
 
@@ -174,24 +182,33 @@ class State:
     def _on_machine_ready(self, event: m.MachineReady, now_s: float) -> None:
         machine = self.machines[event.machine]
         if machine.state == "booting":
-            self.speed.boot(event.boot_s)
-            self.boot_failures = 0
+            if not machine.hosts:
+                self.speed.boot(event.boot_s)
+                self.boot_failures = 0
+            self.refusals.pop(machine.offer, None)
+            self.ledger.join(event.machine)
             self._machine(event.machine, state="ready", ready_s=now_s)
             self.free_s[event.machine] = now_s
 
     def _on_machine_ended(self, event: m.MachineEnded, now_s: float) -> None:
         if event.machine not in self.live:
             return
-        self.ledger.close(event.machine, now_s)
+        self.ledger.close(event.machine, now_s, lived_s=event.lived_s)
         machine = self.machines[event.machine]
         if machine.state == "booting":
-            self._boot_failed(now_s)
+            self._boot_failed(machine, now_s)
         reason = event.reason or machine.reason
-        self._machine(event.machine, state="ended", ended_s=now_s, reason=reason)
+        lost = machine.state == "ready" and not event.expected
+        self._machine(event.machine, state="ended", ended_s=now_s, reason=reason, lost=lost)
 
-    def _boot_failed(self, now_s: float) -> None:
+    def _on_machine_leaving(self, event: m.MachineLeaving, now_s: float) -> None:
+        if event.machine in self.live:
+            self._machine(event.machine, leaves_s=now_s + event.left_s, reason=event.reason)
+
+    def _boot_failed(self, machine: m.Machine, now_s: float) -> None:
         self.boot_failures += 1
-        self.boot_failed_s = now_s
+        before = self.refusals.get(machine.offer)
+        self.refusals[machine.offer] = Refusals(1 if before is None else before.times + 1, now_s)
 
     def _on_reported(self, event: m.Reported, now_s: float) -> None:
         gang = self.gangs.get(event.gang)
@@ -304,7 +321,7 @@ class State:
         if machine is not None and machine.state != "retiring":
             if machine.state == "booting" and action.force:
                 # For booting too long; a machine that is just one too many is not forced.
-                self._boot_failed(now_s)
+                self._boot_failed(machine, now_s)
             self.ledger.retire(action.machine, now_s)
             self._machine(action.machine, state="retiring", retired_s=now_s, reason=action.reason)
 
@@ -367,6 +384,7 @@ _HANDLERS: dict[type, Callable[[State, Any, float], None]] = {
     m.SpaceExhausted: State._on_exhausted,
     m.MachineReady: State._on_machine_ready,
     m.MachineEnded: State._on_machine_ended,
+    m.MachineLeaving: State._on_machine_leaving,
     m.Reported: State._on_reported,
     m.GangEnded: State._on_gang_ended,
     m.DeadlineMoved: State._on_deadline_moved,

@@ -49,6 +49,12 @@ class World:
     """A machine boots for ever."""
     life_s: float = math.inf
     """Mean life of a machine."""
+    notice: float = 0.0
+    """The provider says that it will take a machine away."""
+    refused: float = 0.0
+    """A machine is never launched."""
+    adopts: float = 0.0
+    """A new runner finds the machines of the one before it."""
     raises: float = 0.0
     hangs: float = 0.0
     diverges: float = 0.0
@@ -130,6 +136,32 @@ class FakeCloud(VirtualCloud):
             return math.inf
         return self.world.chance.about(self.world.boot_s, self.world.spread, "boot", machine)
 
+    def _rent(self, action):
+        super()._rent(action)
+        number = action.machine
+        if self.world.chance("refused", number) < self.world.refused:
+            self._at(self.now_s, lambda: self._refuse(number))
+        elif self.world.chance("notice", number) < self.world.notice:
+            self._at(self.now_s + 200 * self.world.chance("when", number), lambda: self._notice(number))
+
+    def _refuse(self, number):
+        if self.boxes[number].gone_s is None:
+            self.boxes[number].gone_s = self.boxes[number].opened_s = self.now_s
+            self.boxes[number].offer = replace(self.boxes[number].offer, price_per_hour=0)
+            self._emit(m.MachineEnded(machine=number, expected=False, reason="no capacity", lived_s=0.0))
+
+    def _notice(self, number):
+        if self.boxes[number].gone_s is None:
+            self._emit(m.MachineLeaving(machine=number, left_s=30.0, reason="spot"))
+            self._at(self.now_s + 30.0, lambda: self._end_machine(number, "spot"))
+
+    def _end_machine(self, number, reason):
+        super()._end_machine(number, reason)
+        if self.boxes[number].offer.workers_per_machine == 0:
+            for other, box in self.boxes.items():
+                if box.gone_s is None:
+                    self._at(self.now_s + 1.0, lambda other=other: self._end_machine(other, "no scheduler"))
+
     def _release_s(self, machine):
         return super()._release_s(machine) * self.world.chance("release", machine)
 
@@ -160,10 +192,13 @@ class FakeCloud(VirtualCloud):
         """Machines live on until their lease ends or the next runner sweeps them; what was on its way is lost."""
         if self.state.phase == "paused":
             seconds = 0.0
-        for box in self.boxes.values():
-            if box.gone_s is None:
+        adopted = self._adopted(seconds)
+        for number, box in self.boxes.items():
+            if box.gone_s is None and number not in adopted:
                 told = box.told_s is not None
                 last_s = box.told_s + box.offer.release_s if told else self.now_s + self.settings.lease_s
+                if self.state.machines[number].ready_s is None:
+                    last_s = max(last_s, box.opened_s + box.offer.boot_lease_s)
                 box.gone_s = min(self.now_s + seconds, last_s)
         self._queue.clear()
         self.teams.clear()
@@ -174,7 +209,18 @@ class FakeCloud(VirtualCloud):
         assert picture(self.engine.state) == picture(old.state), "records do not give the same state again"
         # The study's clock goes on from the last record.
         unseen_s, self.now_s = seconds + self.now_s - self.state.now_s, self.state.now_s
-        self._handle(m.RunnerStarted(unseen_s=unseen_s))
+        for number in adopted:
+            self.boxes[number].opened_s -= unseen_s
+        self._handle(m.RunnerStarted(unseen_s=unseen_s, adopted=adopted))
+
+    def _adopted(self, seconds):
+        """The machines that a new runner finds alive: all that were ready, if there is a scheduler and a lease left."""
+        ready = [x for x in self.state.live.values() if x.state == "ready" and self.boxes[x.id].gone_s is None]
+        found = self.settings.host is None or any(machine.hosts for machine in ready)
+        keeps = (
+            found and seconds < self.settings.lease_s and self.world.chance("adopts", self.steps) < self.world.adopts
+        )
+        return tuple(machine.id for machine in ready) if keeps else ()
 
 
 def picture(state: State):

@@ -37,26 +37,44 @@ worlds = st.builds(
     no_boot=rare,
     no_word=rare,
     life_s=st.sampled_from([math.inf, 300.0, 60.0]),
+    notice=st.sampled_from([0.0, 0.0, 0.3]),
+    refused=rare,
+    adopts=st.sampled_from([0.0, 0.5, 1.0]),
     raises=rare,
     hangs=rare,
     diverges=rare,
     returns=rare,
 )
 offers = st.builds(
-    lambda price, unit, minimum_s, workers, release_s: replace(
+    lambda price, unit, minimum_s, workers, release_s, boot_lease_s: replace(
         OFFER,
         price_per_hour=price,
         billing=BillingRule(unit=unit, minimum_s=minimum_s),
         workers_per_machine=workers,
         release_s=release_s,
         boot_timeout_s=60.0,
+        boot_lease_s=boot_lease_s,
     ),
     st.sampled_from([0, 360_000, 3_600_000]),
     st.sampled_from(["second", "second", "hour"]),
     st.sampled_from([0, 60]),
     st.sampled_from([1, 1, 2]),
     st.sampled_from([0.5, 10.0]),
+    st.sampled_from([0.0, 0.0, 60.0]),
 )
+
+
+@st.composite
+def markets(draw):
+    """Offers of one or two kinds, and the machine that hosts the scheduler, if there is one."""
+    first = draw(offers)
+    cheaper = replace(first, name="spot", spot=True, price_per_hour=first.price_per_hour // 3, losses_per_hour=0.1)
+    other = replace(draw(offers), name="other", kind="other")
+    host = replace(draw(offers), name="host", workers_per_machine=0, price_per_hour=20_000)
+    chosen = draw(st.sampled_from([(first,), (first,), (cheaper, first), (first, other), (cheaper, first, other)]))
+    return {"offers": chosen, "host": draw(st.sampled_from([None, host]))}
+
+
 commands = st.lists(
     st.tuples(
         st.floats(0, 400),
@@ -82,7 +100,7 @@ def studies(draw):
         "policy": draw(st.sampled_from(POLICIES)),
         "world": draw(worlds),
         "commands": draw(commands),
-        "offers": (draw(offers),),
+        **draw(markets()),
         "budget": draw(st.integers(20_000, 1_000_000)),
         "deadline_s": draw(st.floats(30, 500)),
         "max_workers": draw(st.sampled_from([1, 2, 4, 8])),
