@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from seer_nb.core.model import Mode, Settings
-from seer_nb.core.money import Offer, lease_seconds
+from seer_nb.core.money import Ledger, Offer, lease_seconds
 from seer_nb.core.units import format_duration, format_money, parse_deadline, parse_duration, parse_money, show
 from seer_nb.policies import by_name
 
@@ -45,12 +45,12 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
     report_timeout: str | float | timedelta | None,
 ) -> Settings:
     """The study's settings. Raises ValueError or TypeError, with a sentence, for what cannot be."""
-    offers = _check_offers(provider)
+    offers, host = _check_offers(provider), getattr(provider, "host", None)
     amount = parse_money(budget, "budget")
     deadline_s, deadline_wall = parse_deadline(deadline, time.time())
     lease_s = lease_seconds(amount, offers, provider.max_workers)
-    _check_affordable(amount, budget, offers[0], lease_s)
-    _check_long_enough(deadline_s, deadline, offers[0])
+    _check_affordable(amount, budget, offers[0], host, lease_s)
+    _check_long_enough(deadline_s, deadline, offers[0], host)
     return Settings(
         name=check_name(name),
         metric=_check_metric(metric),
@@ -61,9 +61,10 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
         budget=amount,
         seed=_check_whole(seed, "seed", "a seed", 0, MOST_SEED),
         offers=offers,
+        host=host,
         max_workers=provider.max_workers,
         lease_s=lease_s,
-        store=_check_store(store),
+        store=_check_reachable(_check_store(store), store, provider),
         policy=policy,
         report_timeout_s=None if report_timeout is None else parse_duration(report_timeout, "report_timeout"),
     )
@@ -146,18 +147,35 @@ def _check_store(store: Any) -> str:
     return place
 
 
-def _check_affordable(amount: int, given: Money, offer: Offer, lease_s: float) -> None:
-    needed = offer.bill(offer.boot_s + START_S + lease_s)
+def _check_reachable(store: str, given: Any, provider: Provider) -> str:
+    """Machines elsewhere do not see this one's files."""
+    local = "://" not in store and "::" not in store
+    if not getattr(provider, "shares_files", True) and (local or re.match("(file|local)://", store)):
+        raise ValueError(
+            f"store={show(given)} is a folder of this machine, which machines of {show(provider)} cannot reach: "
+            'give the URL of an object store, such as "s3://bucket/folder"'
+        )
+    return store
+
+
+def _check_affordable(amount: int, given: Money, offer: Offer, host: Offer | None, lease_s: float) -> None:
+    ledger = Ledger(amount, lease_s)
+    begun_s = offer.boot_s + START_S
+    needed = ledger.worst(offer, begun_s)
+    beside = ""
+    if host is not None:
+        needed += ledger.worst(host, host.boot_s + begun_s)
+        beside = f", beside one of {host.name!r} for the Dask scheduler"
     if amount < needed:
         raise ValueError(
             f"budget={show(given)} is too small for one epoch of one trial: a machine of {offer.name!r} at "
-            f"{format_money(offer.price_per_hour)} an hour can cost {format_money(needed)} until it has begun and "
-            f"its lease of {format_duration(lease_s)} has ended"
+            f"{format_money(offer.price_per_hour)} an hour{beside} can cost {format_money(needed)} until it has begun "
+            f"and its lease of {format_duration(lease_s)} has ended"
         )
 
 
-def _check_long_enough(deadline_s: float, given: Time, offer: Offer) -> None:
-    needed_s = offer.boot_s + START_S + offer.release_s
+def _check_long_enough(deadline_s: float, given: Time, offer: Offer, host: Offer | None) -> None:
+    needed_s = offer.boot_s + START_S + offer.release_s + (0.0 if host is None else host.boot_s)
     if deadline_s <= needed_s:
         raise ValueError(
             f"deadline={show(given)} is too short: a machine of {offer.name!r} takes about {format_duration(needed_s)} "

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
-from seer_nb.core.model import Frozen, MachineEnded
+from seer_nb.core.model import Frozen, MachineEnded, MachineLeaving
 
 if TYPE_CHECKING:
     from seer_nb.core.money import Offer
@@ -31,14 +31,25 @@ def end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
+class SchedulerAddress(NamedTuple):
+    """Where a Dask scheduler listens."""
+
+    address: str
+    security: Any = None
+    """A ``distributed.Security``; None: unencrypted, as within one machine."""
+
+
 class FleetContext(Frozen, frozen=True, kw_only=True):
     """What a fleet is told of its study."""
 
     study: str
     folder: Path
-    """For logs and scratch space."""
+    """For logs, scratch space, and what a later runner must know of the machines."""
+    lease_s: float
     ended: Callable[[MachineEnded], None]
     """To be called on the event loop, once for each machine, as soon as its billing has ended."""
+    leaving: Callable[[MachineLeaving], None]
+    """To be called on the event loop when the provider says that it will take a machine away."""
 
 
 class Fleet(Protocol):
@@ -47,12 +58,31 @@ class Fleet(Protocol):
     All methods run on the runner's event loop. Workers are named "<machine>.<slot>".
     """
 
-    async def open(self) -> str:
-        """Start the scheduler; return its address."""
+    async def open(self) -> SchedulerAddress | None:
+        """Start the scheduler; None if that needs a machine of its own, which the engine rents when it wants one."""
+        ...
+
+    async def adopt(self, machines: Collection[int]) -> tuple[SchedulerAddress, tuple[int, ...]] | None:
+        """Find the machines that an earlier runner of the study has left, and end those that are not to be kept.
+
+        Args:
+            machines: That were ready, the scheduler's among them.
+
+        Returns:
+            Where their scheduler listens and which of them live; None if they cannot be used any more.
+        """
+        ...
+
+    async def host(self, machine: int, offer: Offer) -> SchedulerAddress:
+        """Have the scheduler's machine boot; returns when it listens. Only for fleets whose ``open`` gives None."""
         ...
 
     async def rent(self, machine: int, offer: Offer) -> None:
         """Have a machine boot; returns when it was asked for. A machine that can't be had is reported as ended."""
+        ...
+
+    async def lost(self, machine: int) -> None:
+        """A worker of the machine has left the scheduler: make sure that the machine ends."""
         ...
 
     async def retire(self, machine: int, *, force: bool) -> None:
@@ -68,6 +98,10 @@ class Provider(Protocol):
     """What a user gives to a study: a description without running parts, that can be pickled."""
 
     max_workers: int
+    shares_files: bool
+    """Whether its machines see the files of this one."""
+    host: Offer | None
+    """A machine for the Dask scheduler, where that needs one of its own."""
 
     def offers(self) -> tuple[Offer, ...]:
         """What can be rented, the preferred one first."""

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from seer_nb.core.model import MachineEnded
 from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_money
-from seer_nb.providers.base import LEASE_ENDED, WORKER_CLOSED
+from seer_nb.providers.base import LEASE_ENDED, WORKER_CLOSED, SchedulerAddress
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
@@ -47,6 +48,9 @@ class Local:
     Raises:
         ValueError: For fewer than one worker or a negative price.
     """
+
+    shares_files: bool = True
+    host: Offer | None = None
 
     def __init__(self, max_workers: int | None = None, price_per_hour: str | float = 0.05) -> None:
         if max_workers is not None and (
@@ -96,13 +100,23 @@ class LocalFleet:
         self._scheduler: Scheduler | None = None
         self._spawn = _spawner()
 
-    async def open(self) -> str:
+    async def open(self) -> SchedulerAddress:
         """Start the scheduler."""
         from distributed import Scheduler
 
         self._scratch.mkdir(mode=0o700, exist_ok=True)
         self._scheduler = await Scheduler(host="127.0.0.1", port=0, dashboard=False)
-        return str(self._scheduler.address)
+        return SchedulerAddress(str(self._scheduler.address))
+
+    async def adopt(self, machines: Collection[int]) -> None:
+        """Workers end with their runner: there is none to be found."""
+
+    async def host(self, machine: int, offer: Offer) -> SchedulerAddress:
+        """The scheduler is in this process."""
+        raise NotImplementedError(f"{offer.name!r} needs no machine {machine} for its scheduler")
+
+    async def lost(self, machine: int) -> None:
+        """Its process ends, or has ended, and that is seen."""
 
     async def rent(self, machine: int, offer: Offer) -> None:  # noqa: ARG002 - there is but one
         """Start a worker process."""

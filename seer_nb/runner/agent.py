@@ -10,10 +10,9 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from distributed.diagnostics.plugin import WorkerPlugin
 
 from seer_nb.providers.base import LEASE_ENDED, end_process
-from seer_nb.runner import faults
+from seer_nb.runner import faults, notices, shipping
 from seer_nb.runner.flags import Flags
 from seer_nb.runner.orders import Order, WorkerReady
 
@@ -22,38 +21,37 @@ if TYPE_CHECKING:
 
     from distributed import Worker
 
-TOPIC = "seer_nb"
-"""Dask event topic on which workers send their records to the runner."""
 _encode = msgspec.json.Encoder().encode
 _agent: Agent | None = None
 
 
-class Agent(WorkerPlugin):
+class Agent:
     """One per worker. Pickled with the training function in it, so that Dask ships that once to every worker."""
-
-    name = "seer_nb"
-    idempotent = True
 
     def __init__(self, function: bytes, lease_s: float) -> None:
         self.function_bytes = function
         self.lease_s = lease_s
 
     def setup(self, worker: Worker) -> None:
-        """Called by Dask on the worker's event loop; the slow part goes on in a thread."""
+        """Called on the worker's event loop; the slow part goes on in a thread."""
         global _agent  # noqa: PLW0603 - tasks and commands find it here
         self.worker = worker
         self.flags = Flags()
         self.function: Callable[..., Any] | None = None
         self.training: int | None = None
         """Thread that trains now."""
+        self.ready: WorkerReady | None = None
+        """Once it is."""
         self.renewed = time.monotonic()
         _agent = self
         threading.Thread(target=self._prepare, name="seer-prepare", daemon=True).start()
         threading.Thread(target=self._keep_lease, name="seer-lease", daemon=True).start()
+        if notices.wanted():
+            threading.Thread(target=self._watch_for_notices, name="seer-notices", daemon=True).start()
 
     def send(self, record: msgspec.Struct) -> None:
         """Send a record to the runner; from any thread."""
-        self.worker.log_event(TOPIC, _encode(record).decode())
+        self.worker.log_event(shipping.TOPIC, _encode(record).decode())
 
     def train(self, order: Order) -> None:
         """Be a member of a gang; returns when it has ended."""
@@ -61,6 +59,7 @@ class Agent(WorkerPlugin):
 
         assert self.function is not None
         self.training = threading.get_ident()
+        self.flags.begin(order.gang)
         try:
             run_member(self.function, order, self.send, self.flags)
         finally:
@@ -83,15 +82,18 @@ class Agent(WorkerPlugin):
             self.function = cloudpickle.loads(self.function_bytes)
         except BaseException:  # noqa: BLE001 - whatever it is, the user must see it
             error = traceback.format_exc()
-        self.send(
-            WorkerReady(
-                worker=str(self.worker.name),
-                address=str(self.worker.address),
-                store_port=store_port,
-                pid=os.getpid(),
-                error=error,
-            )
+        self.ready = WorkerReady(
+            worker=str(self.worker.name),
+            address=str(self.worker.address),
+            store_port=store_port,
+            pid=os.getpid(),
+            error=error,
         )
+        self.send(self.ready)
+
+    def _watch_for_notices(self) -> None:
+        for notice in notices.watch(str(self.worker.name)):
+            self.send(notice)
 
     def _keep_lease(self) -> None:
         """End the process when the runner has been silent for the lease: nobody would pay for it on purpose."""
@@ -118,8 +120,17 @@ def extend(gang: int, until: int) -> None:
 
 
 def renew() -> None:
-    """Renew the lease."""
+    """Renew the lease: this process's own, and that of the machine, for its watchdog."""
     _this().renewed = time.monotonic()
+    shipping.renew_lease(_this().lease_s)
+
+
+def hello() -> bytes | None:
+    """A new runner is there: what trained for the one before it ends at its next report. None while it warms up."""
+    agent = _this()
+    agent.renewed = time.monotonic()
+    agent.flags.stop_all()
+    return None if agent.ready is None else _encode(agent.ready)
 
 
 def stack() -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import msgspec
 
 from seer_nb.core import model as m
-from seer_nb.runner import agent
+from seer_nb.runner import agent, shipping
 from seer_nb.runner.gangs import ECHO_S, GangTracker
-from seer_nb.runner.orders import MemberEnded, Order, WorkerReady
+from seer_nb.runner.orders import MemberEnded, Notice, Order, WorkerLeft, WorkerReady
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,34 +21,42 @@ if TYPE_CHECKING:
 
     from distributed import Client, Future
 
+    from seer_nb.providers.base import SchedulerAddress
+
 logger = logging.getLogger(__name__)
-_MESSAGE = msgspec.json.Decoder(m.Reported | MemberEnded | WorkerReady)
+_MESSAGE = msgspec.json.Decoder(m.Reported | MemberEnded | WorkerReady | WorkerLeft | Notice)
+_READY = msgspec.json.Decoder(WorkerReady)
 _encode = msgspec.json.Encoder().encode
 ANSWER_S = 2.0
 """A worker that does not answer for so long is taken for dead."""
+CONNECT_S = 60.0
+"""A scheduler that listens must let a client in within so many seconds."""
+LEAVE_S = 2.0
+"""The machines' end does not wait longer than that for Dask's client."""
 
 
 class DaskGangs:
     """The gangs of one study.
 
     Args:
-        client: Asynchronous Dask client.
         settings: The study's.
         emit: Takes the events; called on the event loop.
         ready: Told the name of each worker that can train; called on the event loop.
-        logs: Folder for what trials print.
+        left: Told the name of each worker that has left the scheduler.
+        logs: Folder for what trials print; None where the workers do not see this machine's files.
     """
 
     def __init__(
         self,
-        client: Client,
         settings: m.Settings,
         emit: Callable[[m.Event], None],
         ready: Callable[[str], None],
-        logs: Path,
+        left: Callable[[str], None],
+        logs: Path | None,
     ) -> None:
         self._ready = ready
-        self._client = client
+        self._left = left
+        self._client: Client | None = None
         self._settings = settings
         self._emit = emit
         self._logs = logs
@@ -55,16 +65,56 @@ class DaskGangs:
         self._futures: dict[tuple[int, int], Future[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def open(self, function: bytes) -> None:
-        """Listen to the workers, and have each new one load the training function."""
-        self._client.subscribe_topic(agent.TOPIC, self._message)
-        await self._client.register_plugin(agent.Agent(function, self._settings.lease_s))
+    async def connect(self, scheduler: SchedulerAddress, function: bytes) -> None:
+        """Listen to the workers, and have each new one load the training function.
+
+        Args:
+            scheduler: That they join.
+            function: Pickled.
+
+        Raises:
+            OSError: It does not let a client in.
+        """
+        from distributed import Client
+
+        client = await Client(
+            scheduler.address,
+            security=scheduler.security,
+            asynchronous=True,
+            set_as_default=False,
+            timeout=CONNECT_S,
+        )
+        self._client = client
+        client.subscribe_topic(shipping.TOPIC, self._message)
+        packed = cloudpickle.dumps(agent.Agent(function, self._settings.lease_s))
+        archive = b"" if self._logs is not None else shipping.archive()
+        await client.register_plugin(shipping.Departures())
+        await client.register_plugin(shipping.Bringer(packed, archive))
+
+    async def disconnect(self) -> None:
+        """Leave a scheduler, before or after its end."""
+        self._workers.clear()
+        self._futures.clear()
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    await client.close()
+
+    async def adopt(self) -> None:
+        """Get to know the workers of an earlier runner; what they train for it ends at its next report."""
+        assert self._client is not None
+        answers = await self._client.run(agent.hello, on_error="ignore")
+        for answer in answers.values():
+            if isinstance(answer, bytes):
+                ready = _READY.decode(answer)
+                self._workers[ready.worker] = ready
 
     async def close(self) -> None:
         """Forget what is under way."""
         for task in self._tasks:
             task.cancel()
-        self._futures.clear()
+        await self.disconnect()
 
     def knows(self, worker: str) -> bool:
         """Whether a worker has said that it can train."""
@@ -78,13 +128,13 @@ class DaskGangs:
         first = self._workers.get(action.workers[0])
         for rank, worker in enumerate(action.workers):
             ready = self._workers.get(worker)
-            if ready is None or first is None:  # it vanished between the decision and now
+            if self._client is None or ready is None or first is None:  # it vanished between the decision and now
                 tracker.worker_lost(worker, own_fault=False, reason="a worker was lost before the gang began")
                 self._check(tracker)
                 continue
             order = self._order(action, trial, rank, first)
             future = self._client.submit(
-                agent.train,
+                shipping.train,
                 _encode(order),
                 key=f"gang-{action.gang}-{rank}",
                 workers=[ready.address],
@@ -108,8 +158,10 @@ class DaskGangs:
         self._go(self._abandon(gang))
 
     def renew(self) -> None:
-        """Renew the lease of every worker, also of those that still warm up: that may take longer than the lease."""
+        """Renew all leases, also those of workers that still warm up: that may take longer than the lease."""
         self._go(self._run(agent.renew, None))
+        if self._settings.host is not None and self._client is not None:
+            self._go(self._client.run_on_scheduler(shipping.renew_lease, self._settings.lease_s))
 
     def machine_ended(self, event: m.MachineEnded) -> None:
         """A machine is gone, and its workers with it."""
@@ -137,6 +189,12 @@ class DaskGangs:
             if tracker is not None:
                 tracker.member_ended(record)
                 self._check(tracker)
+        elif isinstance(record, WorkerLeft):
+            for worker in [name for name, ready in self._workers.items() if ready.address == record.address]:
+                self._left(worker)
+        elif isinstance(record, Notice):
+            machine = int(record.worker.partition(".")[0])
+            self._emit(m.MachineLeaving(machine=machine, left_s=record.left_s, reason=record.reason))
         elif record.error:
             self._emit(m.WorkerFailed(worker=record.worker, error=record.error))
         else:
@@ -215,7 +273,7 @@ class DaskGangs:
             metric=self._settings.metric,
             seed=self._settings.seed,
             store=self._settings.store,
-            logs=str(self._logs),
+            logs=None if self._logs is None else str(self._logs),
         )
 
     def _tell(self, gang: int, function: Callable[..., None], *args: Any) -> None:
@@ -229,6 +287,8 @@ class DaskGangs:
 
     async def _run(self, function: Callable[..., Any], addresses: list[str] | None, *args: Any) -> Any:
         """Call a function on workers (None: on all) beside what they train; None for one that does not answer."""
+        if self._client is None:
+            return None
         try:
             async with asyncio.timeout(ANSWER_S):
                 answers = await self._client.run(function, *args, workers=addresses, on_error="ignore")

@@ -13,6 +13,7 @@ class Flags:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._training: set[int] = set()
         self._stopping: set[int] = set()
         self._until: dict[int, int] = {}
 
@@ -20,6 +21,16 @@ class Flags:
         """Have a gang save and end at its next report."""
         with self._lock:
             self._stopping.add(gang)
+
+    def stop_all(self) -> None:
+        """Have whatever trains now save and end at its next report."""
+        with self._lock:
+            self._stopping |= self._training
+
+    def begin(self, gang: int) -> None:
+        """A gang's member begins."""
+        with self._lock:
+            self._training.add(gang)
 
     def extend(self, gang: int, until: int) -> None:
         """Have a gang train until another epoch; the last word counts."""
@@ -34,5 +45,6 @@ class Flags:
     def forget(self, gang: int) -> None:
         """Drop what is known of a gang that has ended."""
         with self._lock:
+            self._training.discard(gang)
             self._stopping.discard(gang)
             self._until.pop(gang, None)

@@ -22,8 +22,8 @@ from seer_nb.runner.janitor import Janitor
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from distributed import Client
-
+    from seer_nb.core.money import Offer
+    from seer_nb.providers.base import SchedulerAddress
     from seer_nb.space import ConfigSampler
 
 logger = logging.getLogger(__name__)
@@ -31,8 +31,6 @@ INBOX_S = 0.05
 """How often the inbox is looked into."""
 DRIFT_S = 1.0
 """A wall-clock deadline is expressed anew when the clocks have drifted apart by so much."""
-LEAVE_S = 2.0
-"""The machines' end does not wait longer than that for Dask's client."""
 BATCH = 200
 """Events taken in before their records are written and their actions carried out."""
 
@@ -57,30 +55,46 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sampler: ConfigSampler | None = None
         settings = self._engine.state.settings
-        context = FleetContext(study=settings.name, folder=folder, ended=self._machine_ended)
-        self._fleet = self._parts["provider"].fleet(context)
+        self._fleet = self._parts["provider"].fleet(
+            FleetContext(
+                study=settings.name,
+                folder=folder,
+                lease_s=settings.lease_s,
+                ended=self._machine_ended,
+                leaving=self._events.put_nowait,
+            )
+        )
+        logs = folder / files.LOGS if getattr(self._parts["provider"], "shares_files", True) else None
+        self._gangs = DaskGangs(settings, self._events.put_nowait, self._worker_ready, self._worker_left, logs)
 
     async def run(self) -> None:
         """Until the study has ended."""
-        from distributed import Client
-
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._journal.close)
             stack.push_async_callback(self._fleet.close)
-            address = await self._fleet.open()
             # Left before the scheduler goes: a client without one tries for seconds to reach it again.
-            client = await Client(address, asynchronous=True, set_as_default=False)
-            stack.push_async_callback(_leave, client)
-            self._gangs = DaskGangs(
-                client,
-                self._engine.state.settings,
-                self._events.put_nowait,
-                self._worker_ready,
-                self.folder / files.LOGS,
-            )
             stack.push_async_callback(self._gangs.close)
-            await self._gangs.open((self.folder / files.FUNCTION).read_bytes())
-            await self._drive()
+            scheduler = await self._fleet.open()
+            if scheduler is not None:
+                await self._connect(scheduler)
+            await self._drive(await self._adopted())
+
+    async def _connect(self, scheduler: SchedulerAddress) -> None:
+        await self._gangs.connect(scheduler, (self.folder / files.FUNCTION).read_bytes())
+
+    async def _adopted(self) -> tuple[int, ...]:
+        """Machines of an earlier runner that go on."""
+        ready = [machine for machine in self._engine.state.live.values() if machine.state == "ready"]
+        found = await self._fleet.adopt([machine.id for machine in ready])
+        if found is None:
+            return ()
+        scheduler, alive = found
+        await self._connect(scheduler)
+        await self._gangs.adopt()
+        kept = [x.id for x in ready if x.id in alive and all(self._gangs.knows(worker) for worker in x.workers)]
+        for machine in set(alive) - set(kept):
+            await self._fleet.retire(machine, force=True)
+        return tuple(kept)
 
     def _restore(self) -> tuple[Engine, float, bool]:
         """The engine as the journal left it, the wall time of the last record, and whether no runner was before."""
@@ -100,9 +114,9 @@ class Runner:
 
     # --- the loop ---
 
-    async def _drive(self) -> None:
+    async def _drive(self, adopted: tuple[int, ...]) -> None:
         state = self._engine.state
-        self._step([m.RunnerStarted(unseen_s=self._unseen_s)])
+        self._step([m.RunnerStarted(unseen_s=self._unseen_s, adopted=adopted)])
         self._take_commands()
         keepers = [asyncio.create_task(self._watch_inbox()), asyncio.create_task(self._keep_leases())]
         try:
@@ -176,11 +190,22 @@ class Runner:
             self._gangs.abandon(action.gang)
 
     async def _rent(self, action: m.Rent) -> None:
+        offer = self._engine.state.offers[action.offer]
         try:
-            await self._fleet.rent(action.machine, self._engine.state.offers[action.offer])
+            if offer.workers_per_machine:
+                await self._fleet.rent(action.machine, offer)
+            else:
+                await self._host(action.machine, offer)
         except Exception as error:
             logger.warning("machine %s could not be rented", action.machine, exc_info=True)
-            self._events.put_nowait(m.MachineEnded(machine=action.machine, expected=False, reason=str(error)))
+            self._machine_ended(m.MachineEnded(machine=action.machine, expected=False, reason=str(error)))
+
+    async def _host(self, machine: int, offer: Offer) -> None:
+        """Have the scheduler's machine boot, and join the scheduler."""
+        await self._connect(await self._fleet.host(machine, offer))
+        self._gangs.renew()
+        boot_s = self._clock.now_s() - self._engine.state.machines[machine].rented_s
+        self._events.put_nowait(m.MachineReady(machine=machine, boot_s=max(0.0, boot_s)))
 
     def _draw(self, action: m.Draw) -> list[m.Event]:
         """Ask the sampler for configurations."""
@@ -230,9 +255,16 @@ class Runner:
         if all(self._gangs.knows(name) for name in machine.workers):
             self._events.put_nowait(m.MachineReady(machine=machine.id, boot_s=boot_s))
 
+    def _worker_left(self, worker: str) -> None:
+        machine = self._engine.state.machine_of(worker)
+        if machine.state == "ready":
+            self._go(self._fleet.lost(machine.id))
+
     def _machine_ended(self, event: m.MachineEnded) -> None:
         self._events.put_nowait(event)
         self._gangs.machine_ended(event)
+        if self._engine.state.machines[event.machine].hosts:
+            self._go(self._gangs.disconnect())
 
     async def _watch_inbox(self) -> None:
         while True:
@@ -269,9 +301,3 @@ class Runner:
         with contextlib.suppress(asyncio.CancelledError):
             if task.exception() is not None:
                 logger.error("an action failed", exc_info=task.exception())
-
-
-async def _leave(client: Client) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LEAVE_S):
-            await client.close()

@@ -53,3 +53,17 @@ class WorkerReady(Frozen, frozen=True, kw_only=True, tag=True):
     pid: int
     error: str = ""
     """Traceback when the function could not be loaded."""
+
+
+class WorkerLeft(Frozen, frozen=True, kw_only=True, tag=True):
+    """The scheduler has lost a worker, or let it go."""
+
+    address: str
+
+
+class Notice(Frozen, frozen=True, kw_only=True, tag=True):
+    """The provider will take a worker's machine away."""
+
+    worker: str
+    left_s: float
+    reason: str

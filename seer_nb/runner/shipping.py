@@ -1,0 +1,160 @@
+"""What is sent to machines on which seer_nb is not installed: functions by value, and seer_nb itself as an archive.
+
+Unpickling there needs Dask and cloudpickle, nothing else; seer_nb's own code comes along, so that it is the version of
+the notebook.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
+
+import seer_nb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from distributed import Scheduler, Worker
+
+TOPIC = "seer_nb"
+"""Dask event topic on which workers and the scheduler send their records to the runner."""
+LEFT_OUT = frozenset({"bench", "loopback", "methods", "simulate", "ui"})
+"""Parts of seer_nb that no worker needs."""
+
+
+class ByValue:
+    """A function of this module that is pickled by value. Called like it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._pickled = by_value(function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
+        return self._function(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        return cloudpickle.loads, (self._pickled,)
+
+
+class Bringer(WorkerPlugin):
+    """Brings an agent to a worker, and seer_nb if it is not there.
+
+    Args:
+        agent: ``seer_nb.runner.agent.Agent``, pickled.
+        archive: seer_nb as a zip archive; empty where it is installed.
+    """
+
+    name = "seer_nb"
+    idempotent = True
+
+    def __init__(self, agent: bytes, archive: bytes = b"") -> None:
+        self.agent_bytes = agent
+        self.archive = archive
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        return cloudpickle.loads, (by_value(_Brought(self.agent_bytes, self.archive)),)
+
+
+class _Brought(WorkerPlugin):
+    """The same where it has arrived: it may use nothing of seer_nb until that is there."""
+
+    name = "seer_nb"
+    idempotent = True
+
+    def __init__(self, agent: bytes, archive: bytes) -> None:
+        self.agent_bytes = agent
+        self.archive = archive
+
+    def setup(self, worker: Worker) -> None:
+        import hashlib
+        import importlib
+        import os
+        import sys
+
+        import cloudpickle
+
+        if self.archive and "seer_nb" not in sys.modules:
+            # In front of one that is installed: that may be another version.
+            path = os.path.join(worker.local_directory, f"seer_nb-{hashlib.sha256(self.archive).hexdigest()[:16]}.zip")  # noqa: PTH118
+            with open(path, "wb") as file:  # noqa: PTH123
+                file.write(self.archive)
+            sys.path.insert(0, path)
+            importlib.invalidate_caches()
+        self.agent = cloudpickle.loads(self.agent_bytes)
+        self.agent.setup(worker)
+
+
+class Departures(SchedulerPlugin):
+    """Has the scheduler tell which workers have left it."""
+
+    name = "seer_nb-departures"
+    idempotent = True
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        return cloudpickle.loads, (by_value(_Departures()),)
+
+
+class _Departures(SchedulerPlugin):
+    name = "seer_nb-departures"
+    idempotent = True
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        import json
+
+        scheduler.log_event("seer_nb", json.dumps({"type": "WorkerLeft", "address": worker}))
+
+
+def by_value(what: Any) -> bytes:
+    """Pickle an object of this module so that it can be unpickled where that is not."""
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        return bytes(cloudpickle.dumps(what))
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+@lru_cache(maxsize=1)
+def archive() -> bytes:
+    """seer_nb's modules as a zip archive: the same bytes for the same code."""
+    root = Path(seer_nb.__file__).parent
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(root.rglob("*.py")):
+            inner = path.relative_to(root)
+            if inner.parts[0] not in LEFT_OUT:
+                file.writestr(zipfile.ZipInfo(str(Path("seer_nb") / inner)), path.read_bytes())
+    return buffer.getvalue()
+
+
+def _train(order: bytes) -> None:
+    from seer_nb.runner import agent
+
+    agent.train(order)
+
+
+def _renew_lease(lease_s: float) -> None:
+    """Write down until which second since its boot the machine may live: its watchdog looks there."""
+    import os
+    import time
+
+    path = os.environ.get("SEER_LEASE")
+    if path:
+        temporary = f"{path}.{os.getpid()}"
+        with open(temporary, "w") as file:  # noqa: PTH123
+            file.write(str(int(time.clock_gettime(time.CLOCK_BOOTTIME) + lease_s)))
+        os.replace(temporary, path)  # noqa: PTH105
+
+
+train = ByValue(_train)
+"""The Dask task of one gang member."""
+renew_lease = ByValue(_renew_lease)
+"""Renews the lease of the machine that it is called on; for the scheduler's."""
