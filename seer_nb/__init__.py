@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         StudyNotFoundError,
     )
     from seer_nb.policies import ASHA, SEER, RandomSearch
-    from seer_nb.providers import Local
+    from seer_nb.providers import EC2, Local
     from seer_nb.space import choice, lograndint, loguniform, quniform, randint, uniform
     from seer_nb.study import Study
     from seer_nb.training import Run
@@ -30,7 +30,7 @@ _HOMES = {
     "catalog": ("attach", "studies"),
     "errors": ("CheckpointError", "RunnerError", "SeerError", "StudyFailedError", "StudyNotFoundError"),
     "policies": ("ASHA", "SEER", "RandomSearch"),
-    "providers": ("Local",),
+    "providers": ("EC2", "Local"),
     "space": ("choice", "loguniform", "lograndint", "quniform", "randint", "uniform"),
     "study": ("Study",),
     "training": ("Run",),
@@ -40,6 +40,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ASHA",
+    "EC2",
     "SEER",
     "CheckpointError",
     "Local",

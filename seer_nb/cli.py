@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from seer_nb import __version__
+    from seer_nb import __version__, iam
+    from seer_nb.prices import command as prices
 
     parser = argparse.ArgumentParser(
         prog="seer-nb", description="Tune PyTorch models when time and money are both limited."
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--budget", default=None, help='dollars for the whole study, such as "$0.80"')
             one.add_argument("--deadline", default=None, help='time for the whole study, such as "15min"')
         one.set_defaults(run=_on_one, word=word)
+    for module in (prices, iam):
+        module.add(commands)
     return parser
 
 

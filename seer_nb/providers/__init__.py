@@ -1,5 +1,6 @@
 """Where machines come from. A provider knows no trial."""
 
+from seer_nb.providers.ec2 import EC2
 from seer_nb.providers.local import Local
 
-__all__ = ["Local"]
+__all__ = ["EC2", "Local"]

@@ -73,8 +73,12 @@ class Fleet(Protocol):
         """
         ...
 
-    async def host(self, machine: int, offer: Offer) -> SchedulerAddress:
-        """Have the scheduler's machine boot; returns when it listens. Only for fleets whose ``open`` gives None."""
+    async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
+        """Have the scheduler's machine boot; returns when it listens. Only for fleets whose ``open`` gives None.
+
+        Returns:
+            Where; None if the machine was reported as ended meanwhile.
+        """
         ...
 
     async def rent(self, machine: int, offer: Offer) -> None:

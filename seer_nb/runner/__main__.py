@@ -21,7 +21,8 @@ def main() -> int:
     parser.add_argument("--since", type=float, default=None)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("distributed").setLevel(logging.WARNING)
+    for name in ("distributed", "aiobotocore", "botocore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     os.umask(0o077)
     # A notebook's interrupt is for the cell, not for the study.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -179,7 +179,7 @@ class Runner:
         if isinstance(action, m.Rent):
             self._go(self._rent(action))
         elif isinstance(action, m.Retire):
-            self._go(self._fleet.retire(action.machine, force=action.force))
+            self._go(self._retire(action))
         elif isinstance(action, m.StartGang):
             self._gangs.start(action, state.trials[action.trial])
         elif isinstance(action, m.StopGang):
@@ -200,9 +200,18 @@ class Runner:
             logger.warning("machine %s could not be rented", action.machine, exc_info=True)
             self._machine_ended(m.MachineEnded(machine=action.machine, expected=False, reason=str(error)))
 
+    async def _retire(self, action: m.Retire) -> None:
+        if self._engine.state.machines[action.machine].hosts:
+            # A client whose scheduler goes first tries for seconds to reach it again.
+            await self._gangs.disconnect()
+        await self._fleet.retire(action.machine, force=action.force)
+
     async def _host(self, machine: int, offer: Offer) -> None:
         """Have the scheduler's machine boot, and join the scheduler."""
-        await self._connect(await self._fleet.host(machine, offer))
+        scheduler = await self._fleet.host(machine, offer)
+        if scheduler is None:
+            return
+        await self._connect(scheduler)
         self._gangs.renew()
         boot_s = self._clock.now_s() - self._engine.state.machines[machine].rented_s
         self._events.put_nowait(m.MachineReady(machine=machine, boot_s=max(0.0, boot_s)))
