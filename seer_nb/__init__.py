@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         StudyFailedError,
         StudyNotFoundError,
     )
+    from seer_nb.loopback import loopback_cloud
     from seer_nb.policies import ASHA, SEER, RandomSearch
     from seer_nb.providers import EC2, Local
     from seer_nb.space import choice, lograndint, loguniform, quniform, randint, uniform
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "catalog": ("attach", "studies"),
     "errors": ("CheckpointError", "RunnerError", "SeerError", "StudyFailedError", "StudyNotFoundError"),
+    "loopback": ("loopback_cloud",),
     "policies": ("ASHA", "SEER", "RandomSearch"),
     "providers": ("EC2", "Local"),
     "space": ("choice", "loguniform", "lograndint", "quniform", "randint", "uniform"),
@@ -56,6 +58,7 @@ __all__ = [
     "figures",
     "lograndint",
     "loguniform",
+    "loopback_cloud",
     "quniform",
     "randint",
     "simulate",

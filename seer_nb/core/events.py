@@ -60,6 +60,8 @@ class MachineEnded(EventBase, frozen=True, kw_only=True):
     reason: str = ""
     lived_s: float | None = None
     """How long it has lived by its provider's clock, if that is known; 0: there was none, and nothing is billed."""
+    scarce: bool = False
+    """Whether the provider had none to give, so that there may be one later."""
 
 
 class MachineLeaving(EventBase, frozen=True, kw_only=True):

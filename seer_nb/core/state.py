@@ -56,9 +56,9 @@ class State:
         self.n_drawn = 0
         self.draws_pending = 0
         self.boot_failures = 0
-        """Machines in a row that ended before they were ready."""
+        """Machines in a row that ended before they were ready, though the provider had some to give."""
         self.refusals: dict[str, Refusals] = {}
-        """The same by offer."""
+        """By offer, for whatever reason."""
         self.ending_s = 0.0
         """When it began to pause or to end."""
         self.plan_reason = ""
@@ -196,7 +196,7 @@ class State:
         self.ledger.close(event.machine, now_s, lived_s=event.lived_s)
         machine = self.machines[event.machine]
         if machine.state == "booting":
-            self._boot_failed(machine, now_s)
+            self._boot_failed(machine, now_s, scarce=event.scarce)
         reason = event.reason or machine.reason
         lost = machine.state == "ready" and not event.expected
         self._machine(event.machine, state="ended", ended_s=now_s, reason=reason, lost=lost)
@@ -205,10 +205,12 @@ class State:
         if event.machine in self.live:
             self._machine(event.machine, leaves_s=now_s + event.left_s, reason=event.reason)
 
-    def _boot_failed(self, machine: m.Machine, now_s: float) -> None:
-        self.boot_failures += 1
+    def _boot_failed(self, machine: m.Machine, now_s: float, *, scarce: bool = False) -> None:
+        self.boot_failures += not scarce
         before = self.refusals.get(machine.offer)
-        self.refusals[machine.offer] = Refusals(1 if before is None else before.times + 1, now_s)
+        # Several that were asked for together, and that there were none of, are one refusal; others cost money each.
+        if before is None or not scarce or machine.rented_s >= before.again_s:
+            self.refusals[machine.offer] = Refusals(1 if before is None else before.times + 1, now_s)
 
     def _on_reported(self, event: m.Reported, now_s: float) -> None:
         gang = self.gangs.get(event.gang)

@@ -13,7 +13,7 @@ from seer_nb.core.model import MachineEnded
 from seer_nb.errors import SeerError
 from seer_nb.providers import ec2_instances, ec2_network, keys
 from seer_nb.providers.base import SchedulerAddress
-from seer_nb.providers.ec2_launch import PORT, Launcher
+from seer_nb.providers.ec2_launch import NO_MACHINE, PORT, Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -32,8 +32,6 @@ UNSEEN_S = 60.0
 """An instance may be missing from EC2's answers for so long after its launch: they lag behind."""
 END_TIMEOUT_S = 60.0
 KNOCK_S = 0.3
-NO_MACHINE = ("InsufficientInstanceCapacity", "InsufficientHostCapacity", "SpotMaxPriceTooLow", "Unsupported")
-"""Errors for which another zone may do."""
 
 
 class Rented:
@@ -162,8 +160,15 @@ class EC2Fleet:
             return
         logger.warning("machine %s could not be launched: %s", machine, _sentence(error))
         del self._rented[machine]
-        ended = MachineEnded(machine=machine, expected=rented.expected, reason=_sentence(error), lived_s=0.0)
-        self._context.ended(ended)
+        self._context.ended(
+            MachineEnded(
+                machine=machine,
+                expected=rented.expected,
+                reason=_sentence(error),
+                lived_s=0.0,
+                scarce=_code(error) in NO_MACHINE,
+            )
+        )
 
     async def _try_zones(self, rented: Rented, make: Callable[[Launcher, str], Any]) -> Exception | None:
         """What went wrong, if nothing was launched."""

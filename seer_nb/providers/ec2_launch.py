@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.model import Frozen
-from seer_nb.errors import SeerError
-from seer_nb.providers import watchdog
+from seer_nb.providers import launch
 from seer_nb.providers.keys import Pem
 
 if TYPE_CHECKING:
     from seer_nb.core.money import Offer
 
-PORT = 8786
+PORT = launch.PORT
 USER_DATA_LIMIT = 16_384
 """Bytes that EC2 takes."""
-DEATH_TIMEOUT_S = 60
-"""A worker that does not reach its scheduler for so long ends, and its machine with it."""
-SILENT_WORKER = "60s"
-"""A worker that the scheduler does not hear of for so long counts as lost."""
 STUDY_TAG = "seer:study"
 IDENT_TAG = "seer:id"
 MACHINE_TAG = "seer:machine"
-LEASE_VARIABLE = "SEER_LEASE"
+NO_MACHINE = ("InsufficientInstanceCapacity", "InsufficientHostCapacity", "SpotMaxPriceTooLow", "Unsupported")
+"""Errors for which another zone may do, or another time."""
 
 
 class Site(Frozen, frozen=True, kw_only=True):
@@ -82,22 +77,18 @@ class Launcher:
             asynchronous=True,
         )
         self._cluster.boto_session.register("provide-client-params.ec2.RunInstances", self._complete)
+        self._cluster.boto_session.register("needs-retry.ec2.RunInstances", _give_up)
 
     def close(self) -> None:
-        """The cluster was never started, so there is nothing to close; only it must not warn of that."""
-        from distributed.core import Status
-
-        self._cluster.status = Status.closed
+        """Nothing runs that would have to end."""
+        launch.let_go(self._cluster)
 
     def scheduler(self, machine: int, offer: Offer, subnet: str) -> Any:
         """The machine of the scheduler, not launched yet."""
         from dask_cloudprovider.aws.ec2 import EC2Scheduler
 
         vm = EC2Scheduler(**self._options(machine, offer, subnet, self._cluster.scheduler_options))
-        vm.command = (
-            f"{self._config('scheduler')} python -m distributed.cli.dask_scheduler "
-            f"--protocol tls --port {PORT} --no-dashboard --no-show"
-        )
+        vm.command = launch.scheduler_command(self.site.pem)
         return self._checked(vm, machine)
 
     def worker(self, machine: int, offer: Offer, subnet: str, scheduler: str) -> Any:
@@ -105,16 +96,14 @@ class Launcher:
         from dask_cloudprovider.aws.ec2 import EC2Worker
 
         vm = EC2Worker(scheduler, **self._options(machine, offer, subnet, self._cluster.worker_options))
-        # In yaml two single quotes stand for one.
-        spec = json.dumps(_spec(machine, offer), separators=(",", ":"))
-        vm.command = f"{self._config('worker')} python -m distributed.cli.dask_spec {scheduler} --spec ''{spec}''"
+        vm.command = launch.worker_command(self.site.pem, machine, offer, scheduler)
         return self._checked(vm, machine)
 
     def _options(self, machine: int, offer: Offer, subnet: str, shared: dict[str, Any]) -> dict[str, Any]:
         site, gpu = self.site, offer.gpus > 0
         if offer.spot:
             self._ceilings[str(machine)] = f"{offer.price_per_hour / 1e6:.6f}"
-        env = {**site.env, LEASE_VARIABLE: watchdog.LEASE, **({"SEER_SPOT": "1"} if offer.spot else {})}
+        env = {**launch.environment(site.env), **({"SEER_SPOT": "1"} if offer.spot else {})}
         return {
             **shared,
             "instance_type": offer.kind,
@@ -126,32 +115,14 @@ class Launcher:
             "instance_tags": site.tags(machine),
             "volume_tags": site.tags(machine),
             "env_vars": env,
-            "docker_args": f"-v {watchdog.FOLDER}:{watchdog.FOLDER} --ipc=host",
-            # As JSON, which yaml takes for a text whatever is in it.
-            "extra_bootstrap": [json.dumps(watchdog.command(offer.boot_lease_s))],
+            "docker_args": launch.DOCKER_ARGS,
+            "extra_bootstrap": launch.bootstrap(offer),
         }
 
     def _checked(self, vm: Any, machine: int) -> Any:
         vm.name = f"seer-{self.site.study}-{machine}"
-        size = len(self._cluster.render_process_cloud_init(vm).encode())
-        if size > USER_DATA_LIMIT:
-            raise SeerError(
-                f"the start-up data of machine {machine} has {size} bytes, but EC2 takes {USER_DATA_LIMIT}: "
-                "give fewer or shorter variables in env="
-            )
+        launch.check_size(self._cluster, vm, machine, USER_DATA_LIMIT, "EC2")
         return vm
-
-    def _config(self, role: str) -> str:
-        """The environment variable by which a Dask process gets its configuration, with the keys of its own role."""
-        import dask
-
-        config: dict[str, Any] = {"comm": self.site.pem.config(role)}
-        if role == "scheduler":
-            config["scheduler"] = {"allowed-failures": 0, "worker-ttl": SILENT_WORKER}
-        else:
-            memory = dict.fromkeys(("terminate", "pause", "spill", "target"), False)
-            config["worker"] = {"memory": memory, "profile": {"enabled": False}, "daemon": False}
-        return f'env DASK_INTERNAL_INHERIT_CONFIG="{dask.config.serialize({"distributed": config})}"'
 
     def _complete(self, params: dict[str, Any], **_: Any) -> None:
         """What dask-cloudprovider has no argument for."""
@@ -163,22 +134,13 @@ class Launcher:
             params["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"] = ceiling
 
 
-def _spec(machine: int, offer: Offer) -> dict[str, Any]:
-    """What ``distributed.cli.dask_spec`` is to run: a worker, or several, each with a process and a GPU of its own."""
-    options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "death_timeout": DEATH_TIMEOUT_S}
-    if offer.workers_per_machine == 1:
-        return {"cls": "distributed.Worker", "opts": {"name": f"{machine}.0", **options}}
-    return {
-        f"{machine}.{slot}": {
-            "cls": "distributed.Nanny",
-            "opts": {
-                "name": f"{machine}.{slot}",
-                **{name: value for name, value in options.items() if name != "dashboard"},
-                "env": {"CUDA_VISIBLE_DEVICES": str(slot)} if offer.gpus else {},
-            },
-        }
-        for slot in range(offer.workers_per_machine)
-    }
+def _give_up(response: Any = None, **_: Any) -> None:
+    """Try another zone or offer at once: botocore would ask ten times, as if it were a fault of EC2's."""
+    from botocore.exceptions import ClientError
+
+    parsed = {} if response is None else response[1]
+    if parsed.get("Error", {}).get("Code") in NO_MACHINE:
+        raise ClientError(parsed, "RunInstances")
 
 
 def _profile(profile: str) -> dict[str, str]:

@@ -47,17 +47,32 @@ def test_the_cheaper_of_a_kind_is_rented_and_kinds_in_the_order_given():
 
 def test_an_offer_that_cannot_be_had_falls_back_and_is_tried_again_later():
     made, _ = begun(offers=(DEAR, SPOT, OTHER))
-    found = made.handle(m.MachineEnded(machine=0, expected=False, reason="no capacity", lived_s=0.0), 1.0)
+    found = made.handle(m.MachineEnded(machine=0, expected=False, reason="no capacity", lived_s=0.0, scarce=True), 1.0)
     assert rented(found) == ["g5"]
-    found = made.handle(m.MachineEnded(machine=2, expected=False, reason="no capacity", lived_s=0.0), 2.0)
+    found = made.handle(m.MachineEnded(machine=2, expected=False, reason="no capacity", lived_s=0.0, scarce=True), 2.0)
     assert rented(found) == ["g4"]
     assert market.again_s(made.state, SPOT) == 1.0 + market.BACKOFF_S
-    made.handle(m.MachineEnded(machine=1, expected=False, reason="no capacity", lived_s=0.0), 2.5)
+    made.handle(m.MachineEnded(machine=1, expected=False, reason="no capacity", lived_s=0.0, scarce=True), 2.5)
     again_s = market.again_s(made.state, SPOT)
-    assert again_s == 2.5 + 2 * market.BACKOFF_S
+    assert again_s == 1.0 + market.BACKOFF_S, "asked for together with the first"
     assert made.snapshot().offers[0].name == "g4"
     made.handle(m.Ticked(), again_s)
-    assert [offer.name for offer in made.snapshot().offers] == ["g5 spot", "g5", "g4"]
+    assert [offer.name for offer in made.snapshot().offers] == ["g5 spot", "g4", "g5"], (
+        "g5 is to be left alone for longer"
+    )
+
+
+def test_where_there_is_none_to_be_had_a_study_waits_and_does_not_fail():
+    made, _ = begun(offers=(DEAR,), deadline_s=3600.0, budget=10**9)
+    for _ in range(8):
+        assert made.state.live, "it is tried again"
+        for machine in list(made.state.live):
+            none = m.MachineEnded(machine=machine, expected=False, reason="no capacity", lived_s=0.0, scarce=True)
+            made.handle(none, made.state.now_s)
+        assert made.state.phase == "running"
+        while not made.state.live:
+            made.handle(m.Ticked(), made.wake_s())
+    assert made.state.now_s == sum(market.BACKOFF_S * 2.0**k for k in range(8)), "each time after twice as long"
 
 
 def test_nothing_was_launched_so_nothing_is_billed():

@@ -1,0 +1,137 @@
+"""The commands that mean something else on a machine of the loopback cloud than on this computer.
+
+Runs by itself, without seer_nb: ``tools.py`` puts it into the PATH of machines under each of its commands' names.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+_SWITCHES = {
+    *("detach", "disable-content-trust", "help", "init", "interactive", "no-healthcheck", "oom-kill-disable"),
+    *("privileged", "publish-all", "quiet", "read-only", "rm", "sig-proxy", "tty", "use-api-socket"),
+}
+"""Options of ``docker run`` that take no value."""
+_SHORT_SWITCHES = "diPqt"
+_POWER = frozenset({"shutdown", "poweroff", "halt", "reboot"})
+
+
+def main(name: str, args: list[str]) -> None:
+    """Run a command."""
+    if name == "docker":
+        _docker(args)
+    elif name in {"python", "python3"}:
+        _python(args)
+    elif name == "sudo":
+        _run(args[next((at for at, word in enumerate(args) if not word.startswith("-")), len(args)) :])
+    elif name in _POWER:
+        _shutdown(args)
+    elif name == "systemctl" and _POWER & set(args):
+        _shutdown([])
+    # The others set a machine up, which is done.
+
+
+def _docker(args: list[str]) -> None:
+    if args[:1] != ["run"]:
+        return
+    options, command = _split(args[1:])
+    if not command:
+        sys.exit("docker: the command is missing; there are no images here that would have one")
+    for name, value in options:
+        if name in {"e", "env"}:
+            key, equals, text = value.partition("=")
+            os.environ.update({key: text} if equals else {})
+        elif name == "env-file":
+            lines = Path(value).read_text().splitlines()
+            os.environ.update(dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#")))
+    if {"d", "detach"} & {name for name, _ in options} and os.fork():
+        return
+    _run(command)
+
+
+def _split(args: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """The options of ``docker run`` with their values, and the command behind the image's name."""
+    options, words = [], list(args)
+    while words and words[0].startswith("-"):
+        options += _option(words)
+    return options, words[1:]
+
+
+def _option(words: list[str]) -> list[tuple[str, str]]:
+    """Take the first option from the words: as in --name=x, --name x, -v a:b, -eK=V, -it or -itv a:b."""
+    word = words.pop(0)
+    if word.startswith("--"):
+        name, equals, value = word[2:].partition("=")
+        return [(name, value if equals or name in _SWITCHES else _next(words))]
+    rest = word[1:].lstrip(_SHORT_SWITCHES)
+    switches = [(letter, "") for letter in word[1 : len(word) - len(rest)]]
+    return [*switches, (rest[0], rest[1:] or _next(words))] if rest else switches
+
+
+def _next(words: list[str]) -> str:
+    return words.pop(0) if words else ""
+
+
+def _python(args: list[str]) -> NoReturn:
+    interpreter = os.environ["SEER_LOOPBACK_PYTHON"]
+    packages = os.environ.get("SEER_LOOPBACK_PACKAGES")
+    flags = []
+    if packages is not None:
+        # Without the site module no .pth file is read, so that what is installed in editable mode is not found here.
+        flags = ["-S"]
+        own = os.environ.get("PYTHONPATH", "")
+        os.environ["PYTHONPATH"] = own if own.endswith(packages) else os.pathsep.join(filter(None, [own, packages]))
+    os.execv(interpreter, [interpreter, *flags, *_at_home(args, os.environ["SEER_LOOPBACK_ADDRESS"])])  # noqa: S606
+
+
+def _at_home(args: list[str], address: str) -> list[str]:
+    """Let Dask's servers listen on the machine's own address.
+
+    They take the computer's first address by default, which all machines here would share.
+    """
+    module = args[args.index("-m") + 1 :][:1] if "-m" in args else []
+    given = {word.partition("=")[0] for word in args}
+    if module in (["distributed.cli.dask_scheduler"], ["distributed.cli.dask_worker"]):
+        args = args if "--host" in given else [*args, "--host", address]
+    if module == ["distributed.cli.dask_scheduler"] and not given & {"--dashboard-address", "--no-dashboard"}:
+        args = [*args, "--dashboard-address", f"{address}:8787"]
+    if module == ["distributed.cli.dask_spec"]:
+        args = [_spec(word, before, address) for before, word in zip(["", *args], args, strict=False)]
+    return args
+
+
+def _spec(word: str, before: str, address: str) -> str:
+    prefix, text = ("", word) if before == "--spec" else (word[:7], word[7:])
+    if prefix not in {"", "--spec="} or (not prefix and before != "--spec"):
+        return word
+    spec = json.loads(text)
+    for server in [spec] if "cls" in spec else spec.values():
+        server.setdefault("opts", {}).setdefault("host", address)
+    return prefix + json.dumps(spec)
+
+
+def _shutdown(args: list[str]) -> None:
+    """Ask the cloud to end this machine, as a file that it looks for: minutes to wait, or nothing to cancel."""
+    request = Path(os.environ["SEER_LOOPBACK_SHUTDOWN"])
+    times = [word for word in args if not word.startswith("-")]
+    minutes = times[0].removeprefix("+") if times else "0"
+    draft = request.with_suffix(f".{os.getpid()}")
+    draft.write_text("" if "-c" in args else minutes if minutes.isdigit() else "0")
+    draft.replace(request)
+
+
+def _run(command: list[str]) -> None:
+    if not command:
+        return
+    sys.stdout.flush()
+    try:
+        os.execvp(command[0], command)  # noqa: S606
+    except OSError as error:
+        sys.stderr.write(f"{command[0]}: {error.strerror}\n")
+        sys.exit(127)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,234 @@
+"""How a runner reaches the hand of a cluster: in its own process, or in the notebook's, over a socket.
+
+A cluster object cannot leave the process that it was made in. So that process listens, on the loopback interface, for
+whoever knows a random key; provider, and with it key and address, travel in a file that only its owner can read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import threading
+from multiprocessing.connection import Client, Listener
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from seer_nb.errors import SeerError
+from seer_nb.providers.dask_hand import Facts, Hand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+logger = logging.getLogger(__name__)
+ANSWER_S = 300.0
+"""Nothing takes longer, unless the notebook's process hangs."""
+BACKLOG = 64
+HOLD, BEAT = "hold", "beat"
+
+
+class Door(NamedTuple):
+    """Where a notebook's process listens, and the key to it."""
+
+    address: tuple[str, int]
+    key: bytes
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"Door({self.address!r})"
+
+
+class Line(Protocol):
+    """To the hand of a cluster; used on the runner's event loop."""
+
+    async def open(self, lease_s: float, lost: Callable[[], None]) -> Facts:
+        """Take hold of the cluster.
+
+        Args:
+            lease_s: It is let go when it was not called for so long.
+            lost: Called on the event loop when the process in which it lives has died, or has let it go.
+        """
+        ...
+
+    async def call(self, method: str, *args: Any, **named: Any) -> Any:
+        """Have the hand do something."""
+        ...
+
+    async def close(self) -> None:
+        """Leave the cluster."""
+        ...
+
+
+class Near:
+    """In the same process: a cluster that the runner has made itself.
+
+    Args:
+        make: Makes it.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._hand: Hand | None = None
+
+    async def open(self, lease_s: float, lost: Callable[[], None]) -> Facts:  # noqa: ARG002 - it lives as we do
+        """Make the cluster."""
+        # On another thread: there is an event loop on this one, and a cluster wants one of its own.
+        cluster = await asyncio.to_thread(self._make)
+        if not hasattr(cluster, "scheduler_address"):
+            raise SeerError(f"cluster() gave {cluster!r}, which is no Dask cluster: it must return one that runs")
+        self._hand = Hand(cluster, own=True)
+        try:
+            facts: Facts = await self.call("open", lease_s)
+        except BaseException:
+            await self.close()
+            raise
+        return facts
+
+    async def call(self, method: str, *args: Any, **named: Any) -> Any:
+        """Have the hand do something."""
+        assert self._hand is not None
+        return await asyncio.wrap_future(self._hand.call(method, *args, **named))
+
+    async def close(self) -> None:
+        """End the cluster."""
+        hand, self._hand = self._hand, None
+        if hand is not None:
+            await asyncio.to_thread(hand.close)
+
+
+class Far:
+    """In a notebook's process.
+
+    Args:
+        door: To it.
+    """
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._held: Connection[Any, Any] | None = None
+
+    async def open(self, lease_s: float, lost: Callable[[], None]) -> Facts:
+        """Take hold of the cluster; it is let go when this process ends, or stands still for the lease."""
+        try:
+            held, facts = await asyncio.to_thread(self._hold, lease_s)
+        except (OSError, EOFError) as error:
+            raise SeerError(
+                "the notebook's process, in which the Dask cluster lived, has ended: make the study anew, or give a "
+                "function that makes the cluster instead of the cluster, for that outlives the notebook"
+            ) from error
+
+        def watch() -> None:
+            # Nothing is ever sent this way: it is readable when the other side has gone.
+            self._unwatch()
+            lost()
+
+        asyncio.get_running_loop().add_reader(held.fileno(), watch)
+        self._held = held
+        return facts
+
+    async def call(self, method: str, *args: Any, **named: Any) -> Any:
+        """Have the hand do something, on a connection of its own: others may take long."""
+        if self._held is not None:
+            with contextlib.suppress(OSError):
+                self._held.send(BEAT)
+        return await asyncio.to_thread(self._ask, method, args, named)
+
+    async def close(self) -> None:
+        """Leave the cluster as it was."""
+        if self._held is not None:
+            self._unwatch()
+            with contextlib.suppress(OSError, EOFError, SeerError):
+                await asyncio.to_thread(self._ask, "leave", (), {})
+            self._held.close()
+            self._held = None
+
+    def _unwatch(self) -> None:
+        if self._held is not None:
+            asyncio.get_running_loop().remove_reader(self._held.fileno())
+
+    def _hold(self, lease_s: float) -> tuple[Connection[Any, Any], Facts]:
+        held = self._connect()
+        try:
+            held.send((HOLD, (lease_s,), {}))
+            return held, _answer(held)
+        except BaseException:
+            held.close()
+            raise
+
+    def _ask(self, method: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        with self._connect() as connection:
+            connection.send((method, args, named))
+            return _answer(connection)
+
+    def _connect(self) -> Connection[Any, Any]:
+        return Client(self._door.address, authkey=self._door.key)
+
+
+def _answer(connection: Connection[Any, Any]) -> Any:
+    """Raises OSError, EOFError: The other process has ended. SeerError: It could not do it."""
+    error, value = connection.recv()
+    if error:
+        raise SeerError(error)
+    return value
+
+
+class Desk:
+    """Listens in the notebook's process for runners that want its cluster.
+
+    Args:
+        cluster: That lives here.
+    """
+
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+        self._hand = Hand(cluster, own=False)
+        self._held = threading.Lock()
+        self._listener = Listener(("127.0.0.1", 0), backlog=BACKLOG, authkey=secrets.token_bytes(32))
+        threading.Thread(target=self._serve, name="seer-cluster", daemon=True).start()
+
+    @property
+    def door(self) -> Door:
+        """By which it is found."""
+        address, key = self._listener.address, self._listener._authkey  # type: ignore[attr-defined]  # noqa: SLF001
+        return Door(address, key)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()
+            except (OSError, EOFError, ValueError):  # whoever it was has gone again
+                continue
+            except Exception:  # noqa: BLE001 - a wrong key
+                logger.warning("somebody without the key wanted the Dask cluster")
+                continue
+            threading.Thread(target=self._talk, args=(connection,), name="seer-call", daemon=True).start()
+
+    def _talk(self, connection: Connection[Any, Any]) -> None:
+        with contextlib.suppress(OSError, EOFError), connection:
+            method, args, named = connection.recv()
+            if method == HOLD:
+                self._hold(connection, *args)
+            else:
+                connection.send(self._do(method, args, named))
+
+    def _do(self, method: str, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[str, Any]:
+        try:
+            return "", self._hand.call(method, *args, **named).result(ANSWER_S)
+        except Exception as error:
+            logger.debug("%s failed", method, exc_info=True)
+            return f"{method} failed in the notebook's process: {error!r}", None
+
+    def _hold(self, connection: Connection[Any, Any], lease_s: float) -> None:
+        """Until the runner leaves, dies or stands still for the lease: then what it has started ends."""
+        if not self._held.acquire(timeout=lease_s):
+            connection.send(("another study holds the Dask cluster: give each study one of its own", None))
+            return
+        try:
+            connection.send(self._do("open", (lease_s,), {}))
+            with contextlib.suppress(OSError, EOFError):
+                while connection.poll(lease_s):
+                    connection.recv()
+        finally:
+            self._do("leave", (), {})
+            self._held.release()

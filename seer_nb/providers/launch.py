@@ -1,0 +1,136 @@
+"""What machines of all clouds begin with: the commands of a scheduler and of workers, with their keys; a watchdog."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from seer_nb.errors import SeerError
+from seer_nb.providers import watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from seer_nb.core.money import Offer
+    from seer_nb.providers.keys import Pem
+
+PORT = 8786
+DEATH_TIMEOUT_S = 60
+"""A worker that does not reach its scheduler for so long ends, and its machine with it."""
+SILENT_WORKER = "60s"
+"""A worker that the scheduler does not hear of for so long counts as lost."""
+LEASE_VARIABLE = "SEER_LEASE"
+DOCKER_ARGS = f"-v {watchdog.FOLDER}:{watchdog.FOLDER} --ipc=host"
+PACKAGES = ("torch", "msgspec", "numpy")
+"""That Dask's own image lacks."""
+
+
+def scheduler_command(pem: Pem) -> str:
+    """The shell command of a scheduler."""
+    return (
+        f"{_environment(pem, 'scheduler')} python -m distributed.cli.dask_scheduler "
+        f"--protocol tls --port {PORT} --no-dashboard --no-show"
+    )
+
+
+def worker_command(pem: Pem, machine: int, offer: Offer, scheduler: str, **options: Any) -> str:
+    """The command of a machine's workers, as it stands within single quotes in yaml: there two of them stand for one.
+
+    Args:
+        pem: The study's keys.
+        machine: Its number.
+        offer: That it was rented as.
+        scheduler: Its address, as workers reach it.
+        **options: More of what a worker takes.
+    """
+    spec = json.dumps(worker_spec(machine, offer, **options), separators=(",", ":"))
+    return f"{_environment(pem, 'worker')} python -m distributed.cli.dask_spec {scheduler} --spec ''{spec}''"
+
+
+def worker_spec(machine: int, offer: Offer, **more: Any) -> dict[str, Any]:
+    """What ``distributed.cli.dask_spec`` is to run: a worker, or several, each with a process and a GPU of its own."""
+    options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "death_timeout": DEATH_TIMEOUT_S, **more}
+    if offer.workers_per_machine == 1:
+        return {"cls": "distributed.Worker", "opts": {"name": f"{machine}.0", **options}}
+    return {
+        f"{machine}.{slot}": {
+            "cls": "distributed.Nanny",
+            "opts": {
+                "name": f"{machine}.{slot}",
+                **{name: value for name, value in options.items() if name != "dashboard"},
+                "env": {"CUDA_VISIBLE_DEVICES": str(slot)} if offer.gpus else {},
+            },
+        }
+        for slot in range(offer.workers_per_machine)
+    }
+
+
+def config(pem: Pem, role: str) -> str:
+    """The Dask configuration of a process, with the keys of its own role, as Dask hands it on."""
+    import dask
+
+    content: dict[str, Any] = {"comm": pem.config(role)}
+    if role == "scheduler":
+        content["scheduler"] = {"allowed-failures": 0, "worker-ttl": SILENT_WORKER}
+    else:
+        memory = dict.fromkeys(("terminate", "pause", "spill", "target"), False)
+        content["worker"] = {"memory": memory, "profile": {"enabled": False}, "daemon": False}
+    return str(dask.config.serialize({"distributed": content}))
+
+
+def _environment(pem: Pem, role: str) -> str:
+    return f'env DASK_INTERNAL_INHERIT_CONFIG="{config(pem, role)}"'
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Of a machine's container: where the lease lies that its watchdog reads."""
+    return {**env, LEASE_VARIABLE: watchdog.LEASE}
+
+
+def bootstrap(offer: Offer) -> list[str]:
+    """What a machine does before its container starts: it begins to watch over itself."""
+    # As JSON, which yaml takes for a text whatever is in it.
+    return [json.dumps(watchdog.command(offer.boot_lease_s))]
+
+
+def check_size(cluster: Any, vm: Any, machine: int, limit: int, cloud: str) -> None:
+    """Refuse a machine whose start-up data its cloud would not take.
+
+    Raises:
+        SeerError: With a sentence that says what to change.
+    """
+    size = len(cluster.render_process_cloud_init(vm).encode())
+    if size > limit:
+        raise SeerError(
+            f"the start-up data of machine {machine} has {size} bytes, but {cloud} takes {limit}: "
+            "give fewer or shorter variables in env="
+        )
+
+
+def let_go(cluster: Any) -> None:
+    """The cluster object was never started, so there is nothing to close; only it must not warn of that."""
+    from distributed.core import Status
+
+    cluster.status = Status.closed
+
+
+def default_image() -> str:
+    """Dask's own image, of the versions that are here."""
+    from importlib.metadata import version
+
+    return f"ghcr.io/dask/dask:{version('dask')}-py{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def default_env(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Has Dask's image install what it lacks, in the versions that are here."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for package in packages:
+        try:
+            # A build for a certain GPU, such as 2.6.0+cpu, is not what is wanted there.
+            found.append(f"{package}=={version(package).partition('+')[0]}")
+        except PackageNotFoundError:
+            found.append(package)
+    return {"EXTRA_PIP_PACKAGES": " ".join(found)}

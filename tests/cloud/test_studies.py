@@ -1,0 +1,187 @@
+"""Whole studies on EC2 as it is on this computer: real API, real machines, real training."""
+
+import json
+import time
+
+import pytest
+
+import seer_nb as seer
+from seer_nb.core import model as m
+from seer_nb.journal import Journal
+from seer_nb.providers import keys
+from seer_nb.runner.lock import runner_pid
+from tests.cloud.renting import bill, living, numbered, provider
+from tests.core.small import Simple
+from tests.studies.running import kill, processes, until
+
+
+def train(config, run):
+    import time
+
+    import torch
+
+    model = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model, optimizer = run.prepare(model, optimizer)
+    for epoch in run.epochs():
+        loss = model(torch.ones(8, 4)).pow(2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        time.sleep(config["seconds"])
+        run.report(accuracy=config["x"] * epoch)
+
+
+def make(cloud, of=None, seconds=0.2, **changes):
+    given = {
+        "metric": "accuracy",
+        "mode": "max",
+        "max_epochs": 4,
+        "deadline": "150s",
+        "budget": "$0.5",
+        "provider": of or provider(cloud),
+        "policy": "random_search",
+        "name": "study",
+        "store": cloud.store,
+    }
+    return seer.Study(train, {"x": seer.uniform(0, 1), "seconds": seconds}, **{**given, **changes})
+
+
+def records(study):
+    return [(entry.at_s, entry.record) for entry in Journal(study._folder / "journal.sqlite").read()]
+
+
+def of(study, kind):
+    return [record for _, record in records(study) if isinstance(record, kind)]
+
+
+def offers(study):
+    """By the name of what is rented, as EC2 has it."""
+    state = study._state()
+    return {f"{offer.kind}{' spot' if offer.spot else ''}": offer for offer in state.offers.values()}
+
+
+def reports(study, count):
+    return until(lambda: len(study.curves()) >= count, f"{count} reports")
+
+
+def test_from_study_to_results_with_a_gang_across_machines(cloud, home):
+    study = make(cloud, policy=Simple(trials=1, p=2, until=4, total=2)).run()
+    table = study.results()
+    assert table.state.tolist() == ["completed", "completed"]
+    assert table.max_parallelism.tolist() == [2, 2]
+    # Its books are EC2's, to the micro-dollar, and nothing is left there.
+    spent = study._state().ledger.spent(study._state().now_s)
+    assert spent == bill(cloud, offers(study))
+    assert study.spending().study_spent_usd.iloc[-1] == spent / 1e6
+    assert not living(cloud)
+    assert not any(machine.pids for machine in cloud.machines())
+    assert not [process for process in processes(home) if "loopback" not in " ".join(process.cmdline())]
+    # The best model is there, from the object store.
+    import torch
+
+    study.best.load(torch.nn.Linear(4, 1))
+    # What is secret is in one file only.
+    secrets = [keys.load(study._folder).pem.key, cloud.environment["AWS_ACCESS_KEY_ID"]]
+    study.export("results.json")
+    study.report("report.html")
+    told = [path for path in (*study._folder.rglob("*"), home / "results.json", home / "report.html") if path.is_file()]
+    for path in told:
+        if path.name != keys.FILE:
+            text = path.read_bytes()
+            for secret in secrets:
+                assert secret.encode() not in text
+                assert json.dumps(secret).encode()[1:100] not in text
+
+
+def test_machines_that_are_taken_away_or_lost_cost_no_more_than_an_epoch(cloud, home):
+    study = make(cloud, provider(cloud, spot=True), seconds=0.5, max_epochs=60).start()
+    reports(study, 4)
+    # With notice: what trains there is saved and moves on before the machine goes.
+    cloud.interrupt(numbered(cloud, 1).instance_id, notice_s=60.0)
+    until(lambda: of(study, m.MachineLeaving), "the notice")
+    until(lambda: [e for e in of(study, m.MachineEnded) if e.machine == 1 and e.expected], "the machine's end")
+    assert 0 < of(study, m.MachineLeaving)[0].left_s <= 60.0
+    # Without: noticed within seconds.
+    until(lambda: [machine for machine in study._state().live.values() if machine.id == 3 and machine.ready_s])
+    lost_s = time.monotonic()
+    cloud.lose(numbered(cloud, 2).instance_id)
+    until(lambda: [e for e in of(study, m.MachineEnded) if e.machine == 2], "the loss")
+    assert time.monotonic() - lost_s < 5.0
+    seen = len(study.curves())
+    reports(study, seen + 2)
+    study.stop()
+    study.wait(30)
+    curves = study.curves()
+    for _, curve in curves.groupby("trial"):
+        assert curve.epoch.tolist() == list(range(1, len(curve) + 1)), "an epoch is missing, or there twice"
+    assert study._state().ledger.spent(study._state().now_s) == bill(cloud, offers(study))
+    assert not living(cloud)
+
+
+def test_a_new_runner_goes_on_with_the_machines_and_a_dead_ones_end_themselves(cloud, home):
+    """The lease is the shortest there is."""
+    study = make(cloud, seconds=0.5, max_epochs=1000, budget="$0.02", policy=Simple(trials=2, until=1000)).start()
+    reports(study, 4)
+    before = {machine.instance_id for machine in living(cloud)}
+    kill(runner_pid(study._folder))
+    until(lambda: study.status == "interrupted")
+    seen = len(study.curves())
+    study.resume()
+    reports(study, seen + 2)
+    assert of(study, m.RunnerStarted)[-1].adopted == (0, 1, 2)
+    assert {machine.instance_id for machine in living(cloud)} == before
+    # Whatever has died: nothing lives on beyond the lease.
+    kill(runner_pid(study._folder))
+    killed_s, lease_s = time.monotonic(), study._settings.lease_s
+    assert lease_s == 30.0
+    while living(cloud):
+        assert time.monotonic() - killed_s < lease_s + 30.0, "a machine outlives its lease"
+        time.sleep(0.2)
+    study.resume()
+    until(lambda: study.status == "running")
+    study.stop()
+    study.wait(30)
+    state = study._state()
+    real = bill(cloud, offers(study))
+    assert real <= state.ledger.spent(state.now_s) <= state.budget
+
+
+def test_without_its_scheduler_a_study_begins_anew_from_its_checkpoints(cloud, home):
+    study = make(
+        cloud, provider(cloud, max_machines=1), seconds=0.3, max_epochs=1000, policy=Simple(until=1000)
+    ).start()
+    reports(study, 3)
+    cloud.lose(numbered(cloud, 0).instance_id)
+    until(lambda: len([a for a in of(study, m.StartGang) if a.from_epoch > 0]) > 0, "a start from a checkpoint")
+    seen = len(study.curves())
+    reports(study, seen + 2)
+    study.stop()
+    study.wait(30)
+    assert [machine.instance_type for machine in cloud.machines()].count("t3.small") == 2
+    (curve,) = [curve for _, curve in study.curves().groupby("trial")]
+    assert curve.epoch.tolist() == list(range(1, len(curve) + 1))
+
+
+def test_what_cannot_be_had_is_tried_elsewhere_and_what_never_boots_is_given_up(cloud, home):
+    cloud.faults.spot_capacity["*"] = 1000
+    cloud.faults.capacity["c5.large"] = 1000
+    chosen = provider(cloud, ["c5.large", "m5.large"], spot="mixed", max_machines=1, boot_timeout=20)
+    study = make(cloud, chosen, max_epochs=2, policy=Simple(trials=1, until=2, total=2))
+    study.start()
+    until(lambda: [a for a in of(study, m.Rent) if a.offer == "scheduler"])
+    until(lambda: of(study, m.MachineReady), "the scheduler")
+    cloud.faults.dead_boots = 1
+    study.wait(100)
+    assert study.results().state.tolist() == ["completed", "completed"]
+    tried = [a.offer for a in of(study, m.Rent)]
+    assert set(tried) == {"scheduler", "c5.large spot", "c5.large", "m5.large spot", "m5.large"}
+    assert [machine.instance_type for machine in cloud.machines()] == ["t3.small", "m5.large", "m5.large"]
+    assert any("did not boot" in a.reason for a in of(study, m.Retire))
+
+
+def test_machines_elsewhere_cannot_reach_a_folder(cloud, home):
+    with pytest.raises(
+        ValueError, match=r"^store=.* is a folder of this machine, which machines of EC2.* cannot reach"
+    ):
+        make(cloud, store="here")
