@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from seer_nb.core.model import Job, Plan
+from seer_nb.core.model import Job, Plan, Verdict
 
 if TYPE_CHECKING:
     from seer_nb.core.model import Config, Snapshot, Trial
@@ -111,3 +111,54 @@ class OneByOne:
             jobs += [Job(trial=None, until=snapshot.max_epochs)] * (len(ready_s) - len(jobs))
         done = ending and not jobs
         return Plan(jobs=tuple(jobs), workers=0 if done else min(self.machines, len(ready_s) + 1), done=done)
+
+
+def sleeping(config: Config, run: Run) -> None:
+    """Epochs of a given length that need no core, with a model to be stored."""
+    import torch
+
+    model = torch.nn.Linear(8, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model, optimizer = run.prepare(model, optimizer)
+    for epoch in run.epochs():
+        optimizer.zero_grad()
+        model(torch.ones(4, 8)).square().mean().backward()
+        optimizer.step()
+        time.sleep(config["seconds"])
+        run.report(accuracy=config["x"] * (1 - 0.9**epoch))
+
+
+class Tapering:
+    """Ever fewer trials go on, each on one worker, and machines are handed back as they fall free."""
+
+    stages = ((24, 8), (6, 16), (2, 24), (1, 40))
+    """(trials, epochs)."""
+
+    @property
+    def last(self) -> int:
+        """Epochs that train a trial fully."""
+        return self.stages[-1][1]
+
+    def decide(self, snapshot: Snapshot) -> Plan:
+        """Train the stage that is not done yet."""
+        left = [trial for trial in snapshot.trials if trial.state != "failed"]
+        for count, epochs in self.stages:
+            until = min(epochs, snapshot.max_epochs)
+            stage = sorted(left, key=lambda trial: -_value(trial))[:count]
+            jobs = [Job(trial=trial.id, until=until) for trial in stage if trial.epoch < until and trial.alive]
+            fresh = [Job(trial=None, until=until)] * (count - len(stage) if epochs == self.stages[0][1] else 0)
+            if jobs or fresh:
+                out = {trial.id for trial in snapshot.trials if trial.alive} - {trial.id for trial in stage}
+                verdicts = tuple(Verdict(trial=trial, reason=f"not among the best {count}") for trial in sorted(out))
+                workers = min(snapshot.max_workers, len(jobs) + len(fresh))
+                running = {gang.trial for gang in snapshot.gangs}
+                jobs.sort(key=lambda job: job.trial not in running)
+                return Plan(
+                    jobs=(*jobs, *fresh), verdicts=verdicts, workers=workers, reason=f"{count} to epoch {until}"
+                )
+            left = stage
+        return Plan(done=True, reason="all are trained")
+
+
+def _value(trial: Trial) -> float:
+    return trial.best.value if trial.best is not None and trial.best.value is not None else -1.0

@@ -101,11 +101,20 @@ class Fleet(Protocol):
 class Provider(Protocol):
     """What a user gives to a study: a description without running parts, that can be pickled."""
 
-    max_workers: int
-    shares_files: bool
-    """Whether its machines see the files of this one."""
-    host: Offer | None
-    """A machine for the Dask scheduler, where that needs one of its own."""
+    @property
+    def max_workers(self) -> int:
+        """The most at once."""
+        ...
+
+    @property
+    def shares_files(self) -> bool:
+        """Whether its machines see the files of this one."""
+        ...
+
+    @property
+    def host(self) -> Offer | None:
+        """A machine for the Dask scheduler, where that needs one of its own."""
+        ...
 
     def offers(self) -> tuple[Offer, ...]:
         """What can be rented, the preferred one first."""
