@@ -8,14 +8,21 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+import seer_nb as seer
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from seer_nb.loopback import LoopbackCloud
+    from seer_nb.providers.base import Provider
     from seer_nb.study import Study
 
 REFRESH_S = 0.25
 HEADLESS_S = 5.0
 """Where the output is not a terminal: a line every so many seconds."""
+DEMO = {"deadline": ("60s", "120s"), "budget": ("$0.01", "$0.05")}
+"""Of the demo here, and on a cloud, whose machines have to boot."""
+CLOUD_BOOT_S = 5.0
 INTERRUPTED = 130
 """The shell's exit code for Ctrl-C."""
 
@@ -42,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from seer_nb import __version__, iam
+    from seer_nb import __version__, iam, machines
     from seer_nb.prices import command as prices
 
     parser = argparse.ArgumentParser(
@@ -51,12 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"seer-nb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser("demo", help="tune a small network on this machine's cores, within a minute")
-    demo.add_argument("--deadline", default="60s", help="default: %(default)s")
-    demo.add_argument("--budget", default="$0.01", help="default: %(default)s")
+    for limit, (usual, cloud) in DEMO.items():
+        demo.add_argument(f"--{limit}", default=None, help=f"default: {usual}, or {cloud} with --cloud")
     demo.add_argument("--price", default="$0.05", help="notional price of a worker and hour; default: %(default)s")
     demo.add_argument("--workers", type=int, default=None, help="default: one a core")
     demo.add_argument("--policy", default="seer", help="default: %(default)s")
     demo.add_argument("--name", default=None, help="name of the study; default: made from the time")
+    demo.add_argument("--cloud", action="store_true", help="on a cloud on this computer, as on EC2; nothing is rented")
     demo.set_defaults(run=_demo)
     listing = commands.add_parser("studies", help="list the studies in ./seer_studies, or in SEER_HOME")
     listing.set_defaults(run=_studies)
@@ -70,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--budget", default=None, help='dollars for the whole study, such as "$0.80"')
             one.add_argument("--deadline", default=None, help='time for the whole study, such as "15min"')
         one.set_defaults(run=_on_one, word=word)
-    for module in (prices, iam):
+    for module in (machines, prices, iam):
         module.add(commands)
     return parser
 
@@ -88,15 +96,29 @@ TABLES = ("results", "curves", "spending", "events")
 
 
 def _demo(options: argparse.Namespace) -> int:
+    if not options.cloud:
+        return _demo_on(options, seer.Local(max_workers=options.workers, price_per_hour=options.price), None)
+    with seer.loopback_cloud(CLOUD_BOOT_S) as cloud:
+        print(f"{cloud}: EC2 and S3 on this computer; its machines are processes, at the prices of real ones")
+        code = _demo_on(options, cloud.provider(max_machines=options.workers or 2), cloud.store)
+        print(f"{len(cloud.machines())} machines were rented; {_living(cloud)} live on")
+        return code
+
+
+def _living(cloud: LoopbackCloud) -> int:
+    return sum(machine.state != "terminated" for machine in cloud.machines())
+
+
+def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None) -> int:
     from seer_nb import demo
 
     study = demo.study(
         name=options.name or time.strftime("demo-%Y%m%d-%H%M%S"),
-        deadline=options.deadline,
-        budget=options.budget,
-        workers=options.workers,
-        price=options.price,
+        deadline=options.deadline or DEMO["deadline"][options.cloud],
+        budget=options.budget or DEMO["budget"][options.cloud],
+        provider=provider,
         policy=options.policy,
+        store=store,
     ).start()
     print(f"study {study.name!r}: an MLP on handwritten digits; Ctrl-C stops it, with its results kept")
     _watch(study, stop_on_interrupt=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch.utils.data import TensorDataset
 
     from seer_nb.core.model import Config
+    from seer_nb.providers.base import Provider
     from seer_nb.training import Run
 
 MAX_EPOCHS = 27
@@ -86,7 +87,7 @@ def train(config: Config, run: Run) -> None:
 
 
 def study(  # noqa: PLR0913 - the options of the command
-    *, name: str | None, deadline: str, budget: str, workers: int | None, price: str, policy: str
+    *, name: str | None, deadline: str, budget: str, provider: Provider, policy: str, store: str | None = None
 ) -> seer.Study:
     """The demo's study, not yet started."""
     return seer.Study(
@@ -97,7 +98,8 @@ def study(  # noqa: PLR0913 - the options of the command
         max_epochs=MAX_EPOCHS,
         deadline=deadline,
         budget=budget,
-        provider=seer.Local(max_workers=workers, price_per_hour=price),
+        provider=provider,
         policy=policy,
+        store=store,
         name=name,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import seer_nb as seer
 from tests.studies.running import processes, until
 
 ROOT = Path(__file__).parents[1]
@@ -48,11 +49,19 @@ def test_what_it_points_to_is_there():
         assert (ROOT / path).exists(), path
 
 
+def test_the_study_on_a_cloud_can_be_made_as_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"seer": seer, "train": lambda config, run: None}
+    exec(compile(blocks("python")[-1], "README.md", "exec"), names)
+    assert names["study"]._settings.host.kind == "t3.small"
+    assert [offer.kind for offer in names["study"]._settings.offers] == ["g4dn.xlarge"]
+
+
 @pytest.mark.timeout(180)
 def test_the_example_runs_as_it_is_written(tmp_path, monkeypatch):
     home = tmp_path / "studies"
     monkeypatch.setenv("SEER_HOME", str(home))
-    data, study, while_it_runs, then = blocks("python")
+    data, study, while_it_runs, then, _ = blocks("python")
     script = tmp_path / "example.py"
     script.write_text(f"{data}\n{study}\n{UNTIL_TRIALS_3_AND_7_ARE_THERE}\n{while_it_runs}\n{then}\n{TELL}")
     run = subprocess.run(

@@ -90,7 +90,7 @@ class LoopbackCloud:
         return f"<LoopbackCloud at {self.environment['AWS_ENDPOINT_URL']}>" if self._open else "<LoopbackCloud, closed>"
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self if self._open is not None else self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

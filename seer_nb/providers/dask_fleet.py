@@ -38,6 +38,8 @@ class Rented:
         """What the cluster knows the worker by, if it was started for this machine and that can be told."""
         self.address = ""
         """Where the worker listens, once it is there."""
+        self.asked = False
+        """Whether the cluster is being asked for it."""
         self.kept = False
         """Whether the cluster keeps the worker when the machine ends."""
         self.told = False
@@ -66,7 +68,7 @@ class DaskFleet:
         self._host: int | None = None
         self._rented: dict[int, Rented] = {}
         self._kept: dict[str, str] = {}
-        """Address of each worker that the cluster keeps, by name."""
+        """Address of each worker that the cluster keeps, by name; empty while it is started anew."""
         self._going: set[str] = set()
         """Addresses of workers that were told to go."""
         self._said: set[str] = set()
@@ -100,7 +102,7 @@ class DaskFleet:
             await line.close()
             return None
         self._line, self._facts = line, facts
-        self._kept = dict.fromkeys(facts.kept, "")
+        self._kept = dict(facts.kept)
         self._watcher = asyncio.get_running_loop().create_task(self._watch(line))
         return SchedulerAddress(facts.address, facts.security)
 
@@ -108,18 +110,15 @@ class DaskFleet:
         """Take a worker that the cluster keeps, or have it start one."""
         rented = self._rented[machine] = Rented(f"{machine}.0")
         if self._line is None or self._facts is None:
-            self._ended(machine, rented, "there is no Dask cluster", lived_s=0.0)
+            self._refused(machine, rented, "there is no Dask cluster")
         elif spare := self._spare():
             rented.kept = True
             self._bind(rented, spare)
         elif not self._facts.grows:
-            why = f"all {len(self._kept)} workers of the Dask cluster are in use, and it cannot start and end single ones"
-            self._ended(machine, rented, why, lived_s=0.0)
+            why = f"the Dask cluster's {len(self._kept)} workers are in use, and it cannot start and end chosen ones"
+            self._refused(machine, rented, why, scarce=True)
         else:
-            rented.key = await self._line.call("grow")
-            self._look.set()
-            if rented.told:  # while it was asked for
-                await self._end_worker(machine, rented)
+            await self._grow(machine, rented, self._line)
 
     async def retire(self, machine: int, *, force: bool) -> None:
         """End a worker, or give it back."""
@@ -150,9 +149,10 @@ class DaskFleet:
 
     def name_of(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - one address, one worker
         """Name of a worker as the engine knows it; None for one that is not rented. See `DaskGangs`."""
-        name = next((x.name for x in self._rented.values() if x.address == address and not x.told), None)
+        if not address:  # nothing is announced of workers that have no machine of their own
+            return None
         self._said.add(address)
-        return name
+        return next((x.name for x in self._rented.values() if x.address == address and not x.told), None)
 
     # --- which worker is which machine ---
 
@@ -180,32 +180,28 @@ class DaskFleet:
     def _sight(self, found: dict[str, Seen]) -> None:
         self._going &= found.keys()
         self._said &= found.keys()
+        self._kept = {**dict.fromkeys(self._kept, ""), **self._kept_in(found)}
         for machine, rented in self._rented.items():
             if rented.address and rented.address not in found and not rented.told:
                 self._go(self.lost(machine))
         taken = {rented.address for rented in self._rented.values()} | self._going
         for address, seen in found.items():
-            if seen.name in self._kept:
-                self._kept[seen.name] = address
-            elif address not in taken:
+            if seen.name not in self._kept and address not in taken:
                 self._welcome(address, seen)
+
+    def _kept_in(self, found: dict[str, Seen]) -> dict[str, str]:
+        return {seen.name: address for address, seen in found.items() if seen.name in self._kept}
 
     def _welcome(self, address: str, seen: Seen) -> None:
         """A worker has come: it is the machine's that it was started for, else of the one that waits longest."""
-        waiting = [(machine, rented) for machine, rented in self._rented.items() if not rented.address]
-        own = [pair for pair in waiting if seen.key is not None and pair[1].key == seen.key]
-        nameless = [pair for pair in waiting if seen.key is None and not pair[1].told]
-        machine, rented = next(iter([*own, *nameless]), (None, None))
-        if machine is None or rented is None:
+        waiting = [rented for rented in self._rented.values() if not rented.address]
+        rented = next((x for x in waiting if (seen.key is None and not x.told) or x.key == seen.key), None)
+        if rented is not None and not rented.told:
+            self._bind(rented, address)
+        elif rented is None and not any(x.asked for x in waiting):
             # Started anew after it was lost, or for a machine that has gone.
             self._going.add(address)
-            self._go(self._end_stray(address, seen.key))
-        elif seen.threads > 1:
-            rented.address, rented.told = address, True
-            rented.reason = f"the cluster's workers have {seen.threads} threads each: give them one (threads_per_worker=1)"
-            self._go(self._end_worker(machine, rented, force=True))
-        elif not rented.told:
-            self._bind(rented, address)
+            self._go(self._call("end", seen.key, address, force=True))
 
     def _bind(self, rented: Rented, address: str) -> None:
         rented.address = address
@@ -219,23 +215,32 @@ class DaskFleet:
 
     # --- ends ---
 
-    async def _end_worker(self, machine: int, rented: Rented, *, force: bool = True) -> None:
+    async def _grow(self, machine: int, rented: Rented, line: Line) -> None:
+        rented.asked = True
+        try:
+            rented.key = await line.call("grow")
+        except (OSError, SeerError) as error:
+            self._refused(machine, rented, str(error))
+        finally:
+            rented.asked = False
+        self._look.set()
+        if rented.told:
+            await self._end_worker(machine, rented, force=True)
+
+    async def _end_worker(self, machine: int, rented: Rented, *, force: bool) -> None:
         """Have the worker of a machine end, or given back, and report it when that is done."""
+        if rented.asked:  # it is ended as soon as it was asked for
+            return
         if rented.address:
             self._going.add(rented.address)
         if rented.kept:
+            if force:
+                self._kept = {name: "" if at == rented.address else at for name, at in self._kept.items()}
             await self._call("release", rented.address, force=force)
             self._going.discard(rented.address)
         elif rented.key is not None or rented.address:
             await self._call("end", rented.key, rented.address or None, force=force)
-        elif self._line is not None:
-            # It is being asked for, or has no name yet: its worker is ended when it comes.
-            if self._facts is not None and rented.key is None:
-                pass
         self._ended(machine, rented)
-
-    async def _end_stray(self, address: str, key: str | None) -> None:
-        await self._call("end", key, address, force=True)
 
     async def _call(self, method: str, *args: Any, **named: Any) -> None:
         """Have the cluster do something; if it can't, it is lost, or its worker is."""
@@ -246,13 +251,13 @@ class DaskFleet:
         except (OSError, SeerError) as error:
             logger.warning("%s: %s", method, error)
 
-    def _ended(self, machine: int, rented: Rented, reason: str = "", lived_s: float | None = None) -> None:
-        if self._rented.pop(machine, None) is None:
-            return
-        reason = "" if rented.expected else reason or rented.reason
-        self._context.ended(
-            MachineEnded(machine=machine, expected=rented.expected, reason=reason, lived_s=lived_s)
-        )
+    def _refused(self, machine: int, rented: Rented, reason: str, *, scarce: bool = False) -> None:
+        self._ended(machine, rented, reason, lived_s=0.0, scarce=scarce)
+
+    def _ended(self, machine: int, rented: Rented, reason: str = "", **more: Any) -> None:
+        if self._rented.pop(machine, None) is not None:
+            reason = "" if rented.expected else reason or rented.reason
+            self._context.ended(MachineEnded(machine=machine, expected=rented.expected, reason=reason, **more))
 
     def _lost_cluster(self) -> None:
         """The scheduler is gone, or the process that the cluster lived in."""

@@ -27,8 +27,8 @@ class Facts(NamedTuple):
     security: Any
     grows: bool
     """Whether it can start workers and end chosen ones."""
-    kept: tuple[str, ...]
-    """Names of the workers that it has already, and keeps."""
+    kept: dict[str, str]
+    """Addresses of the workers that it has already, and keeps, by name."""
 
 
 class Seen(NamedTuple):
@@ -55,7 +55,6 @@ class Hand:
         self._cluster = cluster
         self._own = own
         self._client: Any = None
-        self._kept: set[str] = set()
         self._grown: set[str] = set()
         """Keys of workers that were started for the study."""
 
@@ -77,12 +76,8 @@ class Hand:
         from distributed import Client
 
         cluster = self._cluster
+        check(cluster)
         address = str(cluster.scheduler_address)
-        if address.startswith("inproc"):
-            raise SeerError(
-                f"the cluster's scheduler listens at {address}, which no other process can reach: "
-                "make it with processes, such as LocalCluster(processes=True)"
-            )
         self._client = await Client(
             address, security=cluster.security, asynchronous=True, set_as_default=False, timeout=CONNECT_S
         )
@@ -91,8 +86,9 @@ class Hand:
             await self._client.register_plugin(dask_there.guard(lease_s))
             if grows:
                 await self._drop(list(cluster.worker_spec) if _has_spec(cluster) else await self._names())
-        self._kept = set(await self._names())
-        return Facts(address, cluster.security, grows, tuple(self._kept))
+        found = await self.workers()
+        _check_threads(max((seen.threads for seen in found.values()), default=1))
+        return Facts(address, cluster.security, grows, {seen.name: place for place, seen in found.items()})
 
     async def workers(self) -> dict[str, Seen]:
         """All workers that the scheduler knows, by their address."""
@@ -112,7 +108,9 @@ class Hand:
         """
         cluster = self._cluster
         if not _has_spec(cluster):
-            await _waited(cluster.scale(len(await self._names()) + 1))
+            # Those that are on their way are in its plan only.
+            size = max(len(await self._names()), len(getattr(cluster, "plan", ())))
+            await _waited(cluster.scale(size + 1))
             return None
         before = set(cluster.worker_spec)
         await _waited(cluster.scale(len(before) + 1))
@@ -142,7 +140,7 @@ class Hand:
 
     async def release(self, address: str, *, force: bool) -> None:
         """Give a worker back that the cluster keeps; ``force``: it does not come out of the training function."""
-        if force:
+        if force and address in await self.workers():
             await self._client.restart_workers([address], timeout=MOVE_S, raise_for_error=False)
 
     async def speak(self, address: str) -> None:
@@ -211,6 +209,34 @@ def can_grow(cluster: Any) -> bool:
     """Whether it can start workers and end chosen ones."""
     able = callable(getattr(cluster, "scale", None)) and callable(getattr(cluster, "scale_down", None))
     return able and bool(getattr(cluster, "_supports_scaling", False))
+
+
+def check(cluster: Any) -> None:
+    """Raises SeerError: A study cannot use that cluster; the sentence says why, and what to change."""
+    address = str(cluster.scheduler_address)
+    if address.startswith("inproc"):
+        raise SeerError(
+            f"the Dask cluster's scheduler listens at {address}, where no other process can reach it: "
+            "make it with processes=True"
+        )
+    if getattr(getattr(cluster, "_adaptive", None), "state", "stopped") in {"starting", "running"}:
+        raise SeerError("the Dask cluster adapts by itself, but the study decides on its workers: do not call adapt()")
+    spec = getattr(cluster, "new_spec", None) or {}
+    if len(spec.get("group", ("",))) > 1:
+        raise SeerError(
+            f"the Dask cluster starts {len(spec['group'])} workers at a time, but the study ends single ones: "
+            "have it start one (processes=1)"
+        )
+    options = spec.get("options", {})
+    _check_threads({**options, **options.get("worker_kwargs", {})}.get("nthreads") or 1)
+
+
+def _check_threads(threads: int) -> None:
+    if threads > 1:
+        raise SeerError(
+            f"the Dask cluster's workers have {threads} threads each, but a worker trains one trial at a time: "
+            "give them one thread (threads_per_worker=1, or cores=1)"
+        )
 
 
 def _has_spec(cluster: Any) -> bool:

@@ -102,7 +102,7 @@ class EC2:
         self.instance_types = _texts(instance_type, "instance_type")
         if not self.instance_types:
             raise ValueError('instance_type=[] names no machine: give one or several, such as "g4dn.xlarge"')
-        self.region = region or _default_region()
+        self.region = region_or_default(region)
         self.spot = spot
         self.max_machines = max_machines
         self.image = image
@@ -165,14 +165,7 @@ class EC2:
         Raises:
             SeerError: dask-cloudprovider is not installed.
         """
-        try:
-            from aiobotocore.session import get_session
-        except ImportError:
-            raise SeerError('EC2 needs dask-cloudprovider: pip install "seer_nb[aws]"') from None
-        from botocore.config import Config
-
-        retries = Config(retries={"max_attempts": 8, "mode": "standard"}, connect_timeout=5, read_timeout=20)
-        return get_session().create_client("ec2", region_name=self.region, config=retries)
+        return ec2_client(self.region)
 
     async def site(self, client: Any, study: str, file: ClusterFile) -> Site:
         """Look up, or make, what machines need around them.
@@ -250,8 +243,29 @@ def _gpus(known: Price) -> int:
     return known.gpus
 
 
-def _default_region() -> str:
-    found = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+def ec2_client(region: str) -> Any:
+    """An asynchronous client, to be entered as a context.
+
+    Raises:
+        SeerError: dask-cloudprovider is not installed.
+    """
+    try:
+        from aiobotocore.session import get_session
+    except ImportError:
+        raise SeerError('EC2 needs dask-cloudprovider: pip install "seer_nb[aws]"') from None
+    from botocore.config import Config
+
+    retries = Config(retries={"max_attempts": 8, "mode": "standard"}, connect_timeout=5, read_timeout=20)
+    return get_session().create_client("ec2", region_name=region, config=retries)
+
+
+def region_or_default(region: str | None) -> str:
+    """The region given, else the one that boto is configured with.
+
+    Raises:
+        ValueError: There is none.
+    """
+    found = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if found:
         return found
     try:

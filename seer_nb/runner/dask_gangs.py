@@ -60,6 +60,9 @@ class DaskGangs:
         self._settings = settings
         self._emit = emit
         self._logs = logs
+        self.name_of: Callable[[str, str], str | None] = lambda worker, _: worker
+        """Given a worker's name and address (empty where only the name is known): "<machine>.<slot>", or None for one
+        that is not rented. Some fleets' workers have names of their own."""
         self._workers: dict[str, WorkerReady] = {}
         self._gangs: dict[int, GangTracker] = {}
         self._futures: dict[tuple[int, int], Future[None]] = {}
@@ -107,8 +110,9 @@ class DaskGangs:
         answers = await self._client.run(agent.hello, on_error="ignore")
         for answer in answers.values():
             if isinstance(answer, bytes):
-                ready = _READY.decode(answer)
-                self._workers[ready.worker] = ready
+                ready = self._named(_READY.decode(answer))
+                if ready is not None:
+                    self._workers[ready.worker] = ready
 
     async def close(self) -> None:
         """Forget what is under way."""
@@ -193,13 +197,24 @@ class DaskGangs:
             for worker in [name for name, ready in self._workers.items() if ready.address == record.address]:
                 self._left(worker)
         elif isinstance(record, Notice):
-            machine = int(record.worker.partition(".")[0])
-            self._emit(m.MachineLeaving(machine=machine, left_s=record.left_s, reason=record.reason))
-        elif record.error:
-            self._emit(m.WorkerFailed(worker=record.worker, error=record.error))
+            name = self.name_of(record.worker, "")
+            if name is not None:
+                machine = int(name.partition(".")[0])
+                self._emit(m.MachineLeaving(machine=machine, left_s=record.left_s, reason=record.reason))
+        elif (ready := self._named(record)) is not None:
+            self._worker_ready(ready)
+
+    def _worker_ready(self, ready: WorkerReady) -> None:
+        if ready.error:
+            self._emit(m.WorkerFailed(worker=ready.worker, error=ready.error))
         else:
-            self._workers[record.worker] = record
-            self._ready(record.worker)
+            self._workers[ready.worker] = ready
+            self._ready(ready.worker)
+
+    def _named(self, ready: WorkerReady) -> WorkerReady | None:
+        """With the name that the engine knows the worker by; None if it knows none."""
+        name = self.name_of(ready.worker, ready.address)
+        return None if name is None else msgspec.structs.replace(ready, worker=name)
 
     def _check(self, tracker: GangTracker) -> None:
         if not tracker.complete or tracker.start.gang not in self._gangs:

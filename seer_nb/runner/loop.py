@@ -66,6 +66,7 @@ class Runner:
         )
         logs = folder / files.LOGS if getattr(self._parts["provider"], "shares_files", True) else None
         self._gangs = DaskGangs(settings, self._events.put_nowait, self._worker_ready, self._worker_left, logs)
+        self._gangs.name_of = getattr(self._fleet, "name_of", self._gangs.name_of)
 
     async def run(self) -> None:
         """Until the study has ended."""

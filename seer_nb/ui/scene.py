@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, NamedTuple
 
-from seer_nb.core.units import format_duration, format_usd
+from seer_nb.core.units import format_duration, format_money, format_usd
 from seer_nb.history import value_at
 from seer_nb.ui import charts, infos, page
 from seer_nb.ui.foresee import expectation
@@ -93,7 +93,14 @@ class Scene:
             Page({"curves.data": _curves_table(curves)}, {}),
             Page({"workers.data": _workers_table(workers, view)}, {}),
             Page({"burn.data": _burn_table(burn)}, {}),
+            Page({"machines": _machines_table(subject.state)}, {}),
         ]
+
+
+MACHINES = (
+    '<details class="seer-machines"><summary>machines: what is rented now</summary>'
+    '<div data-part="machines"></div></details>'
+)
 
 
 def skeleton(*, live: bool, middle: str = "", bare: bool = False) -> str:
@@ -113,6 +120,7 @@ def skeleton(*, live: bool, middle: str = "", bare: bool = False) -> str:
         '<div class="seer-scroll" tabindex="0" role="region" aria-label="trials"><table class="seer-trials">'
         '<caption data-part="caption"></caption><thead><tr data-part="columns"></tr></thead>'
         '<tbody data-list="rows"></tbody></table></div>'
+        f"{'' if bare else MACHINES}"
         '<details class="seer-log"><summary>why: the log of decisions, newest first; '
         "select a trial to see only its own</summary>"
         '<ol data-list="log" tabindex="0" aria-label="log of decisions"></ol></details>'
@@ -176,6 +184,29 @@ def _workers_table(info: infos.ParallelismInfo, view: StudyView) -> str:
     now = [[str(t.trial), str(t.wanted), str(t.workers), str(t.in_use)] for t in view.trials if t.wanted or t.workers]
     over_time = page.table("workers over time", ["time", "wanted", "ready", "training: trial x workers"], rows)
     return over_time + page.table("workers now", ["trial", "wanted", "assigned", "training"], now)
+
+
+def _machines_table(state: State) -> str:
+    """The machines that live: the same as ``seer-nb machines`` tells."""
+    rows = [
+        [
+            str(machine.id),
+            machine.offer,
+            machine.state if machine.leaves_s is None else "is taken away",
+            format_duration(_coarse(state.now_s - machine.rented_s + machine.unseen_s)),
+            format_money(state.offers[machine.offer].price_per_hour),
+            format_money(state.ledger.bill(machine.id, state.now_s)),
+        ]
+        for machine in state.live.values()
+    ]
+    total = format_money(sum(state.offers[machine.offer].price_per_hour for machine in state.live.values()))
+    caption = f"{len(rows)} machines, {total} per hour" if rows else "no machine is rented"
+    return page.table(caption, ["machine", "offer", "state", "rented for", "per hour", "cost so far"], rows)
+
+
+def _coarse(seconds: float) -> float:
+    """An age that does not change at every look."""
+    return seconds // 10 * 10
 
 
 def _training(info: infos.ParallelismInfo, at_s: float) -> str:

@@ -40,11 +40,20 @@ def test_head_and_table_tell_the_study():
         "workers": "2 busy of 2 ready, 2 wanted, $7.20 per hour",
         "plan": "2 survivors",
     }
-    table = root.findall(".//table")[-1]
+    table = root.find(".//table[@class='seer-trials']")
     heads = ["trial", "state", "accuracy", "epoch", "workers", "cost", "to finish", "expected end", "lr", "act"]
     assert texts(table, "th") == [*heads, "1 ★ best", "3"]
     cells = texts(table, "td")[:9]
     assert cells == ["▶ running", "0.9", "3 of 9", "2 / 2 / 2", "$0.00600", "$0.01200", "17 s", "0.01", "tanh"]
+
+
+def test_what_is_rented_is_listed():
+    study = small_study()
+    listed = parse(study).find(".//details[@class='seer-machines']")
+    assert texts(listed, "caption") == ["2 machines, $7.20 per hour"]
+    assert texts(listed, "td") == ["local", "ready", "10 s", "$3.60", "$0.011", "local", "ready", "0 s", "$3.60", "$0.008"]
+    study.apply(m.MachineLeaving(machine=1, left_s=60.0, reason="spot"))
+    assert "is taken away" in texts(parse(study).find(".//details[@class='seer-machines']"), "td")
 
 
 def test_a_study_that_has_ended_says_why_and_what_became_of_its_trials():

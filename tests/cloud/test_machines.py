@@ -1,0 +1,62 @@
+"""``seer-nb machines``: what any study rents, whatever has become of its runner."""
+
+import io
+import sys
+
+import pytest
+
+from seer_nb import cli
+from tests.cloud.renting import living, opened, provider
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def rented(cloud, home):
+    """Two machines that their study has forgotten."""
+    cloud.faults.boot_s = 1000.0
+    of = provider(cloud, spot="mixed")
+    async with opened(home / "f", of) as books:
+        for number, offer in enumerate(of.offers()):
+            await books.fleet.rent(number, offer)
+        yield cloud
+
+
+def run(monkeypatch, capsys, *arguments, says=""):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(says))
+    code = cli.main(["machines", *arguments])
+    return code, capsys.readouterr().out
+
+
+async def in_a_thread(function, *arguments, **more):
+    """The command has an event loop of its own."""
+    import asyncio
+
+    return await asyncio.to_thread(function, *arguments, **more)
+
+
+async def test_all_are_listed_with_their_price_and_ended_after_a_yes(rented, monkeypatch, capsys):
+    code, said = await in_a_thread(run, monkeypatch, capsys)
+    assert code == 0
+    head, spot, demand, total = said.splitlines()
+    assert head.split() == ["study", "machine", "instance", "type", "state", "age", "per", "hour"]
+    assert [*spot.split()[:2], *spot.split()[3:6]] == ["study", "0", "m5.large", "spot", "running"]
+    assert [*demand.split()[:2], *demand.split()[3:5]] == ["study", "1", "m5.large", "running"]
+    assert total == "2 machines, $0.192 per hour"
+    code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="n\n")
+    assert (code, len(living(rented))) == (1, 2)
+    assert said.endswith("nothing was ended\n")
+    code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", "--study", "another", "--yes")
+    assert len(living(rented)) == 2
+    assert said == "no machine of a study lives here\n"
+    code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="y\n")
+    assert code == 0
+    assert not living(rented)
+
+
+async def test_without_a_region_it_says_so(home, monkeypatch, capsys):
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "none"))
+    assert await in_a_thread(cli.main, ["machines"]) == 1
+    assert "region=None, and boto has none configured" in capsys.readouterr().err

@@ -1,0 +1,22 @@
+"""Dask clusters of the kinds that can run on one computer."""
+
+from distributed import LocalCluster, SubprocessCluster
+from distributed.deploy.spec import SpecCluster
+
+GIVEN = {"max_workers": 3, "boot_time": 5, "boot_timeout": 60, "shares_files": True}
+"""What a DaskCluster of one needs beside its price."""
+
+
+def local(workers=0):
+    return LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+
+
+def subprocesses():
+    return SubprocessCluster(n_workers=0, threads_per_worker=1, dashboard_address=None)
+
+
+def fixed(workers=3):
+    """One that can start no more workers, as SSHCluster."""
+    with local() as pattern:
+        worker, scheduler = pattern.new_spec, pattern.scheduler_spec
+    return SpecCluster(workers=dict.fromkeys(range(workers), worker), scheduler=scheduler, name="fixed")

@@ -1,0 +1,36 @@
+"""Dask clusters of all kinds that can run here keep the contract."""
+
+import pytest
+
+from seer_nb.providers import DaskCluster
+from tests.providers import clusters
+from tests.providers.contract import ProviderTestCase
+
+
+class TestLocalClusterOfTheRunner(ProviderTestCase):
+    def provider(self, home):
+        return DaskCluster(clusters.local, 0.05, **clusters.GIVEN)
+
+
+class TestSubprocessClusterOfTheRunner(ProviderTestCase):
+    def provider(self, home):
+        return DaskCluster(clusters.subprocesses, 0.05, **clusters.GIVEN)
+
+
+class TestLocalClusterOfTheNotebook(ProviderTestCase):
+    @pytest.fixture
+    def given(self, home):
+        with clusters.local() as cluster:
+            yield DaskCluster(cluster, 0.05, **clusters.GIVEN)
+
+
+class TestClusterThatCannotGrow(ProviderTestCase):
+    @pytest.fixture
+    def given(self, home):
+        with clusters.fixed() as cluster:
+            self.own = {process.pid for process in super().left(home)}
+            yield DaskCluster(cluster, 0.05, **clusters.GIVEN)
+
+    def left(self, home):
+        """Its workers stay."""
+        return []

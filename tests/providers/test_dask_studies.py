@@ -1,0 +1,170 @@
+"""Whole studies on Dask clusters: in the runner's process, in the notebook's, and when one of these dies."""
+
+import subprocess
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+from distributed import Client
+
+import seer_nb as seer
+from seer_nb.core import model as m
+from seer_nb.providers import DaskCluster
+from seer_nb.runner.lock import runner_pid
+from tests.providers import clusters
+from tests.studies.running import check_nothing_is_left, kill, make, processes, training, until
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """No study, and no process of one, outlives its test."""
+    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for process in processes(tmp_path):
+        if "resource_tracker" not in " ".join(process.cmdline()):
+            process.kill()
+
+
+def counting(config, run):
+    """Keeps count of its epochs, so that it notices when it does not go on where it stood."""
+    for epoch in run.epochs():
+        time.sleep(0.2)
+        assert run.state.get("epochs", 0) == epoch - 1, "it does not go on where it stood"
+        run.state["epochs"] = epoch
+        run.report(accuracy=epoch + config["x"])
+
+
+class TwoThenOne:
+    """Two trials on two workers to the third epoch, then the better one alone."""
+
+    def decide(self, snapshot):
+        begun = [trial for trial in snapshot.trials if trial.alive]
+        fresh = [m.Job(trial=None, until=3, reason="one of two")] * (2 - len(snapshot.trials))
+        if fresh or any(trial.epoch < 3 for trial in begun):
+            jobs = [m.Job(trial=trial.id, until=3, reason="one of two") for trial in begun if trial.epoch < 3]
+            return m.Plan(jobs=(*jobs, *fresh), workers=2, reason="two")
+        best = max(snapshot.trials, key=lambda trial: trial.best.value)
+        if best.epoch >= snapshot.max_epochs:
+            return m.Plan(done=not snapshot.gangs, reason="the better one is trained")
+        job = m.Job(trial=best.id, until=snapshot.max_epochs, reason="the better one")
+        return m.Plan(jobs=(job,), workers=1, reason="one")
+
+
+def records(study, kind):
+    return [entry for entry in study._view.journal.read() if isinstance(entry.record, kind)]
+
+
+def check_two_then_one(study):
+    table = study.results().set_index("trial")
+    assert sorted(table.epoch) == [3, 20]
+    rented = [e for e in records(study, m.Rent) if e.record.offer == "worker"]
+    assert len(rented) == 2
+    (first, second, host) = records(study, m.MachineEnded)
+    assert all(entry.record.expected for entry in (first, second, host))
+    # One went while the other trained for seconds more, and the cluster went last.
+    assert second.at_s - first.at_s > 2.0
+    assert study._state().machines[host.record.machine].hosts
+    assert study.spending().cost_usd.sum() > 0
+
+
+@pytest.mark.parametrize("make_cluster", [clusters.local, clusters.subprocesses])
+def test_a_cluster_of_the_runner_grows_and_shrinks(home, make_cluster):
+    provider = DaskCluster(make_cluster, 0.05, **clusters.GIVEN)
+    study = make(counting, policy=TwoThenOne(), provider=provider, max_epochs=20).start().wait(90)
+    assert study.reason == "the better one is trained"
+    check_two_then_one(study)
+    check_nothing_is_left(home)
+
+
+def test_a_cluster_of_the_notebook_grows_and_shrinks_and_keeps_what_it_had(home):
+    with clusters.local(workers=1) as cluster:
+        (own,) = (process.pid for process in cluster.workers.values())
+        provider = DaskCluster(cluster, 0.05, **clusters.GIVEN)
+        with Client(cluster, set_as_default=False) as client:
+            client.wait_for_workers(1)
+            mine = client.scatter({"of": "the user"})
+            study = make(counting, policy=TwoThenOne(), provider=provider, max_epochs=20).start().wait(90)
+            check_two_then_one(study)
+            assert [process.pid for process in cluster.workers.values()] == [own]
+            assert mine.result() == {"of": "the user"}
+            # Nothing of the study is left on it: no lease ends it, and new workers get no agent.
+            (plugins,) = client.run(lambda dask_worker: list(dask_worker.plugins)).values()
+            assert not [name for name in plugins if "seer" in name]
+            # Another study finds it as the first one did.
+            again = make(counting, provider=provider, name="again", max_epochs=2).start().wait(60)
+            assert (again.results().state == "completed").all()
+            assert psutil.pid_exists(own)
+
+
+def test_the_runner_is_killed_and_another_makes_a_new_cluster(home):
+    provider = DaskCluster(clusters.local, 0.05, **clusters.GIVEN)
+    study = make(counting, provider=provider).start()
+    training(study, epochs=2)
+    kill(runner_pid(study._folder))
+    # Its workers end by themselves at once, long before their lease.
+    until(lambda: not processes(home), "the end of the workers")
+    seer.attach("study").resume().wait(90)
+    assert study.curves().groupby("trial").epoch.apply(list).tolist() == [[1, 2, 3, 4, 5, 6]] * 2
+    check_nothing_is_left(home)
+
+
+def test_a_scheduler_that_outlives_its_runner_ends_with_the_lease(home, monkeypatch):
+    monkeypatch.setattr("seer_nb.settings.lease_seconds", lambda *_: 5.0)
+    provider = DaskCluster(clusters.subprocesses, 0.05, **clusters.GIVEN)
+    study = make(counting, provider=provider, max_epochs=1000).start()
+    training(study, epochs=2)
+    kill(runner_pid(study._folder))
+    began = time.monotonic()
+    until(lambda: not processes(home), "the end of the lease")
+    assert 3.0 < time.monotonic() - began < 5.0 + 5.0
+
+
+def test_the_runner_is_killed_and_the_notebooks_cluster_is_let_go(home):
+    with clusters.local() as cluster:
+        study = make(counting, provider=DaskCluster(cluster, 0.05, **clusters.GIVEN)).start()
+        training(study, epochs=2)
+        assert len(cluster.workers) == 2
+        kill(runner_pid(study._folder))
+        until(lambda: not cluster.workers and not cluster.worker_spec, "the end of the workers")
+        study.resume().wait(90)
+        assert study.curves().groupby("trial").epoch.apply(list).tolist() == [[1, 2, 3, 4, 5, 6]] * 2
+        assert not cluster.workers
+
+
+NOTEBOOK = """
+    import time
+    from tests.providers import clusters
+    from tests.providers.test_dask_studies import counting
+    from tests.studies.running import make
+    from seer_nb.providers import DaskCluster
+
+    if __name__ == "__main__":
+        make(counting, provider=DaskCluster(clusters.local(), 0.05, **clusters.GIVEN), max_epochs=1000).start()
+        time.sleep(600)
+"""
+
+
+def test_the_notebook_dies_and_the_study_ends_in_a_sentence(home, pytestconfig):
+    (home / "notebook.py").write_text(textwrap.dedent(NOTEBOOK))
+    environment = {"PYTHONPATH": str(pytestconfig.rootpath)}
+    with subprocess.Popen([sys.executable, "notebook.py"], env={**psutil.Process().environ(), **environment}) as notebook:
+        until((home / "studies/study/journal.sqlite").exists, "the study")
+        study = seer.attach("study")
+        training(study, epochs=2)
+        notebook.kill()
+    study.wait(60)
+    assert study.status == "failed"
+    assert "the notebook's process, in which the Dask cluster lived, has ended" in study.reason
+    assert study.best.checkpoint, "what was trained is there"
+    check_nothing_is_left(home)
+
+
+def test_workers_with_several_threads_are_refused(home):
+    two = lambda: clusters.LocalCluster(n_workers=0, threads_per_worker=2, dashboard_address=None)  # noqa: E731
+    study = make(counting, provider=DaskCluster(two, 0.05, **clusters.GIVEN)).start()
+    with pytest.raises(seer.StudyFailedError, match=r"workers have 2 threads each.*give them one thread"):
+        study.wait(60)
+    check_nothing_is_left(home)
