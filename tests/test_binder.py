@@ -60,7 +60,8 @@ def built(tmp_path_factory):
     pip = ["python", "-m", "pip", "install", "--quiet", *environment(), *BINDERS_OWN]
     subprocess.run(pip, check=True, env=env, cwd=repository, timeout=BUILD_S)
     subprocess.run(["bash", "binder/postBuild"], check=True, env=env, cwd=repository, timeout=BUILD_S)
-    return repository, {**env, "SEER_HOME": str(folder / "studies"), "QUICKSTART_DEADLINE": "15s"}
+    short = {"QUICKSTART_DEADLINE": "15s", "CLOUD_DEADLINE": "50s"}
+    return repository, {**env, **short, "SEER_HOME": str(folder / "studies")}
 
 
 @pytest.mark.xdist_group("binder")

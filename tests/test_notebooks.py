@@ -70,6 +70,7 @@ def test_the_quickstart_runs(tmp_path, monkeypatch):
 @pytest.mark.timeout(180)
 def test_the_cloud_notebook_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
+    monkeypatch.setenv("CLOUD_DEADLINE", "50s")
     notebook = nbformat.read(FOLDER / "cloud.ipynb", as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     picture = data(notebook, "study")
@@ -83,4 +84,11 @@ def test_the_cloud_notebook_runs(tmp_path, monkeypatch):
     assert all(spent <= 10 and hours <= 2 for _, spent, hours, *_ in values.values())
     (stream,) = outputs(notebook, "faults")
     assert stream.text.endswith("over budget: $0.00\n")
+    # The study on the loopback cloud: three machines, all gone, and some trial was trained.
+    assert "accuracy" in outputs(notebook, "loopback-study")[-1].data["text/html"]
+    assert data(notebook, "loopback-results")["text/html"].count("<tr") == 6
+    bill = data(notebook, "loopback-bill")["text/plain"]
+    assert (bill.count("terminated"), bill.count("m5.large"), bill.count("t3.small")) == (3, 2, 1)
+    (stream,) = outputs(notebook, "loopback-close")
+    assert re.fullmatch(r"booked: \$0\.00[1-9]\d of \$0\.05\n", stream.text)
     assert not processes(tmp_path)
