@@ -60,7 +60,7 @@ def built(tmp_path_factory):
     pip = ["python", "-m", "pip", "install", "--quiet", *environment(), *BINDERS_OWN]
     subprocess.run(pip, check=True, env=env, cwd=repository, timeout=BUILD_S)
     subprocess.run(["bash", "binder/postBuild"], check=True, env=env, cwd=repository, timeout=BUILD_S)
-    short = {"QUICKSTART_DEADLINE": "15s", "CLOUD_DEADLINE": "50s"}
+    short = {"QUICKSTART_DEADLINE": "15s", "CLOUD_DEADLINE": "50s", "MEM_LIMIT": str(2 << 30)}
     return repository, {**env, **short, "SEER_HOME": str(folder / "studies")}
 
 

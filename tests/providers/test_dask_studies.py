@@ -1,5 +1,6 @@
 """Whole studies on Dask clusters: in the runner's process, in the notebook's, and when one of these dies."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -59,7 +60,7 @@ def records(study, kind):
 
 def check_two_then_one(study):
     table = study.results().set_index("trial")
-    assert sorted(table.epoch) == [3, 20]
+    assert sorted(table.epoch) == [3, 40]
     rented = [e for e in records(study, m.Rent) if e.record.offer == "worker"]
     assert len(rented) == 2
     (first, second, host) = records(study, m.MachineEnded)
@@ -67,13 +68,13 @@ def check_two_then_one(study):
     # One went while the other trained for seconds more, and the cluster went last.
     assert second.at_s - first.at_s > 2.0
     assert study._state().machines[host.record.machine].hosts
-    assert study.spending().cost_usd.sum() > 0
+    assert 0 < study._state().ledger.spent(study._state().now_s) < 2 * 50_000 * 60 / 3600
 
 
 @pytest.mark.parametrize("make_cluster", [clusters.local, clusters.subprocesses])
 def test_a_cluster_of_the_runner_grows_and_shrinks(home, make_cluster):
     provider = DaskCluster(make_cluster, 0.05, **clusters.GIVEN)
-    study = make(counting, policy=TwoThenOne(), provider=provider, max_epochs=20).start().wait(90)
+    study = make(counting, policy=TwoThenOne(), provider=provider, max_epochs=40).start().wait(90)
     assert study.reason == "the better one is trained"
     check_two_then_one(study)
     check_nothing_is_left(home)
@@ -85,11 +86,11 @@ def test_a_cluster_of_the_notebook_grows_and_shrinks_and_keeps_what_it_had(home)
         provider = DaskCluster(cluster, 0.05, **clusters.GIVEN)
         with Client(cluster, set_as_default=False) as client:
             client.wait_for_workers(1)
-            mine = client.scatter({"of": "the user"})
-            study = make(counting, policy=TwoThenOne(), provider=provider, max_epochs=20).start().wait(90)
+            mine = client.submit(str, "the user's")
+            study = make(counting, policy=TwoThenOne(), provider=provider, max_epochs=40).start().wait(90)
             check_two_then_one(study)
             assert [process.pid for process in cluster.workers.values()] == [own]
-            assert mine.result() == {"of": "the user"}
+            assert mine.result() == "the user's"
             # Nothing of the study is left on it: no lease ends it, and new workers get no agent.
             (plugins,) = client.run(lambda dask_worker: list(dask_worker.plugins)).values()
             assert not [name for name in plugins if "seer" in name]
@@ -126,7 +127,7 @@ def test_the_runner_is_killed_and_the_notebooks_cluster_is_let_go(home):
     with clusters.local() as cluster:
         study = make(counting, provider=DaskCluster(cluster, 0.05, **clusters.GIVEN)).start()
         training(study, epochs=2)
-        assert len(cluster.workers) == 2
+        assert cluster.workers
         kill(runner_pid(study._folder))
         until(lambda: not cluster.workers and not cluster.worker_spec, "the end of the workers")
         study.resume().wait(90)
@@ -150,14 +151,18 @@ NOTEBOOK = """
 def test_the_notebook_dies_and_the_study_ends_in_a_sentence(home, pytestconfig):
     (home / "notebook.py").write_text(textwrap.dedent(NOTEBOOK))
     environment = {"PYTHONPATH": str(pytestconfig.rootpath)}
-    with subprocess.Popen([sys.executable, "notebook.py"], env={**psutil.Process().environ(), **environment}) as notebook:
+    notebook = subprocess.Popen([sys.executable, "notebook.py"], env={**os.environ, **environment})
+    try:
         until((home / "studies/study/journal.sqlite").exists, "the study")
         study = seer.attach("study")
         training(study, epochs=2)
+    finally:
         notebook.kill()
-    study.wait(60)
-    assert study.status == "failed"
-    assert "the notebook's process, in which the Dask cluster lived, has ended" in study.reason
+        notebook.wait()
+    with pytest.raises(
+        seer.StudyFailedError, match="the notebook's process, in which the Dask cluster lived, has ended"
+    ):
+        study.wait(60)
     assert study.best.checkpoint, "what was trained is there"
     check_nothing_is_left(home)
 
