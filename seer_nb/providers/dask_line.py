@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import signal
 import threading
 from multiprocessing.connection import Client, Listener
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -73,8 +74,7 @@ class Near:
 
     async def open(self, lease_s: float, lost: Callable[[], None]) -> Facts:  # noqa: ARG002 - it lives as we do
         """Make the cluster."""
-        # On another thread: there is an event loop on this one, and a cluster wants one of its own.
-        cluster = await asyncio.to_thread(self._make)
+        cluster = await self._made()
         if not hasattr(cluster, "scheduler_address"):
             raise SeerError(f"cluster() gave {cluster!r}, which is no Dask cluster: it must return one that runs")
         self._hand = Hand(cluster, own=True)
@@ -84,6 +84,20 @@ class Near:
             await self.close()
             raise
         return facts
+
+    async def _made(self) -> Any:
+        # On another thread, for it may take minutes; a cluster has an event loop of its own anyway.
+        try:
+            return await asyncio.to_thread(self._make)
+        except ValueError as error:
+            if "main thread" not in str(error):
+                raise
+        # It wants to handle signals, as dask-jobqueue does from its import on. Here, they are not for it.
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            return self._make()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     async def call(self, method: str, *args: Any, **named: Any) -> Any:
         """Have the hand do something."""

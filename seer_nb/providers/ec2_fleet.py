@@ -124,10 +124,13 @@ class EC2Fleet:
             await self._let_go(rented)
 
     async def close(self) -> None:
-        """Terminate whatever lives, and take down what was made for it."""
+        """Terminate whatever lives, and take down what was made for it; what EC2 does not answer is left to leases."""
         try:
             if self._client is not None:
-                await self._clear()
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    await self._clear()
+        except TimeoutError:
+            logger.warning("EC2 did not take everything back within %.0f s", END_TIMEOUT_S)
         finally:
             if self._watcher is not None:
                 self._watcher.cancel()
@@ -299,15 +302,13 @@ class EC2Fleet:
     async def _clear(self) -> None:
         for machine in list(self._rented):
             await self.retire(machine, force=True)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_TIMEOUT_S):
-                while any(rented.instance for rented in self._rented.values()):  # noqa: ASYNC110 - the watcher empties it
-                    await asyncio.sleep(SOON_S / 2)
+        while any(rented.instance for rented in self._rented.values()):  # noqa: ASYNC110 - the watcher empties it
+            await asyncio.sleep(SOON_S / 2)
         await self._guarded(self._sweep)
+        self._file.machine, self._file.address, self._file.inner = None, "", ""
         if self._file.security_group:
             await self._guarded(lambda: ec2_network.drop_group(self._client, self._file.security_group))
             self._file.security_group = ""
-        self._file.machine, self._file.address, self._file.inner = None, "", ""
         keys.save(self._context.folder, self._file)
 
     async def _sweep(self) -> None:

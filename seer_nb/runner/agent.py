@@ -119,10 +119,17 @@ def extend(gang: int, until: int) -> None:
     _this().flags.extend(gang, until)
 
 
-def renew() -> None:
-    """Renew the lease: this process's own, and that of the machine, for its watchdog."""
-    _this().renewed = time.monotonic()
-    shipping.renew_lease(_this().lease_s)
+def renew(but: tuple[str, ...] = ()) -> None:
+    """Renew the lease: this process's own, and that of the machine, for its watchdog.
+
+    Args:
+        but: Names and addresses of workers whose machines were told to go: these shall end by themselves if nothing
+            else ends them.
+    """
+    worker = _this().worker
+    if str(worker.name) not in but and str(worker.address) not in but:
+        _this().renewed = time.monotonic()
+        shipping.renew_lease(_this().lease_s)
 
 
 def hello() -> bytes | None:

@@ -16,7 +16,7 @@ from seer_nb.runner.gangs import ECHO_S, GangTracker
 from seer_nb.runner.orders import MemberEnded, Notice, Order, WorkerLeft, WorkerReady
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from distributed import Client, Future
@@ -161,9 +161,10 @@ class DaskGangs:
         """Note where a hung gang stands, and count it as ended; the engine then ends its machines."""
         self._go(self._abandon(gang))
 
-    def renew(self) -> None:
+    def renew(self, but: Collection[str] = ()) -> None:
         """Renew all leases, also those of workers that still warm up: that may take longer than the lease."""
-        self._go(self._run(agent.renew, None))
+        addresses = [self._workers[worker].address for worker in but if worker in self._workers]
+        self._go(self._run(agent.renew, None, (*but, *addresses)))
         if self._settings.host is not None and self._client is not None:
             self._go(self._client.run_on_scheduler(shipping.renew_lease, self._settings.lease_s))
 

@@ -298,8 +298,24 @@ class Runner:
 
     async def _keep_leases(self) -> None:
         while True:
-            self._gangs.renew()
+            self._gangs.renew(self._retired())
+            self._give_up_silent()
             await asyncio.sleep(self._engine.state.settings.lease_s / 6)
+
+    def _retired(self) -> list[str]:
+        """Workers of machines that were told to go."""
+        machines = self._engine.state.live.values()
+        return [worker for machine in machines if machine.state == "retiring" for worker in machine.workers]
+
+    def _give_up_silent(self) -> None:
+        """Machines that were told to go, and whose lease has ended since, are gone, whatever their provider says."""
+        state = self._engine.state
+        for machine in list(state.live.values()):
+            lives_s = state.ledger.lives_s(machine.id, machine.retired_s or self._clock.now_s())
+            if machine.state == "retiring" and self._clock.now_s() > lives_s:
+                lived_s = lives_s - machine.rented_s + machine.unseen_s
+                reason = "nothing was heard of its end, but its lease has ended"
+                self._machine_ended(m.MachineEnded(machine=machine.id, expected=True, reason=reason, lived_s=lived_s))
 
     def _go(self, coroutine: object) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)  # type: ignore[arg-type]

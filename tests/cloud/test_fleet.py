@@ -186,3 +186,12 @@ async def test_spot_machines_have_a_ceiling(cloud, home):
         cloud.faults.spot_prices["m5.large"] = 10.0
         cloud.faults.spot_notice_s = 0.0
         assert not (await books.has_ended(0, within_s=10.0)).expected
+
+
+async def test_start_up_data_that_ec2_would_refuse_is_refused_with_a_sentence(cloud, home):
+    of = provider(cloud, env={"LARGE": "x" * USER_DATA_LIMIT})
+    async with opened(home / "f", of) as books:
+        await rented(books, of, 0)
+        ended = await books.has_ended(0)
+        assert f"but EC2 takes {USER_DATA_LIMIT}: give fewer or shorter variables in env=" in ended.reason
+        assert not cloud.machines()

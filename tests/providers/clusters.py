@@ -20,3 +20,28 @@ def fixed(workers=3):
     with local() as pattern:
         worker, scheduler = pattern.new_spec, pattern.scheduler_spec
     return SpecCluster(workers=dict.fromkeys(range(workers), worker), scheduler=scheduler, name="fixed")
+
+
+class Plain:
+    """One that knows its workers by their names only, and is no SpecCluster, as Coiled's."""
+
+    _supports_scaling = True
+
+    def __init__(self):
+        self._inner = local()
+        self.scheduler_address, self.security = self._inner.scheduler_address, self._inner.security
+        self.loop = self._inner.loop
+
+    @property
+    def plan(self):
+        return set(self._inner.worker_spec)
+
+    def scale(self, n):
+        assert n > len(self.plan), "downwards it would choose by itself"
+        self._inner.scale(n)
+
+    async def scale_down(self, names):
+        await self._inner.scale_down([int(name) for name in names])
+
+    def close(self):
+        self._inner.close()

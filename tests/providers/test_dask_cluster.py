@@ -17,6 +17,11 @@ class TestSubprocessClusterOfTheRunner(ProviderTestCase):
         return DaskCluster(clusters.subprocesses, 0.05, **clusters.GIVEN)
 
 
+class TestPlainClusterOfTheRunner(ProviderTestCase):
+    def provider(self, home):
+        return DaskCluster(clusters.Plain, 0.05, **clusters.GIVEN)
+
+
 class TestLocalClusterOfTheNotebook(ProviderTestCase):
     @pytest.fixture
     def given(self, home):
