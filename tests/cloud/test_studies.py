@@ -94,6 +94,16 @@ def test_from_study_to_results_with_a_gang_across_machines(cloud, home):
                 assert json.dumps(secret).encode()[1:100] not in text
 
 
+def test_a_machine_with_several_gpus_has_as_many_workers(cloud, home):
+    policy = Simple(trials=1, p=4, until=2, total=1)
+    study = make(
+        cloud, provider(cloud, "g4dn.12xlarge", max_machines=1), policy=policy, max_epochs=2, budget="$2"
+    ).run()
+    assert study.results().max_parallelism.tolist() == [4]
+    assert [machine.instance_type for machine in cloud.machines()] == ["t3.small", "g4dn.12xlarge"]
+    assert of(study, m.StartGang)[0].workers == ("1.0", "1.1", "1.2", "1.3")
+
+
 def test_machines_that_are_taken_away_or_lost_cost_no_more_than_an_epoch(cloud, home):
     study = make(cloud, provider(cloud, spot=True), seconds=0.5, max_epochs=60).start()
     reports(study, 4)
