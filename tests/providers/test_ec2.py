@@ -1,0 +1,20 @@
+"""EC2 keeps the contract, on the cloud on this computer."""
+
+import pytest
+
+from seer_nb.loopback import LoopbackCloud
+from tests.cloud.renting import living, numbered, provider
+from tests.providers.contract import ProviderTestCase
+
+
+class TestEC2(ProviderTestCase):
+    @pytest.fixture
+    def given(self, home):
+        with LoopbackCloud(boot_s=0.3, folder=home / "cloud") as self.cloud:
+            yield provider(self.cloud, max_machines=3)
+
+    def kill(self, rig, machine):
+        self.cloud.lose(numbered(self.cloud, machine).instance_id)
+
+    def left(self, home):
+        return living(self.cloud)
