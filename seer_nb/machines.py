@@ -62,7 +62,7 @@ def terminate(machines: list[Rented], region: str | None = None) -> None:
 async def _living(region: str | None) -> list[Rented]:
     from seer_nb.prices import price
     from seer_nb.providers import ec2_instances
-    from seer_nb.providers.ec2 import ec2_client, region_or_default
+    from seer_nb.providers.aws import ec2_client, region_or_default
 
     region = region_or_default(region)
     async with ec2_client(region) as client:
@@ -78,7 +78,7 @@ async def _living(region: str | None) -> list[Rented]:
 
 
 async def _terminate(instances: list[str], region: str | None) -> None:
-    from seer_nb.providers.ec2 import ec2_client, region_or_default
+    from seer_nb.providers.aws import ec2_client, region_or_default
 
     async with ec2_client(region_or_default(region)) as client:
         await client.terminate_instances(InstanceIds=instances)

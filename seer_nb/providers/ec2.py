@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
-from seer_nb.core.money import MICRO, Offer
+from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_duration, parse_money, show
-from seer_nb.errors import SeerError
 from seer_nb.prices import billing_rule, price, surcharge_per_hour
+from seer_nb.providers.aws import ec2_client, region_or_default, spot_price
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from seer_nb.providers.ec2_launch import Site
     from seer_nb.providers.keys import ClusterFile
 
-logger = logging.getLogger(__name__)
 Spot = bool | Literal["mixed"]
 RELEASE_S = 10.0
 """From being told to go until EC2 says that an instance shuts down, and bills it no more."""
@@ -223,7 +220,7 @@ class EC2:
         """The most that a spot machine of that type may cost an hour, in micro-dollars; never more than on demand."""
         known = self._prices[kind]
         if kind not in self._spot_prices:
-            self._spot_prices[kind] = known.spot_per_hour or _spot_price(self.region, kind)
+            self._spot_prices[kind] = known.spot_per_hour or spot_price(self.region, kind)
         now = self._spot_prices[kind] or round(SPOT_SHARE * known.per_hour)
         return min(known.per_hour, round(SPOT_AIR * now))
 
@@ -241,42 +238,6 @@ def _workers(known: Price) -> int:
 
 def _gpus(known: Price) -> int:
     return known.gpus
-
-
-def ec2_client(region: str) -> Any:
-    """An asynchronous client, to be entered as a context.
-
-    Raises:
-        SeerError: dask-cloudprovider is not installed.
-    """
-    try:
-        from aiobotocore.session import get_session
-    except ImportError:
-        raise SeerError('EC2 needs dask-cloudprovider: pip install "seer_nb[aws]"') from None
-    from botocore.config import Config
-
-    retries = Config(retries={"max_attempts": 8, "mode": "standard"}, connect_timeout=5, read_timeout=20)
-    return get_session().create_client("ec2", region_name=region, config=retries)
-
-
-def region_or_default(region: str | None) -> str:
-    """The region given, else the one that boto is configured with.
-
-    Raises:
-        ValueError: There is none.
-    """
-    found = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if found:
-        return found
-    try:
-        from botocore.session import get_session
-
-        found = get_session().get_config_variable("region")
-    except ImportError:
-        found = None
-    if not found:
-        raise ValueError('region=None, and boto has none configured: give one, such as "us-east-1"')
-    return str(found)
 
 
 def _image(gpu: bool) -> tuple[str, str]:  # noqa: FBT001 - private
@@ -303,19 +264,3 @@ def _default_env() -> dict[str, str]:
         except PackageNotFoundError:
             found.append(package)
     return {"EXTRA_PIP_PACKAGES": " ".join(found)}
-
-
-def _spot_price(region: str, kind: str) -> int | None:
-    """Micro-dollars an hour now, as AWS tells; None if it does not."""
-    try:
-        from botocore.session import get_session
-
-        client = get_session().create_client("ec2", region_name=region)
-        answer = client.describe_spot_price_history(
-            InstanceTypes=[kind], ProductDescriptions=["Linux/UNIX"], MaxResults=20
-        )
-        prices = [float(entry["SpotPrice"]) for entry in answer["SpotPriceHistory"]]
-    except Exception:  # noqa: BLE001 - without credentials, network or the package it is estimated
-        logger.info("no spot price of %s in %s is known", kind, region)
-        return None
-    return round(max(prices) * MICRO) if prices else None
