@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from seer_nb.loopback import loopback_cloud
     from seer_nb.policies import ASHA, SEER, RandomSearch
-    from seer_nb.providers import EC2, Local
+    from seer_nb.providers import EC2, GCP, Azure, DaskCluster, DigitalOcean, Fargate, Hetzner, Local, OpenStack
     from seer_nb.space import choice, lograndint, loguniform, quniform, randint, uniform
     from seer_nb.study import Study
     from seer_nb.training import Run
@@ -32,7 +32,7 @@ _HOMES = {
     "errors": ("CheckpointError", "RunnerError", "SeerError", "StudyFailedError", "StudyNotFoundError"),
     "loopback": ("loopback_cloud",),
     "policies": ("ASHA", "SEER", "RandomSearch"),
-    "providers": ("EC2", "Local"),
+    "providers": ("EC2", "GCP", "Azure", "DaskCluster", "DigitalOcean", "Fargate", "Hetzner", "Local", "OpenStack"),
     "space": ("choice", "loguniform", "lograndint", "quniform", "randint", "uniform"),
     "study": ("Study",),
     "training": ("Run",),
@@ -43,9 +43,16 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "ASHA",
     "EC2",
+    "GCP",
     "SEER",
+    "Azure",
     "CheckpointError",
+    "DaskCluster",
+    "DigitalOcean",
+    "Fargate",
+    "Hetzner",
     "Local",
+    "OpenStack",
     "RandomSearch",
     "Run",
     "RunnerError",

@@ -31,7 +31,7 @@ class DaskCluster:
         cluster: Preferably a function without arguments that makes the cluster, with no workers: it is called in the
             runner's process, so that the study outlives the notebook, and the cluster ends with the study. Or a cluster
             that lives in the notebook: workers that it has already are used first, and stay; the study ends with the
-            notebook.
+            notebook, and nobody else may scale the cluster meanwhile.
         price_per_worker_hour: Dollars per worker and hour, a number or text such as "$0.05". 0 makes money free; then
             only the deadline binds.
         max_workers: The most at once.
@@ -125,9 +125,9 @@ class DaskCluster:
     def _opened(self) -> Door | None:
         """By which runners find the cluster; None if they make it."""
         if self._cluster is not None and self._desk is None:
-            from seer_nb.providers.dask_line import Desk
+            from seer_nb.providers.dask_line import desk_of
 
-            self._desk = Desk(self._cluster)
+            self._desk = desk_of(self._cluster)
         return self._door if self._desk is None else self._desk.door
 
     def _offer(self, name: str, price: int, **more: Any) -> Offer:

@@ -219,7 +219,7 @@ def check(cluster: Any) -> None:
             f"the Dask cluster's scheduler listens at {address}, where no other process can reach it: "
             "make it with processes=True"
         )
-    if getattr(getattr(cluster, "_adaptive", None), "state", "stopped") in {"starting", "running"}:
+    if getattr(getattr(cluster, "_adaptive", None), "periodic_callback", None) is not None:
         raise SeerError("the Dask cluster adapts by itself, but the study decides on its workers: do not call adapt()")
     spec = getattr(cluster, "new_spec", None) or {}
     if len(spec.get("group", ("",))) > 1:

@@ -12,6 +12,7 @@ import logging
 import secrets
 import signal
 import threading
+import weakref
 from multiprocessing.connection import Client, Listener
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 ANSWER_S = 300.0
 """Nothing takes longer, unless the notebook's process hangs."""
+LEAVES_S = 20.0
 BACKLOG = 64
 HOLD, BEAT = "hold", "beat"
 
@@ -187,6 +189,14 @@ def _answer(connection: Connection[Any, Any]) -> Any:
     return value
 
 
+def desk_of(cluster: Any) -> Desk:
+    """The one of a cluster: two would end each other's workers."""
+    with _DESKS_LOCK:
+        if cluster not in _DESKS:
+            _DESKS[cluster] = Desk(cluster)
+        return _DESKS[cluster]
+
+
 class Desk:
     """Listens in the notebook's process for runners that want its cluster.
 
@@ -195,7 +205,6 @@ class Desk:
     """
 
     def __init__(self, cluster: Any) -> None:
-        self._cluster = cluster
         self._hand = Hand(cluster, own=False)
         self._held = threading.Lock()
         self._listener = Listener(("127.0.0.1", 0), backlog=BACKLOG, authkey=secrets.token_bytes(32))
@@ -235,7 +244,8 @@ class Desk:
 
     def _hold(self, connection: Connection[Any, Any], lease_s: float) -> None:
         """Until the runner leaves, dies or stands still for the lease: then what it has started ends."""
-        if not self._held.acquire(timeout=lease_s):
+        # A study that has just ended, or died, is still leaving.
+        if not self._held.acquire(timeout=min(lease_s, LEAVES_S)):
             connection.send(("another study holds the Dask cluster: give each study one of its own", None))
             return
         try:
@@ -246,3 +256,7 @@ class Desk:
         finally:
             self._do("leave", (), {})
             self._held.release()
+
+
+_DESKS: weakref.WeakKeyDictionary[Any, Desk] = weakref.WeakKeyDictionary()
+_DESKS_LOCK = threading.Lock()

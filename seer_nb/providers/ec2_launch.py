@@ -103,7 +103,7 @@ class Launcher:
         site, gpu = self.site, offer.gpus > 0
         if offer.spot:
             self._ceilings[str(machine)] = f"{offer.price_per_hour / 1e6:.6f}"
-        env = {**launch.environment(site.env), **({"SEER_SPOT": "1"} if offer.spot else {})}
+        env = {**launch.environment(site.env), **({"SEER_SPOT": "aws"} if offer.spot else {})}
         return {
             **shared,
             "instance_type": offer.kind,

@@ -22,16 +22,14 @@ SILENT_WORKER = "60s"
 """A worker that the scheduler does not hear of for so long counts as lost."""
 LEASE_VARIABLE = "SEER_LEASE"
 DOCKER_ARGS = f"-v {watchdog.FOLDER}:{watchdog.FOLDER} --ipc=host"
+SCHEDULER = f"python -m distributed.cli.dask_scheduler --protocol tls --port {PORT} --no-dashboard --no-show"
 PACKAGES = ("torch", "msgspec", "numpy")
 """That Dask's own image lacks."""
 
 
 def scheduler_command(pem: Pem) -> str:
     """The shell command of a scheduler."""
-    return (
-        f"{_environment(pem, 'scheduler')} python -m distributed.cli.dask_scheduler "
-        f"--protocol tls --port {PORT} --no-dashboard --no-show"
-    )
+    return f"{_environment(pem, 'scheduler')} {SCHEDULER}"
 
 
 def worker_command(pem: Pem, machine: int, offer: Offer, scheduler: str, **options: Any) -> str:

@@ -126,33 +126,12 @@ class Rig:
         return found.get(address) == self.ready[machine].pid
 
 
-class ProviderTestCase:
-    """The contract. What it takes for granted of real clouds, a module may set otherwise."""
-
-    pytestmark = pytest.mark.anyio
-    lost_within_s = 10.0
-    """A machine that is killed is told of within so long."""
+class DescribedTestCase:
+    """What can be said of a provider without renting anything."""
 
     def provider(self, home):
         """A provider of at least two workers, one a machine."""
         raise NotImplementedError
-
-    def kill(self, rig, machine):
-        """Kill a machine that is ready."""
-        os.kill(rig.ready[machine].pid, signal.SIGKILL)
-
-    def left(self, home):
-        """What still lives of the study's machines. Helpers of multiprocessing live as long as this process."""
-        found = []
-        for process in processes(home):
-            with contextlib.suppress(psutil.Error):
-                if "resource_tracker" not in " ".join(process.cmdline()):
-                    found.append(process)
-        return found
-
-    @pytest.fixture
-    def anyio_backend(self):
-        return "asyncio"
 
     @pytest.fixture
     def home(self, tmp_path, monkeypatch):
@@ -163,18 +142,6 @@ class ProviderTestCase:
     @pytest.fixture
     def given(self, home):
         return self.provider(home)
-
-    @pytest.fixture
-    async def rig(self, given, home):
-        rig = Rig(given, home / "study")
-        await rig.open()
-        try:
-            yield rig
-        finally:
-            await rig.close()
-            await rig.until(lambda: not self.left(home), "the end of all that the fleet has started")
-
-    # --- a description ---
 
     def test_its_offers_are_sound(self, given):
         offers = given.offers()
@@ -204,7 +171,40 @@ class ProviderTestCase:
         assert repr(given).startswith(type(given).__name__ + "(")
         assert " object at 0x" not in repr(given)
 
-    # --- its machines ---
+
+class ProviderTestCase(DescribedTestCase):
+    """The contract. What it takes for granted of real clouds, a module may set otherwise."""
+
+    pytestmark = pytest.mark.anyio
+    lost_within_s = 10.0
+    """A machine that is killed is told of within so long."""
+
+    def kill(self, rig, machine):
+        """Kill a machine that is ready."""
+        os.kill(rig.ready[machine].pid, signal.SIGKILL)
+
+    def left(self, home):
+        """What still lives of the study's machines. Helpers of multiprocessing live as long as this process."""
+        found = []
+        for process in processes(home):
+            with contextlib.suppress(psutil.Error):
+                if "resource_tracker" not in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    @pytest.fixture
+    def anyio_backend(self):
+        return "asyncio"
+
+    @pytest.fixture
+    async def rig(self, given, home):
+        rig = Rig(given, home / "study")
+        await rig.open()
+        try:
+            yield rig
+        finally:
+            await rig.close()
+            await rig.until(lambda: not self.left(home), "the end of all that the fleet has started")
 
     async def test_a_machine_joins_and_is_handed_back(self, rig):
         await rig.boots(1)
@@ -250,6 +250,15 @@ class ProviderTestCase:
         await rig.fleet.retire(1, force=False)
         await renting
         assert (await rig.has_ended(1, rig.offer.boot_s + rig.offer.release_s)).expected
+
+    async def test_one_that_hangs_is_ended_by_force(self, rig):
+        await rig.boots(1)
+        task = rig.gangs._client.submit(time.sleep, 1000, workers=[rig.ready[1].address], pure=False)
+        await asyncio.sleep(0.5)
+        assert task.status == "pending"
+        await rig.fleet.retire(1, force=True)
+        assert (await rig.has_ended(1, rig.offer.release_s + 5)).expected
+        await rig.boots(2)
 
     async def test_one_is_handed_back_twice(self, rig):
         await rig.boots(1)

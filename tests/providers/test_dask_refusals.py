@@ -1,0 +1,95 @@
+"""What a DaskCluster does not take, and whom it does not let in."""
+
+import multiprocessing
+from multiprocessing.connection import Client
+
+import pytest
+from distributed import LocalCluster
+
+import seer_nb as seer
+from seer_nb.providers.dask_line import Desk, Far, desk_of
+from tests.providers import clusters
+
+THREADS = (
+    "the Dask cluster's workers have 2 threads each, but a worker trains one trial at a time: "
+    "give them one thread (threads_per_worker=1, or cores=1)"
+)
+
+
+def refused(cluster, error=ValueError, **changes):
+    with pytest.raises(error) as caught:
+        seer.DaskCluster(cluster, **{"price_per_worker_hour": 0.1, "max_workers": 2, **changes})
+    return str(caught.value)
+
+
+def test_a_cluster_that_a_study_cannot_use():
+    quiet = {"n_workers": 0, "dashboard_address": None}
+    with LocalCluster(threads_per_worker=2, **quiet) as cluster:
+        assert refused(cluster).startswith(f"cluster=LocalCluster({cluster.name}, ")
+        assert refused(cluster).endswith(f" cannot be used: {THREADS}")
+    with LocalCluster(processes=False, threads_per_worker=1, **quiet) as cluster:
+        assert "where no other process can reach it: make it with processes=True" in refused(cluster)
+    with clusters.local() as cluster:
+        cluster.adapt(minimum=0, maximum=2)
+        assert "adapts by itself, but the study decides on its workers: do not call adapt()" in refused(cluster)
+        cluster._adaptive.stop()
+        cluster.new_spec = {**cluster.new_spec, "group": ["-0", "-1"]}
+        assert "starts 2 workers at a time, but the study ends single ones: have it start one" in refused(cluster)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        (
+            {"cluster": 3},
+            TypeError,
+            "cluster=3 is no Dask cluster: give one, or a function without arguments that",
+        ),
+        ({"max_workers": 0}, ValueError, "max_workers=0 is not a number of workers: give a whole number from 1 on"),
+        (
+            {"gpus_per_worker": -1},
+            ValueError,
+            "gpus_per_worker=-1 is not a number of GPUs: give a whole number",
+        ),
+        ({"price_per_worker_hour": "much"}, ValueError, "price_per_worker_hour='much' is not an amount of money"),
+        ({"boot_time": 0}, ValueError, "boot_time=0 is not more than 0 seconds"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(changes, error, sentence):
+    given = {"cluster": clusters.local, **changes}
+    assert refused(given.pop("cluster"), error, **given).startswith(sentence)
+
+
+def test_workers_elsewhere_need_a_store_that_they_reach(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path))
+    provider = seer.DaskCluster(clusters.local, 0.1, max_workers=2)
+    study = {"metric": "m", "mode": "max", "max_epochs": 1, "deadline": "10min", "budget": "$1", "provider": provider}
+    with pytest.raises(ValueError, match=r"machines of DaskCluster\(local, .*\) cannot reach: give the URL"):
+        seer.Study(lambda config, run: None, {"x": seer.uniform(0, 1)}, **study)
+
+
+def test_nobody_gets_in_without_the_key():
+    with clusters.local() as cluster:
+        desk = Desk(cluster)
+        assert desk.door.address[0] == "127.0.0.1"
+        assert len(desk.door.key) == 32
+        assert repr(desk.door) == f"Door({desk.door.address!r})"
+        for key in (b"", b"guessed", bytes(32)):
+            with pytest.raises((multiprocessing.AuthenticationError, EOFError, OSError)):
+                Client(desk.door.address, authkey=key)
+        # Whoever knows it still does.
+        held, facts = Far(desk.door)._hold(30.0)
+        assert facts.address == cluster.scheduler_address
+        held.close()
+
+
+def test_one_study_at_a_time_holds_a_cluster():
+    with clusters.local() as cluster:
+        desk = desk_of(cluster)
+        assert desk_of(cluster) is desk
+        held, _ = Far(desk.door)._hold(30.0)
+        with pytest.raises(seer.SeerError, match="another study holds the Dask cluster: give each study one"):
+            Far(desk.door)._hold(0.2)
+        held.close()
+        again, _ = Far(desk.door)._hold(30.0)
+        again.close()

@@ -1,0 +1,162 @@
+"""Fargate on a copy of AWS' interface: tasks are run and stopped there; no container ever begins."""
+
+import asyncio
+import json
+import logging
+from types import SimpleNamespace
+
+import boto3
+import pytest
+from dask_cloudprovider.aws import ecs
+from moto.moto_api import state_manager
+from moto.server import ThreadedMotoServer
+
+import seer_nb as seer
+from seer_nb.providers import keys, vm_fleet
+from seer_nb.providers.clouds import fargate
+from tests.providers.cloud_kinds import Books
+from tests.providers.contract import DescribedTestCase
+
+ROLE = "arn:aws:iam::123456789012:role/containers"
+
+
+@pytest.fixture(scope="module")
+def aws():
+    """Its address."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def interface(monkeypatch, aws):
+    for name, value in {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "y", "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    for name in ("KNOCK_S", "UNSEEN_S"):
+        monkeypatch.setattr(vm_fleet, name, 0.02)
+    monkeypatch.setattr(fargate, "LOOK_S", 0.0)
+
+    async def listens(address):
+        return True
+
+    monkeypatch.setattr(vm_fleet, "listens", listens)
+    # What dask-cloudprovider has done at the end of the process needs an event loop that is gone by then.
+    monkeypatch.setattr(ecs, "weakref", SimpleNamespace(finalize=lambda *_: None))
+    # Else a task ends by itself as soon as it is looked at.
+    state_manager.set_transition("ecs::task", {"progression": "manual", "times": 10**6})
+    boto3.client("ecs").put_account_setting(name="taskLongArnFormat", value="enabled")
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+def given(**changes):
+    cluster = boto3.client("ecs").create_cluster(clusterName="mine")["cluster"]["clusterArn"]
+    group = boto3.client("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"]
+    own = {"cluster": cluster, "execution_role": ROLE, "security_groups": [group], "public_address": False}
+    return seer.Fargate(4, 16, **{**own, "price_per_hour": 0.23, "scheduler_price_per_hour": 0.06, **changes})
+
+
+def running():
+    """By its name, what each task is told."""
+    client = boto3.client("ecs")
+    arns = client.list_tasks(cluster="mine", desiredStatus="RUNNING")["taskArns"]
+    tasks = client.describe_tasks(cluster="mine", tasks=arns)["tasks"] if arns else []
+    return {task["startedBy"]: task["overrides"]["containerOverrides"][0] for task in tasks}
+
+
+class TestDescription(DescribedTestCase):
+    @pytest.fixture
+    def given(self, home):
+        return given()
+
+
+@pytest.mark.anyio
+async def test_containers_run_as_asked_for_and_are_stopped(home):
+    async with Books(home / "f", given(env={"MINE": "1"})) as books:
+        scheduler = await books.fleet.host(0, books.provider.host)
+        await books.rent(1)
+        ident = keys.load(home / "f").ident[:8]
+        told = [running()[f"seer-my-study-1-{ident}-0000{machine}"] for machine in (0, 1)]
+        check_told(*told, scheduler)
+        definitions = boto3.client("ecs").list_task_definitions()["taskDefinitionArns"]
+        described = [boto3.client("ecs").describe_task_definition(taskDefinition=arn) for arn in definitions]
+        assert sorted((d["taskDefinition"]["cpu"], d["taskDefinition"]["memory"]) for d in described) == [
+            ("1024", "4096"),
+            ("4096", "16384"),
+        ]
+        await books.fleet.retire(1, force=False)
+        ended = await books.has_ended(1)
+        assert ended.expected
+        assert ended.lived_s > 0
+        assert len(running()) == 1
+    assert not running()
+    assert not boto3.client("ecs").list_task_definitions()["taskDefinitionArns"]
+
+
+def check_told(scheduler, worker, address):
+    for told, role in ((scheduler, "scheduler"), (worker, "worker")):
+        assert told["name"] == f"dask-{role}"
+        assert told["command"][:2] == ["sh", "-c"]
+        environment = {each["name"]: each["value"] for each in told["environment"]}
+        assert environment["MINE"] == "1"
+        assert environment["SEER_LEASE"] == fargate.LEASE
+        assert len(json.dumps(told)) < 8192
+        assert f"> {fargate.LEASE};" in told["command"][2]
+    assert " exec python -m distributed.cli.dask_scheduler --protocol tls --port 8786" in scheduler["command"][2]
+    assert f" exec python -m distributed.cli.dask_spec {address.address} --spec " in worker["command"][2]
+    assert '"name":"1.0","nthreads":1' in worker["command"][2]
+
+
+@pytest.mark.anyio
+async def test_a_later_fleet_stops_what_an_earlier_one_has_left(home):
+    dead = Books(home / "f", given())
+    await dead.rent(4)
+    async with Books(home / "f", given()) as books:
+        assert await books.fleet.adopt([4]) is None
+        async with asyncio.timeout(10):
+            while running():  # noqa: ASYNC110 - the fleet stops it
+                await asyncio.sleep(0.01)
+    dead.fleet._side.stop()
+
+
+@pytest.mark.anyio
+async def test_variables_that_do_not_fit_are_refused(home):
+    async with Books(home / "f", given(env={"LONG": "x" * 4000})) as books:
+        await books.rent(1)
+        ended = await books.has_ended(1)
+    assert "characters, but Fargate takes 8192: give fewer or shorter variables in env=" in ended.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"price_per_hour": None}, "price_per_hour=None, but no price of '4 CPUs, 16 GB' is known: give dollars an"),
+        ({"memory_gb": 64}, "memory_gb=64 is not to be had with 4 CPUs: give a whole number from 8 to 32"),
+        ({"spot": True}, "scheduler_price_per_hour=None, but the scheduler is not on spot capacity: give its price"),
+        ({"cpu": 3}, "cpu=3 is none of Fargate's sizes: give 1, 2, 4, 8 or 16"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(changes, sentence):
+    other = {"cpu": 4, "memory_gb": 16, "cluster": "c", "execution_role": ROLE, "security_groups": ["g"]}
+    with pytest.raises(ValueError, match="^" + sentence.replace("(", r"\(")):
+        seer.Fargate(**{**other, "price_per_hour": 0.2, **changes})
+
+
+def test_the_scheduler_is_never_too_cheap():
+    small = seer.Fargate(1, 2, cluster="c", execution_role=ROLE, security_groups=["g"], price_per_hour="$0.05")
+    assert small.host.price_per_hour == 100_000
+    large = seer.Fargate(16, 64, cluster="c", execution_role=ROLE, security_groups=["g"], price_per_hour=1.0)
+    assert large.host.price_per_hour == 62_500

@@ -1,0 +1,133 @@
+"""The fleet that knows of a cloud no more than how machines are made and deleted, on machines that really boot."""
+
+import asyncio
+
+import pytest
+
+import seer_nb as seer
+from seer_nb.loopback import LoopbackCloud
+from seer_nb.providers.vm_launch import VMLauncher
+from seer_nb.providers.vm_provider import VMProvider
+from seer_nb.runner.lock import runner_pid
+from tests.providers.contract import ProviderTestCase
+from tests.studies.running import kill, make, processes, training
+
+
+class Loopback(VMProvider):
+    """The cloud on this computer, as if it were one of those of which nothing else is known."""
+
+    cloud = "loopback"
+    kind_argument = "kind"
+
+    def __init__(self, cloud):
+        self.place = {
+            "vpc": cloud.vpc,
+            "subnet_id": cloud.subnet,
+            "security_groups": [cloud.security_group],
+            "ami": cloud.ami,
+        }
+        super().__init__(
+            "m5.large",
+            scheduler_kind="t3.small",
+            region="us-east-1",
+            disk_gb=0,
+            price_per_hour=0.1,
+            scheduler_price_per_hour=0.02,
+            max_machines=3,
+            boot_time=8,
+            boot_timeout=60,
+        )
+
+    def launcher(self, study, file):
+        return Launcher(self, study, file)
+
+
+class Launcher(VMLauncher):
+    cloud = "Loopback"
+    limit = 16_384
+
+    def __init__(self, provider, study, file):
+        self.provider = provider
+        super().__init__(provider._site(study, file))
+
+    def _make_cluster(self):
+        from dask_cloudprovider.aws import EC2Cluster
+
+        return EC2Cluster(
+            region="us-east-1", use_private_ip=True, security=False, asynchronous=True, **self.provider.place
+        )
+
+    def _classes(self):
+        from dask_cloudprovider.aws.ec2 import EC2Scheduler, EC2Worker
+
+        return EC2Scheduler, EC2Worker
+
+    def _options(self, offer):
+        return {"instance_type": offer.kind}
+
+    async def exists(self, vm):
+        filters = [{"Name": "tag:Name", "Values": [vm.name]}]
+        async with self._cluster.boto_session.create_client("ec2", region_name="us-east-1") as client:
+            found = (await client.describe_instances(Filters=filters))["Reservations"]
+        living = [x for r in found for x in r["Instances"] if x["State"]["Name"] in {"pending", "running"}]
+        vm.instance = living[0] if living else None
+        return bool(living)
+
+
+def numbered(cloud, machine):
+    return next(m for m in cloud.machines() if m.tags.get("Name", "").endswith(f"-{machine:05d}"))
+
+
+class TestVMFleet(ProviderTestCase):
+    @pytest.fixture
+    def given(self, home):
+        with LoopbackCloud(boot_s=0.3, folder=home / "cloud") as self.cloud:
+            yield Loopback(self.cloud)
+
+    def kill(self, rig, machine):
+        self.cloud.lose(numbered(self.cloud, machine).instance_id)
+
+    def left(self, home):
+        return [machine for machine in self.cloud.machines() if machine.state in {"pending", "running"}]
+
+    async def test_a_scheduler_that_is_lost_is_told_of(self, rig, monkeypatch):
+        monkeypatch.setattr("seer_nb.providers.vm_fleet.DEAF_S", 1.0)
+        self.cloud.lose(numbered(self.cloud, 0).instance_id)
+        ended = await rig.has_ended(0, 15.0)
+        assert not ended.expected
+        assert "could not be reached" in ended.reason
+
+    async def test_a_later_runner_deletes_what_an_earlier_one_has_left(self, rig, given):
+        await rig.rent(1)
+        later = given.fleet(rig.fleet._context)
+        assert await later.adopt([1]) is None
+        async with asyncio.timeout(15):
+            while self.left(None):  # noqa: ASYNC110 - the fleet deletes them
+                await asyncio.sleep(0.1)
+        await later.close()
+
+
+def counting(config, run):
+    import time
+
+    for epoch in run.epochs():
+        time.sleep(0.2)
+        assert run.state.get("epochs", 0) == epoch - 1, "it does not go on where it stood"
+        run.state["epochs"] = epoch
+        run.report(accuracy=epoch + config["x"])
+
+
+def test_a_study_whose_runner_is_killed_deletes_what_that_has_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
+    monkeypatch.chdir(tmp_path)
+    with LoopbackCloud(boot_s=0.3, folder=tmp_path / "cloud") as cloud:
+        study = make(counting, provider=Loopback(cloud), store=cloud.store, max_epochs=8).start()
+        training(study, epochs=2)
+        before = {machine.instance_id for machine in cloud.machines() if machine.state == "running"}
+        assert len(before) >= 2
+        kill(runner_pid(study._folder))
+        seer.attach("study").resume().wait(120)
+        assert study.curves().groupby("trial").epoch.apply(list).tolist() == [list(range(1, 9))] * 2
+        assert {machine.state for machine in cloud.machines()} == {"terminated"}
+        assert len(cloud.machines()) > len(before)
+    assert not processes(tmp_path)
