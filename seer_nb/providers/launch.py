@@ -22,7 +22,12 @@ SILENT_WORKER = "60s"
 """A worker that the scheduler does not hear of for so long counts as lost."""
 LEASE_VARIABLE = "SEER_LEASE"
 DOCKER_ARGS = f"-v {watchdog.FOLDER}:{watchdog.FOLDER} --ipc=host"
-SCHEDULER = f"python -m distributed.cli.dask_scheduler --protocol tls --port {PORT} --no-dashboard --no-show"
+HERE_ONLY = "127.0.0.1:0"
+"""Where Dask's pages are: they are shown to whoever asks, and not every cloud has a firewall around its machines."""
+SCHEDULER = (
+    f"python -m distributed.cli.dask_scheduler --protocol tls --port {PORT} "
+    f"--no-dashboard --no-show --dashboard-address {HERE_ONLY}"
+)
 PACKAGES = ("torch", "msgspec", "numpy")
 """That Dask's own image lacks."""
 
@@ -48,7 +53,14 @@ def worker_command(pem: Pem, machine: int, offer: Offer, scheduler: str, **optio
 
 def worker_spec(machine: int, offer: Offer, **more: Any) -> dict[str, Any]:
     """What ``distributed.cli.dask_spec`` is to run: a worker, or several, each with a process and a GPU of its own."""
-    options = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "death_timeout": DEATH_TIMEOUT_S, **more}
+    options = {
+        "nthreads": 1,
+        "memory_limit": 0,
+        "dashboard": False,
+        "dashboard_address": HERE_ONLY,
+        "death_timeout": DEATH_TIMEOUT_S,
+        **more,
+    }
     if offer.workers_per_machine == 1:
         return {"cls": "distributed.Worker", "opts": {"name": f"{machine}.0", **options}}
     return {

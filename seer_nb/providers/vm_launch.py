@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 LONGEST_STUDY = 24
 """Letters of a study's name that go into its machines' names."""
-HERE_ONLY = "127.0.0.1:0"
-"""Where Dask's pages are: they are shown to whoever asks, and not every cloud has a firewall around its machines."""
 NOWHERE = "tls://0.0.0.0:0"
 """Scheduler of a machine that is only to be found and ended."""
 
@@ -70,15 +68,13 @@ class VMLauncher:
         """The machine of the scheduler, not launched yet."""
         make, _ = self._classes()
         vm = make(**{**self._cluster.scheduler_options, **self._options(offer)})
-        command = f"{launch.scheduler_command(self.site.pem)} --dashboard-address {HERE_ONLY}"
-        return self._finished(vm, machine, offer, command)
+        return self._finished(vm, machine, offer, launch.scheduler_command(self.site.pem))
 
     def worker(self, machine: int, offer: Offer, scheduler: str = NOWHERE) -> Any:
         """A machine that trains, not launched yet."""
         _, make = self._classes()
         vm = make(scheduler, **{**self._cluster.worker_options, **self._options(offer)})
-        options = {"dashboard_address": HERE_ONLY, **self._worker_options()}
-        command = launch.worker_command(self.site.pem, machine, offer, scheduler, **options)
+        command = launch.worker_command(self.site.pem, machine, offer, scheduler, **self._worker_options())
         return self._finished(vm, machine, offer, command)
 
     async def create(self, vm: Any) -> tuple[str, str]:

@@ -2,9 +2,12 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 EFFORT = int(os.environ.get("SEER_TEST_EFFORT", "0"))
+thorough = pytest.mark.skipif(not EFFORT, reason="one more of its kind: runs with SEER_TEST_EFFORT=1")
+"""For tests that take long and are like others that always run."""
 
 
 def examples(count, **more):

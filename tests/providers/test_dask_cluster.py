@@ -3,6 +3,7 @@
 import pytest
 
 from seer_nb.providers import DaskCluster
+from tests.core.effort import thorough
 from tests.providers import clusters
 from tests.providers.contract import ProviderTestCase
 
@@ -12,11 +13,13 @@ class TestLocalClusterOfTheRunner(ProviderTestCase):
         return DaskCluster(clusters.local, 0.05, **clusters.GIVEN)
 
 
+@thorough
 class TestSubprocessClusterOfTheRunner(ProviderTestCase):
     def provider(self, home):
         return DaskCluster(clusters.subprocesses, 0.05, **clusters.GIVEN)
 
 
+@thorough
 class TestPlainClusterOfTheRunner(ProviderTestCase):
     def provider(self, home):
         return DaskCluster(clusters.Plain, 0.05, **clusters.GIVEN)
@@ -29,6 +32,7 @@ class TestLocalClusterOfTheNotebook(ProviderTestCase):
             yield DaskCluster(cluster, 0.05, **clusters.GIVEN)
 
 
+@thorough
 class TestClusterThatCannotGrow(ProviderTestCase):
     @pytest.fixture
     def given(self, home):

@@ -14,6 +14,7 @@ import seer_nb as seer
 from seer_nb.core import model as m
 from seer_nb.providers import DaskCluster
 from seer_nb.runner.lock import runner_pid
+from tests.core.effort import thorough
 from tests.providers import clusters
 from tests.studies.running import check_nothing_is_left, kill, make, processes, training, until
 
@@ -71,7 +72,7 @@ def check_two_then_one(study):
     assert 0 < study._state().ledger.spent(study._state().now_s) < 2 * 50_000 * 60 / 3600
 
 
-@pytest.mark.parametrize("make_cluster", [clusters.local, clusters.subprocesses])
+@pytest.mark.parametrize("make_cluster", [clusters.local, pytest.param(clusters.subprocesses, marks=thorough)])
 def test_a_cluster_of_the_runner_grows_and_shrinks(home, make_cluster):
     provider = DaskCluster(make_cluster, 0.05, **clusters.GIVEN)
     study = make(counting, policy=TwoThenOne(), provider=provider, max_epochs=40).start().wait(90)
@@ -112,6 +113,7 @@ def test_the_runner_is_killed_and_another_makes_a_new_cluster(home):
     check_nothing_is_left(home)
 
 
+@thorough
 def test_a_scheduler_that_outlives_its_runner_ends_with_the_lease(home, monkeypatch):
     monkeypatch.setattr("seer_nb.settings.lease_seconds", lambda *_: 5.0)
     provider = DaskCluster(clusters.subprocesses, 0.05, **clusters.GIVEN)

@@ -51,7 +51,18 @@ def test_what_is_rented_is_listed():
     study = small_study()
     listed = parse(study).find(".//details[@class='seer-machines']")
     assert texts(listed, "caption") == ["2 machines, $7.20 per hour"]
-    assert texts(listed, "td") == ["local", "ready", "10 s", "$3.60", "$0.011", "local", "ready", "0 s", "$3.60", "$0.008"]
+    assert texts(listed, "td") == [
+        "local",
+        "ready",
+        "10 s",
+        "$3.60",
+        "$0.011",
+        "local",
+        "ready",
+        "0 s",
+        "$3.60",
+        "$0.008",
+    ]
     study.apply(m.MachineLeaving(machine=1, left_s=60.0, reason="spot"))
     assert "is taken away" in texts(parse(study).find(".//details[@class='seer-machines']"), "td")
 

@@ -12,7 +12,7 @@ from seer_nb.core.units import parse_money, show
 from seer_nb.errors import SeerError
 from seer_nb.prices import billing_rule
 from seer_nb.providers import launch, watchdog
-from seer_nb.providers.vm_launch import HERE_ONLY, NOWHERE, VMLauncher, needs
+from seer_nb.providers.vm_launch import NOWHERE, VMLauncher, needs
 from seer_nb.providers.vm_provider import VMProvider, setting
 
 if TYPE_CHECKING:
@@ -226,9 +226,9 @@ class FargateLauncher(VMLauncher):
         }
         task = _gentle(make)(**{**options, "name": name, "environment": env, "task_kwargs": {"startedBy": name}})
         if role == "scheduler":
-            command = f"{launch.SCHEDULER} --dashboard-address {HERE_ONLY}"
+            command = launch.SCHEDULER
         else:
-            spec = json.dumps(launch.worker_spec(machine, offer, dashboard_address=HERE_ONLY), separators=(",", ":"))
+            spec = json.dumps(launch.worker_spec(machine, offer), separators=(",", ":"))
             command = f"python -m distributed.cli.dask_spec {task.scheduler} --spec '{spec}'"
         task._overrides = {"command": ["sh", "-c", f"{_watch(offer)} exec {command}"]}  # noqa: SLF001 - not by argument
         told = json.dumps({"environment": env, **task._overrides})  # noqa: SLF001
