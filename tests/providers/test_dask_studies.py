@@ -155,7 +155,8 @@ def test_the_notebook_dies_and_the_study_ends_in_a_sentence(home, pytestconfig):
     environment = {"PYTHONPATH": str(pytestconfig.rootpath)}
     notebook = subprocess.Popen([sys.executable, "notebook.py"], env={**os.environ, **environment})
     try:
-        until((home / "studies/study/journal.sqlite").exists, "the study")
+        # Its runner lives when its journal is whole.
+        until(lambda: runner_pid(home / "studies/study"), "the study's runner")
         study = seer.attach("study")
         training(study, epochs=2)
     finally:

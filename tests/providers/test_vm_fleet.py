@@ -9,6 +9,7 @@ from seer_nb.loopback import LoopbackCloud
 from seer_nb.providers.vm_launch import VMLauncher
 from seer_nb.providers.vm_provider import VMProvider
 from seer_nb.runner.lock import runner_pid
+from tests.core.effort import thorough
 from tests.providers.contract import ProviderTestCase
 from tests.studies.running import kill, make, processes, training
 
@@ -78,6 +79,7 @@ def numbered(cloud, machine):
     return next(m for m in cloud.machines() if m.tags.get("Name", "").endswith(f"-{machine:05d}"))
 
 
+@thorough
 class TestVMFleet(ProviderTestCase):
     @pytest.fixture
     def given(self, home):
