@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import dask
@@ -31,6 +32,8 @@ def serve(scheduler: str, name: str, folder: str, environment: dict[str, str]) -
     threading.Thread(target=_end_with_runner, name="seer-parent", daemon=True).start()
     try:
         asyncio.run(_work(scheduler, name, Path(folder) / "scratch"))
+    except BaseException:  # noqa: BLE001 - whatever it is, the log must have it: nobody else can print it any more
+        traceback.print_exc()
     finally:
         # A training function may have left threads behind that would keep the process from ending.
         end_process(WORKER_CLOSED)
@@ -66,6 +69,7 @@ def _end_with_runner() -> None:
     assert parent is not None
     with contextlib.suppress(OSError):
         multiprocessing.connection.wait([parent.sentinel])
+    sys.stderr.write("the runner has ended, and this worker with it\n")
     end_process(WORKER_CLOSED)
 
 

@@ -1,11 +1,9 @@
 """Workers of this machine keep the contract."""
 
 import seer_nb as seer
-from tests.core.effort import thorough
 from tests.providers.contract import ProviderTestCase
 
 
-@thorough
 class TestLocal(ProviderTestCase):
     def provider(self, home):
         return seer.Local(max_workers=3)
