@@ -113,7 +113,6 @@ def test_the_runner_is_killed_and_another_makes_a_new_cluster(home):
     check_nothing_is_left(home)
 
 
-@thorough
 def test_a_scheduler_that_outlives_its_runner_ends_with_the_lease(home, monkeypatch):
     monkeypatch.setattr("seer_nb.settings.lease_seconds", lambda *_: 5.0)
     provider = DaskCluster(clusters.subprocesses, 0.05, **clusters.GIVEN)
