@@ -62,15 +62,20 @@ class Journal:
             raise SeerError(f"{path} has journal schema {found}; this seer_nb reads schema {SCHEMA_VERSION}")
 
     @classmethod
-    def create(cls, path: Path) -> Journal:
-        """Make a new journal, readable by its owner only."""
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        db = sqlite3.connect(path, isolation_level=None)
+    def create(cls, path: Path, records: Sequence[tuple[float, m.Event | m.Action]]) -> Journal:
+        """Make a new journal with its first records, readable by its owner only."""
+        # Under another name: whoever finds a journal finds a whole one, whenever this was cut off.
+        half_made = path.with_name(f"{path.name}.new")
+        os.close(os.open(half_made, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        db = sqlite3.connect(half_made, isolation_level=None)
         db.execute("PRAGMA journal_mode=WAL")
         db.executescript(_SCHEMA)
-        # Last: a journal without its version is refused, so a crash in between leaves no half-made one in use.
         db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
         db.close()
+        half_made_journal = cls(half_made)
+        half_made_journal.append(records)
+        half_made_journal.close()
+        half_made.rename(path)
         return cls(path)
 
     def append(self, records: Sequence[tuple[float, m.Event | m.Action]], taken: Sequence[int] = ()) -> None:

@@ -302,9 +302,8 @@ class Study(Reading):
         files.write_private(self._folder / files.FUNCTION, self._function)
         files.write_private(self._folder / files.CWD, str(Path.cwd()).encode())
         files.write_private(self._folder / files.PARTS, self._parts)
-        journal = Journal.create(self._folder / files.JOURNAL)
-        journal.append([(0.0, m.Began(settings=self._settings))])
-        self._view = View(journal)
+        began = m.Began(settings=self._settings)
+        self._view = View(Journal.create(self._folder / files.JOURNAL, [(0.0, began)]))
 
     def _refuse_used_name(self) -> None:
         if self._folder.exists():

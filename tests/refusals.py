@@ -65,7 +65,5 @@ class Rents:
 def stored(builder, folder):
     """Write what a builder has recorded as a study's journal."""
     (folder / files.LOGS).mkdir(parents=True)
-    journal = Journal.create(folder / files.JOURNAL)
-    journal.append([(at_s, record) for _, at_s, record in builder.records])
-    journal.close()
+    Journal.create(folder / files.JOURNAL, [(at_s, record) for _, at_s, record in builder.records]).close()
     return seer.attach(folder.name)

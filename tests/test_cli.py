@@ -48,9 +48,7 @@ def store(builder, home):
     """Write a study's journal as its runner would have."""
     folder = home / builder.settings.name
     (folder / "logs").mkdir(parents=True)
-    journal = Journal.create(folder / "journal.sqlite")
-    journal.append([(at_s, record) for _, at_s, record in builder.records])
-    journal.close()
+    Journal.create(folder / "journal.sqlite", [(at_s, record) for _, at_s, record in builder.records]).close()
     return folder
 
 

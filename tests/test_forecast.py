@@ -86,8 +86,7 @@ def test_on_its_way_it_goes_by_what_was_measured(home):
     study.draw({"x": 0.1}, {"x": 0.2}).start(0, 0, "0.0", until=1).report(0, 0.5, seconds=4.0)
     study.apply(m.GangEnded(gang=0, outcome="target"))
     (home / "halfway").mkdir()
-    journal = Journal.create(home / "halfway/journal.sqlite")
-    journal.append([(at_s, record) for _, at_s, record in study.records])
+    Journal.create(home / "halfway/journal.sqlite", [(at_s, record) for _, at_s, record in study.records])
     attached = seer.attach("halfway")
     found = attached.forecast()
     assert found.stages.ends_s.iloc[-1] <= 300

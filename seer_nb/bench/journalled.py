@@ -40,14 +40,13 @@ class Journalled:
         self.folder = home / name
         (self.folder / files.LOGS).mkdir(parents=True)
         files.write_private(self.folder / files.PARTS, dumps_parts(policy=SEER()))
-        self.journal = Journal.create(self.folder / files.JOURNAL)
         self._lock = RunnerLock(self.folder)
         self._lock.take()
         self.now_s = 0.0
         self._begun_s = 0.0
         self.reached = dict.fromkeys(range(N_SURVIVORS), 0)
         """Epochs of each survivor."""
-        self.journal.append(list(self._past(name)))
+        self.journal = Journal.create(self.folder / files.JOURNAL, list(self._past(name)))
         self._begun_s = time.monotonic() - self.now_s
 
     def report(self, epochs: int = 1) -> None:

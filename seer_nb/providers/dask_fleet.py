@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from seer_nb.core.model import MachineEnded
 from seer_nb.errors import SeerError
 from seer_nb.providers.base import SchedulerAddress
+from seer_nb.runner.background import Background
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine
+    from collections.abc import Collection
 
     from seer_nb.core.money import Offer
     from seer_nb.providers.base import FleetContext
@@ -75,7 +76,7 @@ class DaskFleet:
         """Addresses of workers that have said that they can train."""
         self._look = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background("the Dask cluster's fleet failed")
 
     # --- the fleet ---
 
@@ -144,8 +145,7 @@ class DaskFleet:
         await asyncio.gather(*(self.retire(machine, force=True) for machine in list(self._rented)))
         if self._host is not None:
             await self.retire(self._host, force=True)
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
 
     def name_of(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - one address, one worker
         """Name of a worker as the engine knows it; None for one that is not rented. See `DaskGangs`."""
@@ -183,7 +183,7 @@ class DaskFleet:
         self._kept = {**dict.fromkeys(self._kept, ""), **self._kept_in(found)}
         for machine, rented in self._rented.items():
             if rented.address and rented.address not in found and not rented.told:
-                self._go(self.lost(machine))
+                self._tasks.go(self.lost(machine))
         taken = {rented.address for rented in self._rented.values()} | self._going
         for address, seen in found.items():
             if seen.name not in self._kept and address not in taken:
@@ -201,12 +201,12 @@ class DaskFleet:
         elif rented is None and not any(x.asked for x in waiting):
             # Started anew after it was lost, or for a machine that has gone.
             self._going.add(address)
-            self._go(self._call("end", seen.key, address, force=True))
+            self._tasks.go(self._call("end", seen.key, address, force=True))
 
     def _bind(self, rented: Rented, address: str) -> None:
         rented.address = address
         if address in self._said:
-            self._go(self._call("speak", address))
+            self._tasks.go(self._call("speak", address))
 
     def _spare(self) -> str | None:
         """Address of a worker that the cluster keeps, and no machine is."""
@@ -263,7 +263,7 @@ class DaskFleet:
         """The scheduler is gone, or the process that the cluster lived in."""
         host, self._host = self._host, None
         if host is not None:
-            self._go(self._report_loss(host))
+            self._tasks.go(self._report_loss(host))
 
     async def _report_loss(self, host: int) -> None:
         reason = "the Dask cluster has gone, or the process that it lived in"
@@ -282,13 +282,3 @@ class DaskFleet:
         for machine, rented in list(self._rented.items()):
             self._ended(machine, rented, reason)
         self._kept, self._going, self._said = {}, set(), set()
-
-    def _go(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("the Dask cluster's fleet failed", exc_info=task.exception())

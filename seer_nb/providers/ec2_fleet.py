@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.model import MachineEnded
-from seer_nb.errors import SeerError
+from seer_nb.errors import SeerError, sentence
 from seer_nb.providers import ec2_instances, ec2_network, keys
 from seer_nb.providers.base import SchedulerAddress
 from seer_nb.providers.ec2_launch import NO_MACHINE, PORT, Launcher
+from seer_nb.providers.launch import listens
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -81,7 +82,8 @@ class EC2Fleet:
         """Find the instances by their tag; whatever is not to be kept is terminated."""
         living = [x for x in (await ec2_instances.of_study(self._client, self._file.ident)).values() if not x.gone]
         scheduler, wanted = self._file.machine, set(machines)
-        if scheduler not in wanted or not any(x.machine == scheduler for x in living) or not await self._listens():
+        there = scheduler in wanted and any(x.machine == scheduler for x in living)
+        if not (there and await listens(self._file.address)):
             wanted = set()
         kept = {x.machine: Rented(instance=x.ident) for x in living if x.machine in wanted}
         await self._terminate([x.ident for x in living if x.machine not in wanted])
@@ -98,7 +100,7 @@ class EC2Fleet:
         while self._rented.get(machine) is rented:
             if rented.seen is not None and rented.seen.private and self._outer(rented.seen):
                 self._remember(machine, rented.seen)
-                if await self._listens():
+                if await listens(self._file.address):
                     return self._scheduler()
             await asyncio.sleep(KNOCK_S)
         return None
@@ -158,16 +160,16 @@ class EC2Fleet:
         if error is None:
             return
         if rented.instance:
-            rented.reason = _sentence(error)
+            rented.reason = sentence(error)
             await self._let_go(rented)
             return
-        logger.warning("machine %s could not be launched: %s", machine, _sentence(error))
+        logger.warning("machine %s could not be launched: %s", machine, sentence(error))
         del self._rented[machine]
         self._context.ended(
             MachineEnded(
                 machine=machine,
                 expected=rented.expected,
-                reason=_sentence(error),
+                reason=sentence(error),
                 lived_s=0.0,
                 scarce=_code(error) in NO_MACHINE,
             )
@@ -215,19 +217,6 @@ class EC2Fleet:
 
     def _scheduler(self) -> SchedulerAddress:
         return SchedulerAddress(self._file.address, self._file.pem.security())
-
-    async def _listens(self) -> bool:
-        """Whether the scheduler can be reached. Without blocking the loop, as dask-cloudprovider's own look does."""
-        host, _, port = self._file.address.removeprefix("tls://").rpartition(":")
-        if not host:
-            return False
-        try:
-            async with asyncio.timeout(2.0):
-                _, writer = await asyncio.open_connection(host, int(port))
-                writer.close()
-        except (OSError, TimeoutError):
-            return False
-        return True
 
     # --- watching ---
 
@@ -285,7 +274,7 @@ class EC2Fleet:
         try:
             await act()
         except _aws_errors() as error:
-            logger.warning("EC2 does not answer: %s", _sentence(error))
+            logger.warning("EC2 does not answer: %s", sentence(error))
 
     # --- ending ---
 
@@ -319,10 +308,6 @@ class EC2Fleet:
 
 def _code(error: Exception) -> str:
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
-
-
-def _sentence(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _aws_errors() -> tuple[type[Exception], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -144,3 +145,17 @@ def default_env(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:
             found.append(package)
     return {"EXTRA_PIP_PACKAGES": " ".join(found)}
+
+
+async def listens(address: str) -> bool:
+    """Whether a scheduler can be reached. Without blocking the loop, as dask-cloudprovider's own look does."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host:
+        return False
+    try:
+        async with asyncio.timeout(2.0):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return True

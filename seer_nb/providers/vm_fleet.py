@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from seer_nb.core.model import MachineEnded
+from seer_nb.errors import sentence
 from seer_nb.providers import keys
 from seer_nb.providers.base import SchedulerAddress
-from seer_nb.providers.launch import PORT
+from seer_nb.providers.launch import PORT, listens
 from seer_nb.providers.side_loop import SideLoop
+from seer_nb.runner.background import Background
 from seer_nb.runner.files import write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine
+    from collections.abc import Callable, Collection
 
     from seer_nb.core.money import Offer
     from seer_nb.providers.base import FleetContext
@@ -82,7 +84,7 @@ class VMFleet:
         """Machines of an earlier runner that are still to be deleted."""
         self._inner = ""
         """Address of the scheduler as workers reach it."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background("the fleet failed")
 
     # --- the fleet ---
 
@@ -93,7 +95,7 @@ class VMFleet:
         """Delete whatever an earlier runner has left; the study goes on with new machines."""
         self._left = set(_noted(self._context))
         for machine in list(self._left):
-            self._go(self._delete_left(machine))
+            self._tasks.go(self._delete_left(machine))
 
     async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
         """Launch the scheduler's machine and wait until it listens."""
@@ -104,7 +106,7 @@ class VMFleet:
         self._inner, outer = (f"tls://{address}:{PORT}" for address in addresses)
         while not rented.told:
             if await listens(outer):
-                self._go(self._watch_scheduler(machine, rented, outer))
+                self._tasks.go(self._watch_scheduler(machine, rented, outer))
                 return SchedulerAddress(outer, self._file.pem.security())
             await asyncio.sleep(KNOCK_S)
         return None
@@ -137,8 +139,7 @@ class VMFleet:
                     await asyncio.sleep(KNOCK_S / 5)
         if self._rented or self._left:
             logger.error("not deleted in time: machines %s", sorted({*self._rented, *self._left}))
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         if self._launcher is not None:
             await self._side.run(self._launcher.close())
         self._side.stop()
@@ -169,7 +170,7 @@ class VMFleet:
             rented.launched = True
         except Exception as error:  # noqa: BLE001 - every cloud has errors of its own
             logger.warning("machine %s could not be launched: %r", machine, error)
-            rented.told, rented.reason = True, str(error) or type(error).__name__
+            rented.told, rented.reason = True, sentence(error)
         finally:
             rented.launching = False
         if rented.told:
@@ -185,7 +186,7 @@ class VMFleet:
 
     def _end(self, machine: int, rented: Rented) -> None:
         if not rented.launching:
-            self._go(self._delete(machine, rented))
+            self._tasks.go(self._delete(machine, rented))
 
     async def _delete(self, machine: int, rented: Rented) -> None:
         """Until it is gone; then its bill ends."""
@@ -248,16 +249,6 @@ class VMFleet:
             elif time.monotonic() - heard_s > DEAF_S and not rented.told:
                 self._lose(machine, rented, f"the scheduler could not be reached for {DEAF_S:.0f} s")
 
-    def _go(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("the fleet failed", exc_info=task.exception())
-
 
 async def _made(launcher: VMLauncher, make: Callable[[VMLauncher], Any]) -> Any:
     return make(launcher)
@@ -266,15 +257,3 @@ async def _made(launcher: VMLauncher, make: Callable[[VMLauncher], Any]) -> Any:
 def _noted(context: FleetContext) -> list[int]:
     path = context.folder / FILE
     return msgspec.json.decode(path.read_bytes(), type=list[int]) if path.exists() else []
-
-
-async def listens(address: str) -> bool:
-    """Whether a scheduler can be reached. Without blocking the loop, as dask-cloudprovider's own look does."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    try:
-        async with asyncio.timeout(2.0):
-            _, writer = await asyncio.open_connection(host, int(port))
-            writer.close()
-    except (OSError, TimeoutError):
-        return False
-    return True

@@ -12,6 +12,7 @@ import msgspec
 
 from seer_nb.core import model as m
 from seer_nb.runner import agent, shipping
+from seer_nb.runner.background import Background
 from seer_nb.runner.gangs import ECHO_S, GangTracker
 from seer_nb.runner.orders import MemberEnded, Notice, Order, WorkerLeft, WorkerReady
 
@@ -66,7 +67,7 @@ class DaskGangs:
         self._workers: dict[str, WorkerReady] = {}
         self._gangs: dict[int, GangTracker] = {}
         self._futures: dict[tuple[int, int], Future[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background("a task of the runner failed")
 
     async def connect(self, scheduler: SchedulerAddress, function: bytes) -> None:
         """Listen to the workers, and have each new one load the training function.
@@ -116,8 +117,7 @@ class DaskGangs:
 
     async def close(self) -> None:
         """Forget what is under way."""
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.cancel()
         await self.disconnect()
 
     def knows(self, worker: str) -> bool:
@@ -159,14 +159,14 @@ class DaskGangs:
 
     def abandon(self, gang: int) -> None:
         """Note where a hung gang stands, and count it as ended; the engine then ends its machines."""
-        self._go(self._abandon(gang))
+        self._tasks.go(self._abandon(gang))
 
     def renew(self, but: Collection[str] = ()) -> None:
         """Renew all leases, also those of workers that still warm up: that may take longer than the lease."""
         addresses = [self._workers[worker].address for worker in but if worker in self._workers]
-        self._go(self._run(agent.renew, None, (*but, *addresses)))
+        self._tasks.go(self._run(agent.renew, None, (*but, *addresses)))
         if self._settings.host is not None and self._client is not None:
-            self._go(self._client.run_on_scheduler(shipping.renew_lease, self._settings.lease_s))
+            self._tasks.go(self._client.run_on_scheduler(shipping.renew_lease, self._settings.lease_s))
 
     def machine_ended(self, event: m.MachineEnded) -> None:
         """A machine is gone, and its workers with it."""
@@ -221,7 +221,7 @@ class DaskGangs:
         if not tracker.complete or tracker.start.gang not in self._gangs:
             return
         if tracker.echo:
-            self._go(self._end_later(tracker))
+            self._tasks.go(self._end_later(tracker))
         else:
             self._end(tracker)
 
@@ -237,7 +237,7 @@ class DaskGangs:
             for rank in tracker.lost_ranks:
                 future = self._futures.pop((gang, rank), None)
                 if future is not None and not future.done():
-                    self._go(future.cancel())
+                    self._tasks.go(future.cancel())
 
     def _done(self, future: Future[None], gang: int, rank: int) -> None:
         """A member's task is over. The member has told how; only a task that never ran has an error here."""
@@ -245,7 +245,7 @@ class DaskGangs:
         tracker = self._gangs.get(gang)
         if tracker is None or future.status != "error":
             return
-        self._go(self._failed(future, tracker, rank))
+        self._tasks.go(self._failed(future, tracker, rank))
 
     async def _failed(self, future: Future[None], tracker: GangTracker, rank: int) -> None:
         error = await future.exception()
@@ -299,7 +299,7 @@ class DaskGangs:
         # Rank 0 speaks for the gang; the others learn of it at the next report.
         ready = self._workers.get(tracker.start.workers[0])
         if ready is not None:
-            self._go(self._run(function, [ready.address], *args))
+            self._tasks.go(self._run(function, [ready.address], *args))
 
     async def _run(self, function: Callable[..., Any], addresses: list[str] | None, *args: Any) -> Any:
         """Call a function on workers (None: on all) beside what they train; None for one that does not answer."""
@@ -311,13 +311,3 @@ class DaskGangs:
         except (TimeoutError, OSError):
             return None
         return next(iter(answers.values()), None)
-
-    def _go(self, coroutine: Any) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("a task of the runner failed", exc_info=task.exception())

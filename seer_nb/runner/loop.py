@@ -15,6 +15,7 @@ from seer_nb.errors import SeerError
 from seer_nb.journal import Journal
 from seer_nb.providers.base import FleetContext
 from seer_nb.runner import checkpoints, files
+from seer_nb.runner.background import Background
 from seer_nb.runner.clock import StudyClock
 from seer_nb.runner.dask_gangs import DaskGangs
 from seer_nb.runner.janitor import Janitor
@@ -52,7 +53,7 @@ class Runner:
         self._unseen_s = 0.0 if fresh else max(0.0, time.time() - last_wall)
         self._clock = StudyClock(self._engine.state.now_s, since if fresh else None)
         self._events: asyncio.Queue[m.Event] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background("an action failed")
         self._sampler: ConfigSampler | None = None
         settings = self._engine.state.settings
         self._fleet = self._parts["provider"].fleet(
@@ -178,9 +179,9 @@ class Runner:
     def _perform(self, action: m.Action) -> None:
         state = self._engine.state
         if isinstance(action, m.Rent):
-            self._go(self._rent(action))
+            self._tasks.go(self._rent(action))
         elif isinstance(action, m.Retire):
-            self._go(self._retire(action))
+            self._tasks.go(self._retire(action))
         elif isinstance(action, m.StartGang):
             self._gangs.start(action, state.trials[action.trial])
         elif isinstance(action, m.StopGang):
@@ -268,13 +269,13 @@ class Runner:
     def _worker_left(self, worker: str) -> None:
         machine = self._engine.state.machine_of(worker)
         if machine.state == "ready":
-            self._go(self._fleet.lost(machine.id))
+            self._tasks.go(self._fleet.lost(machine.id))
 
     def _machine_ended(self, event: m.MachineEnded) -> None:
         self._events.put_nowait(event)
         self._gangs.machine_ended(event)
         if self._engine.state.machines[event.machine].hosts:
-            self._go(self._gangs.disconnect())
+            self._tasks.go(self._gangs.disconnect())
 
     async def _watch_inbox(self) -> None:
         while True:
@@ -316,14 +317,3 @@ class Runner:
                 lived_s = lives_s - machine.rented_s + machine.unseen_s
                 reason = "nothing was heard of its end, but its lease has ended"
                 self._machine_ended(m.MachineEnded(machine=machine.id, expected=True, reason=reason, lived_s=lived_s))
-
-    def _go(self, coroutine: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)  # type: ignore[arg-type]
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        with contextlib.suppress(asyncio.CancelledError):
-            if task.exception() is not None:
-                logger.error("an action failed", exc_info=task.exception())

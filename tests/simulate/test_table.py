@@ -126,7 +126,7 @@ def test_a_study_becomes_a_table(tmp_path, monkeypatch):
     study.draw({"x": 0.1}, {"x": 0.2}, {"x": 0.3}).start(0, 0, "0.0", "1.0", until=2).report(0, 0.5, seconds=4.0)
     study.report(0, None, seconds=4.0)
     (tmp_path / "done").mkdir()
-    Journal.create(tmp_path / "done/journal.sqlite").append([(at_s, record) for _, at_s, record in study.records])
+    Journal.create(tmp_path / "done/journal.sqlite", [(at_s, record) for _, at_s, record in study.records])
     of = CurveTable.from_study(seer.attach("done"))
     assert of.configs == ({"x": 0.1},)
     assert [of.value(0, epoch) for epoch in (1, 2)] == [0.5, None]

@@ -16,7 +16,7 @@ class Journalled:
         self.folder = folder / builder.settings.name
         (self.folder / files.LOGS).mkdir(parents=True)
         (self.folder / files.PARTS).write_bytes(function.dumps_parts(policy=SEER()))
-        self.journal = Journal.create(self.folder / files.JOURNAL)
+        self.journal = Journal.create(self.folder / files.JOURNAL, ())
         self._written = 0
         self.write()
         self.lock = RunnerLock(self.folder)

@@ -1,0 +1,53 @@
+"""The journal as a file: whoever finds one finds a whole one."""
+
+import pytest
+
+import seer_nb as seer
+from seer_nb.core import model as m
+from seer_nb.errors import StudyNotFoundError
+from seer_nb.journal import Journal, View
+
+
+class CutOff(BaseException):
+    """The process ends here."""
+
+
+def test_a_journal_is_there_only_when_its_first_records_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path))
+    study = seer.Study(
+        lambda config, run: None,
+        {"x": seer.uniform(0, 1)},
+        metric="accuracy",
+        mode="max",
+        max_epochs=3,
+        deadline="1min",
+        budget="$1",
+        name="new",
+    )
+
+    def cut_off(journal, records):
+        raise CutOff
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", cut_off)
+        with pytest.raises(CutOff):
+            study.start()
+    assert (tmp_path / "new").exists()
+    with pytest.raises(StudyNotFoundError, match="name='new' is not a study"):
+        seer.attach("new")
+    assert seer.studies().empty
+
+
+def test_a_new_journal_is_private_and_holds_what_it_was_made_with(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    journal = Journal.create(path, [(0.0, m.Note(reason="first")), (1.5, m.Note(reason="second"))])
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [(entry.at_s, entry.record.reason) for entry in journal.read()] == [(0.0, "first"), (1.5, "second")]
+    journal.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["journal.sqlite"]
+
+
+def test_a_journal_that_begins_otherwise_is_refused(tmp_path):
+    journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, m.Note(reason="first"))])
+    with pytest.raises(seer.SeerError, match="does not begin with the study's settings"):
+        View(journal).state()
