@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK = "runner.lock"
+TRIES, TRY_AGAIN_S = 10, 0.02
+"""Whoever asks for the runner's id holds the lock for a moment."""
 
 
 class RunnerLock:
@@ -23,15 +26,24 @@ class RunnerLock:
         """Whether the lock is now ours; the file then names this process."""
         # Inheritable by nobody: a worker that outlives the runner for a moment must not hold its lock.
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file):
             os.close(file)
             return False
         os.ftruncate(file, 0)
         os.write(file, str(os.getpid()).encode())
         self._file = file
         return True
+
+
+def _locked(file: int) -> bool:
+    for _ in range(TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(TRY_AGAIN_S)
+        else:
+            return True
+    return False
 
 
 def runner_pid(folder: Path) -> int | None:

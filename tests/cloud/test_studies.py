@@ -11,6 +11,7 @@ from seer_nb.journal import Journal
 from seer_nb.providers import keys
 from seer_nb.runner.lock import runner_pid
 from tests.cloud.renting import bill, living, numbered, provider
+from tests.core.effort import thorough
 from tests.core.small import Simple
 from tests.studies.running import kill, processes, until
 
@@ -195,3 +196,19 @@ def test_machines_elsewhere_cannot_reach_a_folder(cloud, home):
         ValueError, match=r"^store=.* is a folder of this machine, which machines of EC2.* cannot reach"
     ):
         make(cloud, store="here")
+
+
+@thorough
+def test_a_cloud_that_is_out_of_reach_for_good_ends_the_study_when_the_last_lease_has(cloud, home):
+    study = make(cloud, seconds=0.5, max_epochs=1000, deadline="40s", budget="$0.02", policy=Simple(until=1000))
+    study.start()
+    reports(study, 2)
+    cloud.close()
+    study.wait(40 + study._settings.lease_s + 30)
+    state = study._state()
+    assert state.phase == "ended"
+    assert state.ledger.spent(state.now_s) <= state.budget
+    silent = [event for event in of(study, m.MachineEnded) if "its lease has ended" in event.reason]
+    assert silent, "nobody could say when they ended"
+    assert len(study.curves()) >= 2
+    until(lambda: runner_pid(study._folder) is None, "the runner's end")
