@@ -288,6 +288,6 @@ def test_the_command_says_what_is_near(capsys):
     assert tell(capsys, "--region", "nowhere") == (1, "", told)
 
 
-def test_the_command_refreshes_aws_only(capsys):
-    told = "seer-nb: --refresh asks AWS only: it knows no prices of gcp\n"
-    assert tell(capsys, "--refresh", "--provider", "gcp") == (1, "", told)
+def test_the_command_refreshes_no_provider_without_a_price_api(capsys):
+    told = "seer-nb: --refresh asks AWS, Azure, GCP: it knows no price API of hetzner\n"
+    assert tell(capsys, "--refresh", "--provider", "hetzner") == (1, "", told)

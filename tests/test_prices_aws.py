@@ -225,7 +225,7 @@ def test_refreshed_prices_are_kept_and_own_ones_stay(price_lists, ec2, home):
         t3_micro=[product("t3.micro", "0.0110000000", vcpu="2", memory="1 GiB")],
         t3_small=[product("t3.small", "0.0220000000", vcpu="2", memory="2 GiB")],
     )
-    assert aws.refresh(["us-east-1"], ["t3.micro", "t3.small"]) == home / "prices.csv"
+    assert aws.refresh(["us-east-1"], ["t3.micro", "t3.small"]) == (home / "prices.csv", "")
     micro = prices.price("aws", "us-east-1", "t3.micro")
     assert (micro.per_hour, micro.spot_per_hour) == (11_000, 10)
     assert micro.source.startswith("AWS price API of ")

@@ -1,7 +1,7 @@
 """What machines cost: a dated sheet of list prices that ships with seer_nb, and your own rows, which win over it.
 
 Your rows lie in ``prices.csv`` in the folder of the studies (SEER_HOME, or ./seer_studies), with the sheet's columns.
-``seer-nb prices --refresh`` writes AWS' present prices there.
+``seer-nb prices --refresh`` writes the present prices of AWS, Azure and GCP there.
 """
 
 from __future__ import annotations

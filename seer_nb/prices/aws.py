@@ -11,23 +11,20 @@ import json
 from collections import defaultdict
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from seer_nb.core.money import MICRO
 from seer_nb.errors import SeerError
-from seer_nb.prices import tables
-from seer_nb.prices.record import YOURS, Price
+from seer_nb.prices import refreshing
+from seer_nb.prices.record import Price, micro
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
 PRICING_REGION = "us-east-1"
 """One of the few that answer for all regions."""
-SOURCE = "AWS price API of "
 _SHARED_LINUX = {
     "operatingSystem": "Linux",
     "tenancy": "Shared",
@@ -40,28 +37,22 @@ _GPUS |= {"p5": "H100", "p5e": "H200", "p5en": "H200", "p6-b200": "B200"}
 """By family: the API tells how many there are, but not which."""
 
 
-def refresh(regions: Iterable[str], instance_types: Iterable[str]) -> Path:
+def refresh(regions: Iterable[str], instance_types: Iterable[str]) -> refreshing.Refreshed:
     """Ask AWS for prices and write them to the user's prices.csv; rows that the user wrote stay as they are.
 
     Args:
         regions: Such as "us-east-1".
         instance_types: Such as "g4dn.xlarge". Those that a region does not have are left out.
 
-    Returns:
-        The file.
-
     Raises:
         SeerError: botocore is missing, AWS did not answer or refused, or none of the machines has a price.
         ValueError: For a prices.csv that cannot be understood.
     """
-    mine = tables.yours()
-    types = sorted(set(instance_types))
-    found = [price for region in sorted(set(regions)) for price in _with_spot(region, types)]
-    if not found:
-        raise SeerError(f"AWS has no on-demand price for {', '.join(types)} in {', '.join(sorted(set(regions)))}")
-    written = {key: price for key, price in mine.items() if price.source == YOURS}
-    old = {key: price for key, price in mine.items() if price.source != YOURS}
-    return tables.write({**old, **{price.key: price for price in found}, **written}.values())
+
+    def ask(places: list[str], types: list[str]) -> refreshing.Found:
+        return refreshing.Found([price for region in places for price in _with_spot(region, types)])
+
+    return refreshing.refresh("aws", regions, instance_types, ask)
 
 
 def on_demand(region: str, instance_types: Iterable[str]) -> list[Price]:
@@ -70,7 +61,7 @@ def on_demand(region: str, instance_types: Iterable[str]) -> list[Price]:
     Raises:
         SeerError: botocore is missing, or AWS did not answer or refused.
     """
-    source = f"{SOURCE}{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    source = refreshing.source("aws")
     with _client("pricing", PRICING_REGION, "pricing:GetProducts") as client:
         products = client.get_paginator("get_products")
         prices = (_on_demand(products, region, instance_type, source) for instance_type in instance_types)
@@ -98,7 +89,7 @@ def spot(region: str, instance_types: Iterable[str]) -> dict[str, dict[str, int]
             key = entry["InstanceType"], entry["AvailabilityZone"]
             # Local zones, such as us-east-1-bos-1a, have prices of their own; nothing is rented there.
             if len(key[1]) == len(region) + 1:
-                told = entry["Timestamp"], _micro(entry["SpotPrice"])
+                told = entry["Timestamp"], micro(Decimal(entry["SpotPrice"]))
                 newest[key] = max(newest.get(key, told), told)
     prices: dict[str, dict[str, int]] = defaultdict(dict)
     for (instance_type, zone), (_, per_hour) in sorted(newest.items()):
@@ -145,17 +136,13 @@ def _hourly(terms: Mapping[str, Any]) -> int:
         for dimension in term["priceDimensions"].values()
         if dimension["unit"] == "Hrs"
     ]
-    return max((_micro(dimension["pricePerUnit"].get("USD", "0")) for dimension in dimensions), default=0)
+    return max((micro(Decimal(dimension["pricePerUnit"].get("USD", "0"))) for dimension in dimensions), default=0)
 
 
 def _gpus(instance_type: str, attributes: Mapping[str, str]) -> dict[str, Any]:
     count = attributes.get("gpu", "")
     gpus = int(count) if count.isdigit() else 0
     return {"gpus": gpus, "gpu_model": _GPUS.get(instance_type.partition(".")[0], "") if gpus else ""}
-
-
-def _micro(dollars: str) -> int:
-    return int((Decimal(dollars) * MICRO).to_integral_value(ROUND_CEILING))
 
 
 @contextmanager

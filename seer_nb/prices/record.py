@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, Decimal
+
 import msgspec
 
 from seer_nb.core.money import MICRO
@@ -42,6 +44,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 
 Key = tuple[str, str, str]
 """(provider, region, instance_type)."""
+
+
+def micro(dollars: Decimal) -> int:
+    """Micro-dollars, rounded up, for a budget must never be planned with too low a price."""
+    return int((dollars * MICRO).to_integral_value(ROUND_CEILING))
 
 
 def check_provider(provider: str) -> None:

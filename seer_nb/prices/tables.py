@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from seer_nb.core.money import MICRO
 from seer_nb.core.units import MAX_DOLLARS, show
-from seer_nb.prices.record import PROVIDERS, YOURS, Key, Price
+from seer_nb.prices.record import PROVIDERS, YOURS, Key, Price, micro
 from seer_nb.runner import files
 
 if TYPE_CHECKING:
@@ -147,9 +146,8 @@ def _size(text: str) -> float | None:
 
 
 def _micro(text: str) -> int | None:
-    """Rounded up, for a budget must never be planned with too low a price."""
     number = _number(text)
-    return None if number is None else int((number * MICRO).to_integral_value(ROUND_CEILING))
+    return None if number is None else micro(number)
 
 
 def _number(text: str) -> Decimal | None:
