@@ -173,6 +173,10 @@ class History:
             self.losses.append(state.now_s)
             self._say(state, "fault", f"machine {event.machine} was lost", reason=event.reason)
 
+    def _on_left_behind(self, event: m.MachinesLeftBehind, state: State) -> None:
+        text = "machines could not be ended, and may still be billed: " + ", ".join(map(str, event.machines))
+        self._say(state, "fault", text, reason="resume() tries again, or end them at the provider")
+
     def _on_worker_failed(self, event: m.WorkerFailed, state: State) -> None:
         self._say(state, "fault", f"worker {event.worker} could not load train", reason=headline(event.error))
 
@@ -244,6 +248,7 @@ _HANDLERS: dict[type, Callable[[History, Any, State], None]] = {
     m.RunnerStarted: History._on_runner,
     m.GangEnded: History._on_gang_ended,
     m.MachineEnded: History._on_machine_ended,
+    m.MachinesLeftBehind: History._on_left_behind,
     m.WorkerFailed: History._on_worker_failed,
     m.SpaceExhausted: History._on_exhausted,
     m.SetBudget: History._on_budget,

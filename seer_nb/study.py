@@ -21,6 +21,7 @@ from seer_nb.journal import Journal, View
 from seer_nb.providers.local import Local
 from seer_nb.reading import Reading
 from seer_nb.runner import files
+from seer_nb.runner.clock import steady_s
 from seer_nb.runner.launch import launch, log_tail
 from seer_nb.runner.lock import runner_pid
 from seer_nb.settings import Money, Time, check_name, check_policy, make_settings
@@ -132,7 +133,7 @@ class Study(Reading):
         """
         if self._view is not None:
             raise SeerError(f"study {self.name!r} was started already; resume() goes on after a pause")
-        since = time.monotonic()
+        since = steady_s()
         self._create()
         self._process = launch(self._folder, since)
         return self
@@ -187,6 +188,9 @@ class Study(Reading):
     def stop(self) -> None:
         """Save what trains, hand all machines back, and end. Results and checkpoints stay."""
         self._send(m.Stop())
+        if self.status == "interrupted":
+            # Its machines may live on: a new runner ends them, and the study with them.
+            self._process = launch(self._folder)
 
     def adjust(self, *, budget: Money | None = None, deadline: Time | None = None) -> None:
         """Change budget or deadline, also while the study runs.

@@ -47,6 +47,8 @@ class Engine:
         self._wake_s: float | None = None
         """Kept until the next event."""
         self._carry: Any = None
+        self._looked_s = 0.0
+        """When it was last asked whether there was something to decide."""
         self._decided: m.Scaling | None = None
         """The speed that the last decision was made for."""
         self._retire_s: float | None = None
@@ -207,8 +209,12 @@ class Engine:
     def _due(self) -> bool:
         """Whether it was said that by now there would be something to decide."""
         state = self.state
-        again_s = market.rent_again_s(state) if state.refusals else None
-        return any(time is not None and time <= state.now_s for time in (self._policy_wake_s, self._retire_s, again_s))
+        again_s = market.rent_again_s(state) if state.refusals else 0.0
+        looked_s, self._looked_s = self._looked_s, state.now_s
+        # Only at the first event after it: an offer that is not needed stays refused until it boots.
+        return looked_s < again_s <= state.now_s or any(
+            time is not None and time <= state.now_s for time in (self._policy_wake_s, self._retire_s)
+        )
 
     def _missed(self) -> bool:
         """Whether a machine that was handed back has left a place in the quota, money, or nobody who would report."""

@@ -30,6 +30,8 @@ class RunnerStarted(EventBase, frozen=True, kw_only=True):
     """Wall seconds since the last record of the runner before it."""
     adopted: tuple[int, ...] = ()
     """Machines of the earlier runner that still live, and go on."""
+    left: tuple[int, ...] = ()
+    """Those that still exist, and have been told to go."""
 
 
 class Drawn(EventBase, frozen=True, kw_only=True):
@@ -62,6 +64,19 @@ class MachineEnded(EventBase, frozen=True, kw_only=True):
     """How long it has lived by its provider's clock, if that is known; 0: there was none, and nothing is billed."""
     scarce: bool = False
     """Whether the provider had none to give, so that there may be one later."""
+
+
+class MachineBilled(EventBase, frozen=True, kw_only=True):
+    """What is known by now of how long a machine has lived that was thought to have ended before."""
+
+    machine: int
+    lived_s: float
+
+
+class MachinesLeftBehind(EventBase, frozen=True, kw_only=True):
+    """The runner ends, but could not end these machines."""
+
+    machines: tuple[int, ...]
 
 
 class MachineLeaving(EventBase, frozen=True, kw_only=True):
@@ -158,6 +173,8 @@ Event: TypeAlias = (
     | SpaceExhausted
     | MachineReady
     | MachineEnded
+    | MachineBilled
+    | MachinesLeftBehind
     | MachineLeaving
     | Reported
     | GangEnded

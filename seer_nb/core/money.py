@@ -45,6 +45,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     boot_lease_s: float = 0.0
     """A machine that boots has no runner to listen to yet: it ends itself unless it has heard of one so many seconds
     after it was rented. 0: it cannot outlive its runner."""
+    billed_until_deleted: bool = False
+    """Whether a machine that has shut itself down is still billed, until it is deleted."""
     workers_per_machine: int = 1
     """0: it hosts the Dask scheduler, and trains nothing."""
     gpus: int = 0
@@ -147,6 +149,13 @@ class Ledger:
         account.bill = 0 if lived_s == 0 else account.offer.bill(seconds)
         self._closed[machine] = account
         self._closed_total += account.bill
+
+    def correct(self, machine: int, lived_s: float) -> None:
+        """What is known by now of how long a machine has lived whose account is closed."""
+        account = self._closed[machine]
+        bill = account.offer.bill(lived_s) if lived_s else 0
+        self._closed_total += bill - (account.bill or 0)
+        account.bill, self._exhausted = bill, None
 
     def spent(self, now_s: float) -> int:
         """Micro-dollars billed so far."""

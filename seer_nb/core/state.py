@@ -57,6 +57,8 @@ class State:
         self.draws_pending = 0
         self.boot_failures = 0
         """Machines in a row that ended before they were ready, though the provider had some to give."""
+        self.left_behind: tuple[int, ...] = ()
+        """Machines that the last runner could not end, and that may still be billed."""
         self.refusals: dict[str, Refusals] = {}
         """By offer, for whatever reason."""
         self.ending_s = 0.0
@@ -149,26 +151,37 @@ class State:
         self.phase = "running"
 
     def _on_runner_started(self, event: m.RunnerStarted, now_s: float) -> None:
-        """Whatever the runner before this one had is gone: by now, or when the leases ended that it last renewed."""
+        """Other machines of the runner before this one are gone, by the end of the leases that it last renewed."""
         last_s = self.before_s
         # It was silent for a heartbeat at most, and would have had all machines go when the money ended.
         lived_s = self.ledger.exhausted_s(last_s, last_s + self.heartbeat_s + SLACK_S)
         for machine in list(self.live.values()):
             if machine.id in event.adopted:
-                self.ledger.outlived(machine.id, event.unseen_s)
-                self._machine(machine.id, unseen_s=machine.unseen_s + event.unseen_s)
+                self._outlived(machine, event.unseen_s)
                 continue
             told_s = lived_s if machine.retired_s is None else machine.retired_s
             unseen_s = min(event.unseen_s, max(0.0, self.ledger.lives_s(machine.id, told_s) - last_s))
+            if self.offers[machine.offer].billed_until_deleted:
+                unseen_s = event.unseen_s
+            if machine.id in event.left:
+                self._outlived(machine, unseen_s)
+                self.ledger.retire(machine.id, now_s)
+                self._machine(machine.id, state="retiring", retired_s=now_s, reason="its runner died")
+                continue
             self.ledger.close(machine.id, last_s, unseen_s)
             unseen_s += machine.unseen_s
             self._machine(machine.id, state="ended", ended_s=last_s, unseen_s=unseen_s, reason="its runner died")
         for gang in list(self.gangs.values()):
             self._end_gang(gang, now_s, "its runner died")
         self.draws_pending = self.boot_failures = 0
-        self.refusals = {}
-        if self.phase == "pausing":
+        self.refusals, self.left_behind = {}, ()
+        if self.phase == "pausing" and not self.live:
             self.phase = "paused"
+
+    def _outlived(self, machine: m.Machine, unseen_s: float) -> None:
+        """It has lived on without a runner's clock."""
+        self.ledger.outlived(machine.id, unseen_s)
+        self._machine(machine.id, unseen_s=machine.unseen_s + unseen_s)
 
     def _on_drawn(self, event: m.Drawn, _: float) -> None:
         self.trials[event.trial] = m.Trial(id=event.trial, config=event.config)
@@ -200,6 +213,13 @@ class State:
         reason = event.reason or machine.reason
         lost = machine.state == "ready" and not event.expected
         self._machine(event.machine, state="ended", ended_s=now_s, reason=reason, lost=lost)
+
+    def _on_machine_billed(self, event: m.MachineBilled, _: float) -> None:
+        if event.machine in self.machines and event.machine not in self.live:
+            self.ledger.correct(event.machine, event.lived_s)
+
+    def _on_left_behind(self, event: m.MachinesLeftBehind, _: float) -> None:
+        self.left_behind = event.machines
 
     def _on_machine_leaving(self, event: m.MachineLeaving, now_s: float) -> None:
         if event.machine in self.live:
@@ -386,6 +406,8 @@ _HANDLERS: dict[type, Callable[[State, Any, float], None]] = {
     m.SpaceExhausted: State._on_exhausted,
     m.MachineReady: State._on_machine_ready,
     m.MachineEnded: State._on_machine_ended,
+    m.MachineBilled: State._on_machine_billed,
+    m.MachinesLeftBehind: State._on_left_behind,
     m.MachineLeaving: State._on_machine_leaving,
     m.Reported: State._on_reported,
     m.GangEnded: State._on_gang_ended,

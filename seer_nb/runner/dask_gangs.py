@@ -14,10 +14,11 @@ from seer_nb.core import model as m
 from seer_nb.runner import agent, shipping
 from seer_nb.runner.background import Background
 from seer_nb.runner.gangs import ECHO_S, GangTracker
+from seer_nb.runner.hearing import Hearing
 from seer_nb.runner.orders import MemberEnded, Notice, Order, WorkerLeft, WorkerReady
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from distributed import Client, Future
@@ -68,6 +69,9 @@ class DaskGangs:
         self._gangs: dict[int, GangTracker] = {}
         self._futures: dict[tuple[int, int], Future[None]] = {}
         self._tasks = Background("a task of the runner failed")
+        self._catching = asyncio.Lock()
+        self._hearing = Hearing(self._message, lambda: self._tasks.go(self._catch_up()))
+        self._scheduler: SchedulerAddress | None = None
 
     async def connect(self, scheduler: SchedulerAddress, function: bytes) -> None:
         """Listen to the workers, and have each new one load the training function.
@@ -79,27 +83,32 @@ class DaskGangs:
         Raises:
             OSError: It does not let a client in.
         """
+        self._scheduler = scheduler
+        client = self._client = await self._open(scheduler)
+        await self._hearing.begin(client)
+        packed = cloudpickle.dumps(agent.Agent(function, self._settings.lease_s))
+        archive = b"" if self._logs is not None else shipping.archive()
+        await client.register_plugin(shipping.Departures())
+        await client.register_plugin(shipping.Bringer(packed, archive))
+
+    async def _open(self, scheduler: SchedulerAddress) -> Client:
         from distributed import Client
 
-        client = await Client(
+        client: Client = await Client(
             scheduler.address,
             security=scheduler.security,
             asynchronous=True,
             set_as_default=False,
             timeout=CONNECT_S,
         )
-        self._client = client
-        client.subscribe_topic(shipping.TOPIC, self._message)
-        packed = cloudpickle.dumps(agent.Agent(function, self._settings.lease_s))
-        archive = b"" if self._logs is not None else shipping.archive()
-        await client.register_plugin(shipping.Departures())
-        await client.register_plugin(shipping.Bringer(packed, archive))
+        client.subscribe_topic(shipping.TOPIC, self._hearing.hear)
+        return client
 
     async def disconnect(self) -> None:
         """Leave a scheduler, before or after its end."""
         self._workers.clear()
         self._futures.clear()
-        client, self._client = self._client, None
+        client, self._client, self._scheduler = self._client, None, None
         if client is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_S):
@@ -132,7 +141,8 @@ class DaskGangs:
         first = self._workers.get(action.workers[0])
         for rank, worker in enumerate(action.workers):
             ready = self._workers.get(worker)
-            if self._client is None or ready is None or first is None:  # it vanished between the decision and now
+            if self._client is None or self._client.status == "closed" or ready is None or first is None:
+                # It vanished between the decision and now.
                 tracker.worker_lost(worker, own_fault=False, reason="a worker was lost before the gang began")
                 self._check(tracker)
                 continue
@@ -165,8 +175,9 @@ class DaskGangs:
         """Renew all leases, also those of workers that still warm up: that may take longer than the lease."""
         addresses = [self._workers[worker].address for worker in but if worker in self._workers]
         self._tasks.go(self._run(agent.renew, None, (*but, *addresses)))
-        if self._settings.host is not None and self._client is not None:
-            self._tasks.go(self._client.run_on_scheduler(shipping.renew_lease, self._settings.lease_s))
+        if self._settings.host is not None:
+            self._tasks.go(self._on_scheduler(shipping.renew_lease, self._settings.lease_s))
+        self._tasks.go(self._catch_up())
 
     def machine_ended(self, event: m.MachineEnded) -> None:
         """A machine is gone, and its workers with it."""
@@ -183,13 +194,12 @@ class DaskGangs:
 
     # --- what comes back ---
 
-    def _message(self, event: tuple[float, str]) -> None:
-        """Called by Dask on this event loop for every record that a worker sends."""
-        record = _MESSAGE.decode(event[1])
+    def _message(self, text: str, *, anyway: bool) -> bool:
+        """Take in what a worker or the scheduler says; False if a report before it is missing, and not ``anyway``."""
+        record = _MESSAGE.decode(text)
         if isinstance(record, m.Reported):
-            if record.gang in self._gangs:
-                self._emit(record)
-        elif isinstance(record, MemberEnded):
+            return self._reported(record, anyway=anyway)
+        if isinstance(record, MemberEnded):
             tracker = self._gangs.get(record.gang)
             if tracker is not None:
                 tracker.member_ended(record)
@@ -204,6 +214,16 @@ class DaskGangs:
                 self._emit(m.MachineLeaving(machine=machine, left_s=record.left_s, reason=record.reason))
         elif (ready := self._named(record)) is not None:
             self._worker_ready(ready)
+        return True
+
+    def _reported(self, report: m.Reported, *, anyway: bool) -> bool:
+        tracker = self._gangs.get(report.gang)
+        if tracker is not None:
+            if not (anyway or tracker.follows(report.epoch)):
+                return False
+            tracker.reported(report.epoch)
+            self._emit(report)
+        return True
 
     def _worker_ready(self, ready: WorkerReady) -> None:
         if ready.error:
@@ -305,9 +325,41 @@ class DaskGangs:
         """Call a function on workers (None: on all) beside what they train; None for one that does not answer."""
         if self._client is None:
             return None
-        try:
+        answers: dict[str, Any] = {}
+        with self._unanswered():
             async with asyncio.timeout(ANSWER_S):
                 answers = await self._client.run(function, *args, workers=addresses, on_error="ignore")
-        except (TimeoutError, OSError):
-            return None
         return next(iter(answers.values()), None)
+
+    async def _on_scheduler(self, function: Callable[..., Any], *args: Any) -> None:
+        if self._client is not None:
+            with self._unanswered():
+                async with asyncio.timeout(ANSWER_S):
+                    await self._client.run_on_scheduler(function, *args)
+
+    async def _catch_up(self) -> None:
+        """Hear what was said while the client was away; if it was for so long that it has given up, come back."""
+        with self._unanswered():
+            async with self._catching:
+                await self._come_back()
+                if self._client is not None:
+                    async with asyncio.timeout(ANSWER_S):
+                        await self._hearing.catch_up(self._client)
+
+    async def _come_back(self) -> None:
+        client, scheduler = self._client, self._scheduler
+        if client is None or scheduler is None or client.status != "closed":
+            return
+        again = await self._open(scheduler)
+        if self._client is client:
+            self._client = again
+        else:  # left meanwhile
+            await again.close()
+
+    @contextlib.contextmanager
+    def _unanswered(self) -> Iterator[None]:
+        """What is asked of a scheduler that does not answer is asked again later, or not needed any more."""
+        from distributed.client import ClosedClientError
+
+        with contextlib.suppress(TimeoutError, OSError, ClosedClientError):
+            yield

@@ -18,11 +18,20 @@ class GangTracker:
 
     def __init__(self, start: StartGang) -> None:
         self.start = start
+        self._epoch = start.from_epoch
         self._ended: dict[int, MemberEnded] = {}
         self._lost: dict[int, tuple[bool, str]] = {}
         """Rank to (whether the function ended the process itself, why)."""
         self.stack: str | None = None
         """Where the function stood when the gang was given up; None while it was not."""
+
+    def follows(self, epoch: int) -> bool:
+        """Whether all reports before that of an epoch were heard."""
+        return epoch <= self._epoch + 1
+
+    def reported(self, epoch: int) -> None:
+        """A report was heard."""
+        self._epoch = max(self._epoch, epoch)
 
     def member_ended(self, ended: MemberEnded) -> None:
         """A member has left the function."""

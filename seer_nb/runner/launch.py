@@ -16,7 +16,7 @@ def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
 
     Args:
         folder: The study's.
-        since: time.monotonic() reading at which the study began; only for its first runner.
+        since: Reading of steady_s() at which the study began; only for its first runner.
     """
     # -P: a file called, say, random.py beside the notebook must not hide a module of the standard library.
     command = [sys.executable, "-P", "-m", "seer_nb.runner", str(folder)]

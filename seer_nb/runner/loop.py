@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from seer_nb.journal import Journal
 from seer_nb.providers.base import FleetContext
 from seer_nb.runner import checkpoints, files
 from seer_nb.runner.background import Background
-from seer_nb.runner.clock import StudyClock
+from seer_nb.runner.clock import StudyClock, steady_s
 from seer_nb.runner.dask_gangs import DaskGangs
 from seer_nb.runner.janitor import Janitor
 
@@ -32,6 +33,12 @@ INBOX_S = 0.05
 """How often the inbox is looked into."""
 DRIFT_S = 1.0
 """A wall-clock deadline is expressed anew when the clocks have drifted apart by so much."""
+OVERSLEPT_S = 1.0
+"""A timer is late by so much only if the computer has slept."""
+FORGOTTEN_S = 1800.0
+"""Workers of a machine that ended so long ago do not come any more."""
+LAST_WORDS_S = 8.0
+"""A computer that shuts down, or a container that is stopped, leaves a process about so long."""
 BATCH = 200
 """Events taken in before their records are written and their actions carried out."""
 
@@ -41,7 +48,7 @@ class Runner:
 
     Args:
         folder: The study's.
-        since: time.monotonic() reading from which the first runner counts; None for a later one.
+        since: Reading of steady_s() from which the first runner counts; None for a later one.
     """
 
     def __init__(self, folder: Path, since: float | None = None) -> None:
@@ -50,10 +57,12 @@ class Runner:
         self._parts = files.read_parts(folder)
         self._janitor = Janitor()
         self._engine, last_wall, fresh = self._restore()
-        self._unseen_s = 0.0 if fresh else max(0.0, time.time() - last_wall)
+        self._unseen_s = 0.0 if fresh else self._since(last_wall)
         self._clock = StudyClock(self._engine.state.now_s, since if fresh else None)
         self._events: asyncio.Queue[m.Event] = asyncio.Queue()
         self._tasks = Background("an action failed")
+        self._go_s: float | None = None
+        """Reading of steady_s() at which this process has to end, if it was told to."""
         self._sampler: ConfigSampler | None = None
         settings = self._engine.state.settings
         self._fleet = self._parts["provider"].fleet(
@@ -73,13 +82,22 @@ class Runner:
         """Until the study has ended."""
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._journal.close)
-            stack.push_async_callback(self._fleet.close)
+            stack.push_async_callback(self._hand_back)
             # Left before the scheduler goes: a client without one tries for seconds to reach it again.
             stack.push_async_callback(self._gangs.close)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._told_to_end)
             scheduler = await self._fleet.open()
             if scheduler is not None:
                 await self._connect(scheduler)
             await self._drive(await self._adopted())
+
+    async def _hand_back(self) -> None:
+        """End what still lives, and write down what has ended meanwhile: nobody else will."""
+        await self._fleet.close()
+        ended = []
+        while not self._events.empty():
+            ended.append(self._events.get_nowait())
+        self._take_in([event for event in ended if isinstance(event, m.MachineEnded)])
 
     async def _connect(self, scheduler: SchedulerAddress) -> None:
         await self._gangs.connect(scheduler, (self.folder / files.FUNCTION).read_bytes())
@@ -114,6 +132,11 @@ class Runner:
             raise SeerError(f"{self._journal.path} is empty")
         return engine, wall, count == 1
 
+    def _since(self, wall: float) -> float:
+        """Seconds since then; a lease if the clock was set back so far that nobody can tell."""
+        seconds = time.time() - wall
+        return seconds if seconds >= 0 else self._engine.state.settings.lease_s
+
     # --- the loop ---
 
     async def _drive(self, adopted: tuple[int, ...]) -> None:
@@ -122,7 +145,7 @@ class Runner:
         self._take_commands()
         keepers = [asyncio.create_task(self._watch_inbox()), asyncio.create_task(self._keep_leases())]
         try:
-            while state.phase != "ended":
+            while state.phase != "ended" and not self._has_to_go():
                 self._step(await self._next_events())
                 for keeper in keepers:
                     if keeper.done():
@@ -130,6 +153,16 @@ class Runner:
         finally:
             for keeper in keepers:
                 keeper.cancel()
+
+    def _told_to_end(self) -> None:
+        """The computer shuts down, or somebody ends this process: save what can be, and hand all machines back."""
+        if self._go_s is None:
+            self._go_s = steady_s() + LAST_WORDS_S
+            asyncio.get_running_loop().call_later(LAST_WORDS_S, self._events.put_nowait, m.Ticked())
+            self._step([m.Pause()])
+
+    def _has_to_go(self) -> bool:
+        return self._go_s is not None and (self._engine.state.phase == "paused" or steady_s() >= self._go_s)
 
     async def _next_events(self) -> list[m.Event]:
         """At least one event: what has come, or Ticked when the engine must look again."""
@@ -145,11 +178,18 @@ class Runner:
 
     def _step(self, events: list[m.Event], taken: tuple[int, ...] = ()) -> None:
         """Take events in, write down what follows, then do it: in this order, so that a crash loses no decision."""
+        for action in self._take_in(events, taken):
+            self._perform(action)
+        self._remove_useless()
+        self._set_clock()
+
+    def _take_in(self, events: list[m.Event], taken: tuple[int, ...] = ()) -> list[m.Action]:
+        """Take events in, and write down what follows; returns what is to be done."""
         pending = deque(events)
         records: list[tuple[float, m.Event | m.Action]] = []
         todo: list[m.Action] = []
         while pending:
-            event = pending.popleft()
+            event = self._news(pending.popleft())
             now_s = self._clock.now_s()
             actions = self._engine.handle(event, now_s)
             records += [(now_s, event), *((now_s, action) for action in actions)]
@@ -163,10 +203,13 @@ class Runner:
         for _, record in records:
             self._janitor.note(self._engine.state, record)
             self._teach(record)
-        for action in todo:
-            self._perform(action)
-        self._remove_useless()
-        self._set_clock()
+        return todo
+
+    def _news(self, event: m.Event) -> m.Event:
+        """What a machine that was thought to have ended has really cost is not its end once more."""
+        if not isinstance(event, m.MachineEnded) or event.machine in self._engine.state.live or event.lived_s is None:
+            return event
+        return m.MachineBilled(machine=event.machine, lived_s=event.lived_s)
 
     def _set_clock(self) -> None:
         if self._engine.state.phase == "paused" and not self._clock.frozen:
@@ -282,6 +325,12 @@ class Runner:
             await asyncio.sleep(INBOX_S)
             self._take_commands()
             self._follow_wall_clock()
+            if self._overslept():
+                self._events.put_nowait(m.Ticked())
+
+    def _overslept(self) -> bool:
+        """Whether the computer has slept while the engine waited: its timers stood still then."""
+        return not self._clock.frozen and self._clock.now_s() > self._engine.wake_s() + OVERSLEPT_S
 
     def _take_commands(self) -> None:
         for number, command in self._journal.inbox():
@@ -304,9 +353,15 @@ class Runner:
             await asyncio.sleep(self._engine.state.settings.lease_s / 6)
 
     def _retired(self) -> list[str]:
-        """Workers of machines that were told to go."""
-        machines = self._engine.state.live.values()
-        return [worker for machine in machines if machine.state == "retiring" for worker in machine.workers]
+        """Workers of machines that were told to go, or that are thought to have gone: none may live on."""
+        state = self._engine.state
+        return [
+            worker
+            for machine in state.machines.values()
+            if machine.state == "retiring"
+            or (machine.ended_s is not None and state.now_s - machine.ended_s < FORGOTTEN_S)
+            for worker in machine.workers
+        ]
 
     def _give_up_silent(self) -> None:
         """Machines that were told to go, and whose lease has ended since, are gone, whatever their provider says."""

@@ -148,13 +148,24 @@ def _renew_lease(lease_s: float) -> None:
 
     path = os.environ.get("SEER_LEASE")
     if path:
+        # It must have shut down by the end of the lease: until then, and no longer, it is counted.
+        lease_s = max(lease_s / 2, lease_s - 10.0)
         temporary = f"{path}.{os.getpid()}"
         with open(temporary, "w") as file:  # noqa: PTH123
             file.write(str(int(time.clock_gettime(time.CLOCK_BOOTTIME) + lease_s)))
         os.replace(temporary, path)  # noqa: PTH105
 
 
+def _said(before: int, dask_scheduler: Scheduler) -> tuple[int, tuple[tuple[float, str], ...]]:
+    """How many messages there were ever on the study's topic, and those since there were ``before``, if still kept."""
+    topic = dask_scheduler._broker._topics["seer_nb"]  # noqa: SLF001 - get_events() does not tell how many there were
+    new = topic.count - before
+    return topic.count, tuple(topic.events)[-new:] if new > 0 else ()
+
+
 train = ByValue(_train)
 """The Dask task of one gang member."""
 renew_lease = ByValue(_renew_lease)
 """Renews the lease of the machine that it is called on; for the scheduler's."""
+said = ByValue(_said)
+"""What was said on the study's topic; to be run on the scheduler."""

@@ -193,13 +193,17 @@ class FakeCloud(VirtualCloud):
         if self.state.phase == "paused":
             seconds = 0.0
         adopted = self._adopted(seconds)
+        left = []
         for number, box in self.boxes.items():
             if box.gone_s is None and number not in adopted:
                 told = box.told_s is not None
                 last_s = box.told_s + box.offer.release_s if told else self.now_s + self.settings.lease_s
                 if self.state.machines[number].ready_s is None:
                     last_s = max(last_s, box.opened_s + box.offer.boot_lease_s)
-                box.gone_s = min(self.now_s + seconds, last_s)
+                if self.now_s + seconds < last_s and self.world.chance("left", number) < self.world.adopts:
+                    left.append(number)
+                else:
+                    box.gone_s = min(self.now_s + seconds, last_s)
         self._queue.clear()
         self.teams.clear()
         old = self.engine
@@ -209,9 +213,12 @@ class FakeCloud(VirtualCloud):
         assert picture(self.engine.state) == picture(old.state), "records do not give the same state again"
         # The study's clock goes on from the last record.
         unseen_s, self.now_s = seconds + self.now_s - self.state.now_s, self.state.now_s
-        for number in adopted:
+        for number in (*adopted, *left):
             self.boxes[number].opened_s -= unseen_s
-        self._handle(m.RunnerStarted(unseen_s=unseen_s, adopted=adopted))
+        for number in left:
+            self.boxes[number].told_s = self.now_s
+            self._at(self.now_s + self._release_s(number), lambda number=number: self._end_machine(number, ""))
+        self._handle(m.RunnerStarted(unseen_s=unseen_s, adopted=adopted, left=tuple(left)))
 
     def _adopted(self, seconds):
         """The machines that a new runner finds alive: all that were ready, if there is a scheduler and a lease left."""

@@ -75,6 +75,30 @@ def test_where_there_is_none_to_be_had_a_study_waits_and_does_not_fail():
     assert made.state.now_s == sum(market.BACKOFF_S * 2.0**k for k in range(8)), "each time after twice as long"
 
 
+def test_an_offer_that_is_not_needed_asks_for_no_decision_at_every_event():
+    """Guards against deciding anew at each report because some offer was refused once, long ago."""
+
+    class Counted(Simple):
+        decisions = 0
+
+        def decide(self, snapshot):
+            self.decisions += 1
+            return super().decide(snapshot)
+
+    policy = Counted(trials=1)
+    made, _ = begun(policy, offers=(DEAR, SPOT), deadline_s=3600.0, budget=10**9)
+    (machine,) = made.state.live
+    made.handle(m.MachineEnded(machine=machine, expected=False, reason="none", lived_s=0.0, scarce=True), 1.0)
+    (machine,) = made.state.live
+    made.handle(m.MachineReady(machine=machine, boot_s=1.0), 2.0)
+    draw(made, 3.0)
+    made.handle(m.Ticked(), 100.0)
+    before = policy.decisions
+    for at_s in range(101, 120):
+        made.handle(m.Ticked(), float(at_s))
+    assert policy.decisions == before
+
+
 def test_nothing_was_launched_so_nothing_is_billed():
     made, _ = begun(offers=(DEAR,))
     spent = made.state.ledger.spent(10.0)

@@ -117,3 +117,34 @@ def test_the_runner_stands_still_and_the_workers_end_themselves(home, monkeypatc
     study.wait(60)
     assert study.status == "ended"
     check_nothing_is_left(home)
+
+
+def test_a_runner_that_is_told_to_end_saves_and_hands_back_first(home):
+    study = make(counting, policy="random_search", max_epochs=1000, deadline="10min").start()
+    training(study, epochs=2)
+    runner = psutil.Process(runner_pid(study._folder))
+    runner.terminate()
+    psutil.wait_procs([runner], timeout=10)
+    assert not runner.is_running()
+    check_nothing_is_left(home)
+    state = study._state()
+    assert (study.status, state.phase) == ("interrupted", "paused")
+    assert not state.live
+    assert all(record.expected for record in records(study, m.MachineEnded))
+    curve = study.curves().groupby("trial").epoch.max()
+    assert all(state.trials[trial].resume_epoch == epoch for trial, epoch in curve.items()), "all is saved"
+    study.resume()
+    until(lambda: study.curves().epoch.max() > curve.max(), "more epochs")
+    study.stop()
+    study.wait(60)
+
+
+def test_stop_ends_a_study_whose_runner_has_died(home):
+    study = make(counting, max_epochs=1000, deadline="10min").start()
+    training(study, epochs=2)
+    kill(runner_pid(study._folder))
+    until(lambda: study.status == "interrupted")
+    study.stop()
+    study.wait(60)
+    assert (study.status, study.reason) == ("ended", "stopped by hand")
+    check_nothing_is_left(home)
