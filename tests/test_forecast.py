@@ -75,9 +75,14 @@ def test_more_time_lets_it_try_more_and_nothing_is_changed():
     few = study.forecast(epoch_seconds=2.0).stages
     many = study.preview(deadline="30min", epoch_seconds=2.0).stages
     assert many.survivors.iloc[0] > 2 * few.survivors.iloc[0]
-    assert study.preview(budget="$0.01", epoch_seconds=2.0).stages.survivors.iloc[0] < few.survivors.iloc[0]
     pd.testing.assert_frame_equal(study.forecast(epoch_seconds=2.0).stages, few)
     assert study.preview(deadline="7s", epoch_seconds=2.0).stages.empty
+
+
+def test_less_money_lets_it_try_less():
+    study = make()
+    few = study.preview(budget="$0.01", epoch_seconds=2.0).stages
+    assert few.survivors.iloc[0] < study.forecast(epoch_seconds=2.0).stages.survivors.iloc[0]
 
 
 def test_on_its_way_it_goes_by_what_was_measured(home):

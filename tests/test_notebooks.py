@@ -1,17 +1,54 @@
-"""The notebooks are valid, carry no outputs, and run from top to bottom in a real kernel."""
+"""The notebooks are valid, carry no outputs, and run from top to bottom, in Binder's environment, within its limits.
 
+The environment is built from its own files. Binder builds it with conda, which is not here: the same packages come from
+PyPI, under the names that they have there.
+"""
+
+import os
 import re
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import pandas as pd
+import psutil
 import pytest
-from nbclient import NotebookClient
+import yaml
 
 from tests.studies.running import processes, until
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
-NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ON_PYPI = {"pytorch-cpu": "torch"}
+BINDERS_OWN = ["ipykernel", "nbclient", "nbconvert"]
+"""What Binder adds to every environment, as far as it is needed here."""
+MOST_MB = 1500
+"""Of memory: Binder ends what takes more than 2 GB, and promises one."""
+BUILD_S, RUN_S = 600, 180
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "seer_studies"
+)
+
+
+def environment():
+    """Names and versions of the packages, but for Python itself."""
+    given = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())
+    assert given["channels"] == ["conda-forge"]
+    plain = [line for line in given["dependencies"] if isinstance(line, str)]
+    assert any(line.startswith("python=") for line in plain)
+    return [
+        ON_PYPI.get(name, name) + line[len(name) :]
+        for line in plain
+        if (name := name_of(line)) not in {"python", "pip"}
+    ]
+
+
+def name_of(line):
+    return line.split("=")[0].split(">")[0].split("<")[0].strip()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -35,12 +72,80 @@ def data(notebook, cell):
     return output.data
 
 
-@pytest.mark.timeout(180)
-def test_the_quickstart_runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
-    monkeypatch.setenv("QUICKSTART_DEADLINE", "20s")
-    notebook = nbformat.read(FOLDER / "quickstart.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+class Memory:
+    """The most that a process and its children take at a time, in MB; memory that they share counts once."""
+
+    def __init__(self, pid):
+        self._root = psutil.Process(pid)
+        self._most = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self):
+        while not self._ended.wait(0.5):
+            self._most = max(self._most, self._now())
+
+    def _now(self):
+        total = 0
+        with suppress(psutil.Error):
+            for process in [self._root, *self._root.children(recursive=True)]:
+                with suppress(psutil.Error):
+                    total += process.memory_full_info().pss
+        return total / 1e6
+
+    def stop(self):
+        self._ended.set()
+        self._thread.join()
+        return self._most
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A copy of the repository, and an environment in which its postBuild was run."""
+    folder = tmp_path_factory.mktemp("binder")
+    repository = folder / "repository"
+    shutil.copytree(ROOT, repository, ignore=LEFT_OUT)
+    subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("SEER_", "COV", "PYTHON"))}
+    env |= {
+        "PATH": f"{folder / 'env' / 'bin'}:/usr/bin:/bin",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_CACHE_DIR": "0",
+        "PIP_NO_COMPILE": "1",  # of what is installed little is imported
+    }
+    pip = ["python", "-m", "pip", "install", "--quiet", *environment(), *BINDERS_OWN]
+    subprocess.run(pip, check=True, env=env, cwd=repository, timeout=BUILD_S)
+    subprocess.run(["bash", "binder/postBuild"], check=True, env=env, cwd=repository, timeout=BUILD_S)
+    short = {"QUICKSTART_DEADLINE": "20s", "CLOUD_DEADLINE": "50s", "MEM_LIMIT": str(2 << 30)}
+    return Binder(repository, {**env, **short, "SEER_HOME": str(folder / "studies")})
+
+
+class Binder:
+    """Runs the notebooks of a copy of the repository in an environment."""
+
+    def __init__(self, repository, env):
+        self.folder = repository / "notebooks"
+        self.home = repository.parent
+        self._env = env
+
+    def execute(self, name):
+        """Run one from top to bottom, within Binder's memory."""
+        command = ["jupyter", "nbconvert", "--to", "notebook", "--execute", f"{name}.ipynb", "--output", f"{name}-run"]
+        process = subprocess.Popen(
+            command, cwd=self.folder, env=self._env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        memory = Memory(process.pid)
+        said, _ = process.communicate(timeout=RUN_S)
+        assert process.returncode == 0, said.decode()
+        assert memory.stop() < MOST_MB
+        return nbformat.read(self.folder / f"{name}-run.ipynb", as_version=4)
+
+
+@pytest.mark.xdist_group("binder")
+@pytest.mark.timeout(BUILD_S + RUN_S)
+def test_the_quickstart_runs(built):
+    notebook = built.execute("quickstart")
 
     # The live view, and the static picture that stands in for it in a saved notebook.
     live, picture = (output.data for output in outputs(notebook, "look"))
@@ -57,22 +162,20 @@ def test_the_quickstart_runs(tmp_path, monkeypatch):
     told = re.fullmatch(r"trial (\d+), epoch (\d+): reported (.+), computed again (.+)\n", stream.text)
     assert float(told[3]) == float(told[4]) > 0.9
 
-    results = pd.read_csv(tmp_path / "results.csv")
+    results = pd.read_csv(built.folder / "results.csv")
     assert results.value.max() == pytest.approx(float(told[4]), abs=1e-4)
     # The last draw may have come too late to be started.
     assert results.state.isin({"completed", "stopped", "paused", "waiting"}).all()
     assert results.reason.notna().all()
-    assert "<table>" in (tmp_path / "results.html").read_text()
-    assert {"StartGang", "EndTrial", "Finish"} <= set(pd.read_json(tmp_path / "events.json").kind)
-    until(lambda: not processes(tmp_path), "the end of the study's processes")
+    assert "<table>" in (built.folder / "results.html").read_text()
+    assert {"StartGang", "EndTrial", "Finish"} <= set(pd.read_json(built.folder / "events.json").kind)
+    until(lambda: not processes(built.home), "the end of the study's processes")
 
 
-@pytest.mark.timeout(180)
-def test_the_cloud_notebook_runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
-    monkeypatch.setenv("CLOUD_DEADLINE", "50s")
-    notebook = nbformat.read(FOLDER / "cloud.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+@pytest.mark.xdist_group("binder")
+@pytest.mark.timeout(BUILD_S + RUN_S)
+def test_the_cloud_notebook_runs(built):
+    notebook = built.execute("cloud")
     picture = data(notebook, "study")
     assert "■ ended" in picture["text/html"]
     assert picture["text/html"].count("<svg viewBox") == 3
@@ -91,4 +194,4 @@ def test_the_cloud_notebook_runs(tmp_path, monkeypatch):
     assert (bill.count("terminated"), bill.count("m5.large"), bill.count("t3.small")) == (3, 2, 1)
     (stream,) = outputs(notebook, "loopback-close")
     assert re.fullmatch(r"booked: \$0\.00[1-9]\d of \$0\.05\n", stream.text)
-    assert not processes(tmp_path)
+    assert not processes(built.home)

@@ -33,7 +33,11 @@ def main() -> int:
         return TAKEN
     from seer_nb.runner.loop import Runner
 
-    asyncio.run(Runner(arguments.folder, arguments.since).run())
+    try:
+        asyncio.run(Runner(arguments.folder, arguments.since).run())
+    except Exception:
+        logging.getLogger(__name__).exception("the runner has failed")
+        return 1
     return 0
 
 
@@ -42,5 +46,6 @@ if __name__ == "__main__":
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    # All is closed by now; taking the interpreter apart as well would keep whoever waits for half a second.
+    # All is closed by now; taking the interpreter apart as well would keep whoever waits for half a second, and for ever
+    # where a library has something to do at the exit that waits for an event loop which has ended.
     os._exit(code)

@@ -120,7 +120,10 @@ def test_a_scheduler_that_outlives_its_runner_ends_with_the_lease(home, monkeypa
     training(study, epochs=2)
     kill(runner_pid(study._folder))
     began = time.monotonic()
-    until(lambda: not processes(home), "the end of the lease")
+    try:
+        until(lambda: not processes(home), "the end of the lease")
+    except AssertionError:
+        raise AssertionError([(p.pid, p.ppid(), p.status(), p.cmdline()) for p in processes(home)]) from None
     assert 3.0 < time.monotonic() - began < 5.0 + 5.0
 
 

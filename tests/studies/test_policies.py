@@ -5,6 +5,7 @@ import time
 import pytest
 
 import seer_nb as seer
+from tests.core.effort import thorough
 from tests.studies.running import check_nothing_is_left, make
 
 
@@ -15,7 +16,10 @@ def rising(config, run):
         run.report(accuracy=config["height"] * (1 - 0.5**epoch))
 
 
-@pytest.mark.parametrize("policy", ["halving", "hyperband", "hypersched", "rubberband", "naive_elastic", "grid"])
+ONE_MORE = [pytest.param(name, marks=thorough) for name in ("halving", "hyperband", "hypersched", "naive_elastic")]
+
+
+@pytest.mark.parametrize("policy", ["rubberband", "grid", *ONE_MORE])
 def test_it_finds_a_good_one_in_time(home, policy):
     space = {"height": seer.choice([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])}
     study = make(rising, space, policy=policy, max_epochs=9, deadline="25s", name=policy).run()
