@@ -72,8 +72,7 @@ class History:
         if handler is not None:
             handler(self, record, state)
         if isinstance(record, m.MachineReady | m.MachineEnded | m.Retire | m.RunnerStarted):
-            ready = sum(machine.slots for machine in state.live.values() if machine.state == "ready")
-            _step(self.size, state.now_s, ready)
+            _step(self.size, state.now_s, state.tally.ready_slots)
         self._sample(state)
 
     def _sample(self, state: State) -> None:
@@ -91,7 +90,7 @@ class History:
 
     def _sized(self, trial: int, size: int, state: State) -> None:
         _step(self.workers.setdefault(trial, []), state.now_s, size)
-        _step(self.busy, state.now_s, sum(gang.parallelism for gang in state.gangs.values()))
+        _step(self.busy, state.now_s, state.tally.training)
 
     # --- decisions ---
 

@@ -223,7 +223,7 @@ class Engine:
         return (
             market.full(state)
             or short
-            or not (state.gangs or any(machine.state == "booting" for machine in state.live.values()))
+            or not (state.gangs or state.tally.booting)
         )
 
     def _is_news(self, event: m.Reported) -> bool:
@@ -305,11 +305,12 @@ class Engine:
             return
         if now_s < self._endings.at_s and kill_s >= self._seen_kill_s:
             return
-        for gang, last_s in list(self._last_epochs()):
-            if now_s >= last_s:
-                yield m.StopGang(gang=gang, reason=f"another epoch would not end before the {word}")
+        last = list(self._last_epochs())
+        late = [gang for gang, last_s in last if now_s >= last_s]
+        for gang in late:
+            yield m.StopGang(gang=gang, reason=f"another epoch would not end before the {word}")
         self._seen_kill_s = kill_s
-        self._endings.sight(now_s, (last_s for _, last_s in self._last_epochs()))
+        self._endings.sight(now_s, (last_s for _, last_s in (self._last_epochs() if late else last)))
 
     def _scarce(self) -> str:
         """Which of the two leaves no room for another epoch."""

@@ -116,7 +116,7 @@ def _no_scheduler(state: State, event: m.MachineEnded) -> Iterator[m.Action]:
 
 def leave(state: State) -> Iterator[m.Action]:
     """Have what trains on a machine that will be taken away saved, and hand that machine back."""
-    for machine in [machine for machine in state.live.values() if machine.leaves_s is not None]:
+    for machine in [state.live[number] for number in sorted(state.tally.leaving)]:
         for gang in [gang for gang in state.gangs.values() if machine.id in state.machines_of(gang)]:
             if not gang.stopping:
                 yield m.StopGang(gang=gang.id, reason=f"machine {machine.id} is taken away: {machine.reason}")
@@ -126,7 +126,7 @@ def leave(state: State) -> Iterator[m.Action]:
 
 def _all_alike(state: State) -> Iterator[m.Action]:
     """End the study when the first trials all fail before any report: in the same way, or every one of many."""
-    if any(trial.curve for trial in state.trials.values()):
+    if state.tally.reported:
         return
     begun = [t for t in state.trials.values() if t.state not in {"waiting", "running"}]
     if len(begun) < ALIKE or any(t.state != "failed" for t in begun):
@@ -142,7 +142,7 @@ def _all_alike(state: State) -> Iterator[m.Action]:
 def outcome(state: State, reason: str) -> m.BeginEnd:
     """The end of a study that has nothing left to do: a failure when no trial has ever reported and one failed."""
     failed = [trial for trial in state.trials.values() if trial.state == "failed"]
-    if not failed or any(trial.curve for trial in state.trials.values()):
+    if not failed or state.tally.reported:
         return m.BeginEnd(reason=reason)
     why = f"no trial has reported, {len(failed)} failed; the last one: {headline(failed[-1].error)}"
     return m.BeginEnd(reason=why, failed=True)

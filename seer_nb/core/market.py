@@ -31,6 +31,8 @@ class Refusals(NamedTuple):
 def choose(state: State) -> Offer | None:
     """The offer to rent the next machine from; None if none can be had now."""
     able = [offer for offer in state.settings.offers if _able(state, offer)]
+    if len(able) == 1:
+        return able[0]
     return min(able, key=lambda offer: _rank(state, offer), default=None)
 
 
@@ -68,7 +70,7 @@ def full(state: State) -> bool:
 
 def count_of(state: State, offer: Offer) -> int:
     """Machines of an offer that live; one that retires still fills its place in the quota."""
-    return sum(machine.offer == offer.name for machine in state.live.values())
+    return state.tally.live_of[offer.name]
 
 
 def expected_price_s(state: State, offer: Offer) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
@@ -207,23 +207,29 @@ class Ledger:
             leaving: By machine, when it will have gone: it is kept until then, and the others for longer.
         """
         end_s = self._exhausted_s(now_s, until_s)
-        waiting = sorted((gone_s, machine) for machine, gone_s in (leaving or {}).items() if machine in self._open)
+        waiting = deque(sorted((gone_s, machine) for machine, gone_s in (leaving or {}).items() if machine in self._open))
         if end_s >= until_s or not waiting:
             return end_s
         then = self._copy()
         while waiting and waiting[0][0] <= end_s:
             while waiting and waiting[0][0] <= end_s:
-                gone_s, machine = waiting.pop(0)
-                then.close(machine, gone_s)
+                gone_s, machine = waiting.popleft()
+                then._leave(machine, gone_s)
             end_s = max(end_s, then.exhausted_s(end_s, until_s))
         return end_s
 
     def _copy(self) -> Ledger:
         """For what might be."""
         copy = Ledger(self.budget, self.lease_s)
-        copy._open = {machine: replace(account) for machine, account in self._open.items()}
+        copy._open = self._open.copy()
         copy._closed_total, copy._alike = self._closed_total, self._alike.copy()
         return copy
+
+    def _leave(self, machine: int, at_s: float) -> None:
+        """Of a copy, whose accounts are those of the original: one machine goes."""
+        account = self._open.pop(machine)
+        self._count(account, -1)
+        self._closed_total += account.offer.bill(max(0.0, at_s - account.opened_s))
 
     def _exhausted_s(self, now_s: float, until_s: float) -> float:
         # What all would have cost at a time does not depend on when that is asked.

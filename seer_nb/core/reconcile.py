@@ -64,7 +64,7 @@ def starts(state: State, jobs: list[m.Job], last_s: float, *, shrink: bool = Fal
     idle = state.idle_workers()
     if not idle:
         return
-    fresh = iter([t for t in state.trials.values() if t.state == "waiting"])
+    fresh = iter([state.trials[number] for number in state.tally.waiting])
     missing = {False: 0, True: 0}
     for place, job in enumerate(jobs):
         trial = next(fresh, None) if job.trial is None else state.trials[job.trial]
@@ -106,7 +106,7 @@ def retiring(state: State) -> dict[int, float]:
     """By machine that was told to go: when it will have gone, in study seconds."""
     return {
         machine.id: machine.retired_s + state.offers[machine.offer].release_s
-        for machine in state.live.values()
+        for machine in map(state.live.__getitem__, state.tally.retiring)
         if machine.retired_s is not None
     }
 
@@ -223,6 +223,8 @@ def surplus(state: State, plan: m.Plan) -> list[m.Machine]:
     """The machines to give back: those that boot first, then idle ones, the dearest and newest first."""
     kept = _kept(state)
     extra = sum(machine.slots for machine in kept) - _wanted(state, plan)
+    if extra <= 0:
+        return []
     idle = [machine for machine in kept if not state.in_use(machine)]
     idle.sort(key=lambda machine: (machine.state == "booting", _price(state, machine), machine.id), reverse=True)
     found = []

@@ -6,11 +6,13 @@ runner. Money is whole micro-dollars. A metric value of None means that it was n
 
 from __future__ import annotations
 
+from collections.abc import Sequence  # noqa: TC003 - see msgspec in pyproject.toml
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from seer_nb.core.curve import value_at
 from seer_nb.core.money import Offer
 
 TrialState: TypeAlias = Literal["waiting", "running", "paused", "completed", "stopped", "failed"]
@@ -79,7 +81,8 @@ class Trial(Frozen, frozen=True, kw_only=True):
     id: int
     config: Config
     state: TrialState = "waiting"
-    curve: tuple[Report, ...] = ()
+    curve: Sequence[Report] = ()
+    """Never changes: a longer one takes its place."""
     best: Report | None = None
     """The stored report with the best value."""
     resume: Report | None = None
@@ -129,7 +132,7 @@ class Trial(Frozen, frozen=True, kw_only=True):
         # Reports have consecutive epochs, so the index is known.
         if not 1 <= epoch <= len(self.curve):
             raise KeyError(epoch)
-        return self.curve[epoch - 1].value
+        return value_at(self.curve, epoch - 1)
 
 
 class Machine(Frozen, frozen=True, kw_only=True):
@@ -168,7 +171,7 @@ class Machine(Frozen, frozen=True, kw_only=True):
         return _names(self.id, self.slots)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 16)
 def _names(machine: int, slots: int) -> tuple[str, ...]:
     return tuple(f"{machine}.{slot}" for slot in range(slots))
 

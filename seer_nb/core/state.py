@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from seer_nb.core import model as m
+from seer_nb.core.curve import longer, mended
 from seer_nb.core.market import Refusals
 from seer_nb.core.money import Ledger, Offer
 from seer_nb.core.scaling import SpeedTracker
+from seer_nb.core.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +43,8 @@ class State:
         """Machines that have not ended."""
         self.busy: set[str] = set()
         """Workers that a gang uses."""
+        self.tally = Tally()
+        """Who of them all is what, so that nobody has to ask each one."""
         self.free_s: dict[int, float] = {}
         """By live machine: when it was rented, was ready or last ended a gang, whichever came last."""
         self.phase: m.Phase = "created"
@@ -79,9 +84,7 @@ class State:
     @property
     def best(self) -> m.Trial | None:
         """The trial with the best stored report."""
-        sign = 1 if self.settings.mode == "min" else -1
-        ranked = [(sign * t.best.value, t.id) for t in self.trials.values() if t.best and t.best.value is not None]
-        return self.trials[min(ranked)[1]] if ranked else None
+        return None if self.tally.best is None else self.trials[self.tally.best[1]]
 
     def apply(self, record: m.Event | m.Action, now_s: float) -> None:
         """Take one record in."""
@@ -97,7 +100,7 @@ class State:
 
     def idle_workers(self) -> list[str]:
         """Workers of ready machines that no gang uses, in order of age."""
-        ready = (machine for machine in self.live.values() if machine.state == "ready" and machine.leaves_s is None)
+        ready = (self.live[machine] for machine in sorted(self.tally.idle))
         return [worker for machine in ready for worker in machine.workers if worker not in self.busy]
 
     def in_use(self, machine: m.Machine) -> bool:
@@ -106,7 +109,7 @@ class State:
 
     def machine_of(self, worker: str) -> m.Machine:
         """The machine that a worker runs on."""
-        return self.machines[int(worker.partition(".")[0])]
+        return self.machines[_machine_of(worker)]
 
     def epoch_s(self, trial: int | None, parallelism: int) -> float | None:
         """Seconds that a trial's next epoch (None: a new trial's) should take; None when nothing is known."""
@@ -118,16 +121,19 @@ class State:
 
     def machines_of(self, gang: m.Gang) -> set[int]:
         """Where its members are."""
-        return {self.machine_of(worker).id for worker in gang.workers}
+        return {_machine_of(worker) for worker in gang.workers}
 
     def _update(self, trial: int, **changes: Any) -> m.Trial:
         changed = replace(self.trials[trial], **changes)
         self.trials[trial] = changed
+        self.tally.trial(changed, self.settings.mode)
         return changed
 
     def _machine(self, machine: int, **changes: Any) -> None:
-        changed = replace(self.machines[machine], **changes)
+        old = self.machines[machine]
+        changed = replace(old, **changes)
         self.machines[machine] = changed
+        self.tally.machine(old, changed, self.busy)
         if changed.state in LIVE_MACHINE:
             self.live[machine] = changed
         else:
@@ -185,6 +191,7 @@ class State:
 
     def _on_drawn(self, event: m.Drawn, _: float) -> None:
         self.trials[event.trial] = m.Trial(id=event.trial, config=event.config)
+        self.tally.waiting[event.trial] = None
         self.n_drawn += 1
         self.draws_pending = max(0, self.draws_pending - 1)
 
@@ -259,7 +266,7 @@ class State:
         stored = event.checkpoint is not None
         self._update(
             trial.id,
-            curve=(*trial.curve, report),
+            curve=longer(trial.curve, report),
             resume=report if stored else trial.resume,
             best=self._better(trial.best, report) if stored else trial.best,
             batch_size=event.batch_size or trial.batch_size,
@@ -270,8 +277,7 @@ class State:
         if event.checkpoint is None or event.epoch <= trial.resume_epoch or event.epoch > trial.epoch:
             return
         report = replace(trial.curve[event.epoch - 1], checkpoint=event.checkpoint)
-        curve = (*trial.curve[: event.epoch - 1], report, *trial.curve[event.epoch :])
-        self._update(trial.id, curve=curve, resume=report, best=self._better(trial.best, report))
+        self._update(trial.id, curve=mended(trial.curve, report), resume=report, best=self._better(trial.best, report))
 
     def _better(self, best: m.Report | None, report: m.Report) -> m.Report | None:
         if report.value is None:
@@ -294,6 +300,7 @@ class State:
         trial = self._charge(gang, now_s)
         del self.gangs[gang.id]
         self.busy.difference_update(gang.workers)
+        self.tally.gang(gang, -1, self)
         self.ended_gangs[gang.id] = gang
         self.free_s |= {machine: now_s for machine in self.machines_of(gang) if machine in self.live}
         if trial.state == "running":
@@ -336,6 +343,7 @@ class State:
         self.ledger.open(action.machine, offer, now_s)
         machine = m.Machine(id=action.machine, offer=offer.name, slots=offer.workers_per_machine, rented_s=now_s)
         self.machines[machine.id] = self.live[machine.id] = machine
+        self.tally.machine(None, machine, self.busy)
         self.free_s[machine.id] = now_s
 
     def _on_retire(self, action: m.Retire, now_s: float) -> None:
@@ -359,6 +367,7 @@ class State:
         )
         self.gangs[gang.id] = gang
         self.busy.update(gang.workers)
+        self.tally.gang(gang, 1, self)
         self.n_gangs += 1
         trial = self.trials[action.trial]
         self._update(
@@ -390,13 +399,18 @@ class State:
 
     def _on_finish(self, _: m.Finish, __: float) -> None:
         self.phase = "paused" if self.phase == "pausing" else "ended"
-        for trial in [t for t in self.trials.values() if t.state == "waiting"]:
-            self._update(trial.id, reason="drawn, but not started before the study " + self.phase)
+        for trial in list(self.tally.waiting):
+            self._update(trial, reason="drawn, but not started before the study " + self.phase)
 
     def _on_note(self, action: m.Note, now_s: float) -> None:
         if action.reason != self.plan_reason:
             self.plan_reason, self.noted_s = action.reason, now_s
         self.wanted, self.wanted_workers = action.wanted, action.workers
+
+
+@lru_cache(maxsize=1 << 16)
+def _machine_of(worker: str) -> int:
+    return int(worker.partition(".")[0])
 
 
 _HANDLERS: dict[type, Callable[[State, Any, float], None]] = {

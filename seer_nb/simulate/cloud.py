@@ -240,7 +240,7 @@ class VirtualCloud:
     def _rent(self, action: m.Rent) -> None:
         chance, conditions, number = self.world.chance, self.world.conditions, action.machine
         box = self.boxes[number] = Box(self.state.offers[action.offer], self.now_s)
-        self.peak = max(self.peak, sum(machine.slots for machine in self.state.live.values()))
+        self.peak = max(self.peak, self.state.tally.slots)
         boot_s = self._boot_s(number)
         if conditions.boot_failure and chance.uniform("no boot", number) < conditions.boot_failure:
             self._at(self.now_s + boot_s / 2, lambda: self._end_machine(number, "no capacity"))
