@@ -99,7 +99,7 @@ def _waiting(state: State, jobs: Iterable[m.Job]) -> list[m.Job]:
 
 def idle(state: State) -> list[m.Machine]:
     """Machines that are ready and not in use."""
-    return [machine for machine in _kept(state) if machine.state == "ready" and not state.in_use(machine)]
+    return [x for number in sorted(state.tally.idle) if not state.in_use(x := state.live[number])]
 
 
 def retiring(state: State) -> dict[int, float]:
@@ -174,7 +174,7 @@ def cluster(state: State, plan: m.Plan, last_s: float, *, thrifty: bool) -> Iter
     if not market.hosted(state):
         yield from _host(state, plan, least_s)
         return
-    missing = _wanted(state, plan) - sum(machine.slots for machine in _kept(state))
+    missing = _wanted(state, plan) - state.tally.staying_slots
     while missing > 0 and (offer := market.choose(state)) is not None:
         if not _affordable(state, offer, least_s):
             return
@@ -221,11 +221,10 @@ def useful_s(state: State, jobs: Iterable[m.Job]) -> float:
 
 def surplus(state: State, plan: m.Plan) -> list[m.Machine]:
     """The machines to give back: those that boot first, then idle ones, the dearest and newest first."""
-    kept = _kept(state)
-    extra = sum(machine.slots for machine in kept) - _wanted(state, plan)
+    extra = state.tally.staying_slots - _wanted(state, plan)
     if extra <= 0:
         return []
-    idle = [machine for machine in kept if not state.in_use(machine)]
+    idle = [machine for machine in _kept(state) if not state.in_use(machine)]
     idle.sort(key=lambda machine: (machine.state == "booting", _price(state, machine), machine.id), reverse=True)
     found = []
     for machine in idle:

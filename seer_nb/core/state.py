@@ -113,10 +113,13 @@ class State:
 
     def epoch_s(self, trial: int | None, parallelism: int) -> float | None:
         """Seconds that a trial's next epoch (None: a new trial's) should take; None when nothing is known."""
-        scaling = self.speed.estimate()
         curve = self.trials[trial].curve if trial is not None else ()
         if curve:
+            if curve[-1].parallelism == parallelism == 1:
+                return curve[-1].seconds
+            scaling = self.speed.estimate()
             return curve[-1].seconds * scaling.speedup(curve[-1].parallelism) / scaling.speedup(parallelism)
+        scaling = self.speed.estimate()
         return None if scaling.epoch_s is None else scaling.epoch_s / scaling.speedup(parallelism)
 
     def machines_of(self, gang: m.Gang) -> set[int]:

@@ -36,6 +36,8 @@ class Tally:
     """Workers of machines that live."""
     ready_slots: int = 0
     """Workers of ready machines."""
+    staying_slots: int = 0
+    """Workers of machines that can be counted on to train."""
     booting: int = 0
     """Machines that boot."""
     training: int = 0
@@ -83,6 +85,7 @@ class Tally:
             self.live_of[machine.offer] += change
             self.slots += change * machine.slots
             self.ready_slots += change * machine.slots * (machine.state == "ready")
+            self.staying_slots += change * machine.slots * machine.stays
             self.booting += change * (machine.state == "booting")
 
     def _settle(self, machine: m.Machine, busy: set[str]) -> None:
