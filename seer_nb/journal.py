@@ -6,6 +6,7 @@ readers go on while the runner writes.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import threading
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from seer_nb import snapshots
 from seer_nb.core import model as m
 from seer_nb.core.state import State
 from seer_nb.errors import SeerError
@@ -29,6 +31,8 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE records (seq INTEGER PRIMARY KEY, at_s REAL NOT NULL, wall REAL NOT NULL, body TEXT NOT NULL);
 CREATE TABLE inbox (id INTEGER PRIMARY KEY, wall REAL NOT NULL, body TEXT NOT NULL, taken INTEGER NOT NULL DEFAULT 0);
 """
+PAGE = 5000
+"""Records that are read at once."""
 _encode = msgspec.json.Encoder().encode
 _RECORD = msgspec.json.Decoder(m.Event | m.Action)
 _COMMAND = msgspec.json.Decoder(m.Command)
@@ -94,12 +98,23 @@ class Journal:
 
     def read(self, after: int = 0) -> Iterator[Entry]:
         """Records with a sequence number above ``after``, in order."""
+        while rows := self._page(after):
+            for seq, at_s, wall, body in rows:
+                yield Entry(seq, at_s, wall, _RECORD.decode(body))
+            after = rows[-1][0]
+            if len(rows) < PAGE:
+                return
+
+    def _page(self, after: int) -> list[tuple[int, float, float, str]]:
+        query = "SELECT seq, at_s, wall, body FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
         with self._lock:
-            rows = self._db.execute(
-                "SELECT seq, at_s, wall, body FROM records WHERE seq > ? ORDER BY seq", (after,)
-            ).fetchall()
-        for seq, at_s, wall, body in rows:
-            yield Entry(seq, at_s, wall, _RECORD.decode(body))
+            return self._db.execute(query, (after, PAGE)).fetchall()
+
+    def mark(self, seq: int) -> str | None:
+        """Of a record: the same only in this journal, or in a copy of it. None if there is no such record."""
+        with self._lock:
+            row = self._db.execute("SELECT at_s, wall, body FROM records WHERE seq = ?", (seq,)).fetchone()
+        return None if row is None else hashlib.sha256(repr(row).encode()).hexdigest()
 
     def send(self, command: m.Command) -> int:
         """Put a command into the runner's inbox; returns its number there."""
@@ -120,12 +135,21 @@ class Journal:
 
 
 class View:
-    """State and history of a study, kept up with its journal."""
+    """State and history of a study, kept up with its journal.
 
-    def __init__(self, journal: Journal) -> None:
+    Args:
+        journal: The study's.
+        resume: Whether to begin with its snapshot, if there is one, instead of its first record.
+    """
+
+    def __init__(self, journal: Journal, *, resume: bool = True) -> None:
         self.journal = journal
         self._lock = threading.Lock()
-        self._seq = 0
+        self._resumes = resume
+        self.seq = 0
+        """Of the last record that the state has taken in."""
+        self.resumed = 0
+        """Of the last record that was in the snapshot; 0: none was used."""
         self._state: State | None = None
         self.history = History()
         """Of what the state has taken in."""
@@ -135,14 +159,23 @@ class View:
     def state(self) -> State:
         """The newest state. Raises SeerError for a journal without its first record."""
         with self._lock:
-            for entry in self.journal.read(self._seq):
+            if self._state is None and self._resumes:
+                self._resume()
+            for entry in self.journal.read(self.seq):
                 if self._state is None:
                     if not isinstance(entry.record, m.Began):
                         raise SeerError(f"{self.journal.path} does not begin with the study's settings")
                     self._state = State(entry.record.settings)
                 self._state.apply(entry.record, entry.at_s)
                 self.history.note(entry.record, self._state)
-                self._seq, self.wall = entry.seq, entry.wall
+                self.seq, self.wall = entry.seq, entry.wall
             if self._state is None:
                 raise SeerError(f"{self.journal.path} is empty")
             return self._state
+
+    def _resume(self) -> None:
+        found = snapshots.load(self.journal)
+        if found is not None:
+            self.seq = self.resumed = found.seq
+            self._state, self.history = found.state, found.history
+            self.wall = next(self.journal.read(found.seq - 1)).wall

@@ -17,8 +17,11 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeAlias
 
     from seer_nb.core.records import Report
+
+    Ends: TypeAlias = tuple[Report | None, Report | None]
 
 CHUNK = 64
 """Reports of a piece. A curve of twice as many is packed."""
@@ -46,7 +49,7 @@ _unpacked: deque[Piece] = deque()
 
 
 class Piece:
-    """CHUNK reports, packed.
+    """Some reports, packed.
 
     Args:
         packed: The bytes, or what gets them.
@@ -86,10 +89,6 @@ class Piece:
         """The bytes."""
         return self._packed if isinstance(self._packed, bytes) else self._packed()
 
-    def stored(self, place: int, read: Callable[[], bytes]) -> None:
-        """The bytes lie in a file now: they need not be kept."""
-        self.place, self._packed = place, read
-
     def value(self, place: int) -> float | None:
         """Of one report."""
         if self._values is None:
@@ -116,64 +115,83 @@ class Curve(Sequence["Report"]):
         reports: All of them.
     """
 
-    __slots__ = ("_first", "_last", "_pieces", "_size", "_tail")
+    __slots__ = ("_first", "_last", "_packed", "_pieces", "_size", "_tail")
 
     def __init__(self, reports: Iterable[Report] = ()) -> None:
         self._pieces: tuple[Piece, ...] = ()
-        self._tail: list[Report] = list(reports)
-        """Not packed. Curves that follow from this one share it, and may have added to it."""
+        self._packed: Piece | None = None
+        """The reports behind those pieces; None: not packed yet."""
+        self._tail: list[Report] | None = list(reports)
+        """The same. Curves that follow from this one share it, and may have added to it. None: not unpacked yet."""
         self._size = len(self._tail)
-        """Of it, that are this curve's."""
-        self._ends()
+        """How many of them are this curve's."""
+        self._first = self._tail[0] if self._tail else None
+        self._last = self._tail[-1] if self._tail else None
 
     @classmethod
-    def joined(cls, first: Report | None, pieces: tuple[Piece, ...], tail: Iterable[Report]) -> Self:
-        """Of what ``parts`` gave."""
-        curve = cls(tail)
-        curve._pieces, curve._first = pieces, first
+    def joined(cls, ends: Ends, pieces: tuple[Piece, ...], rest: Piece, size: int) -> Self:
+        """Of what ``ends``, ``pieces`` and ``rest`` gave; so many reports are in the latter."""
+        curve = cls()
+        curve._first, curve._last = ends
+        curve._pieces, curve._packed, curve._tail, curve._size = pieces, rest, None, size
         return curve
 
     @property
-    def parts(self) -> tuple[Report | None, tuple[Piece, ...], list[Report]]:
-        """(the first report, pieces, reports that are not packed)."""
-        return self._first, self._pieces, self._tail[: self._size]
+    def ends(self) -> Ends:
+        """Its first and its last report."""
+        return self._first, self._last
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Its reports but for the last ones."""
+        return self._pieces
+
+    @property
+    def rest(self) -> Piece:
+        """Its last reports."""
+        if self._packed is None:
+            self._packed = Piece.of(self._loose())
+        return self._packed
+
+    def _loose(self) -> list[Report]:
+        if self._tail is None:
+            self._tail = list(self.rest.reports)
+        return self._tail if len(self._tail) == self._size else self._tail[: self._size]
 
     def plus(self, report: Report) -> Curve:
         """This one with a further report."""
-        curve = Curve.__new__(Curve)
-        fresh = len(self._tail) == self._size
-        tail = self._tail if fresh else self._tail[: self._size]
+        curve = Curve()
+        tail = self._loose()
         tail.append(report)
         curve._pieces, curve._tail, curve._size = self._pieces, tail, self._size + 1
         if curve._size >= 2 * CHUNK:
             curve._pieces = (*self._pieces, Piece.of(tail[:CHUNK]))
-            curve._tail, curve._size = tail[CHUNK:], CHUNK
+            curve._tail, curve._size = tail[CHUNK:], curve._size - CHUNK
         curve._first, curve._last = self._first or report, report
         return curve
 
     def with_report(self, report: Report) -> Curve:
         """This one with another report at an epoch that it has."""
         place, within = divmod(report.epoch - 1, CHUNK)
-        tail, pieces = self._tail[: self._size], list(self._pieces)
+        curve, pieces = Curve(self._loose()), list(self._pieces)
         if place < len(pieces):
             reports = pieces[place].reports
             pieces[place] = Piece.of((*reports[:within], report, *reports[within + 1 :]))
         else:
-            tail[report.epoch - 1 - CHUNK * len(pieces)] = report
-        return Curve.joined(report if report.epoch == 1 else self._first, tuple(pieces), tail)
+            curve._loose()[report.epoch - 1 - CHUNK * len(pieces)] = report
+        curve._pieces = tuple(pieces)
+        curve._first = report if report.epoch == 1 else self._first
+        curve._last = report if report.epoch == len(self) else self._last
+        return curve
 
     def value(self, place: int) -> float | None:
         """Of the report at a place from 0 on, without unpacking it."""
         packed = CHUNK * len(self._pieces)
-        if place >= packed:
-            return self[place].value
         if place == 0 and self._first is not None:
             return self._first.value
-        return self._pieces[place // CHUNK].value(place % CHUNK)
-
-    def _ends(self) -> None:
-        self._first = self._tail[0] if self._tail else None
-        self._last = self._tail[-1] if self._tail else None
+        if place < packed:
+            return self._pieces[place // CHUNK].value(place % CHUNK)
+        return self._tail[place - packed].value if self._tail is not None else self.rest.value(place - packed)
 
     def __len__(self) -> int:
         return CHUNK * len(self._pieces) + self._size
@@ -198,12 +216,14 @@ class Curve(Sequence["Report"]):
 
     def _at(self, place: int) -> Report:
         packed = CHUNK * len(self._pieces)
-        return self._tail[place - packed] if place >= packed else self._pieces[place // CHUNK].reports[place % CHUNK]
+        if place < packed:
+            return self._pieces[place // CHUNK].reports[place % CHUNK]
+        return self._tail[place - packed] if self._tail is not None else self.rest.reports[place - packed]
 
     def __iter__(self) -> Iterator[Report]:
         for piece in self._pieces:
             yield from piece.reports
-        yield from self._tail[: self._size]
+        yield from tuple(self._loose())
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Curve | tuple):

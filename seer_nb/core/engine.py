@@ -220,11 +220,7 @@ class Engine:
         """Whether a machine that was handed back has left a place in the quota, money, or nobody who would report."""
         state = self.state
         short = self.kill_s() < self.end_s()
-        return (
-            market.full(state)
-            or short
-            or not (state.gangs or state.tally.booting)
-        )
+        return market.full(state) or short or not (state.gangs or state.tally.booting)
 
     def _is_news(self, event: m.Reported) -> bool:
         """Whether a report tells more than that training goes on as it did."""

@@ -120,6 +120,18 @@ class Ledger:
         self._open[machine] = Account(offer=offer, opened_s=at_s, joined=not offer.boot_lease_s)
         self._count(self._open[machine], 1)
 
+    @property
+    def accounts(self) -> tuple[dict[int, Account], dict[int, Account]]:
+        """Open and closed accounts, by machine."""
+        return self._open, self._closed
+
+    def take_over(self, opened: dict[int, Account], closed: dict[int, Account]) -> None:
+        """Go on with accounts that another ledger had."""
+        self._open, self._closed = opened, closed
+        self._closed_total = sum(account.bill or 0 for account in closed.values())
+        self._alike = Counter(account.alike for account in opened.values())
+        self._exhausted = None
+
     def join(self, machine: int) -> None:
         """The machine has heard of its runner: from now on its lease counts."""
         self._change(machine, joined=True)
@@ -207,7 +219,9 @@ class Ledger:
             leaving: By machine, when it will have gone: it is kept until then, and the others for longer.
         """
         end_s = self._exhausted_s(now_s, until_s)
-        waiting = deque(sorted((gone_s, machine) for machine, gone_s in (leaving or {}).items() if machine in self._open))
+        waiting = deque(
+            sorted((gone_s, machine) for machine, gone_s in (leaving or {}).items() if machine in self._open)
+        )
         if end_s >= until_s or not waiting:
             return end_s
         then = self._copy()

@@ -46,7 +46,7 @@ def running(state: State, plan: m.Plan) -> Iterator[m.Action]:
         job = wanted.get(gang.trial)
         if job is None:
             yield m.StopGang(gang=gang.id, reason="its workers are needed elsewhere, or are handed back")
-        elif job.workers != gang.parallelism:
+        elif job.workers != len(gang.workers):
             yield m.StopGang(gang=gang.id, reason=job.reason or f"goes on with {job.workers} workers")
         elif job.until != gang.until:
             yield m.ExtendGang(gang=gang.id, until=job.until, reason=job.reason)

@@ -6,7 +6,7 @@ runner. Money is whole micro-dollars. A metric value of None means that it was n
 
 from __future__ import annotations
 
-from collections.abc import Sequence  # noqa: TC003 - see msgspec in pyproject.toml
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from statistics import fmean
+from typing import NamedTuple, Self, TypeAlias
 
 from seer_nb.core.model import Scaling
 
@@ -16,6 +17,23 @@ PRIOR_EPOCHS = 2.0
 """Weight of the prior, in epochs seen at p > 1."""
 RECENT = 20
 """How many stalls and boots are remembered."""
+
+
+Sum: TypeAlias = tuple[int, float]
+"""(epochs, their seconds)."""
+
+
+class Seen(NamedTuple):
+    """What a tracker has learned from."""
+
+    priors: tuple[float, float]
+    """Seconds of a boot, and of a stall."""
+    stalls: list[float]
+    boots: list[float]
+    trials: dict[int, tuple[Sum, dict[int, Sum]]]
+    """By trial: epochs alone, and in gangs by parallelism."""
+    alone: Sum
+    together: dict[int, Sum]
 
 
 class _Trial:
@@ -42,6 +60,26 @@ class SpeedTracker:
         self._both: set[int] = set()
         """Trials seen in gangs."""
         self._estimate: Scaling | None = None
+
+    @property
+    def seen(self) -> Seen:
+        """All that was learned from."""
+        trials = {number: (trial.alone, trial.together) for number, trial in self._trials.items()}
+        priors = self._prior_boot_s, self._prior_stall_s
+        return Seen(priors, [*self._stalls], [*self._boots], trials, self._alone, self._together)
+
+    @classmethod
+    def of(cls, seen: Seen) -> Self:
+        """One that has learned from that."""
+        tracker = cls(*seen.priors)
+        tracker._stalls.extend(seen.stalls)
+        tracker._boots.extend(seen.boots)
+        for number, (alone, together) in seen.trials.items():
+            trial = tracker._trials[number] = _Trial()
+            trial.alone, trial.together = alone, together
+        tracker._alone, tracker._together = seen.alone, seen.together
+        tracker._both = {number for number, (_, together) in seen.trials.items() if together}
+        return tracker
 
     def epoch(self, trial: int, parallelism: int, seconds: float) -> None:
         """An epoch took so long."""

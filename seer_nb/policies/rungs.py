@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import repeat
 from typing import TYPE_CHECKING
 
+from seer_nb.core.curve import value_at
 from seer_nb.core.model import Job
 from seer_nb.policies.censored import censored_mean
 
@@ -67,7 +69,7 @@ def ranked(trials: Iterable[Trial], epoch: int, mode: str) -> list[Trial]:
     # Reports have consecutive epochs. No function a trial: this is done for thousands of them at every decision.
     reported = {trial.id: trial for trial in trials if len(trial.curve) >= epoch}
     keys = [
-        (math.inf if (value := trial.curve[epoch - 1].value) is None else sign * value, number)
+        (math.inf if (value := value_at(trial.curve, epoch - 1)) is None else sign * value, number)
         for number, trial in reported.items()
     ]
     keys.sort()
@@ -149,11 +151,12 @@ def epoch_part(snapshot: Snapshot, gang: Gang) -> float:
 
 def kept(snapshot: Snapshot) -> list[Job]:
     """Jobs that let the running gangs go on as they are."""
-    return [
-        Job(trial=gang.trial, workers=gang.parallelism, until=gang.until)
-        for gang in snapshot.gangs
-        if not gang.stopping
-    ]
+    return [_goes_on(gang.trial, len(gang.workers), gang.until) for gang in snapshot.gangs if not gang.stopping]
+
+
+@lru_cache(maxsize=1 << 14)
+def _goes_on(trial: int, workers: int, until: int) -> Job:
+    return Job(trial=trial, workers=workers, until=until)
 
 
 def paused(snapshot: Snapshot) -> list[Trial]:

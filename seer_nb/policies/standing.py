@@ -6,6 +6,8 @@ import math
 from bisect import bisect_right, insort
 from typing import TYPE_CHECKING
 
+from seer_nb.core.curve import value_at
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -67,7 +69,7 @@ class Standing:
 
     def value(self, trial: Trial, epoch: int) -> float:
         """The lower the better; infinite if it was not finite."""
-        value = trial.curve[epoch - 1].value
+        value = value_at(trial.curve, epoch - 1)
         return math.inf if value is None else self._sign * value
 
     def _follows(self, before: Standing) -> bool:

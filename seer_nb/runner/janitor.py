@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from seer_nb.core.state import State
 
 
+LAST = 3
+"""Checkpoints of a trial that a runner may have left behind."""
+
+
 class Janitor:
     """Knows what was stored; says what may go."""
 
@@ -17,6 +21,17 @@ class Janitor:
         self._stored: dict[int, set[str]] = {}
         self._touched: set[int] = set()
         self._best: int | None = None
+
+    def resume(self, state: State) -> None:
+        """Take over a study from a snapshot, without the records before it."""
+        best = state.best
+        self._best = None if best is None else best.id
+        for trial in state.trials.values():
+            if trial.resume is not None:
+                # Whoever was before may have died before it had removed the last ones.
+                last = {report.checkpoint for report in trial.curve[-LAST:] if report.checkpoint}
+                self._stored[trial.id] = last | _kept(state, trial, self._best)
+                self._touched.add(trial.id)
 
     def note(self, state: State, record: m.Event | m.Action) -> None:
         """Take note of a record that the state has taken in already."""

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from seer_nb import snapshots
 from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
 from seer_nb.errors import SeerError
@@ -20,6 +21,7 @@ from seer_nb.runner.background import Background
 from seer_nb.runner.clock import StudyClock, steady_s
 from seer_nb.runner.dask_gangs import DaskGangs
 from seer_nb.runner.janitor import Janitor
+from seer_nb.runner.snapper import Snapper
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,8 +121,17 @@ class Runner:
     def _restore(self) -> tuple[Engine, float, bool]:
         """The engine as the journal left it, the wall time of the last record, and whether no runner was before."""
         engine: Engine | None = None
-        wall, count = 0.0, 0
-        for entry in self._journal.read():
+        wall, count, seq = 0.0, 0, 0
+        found = snapshots.load(self._journal)
+        if found is not None:
+            engine, seq = Engine(found.state.settings, self._parts["policy"]), found.seq
+            engine.state, count = found.state, 1
+            self._janitor.resume(engine.state)
+        # The snapshot's own record once more: its wall time is wanted too, if none has followed.
+        for entry in self._journal.read(max(0, seq - 1)):
+            if entry.seq == seq:
+                wall = entry.wall
+                continue
             if engine is None:
                 if not isinstance(entry.record, m.Began):
                     raise SeerError(f"{self._journal.path} does not begin with the study's settings")
@@ -130,6 +141,7 @@ class Runner:
             wall, count = entry.wall, count + 1
         if engine is None:
             raise SeerError(f"{self._journal.path} is empty")
+        self._snapper = Snapper(self.folder, count)
         return engine, wall, count == 1
 
     def _since(self, wall: float) -> float:
@@ -200,6 +212,7 @@ class Runner:
                 else:
                     todo.append(action)
         self._journal.append(records, taken)
+        self._snapper.written(len(records))
         for _, record in records:
             self._janitor.note(self._engine.state, record)
             self._teach(record)

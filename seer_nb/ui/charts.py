@@ -69,7 +69,7 @@ class Pen:
     """Draws curves, and remembers those that it has drawn: few change from one look to the next."""
 
     def __init__(self) -> None:
-        self._drawn: dict[int, tuple[tuple[object, ...], object, str]] = {}
+        self._drawn: dict[int, tuple[object, object, str]] = {}
 
     def curve(self, frame: Frame, trial: TrialView, most: int) -> str:
         """The data of a path, of at most so many points."""

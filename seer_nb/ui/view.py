@@ -4,16 +4,55 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, get_args, overload
 
 from seer_nb.core import model as m
+from seer_nb.core.curve import value_at
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from seer_nb.core.state import State
 
 
 DASH = "\N{EN DASH}"
 """For what is not there."""
+
+
+class Points(Sequence["tuple[int, float | None]"]):
+    """(epoch, value) of each report of a curve, which has consecutive epochs.
+
+    Args:
+        curve: Of the trial.
+    """
+
+    __slots__ = ("_curve",)
+
+    def __init__(self, curve: Sequence[m.Report]) -> None:
+        self._curve = curve
+
+    def __len__(self) -> int:
+        return len(self._curve)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> tuple[int, float | None]: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[tuple[int, float | None], ...]: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> Any:
+        found = range(len(self._curve))[place]
+        return tuple(map(self._at, found)) if isinstance(found, range) else self._at(found)
+
+    def __iter__(self) -> Iterator[tuple[int, float | None]]:
+        return map(self._at, range(len(self._curve)))
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, Points | tuple) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment] # as the curve
+
+    def _at(self, place: int) -> tuple[int, float | None]:
+        return place + 1, value_at(self._curve, place)
 
 
 class TrialView(NamedTuple):
@@ -40,7 +79,7 @@ class TrialView(NamedTuple):
     end_s: float | None
     """When it ended; while it trains, when it would be fully trained on the workers it has. Study seconds."""
     config: m.Config
-    points: tuple[tuple[int, float | None], ...]
+    points: Points
     """(epoch, value) of each report."""
     reason: str
     """Why it was begun, promoted, stopped or ended."""
@@ -162,7 +201,7 @@ class Looker:
             # All that may still change of a trial that does not train is what the plan wants for it.
             wanted = state.wanted.get(trial.id, 0)
             return known[1] if known[1].wanted == wanted else known[1]._replace(wanted=wanted)
-        view = _trial(trial, state, now_s, known[1].points if known is not None else ())
+        view = _trial(trial, state, now_s)
         self._known[trial.id] = trial, view
         return view
 
@@ -179,7 +218,7 @@ def format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _trial(trial: m.Trial, state: State, now_s: float, seen: tuple[tuple[int, float | None], ...]) -> TrialView:
+def _trial(trial: m.Trial, state: State, now_s: float) -> TrialView:
     gang = None if trial.gang is None else state.gangs.get(trial.gang)
     left_s = None if gang is None else _left_s(trial, gang, state)
     return TrialView(
@@ -195,8 +234,7 @@ def _trial(trial: m.Trial, state: State, now_s: float, seen: tuple[tuple[int, fl
         cost_left=None if gang is None or left_s is None else _cost(gang, left_s, state),
         end_s=trial.ended_s if left_s is None or gang is None else max(now_s, gang.heard_s + left_s),
         config=trial.config,
-        # A report stands once it was made: only new ones are looked at.
-        points=seen + tuple((report.epoch, report.value) for report in trial.curve[len(seen) :]),
+        points=Points(trial.curve),
         reason=trial.reason,
         pinned=trial.pinned,
     )
