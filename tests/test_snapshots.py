@@ -80,7 +80,7 @@ def test_a_snapshot_and_the_rest_give_the_same_as_all_records(study, data):
         assert pictures(whole) == pictures(resumed)
         assert (whole.resumed, resumed.resumed) == (0, second)
         again, rest = resumed.state(), whole.state()
-        assert repr(vars(View(journal).history)) == repr(vars(whole.history)), "whole numbers stay whole"
+        assert repr(vars(resumed.history)) == repr(vars(whole.history)), "whole numbers stay whole"
         assert list(again.trials) == list(rest.trials)
         assert list(again.live) == list(rest.live)
         assert again.idle_workers() == rest.idle_workers()
@@ -267,4 +267,5 @@ def test_attach_begins_with_the_snapshot(tmp_path, monkeypatch):
     assert len(found.results()) == len(made.state.trials)
     assert len(found.curves()) == sum(len(trial.curve) for trial in made.state.trials.values())
     last = found.results(view="last")
-    assert list(last.value) == pytest.approx([t.curve[-1].value if t.curve else float("nan") for t in made.state.trials.values()], nan_ok=True)
+    values = [trial.curve[-1].value if trial.curve else float("nan") for trial in made.state.trials.values()]
+    assert list(last.value) == pytest.approx(values, nan_ok=True)
