@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,7 +60,7 @@ def _records(settings: m.Settings, n_trials: int, n_workers: int, epochs: int) -
         yield 30.0, m.Drawn(trial=trial, config={"lr": float(rng.uniform()), "width": 32 << trial % 4})
     tops, now_s, gang = rng.uniform(0.3, 0.99, n_trials), 30.0, 0
     bounds = [round(epochs * k / RUNGS) for k in range(RUNGS + 1)]
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         for begin in range(0, n_trials, n_workers):
             wave = np.arange(begin, min(begin + n_workers, n_trials))
             yield from _wave(wave, tops[wave], first, last, now_s, gang, rng)

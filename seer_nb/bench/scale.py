@@ -1,4 +1,4 @@
-"""``python -m seer_nb.bench scale``: a study of 10 000 trials, a journal of 10 million events, a thousand real trials."""
+"""``python -m seer_nb.bench scale``: 10 000 trials, a journal of 10 million events, 1 000 real trials."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _world(n_trials: int) -> TableWorld:
 
 def _settings(n_trials: int, n_workers: int) -> m.Settings:
     offer = Offer(name="m", price_per_hour=100_000, boot_s=30.0, max_machines=n_workers)
-    # ASHA trains two epochs and a little of most trials; money is ample, so that the workers are what there is least of.
+    # ASHA trains two epochs and a little of most trials; money is ample, and workers are scarce.
     deadline_s = 300 + 2.5 * n_trials * EPOCH_S / n_workers
     return m.Settings(
         name="wide",

@@ -96,6 +96,10 @@ class Piece:
         value = self._values[place]
         return None if isnan(value) else value
 
+    def forget(self) -> None:
+        """Keep the packed ones only."""
+        self._reports = None
+
     @property
     def reports(self) -> tuple[Report, ...]:
         """All of them."""
@@ -104,7 +108,7 @@ class Piece:
             found = self._reports = tuple(_unpack(self.packed))
             _unpacked.append(self)
             if len(_unpacked) > UNPACKED:
-                _unpacked.popleft()._reports = None
+                _unpacked.popleft().forget()
         return found
 
 

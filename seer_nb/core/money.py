@@ -229,7 +229,7 @@ class Ledger:
             gone = []
             while waiting and waiting[0][0] <= end_s:
                 gone.append(waiting.popleft())
-            then._leave(gone)
+            then.leave(gone)
             end_s = max(end_s, then.exhausted_s(end_s, until_s))
         return end_s
 
@@ -240,7 +240,7 @@ class Ledger:
         copy._closed_total, copy._alike = self._closed_total, self._alike.copy()
         return copy
 
-    def _leave(self, gone: Iterable[tuple[float, int]]) -> None:
+    def leave(self, gone: Iterable[tuple[float, int]]) -> None:
         """Of a copy, whose accounts are those of the original: machines go, by (when, machine)."""
         accounts: dict[tuple[Any, ...], list[Account]] = {}
         for at_s, machine in gone:

@@ -125,7 +125,7 @@ class Runner:
         found = snapshots.load(self._journal)
         if found is not None:
             engine, seq = Engine(found.state.settings, self._parts["policy"]), found.seq
-            engine.state, count = found.state, 1
+            engine.state = found.state
             self._janitor.resume(engine.state)
         # The snapshot's own record once more: its wall time is wanted too, if none has followed.
         for entry in self._journal.read(max(0, seq - 1)):
@@ -142,7 +142,7 @@ class Runner:
         if engine is None:
             raise SeerError(f"{self._journal.path} is empty")
         self._snapper = Snapper(self.folder, count)
-        return engine, wall, count == 1
+        return engine, wall, seq + count == 1
 
     def _since(self, wall: float) -> float:
         """Seconds since then; a lease if the clock was set back so far that nobody can tell."""

@@ -1,0 +1,32 @@
+"""What the bench of scale measures is what it says."""
+
+from collections import Counter
+
+from seer_nb.bench import many
+from seer_nb.bench.wide import wide
+from seer_nb.journal import Journal, View
+from seer_nb.runner import snapper
+from seer_nb.runner.files import JOURNAL
+
+
+def test_a_journal_of_many_events_is_one_of_a_study(tmp_path):
+    stream = many.make(tmp_path / JOURNAL, 3000, 1000, 20, 4)
+    journal = Journal(tmp_path / JOURNAL)
+    assert snapper.write(tmp_path) == 3000
+    many.append(journal, stream, 1000)
+    view, whole = View(journal), View(journal, resume=False)
+    assert view.state().trials == whole.state().trials
+    assert vars(view.history) == vars(whole.history)
+    assert (view.seq, view.resumed) == (4000, 3000)
+    kinds = Counter(type(entry.record).__name__ for entry in journal.read())
+    assert kinds["Reported"] > 0.85 * 4000
+    assert all(trial.epoch > 100 for trial in view.state().trials.values())
+    journal.close()
+
+
+def test_a_wide_study_is_driven_written_and_looked_at():
+    figures = {figure.what: figure for figure in wide(quick=True)}
+    assert figures["trials that were begun"].value == 400
+    assert figures["workers at a time, at most"].value == 80
+    assert figures["spent beyond the budget"].value == 0
+    assert figures["journal"].value > 0.1
