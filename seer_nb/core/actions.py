@@ -91,7 +91,9 @@ class Note(ActionBase, frozen=True, kw_only=True):
     workers: int = 0
     """Wanted size of the cluster, in workers."""
     wanted: dict[int, int] = {}
-    """Workers that the plan wants for each trial which has begun."""
+    """Workers that the plan wants for each trial which has begun; with ``changes``, only where that has changed, and 0
+    where it wants none any more."""
+    changes: bool = False
 
 
 Action: TypeAlias = (

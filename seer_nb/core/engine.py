@@ -280,7 +280,11 @@ class Engine:
         told = plan.reason if state.now_s - state.noted_s >= NOTE_EVERY_S else state.plan_reason
         wanted = {job.trial: job.workers for job in plan.jobs if job.trial is not None}
         if (told, wanted, plan.workers) != (state.plan_reason, state.wanted, state.wanted_workers):
-            yield m.Note(reason=told, workers=plan.workers, wanted=wanted)
+            # Of a thousand trials few change.
+            changed = {trial: count for trial, count in wanted.items() if state.wanted.get(trial) != count}
+            changed |= dict.fromkeys(state.wanted.keys() - wanted.keys(), 0)
+            fewer = len(changed) < len(wanted)
+            yield m.Note(reason=told, workers=plan.workers, wanted=changed if fewer else wanted, changes=fewer)
 
     def _stuck(self) -> bool:
         """Whether nothing trains, boots or is awaited, so that no event would ever come."""

@@ -408,7 +408,12 @@ class State:
     def _on_note(self, action: m.Note, now_s: float) -> None:
         if action.reason != self.plan_reason:
             self.plan_reason, self.noted_s = action.reason, now_s
-        self.wanted, self.wanted_workers = action.wanted, action.workers
+        if action.changes:
+            wanted = {**self.wanted, **action.wanted}
+            self.wanted = {trial: count for trial, count in wanted.items() if count}
+        else:
+            self.wanted = action.wanted
+        self.wanted_workers = action.workers
 
 
 @lru_cache(maxsize=1 << 16)
