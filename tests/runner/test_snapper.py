@@ -34,6 +34,10 @@ def study(tmp_path, monkeypatch):
     return made
 
 
+def drawn(numbers):
+    return [(2.0, m.Drawn(trial=number, config={"x": number})) for number in numbers]
+
+
 def test_a_process_of_its_own_writes_one_after_so_many_records(study, monkeypatch):
     monkeypatch.setattr(snapper, "EVERY", 10)
     busy = snapper.Snapper(study._folder, 3)
@@ -53,7 +57,7 @@ def test_a_later_runner_begins_with_the_snapshot(study, rest):
         return Runner(study._folder)
 
     snapper.write(study._folder)
-    study._view.journal.append([(3.0, m.Drawn(trial=20 + k, config={"x": k})) for k in range(rest)])
+    study._view.journal.append(drawn(range(20, 20 + rest)))
     runner = asyncio.run(restored())
     assert picture(runner._engine.state) == picture(View(study._view.journal, resume=False).state())
     assert len(runner._engine.state.trials) == 20 + rest
