@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from seer_nb.errors import CheckpointError
+from seer_nb.errors import CheckpointError, DamagedCheckpointError, MissingCheckpointError, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,7 +73,8 @@ def load(store: str, path: str, map_location: Any = "cpu") -> dict[str, Any]:
         map_location: Device for the tensors, as in `torch.load`.
 
     Raises:
-        CheckpointError: It is missing, damaged, or not a checkpoint of seer_nb.
+        DamagedCheckpointError: It is damaged, or not a checkpoint of seer_nb.
+        MissingCheckpointError: It is missing, or cannot be read now.
     """
     import torch
 
@@ -83,14 +84,14 @@ def load(store: str, path: str, map_location: Any = "cpu") -> dict[str, Any]:
             _verify(file, where)
             payload = torch.load(file, map_location=map_location, weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"the checkpoint {where} is missing") from None
+        raise MissingCheckpointError(f"the checkpoint {where} is missing") from None
     except CheckpointError:
         raise
     except Exception as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise CheckpointError(f"the checkpoint {where} cannot be read: {lines[0]}") from error
+        kind = MissingCheckpointError if isinstance(error, OSError) else DamagedCheckpointError
+        raise kind(f"the checkpoint {where} cannot be read: {sentence(error).splitlines()[0]}") from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        raise CheckpointError(f"{where} is not a checkpoint of seer_nb in format {FORMAT}")
+        raise DamagedCheckpointError(f"{where} is not a checkpoint of seer_nb in format {FORMAT}")
     return payload
 
 
@@ -150,9 +151,9 @@ def _verify(file: Any, where: str) -> None:
         with zipfile.ZipFile(file) as archive:
             broken = archive.testzip()
     except zipfile.BadZipFile as error:
-        raise CheckpointError(f"the checkpoint {where} is damaged: {error}") from None
+        raise DamagedCheckpointError(f"the checkpoint {where} is damaged: {error}") from None
     if broken is not None:
-        raise CheckpointError(f"the checkpoint {where} is damaged: the checksum of its part {broken} is wrong")
+        raise DamagedCheckpointError(f"the checkpoint {where} is damaged: the checksum of its part {broken} is wrong")
     file.seek(0)
 
 
@@ -174,6 +175,12 @@ def _save_local(target: Path, payload: dict[str, Any]) -> None:
         with _opened_anew(temporary) as file:
             torch.save(payload, file)
         temporary.replace(target)
+    except RuntimeError as error:
+        temporary.unlink(missing_ok=True)
+        # On a full disk torch's writer ends with an error of its own, during the handling of the disk's.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
