@@ -45,6 +45,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     boot_lease_s: float = 0.0
     """A machine that boots has no runner to listen to yet: it ends itself unless it has heard of one so many seconds
     after it was rented. 0: it cannot outlive its runner."""
+    billed_until_deleted: bool = False
+    """Whether a machine that has shut itself down is still billed, until it is deleted."""
     workers_per_machine: int = 1
     """0: it hosts the Dask scheduler, and trains nothing."""
     gpus: int = 0

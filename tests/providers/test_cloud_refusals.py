@@ -70,7 +70,7 @@ def test_prices_are_known_or_given_and_hold_what_is_beside_the_machine():
             ValueError,
             "disk_gb=2000 is no disk's size: give one from 1 to 1023",
         ),
-        (lambda: CLOUDS["gcp"](max_machines=0), ValueError, "max_machines=0 is not such a number: give a whole"),
+        (lambda: CLOUDS["gcp"](max_machines=0), ValueError, "max_machines=0 is not a number of machines: give a whole"),
         (lambda: CLOUDS["gcp"](boot_time="soon"), ValueError, "boot_time='soon' is not a length of time"),
         (lambda: seer.GCP(4, zone="us-central1-a", project="p"), TypeError, "machine_type=4 is not text"),
     ],
