@@ -11,7 +11,6 @@ from seer_nb.core.units import format_duration, format_money
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sized
 
     from seer_nb.providers.ec2_instances import Instance
     from seer_nb.providers.ec2_network import Group
@@ -140,7 +139,7 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.write(f"security group {group.ident} of study {group.study} was left behind\n")
     if not options.terminate or not (machines or left):
         return 0
-    what = " and ".join(filter(None, (_count(machines, "machine"), _count(left, "security group"))))
+    what = " and ".join(filter(None, (_count(len(machines), "machine"), _count(len(left), "security group"))))
     if not options.yes and not _agreed(what):
         sys.stdout.write("nothing was ended\n")
         return 1
@@ -155,12 +154,12 @@ def _end(machines: list[Rented], made: list[Group], region: str | None) -> int:
     for group in stay:
         sys.stdout.write(f"security group {group.ident} is still in use: try again later\n")
     if len(stay) < len(made):
-        sys.stdout.write(f"deleted {_count(made[len(stay) :], 'security group')}\n")
+        sys.stdout.write(f"deleted {_count(len(made) - len(stay), 'security group')}\n")
     return 1 if stay else 0
 
 
-def _count(found: Sized, what: str) -> str:
-    return f"{len(found)} {what}{'' if len(found) == 1 else 's'}" if found else ""
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}" if number else ""
 
 
 def _table(machines: list[Rented]) -> str:

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 MOVE_S = 5.0
 """For so long a worker that is to go may hand on what it holds for others."""
 CONNECT_S = 30.0
+TRIES = 5
+"""While some workers are told to go, others may come."""
 
 
 class Facts(NamedTuple):
@@ -166,10 +168,14 @@ class Hand:
         if _has_spec(self._cluster):
             await self._drop(list(self._grown))
         elif can_grow(self._cluster):
-            there = set((await _known(client)).values())
-            await self._drop(list(there - self._before))
-            # All that are there stay, so it has no choice to make; those on their way are not started any more.
-            await _waited(self._cluster.scale(len(there & self._before)))
+            for _ in range(TRIES):
+                there = set((await _known(client)).values())
+                if there <= self._before:
+                    # All stay, so it has no choice to make; those on their way are not started any more.
+                    await _waited(self._cluster.scale(len(there)))
+                    return
+                await self._drop(list(there - self._before))
+            logger.warning("workers of the study are still there: they end when their lease does")
 
     async def _kept(self, client: Any) -> list[str]:
         return [address for address, name in (await _known(client)).items() if name in self._before]

@@ -284,7 +284,8 @@ class EC2Fleet(MachineFleet[EC2Machine]):
 
 
 def _code(error: Exception) -> str:
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    # Some errors have a response, but none came.
+    return str((getattr(error, "response", None) or {}).get("Error", {}).get("Code", ""))
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -214,11 +214,16 @@ class VMFleet(MachineFleet[VM]):
 
     async def _watch_scheduler(self, machine: int, rented: VM, address: str) -> None:
         heard_s = age_s()
-        while self._stays(machine, rented):
-            await asyncio.sleep(LISTEN_S)
+
+        async def look() -> None:
+            nonlocal heard_s
             if await listens(address):
                 heard_s = age_s()
-            elif age_s() - heard_s > DEAF_S:
+
+        while self._stays(machine, rented):
+            await asyncio.sleep(LISTEN_S)
+            await self._guarded(look())
+            if age_s() - heard_s > DEAF_S:
                 await self._tell(machine, f"the scheduler could not be reached for {DEAF_S:.0f} s")
 
 

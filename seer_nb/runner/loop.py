@@ -214,8 +214,8 @@ class Runner:
         scheduler = await self._fleet.host(machine, offer)
         if scheduler is None:
             return
-        await self._connect(scheduler)
         self._host_machine = machine
+        await self._connect(scheduler)
         self._gangs.renew()
         boot_s = self._clock.now_s() - self._engine.state.machines[machine].rented_s
         self._events.put_nowait(m.MachineReady(machine=machine, boot_s=max(0.0, boot_s)))

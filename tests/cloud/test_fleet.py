@@ -184,6 +184,10 @@ async def test_spot_machines_have_a_ceiling(cloud, home):
     async with opened(home / "f", of) as books:
         await rented(books, of, 0)
         assert numbered(cloud, 0).spot
+        # Disk and address, which the offer's price holds, are no part of what is bid.
+        bid = cloud._opened().host(numbered(cloud, 0).instance_id).max_price
+        assert bid == pytest.approx(of._ceiling("m5.large") / 1e6, abs=1e-6)
+        assert bid < offer.price_per_hour / 1e6
         cloud.faults.spot_prices["m5.large"] = 10.0
         cloud.faults.spot_notice_s = 0.0
         assert not (await books.has_ended(0, within_s=10.0)).expected

@@ -27,10 +27,14 @@ class Plain:
 
     _supports_scaling = True
 
-    def __init__(self):
-        self._inner = local()
+    def __init__(self, workers=0):
+        self._inner = local(workers)
         self.scheduler_address, self.security = self._inner.scheduler_address, self._inner.security
         self.loop = self._inner.loop
+
+    @property
+    def scheduler_info(self):
+        return self._inner.scheduler_info
 
     @property
     def plan(self):
