@@ -76,19 +76,15 @@ class Near:
         self._make = make
         self._hand: Hand | None = None
         self._lock = threading.Lock()
-        """Held while it is decided who closes a cluster that was closed before it was made."""
-        self._made: Any = None
+        """Held while it is decided who closes a cluster that is told to go while it is made."""
+        self._cluster: Any = None
         self._closed = False
 
     async def open(self, lease_s: float, lost: Callable[[], None]) -> Facts:  # noqa: ARG002 - it lives as we do
         """Make the cluster."""
-        try:
-            # On another thread, for it may take minutes; a cluster has an event loop of its own anyway.
-            cluster = await asyncio.to_thread(self._build)
-        except ValueError as error:
-            if "main thread" not in str(error):
-                raise
-            cluster = self._build_here()
+        cluster = await self._made()
+        if not hasattr(cluster, "scheduler_address"):
+            raise SeerError(f"cluster() gave {cluster!r}, which is no Dask cluster: it must return one that runs")
         try:
             self._hand = Hand(cluster, own=True)
             facts: Facts = await self.call("open", lease_s)
@@ -97,25 +93,29 @@ class Near:
             raise
         return facts
 
-    def _build(self) -> Any:
-        """The cluster; whoever has closed this line meanwhile can't know it yet, so it is closed here then."""
-        made = self._make()
-        if not hasattr(made, "scheduler_address"):
-            raise SeerError(f"cluster() gave {made!r}, which is no Dask cluster: it must return one that runs")
-        with self._lock:
-            closed, self._made = self._closed, None if self._closed else made
-        if closed:
-            made.close()
-            raise SeerError("the Dask cluster was not wanted any more when it had been made")
-        return made
-
-    def _build_here(self) -> Any:
-        """It wants to handle signals, as dask-jobqueue does from its import on. Here, they are not for it."""
+    async def _made(self) -> Any:
+        # On another thread, for it may take minutes; a cluster has an event loop of its own anyway.
+        try:
+            return await asyncio.to_thread(self._build)
+        except ValueError as error:
+            if "main thread" not in str(error):
+                raise
+        # It wants to handle signals, as dask-jobqueue does from its import on. Here, they are not for it.
         before = signal.getsignal(signal.SIGINT)
         try:
             return self._build()
         finally:
             signal.signal(signal.SIGINT, before)
+
+    def _build(self) -> Any:
+        """The cluster. Whoever has closed this line meanwhile did not have it yet: it is closed here then."""
+        made = self._make()
+        with self._lock:
+            closed, self._cluster = self._closed, None if self._closed else made
+        if closed:
+            _close(made)
+            raise SeerError("the Dask cluster was not wanted any more when it had been made")
+        return made
 
     async def call(self, method: str, *args: Any, **named: Any) -> Any:
         """Have the hand do something."""
@@ -126,10 +126,16 @@ class Near:
         """End the cluster; one that is being made, as soon as it is there."""
         with self._lock:
             self._closed = True
-            made, self._made = self._made, None
+            made, self._cluster = self._cluster, None
         hand, self._hand = self._hand, None
         if made is not None:
-            await asyncio.to_thread(made.close if hand is None else hand.close)
+            await asyncio.to_thread(_close, made if hand is None else hand)
+
+
+def _close(made: Any) -> None:
+    """End what was made, whatever it is."""
+    if callable(getattr(made, "close", None)):
+        made.close()
 
 
 class Far:

@@ -100,8 +100,8 @@ class EC2Fleet(MachineFleet[EC2Machine]):
         # If that fails the watcher tries again.
         await self._guarded(self._terminate([x.ident for x in living if x.machine not in wanted]))
         self._look.set()
-        kept = tuple(self._rented.keys() - left.keys())
-        return Adopted(self._scheduler() if kept else None, kept, tuple(left))
+        kept = tuple(sorted(self._rented.keys() - left.keys()))
+        return Adopted(self._scheduler() if kept else None, kept, tuple(sorted(left)))
 
     async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
         """Launch the scheduler's machine and wait until it listens."""
