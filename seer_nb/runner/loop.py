@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
-from seer_nb.errors import SeerError
+from seer_nb.errors import SeerError, sentence
 from seer_nb.journal import Journal
 from seer_nb.providers.base import FleetContext
 from seer_nb.runner import checkpoints, files
@@ -64,6 +64,8 @@ class Runner:
         self._go_s: float | None = None
         """Reading of steady_s() at which this process has to end, if it was told to."""
         self._sampler: ConfigSampler | None = None
+        self._host_machine: int | None = None
+        """Whose scheduler is joined."""
         settings = self._engine.state.settings
         self._fleet = self._parts["provider"].fleet(
             FleetContext(
@@ -71,12 +73,11 @@ class Runner:
                 folder=folder,
                 lease_s=settings.lease_s,
                 ended=self._machine_ended,
-                leaving=self._events.put_nowait,
             )
         )
-        logs = folder / files.LOGS if getattr(self._parts["provider"], "shares_files", True) else None
+        logs = folder / files.LOGS if self._parts["provider"].shares_files else None
         self._gangs = DaskGangs(settings, self._events.put_nowait, self._worker_ready, self._worker_left, logs)
-        self._gangs.name_of = getattr(self._fleet, "name_of", self._gangs.name_of)
+        self._gangs.name_of = self._fleet.name_of
 
     async def run(self) -> None:
         """Until the study has ended."""
@@ -105,11 +106,11 @@ class Runner:
     async def _adopted(self) -> tuple[int, ...]:
         """Machines of an earlier runner that go on."""
         ready = [machine for machine in self._engine.state.live.values() if machine.state == "ready"]
-        found = await self._fleet.adopt([machine.id for machine in ready])
-        if found is None:
+        scheduler, alive, _ = await self._fleet.adopt([machine.id for machine in ready])
+        if scheduler is None:
             return ()
-        scheduler, alive = found
         await self._connect(scheduler)
+        self._host_machine = next((x.id for x in ready if x.hosts), None)
         await self._gangs.adopt()
         kept = [x.id for x in ready if x.id in alive and all(self._gangs.knows(worker) for worker in x.workers)]
         for machine in set(alive) - set(kept):
@@ -243,7 +244,7 @@ class Runner:
                 await self._host(action.machine, offer)
         except Exception as error:
             logger.warning("machine %s could not be rented", action.machine, exc_info=True)
-            self._machine_ended(m.MachineEnded(machine=action.machine, expected=False, reason=str(error)))
+            await self._fleet.give_up(action.machine, sentence(error))
 
     async def _retire(self, action: m.Retire) -> None:
         if self._engine.state.machines[action.machine].hosts:
@@ -256,6 +257,7 @@ class Runner:
         scheduler = await self._fleet.host(machine, offer)
         if scheduler is None:
             return
+        self._host_machine = machine
         await self._connect(scheduler)
         self._gangs.renew()
         boot_s = self._clock.now_s() - self._engine.state.machines[machine].rented_s
@@ -317,7 +319,8 @@ class Runner:
     def _machine_ended(self, event: m.MachineEnded) -> None:
         self._events.put_nowait(event)
         self._gangs.machine_ended(event)
-        if self._engine.state.machines[event.machine].hosts:
+        # Not that of an earlier runner's scheduler: there may be another one by now.
+        if event.machine == self._host_machine:
             self._tasks.go(self._gangs.disconnect())
 
     async def _watch_inbox(self) -> None:
