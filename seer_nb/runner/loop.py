@@ -90,32 +90,35 @@ class Runner:
             scheduler = await self._fleet.open()
             if scheduler is not None:
                 await self._connect(scheduler)
-            await self._drive(await self._adopted())
+            await self._drive(await self._started())
 
     async def _hand_back(self) -> None:
         """End what still lives, and write down what has ended meanwhile: nobody else will."""
-        await self._fleet.close()
-        ended = []
+        left = await self._fleet.close()
+        late: list[m.Event] = [m.MachinesLeftBehind(machines=left)] if left else []
         while not self._events.empty():
-            ended.append(self._events.get_nowait())
-        self._take_in([event for event in ended if isinstance(event, m.MachineEnded)])
+            event = self._events.get_nowait()
+            if isinstance(event, m.MachineEnded):
+                late.append(event)
+        self._take_in(late)
 
     async def _connect(self, scheduler: SchedulerAddress) -> None:
         await self._gangs.connect(scheduler, (self.folder / files.FUNCTION).read_bytes())
 
-    async def _adopted(self) -> tuple[int, ...]:
-        """Machines of an earlier runner that go on."""
+    async def _started(self) -> m.RunnerStarted:
+        """This runner takes the study up, with those machines of an earlier one that can go on."""
         ready = [machine for machine in self._engine.state.live.values() if machine.state == "ready"]
-        scheduler, alive, _ = await self._fleet.adopt([machine.id for machine in ready])
+        scheduler, alive, left = await self._fleet.adopt([machine.id for machine in ready])
         if scheduler is None:
-            return ()
+            return m.RunnerStarted(unseen_s=self._unseen_s, left=left)
         await self._connect(scheduler)
         self._host_machine = next((x.id for x in ready if x.hosts), None)
         await self._gangs.adopt()
         kept = [x.id for x in ready if x.id in alive and all(self._gangs.knows(worker) for worker in x.workers)]
-        for machine in set(alive) - set(kept):
+        useless = sorted(set(alive) - set(kept))
+        for machine in useless:
             await self._fleet.retire(machine, force=True)
-        return tuple(kept)
+        return m.RunnerStarted(unseen_s=self._unseen_s, adopted=tuple(kept), left=(*left, *useless))
 
     def _restore(self) -> tuple[Engine, float, bool]:
         """The engine as the journal left it, the wall time of the last record, and whether no runner was before."""
@@ -140,9 +143,9 @@ class Runner:
 
     # --- the loop ---
 
-    async def _drive(self, adopted: tuple[int, ...]) -> None:
+    async def _drive(self, started: m.RunnerStarted) -> None:
         state = self._engine.state
-        self._step([m.RunnerStarted(unseen_s=self._unseen_s, adopted=adopted)])
+        self._step([started])
         self._take_commands()
         keepers = [asyncio.create_task(self._watch_inbox()), asyncio.create_task(self._keep_leases())]
         try:
@@ -370,8 +373,10 @@ class Runner:
         """Machines that were told to go, and whose lease has ended since, are gone, whatever their provider says."""
         state = self._engine.state
         for machine in list(state.live.values()):
+            if machine.state != "retiring" or state.offers[machine.offer].billed_until_deleted:
+                continue
             lives_s = state.ledger.lives_s(machine.id, machine.retired_s or self._clock.now_s())
-            if machine.state == "retiring" and self._clock.now_s() > lives_s:
+            if self._clock.now_s() > lives_s:
                 lived_s = lives_s - machine.rented_s + machine.unseen_s
                 reason = "nothing was heard of its end, but its lease has ended"
                 self._machine_ended(m.MachineEnded(machine=machine.id, expected=True, reason=reason, lived_s=lived_s))
