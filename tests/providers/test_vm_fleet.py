@@ -124,7 +124,9 @@ def test_a_study_whose_runner_is_killed_deletes_what_that_has_left(tmp_path, mon
     monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
     monkeypatch.chdir(tmp_path)
     with LoopbackCloud(boot_s=0.3, folder=tmp_path / "cloud") as cloud:
-        study = make(counting, provider=Loopback(cloud), store=cloud.store, max_epochs=8).start()
+        # Of the deadline, a minute is kept for the machines' end.
+        own = {"provider": Loopback(cloud), "store": cloud.store, "max_epochs": 8, "deadline": "200s"}
+        study = make(counting, **own).start()
         training(study, epochs=2)
         before = {machine.instance_id for machine in cloud.machines() if machine.state == "running"}
         assert len(before) >= 2
