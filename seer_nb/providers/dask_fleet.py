@@ -8,9 +8,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.errors import SeerError
-from seer_nb.providers.ages import age_s
 from seer_nb.providers.base import SchedulerAddress
 from seer_nb.providers.fleet import MachineFleet, Rented
+from seer_nb.runner.clock import steady_s
 
 if TYPE_CHECKING:
     from seer_nb.core.money import Offer
@@ -152,16 +152,16 @@ class DaskFleet(MachineFleet[DaskMachine]):
 
     async def _watch(self, host: int, line: Line) -> None:
         """Look at the workers for as long as there is this cluster."""
-        heard_s = age_s()
+        heard_s = steady_s()
         while self._line is line:
             try:
                 async with asyncio.timeout(DEAF_S):
                     found = await line.call("workers")
-                heard_s = age_s()
+                heard_s = steady_s()
                 self._sight(found)
             except Exception as error:  # noqa: BLE001 - it is looked at again
                 logger.warning("the Dask cluster does not answer: %r", error)
-                if age_s() - heard_s > DEAF_S:
+                if steady_s() - heard_s > DEAF_S:
                     self._tasks.go(self._tell(host, GONE))
                     return
             waiting = any(not rented.address or rented.told_s is not None for rented in self._workers().values())
@@ -219,7 +219,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
     def _forget(self) -> None:
         """Machines that were to go as soon as they had come, and never came."""
         for machine, rented in self._workers().items():
-            late = age_s() - rented.begun_s > self._provider.boot_timeout_s
+            late = steady_s() - rented.begun_s > self._provider.boot_timeout_s
             if rented.nameless and not rented.address and rented.told_s is not None and late:
                 self._ended(machine)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seer_nb.errors import SeerError
 from seer_nb.providers import dask_there
+from seer_nb.providers.launch import DEATH_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -269,10 +270,13 @@ def _has_spec(cluster: Any) -> bool:
 
 
 def _name(specs: dict[Any, Any], key: Any) -> None:
-    """Have a worker bear its spec's name: SubprocessCluster forgets to tell it."""
+    """Have a worker bear its spec's name: SubprocessCluster forgets to tell it.
+
+    And have it end when there is no scheduler to join, for by itself it would look for one for ever.
+    """
     options = specs[key].get("options", {})
     if "worker_kwargs" in options:
-        named = {**options["worker_kwargs"], "name": str(key)}
+        named = {"death_timeout": DEATH_TIMEOUT_S, **options["worker_kwargs"], "name": str(key)}
         specs[key] = {**specs[key], "options": {**options, "worker_kwargs": named}}
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from seer_nb.core.model import MachineEnded
 from seer_nb.errors import SeerError
 from seer_nb.providers import ec2_instances, ec2_network, keys
-from seer_nb.providers.ages import age_s
 from seer_nb.providers.base import Adopted, SchedulerAddress
 from seer_nb.providers.ec2_launch import NO_MACHINE, PORT, SCARCE, Launcher
 from seer_nb.providers.fleet import MachineFleet, Rented
 from seer_nb.providers.launch import listens
+from seer_nb.runner.clock import steady_s
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -165,7 +165,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
         except Exception as error:  # noqa: BLE001 - it is raised if no other zone will do
             return error
         finally:
-            rented.seen_s = age_s()
+            rented.seen_s = steady_s()
             self._look.set()
         return None
 
@@ -214,15 +214,15 @@ class EC2Fleet(MachineFleet[EC2Machine]):
 
     async def _compare(self, machine: int, rented: EC2Machine, found: Mapping[str, Instance]) -> None:
         """What EC2 says of a machine."""
-        unseen = not rented.launching and age_s() - rented.seen_s > UNSEEN_S
+        unseen = not rented.launching and steady_s() - rented.seen_s > UNSEEN_S
         if rented.doubtful and not rented.instance:
             rented.found(next((x.ident for x in found.values() if x.machine == machine), ""))
         instance = found.get(rented.instance)
         if instance is not None:
-            rented.seen, rented.seen_s = instance, age_s()
+            rented.seen, rented.seen_s = instance, steady_s()
             if instance.gone:
                 self._gone(machine, rented)
-            elif rented.told_s is not None and age_s() - rented.told_s > AGAIN_S:
+            elif rented.told_s is not None and steady_s() - rented.told_s > AGAIN_S:
                 await self._end(machine, rented, force=True)
         elif unseen and rented.instance:
             # EC2 may have lost it from sight only: nothing is given up that may live on.
@@ -247,7 +247,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
     # --- ending ---
 
     async def _end(self, machine: int, rented: EC2Machine, *, force: bool) -> None:  # noqa: ARG002 - nothing is kept
-        rented.told_s = age_s()
+        rented.told_s = steady_s()
         if rented.instance:
             await self._terminate([rented.instance])
             self._look.set()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from seer_nb.core.model import MachineEnded
 from seer_nb.errors import sentence
-from seer_nb.providers.ages import age_s
 from seer_nb.providers.base import Adopted
 from seer_nb.runner.background import Background
+from seer_nb.runner.clock import steady_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -27,7 +27,7 @@ class Rented:
     """One machine, from before it is asked for until it is gone."""
 
     def __init__(self) -> None:
-        self.begun_s = age_s()
+        self.begun_s = steady_s()
         self.launching = True
         """Whether it is being asked for."""
         self.told_s: float | None = None
@@ -41,11 +41,11 @@ class Rented:
 
     def lived_s(self) -> float:
         """Seconds since it was asked for; a machine that was there is never for nothing."""
-        return max(1.0, age_s() - self.begun_s)
+        return max(1.0, steady_s() - self.begun_s)
 
     def leave(self, reason: str = "") -> None:
         """Note that it was told to go; without a reason, as was asked for."""
-        self.told_s, self.expected, self.reason = age_s(), not reason, reason
+        self.told_s, self.expected, self.reason = steady_s(), not reason, reason
 
 
 R = TypeVar("R", bound=Rented)

@@ -11,11 +11,11 @@ import msgspec
 
 from seer_nb.errors import sentence
 from seer_nb.providers import keys
-from seer_nb.providers.ages import age_s
 from seer_nb.providers.base import Adopted, SchedulerAddress
 from seer_nb.providers.fleet import MachineFleet, Rented
 from seer_nb.providers.launch import PORT, listens
 from seer_nb.providers.side_loop import SideLoop
+from seer_nb.runner.clock import steady_s
 from seer_nb.runner.files import write_private
 
 if TYPE_CHECKING:
@@ -178,10 +178,10 @@ class VMFleet(MachineFleet[VM]):
                     if sure:
                         return there
                     sure, pause_s = True, UNSEEN_S
-                elif age_s() - told_s > AGAIN_S:
+                elif steady_s() - told_s > AGAIN_S:
                     there = sure = True
                     await self._side.run(launcher.delete(vm))
-                    told_s = age_s()
+                    told_s = steady_s()
             except Exception as error:  # noqa: BLE001 - every cloud has errors of its own
                 logger.warning("machine %s could not be deleted yet: %r", machine, error)
                 pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
@@ -213,17 +213,17 @@ class VMFleet(MachineFleet[VM]):
     # --- watching ---
 
     async def _watch_scheduler(self, machine: int, rented: VM, address: str) -> None:
-        heard_s = age_s()
+        heard_s = steady_s()
 
         async def look() -> None:
             nonlocal heard_s
             if await listens(address):
-                heard_s = age_s()
+                heard_s = steady_s()
 
         while self._stays(machine, rented):
             await asyncio.sleep(LISTEN_S)
             await self._guarded(look())
-            if age_s() - heard_s > DEAF_S:
+            if steady_s() - heard_s > DEAF_S:
                 await self._tell(machine, f"the scheduler could not be reached for {DEAF_S:.0f} s")
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from seer_nb.core.money import Offer
 from seer_nb.providers import watchdog
-from seer_nb.providers.ages import age_s
 from seer_nb.providers.base import FleetContext
 from seer_nb.providers.fleet import MachineFleet, Rented
 from seer_nb.providers.local import LocalFleet, Worker
+from seer_nb.runner.clock import steady_s
 from seer_nb.runner.files import write_private
 
 OFFER = Offer(name="one", price_per_hour=1)
@@ -121,7 +121,7 @@ async def test_each_worker_has_a_gpu_of_its_own(tmp_path):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the others count no time in which they are suspended")
 def test_lives_go_on_while_the_computer_is_suspended():
-    assert age_s() == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=1.0)
+    assert steady_s() == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=1.0)
 
 
 def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path):

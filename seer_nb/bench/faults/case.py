@@ -175,13 +175,13 @@ class Case:
     def _worker(self, name: str) -> int | None:
         if self.cloud is not None:
             machine = self.machine(name)
-            found: list[int] = [] if machine is None else _python(machine.pids)
+            found = [] if machine is None else _python(machine.pids)
             return found[0] if found else None
         log = f"worker-{name}.log"
         for process in self.processes():
             with suppress(psutil.Error, OSError):
                 if Path(f"/proc/{process.pid}/fd/1").readlink().name == log:
-                    return process.pid
+                    return int(process.pid)
         return None
 
     def machine(self, worker: str) -> Any:
