@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from seer_nb.core.money import MICRO
 from seer_nb.errors import StudyNotFoundError
-from seer_nb.runner import files
+from seer_nb.runner import files, sealing
 from seer_nb.settings import check_name
 from seer_nb.study import Study
 
@@ -25,6 +25,23 @@ def attach(name: str) -> Study:
         known = ", ".join(map(repr, _names())) or "none"
         raise StudyNotFoundError(f"name={name!r} is not a study in {folder.parent}: there are {known}")
     return Study._attached(folder)  # noqa: SLF001 - of the same family
+
+
+def trust(name: str) -> Study:
+    """Make a study's folder yours that was moved here from another computer or user, so that it can be resumed.
+
+    From then on its function and its other pickled objects are run as your own. So look where it comes from first:
+    whoever could write to the folder decides what they do. Others lose all rights in the folder.
+
+    Raises:
+        StudyNotFoundError: No study of that name lies in the studies' folder.
+        UntrustedError: Something in it belongs to another user: make a copy.
+    """
+    study = attach(name)
+    folder = files.home() / name
+    sealing.make_private(folder)
+    files.seal(folder)
+    return study
 
 
 def studies() -> pd.DataFrame:

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from seer_nb import __version__, iam, machines
+    from seer_nb import __version__, iam, machines, trusting
     from seer_nb.prices import command as prices
 
     parser = argparse.ArgumentParser(
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--budget", default=None, help='dollars for the whole study, such as "$0.80"')
             one.add_argument("--deadline", default=None, help='time for the whole study, such as "15min"')
         one.set_defaults(run=_on_one, word=word)
-    for module in (machines, prices, iam):
+    for module in (machines, prices, iam, trusting):
         module.add(commands)
     return parser
 

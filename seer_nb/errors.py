@@ -17,6 +17,10 @@ class CheckpointError(SeerError):
     """A checkpoint is missing, damaged, or not of the recorded epoch."""
 
 
+class UntrustedError(SeerError):
+    """What is stored of a study may have been written by somebody else, so it is not run."""
+
+
 class StudyFailedError(SeerError):
     """The study ended early because of a fault; its results so far can still be read."""
 

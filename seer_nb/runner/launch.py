@@ -17,7 +17,11 @@ def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
     Args:
         folder: The study's.
         since: Reading of steady_s() at which the study began; only for its first runner.
+
+    Raises:
+        UntrustedError: What is stored there is not what the user has stored.
     """
+    files.check(folder)
     # -P: a file called, say, random.py beside the notebook must not hide a module of the standard library.
     command = [sys.executable, "-P", "-m", "seer_nb.runner", str(folder)]
     if since is not None:

@@ -100,7 +100,7 @@ class Runner:
         self._take_in([event for event in ended if isinstance(event, m.MachineEnded)])
 
     async def _connect(self, scheduler: SchedulerAddress) -> None:
-        await self._gangs.connect(scheduler, (self.folder / files.FUNCTION).read_bytes())
+        await self._gangs.connect(scheduler, files.read_function(self.folder))
 
     async def _adopted(self) -> tuple[int, ...]:
         """Machines of an earlier runner that go on."""
