@@ -30,6 +30,7 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
+    from seer_nb.core.units import printable
     from seer_nb.errors import SeerError
 
     try:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (SeerError, ValueError, TypeError, OSError) as error:
-        print(f"seer-nb: {error}", file=sys.stderr)
+        print(f"seer-nb: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("seer-nb: interrupted", file=sys.stderr)
@@ -135,9 +136,10 @@ def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None)
 
 def _studies(_: argparse.Namespace) -> None:
     from seer_nb.catalog import studies
+    from seer_nb.core.units import printable
 
     table = studies()
-    print(table.to_string(index=False) if len(table) else "no studies here")
+    print(printable(table.to_string(index=False)) if len(table) else "no studies here")
 
 
 def _on_one(options: argparse.Namespace) -> None:

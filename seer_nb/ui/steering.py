@@ -142,7 +142,8 @@ class Steering:
         return f"taken back: {_words(wanted)}"
 
     def _export(self, asked: Asked) -> str:
-        table, suffix, study = asked.get("table"), asked.get("format"), self.handle.study
+        table: Any = asked.get("table")
+        suffix, study = asked.get("format"), self.handle.study
         # Both become parts of a file's name.
         if suffix not in formats():
             raise ValueError(f"format={show(suffix)} is unknown: give one of {', '.join(formats())}")
