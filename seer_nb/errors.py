@@ -29,6 +29,10 @@ class StoreError(SeerError):
     """The store cannot be reached, read or written to."""
 
 
+class UntrustedError(SeerError):
+    """What is stored of a study may have been written by somebody else, so it is not run."""
+
+
 class StudyFailedError(SeerError):
     """The study ended early because of a fault; its results so far can still be read."""
 

@@ -70,9 +70,14 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
     )
 
 
+def is_name(name: object) -> bool:
+    """Whether a study may be called so: it is safe as the name of a folder and of a machine."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
     """A name that is safe as a folder's."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(
             f"name={show(name)} is not a name for a study: use up to 100 letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit"

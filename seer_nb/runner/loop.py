@@ -103,7 +103,7 @@ class Runner:
         self._take_in(late)
 
     async def _connect(self, scheduler: SchedulerAddress) -> None:
-        await self._gangs.connect(scheduler, (self.folder / files.FUNCTION).read_bytes())
+        await self._gangs.connect(scheduler, files.read_function(self.folder))
 
     async def _started(self) -> m.RunnerStarted:
         """This runner takes the study up, with those machines of an earlier one that can go on."""

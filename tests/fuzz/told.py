@@ -1,0 +1,31 @@
+"""What a parser may do with anything: take it, or say in one sentence why not."""
+
+import contextlib
+
+from hypothesis import HealthCheck, settings
+
+from tests.core.effort import EFFORT
+
+
+def examples(count, **more):
+    """Settings for about so many examples; a fixture serves all of them."""
+    return settings(
+        max_examples=count * max(1, EFFORT),
+        derandomize=not EFFORT,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        **more,
+    )
+
+
+@contextlib.contextmanager
+def refusal(*kinds, longest=1000):
+    """Only these errors may come, exactly, each with one line."""
+    try:
+        yield
+    except kinds as error:
+        said = str(error)
+        assert type(error) in kinds, repr(error)
+        assert said.strip(), repr(error)
+        assert "\n" not in said, said
+        assert len(said) <= longest, len(said)
