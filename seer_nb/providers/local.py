@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from distributed import Scheduler
+    from distributed.security import Security
 
     from seer_nb.providers.base import FleetContext
 
@@ -98,15 +99,21 @@ class LocalFleet:
         self._processes: dict[int, BaseProcess] = {}
         self._retired: set[int] = set()
         self._scheduler: Scheduler | None = None
+        self._security: Security | None = None
         self._spawn = _spawner()
 
     async def open(self) -> SchedulerAddress:
         """Start the scheduler."""
         from distributed import Scheduler
+        from distributed.security import Security
 
         self._scratch.mkdir(mode=0o700, exist_ok=True)
-        self._scheduler = await Scheduler(host="127.0.0.1", port=0, dashboard=False)
-        return SchedulerAddress(str(self._scheduler.address))
+        # Every user of this computer can reach the port, and who speaks to a scheduler can run anything as its user.
+        self._security = Security.temporary()
+        self._scheduler = await Scheduler(
+            host="127.0.0.1", protocol="tls", port=0, dashboard=False, security=self._security
+        )
+        return SchedulerAddress(str(self._scheduler.address), self._security)
 
     async def adopt(self, machines: Collection[int]) -> None:
         """Workers end with their runner: there is none to be found."""
@@ -126,7 +133,12 @@ class LocalFleet:
         process: Any = self._spawn.Process(  # type: ignore[attr-defined]
             target=serve,
             name=f"seer-worker-{machine}",
-            args=(self._scheduler.address, f"{machine}.0", str(self._context.folder), self._environment()),
+            args=(
+                SchedulerAddress(self._scheduler.address, self._security),
+                f"{machine}.0",
+                str(self._context.folder),
+                self._environment(),
+            ),
         )
         # The first start waits until the fork server has imported torch: never on the event loop.
         await asyncio.get_running_loop().run_in_executor(None, process.start)
