@@ -104,15 +104,18 @@ class LocalFleet:
 
     async def open(self) -> SchedulerAddress:
         """Start the scheduler."""
+        import dask
         from distributed import Scheduler
         from distributed.security import Security
 
         self._scratch.mkdir(mode=0o700, exist_ok=True)
         # Every user of this computer can reach the port, and who speaks to a scheduler can run anything as its user.
         self._security = Security.temporary()
-        self._scheduler = await Scheduler(
-            host="127.0.0.1", protocol="tls", port=0, dashboard=False, security=self._security
-        )
+        # Its pages, which are there without a dashboard too, would tell them what is trained.
+        with dask.config.set({"distributed.scheduler.http.routes": []}):
+            self._scheduler = await Scheduler(
+                host="127.0.0.1", protocol="tls", port=0, dashboard=False, security=self._security
+            )
         return SchedulerAddress(str(self._scheduler.address), self._security)
 
     async def adopt(self, machines: Collection[int]) -> None:

@@ -50,6 +50,7 @@ async def _work(scheduler: SchedulerAddress, name: str, scratch: Path) -> None:
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.target": False,
         "distributed.worker.profile.enabled": False,
+        "distributed.worker.http.routes": [],
         "distributed.admin.log-format": "%(asctime)s %(levelname)s %(message)s",
     }
     with dask.config.set(settings):

@@ -102,7 +102,7 @@ def test_nothing_in_a_checkpoint_is_run(store, protocol):
 def test_a_checkpoint_of_other_contents(store, change):
     payload = {"format": 1, "trial": 3, "epoch": 12, "objects": [], "state": {}, "saved": None}
     torch.save({**payload, **change}, store / PATH)
-    with pytest.raises(seer.CheckpointError, match="is not a checkpoint of seer_nb in format 1$"):
+    with pytest.raises(seer.CheckpointError, match=r"is not a checkpoint of seer_nb in format 1$"):
         checkpoints.load(str(store), PATH)
 
 
@@ -119,7 +119,7 @@ def test_no_checkpoint_lies_outside_of_its_store(store, path):
     victim = store.parent / "victim"
     victim.write_text("mine")
     for act in (lambda: checkpoints.load(str(store), path), lambda: checkpoints.remove(str(store), [path])):
-        with pytest.raises(seer.CheckpointError, match="would lie outside of its store$"):
+        with pytest.raises(seer.CheckpointError, match=r"would lie outside of its store$"):
             act()
     assert victim.read_text() == "mine"
     victim.unlink()

@@ -209,9 +209,8 @@ def test_one_bad_study_hides_no_other(tmp_path, monkeypatch, capsys):
     assert table["status"].tolist() == ["unreadable", "interrupted"]
     assert table["trials"].tolist() == [0, 4]
     assert cli.main(["show", "bad"]) == 1
-    assert capsys.readouterr().err == f"seer-nb: the journal {tmp_path}/bad/journal.sqlite cannot be read: " + (
-        "file is not a database\n"
-    )
+    said = f"seer-nb: the journal {tmp_path}/bad/journal.sqlite cannot be read: file is not a database\n"
+    assert capsys.readouterr().err == said
 
 
 def test_text_never_becomes_sql(path):
