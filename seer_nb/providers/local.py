@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from distributed import Scheduler
+    from distributed.security import Security
 
     from seer_nb.providers.base import FleetContext
 
@@ -103,15 +104,24 @@ class LocalFleet(MachineFleet[Worker]):
         self._gpus = gpus
         self._scratch = context.folder / "scratch"
         self._scheduler: Scheduler | None = None
+        self._security: Security | None = None
         self._spawn = _spawner()
 
     async def open(self) -> SchedulerAddress:
         """Start the scheduler."""
+        import dask
         from distributed import Scheduler
+        from distributed.security import Security
 
         self._scratch.mkdir(mode=0o700, exist_ok=True)
-        self._scheduler = await Scheduler(host="127.0.0.1", port=0, dashboard=False)
-        return SchedulerAddress(str(self._scheduler.address))
+        # Every user of this computer can reach the port, and who speaks to a scheduler can run anything as its user.
+        self._security = Security.temporary()
+        # Its pages, which are there without a dashboard too, would tell them what is trained.
+        with dask.config.set({"distributed.scheduler.http.routes": []}):
+            self._scheduler = await Scheduler(
+                host="127.0.0.1", protocol="tls", port=0, dashboard=False, security=self._security
+            )
+        return SchedulerAddress(str(self._scheduler.address), self._security)
 
     async def lost(self, machine: int) -> None:
         """Its process ends, or has ended, and that is seen."""
@@ -123,7 +133,12 @@ class LocalFleet(MachineFleet[Worker]):
         process: Any = self._spawn.Process(  # type: ignore[attr-defined]
             target=serve,
             name=f"seer-worker-{machine}",
-            args=(self._scheduler.address, f"{machine}.0", str(self._context.folder), self._environment(rented)),
+            args=(
+                SchedulerAddress(self._scheduler.address, self._security),
+                f"{machine}.0",
+                str(self._context.folder),
+                self._environment(rented),
+            ),
         )
         # The first start waits until the fork server has imported torch: never on the event loop.
         await asyncio.get_running_loop().run_in_executor(None, process.start)

@@ -162,7 +162,7 @@ def test_a_csv_file_with_other_cells(tmp_path, frame, data):
     for _ in range(data.draw(st.integers(1, 4))):
         column = data.draw(COLUMN)
         if column not in changed or data.draw(st.integers(0, 5)) == 0:
-            changed[column] = [data.draw(CELL) for _ in range(len(changed))]
+            changed[column] = pd.Series([data.draw(CELL) for _ in range(len(changed))], dtype=object)
         else:
             changed.loc[data.draw(st.integers(0, len(changed) - 1)), column] = data.draw(CELL)
     path = tmp_path / "curves.csv"
