@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seer_nb import figures, simulate
-    from seer_nb.catalog import attach, studies
+    from seer_nb.catalog import attach, studies, trust
     from seer_nb.errors import (
         CheckpointError,
         RunnerError,
         SeerError,
         StudyFailedError,
         StudyNotFoundError,
+        UntrustedError,
     )
     from seer_nb.loopback import loopback_cloud
     from seer_nb.policies import ASHA, SEER, RandomSearch
@@ -28,8 +29,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "catalog": ("attach", "studies"),
-    "errors": ("CheckpointError", "RunnerError", "SeerError", "StudyFailedError", "StudyNotFoundError"),
+    "catalog": ("attach", "studies", "trust"),
+    "errors": (
+        "CheckpointError",
+        "RunnerError",
+        "SeerError",
+        "StudyFailedError",
+        "StudyNotFoundError",
+        "UntrustedError",
+    ),
     "loopback": ("loopback_cloud",),
     "policies": ("ASHA", "SEER", "RandomSearch"),
     "providers": ("EC2", "GCP", "Azure", "DaskCluster", "DigitalOcean", "Fargate", "Hetzner", "Local", "OpenStack"),
@@ -60,6 +68,7 @@ __all__ = [
     "Study",
     "StudyFailedError",
     "StudyNotFoundError",
+    "UntrustedError",
     "attach",
     "choice",
     "figures",
@@ -70,6 +79,7 @@ __all__ = [
     "randint",
     "simulate",
     "studies",
+    "trust",
     "uniform",
 ]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.money import MICRO
-from seer_nb.errors import StudyNotFoundError
-from seer_nb.runner import files
-from seer_nb.settings import check_name
+from seer_nb.errors import SeerError, StudyNotFoundError
+from seer_nb.runner import files, sealing
+from seer_nb.settings import check_name, is_name
 from seer_nb.study import Study
 
 if TYPE_CHECKING:
@@ -27,27 +27,51 @@ def attach(name: str) -> Study:
     return Study._attached(folder)  # noqa: SLF001 - of the same family
 
 
+def trust(name: str) -> Study:
+    """Make a study's folder yours that was moved here from another computer or user, so that it can be resumed.
+
+    From then on its function and its other pickled objects are run as your own. So look where it comes from first:
+    whoever could write to the folder decides what they do. Others lose all rights in the folder.
+
+    Raises:
+        StudyNotFoundError: No study of that name lies in the studies' folder.
+        UntrustedError: Something in it belongs to another user: make a copy.
+    """
+    study = attach(name)
+    folder = files.home() / name
+    sealing.make_private(folder)
+    files.seal(folder)
+    return study
+
+
 def studies() -> pd.DataFrame:
-    """A row a study in the studies' folder: name, status, trials, best value, money spent, seconds used."""
+    """A row a study in the studies' folder: name, status, trials, best value, money spent, seconds used.
+
+    One whose journal cannot be read has the status "unreadable" and nothing else; ``attach`` tells why.
+    """
     import pandas as pd
 
-    rows = []
-    for name in _names():
+    columns = ["name", "status", "trials", "metric", "value", "spent_usd", "elapsed_s"]
+    return pd.DataFrame([_row(name) for name in _names()], columns=columns)
+
+
+def _row(name: str) -> dict[str, Any]:
+    try:
         study = attach(name)
         state, top = study._state(), study.best  # noqa: SLF001 - of the same family
-        rows.append(
-            {
-                "name": name,
-                "status": study.status,
-                "trials": len(state.trials),
-                "metric": state.settings.metric,
-                "value": None if top is None else top.value,
-                "spent_usd": state.ledger.spent(state.now_s) / MICRO,
-                "elapsed_s": state.now_s,
-            }
-        )
-    return pd.DataFrame(rows, columns=["name", "status", "trials", "metric", "value", "spent_usd", "elapsed_s"])
+    except SeerError:
+        return {"name": name, "status": "unreadable", "trials": 0, "metric": ""}
+    return {
+        "name": name,
+        "status": study.status,
+        "trials": len(state.trials),
+        "metric": state.settings.metric,
+        "value": None if top is None else top.value,
+        "spent_usd": state.ledger.spent(state.now_s) / MICRO,
+        "elapsed_s": state.now_s,
+    }
 
 
 def _names() -> list[str]:
-    return sorted(path.parent.name for path in files.home().glob(f"*/{files.JOURNAL}"))
+    """Folders that are called otherwise are none of ours."""
+    return sorted(path.parent.name for path in files.home().glob(f"*/{files.JOURNAL}") if is_name(path.parent.name))

@@ -30,6 +30,7 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
+    from seer_nb.core.units import printable
     from seer_nb.errors import SeerError
 
     try:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (SeerError, ValueError, TypeError, OSError) as error:
-        print(f"seer-nb: {error}", file=sys.stderr)
+        print(f"seer-nb: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("seer-nb: interrupted", file=sys.stderr)
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from seer_nb import __version__, iam, machines
+    from seer_nb import __version__, iam, machines, trusting
     from seer_nb.prices import command as prices
 
     parser = argparse.ArgumentParser(
@@ -78,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--budget", default=None, help='dollars for the whole study, such as "$0.80"')
             one.add_argument("--deadline", default=None, help='time for the whole study, such as "15min"')
         one.set_defaults(run=_on_one, word=word)
-    for module in (machines, prices, iam):
+    for module in (machines, prices, iam, trusting):
         module.add(commands)
     return parser
 
@@ -135,9 +136,10 @@ def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None)
 
 def _studies(_: argparse.Namespace) -> None:
     from seer_nb.catalog import studies
+    from seer_nb.core.units import printable
 
     table = studies()
-    print(table.to_string(index=False) if len(table) else "no studies here")
+    print(printable(table.to_string(index=False)) if len(table) else "no studies here")
 
 
 def _on_one(options: argparse.Namespace) -> None:

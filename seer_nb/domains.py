@@ -293,7 +293,9 @@ def plain_scalar(value: object) -> object:
 
 
 def storable(value: Option) -> bool:
-    """Whether the journal can hold it: numbers must be finite, and ints of at most 64 bits."""
+    """Whether the journal can hold it: numbers must be finite, ints of at most 64 bits, and texts whole characters."""
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
     if isinstance(value, int):
         return -(2**63) <= value < 2**63
     return not isinstance(value, float) or math.isfinite(value)
@@ -303,7 +305,8 @@ def _option(value: object) -> Option:
     value = plain_scalar(value)
     if value is None or isinstance(value, bool | int | float | str):
         if not storable(value):
-            raise ValueError(f"option {show(value)} is not a finite number of 64 bits: choice takes no others")
+            what = "text of whole characters" if isinstance(value, str) else "finite number of 64 bits"
+            raise ValueError(f"option {show(value)} is not a {what}: choice takes no others")
         return value
     raise TypeError(
         f"option {show(value)} is of type {type(value).__name__}: choice takes None, bool, int, float or str; "

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Writer = Callable[["pd.DataFrame", str], bytes]
-_FORMULA = re.compile(r"[=+\-@\t\r]")
-"""How a cell begins that spreadsheets would take for a formula."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-"""What an xlsx file cannot hold; terminal colours in a traceback, for instance."""
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+"""How a cell begins that spreadsheets would take for a formula; also in the wide characters of East Asian keyboards."""
+_LATER = re.compile(r"(?<=[;\t])(?=\s*[=+\-@])")
+"""Where one would begin for a spreadsheet that parts the cells of a csv file by something else than commas."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""What steers a terminal, or what a file cannot hold; colours in a traceback, for instance."""
 _SHORT = 24
 """Characters of a text that need no column of their own width."""
 _CSS = """\
@@ -42,7 +45,9 @@ tbody tr:nth-child(even) { background: #8881; }"""
 def export(frame: pd.DataFrame, path: str | os.PathLike[str], title: str = "results") -> Path:
     """Write a frame to a file, in the format that the suffix says.
 
-    In csv and xlsx, text that a spreadsheet would run as a formula gets an apostrophe in front.
+    In csv and xlsx, text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers.
+    ``column.str.removeprefix("'")`` takes it away from what pandas has read. All formats but json and parquet, which
+    hold every text as it is, leave control characters out.
 
     Args:
         frame: Any table.
@@ -81,6 +86,8 @@ def _checked(given: str | os.PathLike[str]) -> tuple[Path, str]:
     if not isinstance(given, str | os.PathLike):
         raise TypeError(f'path={show(given)} is not a path: give one such as "results.csv"')
     path = Path(given)
+    if "\0" in str(path):
+        raise ValueError(f"path={show(str(path))} holds the character NUL, which no file's name can")
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in _WRITERS:
         raise ValueError(f"path={str(path)!r} has the suffix {path.suffix!r}: use one of .{', .'.join(_WRITERS)}")
@@ -93,16 +100,19 @@ def _checked(given: str | os.PathLike[str]) -> tuple[Path, str]:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that readers see the old one or the whole new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        partial.write_bytes(content)
+        # Anew: in a folder of all users, another one may have laid a link there.
+        with partial.open("xb") as file:
+            file.write(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _csv(frame: pd.DataFrame, _: str) -> bytes:
-    return _map_text(frame, _disarm).to_csv(index=False).encode()
+    table = frame.map(lambda cell: json.dumps(cell) if isinstance(cell, list | dict) else cell)
+    return _map_text(table, lambda text: _LATER.sub("'", _disarm(_plain(text)))).to_csv(index=False).encode()
 
 
 def _parquet(frame: pd.DataFrame, _: str) -> bytes:
@@ -117,13 +127,14 @@ def _json(frame: pd.DataFrame, _: str) -> bytes:
 
 def _markdown(frame: pd.DataFrame, _: str) -> bytes:
     table = _cells(frame, _markdown_text)
+    table.columns = [_markdown_text(str(name)) for name in frame.columns]
     text: str = table.to_markdown(index=False, tablefmt="pipe", disable_numparse=True)
     return f"{text}\n".encode()
 
 
 def _latex(frame: pd.DataFrame, title: str) -> bytes:
-    table = _cells(frame, lambda text: _latex_text(" ".join(text.split())))
-    table.columns = [_latex_text(name) for name in table.columns]
+    table = _cells(frame, _latex_text)
+    table.columns = [_latex_text(str(name)) for name in frame.columns]
     kinds = "".join("l" if _is_text(frame[name]) else "r" for name in frame.columns)
     text: str = table.to_latex(index=False, escape=False, caption=_latex_text(title), column_format=kinds or None)
     return text.encode()
@@ -132,12 +143,12 @@ def _latex(frame: pd.DataFrame, title: str) -> bytes:
 def _html(frame: pd.DataFrame, title: str) -> bytes:
     texts = [_html_class(frame[name]) for name in frame.columns]
     headings = zip(map(str, frame.columns), texts, strict=True)
-    head = "".join(f'<th scope="col"{kind}>{html.escape(heading)}</th>' for heading, kind in headings)
+    head = "".join(f'<th scope="col"{kind}>{_html_text(heading)}</th>' for heading, kind in headings)
     rows = (
         "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(cells, texts, strict=True))
-        for cells in _cells(frame, html.escape).itertuples(index=False, name=None)
+        for cells in _cells(frame, _html_text).itertuples(index=False, name=None)
     )
-    name = html.escape(title)
+    name = _html_text(title)
     return "\n".join(
         (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -161,7 +172,7 @@ def _html_class(column: pd.Series[Any]) -> str:
 def _xlsx(frame: pd.DataFrame, title: str) -> bytes:
     buffer = io.BytesIO()
     sheet = re.sub(r"[\[\]:*?/\\']", " ", title)[:31].strip() or "results"
-    table = _map_text(frame, lambda text: _disarm(_CONTROL.sub("", text)))
+    table = _map_text(frame, lambda text: _disarm(_plain(text)))
     _one_type_a_column(table).to_excel(buffer, sheet_name=sheet, index=False, engine="openpyxl", freeze_panes=(1, 0))
     return buffer.getvalue()
 
@@ -182,8 +193,18 @@ def _disarm(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
+def _plain(text: str) -> str:
+    # A carriage return alone would end a row of a csv file, for it is not quoted.
+    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _html_text(text: str) -> str:
+    return html.escape(_plain(text))
+
+
 def _markdown_text(text: str) -> str:
-    text = html.escape(text, quote=False).replace("\\", "\\\\").replace("|", "\\|")
+    # Neither html nor links, code or images; a lone _ or * does no harm.
+    text = re.sub(r"[\\\\|\[\]`]", r"\\\g<0>", html.escape(_plain(text), quote=False))
     return re.sub(r"\r\n|\r|\n", "<br>", text)
 
 
@@ -194,17 +215,21 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    # At the beginning of a row it would be an argument of the command that ended the row before; so would the star.
+    "[": "{[}",
+    "*": "{*}",
 }
 
 
 def _latex_text(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    """On one line: an empty one would end the paragraph."""
+    return "".join(_LATEX.get(character, character) for character in " ".join(_plain(text).split()))
 
 
 def _map_text(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
     """Change all that is text, headings included."""
     table = frame.map(lambda cell: change(cell) if isinstance(cell, str) else cell).astype(dict(frame.dtypes))
-    table.columns = [change(name) for name in frame.columns]
+    table.columns = [change(str(name)) for name in frame.columns]
     return table
 
 
@@ -241,9 +266,10 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _one_type_a_column(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns that hold several types, or lists, as JSON text: these formats give a column one type."""
     table = frame.copy()
-    for name in table.columns:
-        column = table[name]
+    # By place: without their control characters two columns may have the same name.
+    for place in range(table.shape[1]):
+        column = table.iloc[:, place]
         kinds = {type(value) for value in column if not _is_missing(value)}
         if column.dtype.kind == "O" and (len(kinds) > 1 or kinds & {list, dict}):
-            table[name] = [None if _is_missing(value) else json.dumps(value) for value in column]
+            table.isetitem(place, [None if _is_missing(value) else json.dumps(value) for value in column])
     return table

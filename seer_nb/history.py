@@ -166,6 +166,9 @@ class History:
         self._sized(trial, 0, state)
         if event.outcome == "lost":
             self._say(state, "fault", f"trial {trial} lost its workers", trial=trial, reason=headline(event.error))
+        elif event.outcome == "damaged":
+            text = f"trial {trial} goes back to epoch {state.trials[trial].resume_epoch}"
+            self._say(state, "fault", text, trial=trial, reason=headline(event.error))
 
     def _on_machine_ended(self, event: m.MachineEnded, state: State) -> None:
         if not event.expected:

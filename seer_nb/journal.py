@@ -6,8 +6,11 @@ readers go on while the runner writes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -18,6 +21,7 @@ import msgspec
 from seer_nb import snapshots
 from seer_nb.core import model as m
 from seer_nb.core.state import State
+from seer_nb.core.units import show
 from seer_nb.errors import SeerError
 from seer_nb.history import History
 
@@ -33,6 +37,7 @@ CREATE TABLE inbox (id INTEGER PRIMARY KEY, wall REAL NOT NULL, body TEXT NOT NU
 """
 PAGE = 5000
 """Records that are read at once."""
+_TABLES = {"meta", "records", "inbox"}
 _encode = msgspec.json.Encoder().encode
 _RECORD = msgspec.json.Decoder(m.Event | m.Action)
 _COMMAND = msgspec.json.Decoder(m.Command)
@@ -53,17 +58,31 @@ class Journal:
     """One study's file. Safe to use from several threads; each process opens its own."""
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
+        if not path.is_file():
             raise SeerError(f"there is no journal at {path}")
         self.path = path
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+        with self._damage_told():
+            self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            try:
+                self._open()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _open(self) -> None:
+        # A file that somebody else has made may hold anything: nothing in it is called as a function.
+        self._db.execute("PRAGMA trusted_schema=OFF")
         # A commit survives the death of the process; only a power cut may take the last ones, never corrupt the file.
         self._db.execute("PRAGMA synchronous=NORMAL")
+        made = self._db.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
+        # Views, triggers and computed columns could do anything when a table is read, or take for ever.
+        if not {name for _, name, _ in made} >= _TABLES or any(_odd(kind, sql) for kind, _, sql in made):
+            raise SeerError(f"{self.path} is not a journal of seer_nb: it has other tables")
         version = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
-        if version is None or int(version[0]) != SCHEMA_VERSION:
-            found = version[0] if version else "none"
-            raise SeerError(f"{path} has journal schema {found}; this seer_nb reads schema {SCHEMA_VERSION}")
+        if version is None or version[0] != str(SCHEMA_VERSION):
+            found = show(version[0]) if version else "none"
+            raise SeerError(f"{self.path} has journal schema {found}; this seer_nb reads schema {SCHEMA_VERSION}")
 
     @classmethod
     def create(cls, path: Path, records: Sequence[tuple[float, m.Event | m.Action]]) -> Journal:
@@ -99,34 +118,44 @@ class Journal:
     def read(self, after: int = 0) -> Iterator[Entry]:
         """Records with a sequence number above ``after``, in order."""
         while rows := self._page(after):
-            for seq, at_s, wall, body in rows:
-                yield Entry(seq, at_s, wall, _RECORD.decode(body))
+            with self._damage_told():
+                for seq, at_s, wall, body in rows:
+                    yield Entry(seq, _number(at_s), _number(wall), _RECORD.decode(body))
             after = rows[-1][0]
             if len(rows) < PAGE:
                 return
 
     def _page(self, after: int) -> list[tuple[int, float, float, str]]:
         query = "SELECT seq, at_s, wall, body FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
-        with self._lock:
+        with self._damage_told(), self._lock:
             return self._db.execute(query, (after, PAGE)).fetchall()
 
     def mark(self, seq: int) -> str | None:
         """Of a record: the same only in this journal, or in a copy of it. None if there is no such record."""
-        with self._lock:
+        with self._damage_told(), self._lock:
             row = self._db.execute("SELECT at_s, wall, body FROM records WHERE seq = ?", (seq,)).fetchone()
         return None if row is None else hashlib.sha256(repr(row).encode()).hexdigest()
 
     def send(self, command: m.Command) -> int:
         """Put a command into the runner's inbox; returns its number there."""
         row = time.time(), _encode(command).decode()
-        with self._lock:
+        with self._damage_told("written to"), self._lock:
             return int(self._db.execute("INSERT INTO inbox (wall, body) VALUES (?, ?)", row).lastrowid or 0)
 
     def inbox(self) -> list[tuple[int, m.Command]]:
         """Commands that no runner has carried out yet, oldest first."""
-        with self._lock:
+        with self._damage_told(), self._lock:
             rows = self._db.execute("SELECT id, body FROM inbox WHERE taken = 0 ORDER BY id").fetchall()
-        return [(number, _COMMAND.decode(body)) for number, body in rows]
+            return [(number, _COMMAND.decode(body)) for number, body in rows]
+
+    @contextlib.contextmanager
+    def _damage_told(self, what: str = "read") -> Iterator[None]:
+        """One sentence for whatever is wrong with the file."""
+        try:
+            yield
+        except (sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
+            said = " ".join(str(error).split())
+            raise SeerError(f"the journal {self.path} cannot be {what}: {said}") from error
 
     def close(self) -> None:
         """Let the file go."""
@@ -166,8 +195,7 @@ class View:
                     if not isinstance(entry.record, m.Began):
                         raise SeerError(f"{self.journal.path} does not begin with the study's settings")
                     self._state = State(entry.record.settings)
-                self._state.apply(entry.record, entry.at_s)
-                self.history.note(entry.record, self._state)
+                self._take(self._state, entry)
                 self.seq, self.wall = entry.seq, entry.wall
             if self._state is None:
                 raise SeerError(f"{self.journal.path} is empty")
@@ -179,3 +207,25 @@ class View:
             self.seq = self.resumed = found.seq
             self._state, self.history = found.state, found.history
             self.wall = next(self.journal.read(found.seq - 1)).wall
+
+    def _take(self, state: State, entry: Entry) -> None:
+        try:
+            state.apply(entry.record, entry.at_s)
+            self.history.note(entry.record, state)
+        except Exception as error:
+            what = type(entry.record).__name__
+            raise SeerError(
+                f"the journal {self.journal.path} cannot be read: its record {entry.seq}, {what}, "
+                "does not follow from those before it"
+            ) from error
+
+
+def _odd(kind: str, sql: str | None) -> bool:
+    """Whether there is more to a part of a database than what it holds."""
+    return kind not in {"table", "index"} or re.search(r"\bAS\b|\bVIRTUAL\b", sql or "", re.IGNORECASE) is not None
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{show(value)} is no time")
+    return float(value)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import argparse
 
     from seer_nb.providers.ec2_instances import Instance
+    from seer_nb.providers.ec2_network import Group
 
 
 class Rented(NamedTuple):
@@ -49,6 +50,20 @@ def living(region: str | None = None, study: str | None = None) -> list[Rented]:
     return sorted(chosen, key=lambda rented: rented.instance.launched)
 
 
+def groups(region: str | None = None, study: str | None = None) -> list[Group]:
+    """The security groups that were made for any study, or for one: they cost nothing, but an account has few.
+
+    Args:
+        region: Of AWS. Default: as boto is configured.
+        study: Its name.
+
+    Raises:
+        SeerError: dask-cloudprovider is not installed.
+        ValueError: No region is given or configured.
+    """
+    return sorted(group for group in asyncio.run(_groups(region)) if study in {None, group.study})
+
+
 def terminate(machines: list[Rented], region: str | None = None) -> None:
     """End machines. A study whose runner lives rents others if its plan wants them: stop it first.
 
@@ -57,6 +72,19 @@ def terminate(machines: list[Rented], region: str | None = None) -> None:
         region: Theirs.
     """
     asyncio.run(_terminate([rented.instance.ident for rented in machines], region))
+
+
+def drop(found: list[Group], region: str | None = None) -> list[Group]:
+    """Delete security groups; waits for a while until their machines have gone.
+
+    Args:
+        found: As ``groups`` gives them.
+        region: Theirs.
+
+    Returns:
+        Those that could not be deleted.
+    """
+    return asyncio.run(_drop(found, region))
 
 
 async def _living(region: str | None) -> list[Rented]:
@@ -84,20 +112,54 @@ async def _terminate(instances: list[str], region: str | None) -> None:
         await client.terminate_instances(InstanceIds=instances)
 
 
+async def _groups(region: str | None) -> list[Group]:
+    from seer_nb.providers import ec2_network
+    from seer_nb.providers.aws import ec2_client, region_or_default
+
+    async with ec2_client(region_or_default(region)) as client:
+        return await ec2_network.groups_of_all_studies(client)
+
+
+async def _drop(found: list[Group], region: str | None) -> list[Group]:
+    from seer_nb.providers import ec2_network
+    from seer_nb.providers.aws import ec2_client, region_or_default
+
+    async with ec2_client(region_or_default(region)) as client:
+        gone = await asyncio.gather(*(ec2_network.drop_group(client, group.ident) for group in found))
+    return [group for group, has_gone in zip(found, gone, strict=True) if not has_gone]
+
+
 def _run(options: argparse.Namespace) -> int:
     machines = living(options.region, options.study)
-    if not machines:
-        sys.stdout.write("no machine of a study lives here\n")
+    made = groups(options.region, options.study)
+    in_use = {rented.instance.study_ident for rented in machines}
+    left = [group for group in made if group.study_ident not in in_use]
+    sys.stdout.write(_table(machines) if machines else "no machine of a study lives here\n")
+    for group in left:
+        sys.stdout.write(f"security group {group.ident} of study {group.study} was left behind\n")
+    if not options.terminate or not (machines or left):
         return 0
-    sys.stdout.write(_table(machines))
-    if not options.terminate:
-        return 0
-    if not options.yes and not _agreed(len(machines)):
+    what = " and ".join(filter(None, (_count(len(machines), "machine"), _count(len(left), "security group"))))
+    if not options.yes and not _agreed(what):
         sys.stdout.write("nothing was ended\n")
         return 1
-    terminate(machines, options.region)
-    sys.stdout.write(f"told {len(machines)} to end\n")
-    return 0
+    return _end(machines, made, options.region)
+
+
+def _end(machines: list[Rented], made: list[Group], region: str | None) -> int:
+    if machines:
+        terminate(machines, region)
+        sys.stdout.write(f"told {len(machines)} to end\n")
+    stay = drop(made, region)
+    for group in stay:
+        sys.stdout.write(f"security group {group.ident} is still in use: try again later\n")
+    if len(stay) < len(made):
+        sys.stdout.write(f"deleted {_count(len(made) - len(stay), 'security group')}\n")
+    return 1 if stay else 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}" if number else ""
 
 
 def _table(machines: list[Rented]) -> str:
@@ -120,7 +182,7 @@ def _table(machines: list[Rented]) -> str:
     return f"{pd.DataFrame(rows).to_string(index=False)}\n{len(rows)} machines, {format_money(total)} per hour\n"
 
 
-def _agreed(count: int) -> bool:
-    sys.stdout.write(f"end {count} machines? [y/N] ")
+def _agreed(what: str) -> bool:
+    sys.stdout.write(f"end {what}? [y/N] ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -116,7 +116,9 @@ def curves_frame(state: State) -> pd.DataFrame:
     reports = [(number, report) for number in sorted(state.trials) for report in state.trials[number].curve]
     others = list(dict.fromkeys(key for _, report in reports for key in report.metrics))
     others = [key for key in others if key != state.settings.metric]
-    columns = _CURVE | {f"metric_{key}" if key in _CURVE else key: "float64" for key in others}
+    columns = dict(_CURVE)
+    for key in others:
+        columns[_free(key, {*columns, *others} - {key} | set(_CURVE))] = "float64"
     rows = (
         (
             *(number, report.epoch, report.value, report.at_s, report.parallelism, report.cost / MICRO),
@@ -125,6 +127,13 @@ def curves_frame(state: State) -> pd.DataFrame:
         for number, report in reports
     )
     return _frame(rows, columns)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, with as many prefixes as it needs to be another one than those."""
+    while name in taken:
+        name = f"metric_{name}"
+    return name
 
 
 def spending_frame(state: State) -> pd.DataFrame:

@@ -70,9 +70,14 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
     )
 
 
+def is_name(name: object) -> bool:
+    """Whether a study may be called so: it is safe as the name of a folder and of a machine."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> str:
     """A name that is safe as a folder's."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(
             f"name={show(name)} is not a name for a study: use up to 100 letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit"
@@ -150,7 +155,7 @@ def _check_store(store: Any) -> str:
 def _check_reachable(store: str, given: Any, provider: Provider) -> str:
     """Machines elsewhere do not see this one's files."""
     local = "://" not in store and "::" not in store
-    if not getattr(provider, "shares_files", True) and (local or re.match("(file|local)://", store)):
+    if not provider.shares_files and (local or re.match("(file|local)://", store)):
         raise ValueError(
             f"store={show(given)} is a folder of this machine, which machines of {show(provider)} cannot reach: "
             'give the URL of an object store, such as "s3://bucket/folder"'

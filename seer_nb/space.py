@@ -125,6 +125,8 @@ def _checked_name(name: Any) -> str:
         raise TypeError(f"space has the name {show(name)}, of type {type(name).__name__}: give names as str")
     if not name.strip():
         raise ValueError(f"space has the name {name!r}: give a name that is not empty")
+    if not storable(name):
+        raise ValueError(f"space has the name {show(name)}: give a name of whole characters")
     return name
 
 
@@ -138,8 +140,11 @@ def _part(name: str, value: Any) -> Any:
         if hasattr(value, "dist") and hasattr(value, "support"):
             return _from_scipy(value)
         return _constant(value)
+    except RecursionError:
+        raise ValueError(f"space[{name!r}]={show(value)}: a constant must not be nested so deeply") from None
     except (TypeError, ValueError) as error:
-        raise type(error)(f"space[{name!r}]={show(value)}: {error}") from None
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"space[{name!r}]={show(value)}: {error}") from None
 
 
 def _from_optuna(given: Any) -> Domain:
@@ -173,11 +178,17 @@ def _constant(value: Any) -> Any:
     value = plain_scalar(value)
     if value is None or isinstance(value, bool | int | float | str):
         if not storable(value):
-            raise ValueError("a constant number must be finite and of at most 64 bits")
+            raise ValueError(
+                "a constant text must be of whole characters"
+                if isinstance(value, str)
+                else "a constant number must be finite and of at most 64 bits"
+            )
         return value
     if isinstance(value, list | tuple):
         return [_constant(item) for item in value]
     if isinstance(value, dict):
+        if not all(storable(key) for key in value if isinstance(key, str)):
+            raise ValueError("the names in a constant dict must be of whole characters")
         if all(isinstance(key, str) for key in value):
             return {key: _constant(item) for key, item in value.items()}
         raise TypeError("the names in a constant dict must be str")

@@ -297,15 +297,14 @@ class Study(Reading):
     # --- inside ---
 
     def _create(self) -> None:
-        self._folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._folder.mkdir(mode=0o700)
+            files.make_folder(self._folder)
         except FileExistsError:
             self._refuse_used_name()
-        (self._folder / files.LOGS).mkdir(mode=0o700)
         files.write_private(self._folder / files.FUNCTION, self._function)
         files.write_private(self._folder / files.CWD, str(Path.cwd()).encode())
         files.write_private(self._folder / files.PARTS, self._parts)
+        files.seal(self._folder)
         began = m.Began(settings=self._settings)
         self._view = View(Journal.create(self._folder / files.JOURNAL, [(0.0, began)]))
 

@@ -344,7 +344,7 @@ class Run:
         ending, due = _ENDINGS[decision // 2], decision % 2 == 1
         checkpoint, save_s = (None if self._keeper.keeps else ""), 0.0
         if due and self.rank == 0:
-            checkpoint, save_s = self._keeper.store(self._epoch)
+            checkpoint, save_s = self._keeper.store(self._epoch, last=ending is not None)
         if due and self._control is not None:
             self._control.meet(Meeting.STORED)
         return ending, checkpoint, save_s

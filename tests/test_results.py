@@ -97,6 +97,16 @@ def test_curves_have_a_row_a_report_and_every_metric():
     assert frame.loc[4].tolist()[:7] == [1, 3, 0.8, 11.0, 2, 0.006, 0.5]
 
 
+def test_metrics_that_are_called_like_columns_have_names_of_their_own():
+    study = Builder().machine(0, 0.0, 1.0).draw({"lr": 1}).start(0, 0, "0.0")
+    study.report(0, 0.3, epoch=1.0, metric_epoch=2.0, metric_metric_epoch=3.0, trial=4.0)
+    row = curves_frame(study.state).iloc[0]
+    assert row["epoch"] == 1
+    assert row[["metric_epoch", "metric_metric_epoch", "metric_trial"]].tolist() == [2.0, 3.0, 4.0]
+    assert len(row) == 10
+    assert row["metric_metric_metric_epoch"] == 1.0
+
+
 def test_spending_agrees_with_the_ledger():
     study = small_study()
     study.apply(m.Retire(machine=1, reason="not needed"), 20.0)

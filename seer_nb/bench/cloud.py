@@ -248,9 +248,7 @@ async def _shrunk(cloud: LoopbackCloud) -> float:
     provider = cloud.provider()
     ended: asyncio.Queue[m.MachineEnded] = asyncio.Queue()
     with tempfile.TemporaryDirectory() as folder:
-        context = FleetContext(
-            study="bench", folder=Path(folder), lease_s=30.0, ended=ended.put_nowait, leaving=lambda _: None
-        )
+        context = FleetContext(study="bench", folder=Path(folder), lease_s=30.0, ended=ended.put_nowait)
         fleet = provider.fleet(context)
         await fleet.open()
         try:

@@ -38,8 +38,9 @@ class Journalled:
         self._rng = random.Random(0)  # noqa: S311 - reproducible, not secret
         self._epochs = epochs
         self.folder = home / name
-        (self.folder / files.LOGS).mkdir(parents=True)
+        files.make_folder(self.folder)
         files.write_private(self.folder / files.PARTS, dumps_parts(policy=SEER()))
+        files.seal(self.folder)
         self._lock = RunnerLock(self.folder)
         self._lock.take()
         self.now_s = 0.0

@@ -20,8 +20,9 @@ TrialState: TypeAlias = Literal["waiting", "running", "paused", "completed", "st
 MachineState: TypeAlias = Literal["booting", "ready", "retiring", "ended"]
 Phase: TypeAlias = Literal["created", "running", "pausing", "paused", "ending", "ended"]
 Mode: TypeAlias = Literal["min", "max"]
-Outcome: TypeAlias = Literal["target", "stopped", "returned", "failed", "lost"]
-"""How a gang ended: reached its target epoch, was told to stop, its function returned, raised, or a worker was lost."""
+Outcome: TypeAlias = Literal["target", "stopped", "returned", "failed", "lost", "damaged"]
+"""How a gang ended: it reached its target epoch, was told to stop, its function returned or raised, a worker or the
+store was lost, or the checkpoint that it was to go on from is damaged."""
 Config: TypeAlias = dict[str, Any]
 
 
@@ -87,6 +88,8 @@ class Trial(Frozen, frozen=True, kw_only=True):
     """The stored report with the best value."""
     resume: Report | None = None
     """The latest stored report: where training goes on from."""
+    spare: Report | None = None
+    """The one stored before it, for the case that it turns out to be damaged."""
     gang: int | None = None
     batch_size: int | None = None
     """Global batch that the function asked of run.loader; a parallelism must divide it."""

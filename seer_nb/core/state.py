@@ -271,6 +271,7 @@ class State:
             trial.id,
             curve=longer(trial.curve, report),
             resume=report if stored else trial.resume,
+            spare=trial.resume if stored else trial.spare,
             best=self._better(trial.best, report) if stored else trial.best,
             batch_size=event.batch_size or trial.batch_size,
             losses=0,
@@ -280,7 +281,8 @@ class State:
         if event.checkpoint is None or event.epoch <= trial.resume_epoch or event.epoch > trial.epoch:
             return
         report = replace(trial.curve[event.epoch - 1], checkpoint=event.checkpoint)
-        self._update(trial.id, curve=mended(trial.curve, report), resume=report, best=self._better(trial.best, report))
+        best = self._better(trial.best, report)
+        self._update(trial.id, curve=mended(trial.curve, report), resume=report, spare=trial.resume, best=best)
 
     def _better(self, best: m.Report | None, report: m.Report) -> m.Report | None:
         if report.value is None:
@@ -298,6 +300,23 @@ class State:
         trial = self._end_gang(gang, now_s, "")
         if event.outcome == "lost":
             self._update(trial.id, losses=trial.losses + 1)
+        elif event.outcome == "damaged" and trial.resume is not None and trial.resume_epoch == gang.from_epoch:
+            self._fall_back(trial, trial.resume)
+
+    def _fall_back(self, trial: m.Trial, damaged: m.Report) -> None:
+        """Go on from the checkpoint before the damaged one, or anew."""
+        kept = [x for x in (trial.spare, trial.best) if x is not None and x.checkpoint != damaged.checkpoint]
+        bare = replace(damaged, checkpoint=None)
+        best: m.Report | None = None
+        for report in kept:
+            best = self._better(best, report)
+        self._update(
+            trial.id,
+            curve=mended(trial.curve, bare),
+            resume=max(kept, key=lambda report: report.epoch, default=None),
+            spare=None,
+            best=best,
+        )
 
     def _end_gang(self, gang: m.Gang, now_s: float, reason: str) -> m.Trial:
         trial = self._charge(gang, now_s)

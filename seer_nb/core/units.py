@@ -206,6 +206,11 @@ def show(value: object) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
+def printable(text: str) -> str:
+    """A text for a terminal: lines as they are, but a question mark for whatever would steer it."""
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+
+
 def _is_real(value: object) -> TypeGuard[Real]:
     return isinstance(value, Real) and not isinstance(value, bool)
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import site
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +78,8 @@ class Homes:
             "TMPDIR": str(temporary),
             "LANG": "C.UTF-8",
             "SEER_RUN": str(folder / "run"),
+            # All machines here have this computer's clock since its boot.
+            "SEER_BOOT": str(int(time.clock_gettime(time.CLOCK_BOOTTIME))),
             "SEER_LOOPBACK_ADDRESS": address,
             "SEER_LOOPBACK_PYTHON": sys.executable,
             "SEER_LOOPBACK_SHUTDOWN": str(folder / "shutdown"),

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import io
 import re
 import shlex
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
+from seer_nb.core.units import show
+
+LONGEST = 2**20
+"""Bytes; no cloud takes so many."""
 _FATAL = re.compile(r"/s?bin/(?:shutdown|poweroff|halt|reboot)\b")
 
 
@@ -26,7 +32,7 @@ def read(data: bytes) -> Boot:
     Raises:
         ValueError: If it is neither, or would shut down this very computer.
     """
-    text = (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode()
+    text = _text(data)
     if text.startswith("#cloud-config"):
         boot = _cloud_config(text)
     elif text.startswith("#!"):
@@ -41,17 +47,36 @@ def read(data: bytes) -> Boot:
     return boot
 
 
+def _text(data: bytes) -> str:
+    try:
+        if data.startswith(b"\x1f\x8b"):
+            with gzip.open(io.BytesIO(data)) as packed:
+                data = packed.read(LONGEST + 1)
+        if len(data) > LONGEST:
+            raise ValueError(f"user data has more than {LONGEST} bytes: give a shorter one")
+        return data.decode()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"user data cannot be unpacked: {error}") from None
+    except UnicodeDecodeError:
+        raise ValueError("user data is not text in UTF-8") from None
+
+
 def _cloud_config(text: str) -> Boot:
     yaml: Any = importlib.import_module("yaml")  # it has no types
     try:
         config = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"user data is not YAML: {error}") from error
+    # A date that is none is a ValueError of the date's.
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"user data is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise ValueError("user data is not YAML: it is nested too deeply") from None
     if not isinstance(config, dict):
         raise ValueError(f"user data is a {type(config).__name__}: a #cloud-config is a mapping")  # noqa: TRY004
-    lines = [_line(item) for item in config.get("runcmd") or []]
-    ignored = tuple(name for name in config if name != "runcmd")
-    return Boot("\n".join(["#!/bin/sh", *lines, ""]), ignored)
+    given = config.get("runcmd") or []
+    if not isinstance(given, list):
+        raise ValueError(f"runcmd is {show(given)}: give a list of texts or of lists of words")  # noqa: TRY004
+    ignored = tuple(str(name) for name in config if name != "runcmd")
+    return Boot("\n".join(["#!/bin/sh", *map(_line, given), ""]), ignored)
 
 
 def _line(item: object) -> str:
@@ -60,4 +85,4 @@ def _line(item: object) -> str:
         return item
     if isinstance(item, list):
         return shlex.join(str(word) for word in item)
-    raise ValueError(f"runcmd has the item {item!r}: give a text or a list of words")
+    raise ValueError(f"runcmd has the item {show(item)}: give a text or a list of words")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
-from seer_nb.core.model import Frozen, MachineEnded, MachineLeaving
+from seer_nb.core.model import Frozen, MachineEnded
 
 if TYPE_CHECKING:
     from seer_nb.core.money import Offer
@@ -48,28 +48,37 @@ class FleetContext(Frozen, frozen=True, kw_only=True):
     lease_s: float
     ended: Callable[[MachineEnded], None]
     """To be called on the event loop, once for each machine, as soon as its billing has ended."""
-    leaving: Callable[[MachineLeaving], None]
-    """To be called on the event loop when the provider says that it will take a machine away."""
+
+
+class Adopted(NamedTuple):
+    """What an earlier runner of the study has left."""
+
+    scheduler: SchedulerAddress | None = None
+    """Where its scheduler listens; None if nothing goes on."""
+    kept: tuple[int, ...] = ()
+    """Machines that go on."""
+    left: tuple[int, ...] = ()
+    """Machines that may still exist and were told to go; each is reported when it has gone."""
 
 
 class Fleet(Protocol):
     """The machines of one study, with the Dask scheduler that their workers join.
 
-    All methods run on the runner's event loop. Workers are named "<machine>.<slot>".
+    All methods run on the runner's event loop. Nobody else reports that a machine has ended.
     """
 
     async def open(self) -> SchedulerAddress | None:
         """Start the scheduler; None if that needs a machine of its own, which the engine rents when it wants one."""
         ...
 
-    async def adopt(self, machines: Collection[int]) -> tuple[SchedulerAddress, tuple[int, ...]] | None:
+    async def adopt(self, machines: Collection[int]) -> Adopted:
         """Find the machines that an earlier runner of the study has left, and end those that are not to be kept.
+
+        A machine that has ended already is reported too, if the provider says how long it has lived: perhaps not for
+        the first time.
 
         Args:
             machines: That were ready, the scheduler's among them.
-
-        Returns:
-            Where their scheduler listens and which of them live; None if they cannot be used any more.
         """
         ...
 
@@ -85,6 +94,15 @@ class Fleet(Protocol):
         """Have a machine boot; returns when it was asked for. A machine that can't be had is reported as ended."""
         ...
 
+    def name_of(self, worker: str, address: str) -> str | None:
+        """Name of a worker as the engine knows it: "<machine>.<slot>"; None for one that is not rented.
+
+        Args:
+            worker: Its name on the scheduler.
+            address: Where it listens; empty where only the name is known.
+        """
+        ...
+
     async def lost(self, machine: int) -> None:
         """A worker of the machine has left the scheduler: make sure that the machine ends."""
         ...
@@ -93,8 +111,16 @@ class Fleet(Protocol):
         """End a machine: ``force`` also while its workers are busy."""
         ...
 
-    async def close(self) -> None:
-        """End the scheduler and whatever machine still lives."""
+    async def give_up(self, machine: int, reason: str) -> None:
+        """End a machine that the runner can't use; it is reported with that reason when it is gone."""
+        ...
+
+    async def close(self) -> tuple[int, ...]:
+        """End the scheduler and whatever machine still lives.
+
+        Returns:
+            Machines that may live on, for they could not be ended.
+        """
         ...
 
 

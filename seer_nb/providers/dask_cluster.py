@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_duration, parse_money, show
 from seer_nb.errors import SeerError
+from seer_nb.providers.arguments import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +60,8 @@ class DaskCluster:
         gpus_per_worker: int = 0,
         shares_files: bool = False,
     ) -> None:
-        self.max_workers = _whole(max_workers, "max_workers", "workers", 1)
-        self.gpus = _whole(gpus_per_worker, "gpus_per_worker", "GPUs", 0)
+        self.max_workers = whole(max_workers, "max_workers", "workers", 1)
+        self.gpus = whole(gpus_per_worker, "gpus_per_worker", "GPUs", 0)
         self.price = parse_money(price_per_worker_hour, "price_per_worker_hour", zero=True)
         self.scheduler_price = parse_money(scheduler_price_per_hour, "scheduler_price_per_hour", zero=True)
         self.boot_s = parse_duration(boot_time, "boot_time")
@@ -150,9 +151,3 @@ def _checked(cluster: Any) -> Any:
     except SeerError as error:
         raise ValueError(f"cluster={show(cluster)} cannot be used: {error}") from None
     return cluster
-
-
-def _whole(value: Any, name: str, what: str, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={show(value)} is not a number of {what}: give a whole number from {least} on")
-    return value

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seer_nb.errors import SeerError
 from seer_nb.providers import dask_there
+from seer_nb.providers.launch import DEATH_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 MOVE_S = 5.0
 """For so long a worker that is to go may hand on what it holds for others."""
 CONNECT_S = 30.0
+TRIES = 5
+"""While some workers are told to go, others may come."""
 
 
 class Facts(NamedTuple):
@@ -56,7 +59,9 @@ class Hand:
         self._own = own
         self._client: Any = None
         self._grown: set[str] = set()
-        """Keys of workers that were started for the study."""
+        """Keys of workers that were started for the study, where the cluster knows them by a key."""
+        self._before: set[str] = set()
+        """Names of the workers that it had, and keeps."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -88,6 +93,7 @@ class Hand:
                 await self._drop(list(cluster.worker_spec) if _has_spec(cluster) else await self._names())
         found = await self.workers()
         _check_threads(max((seen.threads for seen in found.values()), default=1))
+        self._before = {seen.name for seen in found.values()}
         return Facts(address, cluster.security, grows, {seen.name: place for place, seen in found.items()})
 
     async def workers(self) -> dict[str, Seen]:
@@ -149,12 +155,31 @@ class Hand:
 
     async def leave(self) -> None:
         """End what was started for the study, and leave the cluster to its owner."""
-        await self._drop(list(self._grown))
-        self._grown.clear()
         client, self._client = self._client, None
-        if client is not None:
-            await _leave_workers(client)
+        if client is None:
+            return
+        try:
+            await self._drop_grown(client)
+            await _leave_workers(client, await self._kept(client))
+        finally:
             await client.close()
+
+    async def _drop_grown(self, client: Any) -> None:
+        """End what was started for the study, also what is on its way."""
+        if _has_spec(self._cluster):
+            await self._drop(list(self._grown))
+        elif can_grow(self._cluster):
+            for _ in range(TRIES):
+                there = set((await _known(client)).values())
+                if there <= self._before:
+                    # All stay, so it has no choice to make; those on their way are not started any more.
+                    await _waited(self._cluster.scale(len(there)))
+                    return
+                await self._drop(list(there - self._before))
+            logger.warning("workers of the study are still there: they end when their lease does")
+
+    async def _kept(self, client: Any) -> list[str]:
+        return [address for address, name in (await _known(client)).items() if name in self._before]
 
     def close(self) -> None:
         """Leave it, or end it if it is the study's own. To be called on another thread than the cluster's."""
@@ -172,8 +197,7 @@ class Hand:
     # --- helpers ---
 
     async def _names(self) -> list[str]:
-        found = await self._client.scheduler.identity(n_workers=-1)
-        return [str(worker["name"]) for worker in found["workers"].values()]
+        return list((await _known(self._client)).values())
 
     def _key_of(self, name: str, address: str) -> str | None:
         """What a cluster with a spec knows a worker by."""
@@ -246,10 +270,13 @@ def _has_spec(cluster: Any) -> bool:
 
 
 def _name(specs: dict[Any, Any], key: Any) -> None:
-    """Have a worker bear its spec's name: SubprocessCluster forgets to tell it."""
+    """Have a worker bear its spec's name: SubprocessCluster forgets to tell it.
+
+    And have it end when there is no scheduler to join, for by itself it would look for one for ever.
+    """
     options = specs[key].get("options", {})
     if "worker_kwargs" in options:
-        named = {**options["worker_kwargs"], "name": str(key)}
+        named = {"death_timeout": DEATH_TIMEOUT_S, **options["worker_kwargs"], "name": str(key)}
         specs[key] = {**specs[key], "options": {**options, "worker_kwargs": named}}
 
 
@@ -258,9 +285,16 @@ async def _waited(answer: Any) -> None:
         await answer
 
 
-async def _leave_workers(client: Any) -> None:
-    """Workers that stay are nobody's any more: no lease ends them."""
+async def _known(client: Any) -> dict[str, str]:
+    """Name of each worker that a scheduler knows, by its address."""
+    found = await client.scheduler.identity(n_workers=-1)
+    return {str(address): str(worker["name"]) for address, worker in found["workers"].items()}
+
+
+async def _leave_workers(client: Any, stay: list[str]) -> None:
+    """Workers that stay are nobody's any more: no lease ends them. Those that should have gone keep theirs."""
     with contextlib.suppress(OSError, ValueError):
-        await client.run(dask_there.let_go, on_error="ignore")
+        if stay:
+            await client.run(dask_there.let_go, workers=stay, on_error="ignore")
         await client.unregister_worker_plugin(dask_there.PLUGINS[0])
         await client.unregister_scheduler_plugin(dask_there.PLUGINS[1])

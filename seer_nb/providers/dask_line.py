@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 ANSWER_S = 300.0
 """Nothing takes longer, unless the notebook's process hangs."""
 LEAVES_S = 20.0
+LOOK_S = 1.0
+"""Between two looks whether a cluster of the notebook still lives."""
 BACKLOG = 64
 HOLD, BEAT = "hold", "beat"
 
@@ -73,14 +75,18 @@ class Near:
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
         self._hand: Hand | None = None
+        self._lock = threading.Lock()
+        """Held while it is decided who closes a cluster that is told to go while it is made."""
+        self._cluster: Any = None
+        self._closed = False
 
     async def open(self, lease_s: float, lost: Callable[[], None]) -> Facts:  # noqa: ARG002 - it lives as we do
         """Make the cluster."""
         cluster = await self._made()
         if not hasattr(cluster, "scheduler_address"):
             raise SeerError(f"cluster() gave {cluster!r}, which is no Dask cluster: it must return one that runs")
-        self._hand = Hand(cluster, own=True)
         try:
+            self._hand = Hand(cluster, own=True)
             facts: Facts = await self.call("open", lease_s)
         except BaseException:
             await self.close()
@@ -90,16 +96,26 @@ class Near:
     async def _made(self) -> Any:
         # On another thread, for it may take minutes; a cluster has an event loop of its own anyway.
         try:
-            return await asyncio.to_thread(self._make)
+            return await asyncio.to_thread(self._build)
         except ValueError as error:
             if "main thread" not in str(error):
                 raise
         # It wants to handle signals, as dask-jobqueue does from its import on. Here, they are not for it.
         before = signal.getsignal(signal.SIGINT)
         try:
-            return self._make()
+            return self._build()
         finally:
             signal.signal(signal.SIGINT, before)
+
+    def _build(self) -> Any:
+        """The cluster. Whoever has closed this line meanwhile did not have it yet: it is closed here then."""
+        made = self._make()
+        with self._lock:
+            closed, self._cluster = self._closed, None if self._closed else made
+        if closed:
+            _close(made)
+            raise SeerError("the Dask cluster was not wanted any more when it had been made")
+        return made
 
     async def call(self, method: str, *args: Any, **named: Any) -> Any:
         """Have the hand do something."""
@@ -107,10 +123,19 @@ class Near:
         return await asyncio.wrap_future(self._hand.call(method, *args, **named))
 
     async def close(self) -> None:
-        """End the cluster."""
+        """End the cluster; one that is being made, as soon as it is there."""
+        with self._lock:
+            self._closed = True
+            made, self._cluster = self._cluster, None
         hand, self._hand = self._hand, None
-        if hand is not None:
-            await asyncio.to_thread(hand.close)
+        if made is not None:
+            await asyncio.to_thread(_close, made if hand is None else hand)
+
+
+def _close(made: Any) -> None:
+    """End what was made, whatever it is."""
+    if callable(getattr(made, "close", None)):
+        made.close()
 
 
 class Far:
@@ -205,9 +230,11 @@ class Desk:
     """
 
     def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
         self._hand = Hand(cluster, own=False)
         self._held = threading.Lock()
         self._listener = Listener(("127.0.0.1", 0), backlog=BACKLOG, authkey=secrets.token_bytes(32))
+        self._listener._listener._socket.settimeout(LOOK_S)  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
         threading.Thread(target=self._serve, name="seer-cluster", daemon=True).start()
 
     @property
@@ -217,15 +244,19 @@ class Desk:
         return Door(address, key)
 
     def _serve(self) -> None:
-        while True:
+        """For as long as the cluster lives: it is held by whoever serves it."""
+        while not _has_closed(self._cluster):
             try:
                 connection = self._listener.accept()
-            except (OSError, EOFError, ValueError):  # whoever it was has gone again
+            except (OSError, EOFError, ValueError):  # nobody came, or whoever it was has gone again
                 continue
             except Exception:  # noqa: BLE001 - a wrong key
                 logger.warning("somebody without the key wanted the Dask cluster")
                 continue
             threading.Thread(target=self._talk, args=(connection,), name="seer-call", daemon=True).start()
+        with _DESKS_LOCK:
+            _DESKS.pop(self._cluster, None)
+        self._listener.close()
 
     def _talk(self, connection: Connection[Any, Any]) -> None:
         with contextlib.suppress(OSError, EOFError), connection:
@@ -256,6 +287,11 @@ class Desk:
         finally:
             self._do("leave", (), {})
             self._held.release()
+
+
+def _has_closed(cluster: Any) -> bool:
+    status = getattr(cluster, "status", None)
+    return getattr(status, "name", status) in {"closed", "failed"}
 
 
 _DESKS: weakref.WeakKeyDictionary[Any, Desk] = weakref.WeakKeyDictionary()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_duration, parse_money, show
 from seer_nb.prices import billing_rule, price, surcharge_per_hour
+from seer_nb.providers import launch
+from seer_nb.providers.arguments import network, texts, whole
 from seer_nb.providers.aws import ec2_client, region_or_default, spot_price
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ SPOT_AIR = 1.2
 """A spot machine is given up when it costs so many times what it costs now; until then it is booked at that ceiling."""
 SPOT_LOSSES = 0.02
 """Losses of a spot machine an hour, before any was seen: AWS tells of 5 to 20 % a month for most types."""
-PACKAGES = ("torch", "msgspec", "s3fs", "numpy")
+PACKAGES = (*launch.PACKAGES, "s3fs")
 """That Dask's own image lacks."""
 
 
@@ -94,17 +95,15 @@ class EC2:
     ) -> None:
         if spot not in {True, False, "mixed"}:
             raise ValueError(f'spot={show(spot)} is unknown: give True, False or "mixed"')
-        if not isinstance(max_machines, int) or isinstance(max_machines, bool) or max_machines < 1:
-            raise ValueError(f"max_machines={show(max_machines)} is not a number of machines: give one from 1 on")
-        self.instance_types = _texts(instance_type, "instance_type")
+        self.instance_types = texts(instance_type, "instance_type")
         if not self.instance_types:
             raise ValueError('instance_type=[] names no machine: give one or several, such as "g4dn.xlarge"')
         self.region = region_or_default(region)
         self.spot = spot
-        self.max_machines = max_machines
+        self.max_machines = whole(max_machines, "max_machines", "machines", 1)
         self.image = image
         self.vpc = vpc
-        self.subnets = _texts(subnet, "subnet")
+        self.subnets = texts(subnet, "subnet")
         self.security_group = security_group
         self.boot_timeout_s = parse_duration(boot_timeout, "boot_timeout")
         self.boot_s = parse_duration(boot_time, "boot_time")
@@ -113,7 +112,7 @@ class EC2:
         self.ami = ami
         self.instance_profile = instance_profile
         self.public_address = public_address
-        self.ingress = ingress
+        self.ingress = None if ingress is None else network(ingress, "ingress")
         self.disk_gb = disk_gb
         self.env = dict(env or {})
         self.key_name = key_name
@@ -170,41 +169,49 @@ class EC2:
         Raises:
             SeerError: Something is missing in the account; the sentence says what to give.
         """
-        from seer_nb.providers import ec2_network as network
+        from seer_nb.providers import ec2_network
         from seer_nb.providers.ec2_launch import Site
 
-        vpc = await network.vpc_of(client, self.vpc)
-        if not self.security_group and not file.security_group:
-            ingress = self.ingress or await (
-                network.own_address() if self.public_address else network.cidr_of(client, vpc)
-            )
-            file.security_group = await network.make_group(client, vpc, study, file.ident, ingress)
+        vpc = await ec2_network.vpc_of(client, self.vpc)
         kinds = {_gpus(self._prices[kind]) > 0 for kind in self.instance_types} | {False}
-        images = {gpu: self.ami or await network.image_of(client, *_image(gpu)) for gpu in kinds}
+        images = {gpu: self.ami or await ec2_network.image_of(client, *_image(gpu)) for gpu in kinds}
         return Site(
             study=study,
             ident=file.ident,
             pem=file.pem,
             region=self.region,
             vpc=vpc,
-            subnets=await network.subnets_of(client, vpc, self.subnets),
-            security_groups=(self.security_group or file.security_group,),
+            subnets=await ec2_network.subnets_of(client, vpc, self.subnets),
+            security_groups=(self.security_group or await self._group(client, vpc, study, file.ident),),
             images=images,
             bootstrap={gpu: self.ami is None and not gpu for gpu in kinds},
-            docker_image=self.image or _default_image(),
-            env=self.env if self.image else {**_default_env(), **self.env},
+            docker_image=self.image or launch.default_image(),
+            env=self.env if self.image else {**launch.default_env(PACKAGES), **self.env},
             disk_gb=self.disk_gb,
             profile=self.instance_profile,
             key_name=self.key_name,
             public=self.public_address,
+            beside=self._beside(),
         )
+
+    async def _group(self, client: Any, vpc: str, study: str, ident: str) -> str:
+        """The study's own security group: it lets this machine in, wherever that is today."""
+        from seer_nb.providers import ec2_network
+
+        ingress = self.ingress or await (
+            ec2_network.own_address() if self.public_address else ec2_network.cidr_of(client, vpc)
+        )
+        return await ec2_network.group_of(client, vpc, study, ident, ingress)
+
+    def _beside(self) -> int:
+        """Micro-dollars an hour for disk and address."""
+        return surcharge_per_hour("aws", self.region, self.disk_gb, public_address=self.public_address)
 
     def _offer(self, kind: str, *, given: int | None = None, **more: Any) -> Offer:
         known = self._prices[kind]
-        beside = surcharge_per_hour("aws", self.region, self.disk_gb, public_address=self.public_address)
         machine = {
             "kind": kind,
-            "price_per_hour": (known.per_hour if given is None else given) + beside,
+            "price_per_hour": (known.per_hour if given is None else given) + self._beside(),
             "billing": billing_rule("aws"),
             "boot_s": self.boot_s,
             "boot_timeout_s": self.boot_timeout_s,
@@ -225,13 +232,6 @@ class EC2:
         return min(known.per_hour, round(SPOT_AIR * now))
 
 
-def _texts(given: Any, name: str) -> tuple[str, ...]:
-    found = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list | tuple) else None
-    if found is None or not all(isinstance(one, str) and one for one in found):
-        raise TypeError(f"{name}={show(given)} is not text: give a name, or a list of names")
-    return found
-
-
 def _workers(known: Price) -> int:
     return max(1, known.gpus)
 
@@ -241,26 +241,6 @@ def _gpus(known: Price) -> int:
 
 
 def _image(gpu: bool) -> tuple[str, str]:  # noqa: FBT001 - private
-    from seer_nb.providers import ec2_network as network
+    from seer_nb.providers import ec2_network
 
-    return network.DEEP_LEARNING if gpu else network.UBUNTU
-
-
-def _default_image() -> str:
-    from importlib.metadata import version
-
-    return f"ghcr.io/dask/dask:{version('dask')}-py{sys.version_info.major}.{sys.version_info.minor}"
-
-
-def _default_env() -> dict[str, str]:
-    """Has Dask's image install what it lacks, in the versions that are here."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = []
-    for package in PACKAGES:
-        try:
-            # A build for a certain GPU, such as 2.6.0+cpu, is not what is wanted there.
-            found.append(f"{package}=={version(package).partition('+')[0]}")
-        except PackageNotFoundError:
-            found.append(package)
-    return {"EXTRA_PIP_PACKAGES": " ".join(found)}
+    return ec2_network.DEEP_LEARNING if gpu else ec2_network.UBUNTU

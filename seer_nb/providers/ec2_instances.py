@@ -21,6 +21,7 @@ class Instance(NamedTuple):
 
     ident: str
     study: str
+    study_ident: str
     machine: int
     state: str
     kind: str
@@ -35,6 +36,11 @@ class Instance(NamedTuple):
     def gone(self) -> bool:
         """Whether it is not billed any more."""
         return self.state in GONE
+
+    @property
+    def dated(self) -> bool:
+        """Whether EC2 says when it ended."""
+        return self.gone and _WHEN.search(self.reason) is not None
 
     def lived_s(self, now: datetime) -> float:
         """Seconds from its launch to its end, or until now."""
@@ -57,6 +63,17 @@ async def of_all_studies(client: Any) -> dict[str, Instance]:
     )
 
 
+async def terminate(client: Any, ident: str) -> None:
+    """End an instance; one that EC2 does not know has ended long ago."""
+    from botocore.exceptions import ClientError
+
+    try:
+        await client.terminate_instances(InstanceIds=[ident])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "InvalidInstanceID.NotFound":
+            raise
+
+
 async def _described(client: Any, filters: list[dict[str, Any]]) -> dict[str, Instance]:
     found: dict[str, Instance] = {}
     async for page in client.get_paginator("describe_instances").paginate(Filters=filters):
@@ -73,6 +90,7 @@ def _instance(described: Mapping[str, Any]) -> Instance:
     return Instance(
         ident=str(described["InstanceId"]),
         study=tags.get(STUDY_TAG, ""),
+        study_ident=tags.get(IDENT_TAG, ""),
         machine=int(number) if number.isdigit() else -1,
         state=str(described["State"]["Name"]),
         kind=str(described["InstanceType"]),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from seer_nb.core.model import Frozen
 from seer_nb.providers import launch
 from seer_nb.providers.keys import Pem
+from seer_nb.runner import notices
 
 if TYPE_CHECKING:
     from seer_nb.core.money import Offer
@@ -14,11 +15,25 @@ if TYPE_CHECKING:
 PORT = launch.PORT
 USER_DATA_LIMIT = 16_384
 """Bytes that EC2 takes."""
-STUDY_TAG = "seer:study"
-IDENT_TAG = "seer:id"
-MACHINE_TAG = "seer:machine"
-NO_MACHINE = ("InsufficientInstanceCapacity", "InsufficientHostCapacity", "SpotMaxPriceTooLow", "Unsupported")
+STUDY_TAG, IDENT_TAG, MACHINE_TAG = launch.STUDY_TAG, launch.IDENT_TAG, launch.MACHINE_TAG
+NO_MACHINE = (
+    "InsufficientCapacity",
+    "InsufficientFreeAddressesInSubnet",
+    "InsufficientHostCapacity",
+    "InsufficientInstanceCapacity",
+    "SpotMaxPriceTooLow",
+    "Unsupported",
+)
 """Errors for which another zone may do, or another time."""
+SCARCE = (
+    *NO_MACHINE,
+    "InstanceLimitExceeded",
+    "MaxSpotInstanceCountExceeded",
+    "RequestLimitExceeded",
+    "SpotInstanceCountLimitExceeded",
+    "VcpuLimitExceeded",
+)
+"""Errors for which another time may do: of the account's limits, too."""
 
 
 class Site(Frozen, frozen=True, kw_only=True):
@@ -45,6 +60,8 @@ class Site(Frozen, frozen=True, kw_only=True):
     key_name: str | None
     public: bool
     """Whether machines get a public address."""
+    beside: int = 0
+    """Micro-dollars an hour of disk and address, which an offer's price holds."""
 
     def tags(self, machine: int) -> dict[str, str]:
         """By which a machine is found again."""
@@ -102,8 +119,8 @@ class Launcher:
     def _options(self, machine: int, offer: Offer, subnet: str, shared: dict[str, Any]) -> dict[str, Any]:
         site, gpu = self.site, offer.gpus > 0
         if offer.spot:
-            self._ceilings[str(machine)] = f"{offer.price_per_hour / 1e6:.6f}"
-        env = {**launch.environment(site.env), **({"SEER_SPOT": "aws"} if offer.spot else {})}
+            self._ceilings[str(machine)] = f"{(offer.price_per_hour - site.beside) / 1e6:.6f}"
+        env = launch.environment(site.env) | ({notices.WANTED: "aws"} if offer.spot else {})
         return {
             **shared,
             "instance_type": offer.kind,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seer_nb.errors import SeerError
+from seer_nb.providers.arguments import network
 from seer_nb.providers.ec2_launch import IDENT_TAG, PORT, STUDY_TAG
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ UBUNTU = ("099720109477", "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server
 """(owner, name): Docker is installed on it at boot, which dask-cloudprovider does for this release."""
 DEEP_LEARNING = ("amazon", "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04) *")
 """(owner, name): has Docker and NVIDIA's driver and runtime."""
+DROP_S, DROP_EVERY_S = 240.0, 3.0
+"""For so long a security group may still be in use by machines that are on their way out; between two tries."""
 
 
 async def vpc_of(client: Any, vpc: str | None) -> str:
@@ -59,8 +63,8 @@ async def own_address() -> str:
             return str(answer.read().decode().strip())
 
     try:
-        return f"{await asyncio.to_thread(ask)}/32"
-    except OSError as error:
+        return network(await asyncio.to_thread(ask), "ingress")
+    except (OSError, ValueError) as error:
         raise SeerError(
             f"this machine's public address is not known ({error}): give ingress=, such as '203.0.113.7/32'"
         ) from None
@@ -72,11 +76,66 @@ async def cidr_of(client: Any, vpc: str) -> str:
     return str(found["CidrBlock"])
 
 
-async def make_group(client: Any, vpc: str, study: str, ident: str, ingress: str) -> str:
+async def group_of(client: Any, vpc: str, study: str, ident: str, ingress: str) -> str:
     """A security group that lets the study's machines speak with each other, and one network with the scheduler.
 
-    dask-cloudprovider would open the scheduler's port to the world.
+    dask-cloudprovider would open the scheduler's port to the world. It is found by its tag, for whoever made it may
+    have died before that was noted; and where the runner is may have changed since.
     """
+    found = await groups_of(client, ident)
+    group = found[0] if found else await _make_group(client, vpc, study, ident)
+    await _let_in(client, group, {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]})
+    await _let_in(
+        client,
+        group,
+        {"IpProtocol": "tcp", "FromPort": PORT, "ToPort": PORT, "IpRanges": [{"CidrIp": ingress}]},
+    )
+    return group
+
+
+async def groups_of(client: Any, ident: str) -> list[str]:
+    """The security groups that were made for a study: one, or none."""
+    return [group.ident for group in await _groups(client, {"Name": f"tag:{IDENT_TAG}", "Values": [ident]})]
+
+
+async def groups_of_all_studies(client: Any) -> list[Group]:
+    """The security groups that were made for any study."""
+    return await _groups(client, {"Name": "tag-key", "Values": [STUDY_TAG]})
+
+
+class Group(NamedTuple):
+    """A security group that was made for a study."""
+
+    ident: str
+    study: str
+    study_ident: str
+
+
+async def drop_group(client: Any, group: str, within_s: float = DROP_S) -> bool:
+    """Delete a security group; as long as machines are still on their way out, EC2 refuses.
+
+    Returns:
+        Whether it is gone.
+    """
+    from botocore.exceptions import ClientError
+
+    until_s = time.monotonic() + within_s
+    while True:
+        try:
+            await client.delete_security_group(GroupId=group)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "InvalidGroup.NotFound":
+                return True
+            if code != "DependencyViolation" or time.monotonic() > until_s:
+                logger.warning("security group %s was left behind: %s", group, error)
+                return False
+            await asyncio.sleep(DROP_EVERY_S)
+        else:
+            return True
+
+
+async def _make_group(client: Any, vpc: str, study: str, ident: str) -> str:
     tags = [{"Key": STUDY_TAG, "Value": study}, {"Key": IDENT_TAG, "Value": ident}]
     made = await client.create_security_group(
         GroupName=f"seer-{study}-{ident[:8]}",
@@ -84,29 +143,24 @@ async def make_group(client: Any, vpc: str, study: str, ident: str, ingress: str
         VpcId=vpc,
         TagSpecifications=[{"ResourceType": "security-group", "Tags": tags}],
     )
-    group = str(made["GroupId"])
-    await client.authorize_security_group_ingress(
-        GroupId=group,
-        IpPermissions=[
-            {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]},
-            {"IpProtocol": "tcp", "FromPort": PORT, "ToPort": PORT, "IpRanges": [{"CidrIp": ingress}]},
-        ],
-    )
-    return group
+    return str(made["GroupId"])
 
 
-async def drop_group(client: Any, group: str, tries: int = 20, every_s: float = 3.0) -> None:
-    """Delete a security group; as long as machines are still on their way out, EC2 refuses."""
+async def _let_in(client: Any, group: str, whom: dict[str, Any]) -> None:
+    """Whoever is let in already stays so."""
     from botocore.exceptions import ClientError
 
-    for _ in range(tries):
-        try:
-            await client.delete_security_group(GroupId=group)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "DependencyViolation":
-                logger.warning("security group %s could not be deleted: %s", group, error)
-                return
-            await asyncio.sleep(every_s)
-        else:
-            return
-    logger.warning("security group %s is still in use and was left behind", group)
+    try:
+        await client.authorize_security_group_ingress(GroupId=group, IpPermissions=[whom])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "InvalidPermission.Duplicate":
+            raise
+
+
+async def _groups(client: Any, chosen: dict[str, Any]) -> list[Group]:
+    found = []
+    async for page in client.get_paginator("describe_security_groups").paginate(Filters=[chosen]):
+        for described in page["SecurityGroups"]:
+            tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", ())}
+            found.append(Group(str(described["GroupId"]), tags.get(STUDY_TAG, ""), tags.get(IDENT_TAG, "")))
+    return found

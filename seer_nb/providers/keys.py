@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import msgspec
 
+from seer_nb.runner.files import write_private
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -42,8 +44,6 @@ class ClusterFile(msgspec.Struct, kw_only=True):
     ident: str
     """Tells this study's machines from those of another one with the same name."""
     pem: Pem
-    security_group: str = ""
-    """That was made for the study."""
     machine: int | None = None
     """On which the scheduler runs ..."""
     address: str = ""
@@ -63,12 +63,8 @@ def load(folder: Path) -> ClusterFile:
 
 
 def save(folder: Path, content: ClusterFile) -> None:
-    """Write it whole or not at all."""
-    from seer_nb.runner.files import write_private
-
-    temporary = folder / f".{FILE}.tmp"
-    write_private(temporary, msgspec.json.encode(content))
-    temporary.replace(folder / FILE)
+    """For a later runner."""
+    write_private(folder / FILE, msgspec.json.encode(content))
 
 
 def _fresh() -> Pem:

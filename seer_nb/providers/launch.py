@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from seer_nb import iam
 from seer_nb.errors import SeerError
 from seer_nb.providers import watchdog
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from seer_nb.providers.keys import Pem
 
 PORT = 8786
+STUDY_TAG = iam.TAG
+IDENT_TAG = "seer:id"
+MACHINE_TAG = "seer:machine"
 DEATH_TIMEOUT_S = 60
 """A worker that does not reach its scheduler for so long ends, and its machine with it."""
 SILENT_WORKER = "60s"

@@ -13,23 +13,23 @@ from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.core.model import MachineEnded
 from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_money
+from seer_nb.providers.arguments import whole
 from seer_nb.providers.base import LEASE_ENDED, WORKER_CLOSED, SchedulerAddress
+from seer_nb.providers.fleet import MachineFleet, Rented
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
     from distributed import Scheduler
+    from distributed.security import Security
 
     from seer_nb.providers.base import FleetContext
 
 BOOT_S = 3.0
 RELEASE_S = 0.5
-END_TIMEOUT_S = 5.0
 _OWN_ENDS: dict[int | None, str] = {
     LEASE_ENDED: "its lease ended: no word from the runner",
     WORKER_CLOSED: "its Dask worker closed",
@@ -53,12 +53,9 @@ class Local:
     host: Offer | None = None
 
     def __init__(self, max_workers: int | None = None, price_per_hour: str | float = 0.05) -> None:
-        if max_workers is not None and (
-            not isinstance(max_workers, int) or isinstance(max_workers, bool) or max_workers < 1
-        ):
-            raise ValueError(f"max_workers={max_workers!r} is not a number of workers: give a whole number from 1 on")
+        given = None if max_workers is None else whole(max_workers, "max_workers", "workers", 1)
         self.gpus = _gpus()
-        self.max_workers = max_workers or self.gpus or _cores()
+        self.max_workers = given or self.gpus or _cores()
         self.price = parse_money(price_per_hour, "price_per_hour", zero=True)
 
     def __repr__(self) -> str:
@@ -84,99 +81,99 @@ class Local:
         return LocalFleet(context, self.gpus)
 
 
-class LocalFleet:
-    """A scheduler in this process, and a process a worker.
+class Worker(Rented):
+    """One process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.process: BaseProcess | None = None
+        self.gpu: int | None = None
+
+
+class LocalFleet(MachineFleet[Worker]):
+    """A scheduler in this process, and a process a worker. They end with their runner.
 
     Dask's own LocalCluster is not used: its ``scale`` picks the workers to end by itself, and its nannies start lost
     workers anew, whereas here the engine decides on both.
     """
 
+    end_timeout_s = 5.0
+
     def __init__(self, context: FleetContext, gpus: int) -> None:
-        self._context = context
+        super().__init__(context, Worker)
         self._gpus = gpus
         self._scratch = context.folder / "scratch"
-        self._processes: dict[int, BaseProcess] = {}
-        self._retired: set[int] = set()
         self._scheduler: Scheduler | None = None
+        self._security: Security | None = None
         self._spawn = _spawner()
 
     async def open(self) -> SchedulerAddress:
         """Start the scheduler."""
+        import dask
         from distributed import Scheduler
+        from distributed.security import Security
 
         self._scratch.mkdir(mode=0o700, exist_ok=True)
-        self._scheduler = await Scheduler(host="127.0.0.1", port=0, dashboard=False)
-        return SchedulerAddress(str(self._scheduler.address))
-
-    async def adopt(self, machines: Collection[int]) -> None:
-        """Workers end with their runner: there is none to be found."""
-
-    async def host(self, machine: int, offer: Offer) -> SchedulerAddress:
-        """The scheduler is in this process."""
-        raise NotImplementedError(f"{offer.name!r} needs no machine {machine} for its scheduler")
+        # Every user of this computer can reach the port, and who speaks to a scheduler can run anything as its user.
+        self._security = Security.temporary()
+        # Its pages, which are there without a dashboard too, would tell them what is trained.
+        with dask.config.set({"distributed.scheduler.http.routes": []}):
+            self._scheduler = await Scheduler(
+                host="127.0.0.1", protocol="tls", port=0, dashboard=False, security=self._security
+            )
+        return SchedulerAddress(str(self._scheduler.address), self._security)
 
     async def lost(self, machine: int) -> None:
         """Its process ends, or has ended, and that is seen."""
 
-    async def rent(self, machine: int, offer: Offer) -> None:  # noqa: ARG002 - there is but one
-        """Start a worker process."""
+    async def _launch(self, machine: int, rented: Worker, offer: Offer) -> None:  # noqa: ARG002 - there is but one
         from seer_nb.providers.local_worker import serve
 
         assert self._scheduler is not None
         process: Any = self._spawn.Process(  # type: ignore[attr-defined]
             target=serve,
             name=f"seer-worker-{machine}",
-            args=(self._scheduler.address, f"{machine}.0", str(self._context.folder), self._environment()),
+            args=(
+                SchedulerAddress(self._scheduler.address, self._security),
+                f"{machine}.0",
+                str(self._context.folder),
+                self._environment(rented),
+            ),
         )
         # The first start waits until the fork server has imported torch: never on the event loop.
         await asyncio.get_running_loop().run_in_executor(None, process.start)
-        self._processes[machine] = process
-        asyncio.get_running_loop().add_reader(process.sentinel, self._ended, machine)
-        if machine in self._retired:
-            _kill(process)
+        rented.process = process
+        asyncio.get_running_loop().add_reader(process.sentinel, self._seen_to_end, machine, process)
 
-    async def retire(self, machine: int, *, force: bool) -> None:  # noqa: ARG002 - nothing is kept on a worker
-        """End a worker process. It holds nothing that is not stored, so there is nothing to wait for."""
-        self._retired.add(machine)
-        process = self._processes.get(machine)
-        if process is not None:
-            _kill(process)
+    async def _end(self, machine: int, rented: Worker, *, force: bool) -> None:  # noqa: ARG002 - nothing is kept on one
+        if rented.process is not None:
+            _kill(rented.process)
+        elif not rented.launching:
+            self._ended(machine, lived_s=0.0)
 
-    async def close(self) -> None:
-        """End all worker processes and the scheduler."""
-        for machine in list(self._processes):
-            await self.retire(machine, force=True)
-        async with asyncio.timeout(END_TIMEOUT_S):
-            while self._processes:  # noqa: ASYNC110 - the sentinels' readers empty it
-                await asyncio.sleep(0.005)
+    async def _shut(self) -> None:
         if self._scheduler is not None:
             await self._scheduler.close(reason="the study has ended")
         await asyncio.get_running_loop().run_in_executor(None, _end_spawner)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def pid(self, machine: int) -> int | None:
-        """The process that runs a machine's worker."""
-        process = self._processes.get(machine)
-        return process.pid if process is not None else None
-
-    def _ended(self, machine: int) -> None:
-        process = self._processes.pop(machine)
+    def _seen_to_end(self, machine: int, process: BaseProcess) -> None:
         asyncio.get_running_loop().remove_reader(process.sentinel)
         process.join()
         _kill(process)  # what it has started may live on
-        code, expected = process.exitcode, machine in self._retired
-        reason = "" if expected else _OWN_ENDS.get(code, f"its process ended with exit code {code}")
+        code = process.exitcode
+        reason = _OWN_ENDS.get(code, f"its process ended with exit code {code}")
         # A code of ours says that the training function had no part in it.
-        told = None if code in _OWN_ENDS else code
-        self._context.ended(MachineEnded(machine=machine, expected=expected, exit_code=told, reason=reason))
+        self._ended(machine, reason=reason, exit_code=None if code in _OWN_ENDS else code)
         process.close()
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, rented: Worker) -> dict[str, str]:
         """What the worker's environment adds to this process's: a thread each, and a GPU of its own."""
         environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         if self._gpus:
-            used = {int(m) % self._gpus for m in self._processes}
-            environment["CUDA_VISIBLE_DEVICES"] = str(next((g for g in range(self._gpus) if g not in used), 0))
+            used = {other.gpu for other in self._rented.values()}
+            rented.gpu = next((gpu for gpu in range(self._gpus) if gpu not in used), 0)
+            environment["CUDA_VISIBLE_DEVICES"] = str(rented.gpu)
         return environment
 
 

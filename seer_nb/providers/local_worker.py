@@ -12,14 +12,18 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dask
 from distributed import Worker
 
 from seer_nb.providers.base import WORKER_CLOSED, end_process
 
+if TYPE_CHECKING:
+    from seer_nb.providers.base import SchedulerAddress
 
-def serve(scheduler: str, name: str, folder: str, environment: dict[str, str]) -> None:
+
+def serve(scheduler: SchedulerAddress, name: str, folder: str, environment: dict[str, str]) -> None:
     """Be a Dask worker until told to end, or until the runner dies."""
     os.environ.update(environment)
     # A group of its own, so that what a training function starts can be ended with it.
@@ -39,18 +43,20 @@ def serve(scheduler: str, name: str, folder: str, environment: dict[str, str]) -
         end_process(WORKER_CLOSED)
 
 
-async def _work(scheduler: str, name: str, scratch: Path) -> None:
+async def _work(scheduler: SchedulerAddress, name: str, scratch: Path) -> None:
     settings = {
         "distributed.worker.memory.terminate": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.target": False,
         "distributed.worker.profile.enabled": False,
+        "distributed.worker.http.routes": [],
         "distributed.admin.log-format": "%(asctime)s %(levelname)s %(message)s",
     }
     with dask.config.set(settings):
         worker = Worker(
-            scheduler,
+            scheduler.address,
+            security=scheduler.security,
             name=name,
             nthreads=1,
             memory_limit=0,

@@ -10,6 +10,7 @@ from seer_nb.core.units import parse_duration, parse_money, show
 from seer_nb.errors import SeerError
 from seer_nb.prices import PROVIDERS, Price, billing_rule, price, surcharge_per_hour
 from seer_nb.providers import launch
+from seer_nb.providers.arguments import text, whole
 from seer_nb.providers.vm_launch import VMSite
 
 if TYPE_CHECKING:
@@ -68,6 +69,12 @@ class VMProvider:
     """That are installed into Dask's own image, with what reaches the cloud's object store."""
     release_s: float = 60.0
     """From being told to go until a machine is gone, at most."""
+    billed_until_deleted: bool = False
+    """Whether a machine that has powered itself off is still billed."""
+    spot: bool = False
+    """Whether machines that train are on spot capacity."""
+    spot_losses: float = 0.03
+    """Of a spot machine an hour, before any was seen."""
     shares_files: bool = False
 
     def __init__(  # noqa: PLR0913 - a cloud has many
@@ -88,11 +95,11 @@ class VMProvider:
         gpus: int | None = None,
         install_docker: bool = True,
     ) -> None:
-        self.kind = _text(kind, self.kind_argument)
+        self.kind = text(kind, self.kind_argument)
         self.region = region
         self.disk_gb = disk_gb
         self.public_address = public_address
-        self.max_machines = _whole(max_machines, "max_machines", 1)
+        self.max_machines = whole(max_machines, "max_machines", "machines", 1)
         self.image = image
         self.env = dict(env or {})
         self.boot_s = parse_duration(boot_time, "boot_time")
@@ -158,8 +165,11 @@ class VMProvider:
             "boot_timeout_s": self.boot_timeout_s,
             "boot_lease_s": self.boot_timeout_s,
             "release_s": self.release_s,
+            "billed_until_deleted": self.billed_until_deleted,
             "max_machines": self.max_machines,
         }
+        if self.spot and more.get("workers_per_machine"):
+            more |= {"name": f"{known.instance_type} spot", "spot": True, "losses_per_hour": self.spot_losses}
         return Offer(**{**machine, **more})
 
     def _beside(self) -> int:
@@ -184,7 +194,7 @@ class VMProvider:
             known = Price(
                 provider=self.cloud, region=self.region, instance_type=kind, vcpus=1, memory_gib=1, per_hour=amount
             )
-        gpus = known.gpus if gpus is None else _whole(gpus, "gpus", 0)
+        gpus = known.gpus if gpus is None else whole(gpus, "gpus", "GPUs", 0)
         return Price(
             provider=self.cloud,
             region=self.region,
@@ -227,15 +237,3 @@ def _set(*variables: str, dask: str) -> str:
     import dask.config as configuration
 
     return str(next(filter(None, map(os.environ.get, variables)), None) or configuration.get(dask, None) or "")
-
-
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"{name}={show(value)} is not text: give it as the cloud writes it")
-    return value
-
-
-def _whole(value: Any, name: str, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={show(value)} is not such a number: give a whole number from {least} on")
-    return value

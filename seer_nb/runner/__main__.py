@@ -46,6 +46,6 @@ if __name__ == "__main__":
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    # All is closed by now; taking the interpreter apart as well would keep whoever waits for half a second, and for ever
-    # where a library has something to do at the exit that waits for an event loop which has ended.
+    # All is closed by now. Taking the interpreter apart as well would keep whoever waits for half a second, and for
+    # ever where a library's exit waits for an event loop that has ended.
     os._exit(code)

@@ -14,12 +14,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pickle
 import threading
 import zipfile
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
-from seer_nb.errors import CheckpointError
+from seer_nb.core.units import printable, show
+from seer_nb.errors import CheckpointError, DamagedCheckpointError, MissingCheckpointError, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +34,13 @@ _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oc
 def name(trial: int, epoch: int, gang: int) -> str:
     """Path within the store. The gang is part of it, so that a repeated epoch never overwrites a stored one."""
     return f"{trial}/{epoch:06d}-g{gang}.pt"
+
+
+def _checked(path: str) -> str:
+    """A path that stays within the store, wherever it comes from: a journal may have been written by anybody."""
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path or "://" in path:
+        raise CheckpointError(f"the checkpoint {show(path)} would lie outside of its store")
+    return path
 
 
 def save(store: str, path: str, payload: dict[str, Any]) -> None:
@@ -73,25 +82,41 @@ def load(store: str, path: str, map_location: Any = "cpu") -> dict[str, Any]:
         map_location: Device for the tensors, as in `torch.load`.
 
     Raises:
-        CheckpointError: It is missing, damaged, or not a checkpoint of seer_nb.
+        DamagedCheckpointError: It is damaged, or not a checkpoint of seer_nb.
+        MissingCheckpointError: It is missing, or cannot be read now.
     """
     import torch
 
-    where = f"{store.rstrip('/')}/{path}"
+    where = f"{store.rstrip('/')}/{_checked(path)}"
     try:
         with _opened(store, path) as file:
             _verify(file, where)
-            payload = torch.load(file, map_location=map_location, weights_only=True)
+            # No bytes at all are pickled as a call of bytes.
+            with torch.serialization.safe_globals([bytes]):
+                payload = torch.load(file, map_location=map_location, weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"the checkpoint {where} is missing") from None
+        raise MissingCheckpointError(f"the checkpoint {where} is missing") from None
     except CheckpointError:
         raise
+    except pickle.UnpicklingError as error:
+        # Torch's own words tell how to load it all the same, which would run what it holds.
+        raise DamagedCheckpointError(f"the checkpoint {where} holds more than weights and plain values") from error
     except Exception as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise CheckpointError(f"the checkpoint {where} cannot be read: {lines[0]}") from error
-    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        raise CheckpointError(f"{where} is not a checkpoint of seer_nb in format {FORMAT}")
+        kind = MissingCheckpointError if isinstance(error, OSError) else DamagedCheckpointError
+        said = " ".join(printable(sentence(error)).split())[:200]
+        raise kind(f"the checkpoint {where} cannot be read: {said}") from error
+    if not _is_payload(payload, torch.Tensor):
+        raise DamagedCheckpointError(f"{where} is not a checkpoint of seer_nb in format {FORMAT}")
     return payload
+
+
+def _is_payload(found: Any, tensor: type) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        return False
+    objects, saved = found.get("objects"), found.get("saved")
+    numbers = all(type(found.get(name)) is int for name in ("trial", "epoch"))
+    listed = objects is None or isinstance(objects, list)
+    return numbers and listed and isinstance(found.get("state"), dict) and (saved is None or isinstance(saved, tensor))
 
 
 def remove(store: str, paths: Iterable[str]) -> None:
@@ -101,7 +126,7 @@ def remove(store: str, paths: Iterable[str]) -> None:
         store: fsspec URL of a folder.
         paths: Relative to the store.
     """
-    local = _local(store)
+    local, paths = _local(store), [_checked(path) for path in paths]
     if local is not None:
         for path in paths:
             (local / path).unlink(missing_ok=True)
@@ -148,11 +173,17 @@ def _verify(file: Any, where: str) -> None:
     """Torch reads an archive without looking at its checksums, so that a flipped bit would become a weight."""
     try:
         with zipfile.ZipFile(file) as archive:
-            broken = archive.testzip()
-    except zipfile.BadZipFile as error:
-        raise CheckpointError(f"the checkpoint {where} is damaged: {error}") from None
+            # Torch never packs them; whoever does wants a small file to fill the memory.
+            packed = next((part.filename for part in archive.infolist() if part.compress_type), None)
+            broken = None if packed else archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError) as error:
+        raise DamagedCheckpointError(f"the checkpoint {where} is damaged: {' '.join(str(error).split())}") from None
+    if packed is not None:
+        raise DamagedCheckpointError(f"the checkpoint {where} is damaged: its part {show(packed)} is packed")
     if broken is not None:
-        raise CheckpointError(f"the checkpoint {where} is damaged: the checksum of its part {broken} is wrong")
+        raise DamagedCheckpointError(
+            f"the checkpoint {where} is damaged: the checksum of its part {' '.join(broken.split())} is wrong"
+        )
     file.seek(0)
 
 
@@ -174,6 +205,12 @@ def _save_local(target: Path, payload: dict[str, Any]) -> None:
         with _opened_anew(temporary) as file:
             torch.save(payload, file)
         temporary.replace(target)
+    except RuntimeError as error:
+        temporary.unlink(missing_ok=True)
+        # On a full disk torch's writer ends with an error of its own, during the handling of the disk's.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

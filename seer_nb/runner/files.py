@@ -8,12 +8,17 @@ from typing import Any
 
 import cloudpickle
 
+from seer_nb.errors import SeerError
+from seer_nb.runner import sealing
+
 JOURNAL = "journal.sqlite"
 FUNCTION = "function.pkl"
 PARTS = "parts.pkl"
 LOGS = "logs"
 CHECKPOINTS = "checkpoints"
 CWD = "cwd.txt"
+SEALED = (FUNCTION, PARTS, CWD)
+"""What a study runs, and where: unpickled, so it must be the user's own."""
 
 
 def home() -> Path:
@@ -22,12 +27,63 @@ def home() -> Path:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    """Write a file that only its owner can read; it is there whole, or as it was before."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a study's folder, for nobody but its user.
+
+    Raises:
+        FileExistsError: There is one.
+        SeerError: It would be open to others all the same, or there is no key to seal its files with.
+    """
+    sealing.own_key()
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        sealing.check_private(folder)
+    except SeerError:
+        folder.rmdir()
+        raise
+    (folder / LOGS).mkdir(mode=0o700)
+
+
+def seal(folder: Path) -> None:
+    """Say that what is stored of a study is the user's own; to be called by who has just written it."""
+    sealing.seal(folder, SEALED)
+
+
+def check(folder: Path) -> None:
+    """Raise UntrustedError, with a sentence, if what is stored of a study may not be run."""
+    sealing.opened(folder, SEALED)
+
+
+def read_function(folder: Path) -> bytes:
+    """The training function, pickled.
+
+    Raises:
+        UntrustedError: It is not what the user has stored.
+    """
+    return _read(folder, FUNCTION)
 
 
 def read_parts(folder: Path) -> dict[str, Any]:
-    """The study's objects. Only the runner reads them, from the folder of its own user."""
-    parts: dict[str, Any] = cloudpickle.loads((folder / PARTS).read_bytes())
+    """The study's objects.
+
+    Raises:
+        UntrustedError: They are not those that the user has stored.
+    """
+    parts: dict[str, Any] = cloudpickle.loads(_read(folder, PARTS))
     return parts
+
+
+def _read(folder: Path, name: str) -> bytes:
+    found = sealing.opened(folder, SEALED)
+    if name not in found:
+        raise SeerError(f"the folder {folder} of study {folder.name!r} has no {name}: it is not complete")
+    return found[name]

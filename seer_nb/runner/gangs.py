@@ -69,6 +69,9 @@ class GangTracker:
         own = [e for e in failed if not e.collective]
         if own:
             return GangEnded(gang=gang, outcome="failed", error=own[0].error)
+        for ended in self._ended.values():
+            if ended.outcome in {"damaged", "lost"}:
+                return GangEnded(gang=gang, outcome=ended.outcome, error=ended.error, own_fault=False)
         if self._lost:
             own_fault, reason = max(self._lost.values())
             error = f"the training function ended its worker's process: {reason}" if own_fault else reason

@@ -1,4 +1,4 @@
-"""Which checkpoints may go: of a live trial the best and the latest stay, of others the study's best."""
+"""Which checkpoints may go: of live trials the best, the latest and the one before stay, of others the study's best."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ def _kept(state: State, trial: m.Trial, best: int | None) -> set[str]:
     kept = [trial.best] if trial.id == best or trial.alive or trial.state == "completed" else []
     # A gang that still trains has its checkpoint open, whatever was decided on its trial.
     if trial.alive or trial.gang in state.gangs:
-        kept.append(trial.resume)
+        kept += [trial.resume, trial.spare]
     return {report.checkpoint for report in kept if report is not None and report.checkpoint}

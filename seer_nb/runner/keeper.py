@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.errors import CheckpointError
+from seer_nb.errors import DamagedCheckpointError, MissingCheckpointError, StoreError
 from seer_nb.runner import checkpoints
 from seer_nb.runner.pace import Pace
+from seer_nb.runner.patience import patiently
 from seer_nb.runner.prepared import Prepared
 from seer_nb.runner.storable import storable
 
 if TYPE_CHECKING:
     from seer_nb.runner.orders import Order
 
+logger = logging.getLogger(__name__)
+
 
 def find(order: Order) -> dict[str, Any] | None:
     """The checkpoint that an order names, verified; None when there is none to go on from.
 
     Raises:
-        CheckpointError: It is missing, damaged, or of another trial or epoch than recorded.
+        DamagedCheckpointError: It is missing, damaged, or of another trial or epoch than recorded.
+        StoreError: The store cannot be read.
     """
     if order.from_epoch == 0 or order.checkpoint == "":
         return None
     wanted = f"trial {order.trial} at epoch {order.from_epoch}"
     if order.checkpoint is None:
-        raise CheckpointError(f"{wanted} was to go on, but no checkpoint of it is recorded")
-    payload = checkpoints.load(order.store, order.checkpoint)
+        raise DamagedCheckpointError(f"{wanted} was to go on, but no checkpoint of it is recorded")
+    payload = _loaded(order, order.checkpoint)
     if (payload["trial"], payload["epoch"]) != (order.trial, order.from_epoch):
         found = f"trial {payload['trial']} at epoch {payload['epoch']}"
-        raise CheckpointError(f"the checkpoint {order.checkpoint} holds {found}, but {wanted} was recorded")
+        raise DamagedCheckpointError(f"the checkpoint {order.checkpoint} holds {found}, but {wanted} was recorded")
     return payload
+
+
+def _loaded(order: Order, path: str) -> dict[str, Any]:
+    try:
+        return patiently(lambda: checkpoints.load(order.store, path), order.store_patience_s)
+    except StoreError as error:
+        # One that cannot be found is not there, if all else is.
+        if isinstance(error.__cause__, MissingCheckpointError) and error.__cause__.__cause__ is None:
+            raise DamagedCheckpointError(str(error.__cause__)) from None
+        raise
 
 
 class Keeper:
@@ -56,19 +71,32 @@ class Keeper:
         """Whether the function keeps any state, so that training can go on from an epoch."""
         return self._resumed or bool(self.prepared) or bool(self.state) or self.saved is not None
 
-    def store(self, epoch: int) -> tuple[str, float]:
+    def store(self, epoch: int, *, last: bool) -> tuple[str | None, float]:
         """Store everything.
 
+        Args:
+            epoch: That has ended.
+            last: Whether training ends with it: then it is tried again for a while if the store cannot be used, and
+                else at the next epoch.
+
         Returns:
-            The checkpoint's path relative to the store, and the seconds it took.
+            The checkpoint's path relative to the store, None if it could not be stored, and the seconds it took.
 
         Raises:
             TypeError: Something that is kept cannot be stored; the sentence names it.
+            StoreError: The store cannot be used, and it was the last epoch.
         """
         began_s = time.monotonic()
         order = self._order
         path = checkpoints.name(order.trial, epoch, order.gang)
-        checkpoints.save(order.store, path, self._payload(epoch))
+        payload = self._payload(epoch)
+        try:
+            patiently(lambda: checkpoints.save(order.store, path, payload), order.store_patience_s if last else 0.0)
+        except StoreError as error:
+            if last:
+                raise
+            logger.warning("trial %s was not stored at epoch %s: %s", order.trial, epoch, error)
+            return None, time.monotonic() - began_s
         save_s = time.monotonic() - began_s
         self.pace.stored(save_s)
         return path, save_s

@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 
 import seer_nb
+from seer_nb.core.units import printable
 from seer_nb.runner import files
+
+TAIL_BYTES = 65_536
+"""Of a log that are looked at for its last lines."""
 
 
 def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
@@ -17,7 +21,11 @@ def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
     Args:
         folder: The study's.
         since: Reading of steady_s() at which the study began; only for its first runner.
+
+    Raises:
+        UntrustedError: What is stored there is not what the user has stored.
     """
+    files.check(folder)
     # -P: a file called, say, random.py beside the notebook must not hide a module of the standard library.
     command = [sys.executable, "-P", "-m", "seer_nb.runner", str(folder)]
     if since is not None:
@@ -41,6 +49,11 @@ def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
 
 
 def log_tail(folder: Path, lines: int = 12) -> str:
-    """The last lines that a runner wrote."""
+    """The last lines that a runner wrote, without what would steer a terminal."""
     path = folder / files.LOGS / "runner.log"
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        text = file.read(TAIL_BYTES).decode(errors="replace")
+    return printable("\n".join(text.splitlines()[-lines:]))

@@ -49,13 +49,15 @@ def _locked(file: int) -> bool:
 def runner_pid(folder: Path) -> int | None:
     """Process id of the study's runner; None when none lives."""
     try:
-        file = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        # Without waiting for a writer, should it be a pipe that somebody has put there.
+        file = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return int(os.read(file, 32) or b"0")
+        told = os.read(file, 32)
+        return int(told) if told.isdigit() else 0
     finally:
         os.close(file)
     return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from seer_nb import snapshots
 from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
-from seer_nb.errors import SeerError
+from seer_nb.errors import SeerError, sentence
 from seer_nb.journal import Journal
 from seer_nb.providers.base import FleetContext
 from seer_nb.runner import checkpoints, files
@@ -66,6 +66,8 @@ class Runner:
         self._go_s: float | None = None
         """Reading of steady_s() at which this process has to end, if it was told to."""
         self._sampler: ConfigSampler | None = None
+        self._host_machine: int | None = None
+        """Whose scheduler is joined."""
         settings = self._engine.state.settings
         self._fleet = self._parts["provider"].fleet(
             FleetContext(
@@ -73,12 +75,11 @@ class Runner:
                 folder=folder,
                 lease_s=settings.lease_s,
                 ended=self._machine_ended,
-                leaving=self._events.put_nowait,
             )
         )
-        logs = folder / files.LOGS if getattr(self._parts["provider"], "shares_files", True) else None
+        logs = folder / files.LOGS if self._parts["provider"].shares_files else None
         self._gangs = DaskGangs(settings, self._events.put_nowait, self._worker_ready, self._worker_left, logs)
-        self._gangs.name_of = getattr(self._fleet, "name_of", self._gangs.name_of)
+        self._gangs.name_of = self._fleet.name_of
 
     async def run(self) -> None:
         """Until the study has ended."""
@@ -91,32 +92,35 @@ class Runner:
             scheduler = await self._fleet.open()
             if scheduler is not None:
                 await self._connect(scheduler)
-            await self._drive(await self._adopted())
+            await self._drive(await self._started())
 
     async def _hand_back(self) -> None:
         """End what still lives, and write down what has ended meanwhile: nobody else will."""
-        await self._fleet.close()
-        ended = []
+        left = await self._fleet.close()
+        late: list[m.Event] = [m.MachinesLeftBehind(machines=left)] if left else []
         while not self._events.empty():
-            ended.append(self._events.get_nowait())
-        self._take_in([event for event in ended if isinstance(event, m.MachineEnded)])
+            event = self._events.get_nowait()
+            if isinstance(event, m.MachineEnded):
+                late.append(event)
+        self._take_in(late)
 
     async def _connect(self, scheduler: SchedulerAddress) -> None:
-        await self._gangs.connect(scheduler, (self.folder / files.FUNCTION).read_bytes())
+        await self._gangs.connect(scheduler, files.read_function(self.folder))
 
-    async def _adopted(self) -> tuple[int, ...]:
-        """Machines of an earlier runner that go on."""
+    async def _started(self) -> m.RunnerStarted:
+        """This runner takes the study up, with those machines of an earlier one that can go on."""
         ready = [machine for machine in self._engine.state.live.values() if machine.state == "ready"]
-        found = await self._fleet.adopt([machine.id for machine in ready])
-        if found is None:
-            return ()
-        scheduler, alive = found
+        scheduler, alive, left = await self._fleet.adopt([machine.id for machine in ready])
+        if scheduler is None:
+            return m.RunnerStarted(unseen_s=self._unseen_s, left=left)
         await self._connect(scheduler)
+        self._host_machine = next((x.id for x in ready if x.hosts), None)
         await self._gangs.adopt()
         kept = [x.id for x in ready if x.id in alive and all(self._gangs.knows(worker) for worker in x.workers)]
-        for machine in set(alive) - set(kept):
+        useless = sorted(set(alive) - set(kept))
+        for machine in useless:
             await self._fleet.retire(machine, force=True)
-        return tuple(kept)
+        return m.RunnerStarted(unseen_s=self._unseen_s, adopted=tuple(kept), left=(*left, *useless))
 
     def _restore(self) -> tuple[Engine, float, bool]:
         """The engine as the journal left it, the wall time of the last record, and whether no runner was before."""
@@ -151,9 +155,9 @@ class Runner:
 
     # --- the loop ---
 
-    async def _drive(self, adopted: tuple[int, ...]) -> None:
+    async def _drive(self, started: m.RunnerStarted) -> None:
         state = self._engine.state
-        self._step([m.RunnerStarted(unseen_s=self._unseen_s, adopted=adopted)])
+        self._step([started])
         self._take_commands()
         keepers = [asyncio.create_task(self._watch_inbox()), asyncio.create_task(self._keep_leases())]
         try:
@@ -256,7 +260,7 @@ class Runner:
                 await self._host(action.machine, offer)
         except Exception as error:
             logger.warning("machine %s could not be rented", action.machine, exc_info=True)
-            self._machine_ended(m.MachineEnded(machine=action.machine, expected=False, reason=str(error)))
+            await self._fleet.give_up(action.machine, sentence(error))
 
     async def _retire(self, action: m.Retire) -> None:
         if self._engine.state.machines[action.machine].hosts:
@@ -269,6 +273,7 @@ class Runner:
         scheduler = await self._fleet.host(machine, offer)
         if scheduler is None:
             return
+        self._host_machine = machine
         await self._connect(scheduler)
         self._gangs.renew()
         boot_s = self._clock.now_s() - self._engine.state.machines[machine].rented_s
@@ -330,7 +335,8 @@ class Runner:
     def _machine_ended(self, event: m.MachineEnded) -> None:
         self._events.put_nowait(event)
         self._gangs.machine_ended(event)
-        if self._engine.state.machines[event.machine].hosts:
+        # Not that of an earlier runner's scheduler: there may be another one by now.
+        if event.machine == self._host_machine:
             self._tasks.go(self._gangs.disconnect())
 
     async def _watch_inbox(self) -> None:
@@ -380,8 +386,10 @@ class Runner:
         """Machines that were told to go, and whose lease has ended since, are gone, whatever their provider says."""
         state = self._engine.state
         for machine in list(state.live.values()):
+            if machine.state != "retiring" or state.offers[machine.offer].billed_until_deleted:
+                continue
             lives_s = state.ledger.lives_s(machine.id, machine.retired_s or self._clock.now_s())
-            if machine.state == "retiring" and self._clock.now_s() > lives_s:
+            if self._clock.now_s() > lives_s:
                 lived_s = lives_s - machine.rented_s + machine.unseen_s
                 reason = "nothing was heard of its end, but its lease has ended"
                 self._machine_ended(m.MachineEnded(machine=machine.id, expected=True, reason=reason, lived_s=lived_s))

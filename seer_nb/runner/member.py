@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seer_nb.errors import DamagedCheckpointError, StoreError
 from seer_nb.runner import faults, keeper, output
 from seer_nb.runner.control import Control, Meeting
 from seer_nb.runner.gang_env import environment, gang_store
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from seer_nb.runner.flags import Flags
 
 logger = logging.getLogger(__name__)
+_OUTCOMES: dict[type[BaseException], Outcome] = {DamagedCheckpointError: "damaged", StoreError: "lost"}
+"""Errors that are not the training function's."""
 
 
 def run_member(function: Callable[..., Any], order: Order, send: Callable[[Any], object], flags: Flags) -> None:
@@ -43,16 +46,17 @@ def run_member(function: Callable[..., Any], order: Order, send: Callable[[Any],
         with output.to_log(_log(order)):
             outcome = _take_part(function, order, send, flags, started_s)
     except BaseException as error:  # noqa: BLE001 - whatever it raises, also sys.exit, is the trial's failure
+        outcome = _OUTCOMES.get(type(error), "failed")
         told, echo = faults.describe(error), order.world_size > 1 and faults.of_collective(error)
         # Frames hold the function's models, and these the connections: the others must see them close now.
         traceback.clear_frames(error.__traceback__)
-    if order.world_size > 1 and outcome == "failed":
+    if order.world_size > 1 and told:
         gc.collect()
     try:
         send(MemberEnded(gang=order.gang, rank=order.rank, outcome=outcome, error=told, collective=echo))
     except Exception:
         logger.exception("gang %s rank %s could not tell that it ended", order.gang, order.rank)
-    if order.world_size > 1 and outcome != "failed":
+    if order.world_size > 1 and not told:
         gc.collect()  # DDP lies in cycles, and may hold much memory
 
 

@@ -30,6 +30,8 @@ class Order(Frozen, frozen=True, kw_only=True):
     """Folder for what trials print; None: the worker's own output."""
     timeout_s: float = 30.0
     """After so long a collective without all its members fails."""
+    store_patience_s: float = 45.0
+    """So long a checkpoint that matters is tried to be stored, or loaded, while the store cannot be used."""
 
 
 class MemberEnded(Frozen, frozen=True, kw_only=True, tag=True):

@@ -11,7 +11,7 @@ import numpy as np
 
 from seer_nb.core.records import Mode
 from seer_nb.core.units import show
-from seer_nb.errors import SeerError
+from seer_nb.errors import SeerError, sentence
 from seer_nb.proposals import Features
 
 if TYPE_CHECKING:
@@ -111,25 +111,15 @@ class CurveTable:
                 ``mode`` says whether more is better.
             SeerError: pyarrow is not installed.
         """
-        import pandas as pd
-
         path = Path(path)
-        if path.suffix == ".parquet":
-            try:
-                frame = pd.read_parquet(path)
-                mode = told_mode(path) if mode is None else mode
-            except ImportError as error:
-                raise SeerError(
-                    f"path={show(str(path))} needs the package pyarrow, which is not installed: "
-                    'pip install "seer_nb[export]" brings it'
-                ) from error
-        elif path.suffix == ".csv":
-            frame = pd.read_csv(path)
-        else:
-            raise ValueError(f"path={show(str(path))} is not a curve table: give a file .parquet or .csv")
+        frame = _frame(path)
+        mode = told_mode(path) if mode is None else mode
         if mode is None:
             raise ValueError(f'path={show(str(path))} does not say whether more is better: give mode="min" or "max"')
-        return cls.from_frame(frame, mode, path.stem if name is None else name)
+        try:
+            return cls.from_frame(frame, mode, path.stem if name is None else name)
+        except ValueError as error:
+            raise ValueError(f"path={show(str(path))} is not a curve table: {error}") from None
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, mode: Mode = "max", name: str = "curves") -> CurveTable:
@@ -245,13 +235,36 @@ class CurveTable:
         return pd.DataFrame(columns)
 
 
+def _frame(path: Path) -> pd.DataFrame:
+    """Of a file."""
+    import pandas as pd
+
+    readers: dict[str, Any] = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
+    if path.suffix not in readers:
+        raise ValueError(f"path={show(str(path))} is not a curve table: give a file .parquet or .csv")
+    try:
+        frame: pd.DataFrame = readers[path.suffix](path)
+    except ImportError as error:
+        raise SeerError(
+            f"path={show(str(path))} needs the package pyarrow, which is not installed: "
+            'pip install "seer_nb[export]" brings it'
+        ) from error
+    except FileNotFoundError:
+        raise
+    # What pandas and pyarrow say of a file that is none has many types, and many lines.
+    except Exception as error:
+        said = " ".join(sentence(error).split())[:200]
+        raise ValueError(f"path={show(str(path))} cannot be read as a table: {said}") from error
+    return frame
+
+
 def told_mode(path: Path) -> Mode | None:
     """What a file says of whether more is better: a parquet file may, in its metadata."""
     if path.suffix != ".parquet":
         return None
     import pyarrow.parquet as pq
 
-    told = (pq.read_schema(path).metadata or {}).get(b"mode", b"").decode()
+    told = (pq.read_schema(path).metadata or {}).get(b"mode", b"").decode(errors="replace")
     return "min" if told == "min" else "max" if told == "max" else None
 
 

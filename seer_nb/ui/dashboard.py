@@ -168,7 +168,8 @@ class Dashboard(anywidget.AnyWidget):
     def _heard(self, _: Any, content: dict[str, Any], __: Any) -> None:
         what = content.get("do")
         if what == "drawn":
-            self._outbox.drawn(int(content["n"]))
+            if isinstance(content.get("n"), int):
+                self._outbox.drawn(content["n"])
             return
         if what == "hello":
             self._outbox.drawn(self._outbox.number)

@@ -64,9 +64,9 @@ def _get_curves_plot(info: CurvesInfo) -> Figure:
 def _layout(info: CurvesInfo) -> dict[str, Any]:
     return {
         "template": "plotly_white",
-        "title": {"text": f"{_text(info.metric)} by epoch"},
+        "title": {"text": f"{shown(info.metric)} by epoch"},
         "xaxis": {"title": {"text": "epoch"}, "range": [0.5, info.max_epochs * 1.12 + 0.5]},
-        "yaxis": {"title": {"text": _text(info.metric)}, "range": [info.low, info.high]},
+        "yaxis": {"title": {"text": shown(info.metric)}, "range": [info.low, info.high]},
         "legend": {"title": {"text": "best first"}},
         "hovermode": "closest",
     }
@@ -101,7 +101,7 @@ def _coloured_trace(trial: TrialView, drawn: Look) -> Scatter:
 
     label = f"trial {trial.trial}"
     end = max(place for place, (_, value) in enumerate(trial.points) if value is not None)
-    config = ", ".join(f"{_text(name)}={_text(format_value(value))}" for name, value in trial.config.items())
+    config = ", ".join(f"{shown(name)}={shown(format_value(value))}" for name, value in trial.config.items())
     return go.Scatter(
         x=[epoch for epoch, _ in trial.points],
         y=[value for _, value in trial.points],
@@ -128,6 +128,6 @@ def _best_mark(trial: TrialView) -> Scatter:
     )
 
 
-def _text(text: str) -> str:
-    """Plotly reads a little html in its texts."""
+def shown(text: str) -> str:
+    """A text as plotly shows it as it is: it reads a little html, with links, in its texts."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

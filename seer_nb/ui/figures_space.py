@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seer_nb.importance import importances
+from seer_nb.ui.figures import shown
 from seer_nb.ui.palette import OKABE_ITO
 
 if TYPE_CHECKING:
@@ -61,20 +62,20 @@ def coordinates_plot(info: CoordinatesInfo) -> Figure:
 
     dimensions = [
         {
-            "label": axis.name,
+            "label": shown(axis.name),
             "values": list(axis.places),
             "tickvals": [place for place, _ in axis.ticks],
             "ticktext": [word for _, word in axis.ticks],
         }
         for axis in info.axes
     ]
-    dimensions.append({"label": info.metric, "values": list(info.values)})
+    dimensions.append({"label": shown(info.metric), "values": list(info.values)})
     line = {
         "color": list(info.values),
         "colorscale": "Cividis",
         "reversescale": not info.more_is_better,
         "showscale": True,
-        "colorbar": {"title": {"text": info.metric}},
+        "colorbar": {"title": {"text": shown(info.metric)}},
     }
     figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line) if info.values else None)
     return figure.update_layout(template="plotly_white", title="Configurations and what they reached")
@@ -91,7 +92,7 @@ def importance_plot(info: ImportanceInfo) -> Figure:
     """A bar a hyperparameter."""
     import plotly.graph_objects as go
 
-    names, shares = [name for name, _ in info.shares], [share for _, share in info.shares]
+    names, shares = [shown(name) for name, _ in info.shares], [share for _, share in info.shares]
     bars = go.Bar(x=shares, y=names, orientation="h", text=[f"{share:.0%}" for share in shares])
     figure = go.Figure(bars.update(marker={"color": OKABE_ITO[0]}))
     title = f"Which hyperparameters matter, as {info.n_trials} trials tell"

@@ -31,7 +31,9 @@ def fragment(subject: Subject, wish: Wish, *, mark: str = "") -> str:
     view = scene.view(subject)
     body = filled(skeleton(live=False, bare=not view.trials), scene.page(subject, view, wish))
     name = escaping.escape(view.name)
-    return f'<section class="seer-study" aria-label="study {name}"{mark}><style>\n{css()}</style>{body}</section>'
+    # Notebooks would read formulas into texts with dollars.
+    kind = "seer-study mathjax_ignore tex2jax_ignore"
+    return f'<section class="{kind}" aria-label="study {name}"{mark}><style>\n{css()}</style>{body}</section>'
 
 
 @cache

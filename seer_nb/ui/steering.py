@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from seer_nb.adjusting import new_budget, new_deadline
 from seer_nb.core.money import MICRO
 from seer_nb.core.units import format_duration, format_money, show
 from seer_nb.errors import SeerError
+from seer_nb.export import formats
 from seer_nb.handle import Handle
+from seer_nb.reading import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,15 +112,17 @@ class Steering:
         return "stopping: all trials are saved, all machines handed back"
 
     def _pin(self, asked: Asked) -> str:
-        trial, pinned = asked["trial"], bool(asked.get("pinned", True))
+        trial: Any = asked.get("trial")
+        pinned = bool(asked.get("pinned", True))
         self.handle.study.pin(trial, pinned)
         return (
             f"trial {trial} pinned: it stays in the running" if pinned else f"trial {trial} is ranked like the others"
         )
 
     def _stop_trial(self, asked: Asked) -> str:
-        self.handle.study.stop_trial(asked["trial"])
-        return f"trial {asked['trial']} is being stopped"
+        trial: Any = asked.get("trial")
+        self.handle.study.stop_trial(trial)
+        return f"trial {trial} is being stopped"
 
     def _apply(self, asked: Asked) -> str:
         wanted = self.wanted(asked)
@@ -138,8 +142,14 @@ class Steering:
         return f"taken back: {_words(wanted)}"
 
     def _export(self, asked: Asked) -> str:
-        table, study = asked["table"], self.handle.study
-        path = study.export(f"{study.name}-{table}.{asked['format']}", table)
+        table: Any = asked.get("table")
+        suffix, study = asked.get("format"), self.handle.study
+        # Both become parts of a file's name.
+        if suffix not in formats():
+            raise ValueError(f"format={show(suffix)} is unknown: give one of {', '.join(formats())}")
+        if table not in get_args(Table):
+            raise ValueError(f"table={show(table)} is unknown: give one of {', '.join(get_args(Table))}")
+        path = study.export(f"{study.name}-{table}.{suffix}", table)
         return f"written: {path}"
 
     def _report(self, _: Asked) -> str:

@@ -18,9 +18,7 @@ class Books:
         folder.mkdir(parents=True, exist_ok=True)
         self.ended = {}
         self.order = []
-        self.fleet = of.fleet(
-            FleetContext(study="study", folder=folder, lease_s=30.0, ended=self._ended, leaving=lambda _: None)
-        )
+        self.fleet = of.fleet(FleetContext(study="study", folder=folder, lease_s=30.0, ended=self._ended))
 
     def _ended(self, event):
         assert event.machine not in self.ended, "a machine ended twice"

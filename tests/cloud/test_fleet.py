@@ -7,6 +7,7 @@ import pytest
 from botocore.session import get_session
 
 from seer_nb.providers import keys
+from seer_nb.providers.base import Adopted
 from seer_nb.providers.ec2_launch import IDENT_TAG, STUDY_TAG, USER_DATA_LIMIT
 from tests.cloud.renting import living, numbered, opened, provider, soon
 
@@ -124,7 +125,7 @@ async def test_a_later_fleet_ends_what_an_earlier_one_has_left(cloud, home):
     async with opened(home / "f", of) as books:
         await rented(books, of, 0, 1)
         async with opened(home / "f", of) as later:
-            assert await later.fleet.adopt([0, 1]) is None, "there is no scheduler to go on with"
+            assert await later.fleet.adopt([0, 1]) == Adopted(left=(0, 1)), "there is no scheduler to go on with"
             assert not living(cloud)
 
 
@@ -133,7 +134,7 @@ async def test_a_fleet_leaves_others_machines_alone(cloud, home):
     async with opened(home / "one", of) as first, opened(home / "other", of) as second:
         await rented(first, of, 0)
         await rented(second, of, 0)
-        assert await second.fleet.adopt([]) is None
+        assert await second.fleet.adopt([]) == Adopted(left=(0,))
         (left,) = living(cloud)
         assert left.tags[IDENT_TAG] == keys.load(home / "one").ident
 
@@ -183,6 +184,10 @@ async def test_spot_machines_have_a_ceiling(cloud, home):
     async with opened(home / "f", of) as books:
         await rented(books, of, 0)
         assert numbered(cloud, 0).spot
+        # Disk and address, which the offer's price holds, are no part of what is bid.
+        bid = cloud._opened().host(numbered(cloud, 0).instance_id).max_price
+        assert bid == pytest.approx(of._ceiling("m5.large") / 1e6, abs=1e-6)
+        assert bid < offer.price_per_hour / 1e6
         cloud.faults.spot_prices["m5.large"] = 10.0
         cloud.faults.spot_notice_s = 0.0
         assert not (await books.has_ended(0, within_s=10.0)).expected

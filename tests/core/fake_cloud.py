@@ -59,6 +59,8 @@ class World:
     hangs: float = 0.0
     diverges: float = 0.0
     returns: float = 0.0
+    damages: float = 0.0
+    """The checkpoint that a gang is to go on from is damaged."""
     error: str = 'Traceback (most recent call last):\n  File "x.py", line 1, in train\nRuntimeError: boom'
 
     @cached_property
@@ -143,6 +145,12 @@ class FakeCloud(VirtualCloud):
             self._at(self.now_s, lambda: self._refuse(number))
         elif self.world.chance("notice", number) < self.world.notice:
             self._at(self.now_s + 200 * self.world.chance("when", number), lambda: self._notice(number))
+
+    def _begin_gang(self, team):
+        if team.start.checkpoint and self.world.chance("damaged", team.start.gang) < self.world.damages:
+            self._end_team(team, "damaged", "the checkpoint is damaged", own_fault=False)
+        else:
+            super()._begin_gang(team)
 
     def _refuse(self, number):
         if self.boxes[number].gone_s is None:

@@ -44,6 +44,7 @@ worlds = st.builds(
     hangs=rare,
     diverges=rare,
     returns=rare,
+    damages=rare,
 )
 offers = st.builds(
     lambda price, unit, minimum_s, workers, release_s, boot_lease_s: replace(
@@ -150,6 +151,8 @@ class Watch:
 
     def nothing_is_lost(self, cloud):
         best = cloud.state.best
+        if cloud.world.damages:
+            self.best = None  # that one may have been damaged
         if self.best is not None:
             assert best is not None
             assert best.best.value >= self.best, "the best checkpoint was lost"

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from seer_nb.core import model as m
+from seer_nb.runner.janitor import Janitor
 from tests.builders import OFFER, Builder
 
 HOUR_S = 3600.0
@@ -80,3 +81,58 @@ def test_what_could_not_be_ended_is_said_and_forgotten_once_a_runner_sees_to_it(
     assert study.history.log[-1].text == "machines could not be ended, and may still be billed: 0, 1"
     study.apply(m.RunnerStarted(unseen_s=1.0), 11.0)
     assert study.state.left_behind == ()
+
+
+# --- checkpoints that turn out to be damaged ---
+
+
+VALUES = (0.5, 0.9, 0.7, 0.6)
+
+
+def path(epoch, gang=0):
+    return f"0/{epoch:06d}-g{gang}.pt"
+
+
+def stored(epochs):
+    """A trial with a checkpoint at each epoch, whose first gang has ended."""
+    study = running().draw({"x": 0.1}).start(0, 0, "0.0", until=epochs).report(0, *VALUES[:epochs])
+    return study.apply(m.GangEnded(gang=0, outcome="target"))
+
+
+def damaged(study, gang):
+    trial = study.state.trials[0]
+    study.start(0, gang, "0.0", until=9)
+    assert study.state.gangs[gang].from_epoch == trial.resume_epoch
+    study.apply(m.GangEnded(gang=gang, outcome="damaged", error="its checksum is wrong", own_fault=False))
+    return study.state.trials[0]
+
+
+def test_the_checkpoint_before_a_damaged_one_is_used_then_the_best_and_then_none():
+    study = stored(4)
+    trial = damaged(study, 1)
+    assert (trial.resume.checkpoint, trial.best.checkpoint, trial.state) == (path(3), path(2), "paused")
+    assert trial.epoch == 4, "what was reported stays"
+    trial = damaged(study, 2)
+    assert (trial.resume.checkpoint, trial.best.checkpoint) == (path(2), path(2))
+    trial = damaged(study, 3)
+    assert (trial.resume, trial.best, trial.resume_epoch) == (None, None, 0)
+    assert study.history.log[-1].text == "trial 0 goes back to epoch 0"
+
+
+def test_epochs_that_are_trained_again_are_not_counted_twice():
+    study = stored(2)
+    damaged(study, 1)
+    study.start(0, 2, "0.0", until=9)
+    again = m.Reported(gang=2, epoch=2, value=0.8, seconds=1.0, checkpoint=path(2, 2))
+    trial = study.apply(again).report(2, 0.95).state.trials[0]
+    assert [report.epoch for report in trial.curve] == [1, 2, 3]
+    assert [report.value for report in trial.curve] == [0.5, 0.9, 0.95], "the first report stands"
+    assert (trial.resume.checkpoint, trial.spare.checkpoint) == (path(3, 2), path(2, 2))
+
+
+def test_what_may_be_gone_back_to_is_kept():
+    janitor = Janitor()
+    study = stored(4)
+    for _, _, record in study.records:
+        janitor.note(study.state, record)
+    assert janitor.useless(study.state) == [path(1)]

@@ -48,9 +48,7 @@ class Books:
     def __init__(self, folder, provider):
         folder.mkdir(exist_ok=True)
         self.provider, self.ended = provider, {}
-        self.fleet = provider.fleet(
-            FleetContext(study="My Study_1", folder=folder, lease_s=30.0, ended=self._ended, leaving=lambda _: None)
-        )
+        self.fleet = provider.fleet(FleetContext(study="My Study_1", folder=folder, lease_s=30.0, ended=self._ended))
 
     def _ended(self, event):
         assert event.machine not in self.ended, "a machine ended twice"

@@ -21,7 +21,7 @@ import pytest
 
 from seer_nb import function
 from seer_nb.core import model as m
-from seer_nb.providers.base import FleetContext
+from seer_nb.providers.base import Adopted, FleetContext
 from seer_nb.runner.dask_gangs import DaskGangs
 from tests.studies.running import processes
 
@@ -44,7 +44,7 @@ class Rig:
         (folder / "logs").mkdir(parents=True)
         # As a runner gets it.
         self.fleet = pickle.loads(cloudpickle.dumps(provider)).fleet(
-            FleetContext(study="study", folder=folder, lease_s=LEASE_S, ended=self._ended, leaving=self.told.append)
+            FleetContext(study="study", folder=folder, lease_s=LEASE_S, ended=self._ended)
         )
         settings = m.Settings(
             name="study",
@@ -63,7 +63,7 @@ class Rig:
         )
         logs = folder / "logs" if provider.shares_files else None
         self.gangs = DaskGangs(settings, self.told.append, self._ready, self._left, logs)
-        self.gangs.name_of = getattr(self.fleet, "name_of", self.gangs.name_of)
+        self.gangs.name_of = self.fleet.name_of
         self._tasks = set()
 
     def _ended(self, event):
@@ -83,7 +83,7 @@ class Rig:
     async def open(self):
         scheduler = await self.fleet.open()
         if scheduler is None:
-            assert await self.fleet.adopt([]) is None
+            assert await self.fleet.adopt([]) == Adopted()
             scheduler = await self.fleet.host(0, self.provider.host)
         await self.gangs.connect(scheduler, function.dumps(nothing))
         self._tasks.add(asyncio.ensure_future(self._renew()))
@@ -258,6 +258,14 @@ class ProviderTestCase(DescribedTestCase):
         assert task.status == "pending"
         await rig.fleet.retire(1, force=True)
         assert (await rig.has_ended(1, rig.offer.release_s + 5)).expected
+        await rig.boots(2)
+
+    async def test_one_that_is_of_no_use_is_given_up(self, rig):
+        await rig.boots(1)
+        await rig.fleet.give_up(1, "it could not be reached")
+        ended = await rig.has_ended(1, rig.offer.release_s + 5)
+        assert (ended.expected, ended.reason) == (False, "it could not be reached")
+        await rig.fleet.give_up(1, "once more")
         await rig.boots(2)
 
     async def test_one_is_handed_back_twice(self, rig):

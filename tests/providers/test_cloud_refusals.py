@@ -36,6 +36,20 @@ def test_prices_are_known_or_given_and_hold_what_is_beside_the_machine():
     assert (offer.gpus, offer.workers_per_machine, with_four.max_workers) == (4, 4, 32)
 
 
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_machine_that_has_powered_itself_off_is_billed_by_most(cloud):
+    provider = CLOUDS[cloud]()
+    assert {offer.billed_until_deleted for offer in (provider.host, *provider.offers())} == {cloud != "gcp"}
+    assert not seer.EC2("m5.large", region="us-east-1").host.billed_until_deleted
+
+
+def test_spot_machines_are_offered_as_such_but_for_the_schedulers():
+    provider = CLOUDS["gcp"](spot=True)
+    (offer,) = provider.offers()
+    assert (offer.spot, offer.name, offer.losses_per_hour) == (True, "g2-standard-4 spot", 0.03)
+    assert (provider.host.spot, provider.host.name) == (False, "scheduler")
+
+
 @pytest.mark.parametrize(
     ("make", "error", "sentence"),
     [
@@ -70,7 +84,7 @@ def test_prices_are_known_or_given_and_hold_what_is_beside_the_machine():
             ValueError,
             "disk_gb=2000 is no disk's size: give one from 1 to 1023",
         ),
-        (lambda: CLOUDS["gcp"](max_machines=0), ValueError, "max_machines=0 is not such a number: give a whole"),
+        (lambda: CLOUDS["gcp"](max_machines=0), ValueError, "max_machines=0 is not a number of machines: give a whole"),
         (lambda: CLOUDS["gcp"](boot_time="soon"), ValueError, "boot_time='soon' is not a length of time"),
         (lambda: seer.GCP(4, zone="us-central1-a", project="p"), TypeError, "machine_type=4 is not text"),
     ],

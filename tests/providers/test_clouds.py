@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from seer_nb.providers import keys, vm_fleet
+from seer_nb.providers.base import Adopted
 from tests.providers.cloud_kinds import CLOUDS, CREDENTIALS, GPUS, SIZES, Books
 from tests.providers.contract import DescribedTestCase
 from tests.providers.fake_sdks import install
@@ -73,7 +74,7 @@ async def test_machines_are_launched_as_asked_for_and_deleted(cloud, park, home)
         assert (ended.expected, ended.reason) == (True, "")
         assert 0 < ended.lived_s < 10
         assert list(park.machines) == names[:1]
-        assert json.loads((home / "f" / vm_fleet.FILE).read_bytes()) == [0]
+        assert json.loads((home / "f" / vm_fleet.FILE).read_bytes())[0]["machine"] == 0
         assert (home / "f" / vm_fleet.FILE).stat().st_mode & 0o777 == 0o600
     assert books.ended.keys() == {0, 1}
     assert not park.machines
@@ -156,16 +157,81 @@ async def test_a_later_fleet_deletes_what_an_earlier_one_has_left(cloud, park, h
     await dead.rent(4)
     await dead.rent(12)
     async with Books(home / "f", CLOUDS[cloud]()) as books:
-        assert await books.fleet.adopt([4, 12]) is None
+        assert await books.fleet.adopt([4, 12]) == Adopted(left=(4, 12))
         await books.rent(13)
         async with asyncio.timeout(10):
             while len(park.machines) > 1:  # noqa: ASYNC110 - the fleet deletes them
                 await asyncio.sleep(0.01)
         (left,) = park.machines
         assert left.endswith("-00013")
-        assert not books.ended, "the engine has closed their accounts already"
+        ended = [await books.has_ended(machine) for machine in (4, 12)]
+        assert all(event.expected and 1.0 <= event.lived_s < 10 for event in ended)
     assert not park.parts
     dead.fleet._side.stop()
+
+
+@pytest.mark.anyio
+async def test_what_an_earlier_one_has_left_is_deleted_however_late_the_cloud_can_be_reached(park, home, monkeypatch):
+    dead = Books(home / "f", CLOUDS["hetzner"]())
+    await dead.rent(4)
+    # An hour ago, by the only clock that has gone on.
+    noted = json.loads((home / "f" / vm_fleet.FILE).read_bytes())
+    noted[0]["rented"] -= 3600
+    (home / "f" / vm_fleet.FILE).write_text(json.dumps(noted))
+    async with Books(home / "f", CLOUDS["hetzner"]()) as books:
+        launcher, failures = books.provider.launcher, [OSError("no way there"), OSError("still none")]
+
+        def late(study, file):
+            if failures:
+                raise failures.pop()
+            return launcher(study, file)
+
+        monkeypatch.setattr(books.provider, "launcher", late)
+        assert await books.fleet.adopt([4]) == Adopted(left=(4,))
+        ended = await books.has_ended(4)
+        assert not failures
+        assert 3600 <= ended.lived_s < 3700
+        assert not park.machines
+    assert json.loads((home / "f" / vm_fleet.FILE).read_bytes()) == []
+    dead.fleet._side.stop()
+
+
+@pytest.mark.anyio
+async def test_what_has_gone_before_a_later_one_has_come_may_have_lived_for_as_long_as_it_could(park, home):
+    dead = Books(home / "f", CLOUDS["hetzner"]())
+    await dead.rent(4)
+    park.machines.clear()
+    async with Books(home / "f", CLOUDS["hetzner"]()) as books:
+        await books.fleet.adopt([])
+        assert (await books.has_ended(4)).lived_s is None, "0 would say that there never was one"
+    dead.fleet._side.stop()
+
+
+@pytest.mark.anyio
+async def test_what_could_not_be_deleted_is_told_and_noted(park, home, monkeypatch):
+    monkeypatch.setattr(vm_fleet.VMFleet, "end_timeout_s", 0.2)
+    books = Books(home / "f", CLOUDS["hetzner"]())
+    await books.rent(4)
+    park.undeletable = 10**6
+    assert await books.fleet.close() == (4,)
+    assert [noted["machine"] for noted in json.loads((home / "f" / vm_fleet.FILE).read_bytes())] == [4]
+    assert not books.ended
+
+
+@pytest.mark.anyio
+async def test_the_scheduler_is_watched_whatever_a_look_has_raised(park, home, monkeypatch):
+    async with Books(home / "f", CLOUDS["hetzner"]()) as books:
+        await books.fleet.host(0, books.provider.host)
+        odd = [RuntimeError("nobody has thought of that")]
+
+        async def listens(address):
+            if odd:
+                raise odd.pop()
+            return False
+
+        monkeypatch.setattr(vm_fleet, "listens", listens)
+        monkeypatch.setattr(vm_fleet, "DEAF_S", 0.1)
+        assert "could not be reached" in (await books.has_ended(0)).reason
 
 
 @pytest.mark.anyio

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 
 import seer_nb as seer
 from seer_nb.providers import keys, vm_fleet
+from seer_nb.providers.base import Adopted
 from seer_nb.providers.clouds import fargate
 from tests.providers.cloud_kinds import Books
 from tests.providers.contract import DescribedTestCase
@@ -114,7 +115,7 @@ def check_told(scheduler, worker, address):
         assert environment["MINE"] == "1"
         assert environment["SEER_LEASE"] == fargate.LEASE
         assert len(json.dumps(told)) < 8192
-        assert f"> {fargate.LEASE};" in told["command"][2]
+        assert f'echo $((${{SEER_BOOT:-0}}+1200)) > "{fargate.LEASE}";' in told["command"][2]
     assert " exec python -m distributed.cli.dask_scheduler --protocol tls --port 8786" in scheduler["command"][2]
     assert f" exec python -m distributed.cli.dask_spec {address.address} --spec " in worker["command"][2]
     assert '"name":"1.0","nthreads":1' in worker["command"][2]
@@ -125,7 +126,7 @@ async def test_a_later_fleet_stops_what_an_earlier_one_has_left(home):
     dead = Books(home / "f", given())
     await dead.rent(4)
     async with Books(home / "f", given()) as books:
-        assert await books.fleet.adopt([4]) is None
+        assert await books.fleet.adopt([4]) == Adopted(left=(4,))
         async with asyncio.timeout(10):
             while running():  # noqa: ASYNC110 - the fleet stops it
                 await asyncio.sleep(0.01)

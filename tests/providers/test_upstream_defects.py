@@ -345,6 +345,9 @@ async def test_a_subprocess_bears_its_specs_name():
         await until(lambda: cluster.scheduler.workers, within_s=30.0)
         (seen,) = (await hand.workers()).values()
         assert (seen.name, seen.key) == (key, key)
+        # Without a scheduler to join it ends: by itself it would look for one for ever.
+        (spec,) = cluster.worker_spec.values()
+        assert spec["options"]["worker_kwargs"]["death_timeout"] == launch.DEATH_TIMEOUT_S
         await hand.end(key, None, force=True)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import seer_nb as seer
 from seer_nb.loopback import LoopbackCloud
+from seer_nb.providers.base import Adopted
 from seer_nb.providers.vm_launch import VMLauncher
 from seer_nb.providers.vm_provider import VMProvider
 from seer_nb.runner.lock import runner_pid
@@ -102,7 +103,7 @@ class TestVMFleet(ProviderTestCase):
     async def test_a_later_runner_deletes_what_an_earlier_one_has_left(self, rig, given):
         await rig.rent(1)
         later = given.fleet(rig.fleet._context)
-        assert await later.adopt([1]) is None
+        assert await later.adopt([1]) == Adopted(left=(0, 1))
         async with asyncio.timeout(15):
             while self.left(None):  # noqa: ASYNC110 - the fleet deletes them
                 await asyncio.sleep(0.1)
@@ -123,7 +124,9 @@ def test_a_study_whose_runner_is_killed_deletes_what_that_has_left(tmp_path, mon
     monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
     monkeypatch.chdir(tmp_path)
     with LoopbackCloud(boot_s=0.3, folder=tmp_path / "cloud") as cloud:
-        study = make(counting, provider=Loopback(cloud), store=cloud.store, max_epochs=8).start()
+        # Of the deadline, a minute is kept for the machines' end.
+        own = {"provider": Loopback(cloud), "store": cloud.store, "max_epochs": 8, "deadline": "200s"}
+        study = make(counting, **own).start()
         training(study, epochs=2)
         before = {machine.instance_id for machine in cloud.machines() if machine.state == "running"}
         assert len(before) >= 2

@@ -2,6 +2,7 @@
 """What a function keeps from one generation to the next."""
 
 import random
+import threading
 from collections import OrderedDict
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from seer_nb.core.model import Reported
 from seer_nb.runner import checkpoints
 from seer_nb.runner.pace import Pace
 
@@ -17,8 +19,8 @@ def go_on(gangs, train, last, **changes):
     return gangs.alone(train, from_epoch=last.epoch, checkpoint=last.checkpoint, **{"until": last.epoch + 1} | changes)
 
 
-def last_line(told):
-    assert told.end.outcome == "failed"
+def last_line(told, outcome="failed"):
+    assert told.end.outcome == outcome
     return told.end.error.strip().splitlines()[-1]
 
 
@@ -143,15 +145,70 @@ def test_the_epoch_is_verified(gangs):
     told = gangs.alone(train, from_epoch=2, checkpoint=report.checkpoint)
     assert not told.reports
     assert told.end.error == (
-        "seer_nb.errors.CheckpointError: the checkpoint 7/000001-g1.pt holds trial 7 at epoch 1, but trial 7 at epoch "
-        "2 was recorded\n"
+        "seer_nb.errors.DamagedCheckpointError: the checkpoint 7/000001-g1.pt holds trial 7 at epoch 1, but trial 7 at "
+        "epoch 2 was recorded\n"
     )
     told = gangs.alone(train, from_epoch=1, checkpoint=report.checkpoint, trial=8)
-    assert last_line(told).endswith("holds trial 7 at epoch 1, but trial 8 at epoch 1 was recorded")
+    assert last_line(told, "damaged").endswith("holds trial 7 at epoch 1, but trial 8 at epoch 1 was recorded")
     told = gangs.alone(train, from_epoch=1, checkpoint=None)
-    assert last_line(told).endswith("trial 7 at epoch 1 was to go on, but no checkpoint of it is recorded")
+    assert last_line(told, "damaged").endswith("trial 7 at epoch 1 was to go on, but no checkpoint of it is recorded")
     told = gangs.alone(train, from_epoch=1, checkpoint="7/x.pt")
-    assert last_line(told) == f"seer_nb.errors.CheckpointError: the checkpoint {gangs.store}/7/x.pt is missing"
+    assert (
+        last_line(told, "damaged")
+        == f"seer_nb.errors.DamagedCheckpointError: the checkpoint {gangs.store}/7/x.pt is missing"
+    )
+
+
+def away(folder):
+    """A store that cannot be used: a file is where the folder was."""
+    kept = folder.with_name("kept")
+    folder.rename(kept)
+    folder.write_text("not a folder")
+    return kept
+
+
+def back(folder, kept):
+    folder.unlink()
+    kept.rename(folder)
+
+
+def counting(config, run):
+    for epoch in run.epochs():
+        run.state["epoch"] = epoch
+        run.report(accuracy=epoch)
+
+
+def test_a_store_that_is_away_for_a_while_costs_nothing(gangs):
+    kept = []
+
+    def hook(report, flags):
+        if isinstance(report, Reported) and report.epoch == 1:
+            kept.append(away(gangs.store))
+        elif isinstance(report, Reported) and report.epoch == 2:
+            threading.Timer(0.5, back, (gangs.store, kept[0])).start()
+
+    told = gangs.alone(counting, until=3, hook=hook)
+    assert [bool(report.checkpoint) for report in told.reports] == [True, False, True]
+    assert told.end.outcome == "target"
+    assert checkpoints.load(str(gangs.store), told.reports[2].checkpoint)["state"] == {"epoch": 3}
+
+
+def test_a_store_that_stays_away_loses_the_gang_not_the_trial(gangs):
+    def hook(report, flags):
+        if isinstance(report, Reported) and report.epoch == 1:
+            away(gangs.store)
+
+    told = gangs.alone(counting, until=2, hook=hook)
+    assert [report.epoch for report in told.reports] == [1]
+    assert last_line(told, "lost").startswith("seer_nb.errors.StoreError: the store could not be used for 1 s: ")
+
+
+def test_a_store_that_is_away_at_the_start_is_waited_for(gangs):
+    report = gangs.alone(counting, until=1).reports[0]
+    kept = away(gangs.store)
+    threading.Timer(0.5, back, (gangs.store, kept)).start()
+    told = gangs.alone(counting, until=2, from_epoch=1, checkpoint=report.checkpoint)
+    assert [report.epoch for report in told.reports] == [2]
 
 
 HOLDS = "None, bool, int, float, complex, str, bytes, torch.Tensor, and lists, tuples, sets and dicts of them"

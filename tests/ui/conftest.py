@@ -14,8 +14,9 @@ class Journalled:
     def __init__(self, folder, builder, *, driven=True):
         self.builder = builder
         self.folder = folder / builder.settings.name
-        (self.folder / files.LOGS).mkdir(parents=True)
-        (self.folder / files.PARTS).write_bytes(function.dumps_parts(policy=SEER()))
+        files.make_folder(self.folder)
+        files.write_private(self.folder / files.PARTS, function.dumps_parts(policy=SEER()))
+        files.seal(self.folder)
         self.journal = Journal.create(self.folder / files.JOURNAL, ())
         self._written = 0
         self.write()

@@ -62,6 +62,7 @@ class Azure(VMProvider):
 
     cloud = "azure"
     kind_argument = "vm_size"
+    billed_until_deleted = True
     packages = (*launch.PACKAGES, "adlfs")
     release_s = 300.0
 

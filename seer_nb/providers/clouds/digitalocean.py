@@ -42,6 +42,7 @@ class DigitalOcean(VMProvider):
 
     cloud = "digitalocean"
     kind_argument = "size"
+    billed_until_deleted = True
 
     def __init__(
         self,

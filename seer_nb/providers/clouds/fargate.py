@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from seer_nb.core.money import BillingRule, Offer
-    from seer_nb.prices import Price
     from seer_nb.providers.keys import ClusterFile
     from seer_nb.providers.vm_provider import Machines
 
@@ -32,8 +31,6 @@ GONE = frozenset({"DEPROVISIONING", "STOPPED", "DELETED"})
 """States in which a task is not billed any more."""
 LOOK_S = 1.0
 LEASE = "/tmp/seer-lease"  # noqa: S108 - the container is the study's own
-SPOT_LOSSES = 0.03
-"""Losses of a spot task an hour, before any was seen."""
 
 
 class Fargate(VMProvider):
@@ -117,11 +114,6 @@ class Fargate(VMProvider):
     def _billing(self, per_hour: int) -> BillingRule:
         return billing_rule("aws", per_hour)
 
-    def _offer(self, known: Price, **more: Any) -> Offer:
-        if self.spot and more.get("workers_per_machine"):
-            more = {**more, "name": f"{known.instance_type} spot", "spot": True, "losses_per_hour": SPOT_LOSSES}
-        return super()._offer(known, **more)
-
 
 class FargateLauncher(VMLauncher):
     """Through FargateCluster, and the tasks that it would start. What was made for a study is taken down with it."""
@@ -162,7 +154,7 @@ class FargateLauncher(VMLauncher):
             worker_nthreads=1,
             scheduler_cpu=HOST_CPU * MILLI,
             scheduler_mem=HOST_MEMORY_GB * MILLI,
-            tags={"seer:study": self.site.study, "seer:id": self.site.ident},
+            tags={launch.STUDY_TAG: self.site.study, launch.IDENT_TAG: self.site.ident},
             environment={},
             # That would delete what other studies have just made, and have not begun to use.
             skip_cleanup=True,
@@ -230,7 +222,8 @@ class FargateLauncher(VMLauncher):
         else:
             spec = json.dumps(launch.worker_spec(machine, offer), separators=(",", ":"))
             command = f"python -m distributed.cli.dask_spec {task.scheduler} --spec '{spec}'"
-        task._overrides = {"command": ["sh", "-c", f"{_watch(offer)} exec {command}"]}  # noqa: SLF001 - not by argument
+        watch = watchdog.command(offer.boot_lease_s, LEASE, "kill -9 -1")
+        task._overrides = {"command": ["sh", "-c", f"{watch} exec {command}"]}  # noqa: SLF001 - not by argument
         told = json.dumps({"environment": env, **task._overrides})  # noqa: SLF001
         if len(told) > self.limit:
             raise SeerError(
@@ -250,10 +243,3 @@ def _gentle(make: Any) -> Any:
             self.task = {**self.task, "lastStatus": "PENDING"}
 
     return type(make.__name__, (make,), {"_update_task": update})
-
-
-def _watch(offer: Offer) -> str:
-    """Shell commands by which a container ends itself when nobody renews its lease; see `watchdog`."""
-    now = "$(cut -d. -f1 /proc/uptime)"
-    look = f'[ "{now}" -lt "$(cat {LEASE})" ] || kill -9 -1'
-    return f"echo $(({now}+{round(offer.boot_lease_s)})) > {LEASE}; (while sleep {watchdog.EVERY_S}; do {look}; done) &"

@@ -13,14 +13,11 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from seer_nb.core.money import Offer
-    from seer_nb.prices import Price
     from seer_nb.providers.keys import ClusterFile
     from seer_nb.providers.vm_provider import Machines
 
 UBUNTU = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2204-lts"
 DISK_TYPE = "pd-balanced"
-SPOT_LOSSES = 0.03
-"""Losses of a spot machine an hour, before any was seen."""
 
 
 class GCP(VMProvider):
@@ -102,11 +99,6 @@ class GCP(VMProvider):
 
     def _shown(self) -> str:
         return f"zone={self.zone!r}" + (", spot=True" if self.spot else "")
-
-    def _offer(self, known: Price, **more: Any) -> Offer:
-        if self.spot and more.get("workers_per_machine"):
-            more = {**more, "name": f"{known.instance_type} spot", "spot": True, "losses_per_hour": SPOT_LOSSES}
-        return super()._offer(known, **more)
 
 
 class GCPLauncher(VMLauncher):

@@ -46,6 +46,7 @@ class Hetzner(VMProvider):
 
     cloud = "hetzner"
     kind_argument = "server_type"
+    billed_until_deleted = True
 
     def __init__(  # noqa: PLR0913 - a cloud has many
         self,

@@ -50,6 +50,7 @@ class OpenStack(VMProvider):
 
     cloud = "openstack"
     kind_argument = "flavor"
+    billed_until_deleted = True
 
     def __init__(  # noqa: PLR0913 - a cloud has many
         self,

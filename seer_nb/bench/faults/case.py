@@ -1,0 +1,216 @@
+"""One study in which one thing, or two, go wrong, and the means to bring that about."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+import seer_nb as seer
+from seer_nb.bench.faults import training
+from seer_nb.bench.faults.policy import Steady
+from seer_nb.runner import files
+from seer_nb.runner.lock import runner_pid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seer_nb.core.model import Gang
+    from seer_nb.core.state import State
+    from seer_nb.loopback import LoopbackCloud
+    from seer_nb.study import Study
+
+PATIENCE_S = 90.0
+EPOCH_S = 0.4
+BOOT_S = 1.0
+OF_TRAINING = ("padding", "bad", "at")
+USUAL: dict[str, Any] = {
+    "workers": 1,
+    "trials": 2,
+    "deadline_s": 60.0,
+    "padding": 20_000,
+    "bad": "",
+    "at": 3,
+    "spot": False,
+}
+
+
+class Case:
+    """A study in a folder of its own.
+
+    Args:
+        folder: Empty.
+        where: "local" or "cloud".
+        seed: For what is left to chance.
+        options: What the fault asks for: ``workers`` of a trial's gang, ``trials``, ``deadline_s``, ``bad`` behaviour
+            of the training function; others are the study's.
+    """
+
+    def __init__(self, folder: Path, where: str, seed: int, options: dict[str, Any]) -> None:
+        self.folder = folder
+        self.rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
+        self.cloud: LoopbackCloud | None = None
+        self.truth = folder / "truth.txt"
+        self.hit_wall = 0.0
+        """Unix seconds when the fault struck."""
+        self.hit_trials: set[int] = set()
+        """Trials that it struck; empty: all."""
+        self.stack = ExitStack()
+        self._options = USUAL | options
+        os.environ["SEER_HOME"] = str(folder / "studies")
+        if where == "cloud":
+            self.cloud = seer.loopback_cloud(BOOT_S)
+            self.stack.callback(self.cloud.close)
+
+    # --- the study ---
+
+    def make(self, store: str | None = None) -> Study:
+        """The study, not started."""
+        given = dict(self._options)
+        workers, trials, spot = given.pop("workers"), given.pop("trials"), given.pop("spot")
+        space = {"truth": str(self.truth), **{name: given.pop(name) for name in OF_TRAINING}}
+        machines = workers * trials
+        self.study: Study = seer.Study(
+            training.train,
+            {**space, "x": seer.uniform(0, 1)},
+            **{
+                "metric": "accuracy",
+                "mode": "max",
+                "max_epochs": 10_000,
+                "deadline": given.pop("deadline_s"),
+                "budget": 0.05,
+                "report_timeout": 8.0,
+                "policy": Steady(trials, workers),
+                "provider": self._provider(machines, spot=spot),
+                "store": store or (None if self.cloud is None else self.cloud.store),
+                "name": "study",
+                **given,
+            },
+        )
+        return self.study
+
+    def start(self) -> None:
+        """Make and start the study, unless it runs already."""
+        if not hasattr(self, "study"):
+            self.make()
+        if self.study.status == "created":
+            self.study.start()
+
+    def attach(self) -> None:
+        """Wait for the study that another process starts."""
+        self.until((files.home() / "study" / files.JOURNAL).exists, "the study's journal")
+        self.study = seer.attach("study")
+
+    def _provider(self, machines: int, *, spot: bool) -> Any:
+        if self.cloud is None:
+            return seer.Local(max_workers=machines, price_per_hour=0.05)
+        return self.cloud.provider(max_machines=machines, boot_time=8, boot_timeout=20, spot=spot)
+
+    @property
+    def state(self) -> State:
+        """As the journal has it."""
+        return self.study._state()  # noqa: SLF001 - what a notebook has no need for
+
+    # --- waiting ---
+
+    def until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait for it; returns what it gave."""
+        end_s = time.monotonic() + PATIENCE_S
+        while not (found := condition()):
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"{what} did not come within {PATIENCE_S:.0f} s")
+            time.sleep(0.02)
+        return found
+
+    def trained(self) -> list[training.Trained]:
+        """Epochs so far."""
+        return training.read(self.truth)
+
+    def underway(self, epochs: int = 3) -> Gang:
+        """A gang of a trial with so many epochs behind it, chosen at random, when all trials have them."""
+
+        def look() -> list[Gang] | None:
+            state = self.state
+            gangs = [gang for gang in state.gangs.values() if state.trials[gang.trial].epoch >= epochs]
+            return gangs if len(gangs) == self._options["trials"] else None
+
+        gangs: list[Gang] = self.until(look, f"{epochs} epochs of each trial")
+        return self.rng.choice(gangs)
+
+    def later(self, most_s: float = 1.5) -> None:
+        """Any moment."""
+        time.sleep(self.rng.uniform(0, most_s))
+
+    def hit(self, *trials: int) -> None:
+        """Now it strikes."""
+        self.hit_wall = time.time()
+        self.hit_trials |= set(trials)
+
+    # --- processes ---
+
+    def processes(self) -> list[psutil.Process]:
+        """All of the study, wherever they run, found by their environment; not this one."""
+        found = []
+        home = self.folder / "studies"
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.pid != os.getpid() and process.environ().get("SEER_HOME") == str(home):
+                    found.append(process)
+        return found
+
+    def runner(self) -> int:
+        """The runner's process."""
+        return int(self.until(lambda: runner_pid(files.home() / "study"), "the runner"))
+
+    def worker(self, name: str) -> int:
+        """The process of a worker, by its name."""
+        return int(self.until(lambda: self._worker(name), f"worker {name}"))
+
+    def _worker(self, name: str) -> int | None:
+        if self.cloud is not None:
+            machine = self.machine(name)
+            found = [] if machine is None else _python(machine.pids)
+            return found[0] if found else None
+        log = f"worker-{name}.log"
+        for process in self.processes():
+            with suppress(psutil.Error, OSError):
+                if Path(f"/proc/{process.pid}/fd/1").readlink().name == log:
+                    return int(process.pid)
+        return None
+
+    def machine(self, worker: str) -> Any:
+        """The instance that a worker runs on."""
+        assert self.cloud is not None
+        number = worker.partition(".")[0]
+        alive = [x for x in self.cloud.machines() if x.state in {"pending", "running"}]
+        return next((x for x in alive if x.tags.get("seer:machine") == number), None)
+
+    def close(self) -> None:
+        """End what is left, and take away what was made."""
+        for process in self.processes():
+            with suppress(psutil.Error):
+                process.kill()
+        self.stack.close()
+
+
+def kill(pid: int, how: int = signal.SIGKILL) -> None:
+    """Send a signal to a process that may have gone."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, how)
+
+
+def _python(pids: tuple[int, ...]) -> list[int]:
+    """Those that run Dask, the innermost first."""
+    found = []
+    for pid in pids:
+        with suppress(psutil.Error):
+            line = psutil.Process(pid).cmdline()
+            if any("distributed" in word or "dask" in word for word in line) and "python" in Path(line[0]).name:
+                found.append(pid)
+    return found

@@ -1,0 +1,145 @@
+"""Processes that are killed, or stand still."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+from seer_nb.bench.faults.case import kill
+from seer_nb.bench.faults.fault import CLOUD, LOCAL, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seer_nb.bench.faults.case import Case
+
+STILL_S = 5.0
+
+
+def _gang_member(rank: int, how: int) -> Callable[[Case], None]:
+    def strike(case: Case) -> None:
+        case.start()
+        gang = case.underway()
+        pid = case.worker(gang.workers[rank])
+        case.later()
+        case.hit(gang.trial)
+        kill(pid, how)
+
+    return strike
+
+
+def _machine_lost(case: Case) -> None:
+    case.start()
+    gang = case.underway()
+    machine = case.machine(gang.workers[0])
+    case.later()
+    case.hit(gang.trial)
+    assert case.cloud is not None
+    case.cloud.lose(machine.instance_id)
+
+
+def _scheduler_killed(case: Case) -> None:
+    """On a cloud it has a machine of its own; here it is in the runner."""
+    case.start()
+    case.underway()
+    pid = case.worker("0.0")
+    case.later()
+    case.hit()
+    kill(pid)
+
+
+def _runner_killed(case: Case) -> None:
+    case.start()
+    case.underway()
+    pid = case.runner()
+    case.later()
+    case.hit()
+    kill(pid)
+    case.until(lambda: case.study.status == "interrupted", "the runner's death")
+    case.study.resume()
+
+
+def _runner_killed_at_once(case: Case) -> None:
+    case.start()
+    pid = case.runner()
+    case.later(3.0)
+    kill(pid)
+    case.until(lambda: case.study.status == "interrupted", "the runner's death")
+    case.hit()
+    case.study.resume()
+
+
+def _runner_told_to_end(case: Case) -> None:
+    case.start()
+    case.underway()
+    pid = case.runner()
+    case.later()
+    case.hit()
+    kill(pid, signal.SIGTERM)
+    case.until(lambda: case.study.status == "interrupted", "the runner's end")
+    case.study.resume()
+
+
+def _runner_stands_still(case: Case) -> None:
+    case.start()
+    case.underway()
+    pid = case.runner()
+    case.later()
+    case.hit()
+    kill(pid, signal.SIGSTOP)
+    time.sleep(STILL_S)
+    kill(pid, signal.SIGCONT)
+
+
+def _all_stand_still(case: Case) -> None:
+    """As on a computer that was suspended: all of the study's processes for a while."""
+    case.start()
+    case.underway()
+    case.later()
+    stopped = case.processes()
+    for process in stopped:
+        with suppress(psutil.Error):
+            process.suspend()
+    time.sleep(2 * STILL_S)
+    case.hit()
+    for process in stopped:
+        with suppress(psutil.Error):
+            process.resume()
+
+
+def _kernel_killed(case: Case) -> None:
+    """The notebook's process, which has started the study."""
+    kernel = subprocess.Popen([sys.executable, "-m", "seer_nb.bench.faults.kernel", str(case.folder)])
+    try:
+        case.attach()
+        case.underway()
+        case.later()
+        case.hit()
+    finally:
+        kernel.kill()
+        kernel.wait()
+
+
+GANG = {"workers": 2, "trials": 1}
+FAULTS = [
+    Fault("a worker is killed", _gang_member(0, signal.SIGKILL)),
+    Fault("a worker stands still", _gang_member(0, signal.SIGSTOP), within_s=None),
+    Fault("rank 0 of a gang is killed", _gang_member(0, signal.SIGKILL), options=GANG),
+    Fault("rank 1 of a gang is killed", _gang_member(1, signal.SIGKILL), options=GANG),
+    Fault("rank 0 of a gang stands still", _gang_member(0, signal.SIGSTOP), options=GANG, within_s=None),
+    Fault("rank 1 of a gang stands still", _gang_member(1, signal.SIGSTOP), options=GANG, within_s=None),
+    Fault("a machine is lost", _machine_lost, (CLOUD,), within_s=20.0),
+    Fault("the scheduler is killed", _scheduler_killed, (CLOUD,), within_s=None),
+    Fault("the runner is killed", _runner_killed, within_s=None),
+    Fault("the runner is killed while it begins", _runner_killed_at_once, within_s=None, repeats=1),
+    Fault("the runner is told to end", _runner_told_to_end, within_s=None),
+    Fault("the runner stands still", _runner_stands_still, within_s=None),
+    Fault("all stand still, as on a suspended computer", _all_stand_still, (LOCAL,)),
+    Fault("the kernel is killed", _kernel_killed, (LOCAL,)),
+]
