@@ -61,7 +61,8 @@ class Features:
         rows = [[x for name, encode in self._parts for x in encode(config.get(name))] for config in configs]
         # The forest reads single precision, and takes nothing that is infinite there.
         most = float(np.finfo(np.float32).max)
-        return np.clip(np.asarray(rows, dtype=float), -most, most).astype(np.float32).astype(float)
+        held: Vector = np.clip(np.asarray(rows, dtype=float), -most, most).astype(np.float32).astype(float)
+        return held
 
 
 def _is_wide(values: Sequence[float]) -> bool:
