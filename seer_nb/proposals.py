@@ -59,7 +59,10 @@ class Features:
     def __call__(self, configs: Sequence[Config]) -> Vector:
         """Configurations x columns; nan for what is missing becomes -1."""
         rows = [[x for name, encode in self._parts for x in encode(config.get(name))] for config in configs]
-        return np.asarray(rows, dtype=np.float32).astype(float)
+        # The forest reads single precision, and takes nothing that is infinite there.
+        most = float(np.finfo(np.float32).max)
+        held: Vector = np.clip(np.asarray(rows, dtype=float), -most, most).astype(np.float32).astype(float)
+        return held
 
 
 def _is_wide(values: Sequence[float]) -> bool:

@@ -120,3 +120,10 @@ def test_after_a_restart_nothing_is_drawn_twice():
     again.restore([trial_of(number, config) for number, config in enumerate(drawn)])
     rest = list(iter(lambda: again.draw(10), None))
     assert len({space.key(config) for config in drawn + rest}) == len(drawn) + len(rest) == 18
+
+
+def test_values_beyond_single_precision_are_taken_as_its_largest():
+    configs = [{"x": -1e300}, {"x": 0.1}, {"x": 1e300}]
+    rows = Features(configs)(configs)
+    assert np.isfinite(rows.astype(np.float32)).all()
+    assert rows[:, 0].tolist() == sorted(rows[:, 0].tolist())

@@ -118,8 +118,10 @@ class CurveTable:
             raise ValueError(f'path={show(str(path))} does not say whether more is better: give mode="min" or "max"')
         try:
             return cls.from_frame(frame, mode, path.stem if name is None else name)
-        except ValueError as error:
-            raise ValueError(f"path={show(str(path))} is not a curve table: {error}") from None
+        # Of a number that is none, or too large for one.
+        except (ValueError, TypeError, OverflowError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise ValueError(f"path={show(str(path))} is not a curve table: {said}") from None
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, mode: Mode = "max", name: str = "curves") -> CurveTable:

@@ -139,7 +139,7 @@ def test_a_click_sends_exactly_one_command(journalled, show, content, command):
         ({"do": "apply", "budget": 0.001, "deadline": 600.0}, "less than what is spent and committed"),
         ({"do": "apply", "budget": 0.5, "deadline": 1.0}, "deadline=1.0 has passed"),
         ({"do": "undo"}, "nothing to undo"),
-        ({"do": "export", "table": "results", "format": "exe"}, "has the suffix '.exe'"),
+        ({"do": "export", "table": "results", "format": "exe"}, "format='exe' is unknown: give one of csv, "),
         ({"do": "dance"}, "do='dance' is unknown"),
     ],
     ids=lambda value: value.get("do") if isinstance(value, dict) else "",
