@@ -235,7 +235,7 @@ def test_checkpoints_that_are_no_use_any_more_are_removed(home):
         if trial.alive or trial.state == "completed" or trial.id == state.best.id:
             wanted.add(Path(trial.best.checkpoint))
         if trial.alive:
-            wanted.add(Path(trial.resume.checkpoint))
+            wanted |= {Path(report.checkpoint) for report in (trial.resume, trial.spare) if report is not None}
     assert stored == wanted
     for path in stored:
         payload = torch.load(home / "studies/study/checkpoints" / path, weights_only=True)
