@@ -37,6 +37,7 @@ from seer_nb.providers.ec2_launch import Launcher, Site
 from seer_nb.runner import shipping
 from seer_nb.runner.dask_gangs import DaskGangs
 from seer_nb.runner.orders import WorkerReady
+from tests.builders import settings
 from tests.providers.cloud_kinds import CLOUDS, CREDENTIALS, Books
 from tests.providers.fake_sdks import install
 
@@ -407,22 +408,8 @@ async def test_a_member_runs_on_its_own_worker_and_nowhere_else(monkeypatch, tmp
     """Dask runs the task of a lost worker again on another, where a gang's other members do not look for it."""
     monkeypatch.setattr(shipping, "train", note)
     RAN.clear()
-    local = seer.Local()
-    settings = m.Settings(
-        name="study",
-        metric="value",
-        mode="max",
-        max_epochs=1,
-        deadline_s=600.0,
-        budget=10**6,
-        seed=0,
-        offers=local.offers(),
-        max_workers=2,
-        lease_s=30.0,
-        store=str(tmp_path),
-        policy="seer",
-    )
-    gangs = DaskGangs(settings, [].append, [].append, [].append, tmp_path)
+    given = settings(max_epochs=1, store=str(tmp_path))
+    gangs = DaskGangs(given, [].append, [].append, [].append, tmp_path)
     async with Scheduler(**QUIET) as scheduler, contextlib.AsyncExitStack() as stack:
         one, _ = [await stack.enter_async_context(Worker(scheduler.address, nthreads=1, **QUIET)) for _ in range(2)]
         gangs._client = await Client(scheduler.address, asynchronous=True, set_as_default=False)
