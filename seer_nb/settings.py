@@ -155,7 +155,7 @@ def _check_store(store: Any) -> str:
 def _check_reachable(store: str, given: Any, provider: Provider) -> str:
     """Machines elsewhere do not see this one's files."""
     local = "://" not in store and "::" not in store
-    if not provider.shares_files and (local or re.match("(file|local)://", store)):
+    if not getattr(provider, "shares_files", True) and (local or re.match("(file|local)://", store)):
         raise ValueError(
             f"store={show(given)} is a folder of this machine, which machines of {show(provider)} cannot reach: "
             'give the URL of an object store, such as "s3://bucket/folder"'
