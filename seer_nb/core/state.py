@@ -317,6 +317,7 @@ class State:
             spare=None,
             best=best,
         )
+        self.tally.rank(self)
 
     def _end_gang(self, gang: m.Gang, now_s: float, reason: str) -> m.Trial:
         trial = self._charge(gang, now_s)

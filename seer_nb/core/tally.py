@@ -60,10 +60,16 @@ class Tally:
         if trial.state != "waiting":
             self.waiting.pop(trial.id, None)
         self.reported = self.reported or bool(trial.curve)
-        # A trial's best report is never followed by a worse one.
+        # A trial's best report is followed by a worse one only when its checkpoint is damaged: see ``rank``.
         if trial.best is not None and trial.best.value is not None:
             key = (trial.best.value if mode == "min" else -trial.best.value, trial.id)
             self.best = key if self.best is None else min(self.best, key)
+
+    def rank(self, state: State) -> None:
+        """Find the best anew, as a trial has lost its best report."""
+        self.best = None
+        for trial in state.trials.values():
+            self.trial(trial, state.settings.mode)
 
     def machine(self, old: m.Machine | None, new: m.Machine, busy: set[str]) -> None:
         """A machine has changed, or (without an old one) is new."""
