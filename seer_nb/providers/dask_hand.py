@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 MOVE_S = 5.0
 """For so long a worker that is to go may hand on what it holds for others."""
+GUARD = 3 / 4
+"""Of the lease, for which the scheduler waits. Workers wait for all of it, and had it renewed a sixth of it before at
+most: so they are closed by their scheduler, and their nannies with them, before they end by themselves. A nanny whose
+worker has ended by itself would start another one."""
 CONNECT_S = 30.0
 TRIES = 5
 """While some workers are told to go, others may come."""
@@ -88,7 +92,7 @@ class Hand:
         )
         grows = can_grow(cluster)
         if self._own:
-            await self._client.register_plugin(dask_there.guard(lease_s))
+            await self._client.register_plugin(dask_there.guard(GUARD * lease_s))
             if grows:
                 await self._drop(list(cluster.worker_spec) if _has_spec(cluster) else await self._names())
         found = await self.workers()
