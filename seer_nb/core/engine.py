@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from seer_nb.core import faults, market, reconcile
 from seer_nb.core import model as m
 from seer_nb.core.lookout import Lookout
-from seer_nb.core.state import SLACK_S, State
+from seer_nb.core.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -128,7 +128,7 @@ class Engine:
         """Study seconds at which whatever still lives is ended: for the deadline, or for the budget."""
         end_s = self.end_s()
         # A bill grows by whole seconds: a timer that is late must not meet the next one.
-        return min(end_s, self.state.ledger.exhausted_s(self.state.now_s, end_s + SLACK_S) - SLACK_S)
+        return min(end_s, self.state.ledger.exhausted_s(self.state.now_s, end_s + m.SLACK_S) - m.SLACK_S)
 
     def _start_by_s(self) -> float:
         """When the first epoch of what begins now must have been reported."""
@@ -141,7 +141,7 @@ class Engine:
     def _kept_s(self, leaving: dict[int, float]) -> float:
         """``kill_s`` for the others, if those that leave will have gone by then."""
         state, end_s = self.state, self.end_s()
-        return min(end_s, state.ledger.exhausted_s(state.now_s, end_s + SLACK_S, leaving) - SLACK_S)
+        return min(end_s, state.ledger.exhausted_s(state.now_s, end_s + m.SLACK_S, leaving) - m.SLACK_S)
 
     def wake_s(self) -> float:
         """Study seconds at which the engine must be called again, if no event comes before; inf: never."""

@@ -53,6 +53,7 @@ from seer_nb.core.plans import (
     Verdict,
 )
 from seer_nb.core.records import (
+    SLACK_S,
     Config,
     Frozen,
     Gang,
@@ -68,6 +69,7 @@ from seer_nb.core.records import (
 )
 
 __all__ = [
+    "SLACK_S",
     "AbandonGang",
     "Action",
     "ActionBase",

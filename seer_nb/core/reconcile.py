@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from seer_nb.core import market
 from seer_nb.core import model as m
-from seer_nb.core.state import SLACK_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -189,14 +188,14 @@ def _host(state: State, plan: m.Plan, least_s: float) -> Iterator[m.Action]:
     if host is None or not wanted or state.now_s < market.again_s(state, host):
         return
     worker = state.settings.offers[0]
-    least = sum(state.ledger.worst(offer, least_s + 2 * SLACK_S) for offer in (host, worker))
+    least = sum(state.ledger.worst(offer, least_s + 2 * m.SLACK_S) for offer in (host, worker))
     if least <= state.ledger.free(state.now_s):
         yield m.Rent(machine=len(state.machines), offer=host.name, reason="hosts the Dask scheduler that workers join")
 
 
 def _affordable(state: State, offer: Offer, least_s: float) -> bool:
     # Once the slack for the machine's end, and once so that its end is still to come when it is rented.
-    return state.ledger.affords(offer, state.now_s, least_s + 2 * SLACK_S)
+    return state.ledger.affords(offer, state.now_s, least_s + 2 * m.SLACK_S)
 
 
 def _wanted(state: State, plan: m.Plan) -> int:
@@ -248,4 +247,4 @@ def kept_s(state: State, machine: m.Machine, *, thrifty: bool) -> float:
     paid_s = machine.rented_s + offer.billing.billed_s(state.now_s - machine.rented_s)
     # Beyond the lease before its end, a machine commits the next unit.
     idle_s = state.free_s[machine.id] + (0.0 if thrifty else IDLE_SHARE * state.speed.estimate().boot_s)
-    return max(idle_s, paid_s - state.settings.lease_s - SLACK_S)
+    return max(idle_s, paid_s - state.settings.lease_s - m.SLACK_S)

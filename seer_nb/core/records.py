@@ -15,6 +15,9 @@ import msgspec
 from seer_nb.core.curve import value_at
 from seer_nb.core.money import Offer
 
+SLACK_S = 1.0
+"""Timers are late by less."""
+
 TrialState: TypeAlias = Literal["waiting", "running", "paused", "completed", "stopped", "failed"]
 """waiting: drawn, not begun. paused: saved, could go on. completed: fully trained. stopped: eliminated or ended."""
 MachineState: TypeAlias = Literal["booting", "ready", "retiring", "ended"]
