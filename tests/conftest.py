@@ -3,7 +3,13 @@
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.studies.running import processes
 
 KEY = "SEER_KEY_FILE"
 
@@ -20,6 +26,17 @@ def pytest_unconfigure(config):
     if hasattr(config, "seer_key"):
         del os.environ[KEY]
         shutil.rmtree(config.seer_key)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder of the test's own, with its studies in it; no process of one outlives it."""
+    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for process in processes(tmp_path):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def pytest_collection_modifyitems(items):

@@ -14,7 +14,6 @@ from contextlib import suppress
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import torch
 
@@ -27,13 +26,9 @@ NUMBER = "it takes one number (a float, an int, or a tensor or array with one el
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
-    monkeypatch.chdir(tmp_path)
-    yield
-    for process in processes(tmp_path):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+def home(home):
+    """Each has one."""
+    return home
 
 
 def make(train, space, **changes):

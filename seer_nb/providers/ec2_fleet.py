@@ -12,9 +12,9 @@ from seer_nb.core.model import MachineEnded
 from seer_nb.errors import SeerError
 from seer_nb.providers import ec2_instances, ec2_network, keys
 from seer_nb.providers.base import Adopted, SchedulerAddress
-from seer_nb.providers.ec2_launch import NO_MACHINE, PORT, SCARCE, Launcher
+from seer_nb.providers.ec2_launch import NO_MACHINE, SCARCE, Launcher
 from seer_nb.providers.fleet import MachineFleet, Rented
-from seer_nb.providers.launch import listens
+from seer_nb.providers.launch import listens, tls
 from seer_nb.runner.clock import steady_s
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ class EC2Fleet(MachineFleet[EC2Machine]):
         """Where the scheduler is reached; kept for a later runner."""
         if self._file.machine != machine:
             self._file.machine = machine
-            self._file.inner = f"tls://{instance.private}:{PORT}"
-            self._file.address = f"tls://{self._outer(instance)}:{PORT}"
+            self._file.inner = tls(instance.private)
+            self._file.address = tls(self._outer(instance))
             keys.save(self._context.folder, self._file)
 
     def _outer(self, instance: Instance) -> str:

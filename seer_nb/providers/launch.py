@@ -37,6 +37,13 @@ PACKAGES = ("torch", "msgspec", "numpy")
 """That Dask's own image lacks."""
 
 
+def tls(host: str) -> str:
+    """Where the scheduler on a machine listens, whatever kind of address that has."""
+    from distributed.comm.addressing import unparse_host_port
+
+    return f"tls://{unparse_host_port(host, PORT)}"
+
+
 def scheduler_command(pem: Pem) -> str:
     """The shell command of a scheduler."""
     return f"{_environment(pem, 'scheduler')} {SCHEDULER}"
@@ -123,6 +130,12 @@ def check_size(cluster: Any, vm: Any, machine: int, limit: int, cloud: str) -> N
         )
 
 
+def have_no_scheduler(cluster: Any) -> None:
+    """Set what is set when a scheduler is started: each worker wants it, for a command that is not ours."""
+    cluster.scheduler_internal_ip = cluster.scheduler_external_ip = "0.0.0.0"  # noqa: S104 - listens nowhere
+    cluster.scheduler_port = PORT
+
+
 def let_go(cluster: Any) -> None:
     """The cluster object was never started, so there is nothing to close; only it must not warn of that."""
     from distributed.core import Status
@@ -153,12 +166,14 @@ def default_env(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 async def listens(address: str) -> bool:
     """Whether a scheduler can be reached. Without blocking the loop, as dask-cloudprovider's own look does."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not host:
+    from distributed.comm.addressing import parse_address, parse_host_port
+
+    if not address:
         return False
+    host, port = parse_host_port(parse_address(address)[1])
     try:
         async with asyncio.timeout(2.0):
-            _, writer = await asyncio.open_connection(host, int(port))
+            _, writer = await asyncio.open_connection(host, port)
             writer.close()
     except (OSError, TimeoutError):
         return False

@@ -13,7 +13,7 @@ from seer_nb.errors import sentence
 from seer_nb.providers import keys
 from seer_nb.providers.base import Adopted, SchedulerAddress
 from seer_nb.providers.fleet import MachineFleet, Rented
-from seer_nb.providers.launch import PORT, listens
+from seer_nb.providers.launch import listens, tls
 from seer_nb.providers.side_loop import SideLoop
 from seer_nb.runner.clock import steady_s
 from seer_nb.runner.files import write_private
@@ -116,7 +116,7 @@ class VMFleet(MachineFleet[VM]):
     async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
         """Launch the scheduler's machine and wait until it listens."""
         rented = await self._begin(machine, offer)
-        self._inner, outer = (f"tls://{address}:{PORT}" for address in rented.addresses)
+        self._inner, outer = (tls(address) for address in rented.addresses)
         while self._stays(machine, rented):
             if await listens(outer):
                 self._tasks.go(self._watch_scheduler(machine, rented, outer))

@@ -207,6 +207,13 @@ class VMProvider:
         )
 
 
+def scheduler_as_others(machines: Machines, kind: str, scheduler_kind: str | None) -> str:
+    """The type of the scheduler's machine; if it is that of the others, it has their price too."""
+    if scheduler_kind in {None, kind}:
+        machines.setdefault("scheduler_price_per_hour", machines.get("price_per_hour"))
+    return scheduler_kind or kind
+
+
 def setting(name: str, given: str | None, *variables: str, dask: str) -> str:
     """An argument: as given, else from an environment variable, else from Dask's configuration.
 

@@ -7,19 +7,7 @@ import pytest
 import seer_nb as seer
 from seer_nb.core.money import BillingRule
 from seer_nb.providers import keys
-from tests.providers.cloud_kinds import CLOUDS, CREDENTIALS
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch):
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
-    return tmp_path
+from tests.providers.cloud_kinds import CLOUDS
 
 
 def test_prices_are_known_or_given_and_hold_what_is_beside_the_machine():

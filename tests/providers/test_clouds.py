@@ -13,21 +13,9 @@ import yaml
 
 from seer_nb.providers import keys, vm_fleet
 from seer_nb.providers.base import Adopted
-from tests.providers.cloud_kinds import CLOUDS, CREDENTIALS, GPUS, SIZES, Books
+from tests.providers.cloud_kinds import CLOUDS, GPUS, SIZES, Books
 from tests.providers.contract import DescribedTestCase
 from tests.providers.fake_sdks import install
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch):
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
-    return tmp_path
 
 
 @pytest.fixture

@@ -16,27 +16,13 @@ from seer_nb.providers import DaskCluster
 from seer_nb.runner.lock import runner_pid
 from tests.core.effort import thorough
 from tests.providers import clusters
-from tests.studies.running import check_nothing_is_left, kill, make, processes, training, until
+from tests.studies.running import check_nothing_is_left, counting, kill, make, processes, training, until
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """No study, and no process of one, outlives its test."""
-    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    for process in processes(tmp_path):
-        if "resource_tracker" not in " ".join(process.cmdline()):
-            process.kill()
-
-
-def counting(config, run):
-    """Keeps count of its epochs, so that it notices when it does not go on where it stood."""
-    for epoch in run.epochs():
-        time.sleep(0.2)
-        assert run.state.get("epochs", 0) == epoch - 1, "it does not go on where it stood"
-        run.state["epochs"] = epoch
-        run.report(accuracy=epoch + config["x"])
+def home(home):
+    """Each has one."""
+    return home
 
 
 class TwoThenOne:

@@ -38,7 +38,7 @@ from seer_nb.runner import shipping
 from seer_nb.runner.dask_gangs import DaskGangs
 from seer_nb.runner.orders import WorkerReady
 from tests.builders import settings
-from tests.providers.cloud_kinds import CLOUDS, CREDENTIALS, Books
+from tests.providers.cloud_kinds import CLOUDS, Books
 from tests.providers.fake_sdks import install
 
 pytestmark = pytest.mark.anyio
@@ -431,14 +431,6 @@ async def test_a_member_runs_on_its_own_worker_and_nowhere_else(monkeypatch, tmp
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
-    return tmp_path
-
-
-@pytest.fixture
 def park(home, monkeypatch):
     for name in ("KNOCK_S", "UNSEEN_S", "LISTEN_S"):
         monkeypatch.setattr(vm_fleet, name, 0.02)
@@ -567,6 +559,15 @@ async def test_a_machine_shuts_down_with_its_container_whatever_dask_is_configur
             await books.rent(1)
             (machine,) = park.machines.values()
             assert yaml.safe_load(machine.user_data)["runcmd"][-1] == "shutdown -h now"
+
+
+async def test_the_scheduler_has_no_gpu_whatever_dask_is_configured_to(park, home):
+    """GCPCluster refuses numbers of GPUs of its own for scheduler and workers beside one in Dask's configuration."""
+    with dask.config.set({"cloudprovider.gcp.ngpus": 2, "cloudprovider.gcp.gpu_type": "nvidia-tesla-t4"}):
+        async with Books(home / "f", CLOUDS["gcp"]()) as books:
+            await books.rent(1)
+            (machine,) = park.machines.values()
+            assert "guestAccelerators" not in machine.body
 
 
 # --- Fargate ---

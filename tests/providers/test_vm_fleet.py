@@ -12,7 +12,7 @@ from seer_nb.providers.vm_provider import VMProvider
 from seer_nb.runner.lock import runner_pid
 from tests.core.effort import thorough
 from tests.providers.contract import ProviderTestCase
-from tests.studies.running import kill, make, processes, training
+from tests.studies.running import counting, kill, make, processes, training
 
 
 class Loopback(VMProvider):
@@ -108,16 +108,6 @@ class TestVMFleet(ProviderTestCase):
             while self.left(None):  # noqa: ASYNC110 - the fleet deletes them
                 await asyncio.sleep(0.1)
         await later.close()
-
-
-def counting(config, run):
-    import time
-
-    for epoch in run.epochs():
-        time.sleep(0.2)
-        assert run.state.get("epochs", 0) == epoch - 1, "it does not go on where it stood"
-        run.state["epochs"] = epoch
-        run.report(accuracy=epoch + config["x"])
 
 
 def test_a_study_whose_runner_is_killed_deletes_what_that_has_left(tmp_path, monkeypatch):

@@ -9,16 +9,7 @@ import pytest
 import seer_nb as seer
 from seer_nb.core import model as m
 from seer_nb.runner.lock import runner_pid
-from tests.studies.running import check_nothing_is_left, kill, make, processes, training, until, worker_pids
-
-
-def counting(config, run):
-    """Keeps count of its epochs, so that it notices when it does not go on where it stood."""
-    for epoch in run.epochs():
-        time.sleep(0.2)
-        assert run.state.get("epochs", 0) == epoch - 1, "it does not go on where it stood"
-        run.state["epochs"] = epoch
-        run.report(accuracy=epoch + config["x"])
+from tests.studies.running import check_nothing_is_left, counting, kill, make, processes, training, until, worker_pids
 
 
 def trained(study):

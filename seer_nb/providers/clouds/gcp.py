@@ -113,29 +113,31 @@ class GCPLauncher(VMLauncher):
         super().__init__(provider._site(study, file))  # noqa: SLF001 - its base's
 
     def _make_cluster(self) -> Any:
+        import dask
+
         try:
             from dask_cloudprovider.gcp.instances import GCPCluster
         except ImportError:
             raise needs("GCP", "gcp") from None
         provider = self._provider
-        cluster = GCPCluster(
-            projectid=provider.project,
-            zone=provider.zone,
-            network=provider.network,
-            source_image=provider.source_image,
-            filesystem_size=provider.disk_gb,
-            disk_type=DISK_TYPE,
-            service_account=provider.service_account,
-            machine_type=provider.kind,
-            # Its own defaults are empty texts, which it then compares with numbers.
-            scheduler_ngpus=0,
-            worker_ngpus=0,
-            security=False,
-            asynchronous=True,
-        )
-        # Set when a scheduler is started, and wanted by each worker for a command that is not ours.
-        cluster.scheduler_internal_ip = cluster.scheduler_external_ip = "0.0.0.0"  # noqa: S104 - listens nowhere
-        cluster.scheduler_port = launch.PORT
+        # With a number in the user's Dask configuration it takes no numbers for scheduler and workers.
+        with dask.config.set({"cloudprovider.gcp.ngpus": None}):
+            cluster = GCPCluster(
+                projectid=provider.project,
+                zone=provider.zone,
+                network=provider.network,
+                source_image=provider.source_image,
+                filesystem_size=provider.disk_gb,
+                disk_type=DISK_TYPE,
+                service_account=provider.service_account,
+                machine_type=provider.kind,
+                # Its own defaults are empty texts, which it then compares with numbers.
+                scheduler_ngpus=0,
+                worker_ngpus=0,
+                security=False,
+                asynchronous=True,
+            )
+        launch.have_no_scheduler(cluster)
         return cluster
 
     def _classes(self) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.providers.vm_launch import VMLauncher, needs
-from seer_nb.providers.vm_provider import VMProvider, credential
+from seer_nb.providers.vm_provider import VMProvider, credential, scheduler_as_others
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -60,13 +60,10 @@ class Hetzner(VMProvider):
         firewall: int | None = None,
         **machines: Unpack[Machines],
     ) -> None:
-        if scheduler_type in {None, server_type}:
-            machines.setdefault("scheduler_price_per_hour", machines.get("price_per_hour"))
+        scheduler_type = scheduler_as_others(machines, server_type, scheduler_type)
         self.os_image = os_image
         self.network, self.interface, self.firewall = network, interface, firewall
-        super().__init__(
-            server_type, scheduler_kind=scheduler_type or server_type, region=location, disk_gb=0, **machines
-        )
+        super().__init__(server_type, scheduler_kind=scheduler_type, region=location, disk_gb=0, **machines)
 
     def launcher(self, study: str, file: ClusterFile) -> VMLauncher:
         """See `VMProvider`."""

@@ -9,7 +9,7 @@ from seer_nb.core.units import show
 from seer_nb.errors import SeerError
 from seer_nb.providers import launch
 from seer_nb.providers.vm_launch import VMLauncher, needs
-from seer_nb.providers.vm_provider import VMProvider, credential, setting
+from seer_nb.providers.vm_provider import VMProvider, credential, scheduler_as_others, setting
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -68,8 +68,7 @@ class OpenStack(VMProvider):
     ) -> None:
         if billing not in {"second", "hour"}:
             raise ValueError(f'billing={show(billing)} is unknown: give "second" or "hour"')
-        if scheduler_flavor in {None, flavor}:
-            machines.setdefault("scheduler_price_per_hour", machines.get("price_per_hour"))
+        scheduler_flavor = scheduler_as_others(machines, flavor, scheduler_flavor)
         self.os_image = os_image
         self.network_id = network_id
         self.keypair = keypair
@@ -78,7 +77,7 @@ class OpenStack(VMProvider):
         self.billing: Literal["second", "hour"] = billing
         super().__init__(
             flavor,
-            scheduler_kind=scheduler_flavor or flavor,
+            scheduler_kind=scheduler_flavor,
             region=setting("region", region, "OS_REGION_NAME", dask="cloudprovider.openstack.region"),
             disk_gb=0,
             public_address=external_network_id is not None,
@@ -124,9 +123,7 @@ class OpenStackLauncher(VMLauncher):
             raise needs("OpenStack", "openstack") from None
         provider = self._provider
         cluster = OpenStackCluster(region=provider.region, image=provider.os_image, security=False, asynchronous=True)
-        # Set when a scheduler is started, and wanted by each worker for a command that is not ours.
-        cluster.scheduler_internal_ip = cluster.scheduler_external_ip = "0.0.0.0"  # noqa: S104 - listens nowhere
-        cluster.scheduler_port = launch.PORT
+        launch.have_no_scheduler(cluster)
         return cluster
 
     def _classes(self) -> tuple[Any, Any]:

@@ -1,0 +1,11 @@
+"""Clouds other than EC2 want credentials, which nobody looks at here."""
+
+import pytest
+
+from tests.providers.cloud_kinds import CREDENTIALS
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
