@@ -178,8 +178,9 @@ def _table(machines: list[Rented]) -> str:
         }
         for rented in machines
     ]
-    total = sum(rented.per_hour or 0 for rented in machines)
-    return f"{pd.DataFrame(rows).to_string(index=False)}\n{len(rows)} machines, {format_money(total)} per hour\n"
+    per_hour = format_money(sum(rented.per_hour or 0 for rented in machines))
+    total = f"{len(rows)} machines, {per_hour} per hour on demand, disks and addresses apart"
+    return f"{pd.DataFrame(rows).to_string(index=False)}\n{total}\n"
 
 
 def _agreed(what: str) -> bool:

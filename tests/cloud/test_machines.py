@@ -43,7 +43,7 @@ async def test_all_are_listed_with_their_price_and_ended_after_a_yes(rented, mon
     assert head.split() == ["study", "machine", "instance", "type", "state", "age", "per", "hour"]
     assert [*spot.split()[:2], *spot.split()[3:6]] == ["study", "0", "m5.large", "spot", "running"]
     assert [*demand.split()[:2], *demand.split()[3:5]] == ["study", "1", "m5.large", "running"]
-    assert total == "2 machines, $0.192 per hour"
+    assert total == "2 machines, $0.192 per hour on demand, disks and addresses apart"
     code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="n\n")
     assert (code, len(living(rented))) == (1, 2)
     assert said.endswith("nothing was ended\n")
