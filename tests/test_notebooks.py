@@ -1,14 +1,8 @@
-"""The notebooks are valid, carry no outputs, and run from top to bottom, in Binder's environment, within its limits.
-
-The environment is built from its own files. Binder builds it with conda, which is not here: the same packages come from
-PyPI, under the names that they have there.
-"""
+"""The notebooks are valid, carry no outputs, and run from top to bottom, in Binder's environment, within its limits."""
 
 import os
 import re
-import shutil
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -17,38 +11,15 @@ import nbformat
 import pandas as pd
 import psutil
 import pytest
-import yaml
 
+from tests.binder_environment import AHEAD, BUILD_S, build, variables
 from tests.studies.running import processes, until
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-ON_PYPI = {"pytorch-cpu": "torch"}
-BINDERS_OWN = ["ipykernel", "nbclient", "nbconvert"]
-"""What Binder adds to every environment, as far as it is needed here."""
 MOST_MB = 1500
 """Of memory: Binder ends what takes more than 2 GB, and promises one."""
-BUILD_S, RUN_S = 600, 180
-LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "seer_studies"
-)
-
-
-def environment():
-    """Names and versions of the packages, but for Python itself."""
-    given = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())
-    assert given["channels"] == ["conda-forge"]
-    plain = [line for line in given["dependencies"] if isinstance(line, str)]
-    assert any(line.startswith("python=") for line in plain)
-    return [
-        ON_PYPI.get(name, name) + line[len(name) :]
-        for line in plain
-        if (name := name_of(line)) not in {"python", "pip"}
-    ]
-
-
-def name_of(line):
-    return line.split("=")[0].split(">")[0].split("<")[0].strip()
+RUN_S = 180
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -103,30 +74,21 @@ class Memory:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """A copy of the repository, and an environment in which its postBuild was run."""
-    folder = tmp_path_factory.mktemp("binder")
-    repository = folder / "repository"
-    shutil.copytree(ROOT, repository, ignore=LEFT_OUT)
-    subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("SEER_", "COV", "PYTHON"))}
-    env |= {
-        "PATH": f"{folder / 'env' / 'bin'}:/usr/bin:/bin",
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_NO_CACHE_DIR": "0",
-        "PIP_NO_COMPILE": "1",  # of what is installed little is imported
-    }
-    pip = ["python", "-m", "pip", "install", "--quiet", *environment(), *BINDERS_OWN]
-    subprocess.run(pip, check=True, env=env, cwd=repository, timeout=BUILD_S)
-    subprocess.run(["bash", "binder/postBuild"], check=True, env=env, cwd=repository, timeout=BUILD_S)
+    ahead = os.environ.get(AHEAD)
+    folder = Path(ahead) if ahead else tmp_path_factory.mktemp("binder")
+    if not ahead:
+        build(folder)
     short = {"QUICKSTART_DEADLINE": "20s", "CLOUD_DEADLINE": "50s", "MEM_LIMIT": str(2 << 30)}
-    return Binder(repository, {**env, **short, "SEER_HOME": str(folder / "studies")})
+    home = tmp_path_factory.mktemp("studies")
+    return Binder(folder / "repository", home, {**variables(folder), **short, "SEER_HOME": str(home / "studies")})
 
 
 class Binder:
     """Runs the notebooks of a copy of the repository in an environment."""
 
-    def __init__(self, repository, env):
+    def __init__(self, repository, home, env):
         self.folder = repository / "notebooks"
-        self.home = repository.parent
+        self.home = home
         self._env = env
 
     def execute(self, name):
