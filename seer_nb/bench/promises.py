@@ -1,4 +1,9 @@
-"""``python -m seer_nb.bench promises``: no simulated study, whatever goes wrong, passes its deadline or its budget."""
+"""``python -m seer_nb.bench promises``: no study under a virtual clock, whatever goes wrong, breaks a promise.
+
+Half of them train by recorded curves, with every policy. The others train by made-up ones, mostly with a policy that
+has no sense: their events come late and overtake each other, their runners die, checkpoints are damaged, and each is
+looked at after every event.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,7 @@ from functools import cache
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seer_nb.bench.adversary.draw import watched
 from seer_nb.bench.curve_files import tables
 from seer_nb.bench.figures import Figure, table
 from seer_nb.bench.record import Progress
@@ -44,6 +50,8 @@ class Result(NamedTuple):
     """Of the budget that was set last, and ..."""
     time: float
     """... of the deadline."""
+    steps: int = 0
+    """Events after which all promises were looked at."""
     error: str = ""
 
     @property
@@ -80,7 +88,7 @@ def study(seed: int) -> Result:
             seed=seed,
         )
     except Exception as error:  # noqa: BLE001 - a crash is a finding
-        return Result(seed, 0.0, 0.0, 0.0, 0.0, f"{type(error).__name__}: {error}")
+        return _crashed(seed, error)
     state = found.state
     return Result(
         seed,
@@ -91,12 +99,27 @@ def study(seed: int) -> Result:
     )
 
 
-def studies(count: int, first: int, processes: int, progress: Progress) -> list[Result]:
+def adverse(seed: int) -> Result:
+    """One in which more goes wrong, looked at after each event."""
+    try:
+        return Result(seed, 0.0, 0.0, 0.0, 0.0, watched(seed))
+    except Exception as error:  # noqa: BLE001 - a broken promise, or a crash
+        return _crashed(seed, error)
+
+
+def _crashed(seed: int, error: Exception) -> Result:
+    return Result(seed, 0.0, 0.0, 0.0, 0.0, error=f"{type(error).__name__}: {error}")
+
+
+KINDS = {"curves": study, "adverse": adverse}
+
+
+def studies(kind: str, count: int, first: int, processes: int, progress: Progress) -> list[Result]:
     """Many, on so many processes."""
     seeds = range(first, first + count)
     found: list[Result] = []
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for result in pool.map(study, seeds, chunksize=CHUNK):
+        for result in pool.map(KINDS[kind], seeds, chunksize=CHUNK):
             found.append(result)
             progress.advance()
     return found
@@ -149,7 +172,8 @@ def _moves(rng: random.Random, deadline_s: float, budget: float) -> Iterator[tup
 def add(commands: Any) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("promises", help="simulate studies in which much goes wrong; count broken promises")
-    parser.add_argument("--studies", type=int, default=10_000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--studies", type=int, default=10_000, metavar="N", help="of each kind; default: %(default)s")
+    parser.add_argument("--kind", choices=[*KINDS], default=None, help="only these; default: both")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="default: %(default)s")
     parser.add_argument("--only", type=int, default=None, metavar="SEED", help="this one, in this process")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="P", help="default: %(default)s")
@@ -157,26 +181,30 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    kinds = [options.kind] if options.kind else [*KINDS]
     if options.only is not None:
-        result = study(options.only)
-        print(result)
-        return int(result.broken)
-    begun_s = time.monotonic()
-    progress = Progress("promises", 0, options.studies)
-    try:
-        found = studies(options.studies, options.first, options.processes, progress)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    finally:
-        progress.close()
-    print(table(_figures(found, time.monotonic() - begun_s)))
-    broken = [result for result in found if result.broken]
-    for result in broken:
-        print(f"again with --only {result.seed}: {result}", file=sys.stderr)
-    return int(bool(broken))
+        results = [KINDS[kind](options.only) for kind in kinds]
+        print(*results, sep="\n")
+        return int(any(result.broken for result in results))
+    broken = False
+    for kind in kinds:
+        begun_s = time.monotonic()
+        progress = Progress(kind, 0, options.studies)
+        try:
+            found = studies(kind, options.studies, options.first, options.processes, progress)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        finally:
+            progress.close()
+        print(f"{kind}\n{table(_FIGURES[kind](found, time.monotonic() - begun_s))}\n")
+        for result in found:
+            if result.broken:
+                broken = True
+                print(f"again with --kind {kind} --only {result.seed}: {result}", file=sys.stderr)
+    return int(broken)
 
 
-def _figures(found: list[Result], seconds: float) -> list[Figure]:
+def _curves(found: list[Result], seconds: float) -> list[Figure]:
     return [
         Figure("studies", len(found)),
         Figure("over budget", sum(result.over_budget_usd > 0 for result in found), most=0),
@@ -186,3 +214,15 @@ def _figures(found: list[Result], seconds: float) -> list[Figure]:
         Figure("longest, of the deadline", 100 * max(result.time for result in found), "%", most=100),
         Figure("studies a second", len(found) / seconds),
     ]
+
+
+def _adverse(found: list[Result], seconds: float) -> list[Figure]:
+    return [
+        Figure("studies", len(found)),
+        Figure("events, each looked after", sum(result.steps for result in found)),
+        Figure("broken promises, or crashes", sum(result.broken for result in found), most=0),
+        Figure("studies a second", len(found) / seconds),
+    ]
+
+
+_FIGURES = {"curves": _curves, "adverse": _adverse}

@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 class World(Protocol):
     """What a virtual cloud asks about training and machines. All times are seconds."""
 
-    conditions: Conditions
-    chance: Chance
+    @property
+    def conditions(self) -> Conditions:
+        """Noise and faults."""
+        ...
+
+    @property
+    def chance(self) -> Chance:
+        """Where all luck comes from."""
+        ...
 
     def draw(self, number: int, trials: Mapping[int, Trial], *, proposed: bool) -> Config | None:
         """The configuration for the trial of that number; None when there are no more."""
