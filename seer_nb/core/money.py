@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar."""
+MS = 1000
+"""Milliseconds in a second."""
 
 
 class BillingRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -261,12 +263,13 @@ class Ledger:
     def _search(self, now_s: float, until_s: float) -> float:
         if self._total(until_s) <= self.budget:
             return until_s
-        low, high = now_s, until_s
-        # A bill changes at whole seconds of a machine's life only, so a millisecond is fine enough.
-        while high - low > 1e-3:  # noqa: PLR2004
-            middle = (low + high) / 2
-            low, high = (middle, high) if self._total(middle) <= self.budget else (low, middle)
-        return low
+        # A bill changes at whole seconds of a machine's life only, so a millisecond is fine enough; and whole ones, so
+        # that what is found does not depend on when it was looked for.
+        low, high = math.floor(now_s * MS), math.ceil(until_s * MS)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._total(middle / MS) <= self.budget else (low, middle)
+        return low / MS
 
     def _total(self, now_s: float) -> int:
         """Spent and committed."""

@@ -333,3 +333,14 @@ def test_exhausted_s_is_the_last_moment_that_keeps_the_promise(terms, lease_s, n
         assert ledger.floor(end_s + 0.01) > ledger.budget
     else:
         assert math.isclose(end_s, 1e6)
+
+
+@CI
+@given(st.floats(0, 50), st.floats(0, 50), st.integers(1, 400_000), st.floats(0, 20))
+def test_when_the_money_ends_does_not_depend_on_when_that_is_asked(first_s, later_s, budget, opened_s):
+    asked = []
+    for now_s in (first_s, later_s):
+        ledger = Ledger(budget, 30.0)
+        ledger.open(0, SECOND, opened_s)
+        asked.append(ledger.exhausted_s(now_s, 1000.0))
+    assert max(asked[0], first_s, later_s) == max(asked[1], first_s, later_s)

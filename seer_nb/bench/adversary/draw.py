@@ -92,7 +92,7 @@ def _world(rng: random.Random, seed: int) -> World:
         configs=rng.choice([math.inf, math.inf, 3, 10]),
         epoch_s=rng.choice([2.0, 10.0, 40.0]),
         overhead=rng.choice([0.0, 0.15, 0.9]),
-        stall_s=rng.choice([0.0, 1.0, 5.0]),
+        stall_s=rng.choice([0.1, 1.0, 5.0]),  # a whim that costs no time would change for ever
         boot_s=rng.choice([0.0, 3.0, 30.0]),
         spread=rng.choice([0.0, 0.5]),
         batch_size=rng.choice([None, 6, 32]),
