@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 PATIENCE_S = 90.0
 EPOCH_S = 0.4
 BOOT_S = 1.0
-OF_TRAINING = ("padding", "bad", "at")
+OF_TRAINING = ("seconds", "padding", "bad", "at")
 USUAL: dict[str, Any] = {
     "workers": 1,
     "trials": 2,
     "deadline_s": 60.0,
+    "seconds": EPOCH_S,
     "padding": 20_000,
     "bad": "",
     "at": 3,
@@ -48,8 +49,8 @@ class Case:
         folder: Empty.
         where: "local" or "cloud".
         seed: For what is left to chance.
-        options: What the fault asks for: ``workers`` of a trial's gang, ``trials``, ``deadline_s``, ``bad`` behaviour
-            of the training function; others are the study's.
+        options: What the fault asks for: ``workers`` of a trial's gang, ``trials``, ``deadline_s``, ``seconds`` of an
+            epoch, ``bad`` behaviour of the training function; others are the study's.
     """
 
     def __init__(self, folder: Path, where: str, seed: int, options: dict[str, Any]) -> None:

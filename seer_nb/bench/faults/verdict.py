@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.bench.faults.training import repeated
@@ -70,21 +71,37 @@ def _wrong(found: Verdict, case: Case, fault: Fault) -> list[str]:
     state = case.state
     hit = [trial for trial in state.trials.values() if trial.id in case.hit_trials]
     gangs = max(1, len(case.hit_trials) or sum(trial.epoch > 0 for trial in state.trials.values()))
+    allowed = fault.repeats * gangs * (_every(case) if fault.paced else 1)
     checks = {
         f"{found.over_budget} micro-dollars over budget": found.over_budget > 0,
         f"{found.over_deadline_s:.1f} s over the deadline": found.over_deadline_s > LATE_S,
         f"{found.lost_records} records lost": found.lost_records > 0,
         f"{found.leftovers} left over": found.leftovers > 0,
-        f"{found.repeated} epochs repeated": found.repeated > fault.repeats * gangs,
+        f"{found.repeated} epochs repeated": found.repeated > allowed,
         "training did not go on": found.resumed_s is None and not fault.ends,
         f"training went on after {found.resumed_s or 0:.1f} s": fault.within_s is not None
         and (found.resumed_s or 0) > fault.within_s,
-        "its trial failed": not fault.fails and any(trial.state == "failed" for trial in hit),
+        f"its trial failed: {_why(hit)}": not fault.fails and any(trial.state == "failed" for trial in hit),
         f"the study ended: {state.reason}": not fault.ends and state.reason != "stopped by hand",
         "the journal does not give the same state again": not _replays(case),
         "the best trial's checkpoint cannot be loaded": not _best_loads(case),
     }
     return [what for what, so in checks.items() if so]
+
+
+def _every(case: Case) -> int:
+    """Every how many epochs a checkpoint was stored, at worst."""
+    longest = 1
+    for trial in case.state.trials.values():
+        stored = [0, *(report.epoch for report in trial.curve if report.checkpoint)]
+        longest = max([longest, *(after - before for before, after in pairwise(stored))])
+    return longest
+
+
+def _why(trials: list[m.Trial]) -> str:
+    """The end of what was told of the trials that failed."""
+    told = [trial.error.strip().splitlines()[-1] for trial in trials if trial.error and trial.error.strip()]
+    return " / ".join(told)
 
 
 def _resumed(case: Case, fault: Fault) -> float | None:
