@@ -28,7 +28,8 @@ class Fault:
         ends: Whether the study runs to its end by itself; else it is stopped once training has gone on.
         fails: Whether the trial that it strikes fails, by its own fault.
         root: Whether it needs root, for a file system of its own.
-        paced: Whether checkpoints are so large that only every k-th epoch is stored (`runner.pace`): then k are repeated.
+        paced: Whether checkpoints are so large that only every k-th epoch is stored (`runner.pace`): then k may be
+            trained again.
         network: Whether the study is to have a network of its own, in which connections can be cut.
         needs: Commands without which it cannot be brought about.
     """

@@ -108,9 +108,9 @@ def _resumed(case: Case, fault: Fault) -> float | None:
     """Seconds until a struck trial has ended an epoch that began after the fault."""
 
     def look() -> float | None:
-        after = [x for x in case.trained() if x.wall - x.took_s > case.hit_wall]
+        after = [x for x in case.trained() if x.at_s - x.took_s > case.hit_s]
         of = [x for x in after if not case.hit_trials or x.trial in case.hit_trials or fault.fails]
-        return of[0].wall - case.hit_wall if of else None
+        return of[0].at_s - case.hit_s if of else None
 
     try:
         return float(case.until(look, "another epoch"))
