@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from seer_nb.bench.faults.fault import Fault
 
 OUT = Path("faults.csv")
-NICE = 10
 SPARE_S = 60.0
 """What a study may take beyond its limit to be cleared away."""
 Task = tuple[str, str, int]
@@ -41,7 +40,7 @@ examples:
   %(prog)s --list                                        the faults, and what each needs
   %(prog)s --only "the runner is killed" --times 1       one of them, once
   %(prog)s --only clock --only suspended --where local   those with a word in their names
-  %(prog)s --times 20 --pairs 60 &                       all of it, in the background, at low priority: hours
+  %(prog)s --times 20 --pairs 60 --nice 10 &             all of it, in the background: hours
   %(prog)s --times 0 --markdown docs/faults.md           nothing more, only the table of what was done
 
 It can be stopped at any time: the first Ctrl-C (or SIGTERM) lets the studies under way end, the second one does not.
@@ -66,6 +65,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--where", choices=["local", "cloud"], default=None, help="default: both")
     parser.add_argument("--jobs", type=int, default=1, help="studies at a time; default: %(default)s")
+    parser.add_argument("--nice", type=int, default=0, help="give way to others by so much; then things take longer")
     parser.add_argument("--minutes", type=float, default=None, help="begin no study after so long")
     parser.add_argument("--out", type=Path, default=OUT, help="the table as csv, which is gone on with; %(default)s")
     parser.add_argument("--markdown", type=Path, default=None, metavar="FILE", help="also write the table as a page")
@@ -93,9 +93,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _carry_out(todo: list[Task], options: argparse.Namespace) -> None:
-    # Killers must not come late because others compute; but this computer has better to do.
-    if os.nice(0) < NICE:
-        os.nice(NICE - os.nice(0))
+    os.nice(options.nice)
     stop = _until_told(options.minutes)
     with ThreadPoolExecutor(options.jobs) as pool:
         for done in as_completed([pool.submit(_one, task, stop) for task in todo]):
