@@ -67,6 +67,8 @@ class Case:
         """Reading of steady_s() when the fault struck."""
         self.hit_trials: set[int] = set()
         """Trials that it struck; empty: all."""
+        self.strikes = 0
+        """Gangs that faults have struck, one that was struck twice counted twice."""
         self.stack = ExitStack()
         self._options = USUAL | options
         os.environ["SEER_HOME"] = str(folder / "studies")
@@ -117,7 +119,7 @@ class Case:
         if self.cloud is None:
             return seer.Local(max_workers=machines, price_per_hour=0.05)
         if kind:
-            return self.cloud.provider(kind, max_machines=1, boot_time=8, boot_timeout=30, spot=spot)
+            return self.cloud.provider(kind, max_machines=1, boot_time=8, boot_timeout=60, spot=spot)
         return self.cloud.provider(max_machines=machines, boot_time=8, boot_timeout=20, spot=spot)
 
     @property
@@ -170,6 +172,7 @@ class Case:
         """Now it strikes."""
         self.hit_s = steady_s()
         self.hit_trials |= set(trials)
+        self.strikes += len(trials) or len(self.state.gangs) or self._options["trials"]
 
     # --- processes ---
 

@@ -53,7 +53,7 @@ def by_name(name: str) -> Fault:
         name=name,
         strike=strike,
         options={**second.options, **first.options},
-        repeats=first.repeats + second.repeats,
+        repeats=max(first.repeats, second.repeats),
         within_s=None,
     )
 

@@ -70,8 +70,8 @@ def judge(case: Case, fault: Fault, where: str, seed: int) -> Verdict:
 def _wrong(found: Verdict, case: Case, fault: Fault) -> list[str]:
     state = case.state
     hit = [trial for trial in state.trials.values() if trial.id in case.hit_trials]
-    gangs = max(1, len(case.hit_trials) or sum(trial.epoch > 0 for trial in state.trials.values()))
-    allowed = fault.repeats * gangs * (_every(case) if fault.paced else 1)
+    # Where storing takes long, as in a cloud's store beside epochs this short, not every epoch is stored.
+    allowed = fault.repeats * max(1, case.strikes) * _every(case, fault)
     checks = {
         f"{found.over_budget} micro-dollars over budget": found.over_budget > 0,
         f"{found.over_deadline_s:.1f} s over the deadline": found.over_deadline_s > LATE_S,
@@ -89,8 +89,10 @@ def _wrong(found: Verdict, case: Case, fault: Fault) -> list[str]:
     return [what for what, so in checks.items() if so]
 
 
-def _every(case: Case) -> int:
-    """Every how many epochs a checkpoint was stored, at worst."""
+def _every(case: Case, fault: Fault) -> int:
+    """Every how many epochs a checkpoint was stored, at worst, where the pace of storing may ask for that."""
+    if case.cloud is None and not fault.paced:
+        return 1
     longest = 1
     for trial in case.state.trials.values():
         stored = [0, *(report.epoch for report in trial.curve if report.checkpoint)]
