@@ -190,6 +190,15 @@ class Case:
         """The runner's process."""
         return int(self.until(lambda: runner_pid(files.home() / "study"), "the runner"))
 
+    def scheduler(self) -> int:
+        """The process of a cloud's scheduler, which has a machine of its own."""
+
+        def look() -> int | None:
+            host = next((x for x in self.state.live.values() if x.hosts and x.state == "ready"), None)
+            return None if host is None else self._worker(f"{host.id}.0")
+
+        return int(self.until(look, "the scheduler"))
+
     def worker(self, name: str) -> int:
         """The process of a worker, by its name."""
         return int(self.until(lambda: self._worker(name), f"worker {name}"))

@@ -80,7 +80,7 @@ def _scheduler(seconds: Callable[[Case], float]) -> Callable[[Case], None]:
     def strike(case: Case) -> None:
         case.start()
         case.underway()
-        runner, scheduler = case.runner(), case.worker("0.0")
+        runner, scheduler = case.runner(), case.scheduler()
         case.later()
         cut(runner, scheduler)
         time.sleep(seconds(case))

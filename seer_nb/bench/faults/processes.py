@@ -47,7 +47,7 @@ def _scheduler_killed(case: Case) -> None:
     """On a cloud it has a machine of its own; here it is in the runner."""
     case.start()
     case.underway()
-    pid = case.worker("0.0")
+    pid = case.scheduler()
     case.later()
     case.hit()
     kill(pid)

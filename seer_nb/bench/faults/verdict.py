@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.bench.faults.training import repeated
@@ -15,6 +14,7 @@ from seer_nb.runner import files
 if TYPE_CHECKING:
     from seer_nb.bench.faults.case import Case
     from seer_nb.bench.faults.fault import Fault
+    from seer_nb.journal import Entry
 
 LATE_S = 2.0
 """A machine may live on for so long after the deadline."""
@@ -93,11 +93,21 @@ def _every(case: Case, fault: Fault) -> int:
     """Every how many epochs a checkpoint was stored, at worst, where the pace of storing may ask for that."""
     if case.cloud is None and not fault.paced:
         return 1
-    longest = 1
-    for trial in case.state.trials.values():
-        stored = [0, *(report.epoch for report in trial.curve if report.checkpoint)]
-        longest = max([longest, *(after - before for before, after in pairwise(stored))])
-    return longest
+    most = 1
+    since: dict[int, int] = {}
+    for entry in _entries():
+        if isinstance(entry.record, m.Reported):
+            since[entry.record.gang] = 0 if entry.record.checkpoint else since.get(entry.record.gang, 0) + 1
+            most = max(most, since[entry.record.gang] + 1)
+    return most
+
+
+def _entries() -> list[Entry]:
+    journal = Journal(files.home() / "study" / files.JOURNAL)
+    try:
+        return list(journal.read())
+    finally:
+        journal.close()
 
 
 def _why(trials: list[m.Trial]) -> str:
@@ -151,14 +161,12 @@ def _gaps(case: Case) -> int:
 
 def _replays(case: Case) -> bool:
     """Whether the journal is whole, and gives the state that its readers have followed."""
-    journal = Journal(files.home() / "study" / files.JOURNAL)
     state: State | None = None
-    for entry in journal.read():
+    for entry in _entries():
         if isinstance(entry.record, m.Began):
             state = State(entry.record.settings)
         assert state is not None
         state.apply(entry.record, entry.at_s)
-    journal.close()
     return state is not None and state.trials == case.state.trials and state.machines == case.state.machines
 
 
