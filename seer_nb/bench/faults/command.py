@@ -33,7 +33,7 @@ lost each time: epochs that had to be trained again, reports that are missing, m
 
 What is promised: never over budget; never over the deadline by more than 2 s; no report is lost; nothing is left
 behind; for each gang that is struck one epoch is trained again at most; training goes on within 10 s of the loss of a
-worker, where another one can be had at once.
+worker, where another one can be had at once, or 20 s, where a machine has to be rented.
 """
 EXAMPLES = """
 examples:

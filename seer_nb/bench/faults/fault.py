@@ -24,7 +24,7 @@ class Fault:
         where: Where it can be brought about.
         options: Of the study; see `Case`.
         repeats: Epochs that may be trained again for each gang that it strikes.
-        within_s: Training must go on after so long; None: as soon as the fault allows.
+        within_s: Training must go on after so long, a little later on a cloud; None: as soon as the fault allows.
         ends: Whether the study runs to its end by itself; else it is stopped once training has gone on.
         fails: Whether the trial that it strikes fails, by its own fault.
         root: Whether it needs root, for a file system of its own.

@@ -167,7 +167,7 @@ FAULTS = [
     Fault("rank 1 of a gang is killed", _gang_member(1, signal.SIGKILL), options=GANG),
     Fault("rank 0 of a gang stands still", _gang_member(0, signal.SIGSTOP), options=GANG, within_s=None),
     Fault("rank 1 of a gang stands still", _gang_member(1, signal.SIGSTOP), options=GANG, within_s=None),
-    Fault("a machine is lost", _machine_lost, (CLOUD,), within_s=20.0),
+    Fault("a machine is lost", _machine_lost, (CLOUD,)),
     Fault("the scheduler is killed", _scheduler_killed, (CLOUD,), within_s=None),
     Fault("the runner is killed", _runner_killed, within_s=None),
     Fault("the runner is killed while it begins", _runner_killed_at_once, within_s=None, repeats=1),
