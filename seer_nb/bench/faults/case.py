@@ -36,7 +36,7 @@ OF_TRAINING = ("seconds", "padding", "bad", "at")
 USUAL: dict[str, Any] = {
     "workers": 1,
     "trials": 2,
-    "deadline_s": 60.0,
+    "deadline_s": 120.0,
     "seconds": EPOCH_S,
     "padding": 20_000,
     "bad": "",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 OWN = "SEER_FAULTS_NETWORK"
 NEEDS = ("unshare", "ip", "iptables")
 CUT_S = 15.0
+LONG_CUT_S = 40.0
 
 
 def enter(command: Sequence[str]) -> NoReturn:
@@ -65,13 +66,15 @@ def _iptables(*arguments: str) -> None:
 
 
 def _members(case: Case) -> None:
-    """Two members of a gang do not reach each other any more."""
+    """Two members of a gang do not reach each other for longer than a collective waits."""
     case.start()
     gang, pid = case.member(0)
     other = case.worker(gang.workers[1])
     case.later()
     case.hit(gang.trial)
     cut(pid, other)
+    time.sleep(LONG_CUT_S)
+    mend()
 
 
 def _scheduler(seconds: Callable[[Case], float]) -> Callable[[Case], None]:
@@ -96,7 +99,7 @@ def _lease(case: Case) -> float:
 
 FAULTS = [
     Fault(
-        "two members of a gang cannot reach each other",
+        "two members of a gang cannot reach each other for 40 s",
         _members,
         (LOCAL, CLOUD),
         # With less patience than a collective has (30 s) a gang that waits for the network is taken for one that hangs.
