@@ -119,6 +119,11 @@ def extend(gang: int, until: int) -> None:
     _this().flags.extend(gang, until)
 
 
+def bereave(gang: int) -> None:
+    """Have a gang's member not wait for one that was lost before they met."""
+    _this().flags.bereave(gang)
+
+
 def renew(but: tuple[str, ...] = ()) -> None:
     """Renew the lease: this process's own, and that of the machine, for its watchdog.
 

@@ -145,6 +145,7 @@ class DaskGangs:
                 # It vanished between the decision and now.
                 tracker.worker_lost(worker, own_fault=False, reason="a worker was lost before the gang began")
                 self._check(tracker)
+                self._bereave(tracker)
                 continue
             order = self._order(action, trial, rank, first)
             future = self._client.submit(
@@ -191,6 +192,7 @@ class DaskGangs:
                     reason = event.reason or "its worker was ended"
                     tracker.worker_lost(worker, own_fault=own_fault, reason=reason)
                     self._check(tracker)
+                    self._bereave(tracker)
 
     # --- what comes back ---
 
@@ -275,6 +277,7 @@ class DaskGangs:
             logger.warning("gang %s rank %s: %r", tracker.start.gang, rank, error)
             tracker.worker_lost(tracker.start.workers[rank], own_fault=False, reason=str(error))
             self._check(tracker)
+            self._bereave(tracker)
 
     async def _abandon(self, gang: int) -> None:
         tracker = self._gangs.get(gang)
@@ -292,6 +295,12 @@ class DaskGangs:
         self._end(tracker)
 
     # --- helpers ---
+
+    def _bereave(self, tracker: GangTracker) -> None:
+        """Tell the members that are left: who has met the lost one sees its connection close, others do not."""
+        addresses = [self._workers[worker].address for worker in tracker.left if worker in self._workers]
+        if addresses:
+            self._tasks.go(self._run(agent.bereave, addresses, tracker.start.gang))
 
     def _order(self, action: m.StartGang, trial: m.Trial, rank: int, first: WorkerReady) -> Order:
         return Order(

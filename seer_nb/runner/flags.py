@@ -6,7 +6,9 @@ import threading
 
 
 class Flags:
-    """Per gang: whether it is to stop, and until which epoch it trains if that was changed. Thread-safe.
+    """Per gang: whether it is to stop, until which epoch it trains if that was changed, and whether a member was lost.
+
+    Thread-safe.
 
     A word may come before the gang's member runs; it is kept until `forget`.
     """
@@ -16,6 +18,7 @@ class Flags:
         self._training: set[int] = set()
         self._stopping: set[int] = set()
         self._until: dict[int, int] = {}
+        self._bereft: set[int] = set()
 
     def stop(self, gang: int) -> None:
         """Have a gang save and end at its next report."""
@@ -37,6 +40,16 @@ class Flags:
         with self._lock:
             self._until[gang] = until
 
+    def bereave(self, gang: int) -> None:
+        """Another member of a gang was lost: nobody need wait for it."""
+        with self._lock:
+            self._bereft.add(gang)
+
+    def bereft(self, gang: int) -> bool:
+        """Whether a member of the gang was lost."""
+        with self._lock:
+            return gang in self._bereft
+
     def read(self, gang: int) -> tuple[bool, int | None]:
         """Whether the gang is to stop, and the epoch it trains until (None: as ordered)."""
         with self._lock:
@@ -47,4 +60,5 @@ class Flags:
         with self._lock:
             self._training.discard(gang)
             self._stopping.discard(gang)
+            self._bereft.discard(gang)
             self._until.pop(gang, None)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from seer_nb.runner.orders import Order
 
 BACKEND_CPU = "gloo"
 BACKEND_CUDA = "cpu:gloo,cuda:nccl"
+LOOK_S = 1.0
+"""While a member waits for the others to come, it looks so often whether one was lost."""
 _last_store: Any = None
 """The store of the gang that this worker led last: its members may still ask for it when rank 0 has ended."""
 
@@ -50,29 +53,64 @@ def _listening_store(host: str, timeout: timedelta) -> Any:
     )
 
 
-def gang_store(order: Order) -> tuple[Any, int]:
-    """A store of the gang's own, hosted by rank 0, and its port. For gangs of more than one.
+def gang_store(order: Order, bereft: Callable[[], bool]) -> tuple[Any, int]:
+    """A store of the gang's own, hosted by rank 0, and its port, once all members are there. For gangs of several.
 
     One a gang, because a function may call ``init_process_group("env://")`` itself, and that finds the addresses of an
     earlier gang's members in a store that was used before.
 
-    Raises:
-        torch.distributed.DistError: A member did not come within the order's timeout.
-    """
-    import torch.distributed as dist
+    Args:
+        order: This member's.
+        bereft: Tells whether another member was lost. Torch itself would wait for it until the timeout.
 
-    global _last_store  # noqa: PLW0603 - one for the process
-    timeout = timedelta(seconds=order.timeout_s)
-    tcp_store: Any = dist.TCPStore  # type: ignore[attr-defined]
-    meeting = tcp_store(order.store_host, order.store_port, is_master=False, timeout=timeout)
+    Raises:
+        torch.distributed.DistError: A member was lost, or did not come within the order's timeout.
+    """
+    global _last_store
+    end_s = time.monotonic() + order.timeout_s
+    meeting = _joined(order, order.store_port, end_s, bereft)
     key = f"gang-{order.gang}/port"
     if order.rank > 0:
+        _wait(meeting, [key], end_s, bereft)
         port = int(meeting.get(key))
-        return tcp_store(order.store_host, port, is_master=False, timeout=timeout), port
-    store = _listening_store(order.store_host, timeout)
-    _last_store = store
-    meeting.set(key, str(store.port))
-    return store, int(store.port)
+        store = _joined(order, port, end_s, bereft)
+    else:
+        store = _listening_store(order.store_host, timedelta(seconds=order.timeout_s))
+        _last_store, port = store, int(store.port)
+        meeting.set(key, str(port))
+    store.set(f"here-{order.rank}", "")
+    _wait(store, [f"here-{rank}" for rank in range(order.world_size)], end_s, bereft)
+    return store, port
+
+
+def _joined(order: Order, port: int, end_s: float, bereft: Callable[[], bool]) -> Any:
+    """A client of the store on rank 0's worker."""
+    import torch.distributed as dist
+
+    tcp_store: Any = dist.TCPStore  # type: ignore[attr-defined]
+
+    def join() -> Any:
+        return tcp_store(order.store_host, port, is_master=False, timeout=timedelta(seconds=LOOK_S))
+
+    store = _while_not(bereft, join, end_s)
+    store.set_timeout(timedelta(seconds=order.timeout_s))
+    return store
+
+
+def _wait(store: Any, keys: list[str], end_s: float, bereft: Callable[[], bool]) -> None:
+    _while_not(bereft, lambda: store.wait(keys, timedelta(seconds=LOOK_S)), end_s)
+
+
+def _while_not(bereft: Callable[[], bool], attempt: Callable[[], Any], end_s: float) -> Any:
+    """Try until it works, somebody was lost or the time is over; each attempt takes LOOK_S at most."""
+    import torch.distributed as dist
+
+    while True:
+        try:
+            return attempt()
+        except dist.DistError:
+            if bereft() or time.monotonic() > end_s:
+                raise
 
 
 @contextlib.contextmanager

@@ -49,6 +49,12 @@ class GangTracker:
         return tuple(self._lost)
 
     @property
+    def left(self) -> tuple[str, ...]:
+        """Workers of members that may still train."""
+        gone = self._ended.keys() | self._lost.keys()
+        return tuple(name for rank, name in enumerate(self.start.workers) if rank not in gone)
+
+    @property
     def complete(self) -> bool:
         """Whether every member has ended or is gone."""
         return len(self._ended.keys() | self._lost.keys()) == len(self.start.workers)
@@ -62,7 +68,8 @@ class GangTracker:
     def outcome(self) -> GangEnded:
         """How the gang ended, by its root cause."""
         gang = self.start.gang
-        if self.stack is not None:
+        # Those that wait for a worker that is gone hang by no fault of the function's.
+        if self.stack is not None and not self._lost:
             error = f"{self.stack.rstrip()}\nhung: it did not report in time; the lines above show where it stood"
             return GangEnded(gang=gang, outcome="failed", error=error)
         failed = [e for e in self._ended.values() if e.outcome == "failed"]

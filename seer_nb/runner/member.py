@@ -64,7 +64,7 @@ def _take_part(
     function: Callable[..., Any], order: Order, send: Callable[[Any], object], flags: Flags, started_s: float
 ) -> Outcome:
     alone = order.world_size == 1
-    store, port = (None, order.store_port) if alone else gang_store(order)
+    store, port = (None, order.store_port) if alone else gang_store(order, lambda: flags.bereft(order.gang))
     with environment(order, port):
         control = None
         try:

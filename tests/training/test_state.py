@@ -266,6 +266,21 @@ def test_a_checkpoint_is_stored_as_often_as_it_is_cheap():
     assert not pace.due(0.0)
 
 
+def test_a_slow_first_time_does_not_leave_many_epochs_unstored():
+    pace = Pace()
+    assert pace.due(0.4)
+    pace.stored(0.7)  # its clients were made and its modules imported
+    assert [pace.due(0.4) for _ in range(2)] == [False, True], "as much training as it took, not twenty times that"
+    pace.stored(0.02)
+    assert pace.due(0.4)
+    pace = Pace()
+    assert pace.due(0.4)
+    pace.stored(0.7)
+    assert [pace.due(0.4) for _ in range(2)] == [False, True]
+    pace.stored(0.7)  # so it is dear
+    assert [pace.due(0.4) for _ in range(35)] == [False] * 34 + [True]
+
+
 def test_what_is_dear_is_stored_at_the_end(gangs):
     def train(config, run):
         run.prepare(nn.Linear(300, 1000))

@@ -16,6 +16,7 @@ import seer_nb as seer
 from seer_nb.bench.faults import training
 from seer_nb.bench.faults.policy import Steady
 from seer_nb.runner import files
+from seer_nb.runner.clock import steady_s
 from seer_nb.runner.lock import runner_pid
 
 if TYPE_CHECKING:
@@ -27,17 +28,21 @@ if TYPE_CHECKING:
     from seer_nb.study import Study
 
 PATIENCE_S = 90.0
+LIMIT_S = 400.0
+"""A study that has no verdict by then is given up, and cleared away."""
 EPOCH_S = 0.4
 BOOT_S = 1.0
-OF_TRAINING = ("padding", "bad", "at")
+OF_TRAINING = ("seconds", "padding", "bad", "at")
 USUAL: dict[str, Any] = {
     "workers": 1,
     "trials": 2,
-    "deadline_s": 60.0,
+    "deadline_s": 120.0,
+    "seconds": EPOCH_S,
     "padding": 20_000,
     "bad": "",
     "at": 3,
     "spot": False,
+    "kind": "",
 }
 
 
@@ -48,8 +53,9 @@ class Case:
         folder: Empty.
         where: "local" or "cloud".
         seed: For what is left to chance.
-        options: What the fault asks for: ``workers`` of a trial's gang, ``trials``, ``deadline_s``, ``bad`` behaviour
-            of the training function; others are the study's.
+        options: What the fault asks for: ``workers`` of a trial's gang, ``trials``, ``deadline_s``, ``seconds`` of an
+            epoch, ``bad`` behaviour of the training function, ``kind`` of the one machine, if it is to have all
+            workers; others are the study's.
     """
 
     def __init__(self, folder: Path, where: str, seed: int, options: dict[str, Any]) -> None:
@@ -57,10 +63,12 @@ class Case:
         self.rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self.cloud: LoopbackCloud | None = None
         self.truth = folder / "truth.txt"
-        self.hit_wall = 0.0
-        """Unix seconds when the fault struck."""
+        self.hit_s = 0.0
+        """Reading of steady_s() when the fault struck."""
         self.hit_trials: set[int] = set()
         """Trials that it struck; empty: all."""
+        self.strikes = 0
+        """Gangs that faults have struck, one that was struck twice counted twice."""
         self.stack = ExitStack()
         self._options = USUAL | options
         os.environ["SEER_HOME"] = str(folder / "studies")
@@ -73,7 +81,7 @@ class Case:
     def make(self, store: str | None = None) -> Study:
         """The study, not started."""
         given = dict(self._options)
-        workers, trials, spot = given.pop("workers"), given.pop("trials"), given.pop("spot")
+        workers, trials, spot, kind = (given.pop(name) for name in ("workers", "trials", "spot", "kind"))
         space = {"truth": str(self.truth), **{name: given.pop(name) for name in OF_TRAINING}}
         machines = workers * trials
         self.study: Study = seer.Study(
@@ -87,7 +95,7 @@ class Case:
                 "budget": 0.05,
                 "report_timeout": 8.0,
                 "policy": Steady(trials, workers),
-                "provider": self._provider(machines, spot=spot),
+                "provider": self._provider(machines, kind, spot=spot),
                 "store": store or (None if self.cloud is None else self.cloud.store),
                 "name": "study",
                 **given,
@@ -107,9 +115,11 @@ class Case:
         self.until((files.home() / "study" / files.JOURNAL).exists, "the study's journal")
         self.study = seer.attach("study")
 
-    def _provider(self, machines: int, *, spot: bool) -> Any:
+    def _provider(self, machines: int, kind: str, *, spot: bool) -> Any:
         if self.cloud is None:
             return seer.Local(max_workers=machines, price_per_hour=0.05)
+        if kind:
+            return self.cloud.provider(kind, max_machines=1, boot_time=8, boot_timeout=60, spot=spot)
         return self.cloud.provider(max_machines=machines, boot_time=8, boot_timeout=20, spot=spot)
 
     @property
@@ -143,14 +153,26 @@ class Case:
         gangs: list[Gang] = self.until(look, f"{epochs} epochs of each trial")
         return self.rng.choice(gangs)
 
+    def member(self, rank: int) -> tuple[Gang, int]:
+        """A gang underway, and the process of one of its members: both may just have been replaced."""
+
+        def look() -> tuple[Gang, int] | None:
+            gang = self.underway()
+            pid = self._worker(gang.workers[rank])
+            return None if pid is None else (gang, pid)
+
+        found: tuple[Gang, int] = self.until(look, f"rank {rank} of a gang")
+        return found
+
     def later(self, most_s: float = 1.5) -> None:
         """Any moment."""
         time.sleep(self.rng.uniform(0, most_s))
 
     def hit(self, *trials: int) -> None:
         """Now it strikes."""
-        self.hit_wall = time.time()
+        self.hit_s = steady_s()
         self.hit_trials |= set(trials)
+        self.strikes += len(trials) or len(self.state.gangs) or self._options["trials"]
 
     # --- processes ---
 
@@ -167,6 +189,15 @@ class Case:
     def runner(self) -> int:
         """The runner's process."""
         return int(self.until(lambda: runner_pid(files.home() / "study"), "the runner"))
+
+    def scheduler(self) -> int:
+        """The process of a cloud's scheduler, which has a machine of its own."""
+
+        def look() -> int | None:
+            host = next((x for x in self.state.live.values() if x.hosts and x.state == "ready"), None)
+            return None if host is None else self._worker(f"{host.id}.0")
+
+        return int(self.until(look, "the scheduler"))
 
     def worker(self, name: str) -> int:
         """The process of a worker, by its name."""

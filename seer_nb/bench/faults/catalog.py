@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from seer_nb.bench.faults import clouds, functions, moments, processes, stores
+from seer_nb.bench.faults import clocks, clouds, functions, moments, networks, processes, stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,9 +16,20 @@ if TYPE_CHECKING:
     from seer_nb.bench.faults.case import Case
     from seer_nb.bench.faults.fault import Fault
 
-FAULTS = [*processes.FAULTS, *moments.FAULTS, *stores.FAULTS, *functions.FAULTS, *clouds.FAULTS]
+FAULTS = [
+    *processes.FAULTS,
+    *moments.FAULTS,
+    *stores.FAULTS,
+    *functions.FAULTS,
+    *clouds.FAULTS,
+    *clocks.FAULTS,
+    *networks.FAULTS,
+]
 AND = " + "
-PAIRED = [*processes.FAULTS[:6], *[fault for fault in processes.FAULTS if fault.name == "the runner is killed"]]
+PAIRED = [
+    *processes.FAULTS[:8],
+    *[fault for fault in processes.FAULTS if fault.name in {"the runner is killed", "the runner is told to end"}],
+]
 """Faults that can follow another one in the same study."""
 
 
@@ -36,12 +48,21 @@ def by_name(name: str) -> Fault:
         first.strike(case)
         second.strike(case)
 
-    return replace(first, name=name, strike=strike, repeats=first.repeats + second.repeats, within_s=None)
+    return replace(
+        first,
+        name=name,
+        strike=strike,
+        options={**second.options, **first.options},
+        repeats=max(first.repeats, second.repeats),
+        within_s=None,
+    )
 
 
-def possible(fault: Fault) -> bool:
-    """Whether it can be brought about by this user on this computer."""
-    return not fault.root or os.geteuid() == 0
+def missing(fault: Fault) -> str:
+    """What this user on this computer lacks to bring it about; empty: nothing."""
+    if fault.root and os.geteuid() != 0:
+        return "root"
+    return ", ".join(command for command in fault.needs if shutil.which(command) is None)
 
 
 def pairs(seed: int, count: int) -> Iterator[tuple[str, str]]:

@@ -2,64 +2,137 @@
 
 from __future__ import annotations
 
-import csv
+import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.bench.faults.catalog import FAULTS, pairs, possible
+from seer_nb.bench.faults import table
+from seer_nb.bench.faults.case import LIMIT_S
+from seer_nb.bench.faults.catalog import FAULTS, missing, pairs
 from seer_nb.bench.faults.verdict import Verdict
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterable
+    from seer_nb.bench.faults.fault import Fault
 
 OUT = Path("faults.csv")
-LIMIT_S = 400.0
-"""One study never takes longer."""
+SPARE_S = 60.0
+"""What a study may take beyond its limit to be cleared away."""
 Task = tuple[str, str, int]
 """(fault, where, seed)."""
+ABOUT = """
+Real studies, on this computer and on a cloud that it plays itself, in each of which something goes wrong; and what was
+lost each time: epochs that had to be trained again, reports that are missing, money, time, processes left behind.
+
+What is promised: never over budget; never over the deadline by more than 2 s; no report is lost; nothing is left
+behind; for each gang that is struck one epoch is trained again at most; training goes on within 10 s of the loss of a
+worker, where another one can be had at once, or 20 s, where a machine has to be rented.
+"""
+EXAMPLES = """
+examples:
+  %(prog)s --list                                        the faults, and what each needs
+  %(prog)s --only "the runner is killed" --times 1       one of them, once
+  %(prog)s --only clock --only suspended --where local   those with a word in their names
+  %(prog)s --times 20 --pairs 60 --nice 10 &             all of it, in the background: hours
+  %(prog)s --times 0 --markdown docs/faults.md           nothing more, only the table of what was done
+
+It can be stopped at any time: the first Ctrl-C (or SIGTERM) lets the studies under way end, the second one does not.
+Run again with the same --out, it goes on where it was. It exits with 1 if a promise was not kept.
+"""
 
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("faults", help="real studies in which everything goes wrong, and what was lost")
-    parser.add_argument("--times", type=int, default=10, help="of each fault; default: %(default)s")
-    parser.add_argument("--pairs", type=int, default=0, help="so many random pairs of faults besides")
-    parser.add_argument("--only", default="", metavar="WORDS", help="faults with these words in their names")
+    parser = commands.add_parser(
+        "faults",
+        help="real studies in which everything goes wrong, and what was lost",
+        description=ABOUT,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--times", type=int, default=10, help="studies for each fault; default: %(default)s")
+    parser.add_argument("--pairs", type=int, default=0, help="studies with two faults drawn at random, besides")
+    parser.add_argument("--seed", type=int, default=0, help="for which pairs are drawn; default: %(default)s")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="WORDS", help="faults with this in their names; may be repeated"
+    )
     parser.add_argument("--where", choices=["local", "cloud"], default=None, help="default: both")
     parser.add_argument("--jobs", type=int, default=1, help="studies at a time; default: %(default)s")
+    parser.add_argument("--nice", type=int, default=0, help="give way to others by so much; then things take longer")
     parser.add_argument("--minutes", type=float, default=None, help="begin no study after so long")
-    parser.add_argument("--out", type=Path, default=OUT, help="the table, which is gone on with; default: %(default)s")
+    parser.add_argument("--out", type=Path, default=OUT, help="the table as csv, which is gone on with; %(default)s")
+    parser.add_argument("--markdown", type=Path, default=None, metavar="FILE", help="also write the table as a page")
+    parser.add_argument("--list", action="store_true", help="list the faults, and run none")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    done = read(options.out)
-    known = {(row.fault, row.where, row.seed) for row in done}
+    if options.list:
+        print("\n".join(_described(fault) for fault in _wanted(options)))
+        return 0
+    known = {(row.fault, row.where, row.seed) for row in table.read(options.out)}
     todo = [task for task in _tasks(options) if task not in known]
-    end_s = time.monotonic() + 60 * (options.minutes or 1e9)
-    left_out = sorted({fault.name for fault in FAULTS if not possible(fault)})
-    if left_out:
-        print(f"only root can bring about: {', '.join(left_out)}")
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for row in pool.map(lambda task: _one(task, end_s), todo):
-            if row is not None:
-                _append(options.out, row)
-                print(_line(row), flush=True)
-    rows = read(options.out)
-    print(table(rows))
+    for fault in _wanted(options):
+        if missing(fault):
+            print(f"left out, for it needs {missing(fault)}: {fault.name}")
+    if todo:
+        _carry_out(todo, options)
+    rows = table.read(options.out)
+    print(table.markdown(rows))
+    if options.markdown is not None:
+        options.markdown.parent.mkdir(parents=True, exist_ok=True)
+        options.markdown.write_text(table.page(rows))
     return 1 if any(row.wrong for row in rows) else 0
+
+
+def _carry_out(todo: list[Task], options: argparse.Namespace) -> None:
+    os.nice(options.nice)
+    stop = _until_told(options.minutes)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for done in as_completed([pool.submit(_one, task, stop) for task in todo]):
+            row = done.result()
+            if row is not None:
+                table.append(options.out, row)
+                print(table.line(row), flush=True)
+
+
+def _until_told(minutes: float | None) -> threading.Event:
+    """Set once no further study is to begin: the time is over, or somebody has said so."""
+    stop = threading.Event()
+    if minutes is not None:
+        timer = threading.Timer(60 * minutes, stop.set)
+        timer.daemon = True
+        timer.start()
+
+    def told(number: int, _: object) -> None:
+        print("no further study begins; those under way are waited for (once more: they are not)", flush=True)
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, told)
+    return stop
+
+
+def _described(fault: Fault) -> str:
+    lacks = f" (left out here, for it needs {missing(fault)})" if missing(fault) else ""
+    return f"{fault.name} [{', '.join(fault.where)}]{lacks}"
+
+
+def _wanted(options: argparse.Namespace) -> list[Fault]:
+    return [fault for fault in FAULTS if any(words in fault.name for words in options.only or [""])]
 
 
 def _tasks(options: argparse.Namespace) -> list[Task]:
     """Every fault once, then every fault a second time, and so on."""
-    wanted = [fault for fault in FAULTS if options.only in fault.name and possible(fault)]
+    wanted = [fault for fault in _wanted(options) if not missing(fault)]
     single = [
         (fault.name, where, seed)
         for seed in range(options.times)
@@ -68,83 +141,26 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
         if options.where in {None, where}
     ]
     double = [
-        (name, where, seed)
-        for seed, (name, where) in enumerate(pairs(0, options.pairs))
+        (name, where, options.seed * 1000 + number)
+        for number, (name, where) in enumerate(pairs(options.seed, options.pairs))
         if options.where in {None, where}
     ]
     return [*single, *double]
 
 
-def _one(task: Task, end_s: float) -> Verdict | None:
+def _one(task: Task, stop: threading.Event) -> Verdict | None:
     """In a process of its own, for a cloud is one a process, and a fault may take its own process along."""
     name, where, seed = task
-    if time.monotonic() > end_s:
+    if stop.is_set():
         return None
+    began_s = time.monotonic()
     command = [sys.executable, "-m", "seer_nb.bench.faults.one", name, where, str(seed)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-        return Verdict(**json.loads(done.stdout.splitlines()[-1]))
-    except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
-        return Verdict(name, where, seed, None, 0, 0, 0, 0.0, 0, wrong=f"no verdict: {error!r}", took_s=LIMIT_S)
-
-
-def read(path: Path) -> list[Verdict]:
-    """The table so far."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [_parsed(row) for row in csv.DictReader(file)]
-
-
-def _parsed(row: dict[str, str]) -> Verdict:
-    resumed_s = None if row["resumed_s"] == "" else float(row["resumed_s"])
-    return Verdict(
-        fault=row["fault"],
-        where=row["where"],
-        seed=int(row["seed"]),
-        resumed_s=resumed_s,
-        repeated=int(row["repeated"]),
-        lost_records=int(row["lost_records"]),
-        over_budget=int(row["over_budget"]),
-        over_deadline_s=float(row["over_deadline_s"]),
-        leftovers=int(row["leftovers"]),
-        wrong=row["wrong"],
-        took_s=float(row["took_s"]),
-    )
-
-
-def _append(path: Path, row: Verdict) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, Verdict._fields)
-        if new:
-            writer.writeheader()
-        writer.writerow(row._asdict())
-
-
-def _line(row: Verdict) -> str:
-    resumed = "" if row.resumed_s is None else f"goes on after {row.resumed_s:.1f} s, "
-    word = row.wrong.splitlines()[-1] if row.wrong else "kept"
-    return f"{row.where:5} {row.seed:3} {row.fault}: {resumed}{row.repeated} repeated: {word} ({row.took_s:.0f} s)"
-
-
-def table(rows: Iterable[Verdict]) -> str:
-    """A line a fault, as markdown; the last one is of all."""
-    rows = list(rows)
-    lines = ["| fault | where | studies | goes on after, median (worst) | epochs repeated, worst | not as promised |"]
-    lines.append("|---|---|---|---|---|---|")
-    for key in dict.fromkeys((row.fault, row.where) for row in rows):
-        of = [row for row in rows if (row.fault, row.where) == key]
-        resumed = [row.resumed_s for row in of if row.resumed_s is not None]
-        after = f"{median(resumed):.1f} ({max(resumed):.1f}) s" if resumed else ""
-        wrong = sum(bool(row.wrong) for row in of)
-        lines.append(f"| {key[0]} | {key[1]} | {len(of)} | {after} | {max(row.repeated for row in of)} | {wrong} |")
-    over = sum(row.over_budget > 0 for row in rows)
-    late = sum(row.over_deadline_s > 2 for row in rows)  # noqa: PLR2004 - the promise
-    lost, left = sum(row.lost_records for row in rows), sum(row.leftovers for row in rows)
-    wrong = sum(bool(row.wrong) for row in rows)
-    lines.append(
-        f"\n{len(rows)} studies: {over} over budget, {late} over the deadline, {lost} records lost, {left} leftovers; "
-        f"{wrong} not as promised"
-    )
-    return "\n".join(lines)
+    # In a session of its own: Ctrl-C is for the campaign, which waits for it.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            told, _ = process.communicate(timeout=LIMIT_S + SPARE_S)
+            return Verdict(**json.loads(told.splitlines()[-1]))
+        except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
+            process.kill()
+            took_s = time.monotonic() - began_s
+            return Verdict(name, where, seed, None, 0, 0, 0, 0.0, 0, wrong=f"no verdict: {error!r}", took_s=took_s)

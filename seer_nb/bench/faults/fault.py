@@ -24,10 +24,14 @@ class Fault:
         where: Where it can be brought about.
         options: Of the study; see `Case`.
         repeats: Epochs that may be trained again for each gang that it strikes.
-        within_s: Training must go on after so long; None: as soon as the fault allows.
+        within_s: Training must go on after so long, a little later on a cloud; None: as soon as the fault allows.
         ends: Whether the study runs to its end by itself; else it is stopped once training has gone on.
         fails: Whether the trial that it strikes fails, by its own fault.
         root: Whether it needs root, for a file system of its own.
+        paced: Whether checkpoints are so large that only every k-th epoch is stored (`runner.pace`): then k may be
+            trained again.
+        network: Whether the study is to have a network of its own, in which connections can be cut.
+        needs: Commands without which it cannot be brought about.
     """
 
     name: str
@@ -39,3 +43,6 @@ class Fault:
     ends: bool = False
     fails: bool = False
     root: bool = False
+    paced: bool = False
+    network: bool = False
+    needs: tuple[str, ...] = ()

@@ -115,7 +115,13 @@ def _at_the_deadline(case: Case) -> None:
 
 FAULTS = [
     Fault("a machine is lost while it boots", _while_booting, within_s=None),
-    Fault("a worker is killed while it stores a checkpoint", _while_saving, (LOCAL,), {"padding": BIG, "seconds": 2.0}),
+    Fault(
+        "a worker is killed while it stores a checkpoint",
+        _while_saving,
+        (LOCAL,),
+        {"padding": BIG, "seconds": 2.0},
+        paced=True,
+    ),
     Fault("a worker is killed while its gang is resized", _while_resizing, (LOCAL,), {"policy": Growing()}),
     Fault("a worker is killed at a verdict", _at_a_verdict, (LOCAL,), {"policy": Sieving()}, within_s=None),
     Fault("a worker is killed at the deadline", _at_the_deadline, (LOCAL,), {"deadline_s": DEADLINE_S}, ends=True),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from seer_nb.runner.clock import steady_s
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 class Trained(NamedTuple):
     """An epoch that was trained to its end."""
 
-    wall: float
-    """Unix seconds when it ended."""
+    at_s: float
+    """Reading of steady_s() when it ended: the time of day may be set."""
     trial: int
     epoch: int
     took_s: float
@@ -38,7 +40,7 @@ def train(config: Config, run: Run) -> None:
     """
     run.state.setdefault("padding", bytes(config["padding"]))
     for epoch in run.epochs():
-        began = time.time()
+        began_s = steady_s()
         if run.state.get("epochs", 0) != epoch - 1:
             raise AssertionError(f"epoch {epoch} was to be trained on a state of epoch {run.state.get('epochs', 0)}")
         time.sleep(config["seconds"])
@@ -47,7 +49,7 @@ def train(config: Config, run: Run) -> None:
         run.mean(float(epoch))
         run.state["epochs"] = epoch
         if run.rank == 0:
-            _write(config["truth"], Trained(time.time(), run.trial, epoch, time.time() - began))
+            _write(config["truth"], Trained(steady_s(), run.trial, epoch, steady_s() - began_s))
         run.report(accuracy=epoch + run.trial / 10)
 
 

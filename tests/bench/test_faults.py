@@ -1,0 +1,139 @@
+"""The campaign of faults: its table, how it goes on, and the means that bring faults about."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from seer_nb.bench.__main__ import main
+from seer_nb.bench.faults import catalog, clocks, command, networks, table
+from seer_nb.bench.faults.verdict import Verdict
+
+
+def verdict(fault="a worker is killed", seed=0, **changes):
+    row = Verdict(fault, "local", seed, 1.5, 1, 0, 0, 0.0, 0, took_s=9.0)
+    return row._replace(**changes)
+
+
+def test_what_is_kept_is_found_again(tmp_path):
+    rows = [verdict(), verdict(seed=1, resumed_s=None, wrong='training did not go on:\n"why"')]
+    for row in rows:
+        table.append(tmp_path / "faults.csv", row)
+    assert table.read(tmp_path / "faults.csv") == rows
+    assert table.read(tmp_path / "none.csv") == []
+
+
+def test_a_line_a_fault():
+    rows = [verdict(), verdict(seed=1, resumed_s=4.5, repeated=2, lost_records=3, wrong="3 records lost")]
+    rows.append(verdict("other", over_budget=7, over_deadline_s=2.5, leftovers=1, resumed_s=None, wrong="much"))
+    shown = table.page(rows)
+    assert "| a worker is killed | local | 2 | 1 | 2 | 3.0 (4.5) s | 3 | 0 | 0 | 0 |" in shown
+    assert "| other | local | 1 | 0 | 1 |  | 0 | 1 | 1 | 1 |" in shown
+    assert "- other (local, seed 0): much" in shown
+    assert "Not kept" not in table.page(rows[:1])
+
+
+def test_it_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+    ran = []
+
+    def one(task, stop):
+        ran.append(task)
+        return verdict(*task[::2])
+
+    monkeypatch.setattr(command, "_one", one)
+    out, page = tmp_path / "faults.csv", tmp_path / "docs" / "faults.md"
+    words = ["faults", "--only", "the kernel is killed", "--out", str(out), "--markdown", str(page)]
+    assert main([*words, "--times", "1"]) == 0
+    assert main([*words, "--times", "2"]) == 0
+    assert ran == [("the kernel is killed", "local", 0), ("the kernel is killed", "local", 1)]
+    assert "| the kernel is killed | local | 2 | 2 |" in page.read_text()
+    assert "2 | 2 |" in capsys.readouterr().out
+
+
+def test_no_study_begins_when_it_is_to_stop():
+    stop = threading.Event()
+    stop.set()
+    assert command._one(("a worker is killed", "local", 0), stop) is None
+
+
+def test_what_is_lacking_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert main(["faults", "--only", "an hour back", "--out", str(tmp_path / "faults.csv")]) == 0
+    assert "left out, for it needs cc: the clock is set an hour back" in capsys.readouterr().out
+
+
+def test_pairs_are_the_same_again_and_can_be_made():
+    drawn = list(catalog.pairs(3, 20))
+    assert drawn[:5] == list(catalog.pairs(3, 5))
+    for name, where in drawn:
+        pair = catalog.by_name(name)
+        assert pair.name == name
+        assert where in pair.where
+        assert ("rank 1" not in name) or pair.options["workers"] == 2, "it has a second member to strike"
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_a_clock_that_is_set_shows_another_time_of_day_and_no_other_duration(tmp_path):
+    clock = clocks.FalseClock(tmp_path)
+    code = "import time; print(time.time(), time.monotonic(), time.clock_gettime(7), flush=True); input()"
+    shown = []
+    for offset_s in (0, 3600, -3600):
+        clock.set(offset_s)
+        told = subprocess.run(
+            [sys.executable, "-c", code.removesuffix("; input()")],
+            env={**os.environ, **clock.environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        wall, *steady = map(float, told.stdout.split())
+        assert steady == pytest.approx([time.monotonic(), time.clock_gettime(7)], abs=5)
+        shown.append(round(wall - time.time(), -1))
+    assert shown == [0, 3600, -3600]
+
+
+CUT = """
+import os, socket, sys
+from seer_nb.bench.faults import networks
+server = socket.create_server(("127.0.0.1", 0))
+read, write = os.pipe()
+child = os.fork()
+if child == 0:
+    client = socket.create_connection(server.getsockname())
+    server.close()
+    os.read(read, 1)
+    client.sendall(b"x")
+    os.read(read, 1)
+    os._exit(0)
+connection, _ = server.accept()
+connection.settimeout(0.5)
+networks.cut(os.getpid(), child)
+os.write(write, b"1")
+try:
+    print("came", connection.recv(1))
+except TimeoutError:
+    print("cut")
+other = socket.socket()
+other.settimeout(0.5)
+try:
+    other.connect(server.getsockname())
+except TimeoutError:
+    print("closed")
+networks.mend()
+connection.settimeout(5)
+print("came", connection.recv(1))
+os.write(write, b"2")
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or any(shutil.which(name) is None for name in networks.NEEDS), reason="needs root and iptables"
+)
+def test_a_connection_that_is_cut_is_silent_until_it_is_mended():
+    enter = f"from seer_nb.bench.faults import networks; networks.enter([{sys.executable!r}, '-c', {CUT!r}])"
+    done = subprocess.run([sys.executable, "-c", enter], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.splitlines() == ["cut", "closed", "came b'x'"], done.stderr
