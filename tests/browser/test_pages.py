@@ -6,10 +6,12 @@ import pytest
 
 from seer_nb.export import export
 from seer_nb.results import results_frame
+from seer_nb.ui import figures_space, report
 from seer_nb.ui.figures import plot_curves, write_figure
 from seer_nb.ui.static import html
 from tests.browser import chromium
 from tests.builders import big_study, small_study
+from tests.hostile import texts
 
 pytestmark = [chromium.needed, pytest.mark.xdist_group("browser")]
 BEST = "Math.max(...document.querySelector('.plotly-graph-div').data.at(-1).y)"
@@ -68,3 +70,36 @@ def test_the_static_view_in_wide_and_narrow_cells(opened, tmp_path, width):
     # What is wider than the cell scrolls within it.
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".seer-trials tbody tr").count() == 5
+
+
+def hostile_pages(folder):
+    """All that is written of a study, full of texts that want to be more."""
+    made = texts.study()
+    state, title = made.state, texts.SCRIPTS[3]
+    yield report.write(folder / "report.html", title, state, made.history, "ended")
+    yield export(results_frame(state), folder / "results.html")
+    yield write_figure(plot_curves(state), folder / "curves.html", title=title)
+    space = figures_space.coordinates_plot(figures_space.coordinates_info(state))
+    yield write_figure(space, folder / "space.html", title=title)
+    (folder / "static.html").write_text(f"<!doctype html><meta charset=utf-8>{html(state, made.history)}")
+    yield folder / "static.html"
+
+
+def test_nothing_that_somebody_wrote_is_run(opened, tmp_path):
+    for path in hostile_pages(tmp_path):
+        page = opened(path)
+        page.mouse.move(400, 300)
+        for summary in page.locator("summary").all():
+            if summary.is_visible():
+                summary.click()
+        page.wait_for_timeout(300)
+        assert page.evaluate("window.stolen") is None, path.name
+        assert page.url == path.as_uri()
+
+
+def test_a_page_that_runs_it_would_be_noticed(browser, tmp_path):
+    (tmp_path / "page.html").write_text(texts.SCRIPTS[1])
+    page = browser.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_function("window.stolen === 1")
+    page.close()
