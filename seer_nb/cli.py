@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from seer_nb import __version__, iam, machines, trusting
+    from seer_nb.doctor import command as doctor
     from seer_nb.prices import command as prices
 
     parser = argparse.ArgumentParser(
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--budget", default=None, help='dollars for the whole study, such as "$0.80"')
             one.add_argument("--deadline", default=None, help='time for the whole study, such as "15min"')
         one.set_defaults(run=_on_one, word=word)
-    for module in (machines, prices, iam, trusting):
+    for module in (doctor, machines, prices, iam, trusting):
         module.add(commands)
     return parser
 
