@@ -41,6 +41,8 @@ class State:
         self.ended_gangs: dict[int, m.Gang] = {}
         self.live: dict[int, m.Machine] = {}
         """Machines that have not ended."""
+        self.silent: dict[int, str] = {}
+        """Where those of the gangs stand that were found to be silent, in words."""
         self.busy: set[str] = set()
         """Workers that a gang uses."""
         self.tally = Tally()
@@ -247,6 +249,7 @@ class State:
         if gang is None:
             return
         trial = self._charge(gang, now_s)
+        self.silent.pop(gang.id, None)
         first = gang.heard_s == gang.started_s
         self.gangs[gang.id] = replace(gang, heard_s=now_s)
         if first:
@@ -293,6 +296,10 @@ class State:
         better = less if self.settings.mode == "min" else report.value > best.value
         return report if better else best
 
+    def _on_silent(self, event: m.Silent, _: float) -> None:
+        if event.gang in self.gangs:
+            self.silent[event.gang] = event.where
+
     def _on_gang_ended(self, event: m.GangEnded, now_s: float) -> None:
         gang = self.gangs.get(event.gang)
         if gang is None:
@@ -322,6 +329,7 @@ class State:
     def _end_gang(self, gang: m.Gang, now_s: float, reason: str) -> m.Trial:
         trial = self._charge(gang, now_s)
         del self.gangs[gang.id]
+        self.silent.pop(gang.id, None)
         self.busy.difference_update(gang.workers)
         self.tally.gang(gang, -1, self)
         self.ended_gangs[gang.id] = gang
@@ -452,6 +460,7 @@ _HANDLERS: dict[type, Callable[[State, Any, float], None]] = {
     m.MachinesLeftBehind: State._on_left_behind,
     m.MachineLeaving: State._on_machine_leaving,
     m.Reported: State._on_reported,
+    m.Silent: State._on_silent,
     m.GangEnded: State._on_gang_ended,
     m.DeadlineMoved: State._on_deadline_moved,
     m.SetBudget: State._on_set_budget,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,9 @@ from seer_nb.catalog import attach, names
 from seer_nb.doctor.finding import Finding, brief
 from seer_nb.doctor.home import room
 from seer_nb.errors import SeerError
-from seer_nb.handle import GOING, MAX_SILENCE
 from seer_nb.runner import files
 from seer_nb.runner.lock import runner_pid
+from seer_nb.standstill import GOING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,11 +52,9 @@ def _study(name: str) -> Iterator[Finding]:
 def _running(name: str, study: Study, state: State) -> Iterator[Finding]:
     folder = files.home() / name
     yield from _runner(name, runner_pid(folder))
-    view = study._started()  # noqa: SLF001
-    silent_s = time.time() - view.wall
-    if state.live and silent_s > MAX_SILENCE * state.settings.lease_s:
-        text = f"the runner of {name!r} has written nothing for {silent_s:.0f} s"
-        yield Finding("studies", "problem", text, f"look into {folder / files.LOGS / 'runner.log'}")
+    if reason := study.stuck:
+        advice = f"look at seer-nb show {name}, and into {folder / files.LOGS}"
+        yield Finding("studies", "problem", f"{name!r} does not get on: {reason}", advice)
     store = Path(state.settings.store)
     if "://" not in state.settings.store and store.is_dir():
         finding = room("studies", store)
@@ -66,14 +63,7 @@ def _running(name: str, study: Study, state: State) -> Iterator[Finding]:
 
 
 def _runner(name: str, pid: int | None) -> Iterator[Finding]:
-    if pid is None:
-        return  # it has just ended, or just begun
-    try:
-        status = psutil.Process(pid).status() if pid else psutil.STATUS_DEAD
-    except psutil.NoSuchProcess:
+    if pid is not None and not (pid and psutil.pid_exists(pid)):
         text = f"the lock of {name!r} is held, but its runner {pid} does not run on this computer"
         advice = "if it runs on another one, use it from there; else something that it started still lives: end that"
         yield Finding("studies", "problem", text, advice)
-        return
-    if status in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}:
-        yield Finding("studies", "problem", f"the runner of {name!r} stands still", f"kill -CONT {pid}")

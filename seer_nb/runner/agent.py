@@ -71,6 +71,11 @@ class Agent:
         frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001 - the documented way to see a thread
         return faults.where(frame) if frame else "it is not in the training function"
 
+    def standing(self) -> str:
+        """The same in a few words."""
+        frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001
+        return faults.standing(frame) if frame else "it is not in the training function"
+
     def _prepare(self) -> None:
         import cloudpickle
 
@@ -143,6 +148,11 @@ def hello() -> bytes | None:
 def stack() -> str:
     """Where the training thread of this worker stands."""
     return _this().stack()
+
+
+def standing() -> str:
+    """The same in a few words."""
+    return _this().standing()
 
 
 def _this() -> Agent:

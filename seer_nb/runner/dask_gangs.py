@@ -171,6 +171,20 @@ class DaskGangs:
         """Note where a hung gang stands, and count it as ended; the engine then ends its machines."""
         self._tasks.go(self._abandon(gang))
 
+    async def standing(self, gang: int) -> str:
+        """Where the members of a gang stand, in words; empty for one that has ended."""
+        tracker = self._gangs.get(gang)
+        return "" if tracker is None else await self._standing(tracker.start.workers)
+
+    async def _standing(self, workers: tuple[str, ...]) -> str:
+        found = await asyncio.gather(*(self._asked(worker, agent.standing) for worker in workers))
+        words = [told or "its worker does not answer" for told in found]
+        return words[0] if len(words) == 1 else "; ".join(f"rank {rank}: {told}" for rank, told in enumerate(words))
+
+    async def _asked(self, worker: str, function: Callable[[], Any]) -> Any:
+        """What a worker answers; None if it does not."""
+        return await self._run(function, [self._workers[worker].address]) if worker in self._workers else None
+
     def renew(self, but: Collection[str] = ()) -> None:
         """Renew all leases, also those of workers that still warm up: that may take longer than the lease."""
         addresses = [self._workers[worker].address for worker in but if worker in self._workers]
@@ -282,7 +296,7 @@ class DaskGangs:
             return
         stacks = []
         for rank, worker in enumerate(tracker.start.workers):
-            found = await self._run(agent.stack, [self._workers[worker].address]) if worker in self._workers else None
+            found = await self._asked(worker, agent.stack)
             if found is None:
                 tracker.worker_lost(worker, own_fault=False, reason="its worker does not answer")
             else:

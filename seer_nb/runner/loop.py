@@ -17,6 +17,7 @@ from seer_nb.errors import SeerError, sentence
 from seer_nb.journal import Journal
 from seer_nb.providers.base import FleetContext
 from seer_nb.runner import checkpoints, files
+from seer_nb.runner.attendant import Attendant
 from seer_nb.runner.background import Background
 from seer_nb.runner.clock import StudyClock, steady_s
 from seer_nb.runner.dask_gangs import DaskGangs
@@ -159,7 +160,9 @@ class Runner:
         state = self._engine.state
         self._step([started])
         self._take_commands()
-        keepers = [asyncio.create_task(self._watch_inbox()), asyncio.create_task(self._keep_leases())]
+        attendant = Attendant(state, self._clock, self._gangs, self._events.put_nowait)
+        watches = self._watch_inbox(), self._keep_leases(), attendant.attend()
+        keepers = [asyncio.create_task(watch) for watch in watches]
         try:
             while state.phase != "ended" and not self._has_to_go():
                 self._step(await self._next_events())

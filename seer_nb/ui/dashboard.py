@@ -153,7 +153,9 @@ class Dashboard(anywidget.AnyWidget):
     def _subject(self) -> Subject:
         handle = self._steering.handle
         status = handle.status()
-        return Subject(handle.state(), handle.history(), status, handle.now_s(status), self._foreseen)
+        return Subject(
+            handle.state(), handle.history(), status, handle.now_s(status), self._foreseen, handle.stuck(status)
+        )
 
     def _picture(self) -> str:
         with self._steering.lock:

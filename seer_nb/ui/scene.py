@@ -36,6 +36,8 @@ class Subject(NamedTuple):
     now_s: float | None = None
     """Study seconds; None: of the last record."""
     foreseen: Foreseen | None = None
+    stuck: str = ""
+    """``Study.stuck``."""
 
 
 class Wish(NamedTuple):
@@ -59,7 +61,7 @@ class Scene:
 
     def view(self, subject: Subject) -> StudyView:
         """What there is to see."""
-        return self._looker.look(subject.state, subject.status, subject.now_s)
+        return self._looker.look(subject.state, subject.status, subject.now_s, subject.stuck)
 
     def page(self, subject: Subject, view: StudyView, wish: Wish) -> Page:
         """All that is shown."""

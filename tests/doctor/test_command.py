@@ -143,7 +143,7 @@ def test_a_runner_that_writes_nothing(home, monkeypatch):
     later = time.time() + 1000
     monkeypatch.setattr("time.time", lambda: later)
     (problem,) = studies.check()
-    assert problem.text.startswith("the runner of 'digits' has written nothing for 100")
+    assert problem.text.startswith("'digits' does not get on: its runner has written nothing for 16 min")
 
 
 # --- how checks run ---
