@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from distributed import Worker
 
+logger = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 _agent: Agent | None = None
 
@@ -104,8 +106,7 @@ class Agent:
         """End the process when the runner has been silent for the lease: nobody would pay for it on purpose."""
         while (left := self.renewed + self.lease_s - time.monotonic()) > 0:
             time.sleep(min(left, 5.0))
-        sys.stderr.write("the lease has ended: no word from the runner\n")
-        sys.stderr.flush()
+        logger.warning("the lease has ended: no word from the runner")
         end_process(LEASE_ENDED)
 
 

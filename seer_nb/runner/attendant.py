@@ -1,34 +1,42 @@
-"""Looks now and then how a study gets on, and has it told when it does not."""
+"""Looks after a study while it runs: has it told when it does not get on, and keeps its logs small."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from seer_nb.core import model as m
 from seer_nb.core import stuck
+from seer_nb.runner import files, log_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from seer_nb.core.state import State
     from seer_nb.runner.clock import StudyClock
     from seer_nb.runner.dask_gangs import DaskGangs
 
+logger = logging.getLogger(__name__)
 LOOK_S = 0.5
 
 
 class Attendant:
-    """Asks the members of gangs that are silent where they stand.
+    """Asks the members of gangs that are silent where they stand, and looks how long the logs are.
 
     Args:
+        folder: The study's.
         state: The study's.
         clock: Its time.
         gangs: What trains.
         emit: Takes the events.
     """
 
-    def __init__(self, state: State, clock: StudyClock, gangs: DaskGangs, emit: Callable[[m.Event], None]) -> None:
+    def __init__(
+        self, folder: Path, state: State, clock: StudyClock, gangs: DaskGangs, emit: Callable[[m.Event], None]
+    ) -> None:
+        self._logs = folder / files.LOGS
         self._state = state
         self._clock = clock
         self._gangs = gangs
@@ -40,8 +48,15 @@ class Attendant:
         """Until it is cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
+            await asyncio.to_thread(self._bound_logs)
             if not self._clock.frozen:
                 await self._look()
+
+    def _bound_logs(self) -> None:
+        try:
+            log_files.bound(self._logs)
+        except OSError:
+            logger.debug("the logs could not be looked at", exc_info=True)
 
     async def _look(self) -> None:
         gangs = self._state.gangs

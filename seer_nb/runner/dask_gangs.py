@@ -11,7 +11,7 @@ import cloudpickle
 import msgspec
 
 from seer_nb.core import model as m
-from seer_nb.runner import agent, shipping
+from seer_nb.runner import agent, logs, shipping
 from seer_nb.runner.background import Background
 from seer_nb.runner.gangs import ECHO_S, GangTracker
 from seer_nb.runner.hearing import Hearing
@@ -286,7 +286,8 @@ class DaskGangs:
         # A lost worker is told by its provider, with its exit code: leave it the time.
         await asyncio.sleep(ECHO_S)
         if tracker.start.gang in self._gangs:
-            logger.warning("gang %s rank %s: %r", tracker.start.gang, rank, error)
+            with logs.about(**logs.ids_of(tracker.start), rank=rank):
+                logger.warning("its task has failed: %r", error)
             tracker.worker_lost(tracker.start.workers[rank], own_fault=False, reason=str(error))
             self._check(tracker)
 
