@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seer_nb import standstill
+from seer_nb import standstill, vitals
 from seer_nb.study import Study
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from seer_nb.core.model import Settings
     from seer_nb.core.state import State
     from seer_nb.history import History
+    from seer_nb.vitals import Vitals
 
 
 class Handle:
@@ -62,6 +63,10 @@ class Handle:
         if found == "interrupted" and self.given._driven():  # noqa: SLF001
             return self.state().phase
         return found
+
+    def vitals(self) -> Vitals | None:
+        """What its processes use now, if any runs that tells."""
+        return vitals.read(self.folder)
 
     def now_s(self, status: str) -> float:
         """Study seconds now: the journal tells only those of its last record."""

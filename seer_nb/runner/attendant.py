@@ -1,11 +1,16 @@
-"""Looks after a study while it runs: has it told when it does not get on, and keeps its logs small."""
+"""Looks after a study while it runs: tells when it does not get on, and what it uses, and keeps its logs small."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from typing import TYPE_CHECKING
 
+import psutil
+
+from seer_nb import vitals
 from seer_nb.core import model as m
 from seer_nb.core import stuck
 from seer_nb.runner import files, log_files
@@ -36,25 +41,41 @@ class Attendant:
     def __init__(
         self, folder: Path, state: State, clock: StudyClock, gangs: DaskGangs, emit: Callable[[m.Event], None]
     ) -> None:
-        self._logs = folder / files.LOGS
+        self._folder = folder
         self._state = state
         self._clock = clock
         self._gangs = gangs
         self._emit = emit
+        self._process = psutil.Process()
         self._told: dict[int, float] = {}
         """By gang: since when it was silent when that was last told."""
 
     async def attend(self) -> None:
         """Until it is cancelled."""
+        try:
+            await asyncio.gather(self._watch(), self._tell_use())
+        finally:
+            (self._folder / vitals.FILE).unlink(missing_ok=True)
+
+    async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             await asyncio.to_thread(self._bound_logs)
             if not self._clock.frozen:
                 await self._look()
 
+    async def _tell_use(self) -> None:
+        self._process.cpu_percent()  # the first time, it has nothing to compare with
+        while True:
+            await asyncio.sleep(vitals.EVERY_S)
+            own = vitals.Use(self._process.cpu_percent(), self._process.memory_info().rss)
+            # A full disk is no reason to end.
+            with contextlib.suppress(OSError):
+                vitals.write(self._folder, vitals.Vitals(time.time(), own, await self._gangs.used()))
+
     def _bound_logs(self) -> None:
         try:
-            log_files.bound(self._logs)
+            log_files.bound(self._folder / files.LOGS)
         except OSError:
             logger.debug("the logs could not be looked at", exc_info=True)
 

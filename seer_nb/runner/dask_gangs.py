@@ -16,6 +16,7 @@ from seer_nb.runner.background import Background
 from seer_nb.runner.gangs import ECHO_S, GangTracker
 from seer_nb.runner.hearing import Hearing
 from seer_nb.runner.orders import MemberEnded, Notice, Order, WorkerLeft, WorkerReady
+from seer_nb.vitals import Use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -185,6 +186,12 @@ class DaskGangs:
         """What a worker answers; None if it does not."""
         return await self._run(function, [self._workers[worker].address]) if worker in self._workers else None
 
+    async def used(self) -> dict[str, Use]:
+        """What each worker uses of its machine, by its name, as the scheduler knows."""
+        found = await self._on_scheduler(shipping.used) or {}
+        names = {ready.address: worker for worker, ready in self._workers.items()}
+        return {names[address]: Use(*use) for address, use in found.items() if address in names}
+
     def renew(self, but: Collection[str] = ()) -> None:
         """Renew all leases, also those of workers that still warm up: that may take longer than the lease."""
         addresses = [self._workers[worker].address for worker in but if worker in self._workers]
@@ -346,11 +353,15 @@ class DaskGangs:
                 answers = await self._client.run(function, *args, workers=addresses, on_error="ignore")
         return next(iter(answers.values()), None)
 
-    async def _on_scheduler(self, function: Callable[..., Any], *args: Any) -> None:
-        if self._client is not None:
-            with self._unanswered():
-                async with asyncio.timeout(ANSWER_S):
-                    await self._client.run_on_scheduler(function, *args)
+    async def _on_scheduler(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function on the scheduler; None if it does not answer."""
+        if self._client is None:
+            return None
+        answer = None
+        with self._unanswered():
+            async with asyncio.timeout(ANSWER_S):
+                answer = await self._client.run_on_scheduler(function, *args)
+        return answer
 
     async def _catch_up(self) -> None:
         """Hear what was said while the client was away; if it was for so long that it has given up, come back."""
