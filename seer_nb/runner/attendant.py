@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from seer_nb.core import stuck
 from seer_nb.runner import files, log_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from seer_nb.core.state import State
@@ -47,39 +46,44 @@ class Attendant:
         self._gangs = gangs
         self._emit = emit
         self._process = psutil.Process()
+        self._process.cpu_percent()  # the first time, it has nothing to compare with
         self._told: dict[int, float] = {}
         """By gang: since when it was silent when that was last told."""
 
     async def attend(self) -> None:
         """Until it is cancelled."""
         try:
-            await asyncio.gather(self._watch(), self._tell_use())
+            await asyncio.gather(
+                self._every(LOOK_S, self._bound_logs),
+                self._every(LOOK_S, self._look),
+                self._every(vitals.EVERY_S, self._tell_use),
+            )
         finally:
             (self._folder / vitals.FILE).unlink(missing_ok=True)
 
-    async def _watch(self) -> None:
+    async def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+        """Nothing of this is worth ending a study for: what fails is logged, once in a row, and tried again."""
+        failed = False
         while True:
-            await asyncio.sleep(LOOK_S)
-            await asyncio.to_thread(self._bound_logs)
-            if not self._clock.frozen:
-                await self._look()
+            await asyncio.sleep(seconds)
+            try:
+                await act()
+            except Exception:
+                logger.log(logging.DEBUG if failed else logging.WARNING, "the study's attendant failed", exc_info=True)
+                failed = True
+            else:
+                failed = False
 
     async def _tell_use(self) -> None:
-        self._process.cpu_percent()  # the first time, it has nothing to compare with
-        while True:
-            await asyncio.sleep(vitals.EVERY_S)
-            own = vitals.Use(self._process.cpu_percent(), self._process.memory_info().rss)
-            # A full disk is no reason to end.
-            with contextlib.suppress(OSError):
-                vitals.write(self._folder, vitals.Vitals(time.time(), own, await self._gangs.used()))
+        own = vitals.Use(self._process.cpu_percent(), self._process.memory_info().rss)
+        vitals.write(self._folder, vitals.Vitals(time.time(), own, await self._gangs.used()))
 
-    def _bound_logs(self) -> None:
-        try:
-            log_files.bound(self._folder / files.LOGS)
-        except OSError:
-            logger.debug("the logs could not be looked at", exc_info=True)
+    async def _bound_logs(self) -> None:
+        await asyncio.to_thread(log_files.bound, self._folder / files.LOGS)
 
     async def _look(self) -> None:
+        if self._clock.frozen:
+            return
         gangs = self._state.gangs
         self._told = {gang: heard_s for gang, heard_s in self._told.items() if gang in gangs}
         found = stuck.silent(self._state, self._clock.now_s())
