@@ -28,7 +28,7 @@ _MB = 1024 * 1024
 def check() -> Iterator[Finding]:
     """Look at SEER_HOME, or ./seer_studies; where it is to be made if it is not there."""
     home = files.home()
-    place = next(path for path in (home, *home.parents) if path.exists())
+    place = next(path for path in (home, *home.parents) if _seen(path))
     try:
         with tempfile.TemporaryDirectory(prefix=".seer-doctor-", dir=place) as folder:
             yield Finding("home", "ok", f"{home} {'can be written to' if place == home else 'can be made'}")
@@ -39,6 +39,14 @@ def check() -> Iterator[Finding]:
         yield from _open_to_others(home)
     yield room("disk", place)
     yield from _key()
+
+
+def _seen(path: Path) -> bool:
+    """Whether it is there, and may be looked at."""
+    try:
+        return path.exists()
+    except PermissionError:  # of a folder that it is in
+        return False
 
 
 def room(name: str, place: Path) -> Finding:
@@ -106,13 +114,13 @@ def _open_to_others(home: Path) -> Iterator[Finding]:
 def _key() -> Iterator[Finding]:
     """Of the key that studies are sealed with. It is not made for this."""
     path = sealing.key_path()
-    if path.exists():
+    if _seen(path):
         try:
             sealing.own_key()
         except SeerError as error:
             yield Finding("key", "problem", str(error))
         return
-    place = next(found for found in path.parents if found.exists())
+    place = next(found for found in path.parents if _seen(found))
     if not os.access(place, os.W_OK | os.X_OK):
         text = f"the key {path}, with which studies are sealed, cannot be made"
         yield Finding("key", "problem", text, f"set {sealing.KEY_VARIABLE} to a file that only you can read")

@@ -1,6 +1,9 @@
 """``seer-nb doctor`` on this computer: all is well, and what it says of what is not."""
 
+import os
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -48,11 +51,33 @@ def test_a_line_for_a_person_says_what_to_do(home, capsys, monkeypatch, tmp_path
 
 
 def test_a_home_that_cannot_be_written_to(tmp_path, monkeypatch):
-    """Root may write anywhere but to what is no real disk."""
     monkeypatch.setenv("SEER_HOME", "/proc/studies")
     (problem,) = [finding for finding in homes.check() if finding.level == "problem" and finding.check == "home"]
     assert problem.text.startswith("/proc cannot be written to (")
     assert "set SEER_HOME to a folder" in problem.advice
+
+
+@pytest.fixture
+def nobody():
+    """Acts as a user without rights of its own, for root may write anywhere."""
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+        yield
+        os.seteuid(0)
+    else:
+        yield
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_a_home_that_is_read_only_or_cannot_be_looked_into(mode, monkeypatch, nobody):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(mode)
+        monkeypatch.setenv("SEER_HOME", f"{folder}/studies")
+        problem, *_ = homes.check()
+        Path(folder).chmod(0o700)
+    assert problem.sentence == (
+        f"{folder} cannot be written to (Permission denied): set SEER_HOME to a folder on a local disk that is yours"
+    )
 
 
 def test_a_home_that_others_may_write_to(home):

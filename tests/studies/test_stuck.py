@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,26 @@ def test_one_that_waits_for_the_store():
     time.sleep(0.1)
     assert faults.standing(sys._current_frames()[thread.ident]) == "it waits for the store"
     thread.join()
+
+
+def test_a_store_that_cannot_be_written_to(home, end, tmp_path):
+    """The last epoch must be stored, so it is tried again for a while."""
+    store = tmp_path / "store"
+    given = {"provider": seer.Local(max_workers=1), "max_epochs": 4, "store": store}
+    study = make(waiting, {"go": str(tmp_path / "go")}, **given).start()
+    end(study)
+    training(study, epochs=2)
+    store.rename(tmp_path / "elsewhere")
+    store.write_text("in the way")
+    (tmp_path / "go").touch()
+    until(lambda: study.stuck.endswith(": it waits for the store"), "that it waits for the store")
+
+
+def waiting(config, run):
+    """Goes on after its second epoch when it is told to."""
+    for epoch in run.epochs():
+        time.sleep(0.2)
+        while epoch == 3 and not Path(config["go"]).exists():
+            time.sleep(0.05)
+        run.report(accuracy=epoch)
+        run.state["epoch"] = epoch
