@@ -38,8 +38,8 @@ def progress_line(state: State, stuck: str = "") -> str:
     """One line, with what matters most first: a terminal may cut its end off."""
     view = look(state, stuck=stuck)
     parts = [
-        *([f"stuck: {view.stuck}"] if view.stuck else []),
         _time(view) if view.status == "running" else f"{view.status}, {_time(view)}",
+        *([f"stuck: {view.stuck}"] if view.stuck else []),
         f"{view.metric} {format_value(view.best.value)}" if view.best else f"no {view.metric} yet",
         f"{format_money(view.spent)} of {format_money(view.budget)}",
         f"{len(view.trials)} trials" + ("" if view.over else f", {view.n_survivors} left"),
