@@ -22,7 +22,7 @@ def attach(name: str) -> Study:
     """
     folder = files.home() / check_name(name)
     if not (folder / files.JOURNAL).exists():
-        known = ", ".join(map(repr, _names())) or "none"
+        known = ", ".join(map(repr, names())) or "none"
         raise StudyNotFoundError(f"name={name!r} is not a study in {folder.parent}: there are {known}")
     return Study._attached(folder)  # noqa: SLF001 - of the same family
 
@@ -52,7 +52,7 @@ def studies() -> pd.DataFrame:
     import pandas as pd
 
     columns = ["name", "status", "trials", "metric", "value", "spent_usd", "elapsed_s"]
-    return pd.DataFrame([_row(name) for name in _names()], columns=columns)
+    return pd.DataFrame([_row(name) for name in names()], columns=columns)
 
 
 def _row(name: str) -> dict[str, Any]:
@@ -72,6 +72,7 @@ def _row(name: str) -> dict[str, Any]:
     }
 
 
-def _names() -> list[str]:
-    """Folders that are called otherwise are none of ours."""
+def names() -> list[str]:
+    """Of the studies in the studies' folder."""
+    # Folders that are called otherwise are none of ours.
     return sorted(path.parent.name for path in files.home().glob(f"*/{files.JOURNAL}") if is_name(path.parent.name))

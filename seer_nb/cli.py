@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from seer_nb import __version__, iam, machines, trusting
+    from seer_nb.doctor import command as doctor
     from seer_nb.prices import command as prices
 
     parser = argparse.ArgumentParser(
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--budget", default=None, help='dollars for the whole study, such as "$0.80"')
             one.add_argument("--deadline", default=None, help='time for the whole study, such as "15min"')
         one.set_defaults(run=_on_one, word=word)
-    for module in (machines, prices, iam, trusting):
+    for module in (doctor, machines, prices, iam, trusting):
         module.add(commands)
     return parser
 
@@ -125,7 +126,7 @@ def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None)
     _watch(study, stop_on_interrupt=True)
     from seer_nb.ui import figures, text
 
-    print(text.summary(study._state(), study.status))  # noqa: SLF001 - the command line is a view like the others
+    print(text.summary(study._state(), study.status, study.stuck))  # noqa: SLF001 - the command line is a view like the others
     for path in ("results.csv", "results.html"):
         study.export(path)
     figures.write_figure(study.plot_curves(), "curves.html")
@@ -158,7 +159,7 @@ def _on_one(options: argparse.Namespace) -> None:
         return
     if options.word == "watch":
         _watch(study, stop_on_interrupt=False)
-    print(text.summary(study._state(), study.status))  # noqa: SLF001 - the command line is a view like the others
+    print(text.summary(study._state(), study.status, study.stuck))  # noqa: SLF001 - the command line is a view like the others
 
 
 def _adjust(study: Study, options: argparse.Namespace) -> None:
@@ -188,7 +189,7 @@ def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) 
             try:
                 study.wait(timeout=REFRESH_S if live else HEADLESS_S)
             except TimeoutError:
-                _line(out, text.progress_line(study._state()), live=live)  # noqa: SLF001
+                _line(out, text.progress_line(study._state(), study.stuck), live=live)  # noqa: SLF001
             else:
                 break
     except KeyboardInterrupt:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from seer_nb import standstill, vitals
 from seer_nb.study import Study
 
 if TYPE_CHECKING:
@@ -13,11 +13,7 @@ if TYPE_CHECKING:
     from seer_nb.core.model import Settings
     from seer_nb.core.state import State
     from seer_nb.history import History
-
-GOING = frozenset({"running", "pausing", "ending"})
-"""Statuses in which time passes."""
-MAX_SILENCE = 2.0
-"""Leases after which a runner that says nothing is not thought to go on."""
+    from seer_nb.vitals import Vitals
 
 
 class Handle:
@@ -68,10 +64,16 @@ class Handle:
             return self.state().phase
         return found
 
+    def vitals(self) -> Vitals | None:
+        """What its processes use now, if any runs that tells."""
+        return vitals.read(self.folder)
+
     def now_s(self, status: str) -> float:
         """Study seconds now: the journal tells only those of its last record."""
         state, view = self.state(), self.study._view  # noqa: SLF001
-        if view is None or status not in GOING:
-            return state.now_s
-        silent_s = max(0.0, time.time() - view.wall)
-        return state.now_s + min(silent_s, MAX_SILENCE * state.settings.lease_s)
+        return state.now_s if view is None else standstill.now_s(view, state, status)
+
+    def stuck(self, status: str) -> str:
+        """Why it does not get on, though its status says so; empty if it does."""
+        state, view = self.state(), self.study._view  # noqa: SLF001
+        return "" if view is None else standstill.why(self.folder, view, state, status)

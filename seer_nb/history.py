@@ -170,6 +170,11 @@ class History:
             text = f"trial {trial} goes back to epoch {state.trials[trial].resume_epoch}"
             self._say(state, "fault", text, trial=trial, reason=headline(event.error))
 
+    def _on_silent(self, event: m.Silent, state: State) -> None:
+        trial = self._trial_of.get(event.gang)
+        text = f"trial {trial} is silent: no report for {format_duration(event.silent_s)}"
+        self._say(state, "fault", text, trial=trial, reason=event.where)
+
     def _on_machine_ended(self, event: m.MachineEnded, state: State) -> None:
         if not event.expected:
             self.losses.append(state.now_s)
@@ -248,6 +253,7 @@ _HANDLERS: dict[type, Callable[[History, Any, State], None]] = {
     m.Finish: History._on_finish,
     m.Began: History._on_began,
     m.RunnerStarted: History._on_runner,
+    m.Silent: History._on_silent,
     m.GangEnded: History._on_gang_ended,
     m.MachineEnded: History._on_machine_ended,
     m.MachinesLeftBehind: History._on_left_behind,

@@ -32,6 +32,7 @@ _LOOKS = (
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
     "pricing:GetProducts",
+    "servicequotas:GetServiceQuota",
 )
 _HAS_TAG = {"StringLike": {f"aws:ResourceTag/{TAG}": "*"}}
 _GIVES_TAG = {"StringLike": {f"aws:RequestTag/{TAG}": "*"}}

@@ -31,6 +31,11 @@ class Reading(ABC):
 
     @property
     @abstractmethod
+    def stuck(self) -> str:
+        """Why it does not get on, though it runs, in a sentence; empty if it does."""
+
+    @property
+    @abstractmethod
     def status(self) -> str:
         """One word: created, running, pausing, paused, ending, ended, failed, or interrupted (its runner died)."""
 
@@ -145,6 +150,6 @@ class Reading(ABC):
 
         state, status = self._state(), self.status
         return {
-            "text/plain": text.summary(state, status),
+            "text/plain": text.summary(state, status, self.stuck),
             "text/html": static.html(state, self._history(), status),
         }

@@ -75,6 +75,7 @@ class Plain(msgspec.Struct, frozen=True):
     machines: dict[int, m.Machine]
     gangs: dict[int, m.Gang]
     ended_gangs: dict[int, m.Gang]
+    silent: dict[int, str]
     busy: set[str]
     free_s: dict[int, float]
     phase: m.Phase

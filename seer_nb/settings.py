@@ -64,7 +64,7 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
         host=host,
         max_workers=provider.max_workers,
         lease_s=lease_s,
-        store=_check_reachable(_check_store(store), store, provider),
+        store=_check_reachable(check_store(store), store, provider),
         policy=policy,
         report_timeout_s=None if report_timeout is None else parse_duration(report_timeout, "report_timeout"),
     )
@@ -130,7 +130,7 @@ def _check_offers(provider: Any) -> tuple[Offer, ...]:
     return offers
 
 
-def _check_store(store: Any) -> str:
+def check_store(store: Any) -> str:
     """An fsspec URL as it is; a folder as an absolute path, for workers and notebooks may stand elsewhere."""
     hint = 'give a folder, or an fsspec URL such as "s3://bucket/folder"'
     place = os.fspath(store) if isinstance(store, str | os.PathLike) else None

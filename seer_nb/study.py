@@ -9,7 +9,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seer_nb import function, policies
+from seer_nb import function, policies, standstill
 from seer_nb.adjusting import new_budget, new_deadline
 from seer_nb.core import model as m
 from seer_nb.core.state import State
@@ -229,6 +229,11 @@ class Study(Reading):
         if state.phase == "ended":
             return "failed" if state.failed else "ended"
         return state.phase if self._driven() else "interrupted"
+
+    @property
+    def stuck(self) -> str:
+        """Why it does not get on, though it runs, in a sentence; empty if it does."""
+        return "" if self._view is None else standstill.why(self._folder, self._view, self._state(), self.status)
 
     def forecast(self, epoch_seconds: float | None = None) -> Forecast:
         """What is to be expected of the time and money that are left, by simulation; see `seer_nb.forecast.Forecast`.

@@ -81,7 +81,7 @@ def test_help_names_every_command():
     words = set(re.findall(r"^    ([\w-]+)", run.stdout, re.MULTILINE))
     assert words == {
         *("demo", "studies", "show", "watch", "pause", "resume", "stop", "adjust", "export"),
-        *("machines", "prices", "iam-policy", "trust"),
+        *("doctor", "machines", "prices", "iam-policy", "trust"),
     }
     version = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True, timeout=60)
     assert version.stdout == f"seer-nb {seer.__version__}\n"

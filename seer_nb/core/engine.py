@@ -204,7 +204,7 @@ class Engine:
             return hosts or self._decided is None or self._drifted(self._decided)
         if isinstance(event, m.MachineEnded) and event.expected:
             return self._missed()
-        return not isinstance(event, m.Began | m.Ticked)
+        return not isinstance(event, m.Began | m.Ticked | m.Silent)
 
     def _due(self) -> bool:
         """Whether it was said that by now there would be something to decide."""

@@ -103,6 +103,15 @@ class Reported(EventBase, frozen=True, kw_only=True):
     batch_size: int | None = None
 
 
+class Silent(EventBase, frozen=True, kw_only=True):
+    """A gang has not reported in twice the time that its epoch should take: a person is told, nothing else follows."""
+
+    gang: int
+    silent_s: float
+    where: str = ""
+    """Where its members stand, in words."""
+
+
 class GangEnded(EventBase, frozen=True, kw_only=True):
     """All members of a gang have ended."""
 
@@ -177,6 +186,7 @@ Event: TypeAlias = (
     | MachinesLeftBehind
     | MachineLeaving
     | Reported
+    | Silent
     | GangEnded
     | WorkerFailed
     | DeadlineMoved

@@ -73,6 +73,7 @@ def _reported(state: State, event: m.Reported, now_s: float) -> None:
     if gang is None:
         return
     trial = state.charge(gang, now_s)
+    state.silent.pop(gang.id, None)
     first = gang.heard_s == gang.started_s
     state.gangs[gang.id] = replace(gang, heard_s=now_s)
     if first:
@@ -122,6 +123,11 @@ def _better(state: State, best: m.Report | None, report: m.Report) -> m.Report |
     return report if better else best
 
 
+def _silent(state: State, event: m.Silent, _: float) -> None:
+    if event.gang in state.gangs:
+        state.silent[event.gang] = event.where
+
+
 def _gang_ended(state: State, event: m.GangEnded, now_s: float) -> None:
     gang = state.gangs.get(event.gang)
     if gang is None:
@@ -168,6 +174,7 @@ HANDLERS: dict[type, Callable[[State, Any, float], None]] = {
     m.ExtendGang: _extend_gang,
     m.AbandonGang: _abandon_gang,
     m.Reported: _reported,
+    m.Silent: _silent,
     m.GangEnded: _gang_ended,
     m.EndTrial: _end_trial,
     m.Pin: _pin,

@@ -39,6 +39,8 @@ class State:
         self.ended_gangs: dict[int, m.Gang] = {}
         self.live: dict[int, m.Machine] = {}
         """Machines that have not ended."""
+        self.silent: dict[int, str] = {}
+        """Where those of the gangs stand that were found to be silent, in words."""
         self.busy: set[str] = set()
         """Workers that a gang uses."""
         self.tally = Tally()
@@ -160,6 +162,7 @@ class State:
         """Its workers are free, and its trial waits if it has not ended; without a reason, for the one it was told."""
         trial = self.charge(gang, now_s)
         del self.gangs[gang.id]
+        self.silent.pop(gang.id, None)
         self.busy.difference_update(gang.workers)
         self.tally.gang(gang, -1, self)
         self.ended_gangs[gang.id] = gang

@@ -105,7 +105,7 @@ class LocalFleet(MachineFleet[Worker]):
         self._scratch = context.folder / "scratch"
         self._scheduler: Scheduler | None = None
         self._security: Security | None = None
-        self._spawn = _spawner()
+        self._spawn = spawner()
 
     async def open(self) -> SchedulerAddress:
         """Start the scheduler."""
@@ -154,7 +154,7 @@ class LocalFleet(MachineFleet[Worker]):
     async def _shut(self) -> None:
         if self._scheduler is not None:
             await self._scheduler.close(reason="the study has ended")
-        await asyncio.get_running_loop().run_in_executor(None, _end_spawner)
+        await asyncio.get_running_loop().run_in_executor(None, end_spawner)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _seen_to_end(self, machine: int, process: BaseProcess) -> None:
@@ -177,7 +177,7 @@ class LocalFleet(MachineFleet[Worker]):
         return environment
 
 
-def _spawner() -> BaseContext:
+def spawner() -> BaseContext:
     """How worker processes are made.
 
     On Linux they are forked from a server process that has imported torch and Dask once, so that a further worker is
@@ -201,7 +201,7 @@ def _kill(process: BaseProcess) -> None:
         process.kill()
 
 
-def _end_spawner() -> None:
+def end_spawner() -> None:
     """End multiprocessing's own helpers now and wait for them: by themselves they would outlive the runner a moment."""
     _end_helper(forkserver._forkserver, "_forkserver_pid")  # noqa: SLF001 - there is no public way
     _end_helper(resource_tracker._resource_tracker, "_pid")  # noqa: SLF001

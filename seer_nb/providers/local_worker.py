@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import sys
 import threading
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,12 @@ import dask
 from distributed import Worker
 
 from seer_nb.providers.base import WORKER_CLOSED, end_process
+from seer_nb.runner import logs
 
 if TYPE_CHECKING:
     from seer_nb.providers.base import SchedulerAddress
+
+logger = logging.getLogger(__name__)
 
 
 def serve(scheduler: SchedulerAddress, name: str, folder: str, environment: dict[str, str]) -> None:
@@ -29,6 +32,7 @@ def serve(scheduler: SchedulerAddress, name: str, folder: str, environment: dict
     # A group of its own, so that what a training function starts can be ended with it.
     os.setsid()
     _log_to(Path(folder) / "logs" / f"worker-{name}.log")
+    logs.of_worker(Path(folder).name, name)
     # Ctrl-C in a terminal is for the person's process, not for the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Modules that a training function imports when it runs; last, so that they hide nothing.
@@ -36,8 +40,8 @@ def serve(scheduler: SchedulerAddress, name: str, folder: str, environment: dict
     threading.Thread(target=_end_with_runner, name="seer-parent", daemon=True).start()
     try:
         asyncio.run(_work(scheduler, name, Path(folder) / "scratch"))
-    except BaseException:  # noqa: BLE001 - whatever it is, the log must have it: nobody else can print it any more
-        traceback.print_exc()
+    except BaseException:
+        logger.exception("the worker has failed")
     finally:
         # A training function may have left threads behind that would keep the process from ending.
         end_process(WORKER_CLOSED)
@@ -51,7 +55,6 @@ async def _work(scheduler: SchedulerAddress, name: str, scratch: Path) -> None:
         "distributed.worker.memory.target": False,
         "distributed.worker.profile.enabled": False,
         "distributed.worker.http.routes": [],
-        "distributed.admin.log-format": "%(asctime)s %(levelname)s %(message)s",
     }
     with dask.config.set(settings):
         worker = Worker(
@@ -75,7 +78,7 @@ def _end_with_runner() -> None:
     assert parent is not None
     with contextlib.suppress(OSError):
         multiprocessing.connection.wait([parent.sentinel])
-    sys.stderr.write("the runner has ended, and this worker with it\n")
+    logger.warning("the runner has ended, and this worker with it")
     end_process(WORKER_CLOSED)
 
 

@@ -10,6 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
+from seer_nb.runner import logs
+
 TAKEN = 75
 """Exit code when another runner drives the study already."""
 
@@ -20,7 +22,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--since", type=float, default=None)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.of_runner(arguments.folder.name)
     for name in ("distributed", "aiobotocore", "botocore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.umask(0o077)

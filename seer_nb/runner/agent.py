@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from distributed import Worker
 
+logger = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 _agent: Agent | None = None
 
@@ -71,6 +73,11 @@ class Agent:
         frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001 - the documented way to see a thread
         return faults.where(frame) if frame else "it is not in the training function"
 
+    def standing(self) -> str:
+        """The same in a few words."""
+        frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001
+        return faults.standing(frame) if frame else "it is not in the training function"
+
     def _prepare(self) -> None:
         import cloudpickle
 
@@ -99,8 +106,7 @@ class Agent:
         """End the process when the runner has been silent for the lease: nobody would pay for it on purpose."""
         while (left := self.renewed + self.lease_s - time.monotonic()) > 0:
             time.sleep(min(left, 5.0))
-        sys.stderr.write("the lease has ended: no word from the runner\n")
-        sys.stderr.flush()
+        logger.warning("the lease has ended: no word from the runner")
         end_process(LEASE_ENDED)
 
 
@@ -148,6 +154,11 @@ def hello() -> bytes | None:
 def stack() -> str:
     """Where the training thread of this worker stands."""
     return _this().stack()
+
+
+def standing() -> str:
+    """The same in a few words."""
+    return _this().standing()
 
 
 def _this() -> Agent:

@@ -11,11 +11,12 @@ import cloudpickle
 import msgspec
 
 from seer_nb.core import model as m
-from seer_nb.runner import agent, shipping
+from seer_nb.runner import agent, logs, shipping
 from seer_nb.runner.background import Background
 from seer_nb.runner.gangs import ECHO_S, GangTracker
 from seer_nb.runner.hearing import Hearing
 from seer_nb.runner.orders import MemberEnded, Notice, Order, WorkerLeft, WorkerReady
+from seer_nb.vitals import Use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -172,6 +173,26 @@ class DaskGangs:
         """Note where a hung gang stands, and count it as ended; the engine then ends its machines."""
         self._tasks.go(self._abandon(gang))
 
+    async def standing(self, gang: int) -> str:
+        """Where the members of a gang stand, in words; empty for one that has ended."""
+        tracker = self._gangs.get(gang)
+        return "" if tracker is None else await self._standing(tracker.start.workers)
+
+    async def _standing(self, workers: tuple[str, ...]) -> str:
+        found = await asyncio.gather(*(self._asked(worker, agent.standing) for worker in workers))
+        words = [told or "its worker does not answer" for told in found]
+        return words[0] if len(words) == 1 else "; ".join(f"rank {rank}: {told}" for rank, told in enumerate(words))
+
+    async def _asked(self, worker: str, function: Callable[[], Any]) -> Any:
+        """What a worker answers; None if it does not."""
+        return await self._run(function, [self._workers[worker].address]) if worker in self._workers else None
+
+    async def used(self) -> dict[str, Use]:
+        """What each worker uses of its machine, by its name, as the scheduler knows."""
+        found = await self._on_scheduler(shipping.used) or {}
+        names = {ready.address: worker for worker, ready in self._workers.items()}
+        return {names[address]: Use(*use) for address, use in found.items() if address in names}
+
     def renew(self, but: Collection[str] = ()) -> None:
         """Renew all leases, also those of workers that still warm up: that may take longer than the lease."""
         addresses = [self._workers[worker].address for worker in but if worker in self._workers]
@@ -274,7 +295,8 @@ class DaskGangs:
         # A lost worker is told by its provider, with its exit code: leave it the time.
         await asyncio.sleep(ECHO_S)
         if tracker.start.gang in self._gangs:
-            logger.warning("gang %s rank %s: %r", tracker.start.gang, rank, error)
+            with logs.about(**logs.ids_of(tracker.start), rank=rank):
+                logger.warning("its task has failed: %r", error)
             tracker.worker_lost(tracker.start.workers[rank], own_fault=False, reason=str(error))
             self._check(tracker)
             self._bereave(tracker)
@@ -285,7 +307,7 @@ class DaskGangs:
             return
         stacks = []
         for rank, worker in enumerate(tracker.start.workers):
-            found = await self._run(agent.stack, [self._workers[worker].address]) if worker in self._workers else None
+            found = await self._asked(worker, agent.stack)
             if found is None:
                 tracker.worker_lost(worker, own_fault=False, reason="its worker does not answer")
             else:
@@ -340,11 +362,15 @@ class DaskGangs:
                 answers = await self._client.run(function, *args, workers=addresses, on_error="ignore")
         return next(iter(answers.values()), None)
 
-    async def _on_scheduler(self, function: Callable[..., Any], *args: Any) -> None:
-        if self._client is not None:
-            with self._unanswered():
-                async with asyncio.timeout(ANSWER_S):
-                    await self._client.run_on_scheduler(function, *args)
+    async def _on_scheduler(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function on the scheduler; None if it does not answer."""
+        if self._client is None:
+            return None
+        answer = None
+        with self._unanswered():
+            async with asyncio.timeout(ANSWER_S):
+                answer = await self._client.run_on_scheduler(function, *args)
+        return answer
 
     async def _catch_up(self) -> None:
         """Hear what was said while the client was away; if it was for so long that it has given up, come back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _OWN = (str(Path(__file__).parent), str(Path(__file__).parent.parent / "training.py"))
+_STORING = frozenset({"checkpoints.py", "keeper.py", "patience.py"})
+_MEETING = "control.py"
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 LONGEST = 16_384
 """Characters of a traceback that are kept; of a longer one the middle is left out."""
 LONGEST_LINE = 1_000
@@ -35,12 +39,39 @@ def describe(error: BaseException) -> str:
 
 def where(frame: FrameType) -> str:
     """Where a training function stands, without the frames that called it."""
+    return "".join(_within(frame).format())
+
+
+def standing(frame: FrameType) -> str:
+    """The same in a few words: the innermost line that is the user's own, or that it waits for others than itself."""
+    files = {Path(inner.f_code.co_filename).name for inner in _own(frame)}
+    if files & _STORING:
+        return "it waits for the store"
+    if _MEETING in files:
+        return "it waits for the gang's other members at its report"
+    stack = _within(frame)
+    if not stack:
+        return "it is about to begin"
+    line = next((line for line in reversed(stack) if not line.filename.startswith(_LIBRARIES)), stack[-1])
+    code = f": {line.line}" if line.line else ""
+    return f"it stands at {Path(line.filename).name}:{line.lineno}, in {line.name}{code}"
+
+
+def _own(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of seer_nb."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_OWN):
+            yield frame
+        frame = frame.f_back
+
+
+def _within(frame: FrameType) -> traceback.StackSummary:
     stack = traceback.StackSummary.extract(traceback.walk_stack(frame))
     stack.reverse()
     callers = [place for place, line in enumerate(stack) if line.filename == str(Path(__file__).with_name("member.py"))]
     del stack[: callers[-1] + 1 if callers else 0]
     _trim(stack)
-    return "".join(stack.format())
+    return stack
 
 
 def _shorten(text: str, longest: int, around: str = "") -> str:

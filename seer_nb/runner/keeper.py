@@ -95,7 +95,7 @@ class Keeper:
         except StoreError as error:
             if last:
                 raise
-            logger.warning("trial %s was not stored at epoch %s: %s", order.trial, epoch, error)
+            logger.warning("not stored at epoch %s: %s", epoch, error)
             return None, time.monotonic() - began_s
         save_s = time.monotonic() - began_s
         self.pace.stored(save_s)

@@ -10,6 +10,7 @@ from pathlib import Path
 import seer_nb
 from seer_nb.core.units import printable
 from seer_nb.runner import files
+from seer_nb.runner.logs import in_lines
 
 TAIL_BYTES = 65_536
 """Of a log that are looked at for its last lines."""
@@ -56,4 +57,4 @@ def log_tail(folder: Path, lines: int = 12) -> str:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         text = file.read(TAIL_BYTES).decode(errors="replace")
-    return printable("\n".join(text.splitlines()[-lines:]))
+    return printable("\n".join(in_lines(text).splitlines()[-lines:]))

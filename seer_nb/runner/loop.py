@@ -16,7 +16,8 @@ from seer_nb.core.engine import Engine
 from seer_nb.errors import SeerError, sentence
 from seer_nb.journal import Journal
 from seer_nb.providers.base import FleetContext
-from seer_nb.runner import checkpoints, files
+from seer_nb.runner import checkpoints, files, logs
+from seer_nb.runner.attendant import Attendant
 from seer_nb.runner.background import Background
 from seer_nb.runner.clock import StudyClock, steady_s
 from seer_nb.runner.dask_gangs import DaskGangs
@@ -159,7 +160,9 @@ class Runner:
         state = self._engine.state
         self._step([started])
         self._take_commands()
-        keepers = [asyncio.create_task(self._watch_inbox()), asyncio.create_task(self._keep_leases())]
+        attendant = Attendant(self.folder, state, self._clock, self._gangs, self._events.put_nowait)
+        watches = self._watch_inbox(), self._keep_leases(), attendant.attend()
+        keepers = [asyncio.create_task(watch) for watch in watches]
         try:
             while state.phase != "ended" and not self._has_to_go():
                 self._step(await self._next_events())
@@ -195,7 +198,8 @@ class Runner:
     def _step(self, events: list[m.Event], taken: tuple[int, ...] = ()) -> None:
         """Take events in, write down what follows, then do it: in this order, so that a crash loses no decision."""
         for action in self._take_in(events, taken):
-            self._perform(action)
+            with logs.about(**logs.ids_of(action)):
+                self._perform(action)
         self._remove_useless()
         self._set_clock()
 
@@ -259,7 +263,7 @@ class Runner:
             else:
                 await self._host(action.machine, offer)
         except Exception as error:
-            logger.warning("machine %s could not be rented", action.machine, exc_info=True)
+            logger.warning("it could not be rented", exc_info=True)
             await self._fleet.give_up(action.machine, sentence(error))
 
     async def _retire(self, action: m.Retire) -> None:

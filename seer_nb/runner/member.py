@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.errors import DamagedCheckpointError, StoreError
-from seer_nb.runner import faults, keeper, output
+from seer_nb.runner import faults, keeper, logs, output
 from seer_nb.runner.control import Control, Meeting
 from seer_nb.runner.gang_env import environment, gang_store
 from seer_nb.runner.orders import MemberEnded, Order
@@ -39,6 +39,11 @@ def run_member(function: Callable[..., Any], order: Order, send: Callable[[Any],
         send: Takes `Reported` records (from rank 0) and, last and always, a `MemberEnded`; called from this thread.
         flags: Where the runner's word on running gangs is found.
     """
+    with logs.about(**logs.ids_of(order)):
+        _run(function, order, send, flags)
+
+
+def _run(function: Callable[..., Any], order: Order, send: Callable[[Any], object], flags: Flags) -> None:
     started_s = time.monotonic()
     outcome: Outcome = "failed"
     told, echo = "", False
@@ -55,7 +60,7 @@ def run_member(function: Callable[..., Any], order: Order, send: Callable[[Any],
     try:
         send(MemberEnded(gang=order.gang, rank=order.rank, outcome=outcome, error=told, collective=echo))
     except Exception:
-        logger.exception("gang %s rank %s could not tell that it ended", order.gang, order.rank)
+        logger.exception("it could not be told that it has ended")
     if order.world_size > 1 and not told:
         gc.collect()  # DDP lies in cycles, and may hold much memory
 

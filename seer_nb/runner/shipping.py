@@ -163,9 +163,17 @@ def _said(before: int, dask_scheduler: Scheduler) -> tuple[int, tuple[tuple[floa
     return topic.count, tuple(topic.events)[-new:] if new > 0 else ()
 
 
+def _used(dask_scheduler: Scheduler) -> dict[str, tuple[float, int]]:
+    """By the address of each worker: per cent of a core, and bytes of memory, as it last told."""
+    metrics = {address: worker.metrics for address, worker in dask_scheduler.workers.items()}
+    return {address: (float(x.get("cpu", 0.0)), int(x.get("memory", 0))) for address, x in metrics.items()}
+
+
 train = ByValue(_train)
 """The Dask task of one gang member."""
 renew_lease = ByValue(_renew_lease)
 """Renews the lease of the machine that it is called on; for the scheduler's."""
 said = ByValue(_said)
 """What was said on the study's topic; to be run on the scheduler."""
+used = ByValue(_used)
+"""What the workers use of their machines; to be run on the scheduler."""

@@ -153,7 +153,8 @@ class Dashboard(anywidget.AnyWidget):
     def _subject(self) -> Subject:
         handle = self._steering.handle
         status = handle.status()
-        return Subject(handle.state(), handle.history(), status, handle.now_s(status), self._foreseen)
+        now_s, stuck = handle.now_s(status), handle.stuck(status)
+        return Subject(handle.state(), handle.history(), status, now_s, self._foreseen, stuck, handle.vitals())
 
     def _picture(self) -> str:
         with self._steering.lock:

@@ -36,6 +36,7 @@ SHAPES = {
 }
 TRIAL_SHAPES = {"waiting": "○", "running": "▶", "paused": "‖", "completed": "✔", "stopped": "■", "failed": "✖"}
 KIND_SHAPES = {"command": "☞", "decision": "→", "fault": "⚠"}
+STUCK = KIND_SHAPES["fault"]
 N_LOG = 200
 """Lines of the log that are shown."""
 N_ROWS = 400
@@ -80,6 +81,7 @@ def head(view: StudyView, foreseen: Foreseen | None = None) -> str:
     """The facts, as a list of terms."""
     facts = [
         ("time", f"{format_duration(view.elapsed_s)} of {format_duration(view.deadline_s)}{_time_bar(view)}"),
+        *([("stuck", f"{STUCK} {html.escape(view.stuck)}")] if view.stuck else []),
         ("money", _money(view)),
         ("best", _best(view)),
         ("trials", view.trials_in_words),
@@ -113,7 +115,8 @@ def status_line(view: StudyView) -> str:
     best = "" if view.best is None else f", best {view.metric} {format_value(view.best.value)}"
     share = round(_share(view.elapsed_s, view.deadline_s), -1)
     money = round(_share(view.spent, view.budget), -1)
-    return html.escape(f"study {view.name} {view.status}: {share:.0f} % of the time, {money:.0f} % of the money{best}")
+    word = f"{view.status}, but stuck" if view.stuck else view.status
+    return html.escape(f"study {view.name} {word}: {share:.0f} % of the time, {money:.0f} % of the money{best}")
 
 
 def _workers(view: StudyView) -> str:

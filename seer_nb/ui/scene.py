@@ -11,7 +11,7 @@ from seer_nb.ui import charts, infos, page
 from seer_nb.ui.foresee import expectation
 from seer_nb.ui.page import Page
 from seer_nb.ui.palette import Palette
-from seer_nb.ui.view import Looker, StudyView, TrialView, format_value
+from seer_nb.ui.view import DASH, Looker, StudyView, TrialView, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from seer_nb.core.state import State
     from seer_nb.history import History, LogEntry
     from seer_nb.ui.foresee import Foreseen
+    from seer_nb.vitals import Use, Vitals
 
 N_SURVIVORS = 50
 """Rows of the table while it shows survivors only."""
@@ -36,6 +37,10 @@ class Subject(NamedTuple):
     now_s: float | None = None
     """Study seconds; None: of the last record."""
     foreseen: Foreseen | None = None
+    stuck: str = ""
+    """``Study.stuck``."""
+    vitals: Vitals | None = None
+    """What its processes use, if that is known."""
 
 
 class Wish(NamedTuple):
@@ -59,7 +64,7 @@ class Scene:
 
     def view(self, subject: Subject) -> StudyView:
         """What there is to see."""
-        return self._looker.look(subject.state, subject.status, subject.now_s)
+        return self._looker.look(subject.state, subject.status, subject.now_s, subject.stuck)
 
     def page(self, subject: Subject, view: StudyView, wish: Wish) -> Page:
         """All that is shown."""
@@ -93,7 +98,7 @@ class Scene:
             Page({"curves.data": _curves_table(curves)}, {}),
             Page({"workers.data": _workers_table(workers, view)}, {}),
             Page({"burn.data": _burn_table(burn)}, {}),
-            Page({"machines": _machines_table(subject.state)}, {}),
+            Page({"machines": _machines_table(subject.state, subject.vitals)}, {}),
         ]
 
 
@@ -186,7 +191,7 @@ def _workers_table(info: infos.ParallelismInfo, view: StudyView) -> str:
     return over_time + page.table("workers now", ["trial", "wanted", "assigned", "training"], now)
 
 
-def _machines_table(state: State) -> str:
+def _machines_table(state: State, vitals: Vitals | None) -> str:
     """The machines that live: the same as ``seer-nb machines`` tells."""
     rows = [
         [
@@ -196,12 +201,22 @@ def _machines_table(state: State) -> str:
             format_duration(_coarse(state.now_s - machine.rented_s + machine.unseen_s)),
             format_money(state.offers[machine.offer].price_per_hour),
             format_money(state.ledger.bill(machine.id, state.now_s)),
+            *(() if vitals is None else _use(vitals.of(machine.workers))),
         ]
         for machine in state.live.values()
     ]
     total = format_money(sum(state.offers[machine.offer].price_per_hour for machine in state.live.values()))
     caption = f"{len(rows)} machines, {total} per hour" if rows else "no machine is rented"
-    return page.table(caption, ["machine", "offer", "state", "rented for", "per hour", "cost so far"], rows)
+    heads = ["machine", "offer", "state", "rented for", "per hour", "cost so far"]
+    if vitals is not None:
+        heads += ["memory", "of a core"]
+        memory, cpu = _use(vitals.runner)
+        caption += f"; the runner uses {memory} and {cpu} of a core"
+    return page.table(caption, heads, rows)
+
+
+def _use(use: Use | None) -> tuple[str, str]:
+    return (DASH, DASH) if use is None else (use.memory_in_words, use.cpu_in_words)
 
 
 def _coarse(seconds: float) -> float:

@@ -18,26 +18,28 @@ WIDTH = 110
 CELL = 16
 
 
-def summary(state: State, status: str | None = None) -> str:
-    """A few lines on the study, and a table of its best trials. For ``status`` see ``look``."""
-    view = look(state, status)
+def summary(state: State, status: str | None = None, stuck: str = "") -> str:
+    """A few lines on the study, and a table of its best trials. For the others see ``look``."""
+    view = look(state, status, stuck=stuck)
     lines = [
         f"study {view.name}: {view.status}, {_time(view)}" + (f" - {view.reason}" if view.reason else ""),
         (
             f"money: {format_money(view.spent)} spent, {format_money(view.committed)} committed, "
             f"{format_money(view.free)} free of {format_money(view.budget)}"
         ),
+        *([f"stuck: {view.stuck}"] if view.stuck else []),
         f"trials: {view.trials_in_words}" + (f"; {_workers(view)}" if view.driven else ""),
         _best(view),
     ]
     return "\n".join([_printable(line) for line in lines] + _table(view))
 
 
-def progress_line(state: State) -> str:
+def progress_line(state: State, stuck: str = "") -> str:
     """One line, with what matters most first: a terminal may cut its end off."""
-    view = look(state)
+    view = look(state, stuck=stuck)
     parts = [
         _time(view) if view.status == "running" else f"{view.status}, {_time(view)}",
+        *([f"stuck: {view.stuck}"] if view.stuck else []),
         f"{view.metric} {format_value(view.best.value)}" if view.best else f"no {view.metric} yet",
         f"{format_money(view.spent)} of {format_money(view.budget)}",
         f"{len(view.trials)} trials" + ("" if view.over else f", {view.n_survivors} left"),

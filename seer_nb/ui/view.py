@@ -102,6 +102,8 @@ class StudyView(NamedTuple):
     """As ``Study.status``."""
     reason: str
     """Why it ended; before that, the plan in words."""
+    stuck: str
+    """Why it does not get on; empty if it does."""
     elapsed_s: float
     deadline_s: float
     budget: int
@@ -161,13 +163,14 @@ class Looker:
     def __init__(self) -> None:
         self._known: dict[int, tuple[m.Trial, TrialView]] = {}
 
-    def look(self, state: State, status: str | None = None, now_s: float | None = None) -> StudyView:
+    def look(self, state: State, status: str | None = None, now_s: float | None = None, stuck: str = "") -> StudyView:
         """What there is to see of the study now.
 
         Args:
             state: Of the study.
             status: ``Study.status``, which also tells whether its runner lives; None: as the journal has it.
             now_s: Study seconds; None: of the last record.
+            stuck: ``Study.stuck``.
         """
         now_s = max(state.now_s, now_s or 0.0)
         sign = -1 if state.settings.mode == "max" else 1
@@ -181,6 +184,7 @@ class Looker:
             max_epochs=state.settings.max_epochs,
             status=status or ("failed" if state.phase == "ended" and state.failed else state.phase),
             reason=state.reason or state.plan_reason,
+            stuck=stuck,
             elapsed_s=now_s,
             deadline_s=state.deadline_s,
             budget=state.budget,
@@ -206,9 +210,9 @@ class Looker:
         return view
 
 
-def look(state: State, status: str | None = None, now_s: float | None = None) -> StudyView:
+def look(state: State, status: str | None = None, now_s: float | None = None, stuck: str = "") -> StudyView:
     """What there is to see of a study now; see ``Looker.look``."""
-    return Looker().look(state, status, now_s)
+    return Looker().look(state, status, now_s, stuck)
 
 
 def format_value(value: object) -> str:

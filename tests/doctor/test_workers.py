@@ -1,0 +1,26 @@
+"""What is said when workers cannot be made, or cannot reach each other."""
+
+import sys
+
+from seer_nb.doctor import workers
+
+
+def test_workers_that_cannot_reach_each_other(monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nosuch0")
+    (problem,) = workers.check()
+    assert problem.level == "problem"
+    assert problem.text.startswith("two workers could not train together (gloo): ")
+    assert "unset GLOO_SOCKET_IFNAME" in problem.advice
+
+
+def test_no_torch(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    (problem,) = workers.check()
+    assert (problem.level, problem.text) == ("problem", "no worker process could be made: exit code 1")
+
+
+def test_workers_that_take_too_long(monkeypatch):
+    monkeypatch.setattr(workers, "LIMIT_S", 0.05)
+    (warning,) = workers.check()
+    assert warning.level == "warning"
+    assert "torch takes long to import" in warning.text
