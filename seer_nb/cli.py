@@ -124,9 +124,9 @@ def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None)
     ).start()
     print(f"study {study.name!r}: an MLP on handwritten digits; Ctrl-C stops it, with its results kept")
     _watch(study, stop_on_interrupt=True)
-    from seer_nb.ui import figures, text
+    from seer_nb.ui import figures
 
-    print(text.summary(study._state(), study.status, study.stuck))  # noqa: SLF001 - the command line is a view like the others
+    print(study._summary())  # noqa: SLF001 - the command line is a view like the others
     for path in ("results.csv", "results.html"):
         study.export(path)
     figures.write_figure(study.plot_curves(), "curves.html")
@@ -145,7 +145,6 @@ def _studies(_: argparse.Namespace) -> None:
 
 def _on_one(options: argparse.Namespace) -> None:
     from seer_nb.catalog import attach
-    from seer_nb.ui import text
 
     study = attach(options.name)
     if options.word == "export":
@@ -159,7 +158,7 @@ def _on_one(options: argparse.Namespace) -> None:
         return
     if options.word == "watch":
         _watch(study, stop_on_interrupt=False)
-    print(text.summary(study._state(), study.status, study.stuck))  # noqa: SLF001 - the command line is a view like the others
+    print(study._summary())  # noqa: SLF001 - the command line is a view like the others
 
 
 def _adjust(study: Study, options: argparse.Namespace) -> None:
@@ -189,7 +188,7 @@ def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) 
             try:
                 study.wait(timeout=REFRESH_S if live else HEADLESS_S)
             except TimeoutError:
-                _line(out, text.progress_line(study._state(), study.stuck), live=live)  # noqa: SLF001
+                _line(out, text.progress_line(study._state(), study.stuck, study._now_s()), live=live)  # noqa: SLF001
             else:
                 break
     except KeyboardInterrupt:

@@ -44,6 +44,10 @@ class Reading(ABC):
         """The newest state."""
 
     @abstractmethod
+    def _now_s(self) -> float:
+        """Study seconds now, which the newest state may not have seen yet."""
+
+    @abstractmethod
     def _history(self) -> History:
         """How it came to its state."""
 
@@ -146,10 +150,14 @@ class Reading(ABC):
         show(self)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        from seer_nb.ui import static, text
+        from seer_nb.ui import static
+        from seer_nb.ui.scene import Subject, Wish
 
-        state, status = self._state(), self.status
-        return {
-            "text/plain": text.summary(state, status, self.stuck),
-            "text/html": static.html(state, self._history(), status),
-        }
+        subject = Subject(self._state(), self._history(), self.status, self._now_s(), stuck=self.stuck)
+        return {"text/plain": self._summary(), "text/html": static.fragment(subject, Wish(n_rows=static.N_ROWS))}
+
+    def _summary(self) -> str:
+        """As a terminal shows it."""
+        from seer_nb.ui import text
+
+        return text.summary(self._state(), self.status, self.stuck, self._now_s())

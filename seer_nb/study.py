@@ -328,6 +328,10 @@ class Study(Reading):
     def _state(self) -> State:
         return State(self._settings) if self._view is None else self._view.state()
 
+    def _now_s(self) -> float:
+        state = self._state()
+        return state.now_s if self._view is None else standstill.now_s(self._view, state, self.status)
+
     def _history(self) -> History:
         return begun(self._settings) if self._view is None else self._view.history
 

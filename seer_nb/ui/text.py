@@ -18,9 +18,9 @@ WIDTH = 110
 CELL = 16
 
 
-def summary(state: State, status: str | None = None, stuck: str = "") -> str:
+def summary(state: State, status: str | None = None, stuck: str = "", now_s: float | None = None) -> str:
     """A few lines on the study, and a table of its best trials. For the others see ``look``."""
-    view = look(state, status, stuck=stuck)
+    view = look(state, status, now_s, stuck)
     lines = [
         f"study {view.name}: {view.status}, {_time(view)}" + (f" - {view.reason}" if view.reason else ""),
         (
@@ -34,9 +34,9 @@ def summary(state: State, status: str | None = None, stuck: str = "") -> str:
     return "\n".join([_printable(line) for line in lines] + _table(view))
 
 
-def progress_line(state: State, stuck: str = "") -> str:
+def progress_line(state: State, stuck: str = "", now_s: float | None = None) -> str:
     """One line, with what matters most first: a terminal may cut its end off."""
-    view = look(state, stuck=stuck)
+    view = look(state, None, now_s, stuck)
     parts = [
         _time(view) if view.status == "running" else f"{view.status}, {_time(view)}",
         *([f"stuck: {view.stuck}"] if view.stuck else []),
