@@ -40,6 +40,8 @@ def react(state: State, event: m.Event) -> Iterator[m.Action]:
     elif isinstance(event, m.GangEnded):
         yield from _gang_ended(state, event)
         yield from _all_alike(state)
+    elif isinstance(event, m.RunnerStarted):
+        yield from _fully_trained(state)
     elif isinstance(event, m.WorkerFailed):
         yield from _begin_end(
             state, f"a worker could not load the training function: {headline(event.error)}", failed=True
@@ -85,7 +87,18 @@ def _gang_ended(state: State, event: m.GangEnded) -> Iterator[m.Action]:
     elif event.outcome == "returned" and trial.epoch < state.settings.max_epochs:
         yield m.EndTrial(trial=trial.id, state="completed", reason=f"its function returned after epoch {trial.epoch}")
     elif trial.epoch >= state.settings.max_epochs:
-        yield m.EndTrial(trial=trial.id, state="completed", reason=f"trained all {trial.epoch} epochs")
+        yield _completed(trial)
+
+
+def _fully_trained(state: State) -> Iterator[m.Action]:
+    """Trials whose last epoch was reported, but whose runner died before their gangs had ended."""
+    for trial in state.trials.values():
+        if trial.state == "paused" and trial.epoch >= state.settings.max_epochs:
+            yield _completed(trial)
+
+
+def _completed(trial: m.Trial) -> m.EndTrial:
+    return m.EndTrial(trial=trial.id, state="completed", reason=f"trained all {trial.epoch} epochs")
 
 
 def _end_machines(state: State, gang: m.Gang) -> Iterator[m.Action]:

@@ -4,8 +4,10 @@ import pytest
 from msgspec.structs import replace
 
 from seer_nb.core import model as m
+from seer_nb.core.engine import Engine
+from seer_nb.policies import RandomSearch
 from seer_nb.runner.janitor import Janitor
-from tests.builders import OFFER, Builder
+from tests.builders import OFFER, Builder, settings
 
 HOUR_S = 3600.0
 BILLED = replace(OFFER, billed_until_deleted=True)
@@ -81,6 +83,16 @@ def test_what_could_not_be_ended_is_said_and_forgotten_once_a_runner_sees_to_it(
     assert study.history.log[-1].text == "machines could not be ended, and may still be billed: 0, 1"
     study.apply(m.RunnerStarted(unseen_s=1.0), 11.0)
     assert study.state.left_behind == ()
+
+
+def test_a_trial_whose_last_epoch_was_reported_before_the_runner_died_is_complete():
+    """Its gang had not ended yet; no policy would train it on, so nobody else would say so."""
+    engine = Engine(settings(max_epochs=2), RandomSearch())
+    engine.state = running().draw({"x": 0.1}).start(0, 0, "0.0", until=2).report(0, 0.5, 0.6).state
+    engine.state.settings = settings(max_epochs=2)
+    actions = engine.handle(m.RunnerStarted(unseen_s=1.0, adopted=(0, 1)), 13.0)
+    (ended,) = [action for action in actions if isinstance(action, m.EndTrial)]
+    assert (ended.trial, ended.state, ended.reason) == (0, "completed", "trained all 2 epochs")
 
 
 # --- checkpoints that turn out to be damaged ---
