@@ -10,10 +10,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from seer_nb import snapshots
 from seer_nb.core import model as m
-from seer_nb.core.engine import Engine
-from seer_nb.errors import SeerError, sentence
+from seer_nb.errors import sentence
 from seer_nb.journal import Journal
 from seer_nb.providers.base import FleetContext
 from seer_nb.runner import checkpoints, files, logs
@@ -21,7 +19,9 @@ from seer_nb.runner.attendant import Attendant
 from seer_nb.runner.background import Background
 from seer_nb.runner.clock import StudyClock, steady_s
 from seer_nb.runner.dask_gangs import DaskGangs
+from seer_nb.runner.drawing import Drawer
 from seer_nb.runner.janitor import Janitor
+from seer_nb.runner.restoring import restore
 from seer_nb.runner.snapper import Snapper
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from seer_nb.core.money import Offer
     from seer_nb.providers.base import SchedulerAddress
-    from seer_nb.space import ConfigSampler
 
 logger = logging.getLogger(__name__)
 INBOX_S = 0.05
@@ -59,14 +58,15 @@ class Runner:
         self._journal = Journal(folder / files.JOURNAL)
         self._parts = files.read_parts(folder)
         self._janitor = Janitor()
-        self._engine, last_wall, fresh = self._restore()
-        self._unseen_s = 0.0 if fresh else self._since(last_wall)
-        self._clock = StudyClock(self._engine.state.now_s, since if fresh else None)
+        found = restore(self._journal, self._parts["policy"], self._janitor)
+        self._engine, self._unseen_s = found.engine, found.unseen_s
+        self._snapper = Snapper(folder, found.unsaved)
+        self._drawer = Drawer(self._parts, self._engine.state)
+        self._clock = StudyClock(self._engine.state.now_s, since if found.fresh else None)
         self._events: asyncio.Queue[m.Event] = asyncio.Queue()
         self._tasks = Background("an action failed")
         self._go_s: float | None = None
         """Reading of steady_s() at which this process has to end, if it was told to."""
-        self._sampler: ConfigSampler | None = None
         self._host_machine: int | None = None
         """Whose scheduler is joined."""
         settings = self._engine.state.settings
@@ -122,37 +122,6 @@ class Runner:
         for machine in useless:
             await self._fleet.retire(machine, force=True)
         return m.RunnerStarted(unseen_s=self._unseen_s, adopted=tuple(kept), left=(*left, *useless))
-
-    def _restore(self) -> tuple[Engine, float, bool]:
-        """The engine as the journal left it, the wall time of the last record, and whether no runner was before."""
-        engine: Engine | None = None
-        wall, count, seq = 0.0, 0, 0
-        found = snapshots.load(self._journal)
-        if found is not None:
-            engine, seq = Engine(found.state.settings, self._parts["policy"]), found.seq
-            engine.state = found.state
-            self._janitor.resume(engine.state)
-        # The snapshot's own record once more: its wall time is wanted too, if none has followed.
-        for entry in self._journal.read(max(0, seq - 1)):
-            if entry.seq == seq:
-                wall = entry.wall
-                continue
-            if engine is None:
-                if not isinstance(entry.record, m.Began):
-                    raise SeerError(f"{self._journal.path} does not begin with the study's settings")
-                engine = Engine(entry.record.settings, self._parts["policy"])
-            engine.state.apply(entry.record, entry.at_s)
-            self._janitor.note(engine.state, entry.record)
-            wall, count = entry.wall, count + 1
-        if engine is None:
-            raise SeerError(f"{self._journal.path} is empty")
-        self._snapper = Snapper(self.folder, count)
-        return engine, wall, seq + count == 1
-
-    def _since(self, wall: float) -> float:
-        """Seconds since then; a lease if the clock was set back so far that nobody can tell."""
-        seconds = time.time() - wall
-        return seconds if seconds >= 0 else self._engine.state.settings.lease_s
 
     # --- the loop ---
 
@@ -216,14 +185,14 @@ class Runner:
             for action in actions:
                 if isinstance(action, m.Draw):
                     # Before the other events: the next decision must not draw the same numbers again.
-                    pending.extendleft(reversed(self._draw(action)))
+                    pending.extendleft(reversed(self._drawer.draw(action)))
                 else:
                     todo.append(action)
         self._journal.append(records, taken)
         self._snapper.written(len(records))
         for _, record in records:
             self._janitor.note(self._engine.state, record)
-            self._teach(record)
+            self._drawer.teach(record)
         return todo
 
     def _news(self, event: m.Event) -> m.Event:
@@ -282,38 +251,6 @@ class Runner:
         self._gangs.renew()
         boot_s = self._clock.now_s() - self._engine.state.machines[machine].rented_s
         self._events.put_nowait(m.MachineReady(machine=machine, boot_s=max(0.0, boot_s)))
-
-    def _draw(self, action: m.Draw) -> list[m.Event]:
-        """Ask the sampler for configurations."""
-        if self._sampler is None:
-            self._sampler = self._make_sampler()
-        events: list[m.Event] = []
-        state = self._engine.state
-        begun = [trial for trial in state.trials.values() if trial.state != "waiting"] if action.proposed else []
-        for place in range(action.count):
-            number = state.n_drawn + len(events)
-            # The last ones are those that may be proposed.
-            config = self._sampler.draw(number, begun if place >= action.count - action.proposed else None)
-            if config is None:
-                return [*events, m.SpaceExhausted()]
-            events.append(m.Drawn(trial=number, config=config))
-        return events
-
-    def _make_sampler(self) -> ConfigSampler:
-        """Imported late: workers boot meanwhile."""
-        from seer_nb.space import ConfigSampler
-
-        settings = self._engine.state.settings
-        sampler = ConfigSampler(
-            self._parts["space"], sampler=self._parts["sampler"], seed=settings.seed, mode=settings.mode
-        )
-        sampler.restore(self._engine.state.trials.values())
-        return sampler
-
-    def _teach(self, record: m.Event | m.Action) -> None:
-        """Tell the sampler what became of a trial."""
-        if isinstance(record, m.EndTrial) and self._sampler is not None:
-            self._sampler.tell(self._engine.state.trials[record.trial])
 
     def _remove_useless(self) -> None:
         useless = self._janitor.useless(self._engine.state)
