@@ -74,6 +74,16 @@ def test_spot_machines_are_offered_as_such_but_for_the_schedulers():
         ),
         (lambda: CLOUDS["gcp"](max_machines=0), ValueError, "max_machines=0 is not a number of machines: give a whole"),
         (lambda: CLOUDS["gcp"](boot_time="soon"), ValueError, "boot_time='soon' is not a length of time"),
+        (
+            lambda: seer.OpenStack("large", os_image="i", network_id="", keypair="k", price_per_hour=0.1),
+            TypeError,
+            "network_id='' is not text: give it as the cloud writes it",
+        ),
+        (
+            lambda: seer.Azure("Standard_D2s_v5", location="eastus", resource_group=None, vnet="v", security_group="s"),
+            TypeError,
+            "resource_group=None is not text",
+        ),
         (lambda: seer.GCP(4, zone="us-central1-a", project="p"), TypeError, "machine_type=4 is not text"),
     ],
 )

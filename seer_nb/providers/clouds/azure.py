@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from seer_nb.core.units import show
 from seer_nb.errors import SeerError
 from seer_nb.providers import launch
+from seer_nb.providers.arguments import text
 from seer_nb.providers.vm_launch import VMLauncher, needs
 from seer_nb.providers.vm_provider import VMProvider
 
@@ -84,9 +85,9 @@ class Azure(VMProvider):
     ) -> None:
         if not isinstance(disk_gb, int) or not 1 <= disk_gb <= LARGEST_DISK_GB:
             raise ValueError(f"disk_gb={show(disk_gb)} is no disk's size: give one from 1 to {LARGEST_DISK_GB}")
-        self.resource_group = resource_group
-        self.vnet = vnet
-        self.security_group = security_group
+        self.resource_group = text(resource_group, "resource_group")
+        self.vnet = text(vnet, "vnet")
+        self.security_group = text(security_group, "security_group")
         self.subnet = subnet
         self.subscription_id = subscription_id
         self.vm_image = dict(vm_image or UBUNTU)

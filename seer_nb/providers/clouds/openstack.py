@@ -8,6 +8,7 @@ from seer_nb.core.money import BillingRule
 from seer_nb.core.units import show
 from seer_nb.errors import SeerError
 from seer_nb.providers import launch
+from seer_nb.providers.arguments import text
 from seer_nb.providers.vm_launch import VMLauncher, needs
 from seer_nb.providers.vm_provider import VMProvider, credential, scheduler_as_others, setting
 
@@ -69,10 +70,10 @@ class OpenStack(VMProvider):
         if billing not in {"second", "hour"}:
             raise ValueError(f'billing={show(billing)} is unknown: give "second" or "hour"')
         scheduler_flavor = scheduler_as_others(machines, flavor, scheduler_flavor)
-        self.os_image = os_image
-        self.network_id = network_id
-        self.keypair = keypair
-        self.security_group = security_group
+        self.os_image = text(os_image, "os_image")
+        self.network_id = text(network_id, "network_id")
+        self.keypair = text(keypair, "keypair")
+        self.security_group = text(security_group, "security_group")
         self.external_network_id = external_network_id
         self.billing: Literal["second", "hour"] = billing
         super().__init__(
