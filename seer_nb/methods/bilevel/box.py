@@ -95,9 +95,7 @@ def boxes_for(given: Any, name: str, count: int) -> list[Box]:
     """A box a tensor, from one for all, or a list with None for those without."""
     every = [given] * count if given is None or isinstance(given, Box) else given
     if not isinstance(every, list | tuple) or not all(box is None or isinstance(box, Box) for box in every):
-        raise TypeError(
-            f"{name}={show(given)} is no box: give a bilevel.Box(low, high), or a list of boxes and None"
-        )
+        raise TypeError(f"{name}={show(given)} is no box: give a bilevel.Box(low, high), or a list of boxes and None")
     if len(every) != count:
         raise ValueError(f"{name} has {len(every)} boxes for {count} tensors: give one for each, or one for all")
     return [box or Box() for box in every]

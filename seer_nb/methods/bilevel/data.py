@@ -73,7 +73,9 @@ def labelled(data: Any, name: str) -> Labelled:
 def _checked(found: Labelled, name: str) -> Labelled:
     x, y = found
     if not len(x) or y.shape != x.shape[:1]:
-        raise ValueError(f"{name} has x of the shape {tuple(x.shape)} and y of {tuple(y.shape)}: give a label for each x")
+        raise ValueError(
+            f"{name} has x of the shape {tuple(x.shape)} and y of {tuple(y.shape)}: give a label for each x"
+        )
     if y.is_floating_point() or y.is_complex() or bool((y < 0).any()):
         raise ValueError(f"{name} has labels of the type {y.dtype}, down to {y.min()}: give whole numbers from 0")
     if not bool(x.isfinite().all()):
@@ -112,7 +114,11 @@ def _shuffled(count: int, size: int, seed: int) -> Iterator[Tensor]:
     drawn = torch.Generator().manual_seed(seed)
     while True:
         # A last batch that is short would weigh its few examples too much.
-        yield from (part for part in torch.randperm(count, generator=drawn).split(min(size, count)) if len(part) == min(size, count))
+        yield from (
+            part
+            for part in torch.randperm(count, generator=drawn).split(min(size, count))
+            if len(part) == min(size, count)
+        )
 
 
 def fit(loss: Callable[[list[Tensor]], Tensor], start: Sequence[Tensor], steps: int = 100) -> list[Tensor]:
@@ -130,8 +136,15 @@ def fit(loss: Callable[[list[Tensor]], Tensor], start: Sequence[Tensor], steps: 
     return [tensor.detach() for tensor in found]
 
 
-def train(
-    loss: Callable[[list[Tensor], Tensor], Tensor], start: Sequence[Tensor], count: int, *, steps: int, lr: float, size: int, seed: int
+def train(  # noqa: PLR0913 - what Adam needs
+    loss: Callable[[list[Tensor], Tensor], Tensor],
+    start: Sequence[Tensor],
+    count: int,
+    *,
+    steps: int,
+    lr: float,
+    size: int,
+    seed: int,
 ) -> list[Tensor]:
     """Plain training by Adam on minibatches of ``count`` examples; ``loss`` takes parameters and places."""
     found = [tensor.detach().clone().requires_grad_() for tensor in start]

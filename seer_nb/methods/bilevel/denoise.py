@@ -56,7 +56,12 @@ class Denoised(MethodResult):
         import pandas as pd
 
         weight = self.weights.double().numpy()
-        columns = {"example": range(len(weight)), "label": self.labels.numpy(), "weight": weight, "suspect": weight < HALF}
+        columns = {
+            "example": range(len(weight)),
+            "label": self.labels.numpy(),
+            "weight": weight,
+            "suspect": weight < HALF,
+        }
         return pd.DataFrame(columns)
 
     def curves(self) -> pd.DataFrame:
@@ -81,7 +86,7 @@ def denoise(  # noqa: PLR0913 - what the method can be told
     *,
     method: Name = "penalty",
     inner_steps: int = 10,
-    outer_steps: int = 600,
+    outer_steps: int = 200,
     batch_size: int = 200,
     lr_u: float = 0.1,
     lr_v: float = 3e-3,
@@ -121,7 +126,9 @@ def denoise(  # noqa: PLR0913 - what the method can be told
     net, noisy, clean = Net(model), labelled(train, "train"), labelled(val, "val")
     size, seed = whole(batch_size, "batch_size"), whole(seed, "seed", 0)
     weight_decay = real(weight_decay, "weight_decay", least=0.0)
-    begin = _of_clean(net, clean, whole(start_steps, "start_steps", 0), lr_v=lr_v, size=size, weight_decay=weight_decay, seed=seed)
+    begin = _of_clean(
+        net, clean, whole(start_steps, "start_steps", 0), lr_v=lr_v, size=size, weight_decay=weight_decay, seed=seed
+    )
 
     def upper(_: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:
         return cross_entropy(net(v, clean.x[places]), clean.y[places])
@@ -148,7 +155,7 @@ def denoise(  # noqa: PLR0913 - what the method can be told
     return Denoised(weights=found.u[0], labels=noisy.y, model=net.loaded(found.v), minimum=found)
 
 
-def _of_clean(
+def _of_clean(  # noqa: PLR0913 - what training needs
     net: Net, clean: Labelled, steps: int, *, lr_v: float, size: int, weight_decay: float, seed: int
 ) -> list[Tensor]:
     """Parameters trained on the clean examples alone."""
