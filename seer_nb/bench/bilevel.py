@@ -35,7 +35,8 @@ def cost(times: int = TIMES) -> list[Figure]:
             Figure("... times ApproxGrad's", penalty_s / approx_s, most=1.2),
             Figure("... median of the ratios turn by turn", median(a / b for a, b in turns)),
         ]
-    for method, most in (("penalty", 1.0), ("approx", 1.0), ("rmd", None)):
+    marks: tuple[tuple[Name, float | None], ...] = (("penalty", 1.0), ("approx", 1.0), ("rmd", None))
+    for method, most in marks:
         few, many = (_peak_bytes(method, steps) for steps in INNER)
         figures.append(Figure(f"memory of tensors, {method}, T=50 over T=5", many / few, most=most))
     return figures
@@ -57,7 +58,8 @@ def _peak_bytes(method: Name, inner_steps: int) -> int:
     upper, lower, u, v = _denoising()
     with LiveMemory() as live:
         minimize(upper, lower, u, v, method=method, inner_steps=inner_steps, outer_steps=2)
-    return live.peak_bytes
+    peak: int = live.peak_bytes
+    return peak
 
 
 def _denoising() -> tuple[Callable[..., Tensor], Callable[..., Tensor], list[Tensor], list[Tensor]]:

@@ -17,7 +17,7 @@ class LiveMemory(TorchDispatchMode):
     """While it is entered, watches the storages of all tensors that operations give; those of before do not count."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._live: Any = WeakIdKeyDictionary()
         self.peak_bytes = 0
 

@@ -129,10 +129,10 @@ def fit(loss: Callable[[list[Tensor]], Tensor], start: Sequence[Tensor], steps: 
     def closure() -> Tensor:
         optimizer.zero_grad()
         value = loss(found)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     return [tensor.detach() for tensor in found]
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from seer_nb.methods.bilevel.minimize import Name
     from seer_nb.methods.bilevel.trace import Minimum, Point
 
-SCHEDULE = PenaltySchedule(lr_factor=1.0, patience=5)
+SCHEDULE = PenaltySchedule(gamma=0.1, regulariser=10.0, lr_factor=1.0, patience=5)
 
 
 class Tasks(NamedTuple):
@@ -127,7 +127,7 @@ def represent(  # noqa: PLR0913 - what the method can be told
     inner_steps: int = 10,
     outer_steps: int = 100,
     lr_u: float = 1e-2,
-    lr_v: float = 3e-2,
+    lr_v: float = 1e-2,
     schedule: PenaltySchedule | None = None,
     weight_decay: float = 0.1,
 ) -> Represented:
@@ -167,11 +167,13 @@ def represent(  # noqa: PLR0913 - what the method can be told
         # The sum over tasks: each head's problem is then the same, however many there are.
         return count * _loss(_features(net, u, tasks.support_x), tasks.support_y, v) + decay(v, weight_decay)
 
+    zeros = [net.start[0].new_zeros(count, ways, features), net.start[0].new_zeros(count, ways)]
     found = minimize(
         upper,
         lower,
         net.start,
-        [net.start[0].new_zeros(count, ways, features), net.start[0].new_zeros(count, ways)],
+        # Heads that are not yet fitted would lead the body astray.
+        fit(lambda v: lower(net.start, v), zeros),
         method=method,
         inner_steps=inner_steps,
         outer_steps=outer_steps,

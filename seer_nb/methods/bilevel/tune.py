@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from seer_nb.methods.bilevel.minimize import Name
     from seer_nb.methods.bilevel.trace import Minimum
 
-SCHEDULE = PenaltySchedule(lr_factor=1.0, patience=10)
+SCHEDULE = PenaltySchedule(gamma=1e2, lr_factor=1.0, patience=5)
+"""In some directions the training loss is curved by the weight decay alone. gamma times the square of that has to keep
+v from following the validation data there: so gamma is large."""
 
 
 class Known(NamedTuple):
@@ -53,18 +55,18 @@ class Known(NamedTuple):
 
 
 KNOWN = {
-    "weight_decay": Known(1e-3, 1e-5, 10.0, "parameter", log=True),
+    "weight_decay": Known(0.1, 1e-5, 10.0, "parameter", log=True),
     "class_weight": Known(1.0, 0.1, 10.0, "class", log=True),
     "label_smoothing": Known(0.05, 0.0, 0.5, "model", log=False),
 }
 
 
 class Best(NamedTuple):
-    """The hyperparameters that the run ended with."""
+    """The best hyperparameters, by models that were trained anew every tenth step."""
 
     step: int
     value: float
-    """Cross entropy on all of the validation data, of a model trained anew with them."""
+    """Cross entropy of such a model on all of the validation data."""
     config: dict[str, dict[str, float]]
     """Values by hyperparameter, and by what has one of its own."""
 
@@ -87,7 +89,7 @@ class Tuned(MethodResult):
         return pd.DataFrame(rows, columns=["hyperparameter", "of", "value"])
 
     def curves(self) -> pd.DataFrame:
-        """A row an outer step; the columns of ``Minimum.frame``."""
+        """A row an outer step; the columns of ``Minimum.frame``; value is that of models trained anew."""
         return self.minimum.frame
 
     @property
@@ -110,12 +112,14 @@ def tune(  # noqa: PLR0913 - what the method can be told
     lr_u: float = 0.1,
     lr_v: float = 1e-2,
     schedule: PenaltySchedule | None = None,
+    train_steps: int = 500,
     seed: int = 0,
 ) -> Tuned:
     """Tune hyperparameters of the training loss down the validation loss's hypergradient.
 
     Lower is the cross entropy on training examples with the class weights and the label smoothing, plus
     sum_p (weight_decay_p / 2) ||p||^2 over the model's parameters p; upper is the cross entropy on validation examples.
+    Begin with a weight decay that is too strong rather than too weak: where g is nearly flat its solution says little.
     For what is not differentiable, such as a width or a learning rate, use a ``Study``.
 
     Args:
@@ -131,6 +135,7 @@ def tune(  # noqa: PLR0913 - what the method can be told
         lr_u: Of the hyperparameters (of the logarithm of the first two).
         lr_v: Of the parameters.
         schedule: Of the penalty.
+        train_steps: Steps of training anew: before the first step, after every tenth to judge it, in the end.
         seed: Of the order of the data.
 
     Returns:
@@ -155,36 +160,42 @@ def tune(  # noqa: PLR0913 - what the method can be told
     def lower(u: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:
         return training_loss(net(v, training.x[places]), training.y[places], v, values(u))
 
+    def fitted(u: list[Tensor]) -> list[Tensor]:
+        config = {name: tensor.detach() for name, tensor in values(u).items()}
+        return trained(
+            lambda v, places: training_loss(net(v, training.x[places]), training.y[places], v, config),
+            net.start,
+            len(training.y),
+            steps=whole(train_steps, "train_steps"),
+            lr=real(lr_v, "lr_v"),
+            size=whole(batch_size, "batch_size"),
+            seed=whole(seed, "seed", 0),
+        )
+
+    @torch.no_grad()
+    def judged(v: list[Tensor]) -> float:
+        return cross_entropy(net(v, validation.x), validation.y).item()
+
+    begin = [net.start[0].new_full((len(of[name]),), KNOWN[name].moved(start)) for name, start in starts.items()]
     found = minimize(
         upper,
         lower,
-        [net.start[0].new_full((len(of[name]),), KNOWN[name].moved(start)) for name, start in starts.items()],
-        net.start,
+        begin,
+        # Parameters that are not yet trained would lead the hyperparameters astray.
+        fitted(begin),
         method=method,
         inner_steps=inner_steps,
         outer_steps=outer_steps,
         lr_u=lr_u,
         lr_v=lr_v,
         schedule=(schedule or SCHEDULE) if method == "penalty" else schedule,
-        batches=index_batches(
-            len(validation.y), len(training.y), whole(batch_size, "batch_size"), whole(seed, "seed", 0)
-        ),
+        batches=index_batches(len(validation.y), len(training.y), batch_size, seed),
+        monitor=lambda u, _: judged(fitted(u)),
         u_box=[KNOWN[name].box for name in starts],
     )
-    tuned = {name: tensor.detach() for name, tensor in values(found.u).items()}
-    v = trained(
-        lambda v, places: training_loss(net(v, training.x[places]), training.y[places], v, tuned),
-        net.start,
-        len(training.y),
-        steps=inner_steps * outer_steps,
-        lr=lr_v,
-        size=batch_size,
-        seed=seed,
-    )
-    with torch.no_grad():
-        value = cross_entropy(net(v, validation.x), validation.y).item()
-    config = {name: dict(zip(of[name], tensor.tolist(), strict=True)) for name, tensor in tuned.items()}
-    return Tuned(net.loaded(v), Best(found.best.step, value, config), found)
+    v = fitted(found.u)
+    config = {name: dict(zip(of[name], tensor.tolist(), strict=True)) for name, tensor in values(found.u).items()}
+    return Tuned(net.loaded(v), Best(found.best.step, judged(v), config), found)
 
 
 def training_loss(outputs: Tensor, y: Tensor, parameters: Sequence[Tensor], config: Mapping[str, Tensor]) -> Tensor:
