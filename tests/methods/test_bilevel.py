@@ -115,6 +115,21 @@ def test_no_step_leaves_the_box(method, by):
 # --- cost ---
 
 
+def test_memory_is_that_of_all_tensors_that_live_at_a_time():
+    with LiveMemory() as live:
+        first = torch.zeros(1000)
+        second = first + 1
+        assert live.peak_bytes == 8000
+        del first
+        third = second + 1
+        assert live.peak_bytes == 8000
+        third.requires_grad_()
+        # The graph keeps what no name holds any more: both squares' inputs, and the sum.
+        total = third.square().square().sum()
+        assert live.peak_bytes >= 16000
+    assert total.item() > 0
+
+
 def memory(method, inner_steps):
     weights = torch.randn(64, 4000)
     u, v = [torch.zeros(4000)], [torch.zeros(4000)]

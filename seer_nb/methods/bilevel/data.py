@@ -101,7 +101,8 @@ def flip_labels(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]
         raise ValueError("y holds one class: give at least two")
     changed = torch.zeros(len(y), dtype=torch.bool)
     changed[torch.randperm(len(y), generator=drawn)[: int(share * len(y))]] = True
-    shift = torch.randint(1, classes, (len(y),), generator=drawn)
+    shift = torch.randint(1, classes, (len(y),), generator=drawn).to(y.device)
+    changed = changed.to(y.device)
     return torch.where(changed, (y + shift) % classes, y), changed
 
 

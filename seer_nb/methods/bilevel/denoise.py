@@ -55,10 +55,10 @@ class Denoised(MethodResult):
         """A row a training example: example (its place), label, weight, suspect (weight under a half)."""
         import pandas as pd
 
-        weight = self.weights.double().numpy()
+        weight = self.weights.double().cpu().numpy()
         columns = {
             "example": range(len(weight)),
-            "label": self.labels.numpy(),
+            "label": self.labels.cpu().numpy(),
             "weight": weight,
             "suspect": weight < HALF,
         }

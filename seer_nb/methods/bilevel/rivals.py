@@ -40,6 +40,7 @@ class Reverse:
     """RMD: T plain gradient steps on v, then back through them (Franceschi et al., ICML 2017).
 
     Exact for the v that T steps reach, which is not yet v*(u). All T steps of v are kept: memory grows with T.
+    The way back takes no notice of where v was clipped: for a box on v that binds use one by change of variable.
     """
 
     def __init__(self, problem: Problem, pace: Pace) -> None:
