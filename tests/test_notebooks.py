@@ -157,3 +157,13 @@ def test_the_cloud_notebook_runs(built):
     (stream,) = outputs(notebook, "loopback-close")
     assert re.fullmatch(r"booked: \$0\.00[1-9]\d of \$0\.05\n", stream.text)
     assert not processes(built.home)
+
+
+@pytest.mark.xdist_group("binder")
+@pytest.mark.timeout(BUILD_S + RUN_S)
+def test_the_bilevel_notebook_runs(built):
+    # Its claims are cells that assert.
+    notebook = built.execute("bilevel")
+    figure = data(notebook, "penalty")["application/vnd.plotly.v1+json"]
+    assert {trace["name"] for trace in figure["data"]} == {"||grad_v g||", "gamma", "lambda", "eps"}
+    assert "accuracy_worst" in data(notebook, "robustness")["text/html"]

@@ -1,0 +1,1 @@
+"""Methods of neighbouring systems, each usable by itself: ``from seer_nb.methods import bilevel``."""

@@ -1,0 +1,174 @@
+"""Minimise one function subject to another one's being minimal."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from seer_nb.core.units import show
+from seer_nb.methods.bilevel.box import Box, Variables, boxes_for
+from seer_nb.methods.bilevel.checks import one_of, real, tensors, whole
+from seer_nb.methods.bilevel.penalty import Penalty
+from seer_nb.methods.bilevel.problem import Batch, Level, Problem
+from seer_nb.methods.bilevel.rivals import Approx, Descent, Reverse
+from seer_nb.methods.bilevel.schedule import PenaltySchedule
+from seer_nb.methods.bilevel.steps import Method, Pace, Told
+from seer_nb.methods.bilevel.trace import Minimum, Point, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from torch import Tensor
+
+Name = Literal["penalty", "rmd", "approx", "gd"]
+Boxes = Box | list[Box | None] | None
+
+
+def minimize(  # noqa: PLR0913 - what the methods can be told
+    upper: Level,
+    lower: Level,
+    u: Sequence[Tensor],
+    v: Sequence[Tensor],
+    *,
+    method: Name = "penalty",
+    inner_steps: int = 10,
+    outer_steps: int = 1000,
+    lr_u: float = 1e-2,
+    lr_v: float = 1e-2,
+    schedule: PenaltySchedule | None = None,
+    batches: Iterable[tuple[Any, Any]] | None = None,
+    u_box: Boxes = None,
+    v_box: Boxes = None,
+    inequality: Level | None = None,
+    warm_start: bool = True,
+    lr_p: float | None = None,
+    sigma: float = 1e-10,
+    monitor: Callable[[list[Tensor], list[Tensor]], float] | None = None,
+    monitor_every: int = 10,
+) -> Minimum:
+    """Find min over u of f(u, v*(u)), where v*(u) = argmin over v of g(u, v).
+
+    Args:
+        upper: f(u, v), a tensor of one number; u and v are lists of tensors, differentiable by torch.
+        lower: g(u, v), likewise; its solution should be where its gradient with regard to v is zero.
+        u: Where to begin; not changed.
+        v: Where to begin; not changed.
+        method: "penalty" (Mehra and Hamm 2021), "rmd" (reverse mode through T steps), "approx" (ApproxGrad: a linear
+            system by T steps), or "gd" (alternating descent, the naive method).
+        inner_steps: T, steps on v (and of ApproxGrad on its system) for each step on u.
+        outer_steps: Steps on u.
+        lr_u: Adam's learning rate for u.
+        lr_v: Adam's for v; for "rmd" that of plain gradient steps.
+        schedule: Of the penalty.
+        batches: Pairs (batch for upper, batch for lower), of which each outer step takes the next; the functions are
+            then called with a third argument. What has come to its end is begun again.
+        u_box: One box for all of u, or a list with a box or None for each tensor.
+        v_box: The same for v.
+        inequality: h(u, v), whose entries must end up not above zero; for "penalty" only.
+        warm_start: Whether v goes on from the outer step before, rather than from where it began.
+        lr_p: Adam's learning rate for ApproxGrad's system; that of v if not given.
+        sigma: Added to the diagonal of ApproxGrad's matrix.
+        monitor: (u, v) -> number, the smaller the better; ``best`` is where it was least. Without one, ``best`` is the
+            last point, for the ones before may owe a small f to a v that does not solve the lower problem.
+        monitor_every: Outer steps from one look of the monitor to the next.
+
+    Returns:
+        The points and the trace. A run that diverges ends early, and says so in ``reason``.
+
+    Raises:
+        TypeError: An argument, or what a function returned, has a wrong type.
+        ValueError: It has the right type, but cannot be.
+    """
+    name = one_of(method, "method", get_args(Name))
+    _check_only_penalty(name, schedule, inequality)
+    pace = Pace(
+        inner_steps=whole(inner_steps, "inner_steps"),
+        lr_u=real(lr_u, "lr_u"),
+        lr_v=real(lr_v, "lr_v"),
+        lr_p=real(lr_v if lr_p is None else lr_p, "lr_p"),
+        sigma=real(sigma, "sigma", least=0.0),
+        warm_start=warm_start,
+    )
+    us, vs = tensors(u, "u"), tensors(v, "v")
+    places = [Variables(xs, boxes_for(box, f"{n}_box", len(xs))) for xs, box, n in ((us, u_box, "u"), (vs, v_box, "v"))]
+    problem = Problem(upper, lower, places[0], places[1], inequality)
+    run = _Run(problem, _method(name, problem, pace, schedule), monitor, whole(monitor_every, "monitor_every"))
+    reason = run.go(whole(outer_steps, "outer_steps"), _drawn(batches))
+    return Minimum(method=name, reason=reason, best=run.best, last=run.last, rows=tuple(run.rows))
+
+
+def _check_only_penalty(name: str, schedule: PenaltySchedule | None, inequality: Level | None) -> None:
+    if name == "penalty":
+        if schedule is not None and not isinstance(schedule, PenaltySchedule):
+            raise TypeError(f"schedule={show(schedule)} is none: give a bilevel.PenaltySchedule")
+        return
+    for argument, value in (("schedule", schedule), ("inequality", inequality)):
+        if value is not None:
+            raise ValueError(f'{argument}={show(value)} does not go with method="{name}": only "penalty" takes it')
+
+
+def _method(name: str, problem: Problem, pace: Pace, schedule: PenaltySchedule | None) -> Method:
+    if name == "penalty":
+        return Penalty(problem, pace, schedule or PenaltySchedule())
+    rivals: dict[str, Callable[[Problem, Pace], Method]] = {"rmd": Reverse, "approx": Approx, "gd": Descent}
+    return rivals[name](problem, pace)
+
+
+def _drawn(batches: Iterable[tuple[Any, Any]] | None) -> Iterator[Batch]:
+    """A batch an outer step, for ever."""
+    if batches is None:
+        while True:
+            yield Batch()
+    while True:
+        count = 0
+        for pair in batches:
+            if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - a pair
+                raise TypeError(f"batches gave {show(pair)}: each must be a pair (batch for upper, batch for lower)")
+            count += 1
+            yield Batch((pair[0],), (pair[1],))
+        if not count:
+            raise ValueError("batches has no more: give as many pairs as outer steps, or a list that can be read again")
+
+
+class _Run:
+    """The loop over outer steps."""
+
+    def __init__(self, problem: Problem, method: Method, monitor: Any, every: int) -> None:
+        self._problem, self._method, self._monitor, self._every = problem, method, monitor, every
+        self.rows: list[Row] = []
+        self.last = self._point(0, None)
+        self.best = self.last
+        self._least = math.inf
+
+    def go(self, outer_steps: int, batches: Iterator[Batch]) -> str:
+        """All steps; why it ended."""
+        begun_s = time.perf_counter()
+        for step in range(1, outer_steps + 1):
+            told = self._method.step(next(batches))
+            point = self._point(step, told)
+            value = self._look(point, step in {1, outer_steps} or step % self._every == 0)
+            self.rows.append(Row.of(step, told, value, time.perf_counter() - begun_s))
+            if not _finite(point, told):
+                return f"diverged at outer step {step}: upper is {told.upper:g}, lower is {told.lower:g}"
+            self.last = point
+            self._take(point, value)
+        return f"all {outer_steps} outer steps were done"
+
+    def _point(self, step: int, told: Told | None) -> Point:
+        return Point(step, math.nan if told is None else told.upper, self._problem.u.copy(), self._problem.v.copy())
+
+    def _look(self, point: Point, due: bool) -> float:  # noqa: FBT001 - said by the caller
+        return float(self._monitor(point.u, point.v)) if self._monitor is not None and due else math.nan
+
+    def _take(self, point: Point, value: float) -> None:
+        """The best one so far, if it is."""
+        if self._monitor is None:
+            self.best = point
+        elif value < self._least:
+            self._least, self.best = value, point
+
+
+def _finite(point: Point, told: Told) -> bool:
+    numbers = math.isfinite(told.upper) and math.isfinite(told.lower) and math.isfinite(told.residual)
+    return numbers and all(bool(tensor.isfinite().all()) for tensor in (*point.u, *point.v))

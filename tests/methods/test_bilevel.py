@@ -1,0 +1,346 @@
+"""Bilevel optimisation: what the penalty method claims, on problems whose solutions are known."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from seer_nb.bench.live_memory import LiveMemory
+from seer_nb.methods.bilevel import Box, PenaltySchedule, hypergradient, minimize, penalty_gradient
+from tests.methods.problems import Plain, Quadratic, Saddle, Singular, far, start
+
+BOX = Box(-5.0, 5.0)
+SCHEDULE = PenaltySchedule(gamma=1.0, regulariser=10.0, eps=1.0)
+
+
+def solve(problem, **changes):
+    u, v = start()
+    given = {"inner_steps": 1, "outer_steps": 600, "lr_u": 0.1, "lr_v": 0.1, "u_box": BOX, "v_box": BOX}
+    if changes.get("method", "penalty") == "penalty":
+        given["schedule"] = SCHEDULE
+    return minimize(problem.upper, problem.lower, u, v, **{**given, **changes})
+
+
+# --- the hypergradient ---
+
+
+def test_the_exact_hypergradient_is_that_of_the_problem_with_its_solution_put_in():
+    problem = Quadratic()
+    u = problem.u.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(problem.through(u), u)
+    (found,) = hypergradient(problem.upper, problem.lower, [problem.u], [problem.solved(problem.u)])
+    assert torch.allclose(found, expected, rtol=1e-10)
+
+
+def error(problem, gamma):
+    """Of the penalty's gradient at the v where the penalty function is least; it is quadratic in v."""
+
+    def slope(v):
+        return penalty_gradient(problem.upper, problem.lower, [problem.u], [v], gamma)[1][0]
+
+    origin = torch.zeros(6, dtype=torch.float64)
+    hessian = torch.stack([slope(unit) - slope(origin) for unit in torch.eye(6, dtype=torch.float64)])
+    v = -torch.linalg.solve(hessian, slope(origin))
+    (found,) = penalty_gradient(problem.upper, problem.lower, [problem.u], [v], gamma)[0]
+    (exact,) = hypergradient(problem.upper, problem.lower, [problem.u], [problem.solved(problem.u)])
+    return ((found - exact).norm() / exact.norm()).item()
+
+
+def test_the_penaltys_gradient_nears_the_hypergradient_tenfold_a_decade_of_gamma():
+    errors = [error(Quadratic(), gamma) for gamma in (10.0, 1e2, 1e3, 1e4)]
+    assert all(0.05 <= later / earlier <= 0.2 for earlier, later in pairwise(errors))
+    assert errors[-1] < 1e-3
+
+
+def test_a_singular_hessian_has_no_hypergradient():
+    u, v = start()
+    flat = Singular()
+    flat.a = torch.zeros_like(flat.a)
+    with pytest.raises(ValueError, match=r"^the Hessian of lower with regard to v is singular"):
+        hypergradient(flat.upper, flat.lower, u, v)
+
+
+# --- where the methods get to ---
+
+
+@pytest.mark.parametrize("problem", [Plain(), Saddle()], ids=["plain", "saddle"])
+def test_the_penalty_method_converges_where_alternating_descent_does_not(problem):
+    assert far(solve(problem), problem.solution) < 0.2
+    assert far(solve(problem, method="gd"), problem.solution) > 1
+
+
+def test_on_a_singular_hessian_the_penalty_method_needs_one_inner_step_and_approxgrad_more():
+    problem = Singular()
+    penalty, approx = solve(problem), solve(problem, method="approx", sigma=0.0)
+    assert problem.far(penalty) < 0.2
+    assert problem.far(approx) > 2 * problem.far(penalty)
+
+
+@pytest.mark.parametrize("method", ["rmd", "approx"])
+def test_the_rivals_are_right_with_enough_inner_steps(method):
+    # ApproxGrad and RMD are worth comparing with only if they solve what they can.
+    assert far(solve(Plain(), method=method, inner_steps=8, outer_steps=150), 0.5) < 0.4
+
+
+def test_an_inequality_holds_in_the_end_and_binds():
+    held = solve(Plain(), inequality=lambda u, v: u[0] - 0.2)
+    # Where the constraint binds u is at the bound, and v follows by the lower problem.
+    assert torch.allclose(held.u[0], torch.full((10,), 0.2), atol=0.03)
+    assert torch.allclose(held.v[0], torch.full((10,), 0.8), atol=0.05)
+    assert far(solve(Plain(), inequality=lambda u, v: u[0] - 0.9), 0.5) < 0.2
+
+
+# --- constraints, at every step ---
+
+
+@pytest.mark.parametrize("method", ["penalty", "rmd", "approx", "gd"])
+@pytest.mark.parametrize("by", ["clip", "change"])
+def test_no_step_leaves_the_box(method, by):
+    seen = []
+
+    class Watched(Saddle):
+        def lower(self, u, v):
+            seen.extend(x.detach().abs().max().item() for x in (*u, *v))
+            return super().lower(u, v)
+
+    box = Box(-1.5, 1.5, by)
+    found = solve(Watched(), method=method, outer_steps=40, lr_u=1.0, lr_v=1.0, u_box=box, v_box=[box])
+    assert len(seen) > 80
+    assert max(seen) <= 1.5
+    assert max(x.abs().max().item() for x in (*found.u, *found.v)) <= 1.5
+    assert max(seen) > 1.4, "the box is never reached, so that nothing was tested"
+
+
+# --- cost ---
+
+
+def test_memory_is_that_of_all_tensors_that_live_at_a_time():
+    with LiveMemory() as live:
+        first = torch.zeros(1000)
+        second = first + 1
+        assert live.peak_bytes == 8000
+        del first
+        third = second + 1
+        assert live.peak_bytes == 8000
+        third.requires_grad_()
+        # The graph keeps what no name holds any more: both squares' inputs, and the sum.
+        total = third.square().square().sum()
+        assert live.peak_bytes >= 16000
+    assert total.item() > 0
+
+
+def memory(method, inner_steps):
+    weights = torch.randn(64, 4000)
+    u, v = [torch.zeros(4000)], [torch.zeros(4000)]
+
+    def upper(u, v):
+        return (weights @ v[0]).square().mean()
+
+    def lower(u, v):
+        return (v[0] - u[0]).square().sum() + v[0].sin().sum()
+
+    with LiveMemory() as live:
+        minimize(upper, lower, u, v, method=method, inner_steps=inner_steps, outer_steps=2)
+    return live.peak_bytes
+
+
+@pytest.mark.parametrize("method", ["penalty", "approx"])
+def test_memory_does_not_grow_with_the_inner_steps(method):
+    assert memory(method, 50) == memory(method, 5)
+
+
+def test_reverse_mode_keeps_all_of_them():
+    a_copy = 4000 * 4
+    assert memory("rmd", 50) - memory("rmd", 5) >= 45 * a_copy
+
+
+def test_an_outer_step_takes_as_many_gradients_as_is_said():
+    calls = {}
+    for steps in (5, 10, 20):
+        count = 0
+
+        class Counted(Plain):
+            def lower(self, u, v):
+                nonlocal count
+                count += 1
+                return super().lower(u, v)
+
+        solve(Counted(), inner_steps=steps, outer_steps=3)
+        calls[steps] = count
+    assert calls == {steps: 3 * (steps + 1) for steps in calls}
+
+
+# --- the trace ---
+
+
+def test_gamma_never_falls_and_eps_and_the_regulariser_never_grow():
+    frame = solve(Plain(), inner_steps=5, outer_steps=300).frame
+    assert list(frame) == [
+        *("step", "upper", "lower", "residual", "gamma", "regulariser", "eps", "value", "seconds"),
+    ]
+    assert frame.step.tolist() == list(range(1, 301))
+    assert frame.gamma.is_monotonic_increasing
+    assert frame.gamma.iloc[-1] > 5 * frame.gamma.iloc[0]
+    assert frame.eps.is_monotonic_decreasing
+    assert frame.regulariser.is_monotonic_decreasing
+    assert frame.seconds.is_monotonic_increasing
+    assert frame.residual.iloc[-1] < 0.1 * frame.residual.iloc[0]
+
+
+def test_the_trace_tells_what_was_there():
+    problem = Plain()
+    u, v = start()
+    found = minimize(problem.upper, problem.lower, u, v, method="rmd", inner_steps=1, outer_steps=1, lr_v=1e-9)
+    row = found.frame.iloc[0]
+    assert row.upper == pytest.approx(problem.upper(u, v).item(), rel=1e-5)
+    assert row.lower == pytest.approx(problem.lower(u, v).item(), rel=1e-5)
+    assert row.residual == pytest.approx(2 * (1 - u[0] - v[0]).norm().item(), rel=1e-5)
+    assert math.isnan(row.gamma)
+
+
+def pairs(seed):
+    drawn = torch.Generator().manual_seed(seed)
+    while True:
+        yield torch.randn(10, generator=drawn), torch.randn(10, generator=drawn)
+
+
+def noisy(seed, **changes):
+    problem = Plain()
+    u, v = start()
+    return minimize(
+        lambda u, v, noise: problem.upper(u, [v[0] + 0.1 * noise]),
+        lambda u, v, noise: problem.lower(u, [v[0] + 0.1 * noise]),
+        u,
+        v,
+        inner_steps=2,
+        **{"batches": pairs(seed), "outer_steps": 40, **changes},
+    )
+
+
+def test_the_same_seed_gives_the_same_way():
+    same = [noisy(3).frame.drop(columns="seconds") for _ in range(2)]
+    assert same[0].equals(same[1])
+    assert not same[0].equals(noisy(4).frame.drop(columns="seconds"))
+
+
+def test_patience_tightens_where_noise_keeps_the_gradient_from_becoming_small():
+    schedule = PenaltySchedule(eps=1e-6, gamma_factor=2.0, patience=10, gamma_most=4.0)
+    assert noisy(0, schedule=schedule).frame.gamma.tolist() == [1.0] * 10 + [2.0] * 10 + [4.0] * 20
+
+
+def test_batches_begin_again_and_must_not_run_out():
+    finite = [pair for pair, _ in zip(pairs(0), range(7), strict=False)]
+    assert noisy(0, batches=finite, outer_steps=20).last.step == 20
+    with pytest.raises(ValueError, match=r"^batches has no more: give as many pairs as outer steps"):
+        noisy(0, batches=iter(finite), outer_steps=20)
+    with pytest.raises(TypeError, match=r"^batches gave 3: each must be a pair"):
+        noisy(0, batches=[3])
+
+
+def test_without_a_warm_start_v_begins_anew():
+    warm, cold = (solve(Plain(), outer_steps=2, warm_start=warm, lr_u=1e-9, method="gd") for warm in (True, False))
+    assert cold.frame.lower.iloc[0] == pytest.approx(cold.frame.lower.iloc[1])
+    assert warm.frame.lower.iloc[1] < warm.frame.lower.iloc[0]
+
+
+def test_what_was_given_is_not_changed():
+    u, v = start()
+    before = [u[0].clone(), v[0].clone()]
+    minimize(Plain().upper, Plain().lower, u, v, outer_steps=3)
+    assert torch.equal(u[0], before[0])
+    assert torch.equal(v[0], before[1])
+
+
+# --- results ---
+
+
+def test_the_best_point_is_the_monitors_or_the_last():
+    looked = []
+
+    def monitor(u, v):
+        looked.append(abs(u[0].mean().item() - 3.0))
+        return looked[-1]
+
+    found = solve(Plain(), outer_steps=50, monitor=monitor, monitor_every=5)
+    assert len(looked) == 11
+    assert abs(found.best.u[0].mean().item() - 3.0) == min(looked)
+    assert found.frame.value.min() == min(looked)
+    assert solve(Plain(), outer_steps=20).best.step == 20
+
+
+def test_a_run_that_diverges_ends_and_says_so():
+    found = solve(Plain(), method="rmd", lr_v=1e12, v_box=None, inner_steps=5)
+    assert found.reason.startswith("diverged at outer step ")
+    assert found.last.step == len(found.rows) - 1
+    assert all(bool(x.isfinite().all()) for x in (*found.best.u, *found.best.v))
+
+
+def test_figures_and_files(tmp_path):
+    found = solve(Plain(), outer_steps=5)
+    assert {trace.name for trace in found.figures["penalty"].data} == {"||grad_v g||", "gamma", "lambda", "eps"}
+    assert [len(trace.x) for trace in found.figures["levels"].data] == [5, 5]
+    assert len(found.export(tmp_path / "trace.csv").read_text().splitlines()) == 6
+    with pytest.raises(ValueError, match=r'^table=\'events\' is unknown: give "results" or "curves"$'):
+        found.export(tmp_path / "trace.csv", "events")
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "said"),
+    [
+        ({"method": "adam"}, ValueError, 'method=\'adam\' is unknown: give "penalty" or "rmd" or'),
+        ({"inner_steps": 0}, ValueError, "inner_steps=0 is too small: give a whole number of at least 1"),
+        ({"outer_steps": 2.5}, TypeError, "outer_steps=2.5 is not a whole number"),
+        ({"lr_u": -1.0}, ValueError, "lr_u=-1.0 is out of range: give a finite number above 0"),
+        ({"lr_v": "fast"}, TypeError, "lr_v='fast' is not a number"),
+        ({"u_box": (0, 1)}, TypeError, r"u_box=\(0, 1\) is no box"),
+        ({"v_box": [BOX, BOX]}, ValueError, "v_box has 2 boxes for 1 tensors"),
+        ({"schedule": "fast"}, TypeError, "schedule='fast' is none"),
+        ({"method": "gd", "inequality": lambda u, v: u[0]}, ValueError, 'inequality=.* does not go with method="gd"'),
+    ],
+)
+def test_bad_arguments_get_a_sentence(changes, kind, said):
+    with pytest.raises(kind, match=f"^{said}"):
+        solve(Plain(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("u", "kind", "said"),
+    [
+        (torch.zeros(3), TypeError, "u is of the type Tensor: give a list of tensors"),
+        ([], ValueError, r"u=\[\] is empty"),
+        ([torch.zeros(3, dtype=torch.int64)], TypeError, r"u\[0\] is of the type torch.int64"),
+        ([torch.tensor([math.nan])], ValueError, r"u\[0\] holds values that are not finite"),
+    ],
+)
+def test_bad_points_get_a_sentence(u, kind, said):
+    with pytest.raises(kind, match=f"^{said}"):
+        minimize(Plain().upper, Plain().lower, u, [torch.zeros(3)])
+
+
+@pytest.mark.parametrize("method", ["penalty", "gd"])
+def test_functions_that_give_no_number_get_a_sentence(method):
+    with pytest.raises(ValueError, match=r"^lower returned a tensor of the shape \(10,\): it must return one number"):
+        minimize(Plain().upper, lambda u, v: u[0] - v[0], *start(), method=method)
+    with pytest.raises(TypeError, match=r"^upper returned 1.0: it must return a tensor of one number"):
+        minimize(lambda u, v: 1.0, Plain().lower, *start(), method=method)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Box(1.0, 1.0), "low=1.0 is not below high=1.0"),
+        (lambda: Box(0.0, by="change"), 'by="change" needs two finite bounds'),
+        (lambda: Box(0.0, 1.0, "fold"), "by='fold' is unknown"),
+        (lambda: PenaltySchedule(gamma=0.0), "gamma=0.0 is out of range"),
+        (lambda: PenaltySchedule(gamma_factor=0.9), "gamma_factor=0.9 is out of range"),
+        (lambda: PenaltySchedule(eps_factor=1.5), "eps_factor=1.5 is out of range: .* at most 1"),
+        (lambda: PenaltySchedule(patience=0), "patience=0 is too small"),
+    ],
+)
+def test_bad_settings_get_a_sentence(make, said):
+    with pytest.raises(ValueError, match=f"^{said}"):
+        make()
