@@ -1,0 +1,1 @@
+"""The neighbouring systems' methods, each in a module or package of its own."""
