@@ -17,19 +17,31 @@ from seer_nb.methods.fedex.clients import Client
 from seer_nb.methods.fedex.federation import Federation
 from seer_nb.methods.fedex.method import FedEx, Round, Scores
 from seer_nb.methods.fedex.partition import partition, split
+from seer_nb.methods.fedex.result import Best, Result
+from seer_nb.methods.fedex.search import tune
 from seer_nb.methods.fedex.server import Answers, Rounds, Server, ServerSettings
+from seer_nb.methods.fedex.spaces import client_space, server_space
+from seer_nb.methods.fedex.wrappers import Ladder, elimination, random_search
 
 __all__ = [
     "Answers",
+    "Best",
     "Client",
     "ClientConfig",
     "FedEx",
     "Federation",
+    "Ladder",
+    "Result",
     "Round",
     "Rounds",
     "Scores",
     "Server",
     "ServerSettings",
+    "client_space",
+    "elimination",
     "partition",
+    "random_search",
+    "server_space",
     "split",
+    "tune",
 ]

@@ -209,4 +209,4 @@ def _check(options: Options) -> None:
     for axis, size in enumerate(options.sizes):
         for place in range(size):
             places = [place if other == axis else 0 for other in range(len(options.sizes))]
-            client_config.read(options.at(places), f"configs[{place}]" if len(places) == 1 else "configs")
+            client_config.read(options.at(places), "configs" if options.is_grid else f"configs[{place}]")

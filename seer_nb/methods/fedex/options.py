@@ -43,6 +43,11 @@ class Options:
         return tuple(map(len, self._grid.values())) if self._grid else (len(self._list),)
 
     @property
+    def is_grid(self) -> bool:
+        """Whether a dict of lists was given."""
+        return bool(self._grid)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Of each axis; of a list, "config"."""
         return tuple(self._grid) if self._grid else ("config",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from seer_nb.methods.fedex.federation import Federation
     from seer_nb.methods.fedex.local import Errand, Vector, Visit
@@ -36,11 +36,20 @@ class Here:
 
     Args:
         federation: Whose clients are visited.
+        check: Called before each client; raises TimeUpError when the time is up.
     """
 
-    def __init__(self, federation: Federation) -> None:
+    def __init__(self, federation: Federation, check: Callable[[], None] | None = None) -> None:
         self._federation = federation
+        self._check = check
 
     def visit(self, weights: Vector, errands: Sequence[Errand]) -> list[Visit]:
         """Have clients visited."""
-        return self._federation.bench.visit(weights, errands)
+        bench = self._federation.bench
+        if self._check is None:
+            return bench.visit(weights, errands)
+        visits = []
+        for errand in errands:
+            self._check()
+            visits += bench.visit(weights, [errand])
+        return visits

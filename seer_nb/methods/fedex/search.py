@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -25,9 +24,7 @@ from seer_nb.space import Space
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
-    from typing import Any
 
-    from seer_nb.methods.fedex.pool import Pool
     from seer_nb.methods.fedex.steps import Schedule
     from seer_nb.methods.fedex.wrappers import Wrapper
     from seer_nb.providers.base import Provider
@@ -62,9 +59,9 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
 ) -> Result:
     """Find the hyperparameters of a federation's clients and server within a number of rounds.
 
-    Each arm is a FedEx with settings of the server and ``fedex_k`` neighbouring configurations of clients, both drawn at
-    random. The wrapper says how many arms there are and which go on, by their validation errors. The best-scoring state
-    that any arm has ever been in is what is tested at the end, on all clients.
+    Each arm is a FedEx with settings of the server and ``fedex_k`` neighbouring configurations of clients, both drawn
+    at random. The wrapper says how many arms there are and which go on, by their validation errors. The best-scoring
+    state that any arm has ever been in is what is tested at the end, on all clients.
 
     Args:
         federation: What is tuned.
@@ -93,6 +90,7 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
         TypeError, ValueError: For what cannot be; the sentence names the argument.
         SeerError: No worker could be had, or all were lost.
     """
+    limits = Limits.read(deadline, budget, provider)
     plan = _Plan(
         federation=_federation(federation),
         clients=Space(_default_clients() if client_space is None else client_space),
@@ -105,13 +103,13 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
         options={"schedule": one_of(schedule, "schedule", SCHEDULES), "baseline": baseline, "cutoff": cutoff},
         clients_per_round=whole(clients_per_round, "clients_per_round", "clients", 1),
         seed=whole(seed, "seed", "a seed", 0),
+        limits=limits,
     )
-    limits = Limits.read(deadline, budget, provider)
     arms = [_arm(plan, number) for number in range(plan.ladder.arms)]
     with pool_of(federation, provider, workers, plan.clients_per_round, limits) as pool:
         for arm in arms:
             arm.use(pool)
-        result = _searched(plan, arms, pool, limits)
+        result = _Search(plan, arms).run()
     return result.ended(limits.elapsed_s(), limits.spent_usd())
 
 
@@ -127,6 +125,7 @@ class _Plan(NamedTuple):
     options: dict[str, Any]
     clients_per_round: int
     seed: int
+    limits: Limits
 
 
 class _Found(NamedTuple):
@@ -137,36 +136,53 @@ class _Found(NamedTuple):
     fedex: FedEx
 
 
-def _searched(plan: _Plan, arms: list[Arm], pool: Pool, limits: Limits) -> Result:
-    best: _Found | None = None
-    reason = "all rounds are taken"
-    try:
-        alive, before = arms, 0
-        for rung in plan.ladder.rungs:
-            for arm in alive:
-                best = _climb(plan, arm, before, rung, best, limits)
-            alive, before = _survivors(plan, alive, before, rung), rung
-    except TimeUpError as error:
-        reason = str(error)
-        for arm in arms:
-            arm.cut_short(reason)
-    tested = None
-    if best is not None:
+class _Search:
+    """Arms on their way, and the best-scoring state so far."""
+
+    def __init__(self, plan: _Plan, arms: list[Arm]) -> None:
+        self._plan = plan
+        self._arms = arms
+        self._best: _Found | None = None
+        self._round_s = 0.0
+        """The longest round so far."""
+
+    def run(self) -> Result:
+        """Take the arms up the ladder, and test the best; whatever there is when the time is up is the result."""
+        plan, reason, tested = self._plan, "all rounds are taken", None
         try:
-            tested = best.fedex.evaluate()
+            self._climb()
         except TimeUpError as error:
-            reason = f"{reason}; no test: {error}"
-    return Result.of(arms, best, tested, target=plan.target, seed=plan.seed, reason=reason, ladder=plan.ladder)
+            reason = str(error)
+            for arm in self._arms:
+                arm.cut_short(reason)
+        if self._best is not None:
+            try:
+                tested = self._best.fedex.evaluate()
+            except TimeUpError:
+                reason = f"{reason}, before the test"
+        return Result.of(
+            self._arms, self._best, tested, target=plan.target, seed=plan.seed, reason=reason, ladder=plan.ladder
+        )
 
+    def _climb(self) -> None:
+        alive, before = self._arms, 0
+        for rung in self._plan.ladder.rungs:
+            for arm in alive:
+                for _ in range(before, rung):
+                    self._step(arm, before)
+            alive, before = _survivors(self._plan, alive, before, rung), rung
 
-def _climb(plan: _Plan, arm: Arm, before: int, rung: int, best: _Found | None, limits: Limits) -> _Found | None:
-    """Take an arm to the end of a rung; the best state so far."""
-    for _ in range(before, rung):
+    def _step(self, arm: Arm, before: int) -> None:
+        plan, limits = self._plan, self._plan.limits
+        # The test visits all clients once; half as much again, for they are not all alike.
+        rounds = 1 + 1.5 * len(plan.federation) / plan.clients_per_round
+        limits.check(keep_s=rounds * self._round_s)
+        begun_s = limits.elapsed_s()
         arm.note(arm.fedex.step(), limits.elapsed_s())
+        self._round_s = max(self._round_s, limits.elapsed_s() - begun_s)
         score = _score(plan, arm, before)
-        if best is None or score < best.score:
-            best = _Found(score, arm, arm.fedex.copy())
-    return best
+        if self._best is None or score < self._best.score:
+            self._best = _Found(score, arm, arm.fedex.copy())
 
 
 def _score(plan: _Plan, arm: Arm, before: int) -> float:

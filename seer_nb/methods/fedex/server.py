@@ -154,6 +154,10 @@ class Server:
         ]
         return self._answers(errands, self._pool.visit(self.weights, errands))
 
+    def use(self, pool: Pool | None) -> None:
+        """Have clients' work done elsewhere from now on; None: in this process."""
+        self._pool = Here(self._federation) if pool is None else pool
+
     def copy(self) -> Server:
         """One that goes on by itself from here."""
         # Neither weights nor velocity are ever changed in place.

@@ -6,12 +6,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.domains import Choice, Domain, Float, Integer, choice, loguniform, randint, uniform
-from seer_nb.space import Space
 
 if TYPE_CHECKING:
     import numpy as np
 
     from seer_nb.core.model import Config
+    from seer_nb.space import Space
 
 
 def client_space() -> dict[str, Domain]:
@@ -76,4 +76,5 @@ def _float(domain: Float, value: float, eps: float, rng: np.random.Generator) ->
 
 def _shifted(place: int, count: int, eps: float, rng: np.random.Generator) -> int:
     most = math.ceil(eps * (count - 1))
-    return int(min(count - 1, max(0, place + rng.integers(-most, most + 1))))
+    moved = place + int(rng.integers(-most, most + 1))
+    return min(count - 1, max(0, moved))

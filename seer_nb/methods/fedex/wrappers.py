@@ -35,7 +35,7 @@ def random_search(max_rounds: int, total_rounds: int) -> Ladder:
     """
     if total_rounds < max_rounds:
         raise ValueError(
-            f"total_rounds={total_rounds} is less than max_rounds={max_rounds}, which one arm takes: give as many or more"
+            f"total_rounds={total_rounds} is less than one arm takes, max_rounds={max_rounds}: give as many or more"
         )
     return Ladder(total_rounds // max_rounds, 1, (max_rounds,))
 
