@@ -2,8 +2,7 @@
 
 Part mechanism: seven learning rates, six seeds; its error is to be under half of that of uniform sampling, and of the
 mean of the configurations by themselves. Part many: 100 clients a round, 60 rounds. Part wrappers: random search and
-successive elimination, with FedEx and without; nothing is wanted of it, for on data so small the paper's order does
-not come out.
+successive elimination, with FedEx and without; nothing is wanted of it, for on data so small seeds decide.
 """
 
 from __future__ import annotations

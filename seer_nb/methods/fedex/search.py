@@ -144,7 +144,7 @@ class _Search:
         self._arms = arms
         self._best: _Found | None = None
         self._round_s = 0.0
-        """The longest round so far."""
+        """How long a round takes at most: a slow one is forgotten by and by, such as the first on a new worker."""
 
     def run(self) -> Result:
         """Take the arms up the ladder, and test the best; whatever there is when the time is up is the result."""
@@ -179,7 +179,7 @@ class _Search:
         limits.check(keep_s=rounds * self._round_s)
         begun_s = limits.elapsed_s()
         arm.note(arm.fedex.step(), limits.elapsed_s())
-        self._round_s = max(self._round_s, limits.elapsed_s() - begun_s)
+        self._round_s = max(0.7 * self._round_s, limits.elapsed_s() - begun_s)
         score = _score(plan, arm, before)
         if self._best is None or score < self._best.score:
             self._best = _Found(score, arm, arm.fedex.copy())
