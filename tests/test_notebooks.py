@@ -136,6 +136,15 @@ def test_the_quickstart_runs(built):
 
 @pytest.mark.xdist_group("binder")
 @pytest.mark.timeout(BUILD_S + RUN_S)
+def test_the_fedex_notebook_runs(built):
+    # What it claims, it asserts itself.
+    notebook = built.execute("fedex")
+    assert data(notebook, "tune")["text/html"].count("<tr") == 10
+    assert "application/vnd.plotly.v1+json" in data(notebook, "theta")
+
+
+@pytest.mark.xdist_group("binder")
+@pytest.mark.timeout(BUILD_S + RUN_S)
 def test_the_cloud_notebook_runs(built):
     notebook = built.execute("cloud")
     picture = data(notebook, "study")

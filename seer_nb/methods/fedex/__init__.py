@@ -1,0 +1,47 @@
+"""FedEx: the hyperparameters of federated learning, found while one shared model is trained.
+
+Khodak, Tu, Li, Li, Balcan, Smith and Talwalkar, NeurIPS 2021, arXiv 2106.04502. Of the paper only abstract and
+introduction could be read; the method is built after the authors' code (github mkhodak/FedEx), and no number of the
+paper is claimed.
+
+>>> from seer_nb.methods import fedex
+>>> federation = fedex.Federation.split(model, x, y, clients=100, alpha=0.5)
+>>> result = fedex.tune(federation, max_rounds=60, total_rounds=300)
+>>> result.best.config, result.results()
+"""
+
+from __future__ import annotations
+
+from seer_nb.methods.fedex.client_config import ClientConfig
+from seer_nb.methods.fedex.clients import Client
+from seer_nb.methods.fedex.federation import Federation
+from seer_nb.methods.fedex.method import FedEx, Round, Scores
+from seer_nb.methods.fedex.partition import partition, split
+from seer_nb.methods.fedex.result import Best, Result
+from seer_nb.methods.fedex.search import tune
+from seer_nb.methods.fedex.server import Answers, Rounds, Server, ServerSettings
+from seer_nb.methods.fedex.spaces import client_space, server_space
+from seer_nb.methods.fedex.wrappers import Ladder, elimination, random_search
+
+__all__ = [
+    "Answers",
+    "Best",
+    "Client",
+    "ClientConfig",
+    "FedEx",
+    "Federation",
+    "Ladder",
+    "Result",
+    "Round",
+    "Rounds",
+    "Scores",
+    "Server",
+    "ServerSettings",
+    "client_space",
+    "elimination",
+    "partition",
+    "random_search",
+    "server_space",
+    "split",
+    "tune",
+]

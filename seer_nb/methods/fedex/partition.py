@@ -1,0 +1,128 @@
+"""Data dealt out to clients: alike (iid), or each with labels of its own (non-iid)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seer_nb.core.units import show
+from seer_nb.methods.fedex.arguments import real, whole
+from seer_nb.methods.fedex.clients import PARTS, Client
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Places = NDArray[np.int64]
+
+LEAST = len(PARTS)
+"""Samples of a client: one to train on, one to validate with, one to test with."""
+
+
+def partition(labels: Any, clients: int, *, alpha: float | None = None, seed: int = 0) -> list[Places]:
+    """Deal samples out to clients; each sample goes to one of them.
+
+    Args:
+        labels: One an item, of any kind; with ``alpha`` they say what is skewed.
+        clients: How many.
+        alpha: None: iid, the samples are shuffled and dealt evenly. A number more than 0: non-iid, the share of each
+            label that each client gets is drawn from a Dirichlet distribution with that concentration (Hsu, Qi, Brown
+            2019, arXiv 1909.06335, with classes and clients changed over, as is common); the smaller, the more skewed.
+        seed: Of the draw.
+
+    Returns:
+        For each client the places of its samples, at least three, in ascending order.
+
+    Raises:
+        ValueError, TypeError: For fewer than three samples a client, or what cannot be.
+    """
+    labels = np.asarray(labels)
+    whole(clients, "clients", "clients", 1)
+    if labels.ndim != 1 or len(labels) < LEAST * clients:
+        raise ValueError(
+            f"labels has the shape {labels.shape}, which is not enough for clients={clients}: "
+            f"give one label a sample, at least {LEAST} for each client"
+        )
+    rng = np.random.default_rng([seed, 1])
+    if alpha is None:
+        dealt = np.array_split(rng.permutation(len(labels)), clients)
+    else:
+        dealt = _skewed(labels, clients, real(alpha, "alpha", above=0.0), rng)
+    return [np.sort(places) for places in dealt]
+
+
+def split(  # noqa: PLR0913 - what a federation is made of
+    x: Any,
+    y: Any,
+    clients: int,
+    *,
+    alpha: float | None = None,
+    shares: Sequence[float] = (0.6, 0.2, 0.2),
+    shuffle: bool = True,
+    seed: int = 0,
+) -> list[Client]:
+    """Clients made of one set of data.
+
+    Args:
+        x: Inputs, an array of shape (samples, ...).
+        y: Targets, an array of shape (samples, ...); with ``alpha`` one label a sample.
+        clients: How many.
+        alpha: As for ``partition``.
+        shares: Of a client's samples to train on, to validate with and to test with; they add up to 1. Each client has
+            at least one of each.
+        shuffle: Whether a client's samples are mixed before they are cut in three, so that its three sets are alike
+            (what the authors' code calls iid); else they are cut in the order of the data, as where time passes.
+        seed: Of the draw.
+
+    Raises:
+        ValueError, TypeError: For what cannot be; the sentence names the argument.
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+        raise ValueError(f"x has the shape {x.shape} and y {y.shape}: give as many targets as inputs")
+    cuts = _checked_shares(shares)
+    labels = y if alpha is not None else np.zeros(len(y))
+    rng = np.random.default_rng([seed, 2])
+    made = []
+    for dealt in partition(labels, clients, alpha=alpha, seed=seed):
+        places = rng.permutation(dealt) if shuffle else dealt
+        made.append(Client(*((x[part], y[part]) for part in np.split(places, _cuts(len(places), cuts)))))
+    return made
+
+
+def _skewed(labels: NDArray[Any], clients: int, alpha: float, rng: np.random.Generator) -> list[Places]:
+    dealt: list[list[int]] = [[] for _ in range(clients)]
+    for label in np.unique(labels):
+        places = rng.permutation(np.flatnonzero(labels == label))
+        ends = np.round(np.cumsum(rng.dirichlet(np.full(clients, alpha))) * len(places)).astype(int)[:-1]
+        for own, part in zip(dealt, np.split(places, ends), strict=True):
+            own.extend(part.tolist())
+    _even_out(dealt)
+    return [np.asarray(own, dtype=np.int64) for own in dealt]
+
+
+def _even_out(dealt: list[list[int]]) -> None:
+    """Whoever has too few samples to be split in three gets some of whoever has the most: drawing anew may never do."""
+    for own in dealt:
+        while len(own) < LEAST:
+            own.append(max(dealt, key=len).pop())
+
+
+def _checked_shares(shares: Sequence[float]) -> tuple[float, float]:
+    try:
+        train, validation, test = (real(share, "shares", above=0.0) for share in shares)
+    except (TypeError, ValueError):
+        raise ValueError(f"shares={show(shares)}: give three numbers above 0, such as (0.6, 0.2, 0.2)") from None
+    if not math.isclose(train + validation + test, 1.0, abs_tol=1e-9):
+        raise ValueError(f"shares={show(shares)} add up to {train + validation + test:g}: give three that add up to 1")
+    return train, validation
+
+
+def _cuts(count: int, shares: tuple[float, float]) -> tuple[int, int]:
+    """Where to cut so many samples in three."""
+    first = min(count - 2, max(1, round(count * shares[0])))
+    second = min(count - 1, max(first + 1, round(count * (shares[0] + shares[1]))))
+    return first, second

@@ -1,0 +1,214 @@
+"""What a search has found: tables in the shape of a study's, the best settings, files and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
+
+from seer_nb.export import export
+from seer_nb.methods.fedex.arguments import one_of
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+    from seer_nb.core.model import Config
+    from seer_nb.methods.fedex.local import Vector
+    from seer_nb.methods.fedex.method import FedEx, Round, Scores
+    from seer_nb.methods.fedex.pool import Pool
+    from seer_nb.methods.fedex.server import Server, ServerSettings
+    from seer_nb.methods.fedex.wrappers import Ladder
+
+Table: TypeAlias = Literal["results", "curves", "theta"]
+TABLES: tuple[str, ...] = get_args(Table)
+
+
+class Arm:
+    """One FedEx of a search, and what has become of it."""
+
+    def __init__(self, number: int, settings: ServerSettings, fedex: FedEx, server: Server) -> None:
+        self.number = number
+        self.settings = settings
+        self.fedex = fedex
+        self._server = server
+        self.state, self.reason = "waiting", ""
+        self.elapsed_s: list[float] = []
+        """When each round has ended."""
+
+    def use(self, pool: Pool) -> None:
+        """Have its clients' work done there."""
+        self._server.use(pool)
+
+    def note(self, _: Round, elapsed_s: float) -> None:
+        """A round has ended."""
+        self.state = "running"
+        self.elapsed_s.append(elapsed_s)
+
+    def drop(self, reason: str) -> None:
+        """It goes on no more."""
+        self.state, self.reason = "stopped", reason
+
+    def complete(self) -> None:
+        """It has had all of its rounds."""
+        self.state, self.reason = "completed", f"all {len(self.elapsed_s)} rounds"
+
+    def cut_short(self, reason: str) -> None:
+        """It would have gone on."""
+        if self.state in {"waiting", "running"}:
+            self.drop(reason)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best-scoring state that any arm has been in, and what it is worth on test data."""
+
+    trial: int
+    config: Config
+    """The most probable configuration of clients."""
+    server: ServerSettings
+    value: float
+    """Its validation error."""
+    epoch: int
+    """After how many rounds."""
+    test: Scores | None
+    """Test errors, each client with a configuration drawn from theta; None: there was no time for the test."""
+    weights: Vector
+    """Of the shared model, as one vector."""
+    fedex: FedEx
+    """Itself, to be looked into; its workers are gone, so that it goes on in this process if it goes on."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search has found."""
+
+    arms: tuple[Arm, ...]
+    best: Best | None
+    """None: not one round has ended."""
+    target: str
+    seed: int
+    reason: str
+    """Why it has ended."""
+    ladder: Ladder
+    elapsed_s: float = 0.0
+    spent_usd: float = 0.0
+
+    def __repr__(self) -> str:
+        value = "nothing found" if self.best is None else f"best {self.target} error {self.best.value:.4f}"
+        return f"Result({len(self.arms)} arms, {self.rounds} rounds, {value}, {self.reason})"
+
+    @property
+    def rounds(self) -> int:
+        """Taken by all arms together."""
+        return sum(len(arm.fedex.history) for arm in self.arms)
+
+    def results(self) -> pd.DataFrame:
+        """A row an arm, sorted by trial.
+
+        Columns: trial, state, value (the best validation error of the target) and epoch (the round it was seen in),
+        config_* (the most probable configuration of clients), config_server_*, rounds, entropy (of theta, in nats),
+        mode (theta's greatest probability), test_global and test_personal (of the best arm alone), reason.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([self._row(arm) for arm in self.arms])
+
+    def curves(self) -> pd.DataFrame:
+        """A row a round of an arm.
+
+        Columns: trial, epoch (the round), value (validation error of the target), elapsed_s, global, personal, entropy,
+        mode.
+        """
+        import pandas as pd
+
+        columns = ("trial", "epoch", "value", "elapsed_s", "global", "personal", "entropy", "mode")
+        rows = (
+            (arm.number, epoch, self._value(x), at_s, x.validation.shared, x.validation.personal, x.entropy, x.mode)
+            for arm in self.arms
+            for epoch, (x, at_s) in enumerate(zip(arm.fedex.history, arm.elapsed_s, strict=False), 1)
+        )
+        return pd.DataFrame(rows, columns=list(columns))
+
+    def theta(self) -> pd.DataFrame:
+        """A row an option of an arm's clients after a round: trial, epoch, axis, option, label, probability."""
+        import pandas as pd
+
+        columns = ("trial", "epoch", "axis", "option", "label", "probability")
+        rows = (
+            (arm.number, epoch, name, option, arm.fedex.options.label(axis, option), float(probability))
+            for arm in self.arms
+            for epoch, x in enumerate(arm.fedex.history, 1)
+            for axis, name in enumerate(arm.fedex.options.names)
+            for option, probability in enumerate(x.theta[axis])
+        )
+        return pd.DataFrame(rows, columns=list(columns))
+
+    def export(self, path: str | os.PathLike[str], table: Table = "results") -> Path:
+        """Write a table to a file, in the format that the suffix says: csv parquet json md tex html xlsx.
+
+        Raises:
+            TypeError, ValueError, SeerError: As ``seer_nb.export.export``; and for another table.
+        """
+        frames = {"results": self.results, "curves": self.curves, "theta": self.theta}
+        return export(frames[one_of(table, "table", TABLES)](), path, title=table)
+
+    def plot_curves(self) -> Figure:
+        """Validation error of each arm by round; the best arm in colour."""
+        from seer_nb.methods.fedex.plots import plot_curves
+
+        return plot_curves(self)
+
+    def plot_theta(self, trial: int | None = None) -> Figure:
+        """How the probabilities of an arm's configurations have changed; by default of the best one's."""
+        from seer_nb.methods.fedex.plots import plot_theta
+
+        return plot_theta(self, trial)
+
+    @classmethod
+    def of(cls, arms: list[Arm], best: Any, tested: Scores | None, **more: Any) -> Self:
+        """Put together what a search has found: ``best`` has a score, an arm and a FedEx."""
+        found = None
+        if best is not None:
+            found = Best(
+                trial=best.arm.number,
+                config=best.fedex.best_config,
+                server=best.arm.settings,
+                value=best.score,
+                epoch=len(best.fedex.history),
+                test=tested,
+                weights=best.fedex.server.weights,
+                fedex=best.fedex,
+            )
+        return cls(arms=tuple(arms), best=found, **more)
+
+    def ended(self, elapsed_s: float, spent_usd: float) -> Self:
+        """It, with what it has taken; nothing of it holds on to workers any more."""
+        for fedex in [*(arm.fedex for arm in self.arms), *([self.best.fedex] if self.best else [])]:
+            fedex.server.use(None)  # type: ignore[attr-defined]
+        return replace(self, elapsed_s=elapsed_s, spent_usd=spent_usd)
+
+    def _value(self, shown: Round) -> float:
+        return shown.validation.shared if self.target == "global" else shown.validation.personal
+
+    def _row(self, arm: Arm) -> dict[str, Any]:
+        history = arm.fedex.history
+        values = [self._value(x) for x in history]
+        least = min(values, default=float("nan"))
+        test = self.best.test if self.best is not None and self.best.trial == arm.number else None
+        return {
+            "trial": arm.number,
+            "state": arm.state,
+            "value": least,
+            "epoch": values.index(least) + 1 if values else 0,
+            **{f"config_{name}": value for name, value in arm.fedex.best_config.items()},
+            **{f"config_server_{name}": value for name, value in arm.settings._asdict().items()},
+            "rounds": len(history),
+            "entropy": arm.fedex.entropy,
+            "mode": history[-1].mode if history else float("nan"),
+            "test_global": test.shared if test else float("nan"),
+            "test_personal": test.personal if test else float("nan"),
+            "reason": arm.reason,
+        }

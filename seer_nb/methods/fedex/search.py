@@ -1,0 +1,252 @@
+"""Tuning a federation: several FedEx runs, of which a wrapper keeps the best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+
+from seer_nb.core.units import show
+from seer_nb.methods.fedex.arguments import one_of, real, whole
+from seer_nb.methods.fedex.federation import Federation
+from seer_nb.methods.fedex.limits import Limits
+from seer_nb.methods.fedex.method import FedEx
+from seer_nb.methods.fedex.pool import TimeUpError
+from seer_nb.methods.fedex.rental import pool_of
+from seer_nb.methods.fedex.result import Arm, Result
+from seer_nb.methods.fedex.server import Server, ServerSettings
+from seer_nb.methods.fedex.spaces import client_space, neighbours, server_space
+from seer_nb.methods.fedex.steps import SCHEDULES, discounted_mean
+from seer_nb.methods.fedex.wrappers import WRAPPERS, Ladder, elimination, random_search
+from seer_nb.runner.seeding import derive
+from seer_nb.space import Space
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    from seer_nb.methods.fedex.steps import Schedule
+    from seer_nb.methods.fedex.wrappers import Wrapper
+    from seer_nb.providers.base import Provider
+
+Target: TypeAlias = Literal["global", "personal"]
+TARGETS: tuple[str, ...] = get_args(Target)
+SERVER_NAMES = ("lr", "momentum", "decay", "gamma")
+
+
+def tune(  # noqa: PLR0913 - the options of the authors' scripts
+    federation: Federation,
+    client_space: Mapping[str, Any] | None = None,
+    server_space: Mapping[str, Any] | None = None,
+    *,
+    max_rounds: int,
+    total_rounds: int,
+    wrapper: Wrapper = "random",
+    eliminations: int = 3,
+    fedex_k: int = 27,
+    eps: float = 0.1,
+    schedule: Schedule = "aggressive",
+    baseline: float | None = None,
+    cutoff: float = 1e-4,
+    discount: float = 0.0,
+    target: Target = "personal",
+    clients_per_round: int = 10,
+    provider: Provider | None = None,
+    workers: int | None = None,
+    deadline: str | float | timedelta | None = None,
+    budget: str | float | None = None,
+    seed: int = 0,
+) -> Result:
+    """Find the hyperparameters of a federation's clients and server within a number of rounds.
+
+    Each arm is a FedEx with settings of the server and ``fedex_k`` neighbouring configurations of clients, both drawn
+    at random. The wrapper says how many arms there are and which go on, by their validation errors. The best-scoring
+    state that any arm has ever been in is what is tested at the end, on all clients.
+
+    Args:
+        federation: What is tuned.
+        client_space: Of the clients' hyperparameters; constants allowed. Default: ``spaces.client_space()``.
+        server_space: Of lr, momentum and decay (1 - gamma) or gamma. Default: ``spaces.server_space()``.
+        max_rounds: Rounds of an arm that goes on to the end.
+        total_rounds: Rounds of all arms together; never exceeded.
+        wrapper: "random": random search, floor(total / max) arms. "sha": successive elimination at rate 3.
+        eliminations: Of successive elimination: 3 ** eliminations arms.
+        fedex_k: Configurations that each FedEx chooses from; 1: no FedEx, but federated averaging.
+        eps: How far they are from each other, as a share of the ranges.
+        schedule: Of FedEx's steps.
+        baseline: Of FedEx; None: drawn for each arm.
+        cutoff: Of FedEx, in nats.
+        discount: An arm's score is the discounted mean of its validation errors since the last elimination: 0, the
+            latest one, to 1, the plain mean.
+        target: "personal": judged by the error after training on the client. "global": by the shared model's.
+        clients_per_round: Drawn in each round, with replacement.
+        provider: Whose workers do the clients' work, such as ``seer.Local(...)``. Default: this process.
+        workers: At most so many of them. Default: as many as the provider has, or clients a round.
+        deadline: A length of time. What is found by then is the result.
+        budget: Dollars, for the provider's workers. Needed where they cost anything.
+        seed: Runs with one seed give the same errors bit for bit, on any number of workers, unless cut short.
+
+    Raises:
+        TypeError, ValueError: For what cannot be; the sentence names the argument.
+        SeerError: No worker could be had, or all were lost.
+    """
+    limits = Limits.read(deadline, budget, provider)
+    plan = _Plan(
+        federation=_federation(federation),
+        clients=Space(_default_clients() if client_space is None else client_space),
+        server=_server_space(server_space),
+        ladder=_ladder(wrapper, max_rounds, total_rounds, eliminations),
+        fedex_k=whole(fedex_k, "fedex_k", "configurations", 1),
+        eps=real(eps, "eps", least=0.0, most=1.0),
+        discount=real(discount, "discount", least=0.0, most=1.0),
+        target=one_of(target, "target", TARGETS),
+        options={"schedule": one_of(schedule, "schedule", SCHEDULES), "baseline": baseline, "cutoff": cutoff},
+        clients_per_round=whole(clients_per_round, "clients_per_round", "clients", 1),
+        seed=whole(seed, "seed", "a seed", 0),
+        limits=limits,
+    )
+    arms = [_arm(plan, number) for number in range(plan.ladder.arms)]
+    with pool_of(federation, provider, workers, plan.clients_per_round, limits) as pool:
+        for arm in arms:
+            arm.use(pool)
+        result = _Search(plan, arms).run()
+    return result.ended(limits.elapsed_s(), limits.spent_usd())
+
+
+class _Plan(NamedTuple):
+    federation: Federation
+    clients: Space
+    server: Space
+    ladder: Ladder
+    fedex_k: int
+    eps: float
+    discount: float
+    target: str
+    options: dict[str, Any]
+    clients_per_round: int
+    seed: int
+    limits: Limits
+
+
+class _Found(NamedTuple):
+    """The best-scoring state of all."""
+
+    score: float
+    arm: Arm
+    fedex: FedEx
+
+
+class _Search:
+    """Arms on their way, and the best-scoring state so far."""
+
+    def __init__(self, plan: _Plan, arms: list[Arm]) -> None:
+        self._plan = plan
+        self._arms = arms
+        self._best: _Found | None = None
+        self._round_s = 0.0
+        """How long a round takes at most: a slow one is forgotten by and by, such as the first on a new worker."""
+
+    def run(self) -> Result:
+        """Take the arms up the ladder, and test the best; whatever there is when the time is up is the result."""
+        plan, reason, tested = self._plan, "all rounds are taken", None
+        try:
+            self._climb()
+        except TimeUpError as error:
+            reason = str(error)
+            for arm in self._arms:
+                arm.cut_short(reason)
+        if self._best is not None:
+            try:
+                tested = self._best.fedex.evaluate()
+            except TimeUpError:
+                reason = f"{reason}, before the test"
+        return Result.of(
+            self._arms, self._best, tested, target=plan.target, seed=plan.seed, reason=reason, ladder=plan.ladder
+        )
+
+    def _climb(self) -> None:
+        alive, before = self._arms, 0
+        for rung in self._plan.ladder.rungs:
+            for arm in alive:
+                for _ in range(before, rung):
+                    self._step(arm, before)
+            alive, before = _survivors(self._plan, alive, before, rung), rung
+
+    def _step(self, arm: Arm, before: int) -> None:
+        plan, limits = self._plan, self._plan.limits
+        # The test visits all clients once; half as much again, for they are not all alike.
+        rounds = 1 + 1.5 * len(plan.federation) / plan.clients_per_round
+        limits.check(keep_s=rounds * self._round_s)
+        begun_s = limits.elapsed_s()
+        arm.note(arm.fedex.step(), limits.elapsed_s())
+        self._round_s = max(0.7 * self._round_s, limits.elapsed_s() - begun_s)
+        score = _score(plan, arm, before)
+        if self._best is None or score < self._best.score:
+            self._best = _Found(score, arm, arm.fedex.copy())
+
+
+def _score(plan: _Plan, arm: Arm, before: int) -> float:
+    trace = [getattr(x.validation, FIELDS[plan.target]) for x in arm.fedex.history[before:]]
+    return discounted_mean(trace, plan.discount)
+
+
+FIELDS = {"global": "shared", "personal": "personal"}
+"""Of ``Scores``, by target."""
+
+
+def _survivors(plan: _Plan, alive: list[Arm], before: int, rung: int) -> list[Arm]:
+    if rung == plan.ladder.rungs[-1]:
+        for arm in alive:
+            arm.complete()
+        return []
+    ranked = sorted(alive, key=lambda arm: (_score(plan, arm, before), arm.number))
+    count = max(1, len(alive) // plan.ladder.rate)
+    for place, arm in enumerate(ranked[count:], count + 1):
+        arm.drop(f"place {place} of {len(ranked)} after {rung} rounds: the best {count} went on")
+    # In their own order, so that who is visited when does not hang on scores.
+    return sorted(ranked[:count], key=lambda arm: arm.number)
+
+
+def _arm(plan: _Plan, number: int) -> Arm:
+    rng = np.random.default_rng([plan.seed, 4, number])
+    drawn = plan.server.sample(rng)
+    settings = _settings(drawn)
+    configs = neighbours(plan.clients, plan.fedex_k, plan.eps, rng)
+    seed = derive(plan.seed, number)
+
+    server = Server(plan.federation, settings, clients_per_round=plan.clients_per_round, seed=seed)
+    return Arm(number, settings, FedEx(server, configs, seed=seed, **plan.options), server)
+
+
+def _settings(drawn: dict[str, Any]) -> ServerSettings:
+    decay = drawn.pop("decay", 0.0)
+    return ServerSettings(**{"gamma": 1.0 - decay, **drawn}).checked()
+
+
+def _ladder(wrapper: str, max_rounds: int, total_rounds: int, eliminations: int) -> Ladder:
+    one_of(wrapper, "wrapper", WRAPPERS)
+    most = whole(max_rounds, "max_rounds", "rounds", 1)
+    total = whole(total_rounds, "total_rounds", "rounds", 1)
+    if wrapper == "random":
+        return random_search(most, total)
+    return elimination(most, total, whole(eliminations, "eliminations", "eliminations", 1))
+
+
+def _federation(given: Federation) -> Federation:
+    if not isinstance(given, Federation):
+        raise TypeError(f"federation={show(given)} is no Federation: give seer_nb.methods.fedex.Federation(...)")
+    return given
+
+
+def _server_space(given: Mapping[str, Any] | None) -> Space:
+    space = Space(server_space() if given is None else given)
+    for name in space:
+        if name not in SERVER_NAMES:
+            raise ValueError(f"server_space has {name!r}: the server knows {', '.join(SERVER_NAMES)}")
+    if {"decay", "gamma"} <= set(space):
+        raise ValueError("server_space has both decay and gamma, which is 1 - decay: give one of them")
+    return space
+
+
+def _default_clients() -> dict[str, Any]:
+    return dict(client_space())

@@ -1,0 +1,151 @@
+"""Wrappers, their round budgets, their results; on workers as in this process."""
+
+import os
+import signal
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import seer_nb as seer
+from seer_nb.methods.fedex import elimination, random_search, tune
+from seer_nb.methods.fedex.client_config import ClientConfig
+from seer_nb.methods.fedex.limits import Limits
+from seer_nb.methods.fedex.local import Errand
+from seer_nb.methods.fedex.pool import Here
+from seer_nb.methods.fedex.rental import pool_of
+from seer_nb.methods.fedex.spaces import client_space, neighbours
+from seer_nb.space import Space
+from tests.methods.fedex.small import dropping, federation
+
+SMALL = {"max_rounds": 5, "total_rounds": 20, "wrapper": "sha", "eliminations": 1, "fedex_k": 3, "clients_per_round": 4}
+
+
+def small():
+    return federation(12, make=dropping, count=300)
+
+
+def test_successive_elimination_keeps_a_third_each_time():
+    ladder = elimination(40, 200)
+    assert (ladder.arms, ladder.rate, len(ladder.rungs)) == (27, 3, 4)
+    assert ladder.rounds == 200
+    assert random_search(40, 205).arms == 5
+
+
+@given(st.integers(1, 3), st.integers(2, 4), st.integers(4, 60), st.integers(0, 900))
+def test_rounds_never_exceed_the_budget_and_what_fits_is_used(eliminations, rate, most, more):
+    total = most + sum(rate**i - 1 for i in range(1, eliminations + 1)) + more
+    ladder = elimination(most, total, eliminations, rate)
+    assert ladder.rounds <= total
+    assert list(ladder.rungs) == sorted({*ladder.rungs})
+    assert ladder.rungs[-1] == most
+    # Unless the arm that goes on to the end has no more rounds for it.
+    assert total - ladder.rounds < rate - 1 or total - ladder.rounds == 0 or ladder.rungs[-2] >= most - eliminations - 1
+
+
+def test_a_search_by_elimination_goes_from_27_arms_to_1():
+    found = tune(federation(6, count=60), max_rounds=4, total_rounds=60, wrapper="sha", fedex_k=2, clients_per_round=1)
+    assert found.rounds <= 60
+    assert sorted(Counter(found.results().rounds).values()) == [1, 2, 6, 18]
+    assert Counter(found.results().state) == {"stopped": 26, "completed": 1}
+
+
+def test_the_result_has_tables_files_and_figures(tmp_path):
+    found = tune(small(), **SMALL)
+    frame, curves = found.results(), found.curves()
+    assert {"trial", "state", "value", "epoch", "config_lr", "config_server_lr", "entropy", "reason"} <= set(frame)
+    assert len(curves) == found.rounds == frame.rounds.sum() <= 20
+    assert found.best.value == curves.value.min()
+    assert frame.set_index("trial").test_personal.dropna().to_dict() == {found.best.trial: found.best.test.personal}
+    assert found.theta().groupby(["trial", "epoch"]).probability.sum().to_numpy() == pytest.approx(1.0)
+    for table in ("results", "curves", "theta"):
+        assert len(pd.read_csv(found.export(tmp_path / f"{table}.csv", table))) > 0
+    assert found.plot_curves().data[1].name == f"best: arm {found.best.trial}"
+    assert len(found.plot_theta().data[0].z) == 3
+    with pytest.raises(ValueError, match="trial=99 is no arm"):
+        found.plot_theta(99)
+
+
+def test_the_global_target_judges_the_shared_model():
+    found = tune(small(), **SMALL, target="global")
+    assert found.best.value == found.curves()["global"].min()
+
+
+@pytest.mark.timeout(120)
+def test_workers_give_what_this_process_gives_bit_for_bit():
+    clients = small()
+    here = tune(clients, **SMALL)
+    there = tune(clients, **SMALL, provider=seer.Local(max_workers=2), budget="$0.01", deadline="2min")
+    assert np.array_equal(here.best.weights, there.best.weights)
+    assert here.best.test == there.best.test
+    assert 0 < there.spent_usd <= 0.01
+    assert here.curves().drop(columns="elapsed_s").equals(there.curves().drop(columns="elapsed_s"))
+
+
+@pytest.mark.timeout(120)
+def test_a_lost_worker_costs_time_and_changes_nothing():
+    clients = federation(12, make=dropping, count=300)
+    config = ClientConfig(lr=0.1, dropout=0.3)
+    errands = [Errand(client, config, "validation", client, keeps=True) for client in range(12)]
+    weights = clients.bench.initial(0)
+    here = Here(clients).visit(weights, errands)
+    limits = Limits.read("2min", "$0.01", provider := seer.Local(2))
+    with pool_of(clients, provider, None, 12, limits) as pool:
+        pool.visit(weights, errands)
+        machine = next(iter(pool._fleet._rented.values()))
+        os.kill(machine.process.pid, signal.SIGKILL)
+        there = pool.visit(weights, errands)
+    assert all(np.array_equal(one.weights, other.weights) for one, other in zip(here, there, strict=True))
+    assert not limits.ledger.accounts[0]
+    assert 0 < limits.spent_usd() <= 0.01
+
+
+def test_the_deadline_ends_a_search_with_what_was_found():
+    found = tune(small(), max_rounds=10_000, total_rounds=20_000, deadline="1s", clients_per_round=2)
+    assert found.elapsed_s < 5
+    assert 0 < found.rounds < 20_000
+    assert found.reason == "the deadline has come"
+    assert found.best.test is not None
+    assert set(found.results().state) == {"stopped"}
+
+
+def test_neighbours_stay_within_the_range_and_close():
+    space, rng = Space(client_space()), np.random.default_rng(0)
+    for _ in range(50):
+        centre, *others = neighbours(space, 9, 0.1, rng)
+        for config in others:
+            assert abs(np.log10(config["lr"] / centre["lr"])) <= 0.4 + 1e-9
+            assert 1e-4 <= config["lr"] <= 1
+            assert abs(config["epochs"] - centre["epochs"]) <= 1
+            assert 0.5 <= config["batch"] / centre["batch"] <= 2
+            assert abs(config["dropout"] - centre["dropout"]) <= 0.05 + 1e-9
+    assert len({tuple(c.values()) for c in neighbours(space, 5, 0.0, rng)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"federation": 3}, "federation=3 is no Federation"),
+        ({"wrapper": "grid"}, "wrapper='grid' is not known: give one of 'random', 'sha'"),
+        ({"total_rounds": 3}, "total_rounds=3 is less than one arm takes, max_rounds=5"),
+        ({"wrapper": "sha", "total_rounds": 30}, "are too few for eliminations=3 at rate=3: give at least 5 and 41"),
+        ({"target": "all"}, "target='all' is not known"),
+        ({"fedex_k": 0}, "fedex_k=0 is too few configurations"),
+        ({"eps": 2}, "eps=2 is out of bounds"),
+        ({"client_space": {"rate": 1.0}}, "has the hyperparameter 'rate'"),
+        ({"server_space": {"rate": 1.0}}, "server_space has 'rate': the server knows lr, momentum"),
+        ({"server_space": {"decay": 0.1, "gamma": 0.9}}, "server_space has both decay and gamma"),
+        ({"budget": 1}, "budget=1 has nothing to be spent on: give provider="),
+        ({"provider": 3}, "provider=3 is no provider"),
+        ({"provider": seer.Local(1)}, "costs money: give a budget="),
+        ({"workers": 2}, "workers=2 needs a provider"),
+        ({"deadline": "soon"}, "deadline='soon' is not a length of time"),
+    ],
+)
+def test_what_cannot_be_is_said(changes, sentence):
+    given = {"federation": federation(5, count=100), "max_rounds": 5, "total_rounds": 10, **changes}
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        tune(given.pop("federation"), **given)
