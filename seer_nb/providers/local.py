@@ -18,6 +18,7 @@ from seer_nb.core.units import parse_money
 from seer_nb.providers.arguments import whole
 from seer_nb.providers.base import LEASE_ENDED, WORKER_CLOSED, SchedulerAddress
 from seer_nb.providers.fleet import MachineFleet, Rented
+from seer_nb.providers.launch import HERE_ONLY
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -119,7 +120,12 @@ class LocalFleet(MachineFleet[Worker]):
         # Its pages, which are there without a dashboard too, would tell them what is trained.
         with dask.config.set({"distributed.scheduler.http.routes": []}):
             self._scheduler = await Scheduler(
-                host="127.0.0.1", protocol="tls", port=0, dashboard=False, security=self._security
+                host="127.0.0.1",
+                protocol="tls",
+                port=0,
+                dashboard=False,
+                dashboard_address=HERE_ONLY,
+                security=self._security,
             )
         return SchedulerAddress(str(self._scheduler.address), self._security)
 

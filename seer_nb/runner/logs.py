@@ -64,6 +64,7 @@ def of_runner(study: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Line(study=study))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.captureWarnings(capture=True)
 
 
 def of_worker(study: str, worker: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -49,6 +50,7 @@ def test_it_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     words = ["faults", "--only", "the kernel is killed", "--out", str(out), "--markdown", str(page)]
     assert main([*words, "--times", "1"]) == 0
     assert main([*words, "--times", "2"]) == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Ctrl-C is what it was"
     assert ran == [("the kernel is killed", "local", 0), ("the kernel is killed", "local", 1)]
     assert "| the kernel is killed | local | 2 | 2 |" in page.read_text()
     assert "2 | 2 |" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -20,6 +21,8 @@ from seer_nb.bench.faults.catalog import FAULTS, missing, pairs
 from seer_nb.bench.faults.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from seer_nb.bench.faults.fault import Fault
 
 OUT = Path("faults.csv")
@@ -94,8 +97,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _carry_out(todo: list[Task], options: argparse.Namespace) -> None:
     os.nice(options.nice)
-    stop = _until_told(options.minutes)
-    with ThreadPoolExecutor(options.jobs) as pool:
+    with _until_told(options.minutes) as stop, ThreadPoolExecutor(options.jobs) as pool:
         for done in as_completed([pool.submit(_one, task, stop) for task in todo]):
             row = done.result()
             if row is not None:
@@ -103,22 +105,26 @@ def _carry_out(todo: list[Task], options: argparse.Namespace) -> None:
                 print(table.line(row), flush=True)
 
 
-def _until_told(minutes: float | None) -> threading.Event:
+@contextlib.contextmanager
+def _until_told(minutes: float | None) -> Iterator[threading.Event]:
     """Set once no further study is to begin: the time is over, or somebody has said so."""
     stop = threading.Event()
-    if minutes is not None:
-        timer = threading.Timer(60 * minutes, stop.set)
-        timer.daemon = True
-        timer.start()
+    timer = threading.Timer(threading.TIMEOUT_MAX if minutes is None else 60 * minutes, stop.set)
+    timer.daemon = True
+    timer.start()
 
     def told(number: int, _: object) -> None:
         print("no further study begins; those under way are waited for (once more: they are not)", flush=True)
         signal.signal(number, signal.SIG_DFL)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, told)
-    return stop
+    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _described(fault: Fault) -> str:
