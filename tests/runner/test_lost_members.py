@@ -54,7 +54,7 @@ def test_nobody_waits_for_a_member_that_was_lost_before_they_met(rank, tmp_path)
     threading.Timer(0.2, flags.bereave, [7]).start()
     began_s = time.monotonic()
     run_member(lambda config, run: None, order, records.append, flags)
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < order.timeout_s / 2
     assert (records[0].outcome, records[0].collective) == ("failed", True), "an echo of the other's loss"
     flags.forget(7)
     assert not flags.bereft(7)
