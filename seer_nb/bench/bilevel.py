@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from statistics import mean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from seer_nb.bench.figures import Figure, table, write
+from seer_nb.bench.figures import Figure
+from seer_nb.bench.parts import Part, command
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
     from torch import Tensor
@@ -138,23 +136,9 @@ def _denoised(seed: int) -> tuple[float, ...]:
     )
 
 
-PARTS = {"cost": cost, "denoising": denoising}
+PARTS: dict[str, Part] = {"cost": lambda _: cost(), "denoising": lambda _: denoising()}
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    command = commands.add_parser("bilevel", help="the penalty method: time, memory, and noisy labels; takes a minute")
-    command.add_argument("--part", choices=PARTS, action="append", help="only this; may be given again; default: all")
-    command.add_argument("--out", type=Path, help="a JSON file for the numbers")
-    command.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Measure, and print; 1 if a figure misses its mark."""
-    started_s = time.perf_counter()
-    figures = [figure for part in options.part or PARTS for figure in PARTS[part]()]
-    print(table(figures))
-    print(f"measured in {time.perf_counter() - started_s:.0f} s")
-    if options.out:
-        write(options.out, figures)
-    return int(any(figure.met is False for figure in figures))
+def add(commands: Any) -> None:
+    """Add the subcommand."""
+    command(commands, "bilevel", "the penalty method: time, memory, and noisy labels; takes a minute", PARTS)

@@ -11,12 +11,14 @@ import signal
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import seer_nb as seer
 from seer_nb.bench import workloads
-from seer_nb.bench.figures import Figure, table, write
+from seer_nb.bench.figures import Figure
+from seer_nb.bench.parts import command
 from seer_nb.core import model as m
 from seer_nb.errors import SeerError
 from seer_nb.journal import Journal
@@ -37,24 +39,13 @@ PATIENCE_S = 120.0
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("cloud", help="growing, shrinking, losses and leases on a cloud on this computer")
-    parser.add_argument("--only", choices=[*PARTS], default=None, help="run this part alone")
-    parser.add_argument("--json", type=Path, default=None, metavar="PATH", help="write the numbers there")
-    parser.set_defaults(run=_run)
+    about = "growing, shrinking, losses and leases on a cloud on this computer"
+    command(commands, "cloud", about, {name: partial(_on_a_cloud, part) for name, part in PARTS.items()})
 
 
-def _run(options: argparse.Namespace) -> int:
-    figures: list[Figure] = []
-    for name in [options.only] if options.only else PARTS:
-        with ExitStack() as stack:
-            found = PARTS[name](_opened(stack))
-        print(f"{name}\n{table(found)}\n", flush=True)
-        figures += found
-    if options.json is not None:
-        write(options.json, figures)
-    missed = sum(figure.met is False for figure in figures)
-    print(f"{missed} of {sum(figure.met is not None for figure in figures)} marks missed")
-    return 1 if missed else 0
+def _on_a_cloud(part: Callable[[LoopbackCloud], list[Figure]], _: argparse.Namespace) -> list[Figure]:
+    with ExitStack() as stack:
+        return part(_opened(stack))
 
 
 def _opened(stack: ExitStack) -> LoopbackCloud:

@@ -8,17 +8,15 @@ successive elimination, with FedEx and without; nothing is wanted of it, for on 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 import seer_nb as seer
-from seer_nb.bench.figures import Figure, table, write
+from seer_nb.bench.figures import Figure
+from seer_nb.bench.parts import Part, command
 from seer_nb.methods.fedex import Federation, FedEx, tune
 
 if TYPE_CHECKING:
-    import argparse
-
     from torch import nn
 
     from seer_nb.methods.fedex import Scores
@@ -91,26 +89,16 @@ def wrappers() -> list[Figure]:
     return figures
 
 
-PARTS = {"mechanism": mechanism, "many": many, "wrappers": wrappers}
+PARTS: dict[str, Part] = {
+    "mechanism": lambda _: mechanism(),
+    "many": lambda _: many(),
+    "wrappers": lambda _: wrappers(),
+}
 
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("fedex", help="federated tuning of handwritten digits: what it finds, and how fast")
-    parser.add_argument("--only", choices=[*PARTS], default=None, help="run this part alone")
-    parser.add_argument("--json", type=Path, default=None, metavar="PATH", help="write the numbers there")
-    parser.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
-    figures: list[Figure] = []
-    for name in [options.only] if options.only else PARTS:
-        found = PARTS[name]()
-        print(f"{name}\n{table(found)}\n", flush=True)
-        figures += found
-    if options.json is not None:
-        write(options.json, figures)
-    return 1 if any(figure.met is False for figure in figures) else 0
+    command(commands, "fedex", "federated tuning of handwritten digits: what it finds, and how fast", PARTS)
 
 
 def _mlp() -> nn.Module:

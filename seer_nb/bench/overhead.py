@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import seer_nb as seer
 from seer_nb.bench import workloads
-from seer_nb.bench.figures import Figure, spread, table, write
+from seer_nb.bench.figures import Figure, spread
 from seer_nb.bench.measured import Ran, pieces, run
+from seer_nb.bench.parts import Part, command
 from seer_nb.bench.startup import startup
 from seer_nb.core import model as m
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 N_TRIALS, N_REPORTS = 200, 10
 N_CONFIGS = 16
@@ -117,34 +116,18 @@ def boots(count: int = 3) -> list[Figure]:
     ]
 
 
-PARTS: dict[str, Callable[[], list[Figure]]] = {
-    "startup": startup,
-    "boots": boots,
-    "trials": trials,
-    "resize": resize,
-    "busy": busy,
+PARTS: dict[str, Part] = {
+    "startup": lambda _: startup(),
+    "boots": lambda _: boots(),
+    "trials": lambda _: trials(),
+    "resize": lambda _: resize(),
+    "busy": lambda _: busy(),
 }
 
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("overhead", help="what seer_nb itself costs in time and memory")
-    parser.add_argument("--only", choices=[*PARTS], default=None, help="run this part alone")
-    parser.add_argument("--json", type=Path, default=None, metavar="PATH", help="write the numbers there")
-    parser.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
-    figures: list[Figure] = []
-    for name in [options.only] if options.only else PARTS:
-        found = PARTS[name]()
-        print(f"{name}\n{table(found)}\n", flush=True)
-        figures += found
-    if options.json is not None:
-        write(options.json, figures)
-    missed = [figure for figure in figures if figure.met is False]
-    print(f"{len(missed)} of {sum(figure.met is not None for figure in figures)} marks missed")
-    return 1 if missed else 0
+    command(commands, "overhead", "what seer_nb itself costs in time and memory", PARTS)
 
 
 class _Life(NamedTuple):

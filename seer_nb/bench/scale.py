@@ -6,7 +6,6 @@ import gc
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -14,8 +13,9 @@ import psutil
 import seer_nb as seer
 from seer_nb import snapshots
 from seer_nb.bench import many, workloads
-from seer_nb.bench.figures import Figure, table, write
+from seer_nb.bench.figures import Figure
 from seer_nb.bench.measured import temporary_home
+from seer_nb.bench.parts import Part, command
 from seer_nb.bench.wide import wide
 from seer_nb.function import dumps_parts
 from seer_nb.journal import Journal, View
@@ -24,8 +24,8 @@ from seer_nb.runner import files, snapper
 from seer_nb.runner.lock import runner_pid
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
+    from pathlib import Path
 
 LOOK_S = 1.0
 SETTLED = 0.25
@@ -150,24 +150,14 @@ def _timed(what: Callable[[], object]) -> float:
     return time.monotonic() - begun_s
 
 
-PARTS: dict[str, Callable[..., list[Figure]]] = {"wide": wide, "journal": journal, "real": real}
+PARTS: dict[str, Part] = {
+    "wide": lambda options: wide(quick=options.quick),
+    "journal": lambda options: journal(quick=options.quick),
+    "real": lambda options: real(quick=options.quick),
+}
 
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("scale", help="10 000 trials on 2 000 workers, 10 million events, flat memory")
-    parser.add_argument("--only", choices=[*PARTS], default=None, help="run this part alone")
+    parser = command(commands, "scale", "10 000 trials on 2 000 workers, 10 million events, flat memory", PARTS)
     parser.add_argument("--quick", action="store_true", help="a fiftieth of all that, in a minute")
-    parser.add_argument("--json", type=Path, default=None, metavar="PATH", help="write the numbers there")
-    parser.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
-    figures: list[Figure] = []
-    for name in [options.only] if options.only else PARTS:
-        found = PARTS[name](quick=options.quick)
-        print(f"{name}\n{table(found)}\n", flush=True)
-        figures += found
-    if options.json is not None:
-        write(options.json, figures)
-    return 1 if any(figure.met is False for figure in figures) else 0
