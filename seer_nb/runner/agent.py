@@ -19,6 +19,7 @@ from seer_nb.runner.orders import Order, WorkerReady
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from distributed import Worker
 
@@ -70,13 +71,15 @@ class Agent:
 
     def stack(self) -> str:
         """Where the training thread stands."""
-        frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001 - the documented way to see a thread
-        return faults.where(frame) if frame else "it is not in the training function"
+        return self._told(faults.where)
 
     def standing(self) -> str:
         """The same in a few words."""
-        frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001
-        return faults.standing(frame) if frame else "it is not in the training function"
+        return self._told(faults.standing)
+
+    def _told(self, tell: Callable[[FrameType], str]) -> str:
+        frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001 - the documented way to see a thread
+        return tell(frame) if frame else "it is not in the training function"
 
     def _prepare(self) -> None:
         import cloudpickle

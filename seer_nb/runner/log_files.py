@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def bound(folder: Path, most: int = MOST, all_of_them: int = ALL) -> None:
     for path in folder.iterdir():
         with contextlib.suppress(OSError):
             found = path.lstat()
+            if not stat.S_ISREG(found.st_mode):
+                continue  # what a link leads to is none of ours
             if found.st_size > most and path.suffix != KEPT:
                 _turn(path, most)
                 found = path.lstat()

@@ -130,3 +130,15 @@ def test_a_worker_leaves_other_loggers_to_the_function():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     (line,) = run.stderr.splitlines()
     assert line.endswith("level=info logger=distributed.worker study=digits worker=0.0 message=hello")
+
+
+def test_what_a_link_leads_to_is_not_cut(tmp_path):
+    """A study's folder may come from somebody else."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (tmp_path / "own.txt").write_text("x" * 5000)
+    (logs / "runner.log").symlink_to(tmp_path / "own.txt")
+    (logs / "worker.log").write_text("y" * 5000)
+    log_files.bound(logs, most=10_000, all_of_them=1)
+    assert (tmp_path / "own.txt").stat().st_size == 5000
+    assert (logs / "worker.log").stat().st_size == 0

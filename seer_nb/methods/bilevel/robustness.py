@@ -47,7 +47,7 @@ class Harm(NamedTuple):
 
 @dataclass(frozen=True)
 class Robustness(MethodResult):
-    """The result of ``robustness``. The harmful points themselves are not kept: it measures, and arms nobody."""
+    """The result of ``robustness``. Its tables and exports hold no harmful points: it measures."""
 
     harms: tuple[Harm, ...]
     minima: tuple[Minimum, ...]
