@@ -2,6 +2,7 @@
 // is to be seen is decided there. A piece is one element with a key, so that only what has changed is sent.
 
 const QUIET_MS = 800; // Without an answer for so long, the kernel is busy with something else.
+const READ_MS = 3000; // An answer can be read for so long at least.
 const PREVIEW_MS = 150; // A slider that is being moved asks no more often than that.
 
 // --- what is to be seen, once for each model ---
@@ -70,6 +71,7 @@ class View {
     this.model = model;
     this.shown = shown;
     this.asked = 0;
+    this.answered = -Infinity; // performance.now() at the last answer
     this.waiting = new Map();
     this.sort = null;
     this.touched = new Set(); // Limits that a person has moved and not sent yet.
@@ -235,8 +237,14 @@ class View {
     this.tellTime();
     this.buttons();
     this.root.classList.toggle("seer-late", limits.late);
-    if (limits.late && !this.isLate) this.say("the notebook is computing: you can watch, but steering waits for it");
-    this.isLate = limits.late;
+    this.tellLate(limits.late);
+  }
+
+  tellLate(late) {
+    // Not in the place of an answer that nobody can have read yet: then it is told later, if it is still so.
+    if (late && performance.now() - this.answered < READ_MS) return;
+    if (late && !this.isLate) this.say("the notebook is computing: you can watch, but steering waits for it");
+    this.isLate = late;
   }
 
   buttons() {
@@ -311,7 +319,10 @@ class View {
     clearTimeout(sent.timer);
     this.waiting.delete(message.re);
     if (sent.content.do === "preview" && message.wrong) this.find(".seer-preview").textContent = message.said;
-    else if (message.said) this.say(message.said, message.wrong);
+    else if (message.said) {
+      this.answered = performance.now();
+      this.say(message.said, message.wrong);
+    }
     if (!message.wrong && (sent.content.do === "apply" || sent.content.do === "undo")) this.untouch();
   }
 
