@@ -190,13 +190,7 @@ class View:
         with self._lock:
             if self._state is None and self._resumes:
                 self._resume()
-            for entry in self.journal.read(self.seq):
-                if self._state is None:
-                    if not isinstance(entry.record, m.Began):
-                        raise SeerError(f"{self.journal.path} does not begin with the study's settings")
-                    self._state = State(entry.record.settings)
-                self._take(self._state, entry)
-                self.seq, self.wall = entry.seq, entry.wall
+            self._catch_up()
             if self._state is None:
                 raise SeerError(f"{self.journal.path} is empty")
             return self._state
@@ -207,6 +201,17 @@ class View:
             self.seq = self.resumed = found.seq
             self._state, self.history = found.state, found.history
             self.wall = next(self.journal.read(found.seq - 1)).wall
+            with snapshots.uncollected():
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        for entry in self.journal.read(self.seq):
+            if self._state is None:
+                if not isinstance(entry.record, m.Began):
+                    raise SeerError(f"{self.journal.path} does not begin with the study's settings")
+                self._state = State(entry.record.settings)
+            self._take(self._state, entry)
+            self.seq, self.wall = entry.seq, entry.wall
 
     def _take(self, state: State, entry: Entry) -> None:
         try:
