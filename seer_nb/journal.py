@@ -102,7 +102,11 @@ class Journal:
         return cls(path)
 
     def append(self, records: Sequence[tuple[float, m.Event | m.Action]], taken: Sequence[int] = ()) -> None:
-        """Add records, and mark the commands that they carry out, in one transaction."""
+        """Add records, and mark the commands that they carry out, in one transaction.
+
+        Raises:
+            sqlite3.Error: They cannot be written, as on a full disk: then none of them is.
+        """
         wall = time.time()
         rows = [(at_s, wall, _encode(record).decode()) for at_s, record in records]
         with self._lock:
@@ -110,10 +114,11 @@ class Journal:
             try:
                 self._db.executemany("INSERT INTO records (at_s, wall, body) VALUES (?, ?, ?)", rows)
                 self._db.executemany("UPDATE inbox SET taken = 1 WHERE id = ?", [(number,) for number in taken])
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # some errors end it
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def read(self, after: int = 0) -> Iterator[Entry]:
         """Records with a sequence number above ``after``, in order."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sqlite3
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -41,6 +42,8 @@ CATCH_UP_S = 0.5
 """For so long this process listens after it stood still, before it takes anything for lost that was only not heard."""
 FORGOTTEN_S = 1800.0
 """Workers of a machine that ended so long ago do not come any more."""
+AGAIN_S = 0.25
+"""How often the journal is tried again on a full disk."""
 LAST_WORDS_S = 8.0
 """A computer that shuts down, or a container that is stopped, leaves a process about so long."""
 BATCH = 200
@@ -211,12 +214,26 @@ class Runner:
                     pending.extendleft(reversed(self._drawer.draw(action)))
                 else:
                     todo.append(action)
-        self._journal.append(records, taken)
+        self._write_down(records, taken)
         self._snapper.written(len(records))
         for _, record in records:
             self._janitor.note(self._engine.state, record)
             self._drawer.teach(record)
         return todo
+
+    def _write_down(self, records: list[tuple[float, m.Event | m.Action]], taken: tuple[int, ...]) -> None:
+        """Wait while the disk is full, for nothing is done that is not written down; not for longer than leases."""
+        end_s = steady_s() + self._engine.state.settings.lease_s
+        while True:
+            try:
+                self._journal.append(records, taken)
+            except sqlite3.OperationalError as error:
+                logger.warning("the journal cannot be written, which is tried again: %s", error)
+                if steady_s() > end_s:
+                    raise
+                time.sleep(AGAIN_S)
+            else:
+                return
 
     def _news(self, event: m.Event) -> m.Event:
         """What a machine that was thought to have ended has really cost is not its end once more."""

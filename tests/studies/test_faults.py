@@ -1,6 +1,10 @@
 """Real studies whose processes are killed or stand still."""
 
+import json
+import os
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
@@ -115,6 +119,14 @@ def test_the_runner_stands_still_the_workers_end_themselves_and_nothing_is_lost(
     assert all(heard[trial] >= epoch for trial, epoch in last.items())
     assert max(last.values()) > 5
     check_nothing_is_left(home)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root, for a file system of its own")
+def test_a_full_disk_makes_the_runner_wait_and_nothing_is_lost():
+    command = [sys.executable, "-m", "seer_nb.bench.faults.one", "the journal's disk is full for 6 s", "local", "0"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    verdict = json.loads(told.splitlines()[-1])
+    assert (verdict["wrong"], verdict["repeated"], verdict["leftovers"]) == ("", 0, 0)
 
 
 def test_a_runner_that_is_told_to_end_saves_and_hands_back_first(home):
