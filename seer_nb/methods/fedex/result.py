@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 from seer_nb.export import export
-from seer_nb.methods.fedex.arguments import one_of
+from seer_nb.methods.arguments import one_of
 
 if TYPE_CHECKING:
     import os
