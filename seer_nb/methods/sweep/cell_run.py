@@ -53,9 +53,10 @@ class CellRun:
 
     def epochs(self) -> Iterator[int]:
         """1 to max_epochs; global generators are seeded anew for each."""
-        for self.epoch in range(1, self.max_epochs + 1):
-            seed_all(self.seed, self.epoch)
-            yield self.epoch
+        for epoch in range(1, self.max_epochs + 1):
+            self.epoch = epoch
+            seed_all(self.seed, epoch)
+            yield epoch
 
     def prepare(self, *objects: Any) -> Any:
         """The objects themselves, modules moved to ``device``."""

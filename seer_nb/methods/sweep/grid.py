@@ -75,7 +75,7 @@ class Grid:
 
     def _cells(self) -> Iterable[Cell]:
         places = [range(len(given)) for given in self.values.values()]
-        for number, (ratio, *at) in enumerate(product(self.ratios, *places)):
+        for number, (ratio, at) in enumerate(product(self.ratios, list(product(*places)))):
             config = {name: given[place] for (name, given), place in zip(self.values.items(), at, strict=True)}
             labels = tuple(given[place] for given, place in zip(self.labels.values(), at, strict=True))
             yield Cell(number, ratio, config, labels)

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import inspect
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from seer_nb.core.units import show
 from seer_nb.methods.arguments import whole
-from seer_nb.methods.sweep import wire
+from seer_nb.methods.sweep import table, wire
 from seer_nb.methods.sweep.cell_run import Trained
 from seer_nb.methods.sweep.fitting import Fit, fit
+from seer_nb.methods.sweep.grid import Grid
 from seer_nb.methods.sweep.split import seed_of, sizes_of, split
-from seer_nb.runner.seeding import derive
+from seer_nb.runner.seeding import derive, seed_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from seer_nb.core.model import Config
     from seer_nb.methods.sweep.fitting import Model
-    from seer_nb.methods.sweep.grid import Cell, Grid
+    from seer_nb.methods.sweep.grid import Cell
     from seer_nb.methods.sweep.table import Table
     from seer_nb.training import Run
+
+RATIOS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class Task:
@@ -32,7 +35,7 @@ class Task:
     Args:
         estimator: A scikit-learn regressor, or a training function.
         grid: The cells.
-        table: The samples.
+        samples: All of them.
         repeats: Of each cell, each with another split and other draws.
         validation: Share of the training part that chooses.
         max_epochs: For a training function.
@@ -48,7 +51,7 @@ class Task:
         self,
         estimator: Any,
         grid: Grid,
-        table: Table,
+        samples: Table,
         *,
         repeats: int,
         validation: float,
@@ -57,12 +60,37 @@ class Task:
     ) -> None:
         _check_estimator(estimator, grid)
         for ratio in grid.ratios:
-            sizes_of(len(table), ratio, validation)
-        self.estimator, self.grid, self.table = estimator, grid, table
+            sizes_of(len(samples), ratio, validation)
+        self.estimator, self.grid, self.table = estimator, grid, samples
         self.repeats = whole(repeats, "repeats", "repeats", 1)
         self.validation = validation
         self.max_epochs = whole(max_epochs, "max_epochs", "epochs", 1)
         self.seed = seed_of(seed)
+
+    @classmethod
+    def read(  # noqa: PLR0913 - what a sweep is made of
+        cls,
+        estimator: Any,
+        grid: Mapping[str, Iterable[Any]],
+        x: Any,
+        y: Any,
+        *,
+        train_ratios: Iterable[float] = RATIOS,
+        repeats: int = 3,
+        validation: float = 0.25,
+        max_epochs: int = 100,
+        seed: int = 0,
+    ) -> Self:
+        """Check what a user has given; see ``sweep``."""
+        return cls(
+            estimator,
+            Grid(grid, train_ratios),
+            table.read(x, y),
+            repeats=repeats,
+            validation=validation,
+            max_epochs=max_epochs,
+            seed=seed,
+        )
 
     def __repr__(self) -> str:
         return f"<sweep of {len(self.grid)} cells>"
@@ -80,9 +108,7 @@ class Task:
         return tuple(self._fit(cell, repeat) for repeat in range(1, self.repeats + 1))
 
     def _fit(self, cell: Cell, repeat: int) -> Fit:
-        places = split(
-            len(self.table), cell.train_ratio, repeat=repeat, validation=self.validation, seed=self.seed
-        )
+        places = split(len(self.table), cell.train_ratio, repeat=repeat, validation=self.validation, seed=self.seed)
         return fit(self._maker(cell.config, derive(self.seed, repeat)), self.table, places)
 
     def _maker(self, config: Config, seed: int) -> Callable[[], Model]:
@@ -95,6 +121,8 @@ def _estimator(estimator: Any, config: Config, seed: int) -> Model:
     """A new one with these hyperparameters; whatever draws and was given no seed gets ours."""
     from sklearn.base import clone
 
+    # For an estimator that draws from the global generators.
+    seed_all(seed)
     made: Model = clone(estimator).set_params(**deepcopy(config))
     unseeded = [
         name

@@ -41,13 +41,12 @@ def fits(reported: Mapping[str, float | None], targets: Iterable[str], repeats: 
         value = reported[name]
         return math.nan if value is None else value
 
-    return tuple(
-        Fit(
-            **{name: read(_of_fit(name, repeat)) for name in _OF_FITS},
-            **{kind: tuple(read(_of_target(kind, repeat, name)) for name in names) for kind in _OF_TARGETS},  # type: ignore[arg-type]
-        )
-        for repeat in range(1, repeats + 1)
-    )
+    def fit(repeat: int) -> Fit:
+        numbers = {name: read(_of_fit(name, repeat)) for name in _OF_FITS}
+        units, standard = (tuple(read(_of_target(kind, repeat, name)) for name in names) for kind in _OF_TARGETS)
+        return Fit(**numbers, units=units, standard=standard)
+
+    return tuple(fit(repeat) for repeat in range(1, repeats + 1))
 
 
 def _of_fit(name: str, repeat: int) -> str:
