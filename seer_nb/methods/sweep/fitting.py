@@ -85,6 +85,9 @@ def fit(make: Callable[[], Model], table: Table, split: Split) -> Fit:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for linear algebra: fits side by side do not disturb each other, and all round alike."""
+    # Imported first: what is loaded later would not be limited.
+    import sklearn.metrics
+    import sklearn.preprocessing  # noqa: F401
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):

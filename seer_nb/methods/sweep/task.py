@@ -114,6 +114,9 @@ class Task:
     def _maker(self, config: Config, seed: int) -> Callable[[], Model]:
         if _is_estimator(self.estimator):
             return lambda: _estimator(self.estimator, config, seed)
+        # Before the first fit: what is imported later is neither seeded nor kept to one thread in it.
+        import torch  # noqa: F401
+
         return lambda: Trained(self.estimator, config, self.max_epochs, seed)
 
 
