@@ -29,7 +29,7 @@ class MapInfo(NamedTuple):
     down: str
     columns: list[str]
     rows: list[str]
-    values: list[list[float | None]]
+    cells: list[list[float | None]]
     """By row and column; None where no cell was completed."""
 
 
@@ -132,11 +132,11 @@ def _map_plot(info: MapInfo) -> Figure:
     # Texts such as 0.5 are names here, not numbers.
     layout["xaxis"]["type"] = layout["yaxis"]["type"] = "category"
     layout["yaxis"]["autorange"] = "reversed"
-    texts = [["" if value is None else f"{value:.3g}" for value in row] for row in info.values]
+    texts = [["" if value is None else f"{value:.3g}" for value in row] for row in info.cells]
     heat = go.Heatmap(
         x=info.columns,
         y=info.rows,
-        z=info.values,
+        z=info.cells,
         text=texts,
         texttemplate="%{text}",
         colorscale="Cividis",

@@ -27,7 +27,7 @@ def untimed(frame):
 class Noisy(RegressorMixin, BaseEstimator):
     """Predicts a random constant, from its seed or, without one, from the global generator."""
 
-    def __init__(self, random_state=None, own=True):
+    def __init__(self, random_state=None, *, own=True):
         self.random_state = random_state
         self.own = own
 

@@ -93,7 +93,7 @@ def test_heat_maps_show_every_cell(found):
     for show in ("rmse", "value", "ct_s"):
         info = cells_info(found, show)
         assert (info.columns, len(info.rows)) == (["0.5", "0.8"], 6)
-        flat = [value for column in zip(*info.values, strict=True) for value in column]
+        flat = [value for column in zip(*info.cells, strict=True) for value in column]
         assert flat == found.frame[show].tolist()
     assert found.figures["rmse"].data[0].type == "heatmap"
     assert len(found.figures["best"].data) == 2
@@ -103,7 +103,7 @@ def test_a_heat_map_of_two_shows_the_best_of_the_others(found):
     info = pair_info(found, "alpha", "train_ratio", "value", None)
     assert (info.across, info.columns, info.rows) == ("alpha", ["0.01", "1.0", "100.0"], ["0.5", "0.8"])
     best = found.frame.groupby(["train_ratio", "config_alpha"]).value.min()
-    assert [value for row in info.values for value in row] == best.tolist()
+    assert [value for row in info.cells for value in row] == best.tolist()
     assert found.heat_map("alpha", "fit_intercept", train_ratio=0.8).data[0].z[0][0] > 0
 
 
@@ -111,8 +111,8 @@ def test_what_was_not_done_is_a_gap():
     grid = Grid({"a": [1, (2, 3)]}, (0.5,))
     done = Outcome(grid.cells[0], "completed", (Fit(0.1, math.inf, 1.0, 1.0, (1.0,), (1.0,)),))
     result = SweepResult((done, Outcome(grid.cells[1])), ("a",), ("y",), "")
-    assert cells_info(result, "rmse").values == [[None], [None]]
-    assert cells_info(result, "ct_s").values == [[1.0], [None]]
+    assert cells_info(result, "rmse").cells == [[None], [None]]
+    assert cells_info(result, "ct_s").cells == [[1.0], [None]]
     assert result.frame.config_a.tolist() == [1, "(2, 3)"]
 
 

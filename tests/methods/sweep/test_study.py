@@ -80,14 +80,17 @@ def test_a_sweep_goes_on_after_its_runner_has_died():
     assert done.frame.ct_s[kept.index].equals(kept.ct_s)
 
 
-def test_the_deadline_leaves_cells_waiting_and_the_best_so_far():
+def test_what_was_stopped_has_cells_waiting_and_the_best_so_far():
     x, y = samples()
     grid = {"alpha": [float(alpha) for alpha in range(1, 200)]}
-    found = sweep(Slow(), grid, x, y, **GIVEN, provider=seer.Local(2), deadline="9s", budget="$0.05")
+    begun = Sweep(Slow(), grid, x, y, **GIVEN, provider=seer.Local(2), **LIMITS).start()
+    until(lambda: begun.result().best, "a cell")
+    begun.study.stop()
+    found = begun.wait()
     states = found.frame.state.value_counts()
-    assert len(found.frame) == 398
-    assert states["completed"] > 0
-    assert states.sum() - states["completed"] > 0
+    assert (len(found.frame), found.reason) == (398, "stopped by hand")
+    assert 0 < states["completed"] < 398
+    assert states["waiting"] > 0
     assert found.best.value == found.frame.value.min()
 
 
@@ -110,7 +113,7 @@ def test_a_sweep_shows_its_study(monkeypatch):
     monkeypatch.setattr(seer.Study, "_ipython_display_", lambda study: shown.append(study.status))
     x, y = samples()
     found = sweep(Ridge(), {}, x, y, **GIVEN, provider=seer.Local(1), **LIMITS, name="seen", show=True)
-    assert shown == ["running"] or shown == ["created"]
+    assert len(shown) == 1
     assert repr(Sweep.attach("seen")) == "<Sweep 'seen': 2 cells>"
     with pytest.raises(ValueError, match="name='seen' is already in use"):
         Sweep(Ridge(), {}, x, y, provider=seer.Local(1), **LIMITS, name=found.study.name)
