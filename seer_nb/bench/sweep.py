@@ -7,13 +7,12 @@ synthetic samples, the grid's best configuration beside the default and the mean
 
 from __future__ import annotations
 
-import os
-import tempfile
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import seer_nb as seer
 from seer_nb.bench.figures import Figure
+from seer_nb.bench.measured import temporary_home
 from seer_nb.bench.parts import Part, command
 from seer_nb.methods.sweep import sweep
 
@@ -29,7 +28,12 @@ GRID = {"learning_rate_init": [1e-3 * 1.5**step for step in range(10)], "activat
 
 def workers() -> list[Figure]:
     """The same work by this process, one worker, and two."""
-    results = {"this process": _swept(None), "1 worker": _swept(1), "2 workers": _swept(2)}
+    with temporary_home():
+        results = {"this process": _swept(None), "1 worker": _swept(1), "2 workers": _swept(2)}
+        return _compared(results)
+
+
+def _compared(results: dict[str, SweepResult]) -> list[Figure]:
     one, two = results["1 worker"], results["2 workers"]
     figures = [
         Figure("cells", len(one.outcomes)),
@@ -107,19 +111,7 @@ def choice() -> list[Figure]:
     ]
 
 
-def _in_a_folder_of_its_own() -> list[Figure]:
-    before = os.environ.get("SEER_HOME")
-    with tempfile.TemporaryDirectory(prefix="seer-sweep-") as folder:
-        os.environ["SEER_HOME"] = folder
-        try:
-            return workers()
-        finally:
-            os.environ.pop("SEER_HOME")
-            if before is not None:
-                os.environ["SEER_HOME"] = before
-
-
-PARTS: dict[str, Part] = {"workers": lambda _: _in_a_folder_of_its_own(), "choice": lambda _: choice()}
+PARTS: dict[str, Part] = {"workers": lambda _: workers(), "choice": lambda _: choice()}
 
 
 def add(commands: Any) -> None:

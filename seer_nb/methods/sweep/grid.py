@@ -44,7 +44,7 @@ class Grid:
         ValueError: Something is empty, twice there, or out of bounds.
     """
 
-    def __init__(self, values: Mapping[str, Iterable[Any]], ratios: Iterable[float]) -> None:
+    def __init__(self, values: Mapping[str, Any], ratios: Iterable[float]) -> None:
         if not isinstance(values, Mapping):
             raise TypeError(f"grid={show(values)} is not a dict: {_HINT}")
         self.values = {_name(name): _values(name, given) for name, given in values.items()}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def sweep(  # noqa: PLR0913 - the public face
     estimator: Any,
-    grid: Mapping[str, Iterable[Any]],
+    grid: Mapping[str, Any],
     X: Any,  # noqa: N803 - scikit-learn's name
     y: Any,
     *,

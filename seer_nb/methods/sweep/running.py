@@ -16,7 +16,7 @@ from seer_nb.methods.sweep.result import Outcome, SweepResult
 from seer_nb.methods.sweep.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from datetime import timedelta
 
     from seer_nb.core.model import Trial
@@ -52,7 +52,7 @@ class Sweep:
     def __init__(  # noqa: PLR0913 - the public face
         self,
         estimator: Any,
-        grid: Mapping[str, Iterable[Any]],
+        grid: Mapping[str, Any],
         X: Any,  # noqa: N803 - scikit-learn's name
         y: Any,
         *,

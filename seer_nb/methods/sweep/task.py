@@ -71,7 +71,7 @@ class Task:
     def read(  # noqa: PLR0913 - what a sweep is made of
         cls,
         estimator: Any,
-        grid: Mapping[str, Iterable[Any]],
+        grid: Mapping[str, Any],
         x: Any,
         y: Any,
         *,
