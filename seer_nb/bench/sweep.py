@@ -54,7 +54,7 @@ def _swept(count: int | None) -> SweepResult:
 
     x, y = seer.datasets.make_fff(240)
     # It never stops early, so that all cells take about as long.
-    network = MLPRegressor((32, 32), max_iter=ITERATIONS, n_iter_no_change=ITERATIONS)
+    network = MLPRegressor(hidden_layer_sizes=(32, 32), max_iter=ITERATIONS, n_iter_no_change=ITERATIONS)
     given: dict[str, Any] = {"train_ratios": RATIOS, "repeats": 1}
     if count is not None:
         provider = seer.Local(count, price_per_hour=0)
