@@ -25,8 +25,8 @@ T = TypeVar("T")
 class CellRun:
     """A training function's view of one fit of a sweep.
 
-    It has what ``seer_nb.training.Run`` has, as far as it makes sense for one fit by one worker; a function that takes
-    its samples from ``run.x`` and ``run.y`` and returns its model can be used in both.
+    It has what ``seer_nb.training.Run`` has, as far as that makes sense for one fit by one worker. A study's function
+    becomes a sweep's by two changes: it takes its samples from ``run.x`` and ``run.y``, and returns its model.
     """
 
     rank = 0
