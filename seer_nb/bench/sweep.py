@@ -9,8 +9,11 @@ configuration beside the default and the mean.
 
 from __future__ import annotations
 
+import time
 from statistics import mean
 from typing import TYPE_CHECKING, Any
+
+from sklearn.base import BaseEstimator, RegressorMixin
 
 import seer_nb as seer
 from seer_nb.bench.figures import Figure
@@ -28,14 +31,46 @@ RATIOS = (0.6, 0.8)
 GRID = {"learning_rate_init": [1e-3 * 1.5**step for step in range(10)], "activation": ["relu", "tanh"]}
 
 
+class Waiting(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no annotations
+    """Predicts the mean after a while in which it leaves the cores to others."""
+
+    def __init__(self, seconds: float = CELL_S, place: int = 0) -> None:
+        self.seconds, self.place = seconds, place
+
+    def fit(self, _: Any, y: Any) -> Waiting:
+        """Wait."""
+        time.sleep(self.seconds)
+        self.mean_ = y.mean(axis=0)
+        return self
+
+    def predict(self, x: Any) -> Any:
+        """The mean."""
+        import numpy as np
+
+        return np.tile(self.mean_, (len(x), 1))
+
+
 def workers() -> list[Figure]:
     """The same work by this process, one worker, and two."""
+    from sklearn.neural_network import MLPRegressor
+
+    # It never stops early, so that all cells take about as long.
+    network = MLPRegressor(hidden_layer_sizes=(32, 32), max_iter=ITERATIONS, n_iter_no_change=ITERATIONS)
+    return _compared(network, GRID)
+
+
+def waiting() -> list[Figure]:
+    """The same with cells that compute nothing."""
+    return _compared(Waiting(), {"place": range(20)})
+
+
+def _compared(estimator: Any, grid: dict[str, Any]) -> list[Figure]:
     with temporary_home():
-        results = {"this process": _swept(None), "1 worker": _swept(1), "2 workers": _swept(2)}
-        return _compared(results)
+        named = {"this process": None, "1 worker": 1, "2 workers": 2}
+        return _figures({name: _swept(estimator, grid, count) for name, count in named.items()})
 
 
-def _compared(results: dict[str, SweepResult]) -> list[Figure]:
+def _figures(results: dict[str, SweepResult]) -> list[Figure]:
     one, two = results["1 worker"], results["2 workers"]
     figures = [
         Figure("cells", len(one.outcomes)),
@@ -51,17 +86,13 @@ def _compared(results: dict[str, SweepResult]) -> list[Figure]:
     return figures
 
 
-def _swept(count: int | None) -> SweepResult:
-    from sklearn.neural_network import MLPRegressor
-
+def _swept(estimator: Any, grid: dict[str, Any], count: int | None) -> SweepResult:
     x, y = seer.datasets.make_fff(240)
-    # It never stops early, so that all cells take about as long.
-    network = MLPRegressor(hidden_layer_sizes=(32, 32), max_iter=ITERATIONS, n_iter_no_change=ITERATIONS)
     given: dict[str, Any] = {"train_ratios": RATIOS, "repeats": 1}
     if count is not None:
         provider = seer.Local(count, price_per_hour=0)
         given |= {"provider": provider, "deadline": "10min", "budget": "$1", "name": f"sweep-{count}"}
-    return sweep(network, GRID, x, y, **given)
+    return sweep(estimator, grid, x, y, **given)
 
 
 def _cell_s(found: SweepResult) -> float:
@@ -113,7 +144,7 @@ def choice() -> list[Figure]:
     ]
 
 
-PARTS: dict[str, Part] = {"workers": lambda _: workers(), "choice": lambda _: choice()}
+PARTS: dict[str, Part] = {"workers": lambda _: workers(), "waiting": lambda _: waiting(), "choice": lambda _: choice()}
 
 
 def add(commands: Any) -> None:

@@ -13,7 +13,7 @@ from tests.methods.sweep.small import RIDGES, Picky, ridges, samples, train, unt
 from tests.studies.running import check_nothing_is_left, kill, runner_pid, until
 
 GIVEN = {"train_ratios": (0.5, 0.8), "repeats": 2}
-LIMITS = {"deadline": "100s", "budget": "$0.05"}
+LIMITS = {"deadline": "10min", "budget": "$0.05"}
 MLPS = {"hidden_layer_sizes": [(4,), (8, 8)], "learning_rate_init": [1e-2, 1e-3], "max_iter": [60]}
 
 
@@ -75,6 +75,7 @@ def test_a_sweep_goes_on_after_its_runner_has_died():
     kept = found.result().frame.dropna(subset="ct_s")
     found.study.resume()
     done = found.wait()
+    assert set(done.frame.state) == {"completed"}, done.study.results()[["state", "reason", "error"]].to_dict("records")
     assert untimed(done.frame).equals(untimed(ridges(estimator=Slow()).frame))
     # What had been done was not done again.
     assert done.frame.ct_s[kept.index].equals(kept.ct_s)
