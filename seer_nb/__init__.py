@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seer_nb import figures, simulate
+    from seer_nb import datasets, figures, simulate
     from seer_nb.catalog import attach, studies, trust
     from seer_nb.errors import (
         CheckpointError,
@@ -45,7 +45,7 @@ _HOMES = {
     "study": ("Study",),
     "training": ("Run",),
 }
-_MODULES = ("figures", "simulate")
+_MODULES = ("datasets", "figures", "simulate")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "UntrustedError",
     "attach",
     "choice",
+    "datasets",
     "figures",
     "lograndint",
     "loguniform",

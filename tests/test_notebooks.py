@@ -176,3 +176,15 @@ def test_the_bilevel_notebook_runs(built):
     figure = data(notebook, "penalty")["application/vnd.plotly.v1+json"]
     assert {trace["name"] for trace in figure["data"]} == {"||grad_v g||", "gamma", "lambda", "eps"}
     assert "accuracy_worst" in data(notebook, "robustness")["text/html"]
+
+
+@pytest.mark.xdist_group("binder")
+@pytest.mark.timeout(BUILD_S + RUN_S)
+def test_the_sweep_notebook_runs(built):
+    # What it claims, it asserts itself.
+    notebook = built.execute("sweep")
+    assert data(notebook, "heat")["application/vnd.plotly.v1+json"]["data"][0]["type"] == "heatmap"
+    # The live view, settled: the study's cells are its trials.
+    assert "validation_rmse" in outputs(notebook, "study")[-1].data["text/html"]
+    assert data(notebook, "function")["text/html"].count("<tr") == 5
+    until(lambda: not processes(built.home), "the end of the study's processes")

@@ -139,7 +139,7 @@ def leave(state: State) -> Iterator[m.Action]:
 
 def _all_alike(state: State) -> Iterator[m.Action]:
     """End the study when the first trials all fail before any report: in the same way, or every one of many."""
-    if state.tally.reported:
+    if state.tally.reported or state.settings.keeps_failures:
         return
     begun = [t for t in state.trials.values() if t.state not in {"waiting", "running"}]
     if len(begun) < ALIKE or any(t.state != "failed" for t in begun):
@@ -155,7 +155,7 @@ def _all_alike(state: State) -> Iterator[m.Action]:
 def outcome(state: State, reason: str) -> m.BeginEnd:
     """The end of a study that has nothing left to do: a failure when no trial has ever reported and one failed."""
     failed = [trial for trial in state.trials.values() if trial.state == "failed"]
-    if not failed or state.tally.reported:
+    if not failed or state.tally.reported or state.settings.keeps_failures:
         return m.BeginEnd(reason=reason)
     why = f"no trial has reported, {len(failed)} failed; the last one: {headline(failed[-1].error)}"
     return m.BeginEnd(reason=why, failed=True)

@@ -61,6 +61,8 @@ class Settings(Frozen, frozen=True, kw_only=True):
     """A gang silent for so long is ended as hung; None: judged from the epoch times seen."""
     retries: int = 3
     """How often a trial may lose its workers at the same epoch before it is marked failed."""
+    keeps_failures: bool = False
+    """Whether a failed trial is a result like any other, so that the study goes on however many first ones fail."""
 
 
 class Report(Frozen, frozen=True, kw_only=True):

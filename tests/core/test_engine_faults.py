@@ -70,6 +70,12 @@ def test_first_trials_that_all_fail_alike_end_the_study():
     assert all(box.gone_s is not None for box in cloud.boxes.values())
 
 
+def test_failures_that_are_results_do_not_end_the_study():
+    cloud = FakeCloud(Simple(trials=2, total=6), World(raises=1.0), keeps_failures=True).run()
+    assert not cloud.state.failed
+    assert [trial.state for trial in cloud.state.trials.values()] == ["failed"] * 6
+
+
 def test_first_trials_that_fail_differently_do_not_end_the_study():
     engine = started(Engine(settings(), Simple()))
     for number in range(4):

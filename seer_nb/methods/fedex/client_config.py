@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seer_nb.core.units import show
-from seer_nb.methods.fedex.arguments import real, whole
+from seer_nb.methods.arguments import real, whole
 
 if TYPE_CHECKING:
     from seer_nb.core.model import Config

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from seer_nb.core.units import show
-from seer_nb.methods.fedex.arguments import one_of, real, whole
+from seer_nb.methods.arguments import one_of, real, whole
 from seer_nb.methods.fedex.federation import Federation
 from seer_nb.methods.fedex.limits import Limits
 from seer_nb.methods.fedex.method import FedEx

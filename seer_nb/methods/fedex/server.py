@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.fedex import client_config
-from seer_nb.methods.fedex.arguments import real, whole
 from seer_nb.methods.fedex.local import Errand
 from seer_nb.methods.fedex.pool import Here
 from seer_nb.runner.seeding import derive

@@ -1,4 +1,4 @@
-"""Checks that arguments of the package share."""
+"""Checks that arguments of methods share."""
 
 from __future__ import annotations
 

@@ -1,0 +1,21 @@
+"""Grid x train ratio sweeps of regressors with several targets: error and computational time of every cell.
+
+What such sweeps are for, and what the five inputs and three outputs of ``seer_nb.datasets`` are, is known from the
+abstract of a study of additive manufacturing (an MLP for fused filament fabrication); its numbers are not, so none is
+claimed.
+
+>>> from seer_nb import datasets
+>>> from seer_nb.methods.sweep import sweep
+>>> X, y = datasets.make_fff()
+>>> found = sweep(MLPRegressor(max_iter=500), {"hidden_layer_sizes": [(8,), (32,)]}, X, y, repeats=1)
+>>> found.best, found.best_table(), found.figures["rmse"]
+"""
+
+from seer_nb.methods.sweep.cell_run import CellRun
+from seer_nb.methods.sweep.fitting import Fit
+from seer_nb.methods.sweep.method import sweep
+from seer_nb.methods.sweep.result import Best, Outcome, SweepResult
+from seer_nb.methods.sweep.running import Sweep
+from seer_nb.methods.sweep.split import Split, split
+
+__all__ = ["Best", "CellRun", "Fit", "Outcome", "Split", "Sweep", "SweepResult", "split", "sweep"]
