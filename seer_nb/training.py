@@ -11,6 +11,7 @@ from seer_nb.core.model import Config, Outcome, Reported
 from seer_nb.runner import metrics as m
 from seer_nb.runner.control import Control, Meeting
 from seer_nb.runner.loader import Share, check, make, whole
+from seer_nb.runner.recovering import Said
 from seer_nb.runner.seeding import derive, seed_all
 
 if TYPE_CHECKING:
@@ -309,6 +310,7 @@ class Run:
         if self.rank == 0:
             m.require(self._order.metric, unnamed, metrics)
             values = m.finite(metrics)
+            self._keeper.memory.note(self._said(values, seconds))
         self._keeper.prepared.complete()
         self._ending, checkpoint, save_s = self._meet(seconds)
         if self.rank == 0 and self._epoch > self._silent:
@@ -359,20 +361,24 @@ class Run:
     def _tell(self, values: dict[str, float | None], seconds: float, checkpoint: str | None, save_s: float) -> None:
         setup_s = self._began_s - self._started_s if self._first else None
         self._first = False
-        value = values.pop(self._order.metric)
+        said = self._said(values, seconds)
         self._send(
             Reported(
                 gang=self._order.gang,
-                epoch=self._epoch,
-                value=value,
-                metrics=values,
-                seconds=seconds,
+                epoch=said.epoch,
+                value=said.value,
+                metrics=said.metrics,
+                seconds=said.seconds,
                 setup_s=setup_s,
                 save_s=save_s,
                 checkpoint=checkpoint,
                 batch_size=self._batch_size,
             )
         )
+
+    def _said(self, values: dict[str, float | None], seconds: float) -> Said:
+        others = {name: value for name, value in values.items() if name != self._order.metric}
+        return Said(self._epoch, values[self._order.metric], others, seconds)
 
     def _next(self) -> None:
         self._reported = True

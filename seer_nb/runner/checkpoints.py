@@ -2,9 +2,10 @@
 
 A checkpoint is a file of ``torch.save``, loadable with ``torch.load(weights_only=True)``, that holds::
 
-    {"format": 1, "trial": int, "epoch": int, "objects": [state_dict, ...], "state": {...}, "saved": tensor | None}
+    {"format": 1, "trial": int, "epoch": int, "objects": [state_dict, ...], "state": {...}, "saved": tensor | None,
+     "reports": [{"epoch": int, "value": float | None, "metrics": {...}, "seconds": float}, ...]}
 
-where "saved" is of dtype uint8.
+where "saved" is of dtype uint8, and "reports" are the last ones of the gang that has stored it.
 
 Torch is imported late: the runner's own process only removes checkpoints.
 """
@@ -15,6 +16,7 @@ import contextlib
 import io
 import os
 import pickle
+import re
 import threading
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -31,9 +33,32 @@ _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oc
 """Stores in which an object appears whole or not at all."""
 
 
+_NAME = re.compile(r"(\d{6,18})-g(\d{1,18})\.pt", re.ASCII)
+
+
 def name(trial: int, epoch: int, gang: int) -> str:
     """Path within the store. The gang is part of it, so that a repeated epoch never overwrites a stored one."""
     return f"{trial}/{epoch:06d}-g{gang}.pt"
+
+
+def stored(store: str, trial: int) -> list[tuple[int, int]]:
+    """(epoch, gang) of all checkpoints of a trial, whoever has stored them.
+
+    Raises:
+        OSError: The store cannot be read.
+    """
+    local = _local(store)
+    if local is not None:
+        names = [path.name for path in (local / str(trial)).glob("*.pt")]
+    else:
+        fs, root = _filesystem(store)
+        # What another process has stored is not in a listing that is kept from before.
+        fs.invalidate_cache()
+        try:
+            names = [str(path).rpartition("/")[2] for path in fs.ls(f"{root}/{trial}", detail=False)]
+        except FileNotFoundError:
+            names = []
+    return [(int(found[1]), int(found[2])) for found in map(_NAME.fullmatch, names) if found]
 
 
 def _checked(path: str) -> str:

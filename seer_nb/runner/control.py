@@ -23,6 +23,7 @@ class Meeting(IntEnum):
     STORED = 2
     MEAN = 3
     LEFT = 4
+    RECOVER = 5
 
 
 _DOING = {
@@ -30,6 +31,7 @@ _DOING = {
     Meeting.REPORT: "called run.report()",
     Meeting.STORED: "is storing a checkpoint",
     Meeting.MEAN: "called run.mean()",
+    Meeting.RECOVER: "is looking for a checkpoint",
     Meeting.LEFT: "returned from the training function",
 }
 

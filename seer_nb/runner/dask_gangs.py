@@ -136,8 +136,8 @@ class DaskGangs:
 
     # --- actions ---
 
-    def start(self, action: m.StartGang, trial: m.Trial) -> None:
-        """Submit a task a member."""
+    def start(self, action: m.StartGang, trial: m.Trial, *, again: bool = False) -> None:
+        """Submit a task a member; ``again``: of a trial that an earlier gang has trained."""
         tracker = self._gangs[action.gang] = GangTracker(action)
         first = self._workers.get(action.workers[0])
         for rank, worker in enumerate(action.workers):
@@ -148,7 +148,7 @@ class DaskGangs:
                 self._check(tracker)
                 self._bereave(tracker)
                 continue
-            order = self._order(action, trial, rank, first)
+            order = self._order(action, trial, rank, first, again=again)
             future = self._client.submit(
                 shipping.train,
                 _encode(order),
@@ -324,7 +324,7 @@ class DaskGangs:
         if addresses:
             self._tasks.go(self._run(agent.bereave, addresses, tracker.start.gang))
 
-    def _order(self, action: m.StartGang, trial: m.Trial, rank: int, first: WorkerReady) -> Order:
+    def _order(self, action: m.StartGang, trial: m.Trial, rank: int, first: WorkerReady, *, again: bool) -> Order:
         return Order(
             gang=action.gang,
             trial=action.trial,
@@ -340,6 +340,7 @@ class DaskGangs:
             metric=self._settings.metric,
             seed=self._settings.seed,
             store=self._settings.store,
+            again=again,
             logs=None if self._logs is None else str(self._logs),
         )
 

@@ -11,6 +11,7 @@ from seer_nb.runner import checkpoints
 from seer_nb.runner.pace import Pace
 from seer_nb.runner.patience import patiently
 from seer_nb.runner.prepared import Prepared
+from seer_nb.runner.recovering import Memory
 from seer_nb.runner.storable import storable
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Keeper:
         self.state: dict[str, Any] = found["state"]
         self.saved: bytes | None = None if saved is None else saved.numpy().tobytes()
         self.pace = Pace()
+        self.memory = Memory()
 
     @property
     def keeps(self) -> bool:
@@ -113,6 +115,7 @@ class Keeper:
             "state": storable(self.state, "run.state"),
             # A bytearray, for torch.frombuffer wants memory that it may write to; and it takes none of length 0.
             "saved": torch.frombuffer(bytearray(saved), dtype=torch.uint8) if saved else _empty(saved),
+            "reports": self.memory.plain(),
         }
 
 

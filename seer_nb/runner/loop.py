@@ -256,7 +256,8 @@ class Runner:
         elif isinstance(action, m.Retire):
             self._tasks.go(self._retire(action))
         elif isinstance(action, m.StartGang):
-            self._gangs.start(action, state.trials[action.trial])
+            trial = state.trials[action.trial]
+            self._gangs.start(action, trial, again=trial.started_s != state.gangs[action.gang].started_s)
         elif isinstance(action, m.StopGang):
             self._gangs.stop(action.gang)
         elif isinstance(action, m.ExtendGang):

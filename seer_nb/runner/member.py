@@ -16,6 +16,7 @@ from seer_nb.runner import faults, keeper, logs, output
 from seer_nb.runner.control import Control, Meeting
 from seer_nb.runner.gang_env import environment, gang_store
 from seer_nb.runner.orders import MemberEnded, Order
+from seer_nb.runner.recovering import recover
 from seer_nb.runner.seeding import seed_all
 from seer_nb.training import Run, StopTraining
 
@@ -76,6 +77,7 @@ def _take_part(
             control = None if alone else Control(store, order)
             if _stopped(control, order, flags):
                 return "stopped"
+            order = recover(order, control, send)
             state = keeper.Keeper(order, keeper.find(order))
             return _call(function, Run(order, state, control, send, flags, started_s), order)
         finally:

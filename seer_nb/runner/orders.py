@@ -26,6 +26,8 @@ class Order(Frozen, frozen=True, kw_only=True):
     seed: int
     store: str
     """fsspec URL of the checkpoints' folder."""
+    again: bool = False
+    """Whether an earlier gang has trained the trial, and may have stored more than the runner has heard of."""
     logs: str | None = None
     """Folder for what trials print; None: the worker's own output."""
     timeout_s: float = 30.0

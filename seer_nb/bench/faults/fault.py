@@ -30,8 +30,6 @@ class Fault:
         root: Whether it needs root, for a file system of its own.
         paced: Whether checkpoints are so large that only every k-th epoch is stored (`runner.pace`): then k may be
             trained again.
-        unheard: Whether it keeps the runner from hearing its workers for longer than their leases: then what they train
-            until these end may be trained again.
         network: Whether the study is to have a network of its own, in which connections can be cut.
         needs: Commands without which it cannot be brought about.
     """
@@ -46,6 +44,5 @@ class Fault:
     fails: bool = False
     root: bool = False
     paced: bool = False
-    unheard: bool = False
     network: bool = False
     needs: tuple[str, ...] = ()

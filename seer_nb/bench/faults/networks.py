@@ -124,7 +124,6 @@ FAULTS = [
         _scheduler(_lease),
         (CLOUD,),
         {"deadline_s": 240.0, "report_timeout": 120.0},
-        unheard=True,
         within_s=None,
         root=True,
         network=True,

@@ -31,9 +31,8 @@ Written by `python -m seer_nb.bench faults`, which runs real studies, on the com
 plays, and has one thing go wrong in each, or two. *Kept* counts the studies in which every promise was kept: never over
 the budget, never over the deadline by more than {late_s:.0f} s, no report lost, nothing left behind, the best can be
 loaded, the journal replays to the same state, one epoch trained again at most for each gang that was struck (more where
-two things went wrong, a checkpoint was damaged, or is so large that not each epoch's is stored; and where the runner
-cannot hear its workers, what they train until their leases end), and training goes on in time: within 10 s where
-another worker can be had at once, 20 s where a machine of the cloud has to be rented.
+two things went wrong, a checkpoint was damaged, or is so large that not each epoch's is stored), and training goes on
+in time: within 10 s where another worker can be had at once, 20 s where a machine of the cloud has to be rented.
 *Goes on after* counts from the fault to the end of the next whole epoch, of 0.4 s mostly, of a trial that it struck.
 
 """

@@ -74,7 +74,7 @@ def _wrong(found: Verdict, case: Case, fault: Fault) -> list[str]:
     state = case.state
     hit = [trial for trial in state.trials.values() if trial.id in case.hit_trials]
     # Where storing takes long, as in a cloud's store beside epochs this short, not every epoch is stored.
-    allowed = fault.repeats * max(1, case.strikes) * _every(case, fault) + _unheard(state, fault)
+    allowed = fault.repeats * max(1, case.strikes) * _every(case, fault)
     within_s = math.inf if fault.within_s is None else fault.within_s + (0.0 if case.cloud is None else MACHINE_S)
     checks = {
         f"{found.over_budget} micro-dollars over budget": found.over_budget > 0,
@@ -103,14 +103,6 @@ def _every(case: Case, fault: Fault) -> int:
             since[entry.record.gang] = 0 if entry.record.checkpoint else since.get(entry.record.gang, 0) + 1
             most = max(most, since[entry.record.gang] + 1)
     return most
-
-
-def _unheard(state: State, fault: Fault) -> int:
-    """Epochs that all trials together can be trained for while their leases last."""
-    if not fault.unheard:
-        return 0
-    fastest_s = min(report.seconds for trial in state.trials.values() for report in trial.curve)
-    return math.ceil(state.settings.max_workers * state.settings.lease_s / fastest_s)
 
 
 def _entries() -> list[Entry]:
