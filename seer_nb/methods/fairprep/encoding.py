@@ -101,7 +101,7 @@ class Encoder:
         return cls(fitted, categories, tuple(c for c in table.features.columns if c not in known), table)
 
     def matrix(self, features: pd.DataFrame) -> tuple[Floats, Flags]:
-        """n x d numbers, and which of the columns are ordered ones."""
+        """N x d numbers, and which of the columns are ordered ones."""
         numbers = features[self._numeric].to_numpy()
         parts = [numbers if self._scaler is None else self._scaler.transform(numbers)]
         ordered = [np.ones(len(self._numeric), dtype=bool)]

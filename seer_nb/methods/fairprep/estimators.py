@@ -35,7 +35,7 @@ class MixedTree(BaseEstimator):  # type: ignore[misc] # scikit-learn has no type
         return self
 
     def predict(self, x: Floats) -> Floats:
-        """n values."""
+        """N values."""
         found: Floats = self.tree_.predict(x)
         return found
 

@@ -97,10 +97,14 @@ class Experiment:
         self.seeds = _seeds(seeds)
         shares = _share(test, "test"), _share(validation, "validation")
         if sum(shares) >= 1:
-            raise ValueError(f"test={test} and validation={validation} leave nothing to train on: give less than 1 in all")
+            raise ValueError(
+                f"test={test} and validation={validation} leave nothing to train on: give less than 1 in all"
+            )
         places = {seed: split(len(table), seed, *shares) for seed in self.seeds}
         chosen = (
-            Interventions.product(preprocessors, postprocessors) if interventions is None else Interventions.pairs(interventions)
+            Interventions.product(preprocessors, postprocessors)
+            if interventions is None
+            else Interventions.pairs(interventions)
         )
         self.work = Work(
             Visible(table, places),
@@ -202,5 +206,7 @@ def _terms(
     for argument, value in {"deadline": deadline, "budget": budget}.items():
         if value is None:
             hint = '"10min"' if argument == "deadline" else '"$0.50"'
-            raise ValueError(f"{argument}=None goes with no provider: a study needs one, so give {argument}={hint} or so")
+            raise ValueError(
+                f"{argument}=None goes with no provider: a study needs one, so give {argument}={hint} or so"
+            )
     return Terms(provider, deadline, budget, workers, name, store)

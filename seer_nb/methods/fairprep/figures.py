@@ -42,7 +42,11 @@ def tradeoff_plot(wide: pd.DataFrame, split: str) -> Figure:
                 name=str(learner),
                 mode="markers",
                 text=runs["intervention"],
-                marker={"color": OKABE_ITO[place % len(OKABE_ITO)], "symbol": SYMBOLS[place % len(SYMBOLS)], "opacity": 0.7},
+                marker={
+                    "color": OKABE_ITO[place % len(OKABE_ITO)],
+                    "symbol": SYMBOLS[place % len(SYMBOLS)],
+                    "opacity": 0.7,
+                },
             )
         )
     figure.add_vline(x=1.0, line={"dash": "dot"})

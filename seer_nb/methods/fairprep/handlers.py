@@ -125,11 +125,9 @@ class Codes:
         self.known = {c: sorted(features[c].dropna().unique()) for c in train.categorical}
 
     def encode(self, features: pd.DataFrame) -> Floats:
-        """n x columns; NaN where a value is missing."""
+        """N x columns; NaN where a value is missing."""
         places = {c: {value: place for place, value in enumerate(values)} for c, values in self.known.items()}
-        columns = [
-            features[c].map(places[c]).astype("float64") if c in places else features[c] for c in self.columns
-        ]
+        columns = [features[c].map(places[c]).astype("float64") if c in places else features[c] for c in self.columns]
         return np.column_stack([column.to_numpy(dtype=np.float64) for column in columns])
 
     def filled(self, features: pd.DataFrame, codes: Floats) -> pd.DataFrame:

@@ -57,7 +57,7 @@ class SklearnLearner:
             return dict(self.defaults), ()
         return tune(self.tuning, lambda *fold, config: self.fit(*fold, seed, config), x, y, weights, seed)
 
-    def fit(self, x: Floats, y: Flags, weights: Floats, seed: int, config: Config) -> Any:  # noqa: PLR0913, PLR0917 - the protocol
+    def fit(self, x: Floats, y: Flags, weights: Floats, seed: int, config: Config) -> Any:
         """Fit one model."""
         if y.all() or not y.any():
             raise UnfitError(f"{self.name}: all training examples have the same label")
@@ -91,9 +91,7 @@ def logistic_regression(*, tuned: bool = False, tuning: Tuning | None = None) ->
         tuning: Another search.
     """
     if tuning is None and tuned:
-        tuning = Tuning(
-            {"penalty": ["l2", "l1", "elasticnet"], "alpha": [5e-5, 1e-4, 5e-3, 1e-3]}, configurations=12
-        )
+        tuning = Tuning({"penalty": ["l2", "l1", "elasticnet"], "alpha": [5e-5, 1e-4, 5e-3, 1e-3]}, configurations=12)
     return SklearnLearner("logistic_regression_tuned" if tuning else "logistic_regression", _sgd, tuning)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seer_nb.methods.fairprep.learners import Learner
     from seer_nb.methods.fairprep.postprocessors import FittedPostProcessor, PostProcessor
     from seer_nb.methods.fairprep.preprocessors import FittedPreProcessor, PreProcessor
-    from seer_nb.methods.fairprep.table import Floats, Table
+    from seer_nb.methods.fairprep.table import Flags, Floats, Table
     from seer_nb.methods.fairprep.tuning import Step
 
 
@@ -67,12 +67,16 @@ class Fitted:
             raise UnfitError("no validation example is left without missing values")
         return post.fit(examples.y, self.scores(examples), examples.privileged, seed)
 
-    def measure(self, table: Table, post: FittedPostProcessor) -> list[Measured]:
-        """All metrics on some examples."""
+    def predict(self, table: Table, post: FittedPostProcessor) -> tuple[Examples, Floats, Flags]:
+        """Examples as the model sees them, with their scores and predicted labels."""
         with one_thread():
             examples = self.examples(table)
             scores = self.scores(examples)
-            predicted = post.predict(scores, examples.privileged)
+            return examples, scores, post.predict(scores, examples.privileged)
+
+    def measure(self, table: Table, post: FittedPostProcessor) -> list[Measured]:
+        """All metrics on some examples."""
+        examples, scores, predicted = self.predict(table, post)
         return measure(examples.y, predicted, scores, examples.privileged, examples.complete, examples.asked)
 
 

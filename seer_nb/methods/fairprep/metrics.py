@@ -108,7 +108,14 @@ def measure(  # noqa: PLR0913, PLR0917 - columns of examples
 
 
 def _counts(y: Flags, predicted: Flags) -> dict[str, float]:
-    counts = (len(y), y.sum(), (y & predicted).sum(), (~y & predicted).sum(), (~y & ~predicted).sum(), (y & ~predicted).sum())
+    counts = (
+        len(y),
+        y.sum(),
+        (y & predicted).sum(),
+        (~y & predicted).sum(),
+        (~y & ~predicted).sum(),
+        (y & ~predicted).sum(),
+    )
     return {name: float(count) for name, count in zip(COUNTS, counts, strict=True)}
 
 
@@ -183,7 +190,10 @@ def _between(rates: dict[str, dict[str, float]]) -> dict[str, float]:
         "demographic_parity_difference": abs(difference["selection_rate"]),
         "equalized_odds_difference": max(abs(true), abs(false)),
     }
-    return {name: values.get(name, difference.get(name.removesuffix("_difference"), math.nan)) for name in (*RATIOS, *DIFFERENCES)}
+    return {
+        name: values.get(name, difference.get(name.removesuffix("_difference"), math.nan))
+        for name in (*RATIOS, *DIFFERENCES)
+    }
 
 
 def _over(low: float, high: float) -> float:

@@ -93,12 +93,16 @@ def components(given: Any, argument: str) -> dict[str, Any]:
         ValueError: A name is unknown, or comes twice; or the list is empty.
     """
     if isinstance(given, str) or not hasattr(given, "__iter__"):
-        raise TypeError(f"{argument}={show(given)} is not a list: give one, such as {argument}={[*KINDS[argument].by_name][:2]}")
+        raise TypeError(
+            f"{argument}={show(given)} is not a list: give one, such as {argument}={[*KINDS[argument].by_name][:2]}"
+        )
     found: dict[str, Any] = {}
     for place, each in enumerate(given):
         part = component(each, argument, f"{argument}[{place}]")
         if part.name in found:
-            raise ValueError(f"{argument}[{place}] is called {part.name!r} like one before it: give each a name of its own")
+            raise ValueError(
+                f"{argument}[{place}] is called {part.name!r} like one before it: give each a name of its own"
+            )
         found[part.name] = part
     if not found:
         raise ValueError(f"{argument}={show(given)} is empty: give at least one")

@@ -78,7 +78,9 @@ class RejectOption:
         tried = [self._best(float(t), y, scores, privileged) for t in np.linspace(0.01, 0.99, 100)]
         return max(tried, key=lambda each: each[0])[1]
 
-    def _best(self, threshold: float, y: Flags, scores: Floats, privileged: Flags) -> tuple[tuple[float, float], Margin]:
+    def _best(
+        self, threshold: float, y: Flags, scores: Floats, privileged: Flags
+    ) -> tuple[tuple[float, float], Margin]:
         """Of a threshold's margins, the best with its rank; of several, the least."""
         margins = np.linspace(0.0, min(threshold, 1 - threshold), 50)
         predicted = Margin(threshold, margins[:, None]).predict(scores, privileged).astype(np.float64)

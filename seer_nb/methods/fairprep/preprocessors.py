@@ -76,7 +76,7 @@ class Weights:
     values: Floats
 
     def weights(self, train: Examples) -> Floats:  # noqa: ARG002 - it was fitted on them
-        """n."""
+        """N."""
         return self.values
 
     def transform(self, x: Floats, privileged: Flags) -> Floats:  # noqa: ARG002 - the protocol

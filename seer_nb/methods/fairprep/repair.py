@@ -49,7 +49,9 @@ class Repair:
         """Learn both groups' quantiles from n training values; without one of the groups nothing will be moved."""
         both = bool(privileged.any() and not privileged.all())
         groups = (~privileged, privileged) if both else (np.ones_like(privileged),) * 2
-        return cls((Quantiles(np.sort(values[groups[0]])), Quantiles(np.sort(values[groups[1]]))), level if both else 0.0)
+        return cls(
+            (Quantiles(np.sort(values[groups[0]])), Quantiles(np.sort(values[groups[1]]))), level if both else 0.0
+        )
 
     def __call__(self, values: Floats, privileged: Flags) -> Floats:
         """N repaired values."""

@@ -45,9 +45,7 @@ class Visible:
     def __init__(self, table: Table, places: dict[int, Places]) -> None:
         used = np.unique(np.concatenate([rows for each in places.values() for rows in each[:2]]))
         self._table = table.take(used)
-        self._places = {
-            seed: tuple(np.searchsorted(used, rows) for rows in each[:2]) for seed, each in places.items()
-        }
+        self._places = {seed: tuple(np.searchsorted(used, rows) for rows in each[:2]) for seed, each in places.items()}
 
     def examples(self, seed: int) -> tuple[Table, Table]:
         """Training and validation examples of that seed."""
@@ -73,7 +71,9 @@ class SealedTest:
     def __init__(self, table: Table, places: dict[int, Places]) -> None:
         final: list[Selection] = []
 
-        def measure(selection: Selection, run: int, seed: int, fitted: Fitted, post: FittedPostProcessor) -> list[Measured]:
+        def measure(
+            selection: Selection, run: int, seed: int, fitted: Fitted, post: FittedPostProcessor
+        ) -> list[Measured]:
             if not isinstance(selection, Selection):
                 raise SealedError("the test set is sealed until the selection is final: select() first")
             if final and final[0] is not selection:

@@ -68,7 +68,11 @@ class Table:
             raise TypeError(f"data={show(data)} is not a pandas DataFrame: give one with a row an example")
         if len(data) < LEAST:
             raise ValueError(f"data has {len(data)} rows: give at least {LEAST}, to be split in three")
-        for name, column in {"label": label, "protected": protected, **{f"drop[{i}]": c for i, c in _each(drop)}}.items():
+        for name, column in {
+            "label": label,
+            "protected": protected,
+            **{f"drop[{i}]": c for i, c in _each(drop)},
+        }.items():
             if column not in data.columns:
                 raise ValueError(f"{name}={show(column)} is not a column of data: give one of {_names(data)}")
         if label == protected:
@@ -113,7 +117,9 @@ def _names(data: pd.DataFrame) -> str:
 def _flags(data: pd.DataFrame, column: str, name: str, values: list[Any]) -> Flags:
     """Which rows have one of the values; both must occur."""
     if data[column].isna().any():
-        raise ValueError(f"data[{column!r}] has missing values: leave those rows out, for their label or group is unknown")
+        raise ValueError(
+            f"data[{column!r}] has missing values: leave those rows out, for their label or group is unknown"
+        )
     found: Flags = data[column].isin(values).to_numpy()
     if found.all() or not found.any():
         which = "all rows" if found.all() else "no row"

@@ -22,7 +22,6 @@ from seer_nb.space import ConfigSampler, Space
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from seer_nb.core.engine import Policy
     from seer_nb.core.model import Config
     from seer_nb.methods.fairprep.table import Flags, Floats, Rows
 
@@ -79,7 +78,9 @@ class Tuning:
         self._sampler = sampler
 
     def __repr__(self) -> str:
-        return f"Tuning({self.space!r}, configurations={self.configurations}, policy={self.policy!r}, folds={self.folds})"
+        return (
+            f"Tuning({self.space!r}, configurations={self.configurations}, policy={self.policy!r}, folds={self.folds})"
+        )
 
     def draw(self, seed: int) -> list[Config]:
         """The configurations to try, in order."""

@@ -181,4 +181,6 @@ class Work:
 def _headline(life: Life) -> dict[str, float]:
     """A failed run counts as accuracy 0: one that diverges would take the other post-processors with it."""
     found = {(each.group, each.metric): each.value for each in life.validation}
-    return {metric: found.get((group, metric), 0.0 if metric == "accuracy" else float("nan")) for group, metric in HEADLINE}
+    return {
+        metric: found.get((group, metric), 0.0 if metric == "accuracy" else float("nan")) for group, metric in HEADLINE
+    }
