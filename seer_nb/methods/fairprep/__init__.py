@@ -1,8 +1,8 @@
 """FairPrep: classifiers and fairness interventions, compared without a look at the test set.
 
-Schelter, He, Khilnani and Stoyanovich, EDBT 2020, arXiv 1911.12587. Of the paper only abstract and introduction could be
-read; the lifecycle is built after the authors' code (github DataResponsibly/FairPrep, Apache 2.0), and no number of the
-paper is claimed. Needs fairlearn: ``pip install "seer_nb[fair]"``.
+Schelter, He, Khilnani and Stoyanovich, EDBT 2020, arXiv 1911.12587. Of the paper only abstract and introduction could
+be read; the lifecycle is built after the authors' code (github DataResponsibly/FairPrep, Apache 2.0), and no number of
+the paper is claimed. Needs fairlearn: ``pip install "seer_nb[fair]"``.
 
 >>> from seer_nb.methods import fairprep
 >>> german = fairprep.data.german()

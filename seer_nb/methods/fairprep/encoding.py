@@ -71,7 +71,7 @@ class Examples:
     privileged: Flags
     complete: Flags
     """n; whether no feature of the example was missing."""
-    asked: tuple[int, int, int, int, int]
+    asked: tuple[int, ...]
     """How many examples there were before some were dropped: all, privileged, unprivileged, complete, incomplete."""
 
     def __len__(self) -> int:

@@ -23,5 +23,6 @@ def need_fairlearn() -> None:
         import fairlearn  # noqa: F401
     except ImportError as error:
         raise SeerError(
-            'seer_nb.methods.fairprep measures groups with fairlearn, which is not installed: pip install "seer_nb[fair]"'
+            "seer_nb.methods.fairprep measures groups with fairlearn, which is not installed: "
+            'pip install "seer_nb[fair]"'
         ) from error

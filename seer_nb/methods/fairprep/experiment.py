@@ -193,7 +193,7 @@ def _share(given: Any, name: str) -> float:
     return real(given, name, above=0.0, most=0.9)
 
 
-def _terms(
+def _terms(  # noqa: PLR0913, PLR0917 - what a study is told
     provider: Provider | None, deadline: Any, budget: Any, workers: int | None, name: str | None, store: Any
 ) -> Terms | None:
     if provider is None:

@@ -55,7 +55,7 @@ class SklearnLearner:
         """Tune, or take the defaults."""
         if self.tuning is None:
             return dict(self.defaults), ()
-        return tune(self.tuning, lambda *fold, config: self.fit(*fold, seed, config), x, y, weights, seed)
+        return tune(self.tuning, lambda x, y, w, config: self.fit(x, y, w, seed, config), x, y, weights, seed)
 
     def fit(self, x: Floats, y: Flags, weights: Floats, seed: int, config: Config) -> Any:
         """Fit one model."""
@@ -84,7 +84,7 @@ def _tree(**hyperparameters: Any) -> Any:
 
 
 def logistic_regression(*, tuned: bool = False, tuning: Tuning | None = None) -> SklearnLearner:
-    """Logistic regression by stochastic gradient descent (scikit-learn's SGDClassifier), as the method's authors have it.
+    """Logistic regression by stochastic gradient descent (scikit-learn's SGDClassifier), as the authors have it.
 
     Args:
         tuned: Whether penalty and alpha are searched: 12 configurations, all of them.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seer_nb.best import Best
 from seer_nb.core.units import show
 from seer_nb.domains import choice
-from seer_nb.errors import CheckpointError
+from seer_nb.errors import MissingCheckpointError
 from seer_nb.methods.fairprep.work import Place, Record, Work, decode
 from seer_nb.methods.fedex.arguments import whole
 
@@ -67,24 +68,23 @@ def study_of(work: Work, seeds: tuple[int, ...], terms: Terms) -> Study:
 
 
 def collect(study: Study) -> dict[Place, Record]:
-    """What the trials of a study have come to so far.
+    """What the trials of a study have come to; those that were cut short are left out.
 
     Raises:
-        CheckpointError: What a trial has stored cannot be read.
+        CheckpointError: What a trial has stored is damaged.
     """
     state = study._state()  # noqa: SLF001 - the same package
     found: dict[Place, Record] = {}
     for trial in state.trials.values():
-        place, last = Place(**trial.config), trial.resume or trial.best
-        if last is None or not last.checkpoint:
-            if trial.error:
-                found[place] = Record(error=trial.error.strip().splitlines()[-1])
-            continue
-        address = f"{state.settings.store.rstrip('/')}/{last.checkpoint}"
-        saved = Best(trial.id, trial.config, last.value or 0.0, last.epoch, address).saved
-        if saved is None:
-            raise CheckpointError(f"trial {trial.id} has stored nothing")
-        found[place] = decode(saved)
+        place, best = Place(**trial.config), trial.best
+        if best is not None and best.checkpoint:
+            address = f"{state.settings.store.rstrip('/')}/{best.checkpoint}"
+            with suppress(MissingCheckpointError):
+                saved = Best(trial.id, trial.config, best.value or 0.0, best.epoch, address).saved
+                if saved is not None:
+                    found[place] = decode(saved)
+        elif trial.error:
+            found[place] = Record(error=trial.error.strip().splitlines()[-1])
     return found
 
 

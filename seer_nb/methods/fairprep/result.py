@@ -151,6 +151,8 @@ class FairResult(MethodResult):
             SealedError: "test" before ``select()``.
             ValueError: A metric or split is unknown.
         """
+        import pandas as pd
+
         frame = self._of_split(split)
         for metric in metrics:
             if metric not in skyline.METRICS:
@@ -158,11 +160,12 @@ class FairResult(MethodResult):
                     f"metrics has {show(metric)}, which is unknown: give some of {', '.join(skyline.METRICS)}"
                 )
         kept = frame[frame["metric"].isin(list(metrics)) & frame["group"].isin(["all", "between"])]
-        grouped = kept.groupby([*Setting._fields, "metric"], sort=False)["value"].agg(["mean", "std"]).unstack("metric")
-        wanted = [(what, metric) for metric in metrics for what in ("mean", "std") if (what, metric) in grouped.columns]
-        table: pd.DataFrame = grouped[wanted]
-        table.columns = [f"{metric}_{what}" for what, metric in wanted]
-        return table.reset_index()
+        rows = []
+        for setting, of_setting in kept.groupby(list(Setting._fields), sort=False):
+            values = {metric: of_setting.loc[of_setting["metric"] == metric, "value"] for metric in metrics}
+            told = {f"{m}_{what}": float(getattr(v, what)()) for m, v in values.items() for what in ("mean", "std")}
+            rows.append({**dict(zip(Setting._fields, setting, strict=True)), **told})
+        return pd.DataFrame(rows)
 
     # --- selection ---
 
@@ -337,8 +340,8 @@ def _test(origin: Origin, runs: Iterable[FairRun], selection: Selection) -> dict
         again, before = float((predicted == examples.y).mean()), _metrics(run)["accuracy"]
         if abs(again - before) > SAME:
             raise SeerError(
-                f"run {run.id} had accuracy {before:.6g} on validation examples where it was fitted, and has {again:.6g} "
-                "here: the workers have other versions of scikit-learn or numpy"
+                f"run {run.id} had accuracy {before:.6g} on validation examples where it was fitted, and has "
+                f"{again:.6g} here: the workers have other versions of scikit-learn or numpy"
             )
         found[run.id] = origin.sealed.measure(selection, run.id, run.place.seed, model, post)
     return found

@@ -53,7 +53,7 @@ class Table:
         )
 
     @classmethod
-    def read(  # noqa: PLR0913 - what must be told of a frame
+    def read(  # noqa: PLR0913, PLR0917 - what must be told of a frame
         cls, data: Any, label: str, positive: Any, protected: str, privileged: Any, drop: Sequence[str] = ()
     ) -> Self:
         """Check a frame, and tell features, labels and groups apart.

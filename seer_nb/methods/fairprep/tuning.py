@@ -1,8 +1,8 @@
 """Hyperparameters by cross-validation on training examples, searched by seer_nb's own samplers and policies.
 
-A configuration is a trial, and a fold an epoch: after fold k it has reported the mean over the first k folds. The search
-runs in the simulator, whose clock is virtual, so that it is the same on every machine; folds are fitted when they are
-asked for.
+A configuration is a trial, and a fold an epoch: after fold k it has reported the mean over the first k folds. The
+search runs in the simulator, whose clock is virtual, so that it is the same on every machine; folds are fitted when
+they are asked for.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def tune(  # noqa: PLR0913, PLR0917 - a search, and what it is done on
 
     Args:
         tuning: The search.
-        fit: Makes a model of (x, y, weights, config=...).
+        fit: Makes a model of (x, y, weights, config).
         x: n x d training examples.
         y: n labels.
         weights: n; they count in fitting, not in the score, as with scikit-learn's GridSearchCV.
@@ -174,7 +174,7 @@ def _measure(
 
     def measure(config: Config, fold: int) -> float:
         trained, held = folds[fold]
-        model = fit(x[trained], y[trained], weights[trained], config=config)
+        model = fit(x[trained], y[trained], weights[trained], config)
         return float(roc_auc_score(y[held], score(model, x[held])))
 
     return measure

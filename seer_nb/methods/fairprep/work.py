@@ -1,4 +1,4 @@
-"""The work of an experiment, in pieces that any process can do: a lifecycle up to its model, with all post-processors."""
+"""The work of an experiment, in pieces that any process can do: a lifecycle up to a model, then post-processors."""
 
 from __future__ import annotations
 
@@ -165,15 +165,21 @@ class Work:
             yield record
 
     def __call__(self, config: dict[str, Any], run: Run) -> None:
-        """A trial of a study."""
+        """A trial of a study.
+
+        All is done before the first report, for only the checkpoint of a trial's best epoch is kept when it has ended.
+        """
         place = Place(**config)
-        record = decode(run.saved) if run.saved else Record()
-        fitted = self.fit(place, record)
         posts = self.interventions.after[place.preprocessor]
-        for epoch in run.epochs():
-            life = self.live(place, fitted, posts[epoch - 1], record)
+        if run.saved is None:
+            record = Record()
+            for record in self.do(place):  # noqa: B007 - the last one has all
+                pass
             run.save(encode(record))
-            run.report(**_headline(life))
+        else:
+            record = decode(run.saved)
+        for epoch in run.epochs():
+            run.report(**_headline(record.lives[posts[epoch - 1]]))
             if epoch == len(posts):
                 return
 

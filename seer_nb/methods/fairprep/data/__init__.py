@@ -41,8 +41,8 @@ def german(*, grouped: bool = False) -> Dataset:
     """German credit: 1,000 people, 70 % with good credit; protected: sex (310 women).
 
     Args:
-        grouped: Whether to have only the ten features, sex among them, that the method's authors use, with their groups of values and
-            age as 25 or more; else all twenty.
+        grouped: Whether to have only the ten features, sex among them, that the method's authors use, with their groups
+            of values and age as 25 or more; else all twenty.
     """
     data = _read("german")
     if grouped:
