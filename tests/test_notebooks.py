@@ -176,3 +176,16 @@ def test_the_bilevel_notebook_runs(built):
     figure = data(notebook, "penalty")["application/vnd.plotly.v1+json"]
     assert {trace["name"] for trace in figure["data"]} == {"||grad_v g||", "gamma", "lambda", "eps"}
     assert "accuracy_worst" in data(notebook, "robustness")["text/html"]
+
+
+@pytest.mark.xdist_group("binder")
+@pytest.mark.timeout(BUILD_S + RUN_S)
+def test_the_fairprep_notebook_runs(built):
+    # Its claims are cells that assert.
+    notebook = built.execute("fairprep")
+    (stream,) = outputs(notebook, "sealed")
+    assert "sealed until the selection is final" in stream.text
+    assert "application/vnd.plotly.v1+json" in data(notebook, "tradeoff")
+    assert data(notebook, "results")["text/html"].count("<tr") == 9
+    assert "coverage" in data(notebook, "missing")["text/html"]
+    until(lambda: not processes(built.home), "the end of the study's processes")

@@ -6,13 +6,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from seer_nb.bench import bilevel, cloud, dashboard, demo, faults, fedex, overhead, promises, record, scale
+from seer_nb.bench import bilevel, cloud, dashboard, demo, fairprep, faults, fedex, overhead, promises, record, scale
 from seer_nb.bench.policies import command as policies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (overhead, demo, cloud, faults, dashboard, record, policies, promises, scale, bilevel, fedex)
+COMMANDS = (overhead, demo, cloud, faults, dashboard, record, policies, promises, scale, bilevel, fedex, fairprep)
 """Modules with ``add(commands)``, which adds a subcommand whose ``run(options)`` gives the exit code."""
 
 
