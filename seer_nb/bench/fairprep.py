@@ -87,8 +87,8 @@ def scaling() -> list[Figure]:
     """Accuracy on ricci with and without scaled numbers, on test examples."""
     from seer_nb.methods import fairprep
 
-    parts = {"scalers": ["none", "standard"], "learners": [LR, DT]}
-    result = fairprep.Experiment(*fairprep.data.ricci(), **parts, seeds=SEEDS).run()
+    ricci = fairprep.data.ricci()
+    result = fairprep.Experiment(*ricci, scalers=["none", "standard"], learners=[LR, DT], seeds=SEEDS).run()
     accuracy = _means(result, ["scaler", "learner"], "accuracy")
     gains = {name: accuracy["standard", name] - accuracy["none", name] for name in (LR, DT)}
     return [
