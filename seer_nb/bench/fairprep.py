@@ -11,9 +11,11 @@ from seer_nb.bench.parts import Part, command
 if TYPE_CHECKING:
     import argparse
 
-    import pandas as pd
+    from typing import TypeAlias
 
     from seer_nb.methods.fairprep import FairResult
+
+    Row: TypeAlias = dict[Any, Any]
 
 SEEDS = (
     *(0xBEEF, 0xCAFE, 0xDEAD, 0xDEADCAFE, 0xDEADBEEF, 0xBEEFCAFE, 0xCAFEBEEF, 50, 583, 5278, 100000),
@@ -55,23 +57,22 @@ def tuning(workers: int) -> list[Figure]:
     result = experiment.run()
     took_s = time.monotonic() - begun_s
     result.select("accuracy", for_each=["preprocessor", "learner", "postprocessor"])
-    wide = result.summary(split="test").set_index(["learner", "preprocessor", "postprocessor"])
+    rows = result.summary(split="test").to_dict("records")
+    found: dict[tuple[str, ...], Row] = {(r["learner"], r["preprocessor"], r["postprocessor"]): r for r in rows}
     figures = [
         Figure("lifecycles that ran well", float((result.runs()["error"] == "").sum()), least=RUNS),
         Figure(f"time of them on {workers} workers", took_s, "s", most=MOST_S),
     ]
     for plain, tuned in ((LR, TUNED_LR), (DT, TUNED_DT)):
         for pre, post in INTERVENTIONS:
-            figures += _tuned(wide.loc[plain, pre, post], wide.loc[tuned, pre, post], plain, pre, post)
-    plain, weighed = (
-        abs(1 - wide.loc[TUNED_LR, pre, "none"]["disparate_impact_mean"]) for pre in ("none", "reweighing")
-    )
-    figures.append(Figure("distance of mean disparate impact from 1, tuned logistic regression", plain))
-    figures.append(Figure("... with reweighing", weighed, most=plain))
+            figures += _tuned(found[plain, pre, post], found[tuned, pre, post], plain, pre, post)
+    away, weighed = (abs(1 - found[TUNED_LR, pre, "none"]["disparate_impact_mean"]) for pre in ("none", "reweighing"))
+    figures.append(Figure("distance of mean disparate impact from 1, tuned logistic regression", away))
+    figures.append(Figure("... with reweighing", weighed, most=away))
     return figures
 
 
-def _tuned(plain: pd.Series[Any], tuned: pd.Series[Any], learner: str, pre: str, post: str) -> list[Figure]:
+def _tuned(plain: Row, tuned: Row, learner: str, pre: str, post: str) -> list[Figure]:
     """What tuning does to a learner; the authors' finding is claimed for logistic regression without post-processor."""
     claimed = learner == LR and pre in {"none", "reweighing"} and post == "none"
     ratio = tuned["disparate_impact_std"] / plain["disparate_impact_std"]

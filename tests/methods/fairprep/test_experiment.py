@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import cache
 
 import joblib
 import numpy as np
@@ -15,18 +16,23 @@ from seer_nb.methods.fairprep.work import Record
 from tests.methods.fairprep.small import KNOWN, QUICK, experiment, made, value
 
 MANY = {
-    "handlers": ["complete_case", "mode", "knn", "iterative"],
-    "scalers": ["standard", "minmax"],
-    "preprocessors": ["reweighing", "di_remover_1"],
     "learners": [QUICK],
     "postprocessors": ["none", "reject_option", "equalized_odds", "calibrated_equalized_odds"],
 }
 
 
+PARTS = {"learners": ["decision_tree", QUICK], "postprocessors": ["none", "reject_option"], "seeds": [1, 2]}
+
+
+@cache
+def records():
+    return experiment(**PARTS).run()._records
+
+
 @pytest.fixture
 def result():
-    learners = ["decision_tree", QUICK]
-    return experiment(learners=learners, postprocessors=["none", "reject_option"], seeds=[1, 2]).run()
+    """One that nobody has selected from yet."""
+    return experiment(**PARTS)._result(records(), "all runs are done")
 
 
 def poisoned(data, seed=0):
@@ -40,8 +46,11 @@ def poisoned(data, seed=0):
     return bad
 
 
-def test_poison_in_test_examples_changes_nothing_that_is_fitted_or_chosen():
-    clean, bad = (experiment(data, **MANY) for data in (made(), poisoned(made())))
+@pytest.mark.parametrize("handler", ["complete_case", "mode", "knn", "iterative"])
+@pytest.mark.parametrize(("scaler", "preprocessor"), [("standard", "reweighing"), ("minmax", "di_remover_1")])
+def test_poison_in_test_examples_changes_nothing_that_is_fitted(handler, scaler, preprocessor):
+    parts = {"handlers": [handler], "scalers": [scaler], "preprocessors": [preprocessor], **MANY}
+    clean, bad = (experiment(data, **parts) for data in (made(), poisoned(made())))
     for place in clean.work.places(clean.seeds):
         stages = [each.work.fit(place, Record()) for each in (clean, bad)]
         posts = [
@@ -147,7 +156,7 @@ def test_what_is_best(by, best):
 
 
 def test_the_same_seed_gives_the_same_tables(result):
-    again = experiment(learners=["decision_tree", QUICK], postprocessors=["none", "reject_option"], seeds=[1, 2]).run()
+    again = experiment(**PARTS).run()
     pd.testing.assert_frame_equal(result.frame, again.frame)
     pd.testing.assert_frame_equal(result.curves(), again.curves())
     result.select(), again.select()
