@@ -10,7 +10,6 @@ from seer_nb.bench.parts import Part, command
 
 if TYPE_CHECKING:
     import argparse
-
     from typing import TypeAlias
 
     from seer_nb.methods.fairprep import FairResult

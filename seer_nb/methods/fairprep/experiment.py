@@ -161,18 +161,13 @@ class Experiment:
         return self._result(collect(self.study), self.study.reason, spent_usd=spent)
 
     def _run_here(self) -> FairResult:
-        begun_s, records, reason = time.monotonic(), {}, "all runs are done"
+        begun_s, records = time.monotonic(), {}
         for place in self.work.places(self.seeds):
             for record in self.work.do(place):
                 records[place] = record
-                late = self._deadline_s is not None and time.monotonic() - begun_s >= self._deadline_s
-                if late:
-                    break
-            else:
-                continue
-            reason = "the deadline has come"
-            break
-        return self._result(records, reason)
+                if self._deadline_s is not None and time.monotonic() - begun_s >= self._deadline_s:
+                    return self._result(records, "the deadline has come")
+        return self._result(records, "all runs are done")
 
     def _result(self, records: dict[Place, Record], reason: str, spent_usd: float = 0.0) -> FairResult:
         return FairResult(Origin(self.work, self.seeds, self._sealed), records, reason, self.study, spent_usd)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from seer_nb.methods.fairprep.errors import UnfitError, need_fairlearn
+from seer_nb.methods.fairprep.errors import need_fairlearn
 from seer_nb.methods.fairprep.postprocessors import THRESHOLD, need_both
 from seer_nb.runner.seeding import derive
 
@@ -132,6 +132,3 @@ class Mixed:
         """N scores, some of which are the base rate."""
         drawn = np.random.default_rng(self.seed).random(len(scores)) < self.share
         return np.where((privileged == self.group) & drawn, self.base_rate, scores)
-
-
-__all__ = ["CalibratedEqualizedOdds", "EqualizedOdds", "Mixed", "Thresholds", "UnfitError"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from seer_nb.core.units import show
-from seer_nb.domains import Domain, choice
+from seer_nb.domains import choice
 from seer_nb.methods.fairprep.errors import UnfitError
 from seer_nb.methods.fedex.arguments import whole
 from seer_nb.simulate.table import CurveTable
@@ -178,6 +178,3 @@ def _measure(
         return float(roc_auc_score(y[held], score(model, x[held])))
 
     return measure
-
-
-__all__ = ["Domain", "Step", "Tuning", "tune"]
