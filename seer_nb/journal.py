@@ -102,7 +102,11 @@ class Journal:
         return cls(path)
 
     def append(self, records: Sequence[tuple[float, m.Event | m.Action]], taken: Sequence[int] = ()) -> None:
-        """Add records, and mark the commands that they carry out, in one transaction."""
+        """Add records, and mark the commands that they carry out, in one transaction.
+
+        Raises:
+            sqlite3.Error: They cannot be written, as on a full disk: then none of them is.
+        """
         wall = time.time()
         rows = [(at_s, wall, _encode(record).decode()) for at_s, record in records]
         with self._lock:
@@ -110,10 +114,11 @@ class Journal:
             try:
                 self._db.executemany("INSERT INTO records (at_s, wall, body) VALUES (?, ?, ?)", rows)
                 self._db.executemany("UPDATE inbox SET taken = 1 WHERE id = ?", [(number,) for number in taken])
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # some errors end it
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def read(self, after: int = 0) -> Iterator[Entry]:
         """Records with a sequence number above ``after``, in order."""
@@ -190,13 +195,7 @@ class View:
         with self._lock:
             if self._state is None and self._resumes:
                 self._resume()
-            for entry in self.journal.read(self.seq):
-                if self._state is None:
-                    if not isinstance(entry.record, m.Began):
-                        raise SeerError(f"{self.journal.path} does not begin with the study's settings")
-                    self._state = State(entry.record.settings)
-                self._take(self._state, entry)
-                self.seq, self.wall = entry.seq, entry.wall
+            self._catch_up()
             if self._state is None:
                 raise SeerError(f"{self.journal.path} is empty")
             return self._state
@@ -207,6 +206,17 @@ class View:
             self.seq = self.resumed = found.seq
             self._state, self.history = found.state, found.history
             self.wall = next(self.journal.read(found.seq - 1)).wall
+            with snapshots.uncollected():
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        for entry in self.journal.read(self.seq):
+            if self._state is None:
+                if not isinstance(entry.record, m.Began):
+                    raise SeerError(f"{self.journal.path} does not begin with the study's settings")
+                self._state = State(entry.record.settings)
+            self._take(self._state, entry)
+            self.seq, self.wall = entry.seq, entry.wall
 
     def _take(self, state: State, entry: Entry) -> None:
         try:

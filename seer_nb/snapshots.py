@@ -7,6 +7,7 @@ losing or damaging it loses nothing: whoever cannot use it reads the journal fro
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import logging
 import os
@@ -21,6 +22,7 @@ from seer_nb import saved
 from seer_nb.shelf import Shelf
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from seer_nb.core.curve import Piece
@@ -65,10 +67,23 @@ def load(journal: Journal) -> Found | None:
     if not path.exists():
         return None
     try:
-        return _load(path, journal)
+        with uncollected():
+            return _load(path, journal)
     except (sqlite3.Error, msgspec.MsgspecError, ValueError, LookupError) as error:
         logger.warning("%s cannot be used, all records are read instead: %s", path, error)
         return None
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """While many objects are made that all stay, looking for garbage among them takes longer than making them."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _load(path: Path, journal: Journal) -> Found:

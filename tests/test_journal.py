@@ -1,5 +1,7 @@
 """The journal as a file: whoever finds one finds a whole one."""
 
+import sqlite3
+
 import pytest
 
 import seer_nb as seer
@@ -51,3 +53,15 @@ def test_a_journal_that_begins_otherwise_is_refused(tmp_path):
     journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, m.Note(reason="first"))])
     with pytest.raises(seer.SeerError, match="does not begin with the study's settings"):
         View(journal).state()
+
+
+def test_a_full_disk_takes_nothing_and_what_follows_finds_room(tmp_path):
+    journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, m.RunnerStarted())])
+    pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
+    journal._db.execute(f"PRAGMA max_page_count={pages}")
+    records = [(1.0, m.Note(reason=f"{number}" * 400)) for number in range(100)]
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        journal.append(records)
+    journal._db.execute("PRAGMA max_page_count=100000")
+    journal.append(records)
+    assert [entry.record.reason[0] for entry in journal.read(1)] == [reason.reason[0] for _, reason in records]

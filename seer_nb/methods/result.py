@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.units import show
 from seer_nb.export import export
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import pandas as pd
     from plotly.graph_objects import Figure
 
-Table = Literal["results", "curves"]
-
 
 class MethodResult(ABC):
     """The result of a method, of the same shape as a study's: tables as pandas frames, figures as plotly's."""
+
+    if TYPE_CHECKING:
+        # Not abstract: dataclasses have it as a field.
+        @property
+        def best(self) -> Any:
+            """What the method was asked for."""
 
     @property
     @abstractmethod
@@ -36,19 +40,25 @@ class MethodResult(ABC):
     def figures(self) -> Mapping[str, Figure]:
         """Plotly figures by name."""
 
-    def export(self, path: str | os.PathLike[str], table: Table = "results") -> Path:
-        """Write a table to a file, in the format that the suffix says; see ``seer_nb.results.export``.
+    @property
+    def _tables(self) -> Mapping[str, Callable[[], pd.DataFrame]]:
+        """What can be exported, by name."""
+        return {"results": lambda: self.frame, "curves": self.curves}
+
+    def export(self, path: str | os.PathLike[str], table: str = "results") -> Path:
+        """Write a table to a file, in the format that the suffix says; see ``seer_nb.export.export``.
 
         Args:
             path: With the suffix csv, parquet, json, md, tex, html or xlsx.
-            table: "results" is ``frame``, "curves" is ``curves()``.
+            table: "results" is ``frame``, "curves" is ``curves()``; a method may have more.
 
         Returns:
             The path.
 
         Raises:
-            ValueError: For an unknown table or suffix, or a folder that does not exist.
+            TypeError, ValueError, SeerError: For an unknown table or suffix, or a folder that does not exist.
         """
-        if table not in {"results", "curves"}:
-            raise ValueError(f'table={show(table)} is unknown: give "results" or "curves"')
-        return export(self.frame if table == "results" else self.curves(), path, table)
+        tables = self._tables
+        if table not in tables:
+            raise ValueError(f"table={show(table)} is unknown: give one of {', '.join(map(repr, tables))}")
+        return export(tables[table](), path, title=table)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sqlite3
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -37,8 +38,12 @@ DRIFT_S = 1.0
 """A wall-clock deadline is expressed anew when the clocks have drifted apart by so much."""
 OVERSLEPT_S = 1.0
 """A timer is late by so much only if the computer has slept."""
+CATCH_UP_S = 0.5
+"""For so long this process listens after it stood still, before it takes anything for lost that was only not heard."""
 FORGOTTEN_S = 1800.0
 """Workers of a machine that ended so long ago do not come any more."""
+AGAIN_S = 0.25
+"""How often the journal is tried again on a full disk."""
 LAST_WORDS_S = 8.0
 """A computer that shuts down, or a container that is stopped, leaves a process about so long."""
 BATCH = 200
@@ -67,6 +72,10 @@ class Runner:
         self._tasks = Background("an action failed")
         self._go_s: float | None = None
         """Reading of steady_s() at which this process has to end, if it was told to."""
+        self._beat_s = steady_s()
+        """When this process has last been seen running."""
+        self._settled_s = 0.0
+        """Reading of steady_s() from which on what was said while it stood still has been heard."""
         self._host_machine: int | None = None
         """Whose scheduler is joined."""
         settings = self._engine.state.settings
@@ -134,13 +143,30 @@ class Runner:
         keepers = [asyncio.create_task(watch) for watch in watches]
         try:
             while state.phase != "ended" and not self._has_to_go():
-                self._step(await self._next_events())
+                events = await self._next_events()
+                await self._settle()
+                self._step(events)
+                self._beat_s = steady_s()
                 for keeper in keepers:
                     if keeper.done():
                         keeper.result()
         finally:
             for keeper in keepers:
                 keeper.cancel()
+
+    def _unsettled_s(self) -> float:
+        """For how long still nothing is to be decided, because this process, or the computer, has just stood still."""
+        now_s = steady_s()
+        if now_s - self._beat_s > OVERSLEPT_S:
+            self._settled_s = now_s + CATCH_UP_S
+        self._beat_s = now_s
+        return self._settled_s - now_s
+
+    async def _settle(self) -> None:
+        """What was said while this process stood still lies in its sockets, and is heard before anything is decided."""
+        wait_s = self._unsettled_s()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
 
     def _told_to_end(self) -> None:
         """The computer shuts down, or somebody ends this process: save what can be, and hand all machines back."""
@@ -188,12 +214,26 @@ class Runner:
                     pending.extendleft(reversed(self._drawer.draw(action)))
                 else:
                     todo.append(action)
-        self._journal.append(records, taken)
+        self._write_down(records, taken)
         self._snapper.written(len(records))
         for _, record in records:
             self._janitor.note(self._engine.state, record)
             self._drawer.teach(record)
         return todo
+
+    def _write_down(self, records: list[tuple[float, m.Event | m.Action]], taken: tuple[int, ...]) -> None:
+        """Wait while the disk is full, for nothing is done that is not written down; not for longer than leases."""
+        end_s = steady_s() + self._engine.state.settings.lease_s
+        while True:
+            try:
+                self._journal.append(records, taken)
+            except sqlite3.OperationalError as error:
+                logger.warning("the journal cannot be written, which is tried again: %s", error)
+                if steady_s() > end_s:
+                    raise
+                time.sleep(AGAIN_S)
+            else:
+                return
 
     def _news(self, event: m.Event) -> m.Event:
         """What a machine that was thought to have ended has really cost is not its end once more."""
@@ -274,6 +314,10 @@ class Runner:
             self._tasks.go(self._fleet.lost(machine.id))
 
     def _machine_ended(self, event: m.MachineEnded) -> None:
+        wait_s = self._unsettled_s()
+        if wait_s > 0:
+            asyncio.get_running_loop().call_later(wait_s, self._machine_ended, event)
+            return
         self._events.put_nowait(event)
         self._gangs.machine_ended(event)
         # Not that of an earlier runner's scheduler: there may be another one by now.
@@ -283,6 +327,7 @@ class Runner:
     async def _watch_inbox(self) -> None:
         while True:
             await asyncio.sleep(INBOX_S)
+            await self._settle()
             self._take_commands()
             self._follow_wall_clock()
             if self._overslept():

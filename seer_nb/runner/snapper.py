@@ -17,8 +17,8 @@ from seer_nb.journal import Journal, View
 from seer_nb.runner import files
 
 logger = logging.getLogger(__name__)
-EVERY = 25_000
-"""Records between two: they are read in a fraction of a second, and one is written in seconds at the most."""
+EVERY = 10_000
+"""Records between two: they are read in a quarter of a second, and one is written in seconds at the most."""
 LOCK = "snapshot.lock"
 
 

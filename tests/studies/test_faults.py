@@ -1,6 +1,10 @@
 """Real studies whose processes are killed or stand still."""
 
+import json
+import os
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
@@ -8,6 +12,7 @@ import pytest
 
 import seer_nb as seer
 from seer_nb.core import model as m
+from seer_nb.runner import files
 from seer_nb.runner.lock import runner_pid
 from tests.studies.running import check_nothing_is_left, counting, kill, make, processes, training, until, worker_pids
 
@@ -92,7 +97,7 @@ def _wait(seconds):
     return "waited"
 
 
-def test_the_runner_stands_still_and_the_workers_end_themselves(home, monkeypatch):
+def test_the_runner_stands_still_the_workers_end_themselves_and_nothing_is_lost(home, monkeypatch):
     monkeypatch.setattr("seer_nb.settings.lease_seconds", lambda *_: 5.0)
     study = make(counting, max_epochs=1000, deadline="10min").start()
     until(lambda: study.curves().trial.nunique() == 2, "a report of both trials")
@@ -103,11 +108,25 @@ def test_the_runner_stands_still_and_the_workers_end_themselves(home, monkeypatc
     gone = lambda pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # noqa: E731
     until(lambda: all(gone(pid) for pid in workers), "the end of the leases")
     assert time.monotonic() - began < 5.0 + 5.0
+    stored = sorted((study._folder / files.CHECKPOINTS).glob("*/*.pt"))
+    last = {int(path.parent.name): int(path.name[:6]) for path in stored}
     kill(runner, signal.SIGCONT)
     study.stop()
     study.wait(60)
     assert study.status == "ended"
+    # What was said while it stood still was heard before it took the workers for lost.
+    heard = study.curves().groupby("trial").epoch.max()
+    assert all(heard[trial] >= epoch for trial, epoch in last.items())
+    assert max(last.values()) > 5
     check_nothing_is_left(home)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root, for a file system of its own")
+def test_a_full_disk_makes_the_runner_wait_and_nothing_is_lost():
+    command = [sys.executable, "-m", "seer_nb.bench.faults.one", "the journal's disk is full for 6 s", "local", "0"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    verdict = json.loads(told.splitlines()[-1])
+    assert (verdict["wrong"], verdict["repeated"], verdict["leftovers"]) == ("", 0, 0)
 
 
 def test_a_runner_that_is_told_to_end_saves_and_hands_back_first(home):

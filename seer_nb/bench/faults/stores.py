@@ -131,11 +131,13 @@ def _journal_cut_off(case: Case) -> None:
     case.later()
     kill(pid)
     case.until(lambda: case.study.status == "interrupted", "the runner's death")
+    case.hit()
+    # Without power nobody reads on, either.
+    case.study._view.journal.close()  # type: ignore[union-attr]  # noqa: SLF001 - nobody closes a study by hand
     log = case.folder / "studies" / "study" / f"{files.JOURNAL}-wal"
     if log.exists() and log.stat().st_size:
         with log.open("r+b") as file:
             file.truncate(max(0, log.stat().st_size - case.rng.randrange(1, 6000)))
-    case.hit()
     case.study = seer.attach("study")
     case.study.resume()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -60,9 +61,11 @@ def read(path: Path) -> list[Trained]:
 
 
 def repeated(trained: Iterable[Trained]) -> int:
-    """Epochs that were trained more than once."""
-    seen = [(x.trial, x.epoch) for x in trained]
-    return len(seen) - len(set(seen))
+    """Epochs that were trained more than once, or would have to be if the trials went on from where they are."""
+    of: dict[int, list[int]] = defaultdict(list)
+    for x in trained:
+        of[x.trial].append(x.epoch)
+    return sum(len(epochs) - len(set(epochs)) + max(epochs) - epochs[-1] for epochs in of.values())
 
 
 def _write(path: str, trained: Trained) -> None:

@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
     resumed_s: float | None
     """From the fault until a trial that it struck had trained another epoch; None: it did not, or need not."""
     repeated: int
-    """Epochs trained more than once."""
+    """Epochs trained more than once, or that have to be."""
     lost_records: int
     """Epochs that were reported, and are missing between others in the journal."""
     over_budget: int

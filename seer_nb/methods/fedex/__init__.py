@@ -7,7 +7,7 @@ paper is claimed.
 >>> from seer_nb.methods import fedex
 >>> federation = fedex.Federation.split(model, x, y, clients=100, alpha=0.5)
 >>> result = fedex.tune(federation, max_rounds=60, total_rounds=300)
->>> result.best.config, result.results()
+>>> result.best.config, result.frame
 """
 
 from __future__ import annotations

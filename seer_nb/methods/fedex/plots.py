@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seer_nb.core.units import show
 from seer_nb.ui.figures import shown
 from seer_nb.ui.palette import GREY, OKABE_ITO
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from seer_nb.methods.fedex.result import Result
 
 
-def plot_curves(result: Result) -> Figure:
+def curves_plot(result: Result) -> Figure:
     """Validation error of each arm by round: the best arm in colour, all others in one grey trace."""
     import plotly.graph_objects as go
 
@@ -35,17 +34,11 @@ def plot_curves(result: Result) -> Figure:
     return figure
 
 
-def plot_theta(result: Result, trial: int | None = None) -> Figure:
-    """Probabilities of an arm's options by round, as a map: a row an option.
-
-    Raises:
-        ValueError: There is no such arm, or nothing was found.
-    """
+def theta_plot(result: Result) -> Figure:
+    """Probabilities of the best arm's options by round, as a map: a row an option."""
     import plotly.graph_objects as go
 
-    number = result.best.trial if trial is None and result.best is not None else trial
-    if number not in {arm.number for arm in result.arms}:
-        raise ValueError(f"trial={show(trial)} is no arm: give a number from 0 to {len(result.arms) - 1}")
+    number = result.best.trial if result.best is not None else 0
     frame = result.theta()
     frame = frame[frame.trial == number]
     table = frame.pivot_table(index=["axis", "option", "label"], columns="epoch", values="probability")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Self
 
-from seer_nb.export import export
-from seer_nb.methods.fedex.arguments import one_of
+from seer_nb.methods.result import MethodResult
 
 if TYPE_CHECKING:
-    import os
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
     from plotly.graph_objects import Figure
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     from seer_nb.methods.fedex.pool import Pool
     from seer_nb.methods.fedex.server import Server, ServerSettings
     from seer_nb.methods.fedex.wrappers import Ladder
-
-Table: TypeAlias = Literal["results", "curves", "theta"]
-TABLES: tuple[str, ...] = get_args(Table)
 
 
 class Arm:
@@ -82,7 +77,7 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(MethodResult):
     """What a search has found."""
 
     arms: tuple[Arm, ...]
@@ -105,7 +100,8 @@ class Result:
         """Taken by all arms together."""
         return sum(len(arm.fedex.history) for arm in self.arms)
 
-    def results(self) -> pd.DataFrame:
+    @property
+    def frame(self) -> pd.DataFrame:
         """A row an arm, sorted by trial.
 
         Columns: trial, state, value (the best validation error of the target) and epoch (the round it was seen in),
@@ -146,26 +142,17 @@ class Result:
         )
         return pd.DataFrame(rows, columns=list(columns))
 
-    def export(self, path: str | os.PathLike[str], table: Table = "results") -> Path:
-        """Write a table to a file, in the format that the suffix says: csv parquet json md tex html xlsx.
+    @property
+    def _tables(self) -> Mapping[str, Callable[[], pd.DataFrame]]:
+        return {**super()._tables, "theta": self.theta}
 
-        Raises:
-            TypeError, ValueError, SeerError: As ``seer_nb.export.export``; and for another table.
-        """
-        frames = {"results": self.results, "curves": self.curves, "theta": self.theta}
-        return export(frames[one_of(table, "table", TABLES)](), path, title=table)
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        """Plotly figures: "curves" (validation error of each arm by round), "theta" (of the best arm, by round)."""
+        from seer_nb.methods.fedex.plots import curves_plot, theta_plot
 
-    def plot_curves(self) -> Figure:
-        """Validation error of each arm by round; the best arm in colour."""
-        from seer_nb.methods.fedex.plots import plot_curves
-
-        return plot_curves(self)
-
-    def plot_theta(self, trial: int | None = None) -> Figure:
-        """How the probabilities of an arm's configurations have changed; by default of the best one's."""
-        from seer_nb.methods.fedex.plots import plot_theta
-
-        return plot_theta(self, trial)
+        drawn = {"curves": curves_plot(self)}
+        return drawn if self.best is None else {**drawn, "theta": theta_plot(self)}
 
     @classmethod
     def of(cls, arms: list[Arm], best: Any, tested: Scores | None, **more: Any) -> Self:

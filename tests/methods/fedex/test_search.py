@@ -18,6 +18,7 @@ from seer_nb.methods.fedex.local import Errand
 from seer_nb.methods.fedex.pool import Here
 from seer_nb.methods.fedex.rental import pool_of
 from seer_nb.methods.fedex.spaces import client_space, neighbours
+from seer_nb.methods.result import MethodResult
 from seer_nb.space import Space
 from tests.methods.fedex.small import dropping, federation
 
@@ -49,13 +50,13 @@ def test_rounds_never_exceed_the_budget_and_what_fits_is_used(eliminations, rate
 def test_a_search_by_elimination_goes_from_27_arms_to_1():
     found = tune(federation(6, count=60), max_rounds=4, total_rounds=60, wrapper="sha", fedex_k=2, clients_per_round=1)
     assert found.rounds <= 60
-    assert sorted(Counter(found.results().rounds).values()) == [1, 2, 6, 18]
-    assert Counter(found.results().state) == {"stopped": 26, "completed": 1}
+    assert sorted(Counter(found.frame.rounds).values()) == [1, 2, 6, 18]
+    assert Counter(found.frame.state) == {"stopped": 26, "completed": 1}
 
 
 def test_the_result_has_tables_files_and_figures(tmp_path):
     found = tune(small(), **SMALL)
-    frame, curves = found.results(), found.curves()
+    frame, curves = found.frame, found.curves()
     assert {"trial", "state", "value", "epoch", "config_lr", "config_server_lr", "entropy", "reason"} <= set(frame)
     assert len(curves) == found.rounds == frame.rounds.sum() <= 20
     assert found.best.value == curves.value.min()
@@ -63,10 +64,9 @@ def test_the_result_has_tables_files_and_figures(tmp_path):
     assert found.theta().groupby(["trial", "epoch"]).probability.sum().to_numpy() == pytest.approx(1.0)
     for table in ("results", "curves", "theta"):
         assert len(pd.read_csv(found.export(tmp_path / f"{table}.csv", table))) > 0
-    assert found.plot_curves().data[1].name == f"best: arm {found.best.trial}"
-    assert len(found.plot_theta().data[0].z) == 3
-    with pytest.raises(ValueError, match="trial=99 is no arm"):
-        found.plot_theta(99)
+    assert found.figures["curves"].data[1].name == f"best: arm {found.best.trial}"
+    assert len(found.figures["theta"].data[0].z) == 3
+    assert isinstance(found, MethodResult)
 
 
 def test_the_global_target_judges_the_shared_model():
@@ -109,7 +109,7 @@ def test_the_deadline_ends_a_search_with_what_was_found():
     assert 0 < found.rounds < 20_000
     assert found.reason == "the deadline has come"
     assert found.best.test is not None
-    assert set(found.results().state) == {"stopped"}
+    assert set(found.frame.state) == {"stopped"}
 
 
 def test_neighbours_stay_within_the_range_and_close():
