@@ -16,7 +16,7 @@ from seer_nb.methods.fairprep.work import Life, Place, Record
 from seer_nb.methods.result import MethodResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
     from plotly.graph_objects import Figure
@@ -261,6 +261,10 @@ class FairResult(MethodResult):
         return figures(self.frame)
 
     # --- inside ---
+
+    @property
+    def _tables(self) -> Mapping[str, Callable[[], pd.DataFrame]]:
+        return {**super()._tables, "runs": self.runs}
 
     def _measured(self, run: FairRun) -> Iterator[tuple[str, list[Measured]]]:
         yield "train", run.life.train

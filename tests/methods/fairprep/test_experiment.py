@@ -177,6 +177,7 @@ def test_tables(result, tmp_path):
     assert len(result.skyline()) >= 1
     assert pd.read_csv(result.export(tmp_path / "frame.csv")).shape == result.frame.shape
     assert pd.read_csv(result.export(tmp_path / "curves.csv", table="curves")).shape == curves.shape
+    assert len(pd.read_csv(result.export(tmp_path / "runs.csv", table="runs"))) == 8
 
 
 def test_a_tuned_learner_takes_the_best_of_its_curves(result):
