@@ -188,3 +188,16 @@ def test_the_sweep_notebook_runs(built):
     assert "validation_rmse" in outputs(notebook, "study")[-1].data["text/html"]
     assert data(notebook, "function")["text/html"].count("<tr") == 5
     until(lambda: not processes(built.home), "the end of the study's processes")
+
+
+@pytest.mark.xdist_group("binder")
+@pytest.mark.timeout(BUILD_S + RUN_S)
+def test_the_fairprep_notebook_runs(built):
+    # Its claims are cells that assert.
+    notebook = built.execute("fairprep")
+    (stream,) = outputs(notebook, "sealed")
+    assert "sealed until the selection is final" in stream.text
+    assert "application/vnd.plotly.v1+json" in data(notebook, "tradeoff")
+    assert data(notebook, "results")["text/html"].count("<tr") == 9
+    assert "coverage" in data(notebook, "missing")["text/html"]
+    until(lambda: not processes(built.home), "the end of the study's processes")

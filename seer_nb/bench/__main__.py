@@ -6,13 +6,40 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from seer_nb.bench import bilevel, cloud, dashboard, demo, faults, fedex, overhead, promises, record, scale, sweep
+from seer_nb.bench import (
+    bilevel,
+    cloud,
+    dashboard,
+    demo,
+    fairprep,
+    faults,
+    fedex,
+    overhead,
+    promises,
+    record,
+    scale,
+    sweep,
+)
 from seer_nb.bench.policies import command as policies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (overhead, demo, cloud, faults, dashboard, record, policies, promises, scale, bilevel, fedex, sweep)
+COMMANDS = (
+    overhead,
+    demo,
+    cloud,
+    faults,
+    dashboard,
+    record,
+    policies,
+    promises,
+    scale,
+    bilevel,
+    fedex,
+    fairprep,
+    sweep,
+)
 """Modules with ``add(commands)``, which adds a subcommand whose ``run(options)`` gives the exit code."""
 
 

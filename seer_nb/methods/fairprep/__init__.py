@@ -1,0 +1,56 @@
+"""FairPrep: classifiers and fairness interventions, compared without a look at the test set.
+
+Schelter, He, Khilnani and Stoyanovich, EDBT 2020, arXiv 1911.12587. Of the paper only abstract and introduction could
+be read; the lifecycle is built after the authors' code (github DataResponsibly/FairPrep, Apache 2.0), and no number of
+the paper is claimed. Needs fairlearn: ``pip install "seer_nb[fair]"``.
+
+>>> from seer_nb.methods import fairprep
+>>> german = fairprep.data.german()
+>>> experiment = fairprep.Experiment(*german, learners=["logistic_regression_tuned"], seeds=range(16))
+>>> result = experiment.run().select(by=["accuracy", "disparate_impact"])
+>>> result.test_metrics()
+"""
+
+from __future__ import annotations
+
+from seer_nb.methods.fairprep import data
+from seer_nb.methods.fairprep.encoding import Examples, NamedScaler
+from seer_nb.methods.fairprep.errors import SealedError, UnfitError
+from seer_nb.methods.fairprep.experiment import Experiment
+from seer_nb.methods.fairprep.handlers import CompleteCase, Learned, Mode
+from seer_nb.methods.fairprep.learners import SklearnLearner, decision_tree, logistic_regression
+from seer_nb.methods.fairprep.odds import CalibratedEqualizedOdds, EqualizedOdds
+from seer_nb.methods.fairprep.parts import Setting
+from seer_nb.methods.fairprep.postprocessors import NoPostProcessing, RejectOption
+from seer_nb.methods.fairprep.preprocessors import DisparateImpactRemover, NoPreProcessing, Reweighing, reweighing
+from seer_nb.methods.fairprep.result import Best, FairResult
+from seer_nb.methods.fairprep.table import Table
+from seer_nb.methods.fairprep.tuning import Tuning
+
+__all__ = [
+    "Best",
+    "CalibratedEqualizedOdds",
+    "CompleteCase",
+    "DisparateImpactRemover",
+    "EqualizedOdds",
+    "Examples",
+    "Experiment",
+    "FairResult",
+    "Learned",
+    "Mode",
+    "NamedScaler",
+    "NoPostProcessing",
+    "NoPreProcessing",
+    "RejectOption",
+    "Reweighing",
+    "SealedError",
+    "Setting",
+    "SklearnLearner",
+    "Table",
+    "Tuning",
+    "UnfitError",
+    "data",
+    "decision_tree",
+    "logistic_regression",
+    "reweighing",
+]

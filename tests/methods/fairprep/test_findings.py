@@ -1,0 +1,49 @@
+"""What the method's authors have found, as inequalities; their seeds, and the data that they used."""
+
+import numpy as np
+import pytest
+
+from seer_nb.methods import fairprep
+from tests.methods.fairprep.small import SEEDS, value
+
+
+@pytest.mark.parametrize("preprocessor", ["none", "reweighing"])
+def test_tuning_lowers_the_spread_of_fairness_and_raises_accuracy(preprocessor):
+    german = fairprep.data.german()
+    learners = ["logistic_regression", "logistic_regression_tuned"]
+    result = fairprep.Experiment(*german, preprocessors=[preprocessor], learners=learners, seeds=SEEDS).run()
+    found = result.select(for_each=["learner"]).summary(split="test").set_index("learner")
+    plain, tuned = (found.loc[learner] for learner in learners)
+    assert tuned.disparate_impact_std < 0.8 * plain.disparate_impact_std
+    assert tuned.accuracy_mean > plain.accuracy_mean
+
+
+def test_reweighing_moves_disparate_impact_towards_one():
+    # Without tuning, which is measured by the bench.
+    parts = {"preprocessors": ["none", "reweighing"], "learners": ["logistic_regression"]}
+    result = fairprep.Experiment(*fairprep.data.german(), **parts, seeds=SEEDS).run()
+    found = result.select(for_each=["preprocessor"]).summary(split="test").set_index("preprocessor")
+    assert abs(1 - found.disparate_impact_mean["reweighing"]) < abs(1 - found.disparate_impact_mean["none"])
+
+
+def test_logistic_regression_needs_scaling_and_a_tree_does_not():
+    parts = {"scalers": ["none", "standard"], "learners": ["logistic_regression", "decision_tree"]}
+    result = fairprep.Experiment(*fairprep.data.ricci(), **parts, seeds=SEEDS).run()
+    found = result.select(for_each=["scaler", "learner"]).summary(split="test").set_index(["learner", "scaler"])
+    accuracy = found.accuracy_mean
+    assert accuracy["logistic_regression", "standard"] - accuracy["logistic_regression", "none"] > 0.2
+    assert abs(accuracy["decision_tree", "standard"] - accuracy["decision_tree", "none"]) < 0.05
+
+
+def test_incomplete_examples_are_classified_as_well_where_they_are_not_dropped():
+    parts = {"handlers": ["complete_case", "mode"], "learners": ["logistic_regression"]}
+    result = fairprep.Experiment(*fairprep.data.adult(), **parts, seeds=SEEDS[:2]).run().select(for_each=["handler"])
+    tested = result.test_metrics()
+    filled, dropped = (tested[tested.handler == handler] for handler in ("mode", "complete_case"))
+    complete, incomplete = (value(filled, "accuracy", group, "test") for group in ("complete", "incomplete"))
+    assert (incomplete >= complete - 0.01).all()
+    assert (value(filled, "coverage", split="test") == 1).all()
+    # Who is dropped gets no prediction at all.
+    assert (value(dropped, "coverage", split="test") < 0.95).all()
+    assert (value(dropped, "coverage", "incomplete", "test") == 0).all()
+    assert np.isnan(value(dropped, "accuracy", "incomplete", "test")).all()
