@@ -30,7 +30,8 @@ class Figure(NamedTuple):
         """Whether it is as wanted; None when nothing is wanted of it."""
         if self.least is None and self.most is None:
             return None
-        return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
+        # A value may be numpy's, and so would be what it is compared to.
+        return bool((self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most))
 
     @property
     def measured(self) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.units import parse_duration, show
 from seer_nb.errors import SeerError
+from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.fairprep.errors import need_fairlearn
 from seer_nb.methods.fairprep.parts import Interventions, components
 from seer_nb.methods.fairprep.rental import Terms, collect, study_of
@@ -14,7 +15,6 @@ from seer_nb.methods.fairprep.result import FairResult, Origin
 from seer_nb.methods.fairprep.splits import TEST, VALIDATION, SealedTest, Visible, split
 from seer_nb.methods.fairprep.table import Table
 from seer_nb.methods.fairprep.work import Work
-from seer_nb.methods.fedex.arguments import real, whole
 
 if TYPE_CHECKING:
     import os

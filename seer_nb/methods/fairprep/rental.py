@@ -11,8 +11,8 @@ from seer_nb.best import Best
 from seer_nb.core.units import show
 from seer_nb.domains import choice
 from seer_nb.errors import MissingCheckpointError
+from seer_nb.methods.arguments import whole
 from seer_nb.methods.fairprep.work import Place, Record, Work, decode
-from seer_nb.methods.fedex.arguments import whole
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta

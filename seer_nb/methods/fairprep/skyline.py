@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seer_nb.core.units import show
+from seer_nb.methods.arguments import real
 from seer_nb.methods.fairprep.metrics import COUNTS, DIFFERENCES, LOWER, RATES, RATIOS
-from seer_nb.methods.fedex.arguments import real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
