@@ -22,6 +22,7 @@ class Faults:
         dead_boots: How many of the next machines run, and are billed, but never begin with their user data.
         throttle: How many of the next requests to EC2 are answered with RequestLimitExceeded (HTTP 503). Here each
             attempt of a client counts.
+        slow_store_s: Seconds that each request to S3 waits for its answer.
         spot_prices: Instance type to dollars an hour, for types whose price shall not be the default, which is made
             up of the type's cores and GPUs. A spot machine with a lower MaxPrice is interrupted.
         spot_notice_s: Seconds between the notice of such an interruption and the end.
@@ -34,6 +35,7 @@ class Faults:
     slow_boot_s: float = 60.0
     dead_boots: int = 0
     throttle: int = 0
+    slow_store_s: float = 0.0
     spot_prices: dict[str, float] = field(default_factory=dict)
     spot_notice_s: float = 120.0
     _lock: Any = field(default_factory=threading.Lock, init=False, repr=False, compare=False)

@@ -47,6 +47,7 @@ class Gate:
         key, service = _signer(environ)
         if key != self._key:
             return _refuse(_STRANGER, start_response)
+        self._judge.hold(service)
         if service != "ec2":
             return self._app(environ, start_response)
         call = environ.get("HTTP_AMZ_SDK_INVOCATION_ID") or uuid.uuid4().hex

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,11 @@ class Judge:
         if request.get("Action") != "RunInstances":
             return None
         return _malformed(request, self._market) or self._dry(request) or self._shortage(request, call)
+
+    def hold(self, service: str) -> None:
+        """Let a request wait, if its service is slow."""
+        if service == "s3":
+            time.sleep(self._faults.slow_store_s)
 
     def _dry(self, request: Mapping[str, str]) -> Refusal | None:
         if request.get("DryRun") != "true":

@@ -32,6 +32,8 @@ LIMIT_S = 400.0
 """A study that has no verdict by then is given up, and cleared away."""
 EPOCH_S = 0.4
 BOOT_S = 1.0
+KERNEL = "seer_nb.bench.faults.kernel"
+"""The module that stands for a notebook."""
 OF_TRAINING = ("seconds", "padding", "bad", "at")
 USUAL: dict[str, Any] = {
     "workers": 1,
@@ -177,12 +179,14 @@ class Case:
     # --- processes ---
 
     def processes(self) -> list[psutil.Process]:
-        """All of the study, wherever they run, found by their environment; not this one."""
+        """All of the study, wherever they run, found by their environment; neither this one nor the notebook's."""
         found = []
         home = self.folder / "studies"
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.pid != os.getpid() and process.environ().get("SEER_HOME") == str(home):
+                if process.environ().get("SEER_HOME") != str(home) or KERNEL in process.cmdline():
+                    continue
+                if process.pid != os.getpid():
                     found.append(process)
         return found
 

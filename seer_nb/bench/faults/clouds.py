@@ -43,7 +43,19 @@ def _interrupted(case: Case) -> None:
     case.cloud.interrupt(machine.instance_id, case.rng.uniform(15.0, 30.0))
 
 
+def _slow_store(case: Case) -> None:
+    """Each of its answers takes some seconds."""
+    _then_lose(case, slow_store_s=case.rng.uniform(1.0, 3.0))
+
+
 FAULTS = [
+    Fault(
+        "the store is slow, and a machine is lost",
+        _slow_store,
+        (CLOUD,),
+        {"deadline_s": 180.0, "report_timeout": 60.0},
+        within_s=None,
+    ),
     Fault("requests to the cloud are throttled", _throttled, (CLOUD,), within_s=None),
     Fault("the cloud has no machine to give, twice", _without_capacity, (CLOUD,), within_s=None),
     Fault("a machine never boots", _dead_boot, (CLOUD,), {"deadline_s": 90.0}, within_s=None),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from seer_nb.bench.faults.case import kill
+from seer_nb.bench.faults.case import KERNEL, kill
 from seer_nb.bench.faults.fault import CLOUD, LOCAL, Fault
 
 if TYPE_CHECKING:
@@ -43,14 +43,18 @@ def _machine_lost(case: Case) -> None:
     case.cloud.lose(machine.instance_id)
 
 
-def _scheduler_killed(case: Case) -> None:
+def _scheduler(how: int) -> Callable[[Case], None]:
     """On a cloud it has a machine of its own; here it is in the runner."""
-    case.start()
-    case.underway()
-    pid = case.scheduler()
-    case.later()
-    case.hit()
-    kill(pid)
+
+    def strike(case: Case) -> None:
+        case.start()
+        case.underway()
+        pid = case.scheduler()
+        case.later()
+        case.hit()
+        kill(pid, how)
+
+    return strike
 
 
 def _runner_killed(case: Case) -> None:
@@ -125,15 +129,6 @@ def _lease(case: Case) -> float:
     return case.state.settings.lease_s + STILL_S
 
 
-def _nanny_killed(case: Case) -> None:
-    """Of a machine with several workers: it takes them along."""
-    case.start()
-    gang, pid = case.member(0)
-    case.later()
-    case.hit(gang.trial)
-    kill(pid)
-
-
 def _worker_with_nanny_killed(case: Case) -> None:
     """Its nanny starts it anew, by the same name."""
     case.start()
@@ -144,17 +139,22 @@ def _worker_with_nanny_killed(case: Case) -> None:
     kill(case.rng.choice(workers).pid)
 
 
-def _kernel_killed(case: Case) -> None:
+def _kernel(how: int) -> Callable[[Case], None]:
     """The notebook's process, which has started the study."""
-    kernel = subprocess.Popen([sys.executable, "-m", "seer_nb.bench.faults.kernel", str(case.folder)])
-    try:
+
+    def strike(case: Case) -> None:
+        kernel = subprocess.Popen([sys.executable, "-m", KERNEL, str(case.folder)])
+        case.stack.callback(kernel.wait)
+        case.stack.callback(kernel.kill)
         case.attach()
         case.underway()
         case.later()
         case.hit()
-    finally:
-        kernel.kill()
-        kernel.wait()
+        kernel.send_signal(how)
+        if how == signal.SIGKILL:
+            kernel.wait()
+
+    return strike
 
 
 GANG = {"workers": 2, "trials": 1}
@@ -168,7 +168,8 @@ FAULTS = [
     Fault("rank 0 of a gang stands still", _gang_member(0, signal.SIGSTOP), options=GANG, within_s=None),
     Fault("rank 1 of a gang stands still", _gang_member(1, signal.SIGSTOP), options=GANG, within_s=None),
     Fault("a machine is lost", _machine_lost, (CLOUD,)),
-    Fault("the scheduler is killed", _scheduler_killed, (CLOUD,), within_s=None),
+    Fault("the scheduler is killed", _scheduler(signal.SIGKILL), (CLOUD,), within_s=None),
+    Fault("the scheduler stands still", _scheduler(signal.SIGSTOP), (CLOUD,), {"deadline_s": 180.0}, within_s=None),
     Fault("the runner is killed", _runner_killed, within_s=None),
     Fault("the runner is killed while it begins", _runner_killed_at_once, within_s=None, repeats=1),
     Fault("the runner is told to end", _runner_told_to_end, within_s=None),
@@ -187,7 +188,9 @@ FAULTS = [
         {"deadline_s": 180.0},
         within_s=None,
     ),
-    Fault("the nannies of four workers are killed", _nanny_killed, (CLOUD,), NANNIES, within_s=None),
+    Fault("the nannies of four workers are killed", _gang_member(0, signal.SIGKILL), (CLOUD,), NANNIES, within_s=None),
+    Fault("the nannies of four workers stand still", _gang_member(0, signal.SIGSTOP), (CLOUD,), NANNIES, within_s=None),
     Fault("a worker with a nanny is killed", _worker_with_nanny_killed, (CLOUD,), NANNIES, within_s=None),
-    Fault("the kernel is killed", _kernel_killed, (LOCAL,)),
+    Fault("the kernel is killed", _kernel(signal.SIGKILL), (LOCAL,)),
+    Fault("the kernel stands still", _kernel(signal.SIGSTOP), (LOCAL,)),
 ]
