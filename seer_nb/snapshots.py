@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from seer_nb.journal import Journal
 
 logger = logging.getLogger(__name__)
-FORMAT = 1
+FORMAT = 2
 """To be raised when the same records lead to another state than before."""
 _SCHEMA = """
 CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), version TEXT NOT NULL, seq INTEGER NOT NULL,

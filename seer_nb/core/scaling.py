@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections import deque
 from statistics import fmean
-from typing import NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
 from seer_nb.core.model import Scaling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seer_nb.core.records import Report
 
 PRIOR_OVERHEAD = 0.15
 PRIOR_EPOCHS = 2.0
 """Weight of the prior, in epochs seen at p > 1."""
+OUTLIER = 5.0
+"""An epoch that took so many times as long as those before it tells of a worker that stood still, not of its speed."""
 RECENT = 20
 """How many stalls and boots are remembered."""
 
@@ -85,6 +92,7 @@ class SpeedTracker:
         """An epoch took so long."""
         self._estimate = None
         seen = self._trials.setdefault(trial, _Trial())
+        seconds = _usual(seen.alone if parallelism == 1 else seen.together.get(parallelism, (0, 0.0)), seconds)
         if parallelism == 1:
             seen.alone = _add(seen.alone, seconds)
             self._alone = _add(self._alone, seconds)
@@ -139,6 +147,19 @@ class SpeedTracker:
             count += more
             seconds += together_s * parallelism / (1 + overhead * (parallelism - 1))
         return seconds / count if count else None
+
+
+def usual_s(curve: Sequence[Report]) -> float:
+    """Seconds of the last epoch; of the one before, on as many workers, where the last one is an outlier."""
+    last, before = curve[-1], curve[-2] if len(curve) > 1 else curve[-1]
+    strange = last.parallelism == before.parallelism and last.seconds > OUTLIER * before.seconds > 0
+    return before.seconds if strange else last.seconds
+
+
+def _usual(seen: Sum, seconds: float) -> float:
+    """No more than an outlier's worth, so that several of them are believed in the end."""
+    count, total = seen
+    return min(seconds, OUTLIER * total / count) if total > 0 else seconds
 
 
 def _add(old: tuple[int, float], seconds: float) -> tuple[int, float]:

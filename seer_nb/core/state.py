@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from seer_nb.core import model as m
 from seer_nb.core import on_machines, on_study, on_trials
 from seer_nb.core.money import Ledger, Offer
-from seer_nb.core.scaling import SpeedTracker
+from seer_nb.core.scaling import SpeedTracker, usual_s
 from seer_nb.core.tally import Tally
 
 if TYPE_CHECKING:
@@ -115,10 +115,11 @@ class State:
         """Seconds that a trial's next epoch (None: a new trial's) should take; None when nothing is known."""
         curve = self.trials[trial].curve if trial is not None else ()
         if curve:
+            seconds = usual_s(curve)
             if curve[-1].parallelism == parallelism == 1:
-                return curve[-1].seconds
+                return seconds
             scaling = self.speed.estimate()
-            return curve[-1].seconds * scaling.speedup(curve[-1].parallelism) / scaling.speedup(parallelism)
+            return seconds * scaling.speedup(curve[-1].parallelism) / scaling.speedup(parallelism)
         scaling = self.speed.estimate()
         return None if scaling.epoch_s is None else scaling.epoch_s / scaling.speedup(parallelism)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seer_nb.core.model import Scaling
-from seer_nb.core.scaling import PRIOR_EPOCHS, PRIOR_OVERHEAD, RECENT, SpeedTracker
+from seer_nb.core.model import Report, Scaling
+from seer_nb.core.scaling import OUTLIER, PRIOR_EPOCHS, PRIOR_OVERHEAD, RECENT, SpeedTracker, usual_s
 from tests.core.effort import examples
 
 CI = examples(60)
@@ -123,3 +123,29 @@ def test_an_estimate_follows_what_was_seen_after_it():
     assert speed.estimate() is before
     speed.epoch(0, 1, 20.0)
     assert (before.epoch_s, speed.estimate().epoch_s) == (10.0, 15.0)
+
+
+def test_an_epoch_in_which_the_worker_stood_still_tells_little_until_more_of_them_do():
+    tracker = SpeedTracker(boot_s=1.0)
+    for _ in range(4):
+        tracker.epoch(0, 1, 1.0)
+    tracker.epoch(0, 1, 100.0)
+    assert tracker.estimate().epoch_s == pytest.approx((4 + OUTLIER) / 5)
+    for _ in range(40):
+        tracker.epoch(0, 1, 100.0)
+    assert tracker.estimate().epoch_s > 70
+
+
+def test_of_a_curve_the_epoch_before_stands_for_one_outlier_and_not_for_two():
+    def curve(*seconds, parallelism=(1, 1, 1)):
+        return tuple(
+            Report(epoch=k, value=0.0, metrics={}, seconds=s, parallelism=p, at_s=0.0, cost=0, checkpoint=None)
+            for k, (s, p) in enumerate(zip(seconds, parallelism, strict=False), 1)
+        )
+
+    assert usual_s(curve(2.0)) == 2.0
+    assert usual_s(curve(2.0, 3.0)) == 3.0
+    assert usual_s(curve(2.0, 30.0)) == 2.0
+    assert usual_s(curve(2.0, 30.0, 31.0)) == 31.0
+    # Another number of workers is another speed.
+    assert usual_s(curve(2.0, 30.0, parallelism=(4, 1))) == 30.0
