@@ -118,7 +118,7 @@ def denoise(  # noqa: PLR0913 - what the method can be told
         weight_decay: Of the parameters, in lower.
         start_steps: Steps on the clean examples alone.
         seed: Of the order of the data.
-        run: Within a study's training function, its run; see ``minimize``. Its metrics are "upper", "lower" and "residual".
+        run: Within a study's training function, its run; see ``minimize``. It reports "upper", "lower" and "residual".
 
     Returns:
         Weights, model and trace.

@@ -149,7 +149,7 @@ def represent(  # noqa: PLR0913 - what the method can be told
         lr_v: Of the heads.
         schedule: Of the penalty.
         weight_decay: Of the heads; without it a head that separates its few examples grows without end.
-        run: Within a study's training function, its run; see ``minimize``. Its metrics are "upper", "lower" and "residual".
+        run: Within a study's training function, its run; see ``minimize``. It reports "upper", "lower" and "residual".
 
     Returns:
         The body, and the trace.

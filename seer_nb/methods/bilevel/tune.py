@@ -140,8 +140,8 @@ def tune(  # noqa: PLR0913 - what the method can be told
         schedule: Of the penalty.
         train_steps: Steps of training anew: before the first step, after every tenth to judge it, in the end.
         seed: Of the order of the data.
-        run: Within a study's training function, its run; see ``minimize``. Its metrics are "upper", "lower", "residual" and "value":
-            the cross entropy of a model that was trained anew, on all of the validation data.
+        run: Within a study's training function, its run; see ``minimize``. It reports "upper", "lower", "residual" and
+            "value", the cross entropy on all of the validation data of a model that was trained anew.
 
     Returns:
         The hyperparameters, the model and the trace.
