@@ -222,44 +222,48 @@ def test_what_is_no_run_is_refused():
 # --- a study ---
 
 
+PAUSE_S = 0.01
+
+
 class Slow(nn.Linear):
     """So that there is time to kill who trains it."""
 
     def forward(self, x):
-        time.sleep(0.003)
+        time.sleep(PAUSE_S)
         return super().forward(x)
 
 
 def weighed(config, run):
     schedule = bilevel.PenaltySchedule(gamma=config["gamma"], patience=5)
-    given = {"outer_steps": 40, "batch_size": 8, "train_steps": 20, "schedule": schedule}
+    given = {"outer_steps": 20, "inner_steps": 3, "batch_size": 8, "train_steps": 5, "schedule": schedule}
     return bilevel.tune(Slow(4, 2), few(), few(1), **given, run=run)
 
 
-def test_a_study_whose_worker_is_killed_and_the_result_of_its_best_trial(home, gangs):
+def test_a_study_whose_worker_is_killed_and_the_result_of_its_best_trial(home, gangs, monkeypatch):
     study = seer.Study(
         weighed,
         {"gamma": seer.choice([1.0, 100.0])},
         metric="value",
         mode="min",
-        max_epochs=20,
+        max_epochs=10,
         deadline="100s",
         budget="$1",
         provider=seer.Local(2),
         policy="grid",
         name="study",
     ).start()
-    gang = training(study, epochs=3)
+    gang = training(study, epochs=1)
     kill(worker_pids(study)[gang.workers[0]])
     study.wait(100)
     assert (study.results().state == "completed").all()
     assert len(study.results()) == 2
     assert study.events().details.str.contains('"exit_code":-9').any()
-    # Each trial's curve is that of one piece, also that of the trial which lost its worker.
+    monkeypatch.setitem(globals(), "PAUSE_S", 0.0)
+    # The curve of the trial that lost its worker is that of one piece.
+    given = {"trial": gang.trial, "config": study._state().trials[gang.trial].config, "until": 10, "max_epochs": 10}
+    whole = gangs.alone(weighed, metric="value", **given)
     curves = study.curves()
-    for trial, state in study._state().trials.items():
-        whole = gangs.alone(weighed, metric="value", trial=trial, config=state.config, until=20, max_epochs=20)
-        assert curves[curves.trial == trial].value.tolist() == [report.value for report in whole.reports]
+    assert curves[curves.trial == gang.trial].value.tolist() == [report.value for report in whole.reports]
     tuned = study.best.replay(weighed)
     assert isinstance(tuned, bilevel.Tuned)
     assert tuned.best.value == study.best.value == tuned.curves().value.min()
