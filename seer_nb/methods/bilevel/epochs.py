@@ -36,11 +36,12 @@ def in_epochs(loop: Loop, run: Run) -> Minimum:
     """
     # A batch of one example cannot be divided: by that policies know that one worker is all it can use.
     _alone(run).loader([0], batch_size=1)
+    # An epoch without a step would be none; and who returns before the last one may leave its end unstored.
+    loop.outer_steps = max(loop.outer_steps, run.max_epochs)
     if KEY in run.state:
         _restore(loop, run.state[KEY])
-    count = min(loop.outer_steps, run.max_epochs)
     for epoch in () if loop.ended else run.epochs():
-        loop.go(loop.outer_steps * epoch // count)
+        loop.go(loop.outer_steps * epoch // run.max_epochs)
         run.state[KEY] = loop.state_dict()
         run.report(**loop.metrics())
         if loop.ended:
