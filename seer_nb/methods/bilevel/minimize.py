@@ -77,7 +77,8 @@ def minimize(  # noqa: PLR0913 - what the methods can be told
         monitor_every: Outer steps from one look of the monitor to the next.
         run: Within a study's training function, its run. The outer steps are then divided evenly among its epochs (at
             least one each: they are never fewer than ``max_epochs``). Each epoch reports "upper", "lower"
-            and "residual" as the last step saw them, and "value" as the monitor saw it last; what later steps depend on is kept in ``run.state``.
+            and "residual" as the last step saw them, and "value" as the monitor saw it last;
+            what later steps depend on is kept in ``run.state``.
             A trial that goes on skips batches that are used up: batches must give the same ones when read anew. A
             function uses one such method. ``study.best.replay(train)`` gives the best trial's result.
 
