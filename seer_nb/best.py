@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seer_nb.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from seer_nb.core.model import Config
+    from collections.abc import Callable
+
+    from seer_nb.core.model import Config, Report, Settings, Trial
     from seer_nb.core.state import State
+    from seer_nb.runner.orders import Order
+    from seer_nb.training import Run
 
 T = TypeVar("T")
 
@@ -24,6 +29,8 @@ class Best:
     epoch: int
     checkpoint: str | None
     """Address of the stored state; None when the training function keeps no state."""
+    _order: Order = field(repr=False)
+    """To go on from it, with no epoch left."""
 
     def load(self, *objects: T) -> T | tuple[T, ...]:
         """Load the stored state into a model (and more, in the order in which run.prepare was given them).
@@ -52,23 +59,84 @@ class Best:
         found = self._payload().get("saved")
         return None if found is None else bytes(found.numpy().tobytes())
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the function kept in run.state. Raises CheckpointError as `load` does."""
+        return dict(self._payload()["state"])
+
+    def replay(self, train: Callable[[Config, Run], T]) -> T | None:
+        """Call the training function here as if it went on from the stored epoch, with no epoch left.
+
+        Global generators are seeded as on a worker, so that it makes the same objects.
+
+        Args:
+            train: The study's training function, which should return what is wanted.
+
+        Returns:
+            What it returns; None if it reports another epoch instead.
+
+        Raises:
+            CheckpointError: Nothing was stored, it is damaged, or it does not fit what the function prepares.
+        """
+        from seer_nb.runner import keeper
+        from seer_nb.runner.flags import Flags
+        from seer_nb.runner.seeding import seed_all
+        from seer_nb.training import Run, StopTraining
+
+        self._stored()
+        order = self._order
+        run = Run(order, keeper.Keeper(order, keeper.find(order)), None, lambda _: None, Flags(), time.monotonic())
+        seed_all(order.seed, order.trial)
+        try:
+            return train(self.config, run)
+        except StopTraining:
+            return None
+
     def _payload(self) -> dict[str, Any]:
         from seer_nb.runner import checkpoints
 
+        # A checkpoint's path within its store is "<trial>/<file>".
+        store, trial, file = self._stored().rsplit("/", 2)
+        return checkpoints.load(store, f"{trial}/{file}")
+
+    def _stored(self) -> str:
         if self.checkpoint is None:
             raise CheckpointError(
                 f"trial {self.trial} stored no state: its function used neither run.prepare nor run.save nor run.state"
             )
-        # A checkpoint's path within its store is "<trial>/<file>".
-        store, trial, file = self.checkpoint.rsplit("/", 2)
-        return checkpoints.load(store, f"{trial}/{file}")
+        return self.checkpoint
 
 
 def of(state: State) -> Best | None:
-    """The best trial of a study's state; None before the first stored report."""
-    trial = state.best
-    if trial is None or trial.best is None or trial.best.value is None:
+    """The best trial whose best state is stored; None while nothing was reported."""
+    return None if state.best is None else of_trial(state.settings, state.best)
+
+
+def of_trial(settings: Settings, trial: Trial) -> Best | None:
+    """A trial at its best epoch; None while nothing of it is stored, or nothing was reported."""
+    report = trial.best
+    if report is None or report.value is None:
         return None
-    report, value = trial.best, trial.best.value
-    checkpoint = f"{state.settings.store.rstrip('/')}/{report.checkpoint}" if report.checkpoint else None
-    return Best(trial.id, trial.config, value, report.epoch, checkpoint)
+    checkpoint = f"{settings.store.rstrip('/')}/{report.checkpoint}" if report.checkpoint else None
+    return Best(trial.id, trial.config, report.value, report.epoch, checkpoint, _order(settings, trial, report))
+
+
+def _order(settings: Settings, trial: Trial, report: Report) -> Order:
+    from seer_nb.runner.orders import Order
+
+    return Order(
+        gang=0,
+        trial=trial.id,
+        config=trial.config,
+        rank=0,
+        world_size=1,
+        store_host="",
+        store_port=0,
+        from_epoch=report.epoch,
+        checkpoint=report.checkpoint,
+        until=report.epoch,
+        max_epochs=settings.max_epochs,
+        metric=settings.metric,
+        seed=settings.seed,
+        store=settings.store,
+    )

@@ -12,7 +12,7 @@ from seer_nb.core.units import show
 from seer_nb.methods.bilevel.checks import one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -84,11 +84,25 @@ class Variables:
         """Back to the start."""
         self.put(self._start)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The moved variables, and where they began: that comes from elsewhere when a run goes on."""
+        return {"free": self.free, "start": self._start}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._start = beside(state["start"], self._start)
+        self.put(state["free"])
+
     def put(self, free: Sequence[Tensor]) -> None:
         """Set the moved variables."""
         with torch.no_grad():
             for z, value in zip(self.free, free, strict=True):
                 z.copy_(value)
+
+
+def beside(stored: Sequence[Tensor], given: Sequence[Tensor]) -> list[Tensor]:
+    """Stored tensors, which come on the CPU, on the devices of those that they stand for."""
+    return [tensor.to(like.device) for tensor, like in zip(stored, given, strict=True)]
 
 
 def boxes_for(given: Any, name: str, count: int) -> list[Box]:

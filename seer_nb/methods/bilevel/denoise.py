@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from seer_nb.methods.bilevel.box import Box
 from seer_nb.methods.bilevel.checks import real, whole
 from seer_nb.methods.bilevel.data import Net, decay, index_batches, labelled, train
+from seer_nb.methods.bilevel.epochs import goes_on
 from seer_nb.methods.bilevel.figures import histogram_plot
 from seer_nb.methods.bilevel.minimize import minimize
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from seer_nb.methods.bilevel.data import Labelled
     from seer_nb.methods.bilevel.minimize import Name
     from seer_nb.methods.bilevel.trace import Minimum, Point
+    from seer_nb.training import Run
 
 SCHEDULE = PenaltySchedule(gamma=1e-2, regulariser=1e-2, eps=0.3, eps_factor=0.95, lr_factor=1.0)
 AGREED, DISPUTED = 0.6, 0.4
@@ -94,6 +96,7 @@ def denoise(  # noqa: PLR0913 - what the method can be told
     weight_decay: float = 1e-3,
     start_steps: int = 300,
     seed: int = 0,
+    run: Run | None = None,
 ) -> Denoised:
     """Learn how far each training label can be trusted, and a model that trusts them so.
 
@@ -115,20 +118,20 @@ def denoise(  # noqa: PLR0913 - what the method can be told
         weight_decay: Of the parameters, in lower.
         start_steps: Steps on the clean examples alone.
         seed: Of the order of the data.
+        run: Within a study's training function, its run; see ``minimize``. It reports "upper", "lower" and "residual".
 
     Returns:
         Weights, model and trace.
 
     Raises:
         TypeError: An argument has a wrong type.
-        ValueError: An argument cannot be.
+        ValueError, CheckpointError: As for ``minimize``.
     """
     net, noisy, clean = Net(model), labelled(train, "train"), labelled(val, "val")
     size, seed = whole(batch_size, "batch_size"), whole(seed, "seed", 0)
     weight_decay = real(weight_decay, "weight_decay", least=0.0)
-    begin = _of_clean(
-        net, clean, whole(start_steps, "start_steps", 0), lr_v=lr_v, size=size, weight_decay=weight_decay, seed=seed
-    )
+    start_steps = 0 if goes_on(run) else whole(start_steps, "start_steps", 0)
+    begin = _of_clean(net, clean, start_steps, lr_v=lr_v, size=size, weight_decay=weight_decay, seed=seed)
 
     def upper(_: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:
         return cross_entropy(net(v, clean.x[places]), clean.y[places])
@@ -151,6 +154,7 @@ def denoise(  # noqa: PLR0913 - what the method can be told
         schedule=(schedule or SCHEDULE) if method == "penalty" else schedule,
         batches=index_batches(len(clean.y), len(noisy.y), size, seed),
         u_box=Box(0.0, 1.0, "change"),
+        run=run,
     )
     return Denoised(weights=found.u[0], labels=noisy.y, model=net.loaded(found.v), minimum=found)
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import time
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seer_nb.core.units import show
 from seer_nb.methods.bilevel.box import Box, Variables, boxes_for
 from seer_nb.methods.bilevel.checks import one_of, real, tensors, whole
+from seer_nb.methods.bilevel.epochs import in_epochs
+from seer_nb.methods.bilevel.loop import Judge, Loop
 from seer_nb.methods.bilevel.penalty import Penalty
 from seer_nb.methods.bilevel.problem import Batch, Level, Problem
 from seer_nb.methods.bilevel.rivals import Approx, Descent, Reverse
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
-from seer_nb.methods.bilevel.steps import Method, Pace, Told
-from seer_nb.methods.bilevel.trace import Minimum, Point, Row
+from seer_nb.methods.bilevel.steps import Method, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
+
+    from seer_nb.methods.bilevel.trace import Minimum
+    from seer_nb.training import Run
 
 Name = Literal["penalty", "rmd", "approx", "gd"]
 Boxes = Box | list[Box | None] | None
@@ -46,6 +48,7 @@ def minimize(  # noqa: PLR0913 - what the methods can be told
     sigma: float = 1e-10,
     monitor: Callable[[list[Tensor], list[Tensor]], float] | None = None,
     monitor_every: int = 10,
+    run: Run | None = None,
 ) -> Minimum:
     """Find min over u of f(u, v*(u)), where v*(u) = argmin over v of g(u, v).
 
@@ -72,13 +75,20 @@ def minimize(  # noqa: PLR0913 - what the methods can be told
         monitor: (u, v) -> number, the smaller the better; ``best`` is where it was least. Without one, ``best`` is the
             last point, for the ones before may owe a small f to a v that does not solve the lower problem.
         monitor_every: Outer steps from one look of the monitor to the next.
+        run: Within a study's training function, its run. The outer steps are then divided evenly among its epochs (at
+            least one each: they are never fewer than ``max_epochs``). Each epoch reports "upper", "lower"
+            and "residual" as the last step saw them, and "value" as the monitor saw it last;
+            what later steps depend on is kept in ``run.state``.
+            A trial that goes on skips batches that are used up: batches must give the same ones when read anew. A
+            function uses one such method. ``study.best.replay(train)`` gives the best trial's result.
 
     Returns:
         The points and the trace. A run that diverges ends early, and says so in ``reason``.
 
     Raises:
         TypeError: An argument, or what a function returned, has a wrong type.
-        ValueError: It has the right type, but cannot be.
+        ValueError: It has the right type, but cannot be; also if the run has several workers.
+        CheckpointError: The run goes on from a checkpoint of another problem or method.
     """
     name = one_of(method, "method", get_args(Name))
     _check_only_penalty(name, schedule, inequality)
@@ -93,9 +103,10 @@ def minimize(  # noqa: PLR0913 - what the methods can be told
     us, vs = tensors(u, "u"), tensors(v, "v")
     places = [Variables(xs, boxes_for(box, f"{n}_box", len(xs))) for xs, box, n in ((us, u_box, "u"), (vs, v_box, "v"))]
     problem = Problem(upper, lower, places[0], places[1], inequality)
-    run = _Run(problem, _method(name, problem, pace, schedule), monitor, whole(monitor_every, "monitor_every"))
-    reason = run.go(whole(outer_steps, "outer_steps"), _drawn(batches))
-    return Minimum(method=name, reason=reason, best=run.best, last=run.last, rows=tuple(run.rows))
+    judge = Judge(monitor, whole(monitor_every, "monitor_every"))
+    solver = _method(name, problem, pace, schedule)
+    loop = Loop(name, problem, solver, judge, whole(outer_steps, "outer_steps"), _drawn(batches))
+    return loop.run() if run is None else in_epochs(loop, run)
 
 
 def _check_only_penalty(name: str, schedule: PenaltySchedule | None, inequality: Level | None) -> None:
@@ -129,46 +140,3 @@ def _drawn(batches: Iterable[tuple[Any, Any]] | None) -> Iterator[Batch]:
             yield Batch((pair[0],), (pair[1],))
         if not count:
             raise ValueError("batches has no more: give as many pairs as outer steps, or a list that can be read again")
-
-
-class _Run:
-    """The loop over outer steps."""
-
-    def __init__(self, problem: Problem, method: Method, monitor: Any, every: int) -> None:
-        self._problem, self._method, self._monitor, self._every = problem, method, monitor, every
-        self.rows: list[Row] = []
-        self.last = self._point(0, None)
-        self.best = self.last
-        self._least = math.inf
-
-    def go(self, outer_steps: int, batches: Iterator[Batch]) -> str:
-        """All steps; why it ended."""
-        begun_s = time.perf_counter()
-        for step in range(1, outer_steps + 1):
-            told = self._method.step(next(batches))
-            point = self._point(step, told)
-            value = self._look(point, step in {1, outer_steps} or step % self._every == 0)
-            self.rows.append(Row.of(step, told, value, time.perf_counter() - begun_s))
-            if not _finite(point, told):
-                return f"diverged at outer step {step}: upper is {told.upper:g}, lower is {told.lower:g}"
-            self.last = point
-            self._take(point, value)
-        return f"all {outer_steps} outer steps were done"
-
-    def _point(self, step: int, told: Told | None) -> Point:
-        return Point(step, math.nan if told is None else told.upper, self._problem.u.copy(), self._problem.v.copy())
-
-    def _look(self, point: Point, due: bool) -> float:  # noqa: FBT001 - said by the caller
-        return float(self._monitor(point.u, point.v)) if self._monitor is not None and due else math.nan
-
-    def _take(self, point: Point, value: float) -> None:
-        """The best one so far, if it is."""
-        if self._monitor is None:
-            self.best = point
-        elif value < self._least:
-            self._least, self.best = value, point
-
-
-def _finite(point: Point, told: Told) -> bool:
-    numbers = math.isfinite(told.upper) and math.isfinite(told.lower) and math.isfinite(told.residual)
-    return numbers and all(bool(tensor.isfinite().all()) for tensor in (*point.u, *point.v))

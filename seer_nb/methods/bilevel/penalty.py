@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from seer_nb.methods.bilevel.box import beside
 from seer_nb.methods.bilevel.problem import grad, norm
-from seer_nb.methods.bilevel.steps import Mover, Told
+from seer_nb.methods.bilevel.steps import Mover, Parts, Told
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -38,6 +40,16 @@ class Multipliers:
     def __init__(self, v: Sequence[Tensor], start: float) -> None:
         self.nu = [torch.full_like(z, start) for z in v]
         self.mu: Tensor | float = max(0.0, start)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both."""
+        return {"nu": self.nu, "mu": self.mu}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        mu = state["mu"]
+        self.nu = beside(state["nu"], self.nu)
+        self.mu = mu.to(self.nu[0].device) if isinstance(mu, torch.Tensor) else mu
 
     def update(self, slopes: Slopes, gamma: float) -> None:
         """Take over what the penalty pulls with now, so that gamma need not become infinite."""
@@ -69,7 +81,7 @@ def slopes(
     return Slopes(upper.item(), lower.item(), held, None if excess is None else excess.detach(), by)
 
 
-class Penalty:
+class Penalty(Parts):
     """T steps on v down F + lambda g, one on u down F; then a stage further, if both gradients are small.
 
     Time and memory of an outer step: O(T) gradients and Hessian-vector products; one graph at a time, whatever T.
@@ -81,6 +93,16 @@ class Penalty:
         self._u, self._v = Mover(problem.u, pace.lr_u), Mover(problem.v, pace.lr_v)
         self._multipliers = Multipliers(problem.v.free, schedule.multiplier)
         self._waited = 0
+        self.parts = {"u": self._u, "v": self._v, "multipliers": self._multipliers}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of its parts, and where the schedule stands."""
+        return {**super().state_dict(), "schedule": asdict(self.schedule), "waited": self._waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        super().load_state_dict(state)
+        self.schedule, self._waited = replace(self.schedule, **state["schedule"]), state["waited"]
 
     def step(self, batch: Batch) -> Told:
         """One outer step."""

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from seer_nb.core.units import show
 from seer_nb.methods.bilevel.checks import real, whole
 from seer_nb.methods.bilevel.data import Net, accuracy, decay, fit
+from seer_nb.methods.bilevel.epochs import goes_on
 from seer_nb.methods.bilevel.figures import histogram_plot
 from seer_nb.methods.bilevel.minimize import minimize
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from seer_nb.methods.bilevel.data import Labelled
     from seer_nb.methods.bilevel.minimize import Name
     from seer_nb.methods.bilevel.trace import Minimum, Point
+    from seer_nb.training import Run
 
 SCHEDULE = PenaltySchedule(gamma=0.1, regulariser=10.0, lr_factor=1.0, patience=5)
 
@@ -130,6 +132,7 @@ def represent(  # noqa: PLR0913 - what the method can be told
     lr_v: float = 1e-2,
     schedule: PenaltySchedule | None = None,
     weight_decay: float = 0.1,
+    run: Run | None = None,
 ) -> Represented:
     """Learn features on which a linear head that has seen a few examples does well on others.
 
@@ -146,13 +149,14 @@ def represent(  # noqa: PLR0913 - what the method can be told
         lr_v: Of the heads.
         schedule: Of the penalty.
         weight_decay: Of the heads; without it a head that separates its few examples grows without end.
+        run: Within a study's training function, its run; see ``minimize``. It reports "upper", "lower" and "residual".
 
     Returns:
         The body, and the trace.
 
     Raises:
         TypeError: An argument has a wrong type.
-        ValueError: An argument cannot be.
+        ValueError, CheckpointError: As for ``minimize``.
     """
     net, tasks = Net(body), _checked(tasks)
     weight_decay = real(weight_decay, "weight_decay")
@@ -173,13 +177,14 @@ def represent(  # noqa: PLR0913 - what the method can be told
         lower,
         net.start,
         # Heads that are not yet fitted would lead the body astray.
-        fit(lambda v: lower(net.start, v), zeros),
+        zeros if goes_on(run) else fit(lambda v: lower(net.start, v), zeros),
         method=method,
         inner_steps=inner_steps,
         outer_steps=outer_steps,
         lr_u=lr_u,
         lr_v=lr_v,
         schedule=(schedule or SCHEDULE) if method == "penalty" else schedule,
+        run=run,
     )
     learned = net.loaded(found.u)
     return Represented(learned, weight_decay, tuple(adapted(learned, tasks, weight_decay)), found)

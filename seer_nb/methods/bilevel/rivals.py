@@ -8,7 +8,7 @@ import torch
 
 from seer_nb.methods.bilevel.box import Box, Variables
 from seer_nb.methods.bilevel.problem import grad, norm
-from seer_nb.methods.bilevel.steps import Mover, Told
+from seer_nb.methods.bilevel.steps import Mover, Parts, Told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seer_nb.methods.bilevel.steps import Pace
 
 
-class Descent:
+class Descent(Parts):
     """GD: T steps of Adam on v down g, one on u down f as if v did not depend on u.
 
     The direction is wrong wherever u acts through v alone: it is the naive method that others have to beat.
@@ -26,6 +26,7 @@ class Descent:
     def __init__(self, problem: Problem, pace: Pace) -> None:
         self._problem, self._pace = problem, pace
         self._u, self._v = Mover(problem.u, pace.lr_u), Mover(problem.v, pace.lr_v)
+        self.parts = {"u": self._u, "v": self._v}
 
     def step(self, batch: Batch) -> Told:
         """One outer step."""
@@ -36,7 +37,7 @@ class Descent:
         return Told(upper.item(), lower.item(), norm(residual))
 
 
-class Reverse:
+class Reverse(Parts):
     """RMD: T plain gradient steps on v, then back through them (Franceschi et al., ICML 2017).
 
     Exact for the v that T steps reach, which is not yet v*(u). All T steps of v are kept: memory grows with T.
@@ -46,6 +47,7 @@ class Reverse:
     def __init__(self, problem: Problem, pace: Pace) -> None:
         self._problem, self._pace = problem, pace
         self._u = Mover(problem.u, pace.lr_u)
+        self.parts = {"u": self._u}
 
     def step(self, batch: Batch) -> Told:
         """One outer step."""
@@ -83,7 +85,7 @@ class Reverse:
         return moved[: len(u)], moved[len(u) :]
 
 
-class Approx:
+class Approx(Parts):
     """ApproxGrad: T steps of Adam on v, T on p for (grad2_vv g + sigma) p = grad_v f by least squares, one on u.
 
     The hypergradient is grad_u f - grad2_uv g p. p goes on from the outer step before, as v does.
@@ -95,6 +97,7 @@ class Approx:
         zeros = [torch.zeros_like(z) for z in problem.v.free]
         self._p = Variables(zeros, [Box()] * len(zeros))
         self._p_mover = Mover(self._p, pace.lr_p)
+        self.parts = {"u": self._u, "v": self._v, "p": self._p, "p_mover": self._p_mover}
 
     def step(self, batch: Batch) -> Told:
         """One outer step."""

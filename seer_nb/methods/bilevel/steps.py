@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -43,11 +43,36 @@ class Told(NamedTuple):
     """In force at that step."""
 
 
-class Method(Protocol):
+class Part(Protocol):
+    """Something whose state can be kept: plain values and tensors."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that later steps depend on."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+
+
+class Method(Part, Protocol):
     """Moves u once and v ``inner_steps`` times."""
 
     def step(self, batch: Batch) -> Told:
         """One outer step."""
+
+
+class Parts:
+    """A method's state is that of its parts; u and v are kept by whoever made them."""
+
+    parts: Mapping[str, Part]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of each part by its name."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
 
 
 class Mover:
@@ -69,6 +94,14 @@ class Mover:
         """Shorten all later steps."""
         for group in self._adam.param_groups:
             group["lr"] *= factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """The moments, and the learning rate as it is now."""
+        return dict(self._adam.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._adam.load_state_dict(dict(state))
 
     def restart(self) -> None:
         """Back to the start, and forget the moments."""

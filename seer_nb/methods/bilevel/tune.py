@@ -15,6 +15,7 @@ from seer_nb.methods.bilevel.box import Box
 from seer_nb.methods.bilevel.checks import real, whole
 from seer_nb.methods.bilevel.data import Net, index_batches, labelled
 from seer_nb.methods.bilevel.data import train as trained
+from seer_nb.methods.bilevel.epochs import goes_on
 from seer_nb.methods.bilevel.figures import bars_plot
 from seer_nb.methods.bilevel.minimize import minimize
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from seer_nb.methods.bilevel.minimize import Name
     from seer_nb.methods.bilevel.trace import Minimum
+    from seer_nb.training import Run
 
 SCHEDULE = PenaltySchedule(gamma=1e2, lr_factor=1.0, patience=5)
 """In some directions the training loss is curved by the weight decay alone. gamma times the square of that has to keep
@@ -114,6 +116,7 @@ def tune(  # noqa: PLR0913 - what the method can be told
     schedule: PenaltySchedule | None = None,
     train_steps: int = 500,
     seed: int = 0,
+    run: Run | None = None,
 ) -> Tuned:
     """Tune hyperparameters of the training loss down the validation loss's hypergradient.
 
@@ -137,13 +140,15 @@ def tune(  # noqa: PLR0913 - what the method can be told
         schedule: Of the penalty.
         train_steps: Steps of training anew: before the first step, after every tenth to judge it, in the end.
         seed: Of the order of the data.
+        run: Within a study's training function, its run; see ``minimize``. It reports "upper", "lower", "residual" and
+            "value", the cross entropy on all of the validation data of a model that was trained anew.
 
     Returns:
         The hyperparameters, the model and the trace.
 
     Raises:
         TypeError: An argument has a wrong type.
-        ValueError: An argument cannot be.
+        ValueError, CheckpointError: As for ``minimize``.
     """
     net, training, validation = Net(model), labelled(train, "train"), labelled(val, "val")
     starts = _starts(hyperparameters)
@@ -177,12 +182,13 @@ def tune(  # noqa: PLR0913 - what the method can be told
         return cross_entropy(net(v, validation.x), validation.y).item()
 
     begin = [net.start[0].new_full((len(of[name]),), KNOWN[name].moved(start)) for name, start in starts.items()]
+    # Parameters that are not yet trained would lead the hyperparameters astray.
+    begin_v = net.start if goes_on(run) else fitted(begin)
     found = minimize(
         upper,
         lower,
         begin,
-        # Parameters that are not yet trained would lead the hyperparameters astray.
-        fitted(begin),
+        begin_v,
         method=method,
         inner_steps=inner_steps,
         outer_steps=outer_steps,
@@ -192,6 +198,7 @@ def tune(  # noqa: PLR0913 - what the method can be told
         batches=index_batches(len(validation.y), len(training.y), batch_size, seed),
         monitor=lambda u, _: judged(fitted(u)),
         u_box=[KNOWN[name].box for name in starts],
+        run=run,
     )
     v = fitted(found.u)
     config = {name: dict(zip(of[name], tensor.tolist(), strict=True)) for name, tensor in values(found.u).items()}

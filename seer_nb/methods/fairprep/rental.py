@@ -7,7 +7,7 @@ from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seer_nb.best import Best
+from seer_nb.best import of_trial
 from seer_nb.core.units import show
 from seer_nb.domains import choice
 from seer_nb.errors import MissingCheckpointError
@@ -76,12 +76,10 @@ def collect(study: Study) -> dict[Place, Record]:
     state = study._state()  # noqa: SLF001 - the same package
     found: dict[Place, Record] = {}
     for trial in state.trials.values():
-        place, best = Place(**trial.config), trial.best
-        if best is not None and best.checkpoint:
-            address = f"{state.settings.store.rstrip('/')}/{best.checkpoint}"
+        place, stored = Place(**trial.config), of_trial(state.settings, trial)
+        if stored is not None and stored.checkpoint:
             with suppress(MissingCheckpointError):
-                saved = Best(trial.id, trial.config, best.value or 0.0, best.epoch, address).saved
-                if saved is not None:
+                if (saved := stored.saved) is not None:
                     found[place] = decode(saved)
         elif trial.error:
             found[place] = Record(error=trial.error.strip().splitlines()[-1])

@@ -1,0 +1,132 @@
+"""The loop over outer steps, which can be left and gone on with at any of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seer_nb.methods.bilevel.box import beside
+from seer_nb.methods.bilevel.trace import Minimum, Point, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import Tensor
+
+    from seer_nb.methods.bilevel.problem import Batch, Problem
+    from seer_nb.methods.bilevel.steps import Method, Told
+
+
+class Judge(NamedTuple):
+    """What the user's monitor is, and how often it looks."""
+
+    monitor: Callable[[list[Tensor], list[Tensor]], float] | None
+    every: int
+
+
+class Loop:
+    """Outer steps one after the other; what they have led to is kept."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - made in one place only
+        self, name: str, problem: Problem, method: Method, judge: Judge, outer_steps: int, batches: Iterator[Batch]
+    ) -> None:
+        self.name, self.outer_steps = name, outer_steps
+        self._problem, self._method, self._judge, self._batches = problem, method, judge, batches
+        self._parts = {"u": problem.u, "v": problem.v, "method": method}
+        self._rows: list[Row] = []
+        self._last = self._best = self._point(0, None)
+        self._least = math.inf
+        self._diverged = ""
+        self._seconds = 0.0
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no step left."""
+        return bool(self._diverged) or len(self._rows) >= self.outer_steps
+
+    def run(self) -> Minimum:
+        """All steps."""
+        self.go(self.outer_steps)
+        return self.minimum()
+
+    def go(self, until: int) -> None:
+        """On to an outer step; not as far if it diverges."""
+        begun_s = time.perf_counter() - self._seconds
+        while len(self._rows) < until and not self.ended:
+            step = len(self._rows) + 1
+            told = self._method.step(next(self._batches))
+            point = self._point(step, told)
+            value = self._look(point)
+            self._seconds = time.perf_counter() - begun_s
+            self._rows.append(Row.of(step, told, value, self._seconds))
+            if _finite(point, told):
+                self._take(point, value)
+            else:
+                self._diverged = f"diverged at outer step {step}: upper is {told.upper:g}, lower is {told.lower:g}"
+
+    def minimum(self) -> Minimum:
+        """What has been found so far."""
+        done, of = len(self._rows), self.outer_steps
+        reason = f"all {of} outer steps were done" if done >= of else f"ended after outer step {done} of {of}"
+        return Minimum(self.name, self._diverged or reason, self._best, self._last, tuple(self._rows))
+
+    def metrics(self) -> dict[str, float]:
+        """Of the last step; all NaN if it has diverged. The monitor's value is the last that it saw: there is one."""
+        row = self._rows[-1]
+        found = {"upper": row.upper, "lower": row.lower, "residual": row.residual}
+        if self._judge.monitor is not None:
+            found["value"] = next(r.value for r in reversed(self._rows) if self._due(r.step))
+        # A variable may have left the numbers while f and g are still finite.
+        return dict.fromkeys(found, math.nan) if self._diverged else found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors, from which another loop of the same problem goes on as this one would."""
+        return {
+            "name": self.name,
+            "parts": {name: part.state_dict() for name, part in self._parts.items()},
+            "rows": [tuple(row) for row in self._rows],
+            "last": self._last._asdict(),
+            "best": self._best._asdict(),
+            "least": self._least,
+            "diverged": self._diverged,
+            "seconds": self._seconds,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        for name, part in self._parts.items():
+            part.load_state_dict(state["parts"][name])
+        self._rows = [Row(*row) for row in state["rows"]]
+        self._last, self._best = self._restored(state["last"]), self._restored(state["best"])
+        self._least, self._diverged, self._seconds = state["least"], state["diverged"], state["seconds"]
+        for _ in self._rows:
+            next(self._batches)
+
+    def _restored(self, point: Mapping[str, Any]) -> Point:
+        u, v = beside(point["u"], self._problem.u.free), beside(point["v"], self._problem.v.free)
+        return Point(point["step"], point["upper"], u, v)
+
+    def _point(self, step: int, told: Told | None) -> Point:
+        return Point(step, math.nan if told is None else told.upper, self._problem.u.copy(), self._problem.v.copy())
+
+    def _look(self, point: Point) -> float:
+        monitor = self._judge.monitor
+        return float(monitor(point.u, point.v)) if monitor is not None and self._due(point.step) else math.nan
+
+    def _due(self, step: int) -> bool:
+        """Whether the monitor looks: at the first step, at the last, and every so often."""
+        return step in {1, self.outer_steps} or step % self._judge.every == 0
+
+    def _take(self, point: Point, value: float) -> None:
+        """The last one, and the best so far if it is."""
+        self._last = point
+        if self._judge.monitor is None:
+            self._best = point
+        elif value < self._least:
+            self._least, self._best = value, point
+
+
+def _finite(point: Point, told: Told) -> bool:
+    numbers = math.isfinite(told.upper) and math.isfinite(told.lower) and math.isfinite(told.residual)
+    return numbers and all(bool(tensor.isfinite().all()) for tensor in (*point.u, *point.v))

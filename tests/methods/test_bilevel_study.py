@@ -1,0 +1,272 @@
+"""Bilevel methods within a study's training function: what they do there, and that nothing is lost on the way."""
+
+import time
+
+import cloudpickle
+import pytest
+import torch
+from torch import nn
+
+import seer_nb as seer
+from seer_nb.methods import bilevel
+from seer_nb.runner import checkpoints
+from seer_nb.runner.flags import Flags
+from seer_nb.runner.keeper import Keeper
+from seer_nb.training import Run
+from tests.methods.problems import Saddle, start
+from tests.studies.running import check_nothing_is_left, kill, training, worker_pids
+from tests.training.conftest import Gangs
+
+STEPS, EPOCHS = 12, 6
+UNTIMED = -1
+"""All columns of a row but the seconds, which come last."""
+
+
+@pytest.fixture
+def gangs(tmp_path, request):
+    made = Gangs(tmp_path / "store", request)
+    yield made
+    cloudpickle.unregister_pickle_by_value(request.module)
+
+
+class Shifted(Saddle):
+    """On minibatches, with a function that draws from the global generator, as dropout does."""
+
+    def lower(self, u, v, batch):
+        return super().lower(u, v) + 0.1 * (batch * v[0]).square().sum() + 0.01 * torch.rand(()) * v[0].sum()
+
+    def upper(self, u, v, batch):
+        return super().upper(u, v) + batch * u[0].sum()
+
+
+def solve(config, run, **changes):
+    problem, (u, v) = Shifted(), start()
+    given = {"method": "penalty", "outer_steps": STEPS, "inner_steps": 2, "lr_u": 0.1, "lr_v": 0.1, **config, **changes}
+    if given["method"] == "penalty":
+        # It tightens often, so that the schedule, both multipliers and the learning rates have moved.
+        schedule = bilevel.PenaltySchedule(eps=30.0, patience=2, multiplier=0.1)
+        given |= {"schedule": schedule, "inequality": lambda u, v: u[0] - 1}
+    batches = [(torch.tensor(0.01 * k), torch.tensor(0.1 * k)) for k in range(5)]
+    box = bilevel.Box(-6.0, 6.0, "change")
+    return bilevel.minimize(
+        problem.upper,
+        problem.lower,
+        u,
+        v,
+        batches=batches,
+        u_box=box,
+        monitor=lambda u, v: (u[0].square().sum() + v[0].square().sum()).item(),
+        monitor_every=5,
+        run=run,
+        **given,
+    )
+
+
+def stored(gangs, told):
+    """What the last checkpoint holds of a method, but for the time that it took."""
+    state = checkpoints.load(str(gangs.store), told.reports[-1].checkpoint)["state"]["bilevel"]
+    return {**state, "rows": [row[:UNTIMED] for row in state["rows"]], "seconds": 0.0}
+
+
+def numbers(told):
+    return [(report.epoch, report.value, report.metrics) for report in told.reports]
+
+
+def go(gangs, train=solve, since=None, **changes):
+    given = {"metric": "value", "max_epochs": EPOCHS, "until": EPOCHS, **changes}
+    if since is not None:
+        given |= {"from_epoch": since.epoch, "checkpoint": since.checkpoint}
+    told = gangs.alone(train, **given)
+    assert told.end.error == ""
+    return told
+
+
+def same(one, other):
+    """Bit for bit, whatever the container; NaN is NaN."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    return one == other or (one != one and other != other)  # noqa: PLR0124 - NaN
+
+
+# --- one run, in pieces ---
+
+
+@pytest.mark.parametrize("method", ["penalty", "rmd", "approx", "gd"])
+def test_a_run_that_is_cut_anywhere_comes_to_the_same_bit_for_bit(gangs, method):
+    # ApproxGrad begins v anew at each step: where it began must be kept as well.
+    config = {"method": method, "warm_start": method != "approx"}
+    whole = go(gangs, config=config)
+    for cut in range(1, EPOCHS):
+        first = go(gangs, config=config, until=cut)
+        second = go(gangs, config=config, since=first.reports[-1])
+        assert numbers(first) + numbers(second) == numbers(whole)
+        assert same(stored(gangs, second), stored(gangs, whole))
+
+
+def test_epochs_share_the_steps_and_the_trace_is_that_of_a_run_without_a_study(gangs):
+    found = []
+
+    def train(config, run):
+        found.append(bilevel.minimize(Saddle().upper, Saddle().lower, *start(), outer_steps=10, run=run))
+
+    told = go(gangs, train, metric="upper", max_epochs=4, until=4)
+    alone = bilevel.minimize(Saddle().upper, Saddle().lower, *start(), outer_steps=10)
+    assert found[0].frame.drop(columns="seconds").equals(alone.frame.drop(columns="seconds"))
+    assert found[0].reason == alone.reason == "all 10 outer steps were done"
+    ends = [alone.rows[step - 1] for step in (2, 5, 7, 10)]
+    assert numbers(told) == [
+        (epoch, row.upper, {"lower": row.lower, "residual": row.residual}) for epoch, row in enumerate(ends, 1)
+    ]
+    # Nothing is divisible: no policy gives it a second worker.
+    assert {report.batch_size for report in told.reports} == {1}
+
+
+def test_every_epoch_has_a_step_at_least(gangs):
+    told = go(gangs, config={"outer_steps": 3})
+    assert [report.epoch for report in told.reports] == list(range(1, EPOCHS + 1))
+    assert len(stored(gangs, told)["rows"]) == EPOCHS
+    # Killed between the last report and its return.
+    again = go(gangs, config={"outer_steps": 3}, since=told.reports[-1])
+    assert (again.reports, again.end.outcome) == ([], "target")
+
+
+def test_what_diverges_says_so_and_ends(gangs):
+    config = {"method": "gd", "lr_u": 1e30, "lr_v": 1e30, "outer_steps": EPOCHS}
+
+    def train(config, run):
+        bilevel.minimize(lambda u, v: u[0].exp().sum() * v[0].sum(), Saddle().lower, *start(), run=run, **config)
+
+    told = go(gangs, train, config=config, metric="upper")
+    last = told.reports[-1]
+    assert len(told.reports) < EPOCHS
+    assert (last.value, last.metrics) == (None, {"lower": None, "residual": None})
+    assert told.end.outcome == "returned"
+
+
+# --- the other faces ---
+
+
+def few(seed=0):
+    drawn = torch.Generator().manual_seed(seed)
+    return torch.randn(24, 4, generator=drawn), torch.randint(2, (24,), generator=drawn)
+
+
+def tune(config, run):
+    # Made anew in each piece: global generators are seeded alike.
+    return bilevel.tune(nn.Linear(4, 2), few(), few(1), outer_steps=12, batch_size=8, train_steps=5, run=run, **config)
+
+
+def denoise(config, run):
+    return bilevel.denoise(nn.Linear(4, 2), few(), few(1), outer_steps=12, batch_size=8, start_steps=5, run=run)
+
+
+def represent(config, run):
+    tasks = bilevel.make_tasks(bilevel.Labelled(*few()), (0, 1), count=2, ways=2, shots=2, queries=2)
+    return bilevel.represent(nn.Linear(4, 3), tasks, outer_steps=12, run=run)
+
+
+@pytest.mark.parametrize("train", [tune, denoise, represent])
+def test_all_go_on_where_they_stood(gangs, train):
+    whole = go(gangs, train, metric="upper")
+    first = go(gangs, train, metric="upper", until=2)
+    second = go(gangs, train, metric="upper", since=first.reports[-1])
+    assert same(stored(gangs, second), stored(gangs, whole))
+    assert ("value" in whole.reports[0].metrics) is (train is tune)
+
+
+# --- what cannot be ---
+
+
+def sentence(gangs, train, **changes):
+    return gangs.alone(train, metric="upper", **changes).end.error.strip().splitlines()[-1]
+
+
+def test_a_gang_of_several_is_refused(gangs):
+    order = gangs.order(rank=1, size=2)
+    run = Run(order, Keeper(order, None), None, lambda _: None, Flags(), time.monotonic())
+    for train in (solve, tune):
+        with pytest.raises(
+            ValueError, match=r"world_size=2\) has 2 workers, but a bilevel method runs on one: choose a"
+        ):
+            train({}, run)
+
+
+def test_another_method_or_problem_than_that_of_the_checkpoint_is_refused(gangs):
+    first = go(gangs, config={"method": "gd"}, until=1).reports[0]
+    since = {"from_epoch": 1, "checkpoint": first.checkpoint}
+    other = sentence(gangs, solve, config={"method": "rmd"}, **since)
+    assert other.startswith(
+        "seer_nb.errors.CheckpointError: the checkpoint holds a run of method='gd', but this one is of method='rmd': "
+    )
+
+    def train(config, run):
+        bilevel.minimize(Saddle().upper, Saddle().lower, [torch.ones(3)], [torch.ones(3)], method="gd", run=run)
+
+    fits = sentence(gangs, train, **since)
+    assert fits.startswith("seer_nb.errors.CheckpointError: the checkpoint does not fit this bilevel problem (")
+
+
+def test_what_is_no_run_is_refused():
+    with pytest.raises(
+        TypeError, match=r"^run=3 is no run: give the one that a study calls its training function with$"
+    ):
+        bilevel.minimize(Saddle().upper, Saddle().lower, *start(), run=3)
+    with pytest.raises(TypeError, match=r"^run='x' is no run"):
+        tune({}, "x")
+
+
+# --- a study ---
+
+
+PAUSE_S = 0.01
+
+
+class Slow(nn.Linear):
+    """So that there is time to kill who trains it."""
+
+    def forward(self, x):
+        time.sleep(PAUSE_S)
+        return super().forward(x)
+
+
+def weighed(config, run):
+    schedule = bilevel.PenaltySchedule(gamma=config["gamma"], patience=5)
+    given = {"outer_steps": 20, "inner_steps": 3, "batch_size": 8, "train_steps": 5, "schedule": schedule}
+    return bilevel.tune(Slow(4, 2), few(), few(1), **given, run=run)
+
+
+def test_a_study_whose_worker_is_killed_and_the_result_of_its_best_trial(home, gangs, monkeypatch):
+    study = seer.Study(
+        weighed,
+        {"gamma": seer.choice([1.0, 100.0])},
+        metric="value",
+        mode="min",
+        max_epochs=10,
+        deadline="100s",
+        budget="$1",
+        provider=seer.Local(2),
+        policy="grid",
+        name="study",
+    ).start()
+    gang = training(study, epochs=1)
+    kill(worker_pids(study)[gang.workers[0]])
+    study.wait(100)
+    assert (study.results().state == "completed").all()
+    assert len(study.results()) == 2
+    assert study.events().details.str.contains('"exit_code":-9').any()
+    monkeypatch.setitem(globals(), "PAUSE_S", 0.0)
+    # The curve of the trial that lost its worker is that of one piece.
+    given = {"trial": gang.trial, "config": study._state().trials[gang.trial].config, "until": 10, "max_epochs": 10}
+    whole = gangs.alone(weighed, metric="value", **given)
+    curves = study.curves()
+    assert curves[curves.trial == gang.trial].value.tolist() == [report.value for report in whole.reports]
+    tuned = study.best.replay(weighed)
+    assert isinstance(tuned, bilevel.Tuned)
+    assert tuned.best.value == study.best.value == tuned.curves().value.min()
+    assert len(tuned.curves()) == 2 * study.best.epoch
+    assert study.best.state["bilevel"]["name"] == "penalty"
+    check_nothing_is_left(home)
