@@ -60,8 +60,8 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
     at random. The wrapper says how many arms there are and which go on, by their validation errors. The best-scoring
     state that any arm has ever been in is what is tested at the end, on all clients.
 
-    It ends with this process, rents no machines of clouds, and shows nothing meanwhile; ``Search`` does all that, for it
-    is a study whose trials are the arms.
+    It ends with this process, rents no machines of clouds, and shows nothing meanwhile; ``Search`` does all that, for
+    it is a study whose trials are the arms.
 
     Args:
         federation: What is tuned.
@@ -80,8 +80,8 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
             latest one, to 1, the plain mean.
         target: "personal": judged by the error after training on the client. "global": by the shared model's.
         clients_per_round: Drawn in each round, with replacement.
-        provider: Whose workers do the clients' work: ``seer.Local(...)`` or ``seer.DaskCluster(...)``; for machines of a
-            cloud there is ``Search``. Default: this process.
+        provider: Whose workers do the clients' work: ``seer.Local(...)`` or ``seer.DaskCluster(...)``; for machines of
+            a cloud there is ``Search``. Default: this process.
         workers: At most so many of them. Default: as many as the provider has, or clients a round.
         deadline: A length of time. What is found by then is the result.
         budget: Dollars, for the provider's workers. Needed where they cost anything.

@@ -73,7 +73,7 @@ class Simplex:
         self.theta = theta / theta.sum()
 
     def state_dict(self) -> dict[str, Any]:
-        """What there is to go on from: log-weights and probabilities, tensors of shape (options,), and the steps' past."""
+        """What there is to go on from: log-weights and probabilities, of shape (options,), and the steps' past."""
         import torch
 
         z, theta = torch.from_numpy(self._z), torch.from_numpy(self.theta)

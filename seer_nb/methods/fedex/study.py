@@ -45,8 +45,8 @@ class Search(Running[Arms, Result]):
         client_space: Of the clients' hyperparameters; constants allowed. Default: ``client_space()``.
         server_space: Of lr, momentum and decay (1 - gamma) or gamma. Default: ``server_space()``.
         max_rounds: Of an arm that goes on to the end.
-        deadline: As for ``Study``, and so are ``budget``, ``provider``, ``policy``, ``sampler``, ``name``, ``store`` and
-            ``report_timeout``.
+        deadline: As for ``Study``, and so are ``budget``, ``provider``, ``policy``, ``sampler``, ``name``, ``store``
+            and ``report_timeout``.
         budget: As for ``Study``.
         provider: Where machines come from. Default: ``seer.Local()``.
         policy: Which arms go on: "seer", "halving", "random_search", "asha" or another one of seer_nb's.

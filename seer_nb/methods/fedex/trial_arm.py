@@ -11,7 +11,7 @@ from seer_nb.methods.fedex.options import Options
 from seer_nb.methods.fedex.records import Round, Scores
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -64,7 +64,11 @@ class TrialArm:
     def history(self) -> tuple[Round, ...]:
         """A record a round; theta is empty where it is not known."""
         thetas = [*self.thetas, *[()] * len(self.trial.curve)]
-        return tuple(_round(x.metrics, theta) for x, theta in zip(self.trial.curve, thetas, strict=False))
+        return tuple(_round(told, theta) for told, theta in zip(self._told(), thetas, strict=False))
+
+    def _told(self) -> Iterator[dict[str, float | None]]:
+        """All that was reported, round by round."""
+        return (report.metrics | {self.task.metric: report.value} for report in self.trial.curve)
 
     @property
     def best_config(self) -> Config:
