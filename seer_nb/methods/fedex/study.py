@@ -125,6 +125,15 @@ class Search(Running[Arms, Result]):
     def __repr__(self) -> str:
         return f"<Search {self.study.name!r}: {self._task.federation!r}>"
 
+    def arm(self, trial: int) -> FedEx:
+        """A trial's arm at its beginning, in this process: its ``run(n)`` takes the trial's rounds again.
+
+        Raises:
+            ValueError: There is no such trial.
+        """
+        number = self.study._known(trial)  # noqa: SLF001 - of the same family
+        return self._task.arm(self.study._state().trials[number].config, number)  # noqa: SLF001
+
     def result(self) -> Result:
         """What it has found so far.
 
@@ -153,7 +162,7 @@ class Search(Running[Arms, Result]):
         )
 
     def _best(self, stored: Stored, *, tests: bool) -> Best:
-        fedex = self._task.arm(stored.config, stored.trial)
+        fedex = self.arm(stored.trial)
         stored.load(fedex)
         return Best(
             trial=stored.trial,

@@ -41,7 +41,7 @@ def search(clients=None, space=ONE, **changes):
     return fedex.Search(small() if clients is None else clients, space, **given)
 
 
-def by_hand(found, arm, clients, rounds, seed=0):
+def by_hand(arm, clients, rounds, seed=0):
     """The same arm, without a study."""
     configs = [arm.options.at([place]) for place in range(*arm.options.sizes)]
     given = {"server": arm.settings, "clients_per_round": 5, "cutoff": 1e-4, "seed": derive(seed, arm.number)}
@@ -50,7 +50,7 @@ def by_hand(found, arm, clients, rounds, seed=0):
 
 def check_curve(found, arm, clients):
     """Bit for bit."""
-    expected = by_hand(found, arm, clients, len(arm.history))
+    expected = by_hand(arm, clients, len(arm.history))
     rows = [(n, x.validation.personal, *x.validation, x.entropy, x.mode) for n, x in enumerate(expected.history, 1)]
     curves = found.curves()
     assert curves[curves.trial == arm.number][COLUMNS].to_numpy().tolist() == [list(map(float, row)) for row in rows]
@@ -97,7 +97,7 @@ def test_the_result_has_tables_files_and_figures_and_is_that_of_the_study(home, 
     assert (best.trial, best.epoch, best.value) == (*frame.loc[frame.value.idxmin(), ["trial", "epoch", "value"]],)
     assert (best.value, best.epoch) == (found.study.best.value, found.study.best.epoch)
 
-    expected = by_hand(found, found.arms[best.trial], clients, best.epoch)
+    expected = by_hand(found.arms[best.trial], clients, best.epoch)
     assert np.array_equal(best.weights, expected.server.weights)
     assert best.test == expected.evaluate()
     assert best.config == expected.best_config
@@ -115,6 +115,9 @@ def test_the_result_has_tables_files_and_figures_and_is_that_of_the_study(home, 
     assert set(found.figures) == {"curves", "theta"}
 
     again = fedex.Search.attach("mine")
+    assert np.array_equal(again.arm(best.trial).run(best.epoch).server.weights, best.weights)
+    with pytest.raises(ValueError, match=r"trial=7 is not a trial of study 'mine'"):
+        again.arm(7)
     assert repr(again) == "<Search 'mine': Federation(12 clients, 179 samples to train on)>"
     assert again.result().frame.equals(frame)
     check_nothing_is_left(home)
