@@ -91,6 +91,7 @@ class Arms:
         one_of(options["schedule"], "schedule", SCHEDULES)
         clients, server = read.clients(client_space), read.server(server_space)
         made = cls(read.federation(federation), clients, server, options=options, **more)
+        read.sendable(federation)
         # Whatever else cannot be is said before a machine is rented.
         rng = np.random.default_rng(0)
         drawn = {SERVER + name: value for name, value in server.sample(rng).items()}

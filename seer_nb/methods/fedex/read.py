@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from seer_nb.core.units import show
+from seer_nb.methods.fedex.clients import PARTS
 from seer_nb.methods.fedex.federation import Federation
 from seer_nb.methods.fedex.server import ServerSettings
 from seer_nb.methods.fedex.spaces import client_space, server_space
@@ -17,6 +18,8 @@ Target: TypeAlias = Literal["global", "personal"]
 TARGETS: tuple[str, ...] = get_args(Target)
 FIELDS = {"global": "shared", "personal": "personal"}
 """Of ``Scores``, by target."""
+LARGEST = 2**30
+"""Bytes of clients' data: notebook, runner, scheduler and each worker have a copy of them in memory."""
 SERVER_NAMES = ("lr", "momentum", "decay", "gamma")
 
 
@@ -29,6 +32,20 @@ def federation(given: Federation) -> Federation:
     if not isinstance(given, Federation):
         raise TypeError(f"federation={show(given)} is no Federation: give seer_nb.methods.fedex.Federation(...)")
     return given
+
+
+def sendable(given: Federation) -> None:
+    """See that it is not too large to be sent to workers.
+
+    Raises:
+        ValueError: Its clients' data take more than ``LARGEST`` bytes.
+    """
+    size = sum(array.nbytes for client in given.clients for part in PARTS for array in client.part(part))
+    if size > LARGEST:
+        raise ValueError(
+            f"federation={show(given)} has {size / 2**20:,.0f} MiB of data, which is too large to be sent to each worker: "
+            f"give at most {LARGEST / 2**20:,.0f} MiB, such as fewer samples or a smaller dtype"
+        )
 
 
 def clients(given: Mapping[str, Any] | None) -> Space:

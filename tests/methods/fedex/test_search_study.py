@@ -180,6 +180,12 @@ def test_machines_without_seer_nb_are_brought_all_that_an_arm_needs(tmp_path):
     assert "seer_nb.zip" in said.stdout
 
 
+def test_a_federation_that_is_too_large_to_be_sent_is_refused(home, monkeypatch):
+    monkeypatch.setattr("seer_nb.methods.fedex.read.LARGEST", 2**16)
+    with pytest.raises(ValueError, match="MiB of data, which is too large to be sent to each worker: give at most"):
+        search()
+
+
 def test_a_search_shows_its_study(home, monkeypatch):
     shown = []
     monkeypatch.setattr(seer.Study, "_ipython_display_", lambda study: shown.append(study.name))
