@@ -43,8 +43,8 @@ def sendable(given: Federation) -> None:
     size = sum(array.nbytes for client in given.clients for part in PARTS for array in client.part(part))
     if size > LARGEST:
         raise ValueError(
-            f"federation={show(given)} has {size / 2**20:,.0f} MiB of data, which is too large to be sent to each worker: "
-            f"give at most {LARGEST / 2**20:,.0f} MiB, such as fewer samples or a smaller dtype"
+            f"federation={show(given)} has {size / 2**20:,.0f} MiB of data, which is too large to be sent to each "
+            f"worker: give at most {LARGEST / 2**20:,.0f} MiB, such as fewer samples or a smaller dtype"
         )
 
 

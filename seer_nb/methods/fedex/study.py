@@ -37,8 +37,8 @@ class Search(Running[Arms, Result]):
     arm reports ``personal_error`` and ``global_error`` (validation errors), ``entropy`` (of theta, in nats), ``mode``
     (theta's greatest probability) and ``option`` (the place of that configuration).
 
-    The federation, with up to 1 GiB of clients' data, is sent to each worker once and lies in its memory. So this is for the study
-    of federated learning: data that must not leave their clients must not be given to it.
+    The federation, with up to 1 GiB of clients' data, is sent to each worker once and lies in its memory. So this
+    is for the study of federated learning: data that must not leave their clients must not be given to it.
 
     Args:
         federation: What is tuned.
