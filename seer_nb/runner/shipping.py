@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TOPIC = "seer_nb"
 """Dask event topic on which workers and the scheduler send their records to the runner."""
-LEFT_OUT = frozenset({"loopback", "methods", "simulate", "ui"})
+LEFT_OUT = frozenset({"loopback", "simulate", "ui"})
 """Parts of seer_nb that no worker needs."""
 
 

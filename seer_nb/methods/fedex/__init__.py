@@ -15,12 +15,14 @@ from __future__ import annotations
 from seer_nb.methods.fedex.client_config import ClientConfig
 from seer_nb.methods.fedex.clients import Client
 from seer_nb.methods.fedex.federation import Federation
-from seer_nb.methods.fedex.method import FedEx, Round, Scores
+from seer_nb.methods.fedex.method import FedEx
 from seer_nb.methods.fedex.partition import partition, split
+from seer_nb.methods.fedex.records import Round, Scores
 from seer_nb.methods.fedex.result import Best, Result
 from seer_nb.methods.fedex.search import tune
 from seer_nb.methods.fedex.server import Answers, Rounds, Server, ServerSettings
 from seer_nb.methods.fedex.spaces import client_space, server_space
+from seer_nb.methods.fedex.study import Search
 from seer_nb.methods.fedex.wrappers import Ladder, elimination, random_search
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Round",
     "Rounds",
     "Scores",
+    "Search",
     "Server",
     "ServerSettings",
     "client_space",

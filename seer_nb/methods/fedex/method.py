@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from copy import copy, deepcopy
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from seer_nb.core.units import show
 from seer_nb.methods.arguments import one_of, real, whole
-from seer_nb.methods.fedex import client_config
+from seer_nb.methods.fedex import client_config, records
 from seer_nb.methods.fedex.federation import Federation
 from seer_nb.methods.fedex.options import Options
+from seer_nb.methods.fedex.records import Round, Scores
 from seer_nb.methods.fedex.server import Server, ServerSettings
 from seer_nb.methods.fedex.simplex import Simplex
 from seer_nb.methods.fedex.steps import SCHEDULES, Schedule, Steps, discounted_mean
@@ -26,27 +27,6 @@ if TYPE_CHECKING:
 
 CHOICE = 3
 """The random stream of FedEx itself; a server has others."""
-
-
-class Scores(NamedTuple):
-    """Errors, each client's weighted by how much it has measured on."""
-
-    shared: float
-    """Of the shared model: the global error."""
-    personal: float
-    """Of what each client makes of it by training it on its own data."""
-
-
-class Round(NamedTuple):
-    """What one round has shown."""
-
-    validation: Scores
-    entropy: float
-    """Of the distribution after it, in nats."""
-    mode: float
-    """Probability of the most probable configuration after it."""
-    theta: tuple[NDArray[np.float64], ...]
-    """The distribution of each axis after it."""
 
 
 class FedEx:
@@ -115,9 +95,14 @@ class FedEx:
         return sum(simplex.entropy for simplex in self._simplices)
 
     @property
+    def best_places(self) -> tuple[int, ...]:
+        """The most probable option of each axis."""
+        return tuple(simplex.mode for simplex in self._simplices)
+
+    @property
     def best_config(self) -> Config:
         """The most probable configuration."""
-        return self.options.at([simplex.mode for simplex in self._simplices])
+        return self.options.at(self.best_places)
 
     def stop(self) -> None:
         """Keep theta as it is, and use its mode from now on."""
@@ -168,6 +153,34 @@ class FedEx:
         vars(other).update(_simplices=deepcopy(self._simplices), _rng=deepcopy(self._rng))
         other.server = self.server.copy() if isinstance(self.server, Server) else self.server
         return other
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors from which one made alike goes on, bit for bit, wherever it is.
+
+        A server of another class than ``Server`` is taken along if it has ``state_dict`` and ``load_state_dict`` too.
+        """
+        server = self.server.state_dict() if hasattr(self.server, "state_dict") else {}
+        return {
+            "simplices": [simplex.state_dict() for simplex in self._simplices],
+            "rng": self._rng.bit_generator.state,
+            "history": records.packed(self.history),
+            "stopped": self.stopped,
+            "server": server,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave.
+
+        Raises:
+            ValueError: It is of one with other options, or of another model.
+        """
+        for simplex, stored in zip(self._simplices, state["simplices"], strict=True):
+            simplex.load_state_dict(stored)
+        self._rng.bit_generator.state = state["rng"]
+        self.history = records.unpacked(state["history"], self.options.sizes)
+        self.stopped = state["stopped"]
+        if hasattr(self.server, "load_state_dict"):
+            self.server.load_state_dict(state["server"])
 
     def _draw(self, drawn: list[tuple[int, ...]]) -> Config:
         """A client's configuration, noted down unless there is nothing to be learned from it any more."""

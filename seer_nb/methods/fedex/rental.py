@@ -98,7 +98,7 @@ class Rental:
             if offer.boot_lease_s:
                 raise ValueError(
                     f"provider={show(provider)} rents machines that end unless a study's runner keeps their lease: "
-                    "give seer.Local() or seer.DaskCluster(...)"
+                    "fedex.Search(...) is such a study; here, give seer.Local() or seer.DaskCluster(...)"
                 )
         self._federation, self._provider, self._workers, self._limits = federation, provider, workers, limits
         self._folder = Path(tempfile.mkdtemp(prefix="seer-fedex-"))

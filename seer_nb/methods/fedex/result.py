@@ -2,23 +2,70 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from seer_nb.methods.fedex.read import FIELDS
 from seer_nb.methods.result import MethodResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
     from plotly.graph_objects import Figure
 
     from seer_nb.core.model import Config
     from seer_nb.methods.fedex.local import Vector
-    from seer_nb.methods.fedex.method import FedEx, Round, Scores
+    from seer_nb.methods.fedex.method import FedEx
+    from seer_nb.methods.fedex.options import Options
     from seer_nb.methods.fedex.pool import Pool
+    from seer_nb.methods.fedex.records import Round, Scores
     from seer_nb.methods.fedex.server import Server, ServerSettings
     from seer_nb.methods.fedex.wrappers import Ladder
+    from seer_nb.study import Study
+
+
+class Shown(Protocol):
+    """What a result says of an arm."""
+
+    @property
+    def number(self) -> int:
+        """Of the arm."""
+
+    @property
+    def settings(self) -> ServerSettings:
+        """Of its server."""
+
+    @property
+    def state(self) -> str:
+        """As of a study's trial."""
+
+    @property
+    def reason(self) -> str:
+        """Why it has ended."""
+
+    @property
+    def elapsed_s(self) -> Sequence[float]:
+        """When each round has ended."""
+
+    @property
+    def history(self) -> Sequence[Round]:
+        """A record a round; theta is empty where it was not kept."""
+
+    @property
+    def options(self) -> Options:
+        """What its clients choose from."""
+
+    @property
+    def best_config(self) -> Config:
+        """The most probable configuration of clients after the last round."""
+
+    @property
+    def entropy(self) -> float:
+        """Of theta after the last round, in nats."""
+
+    def best_epoch(self, target: str) -> int:
+        """The round with the least error that can be gone back to; 0: there is none."""
 
 
 class Arm:
@@ -32,6 +79,31 @@ class Arm:
         self.state, self.reason = "waiting", ""
         self.elapsed_s: list[float] = []
         """When each round has ended."""
+
+    @property
+    def history(self) -> tuple[Round, ...]:
+        """A record a round."""
+        return self.fedex.history
+
+    @property
+    def options(self) -> Options:
+        """What its clients choose from."""
+        return self.fedex.options
+
+    @property
+    def best_config(self) -> Config:
+        """The most probable configuration of clients."""
+        return self.fedex.best_config
+
+    @property
+    def entropy(self) -> float:
+        """Of theta, in nats."""
+        return self.fedex.entropy
+
+    def best_epoch(self, target: str) -> int:
+        """The round with the least error."""
+        values = [getattr(x.validation, FIELDS[target]) for x in self.history]
+        return values.index(min(values)) + 1 if values else 0
 
     def use(self, pool: Pool) -> None:
         """Have its clients' work done there."""
@@ -80,16 +152,19 @@ class Best:
 class Result(MethodResult):
     """What a search has found."""
 
-    arms: tuple[Arm, ...]
+    arms: tuple[Shown, ...]
     best: Best | None
     """None: not one round has ended."""
     target: str
     seed: int
     reason: str
     """Why it has ended."""
-    ladder: Ladder
+    ladder: Ladder | None = None
+    """Of a study there is none: its policy says which arms go on."""
     elapsed_s: float = 0.0
     spent_usd: float = 0.0
+    study: Study | None = field(default=None, compare=False)
+    """Whose trials the arms are; None: there is none."""
 
     def __repr__(self) -> str:
         value = "nothing found" if self.best is None else f"best {self.target} error {self.best.value:.4f}"
@@ -98,13 +173,14 @@ class Result(MethodResult):
     @property
     def rounds(self) -> int:
         """Taken by all arms together."""
-        return sum(len(arm.fedex.history) for arm in self.arms)
+        return sum(len(arm.history) for arm in self.arms)
 
     @property
     def frame(self) -> pd.DataFrame:
         """A row an arm, sorted by trial.
 
-        Columns: trial, state, value (the best validation error of the target) and epoch (the round it was seen in),
+        Columns: trial, state, value (the best validation error of the target, of a study
+        the best stored one) and epoch (the round it was seen in),
         config_* (the most probable configuration of clients), config_server_*, rounds, entropy (of theta, in nats),
         mode (theta's greatest probability), test_global and test_personal (of the best arm alone), reason.
         """
@@ -124,20 +200,24 @@ class Result(MethodResult):
         rows = (
             (arm.number, epoch, self._value(x), at_s, x.validation.shared, x.validation.personal, x.entropy, x.mode)
             for arm in self.arms
-            for epoch, (x, at_s) in enumerate(zip(arm.fedex.history, arm.elapsed_s, strict=False), 1)
+            for epoch, (x, at_s) in enumerate(zip(arm.history, arm.elapsed_s, strict=False), 1)
         )
         return pd.DataFrame(rows, columns=list(columns))
 
     def theta(self) -> pd.DataFrame:
-        """A row an option of an arm's clients after a round: trial, epoch, axis, option, label, probability."""
+        """A row an option of an arm's clients after a round: trial, epoch, axis, option, label, probability.
+
+        Of a study only the best arm's, up to its best round: no more is kept of the others than their curves.
+        """
         import pandas as pd
 
         columns = ("trial", "epoch", "axis", "option", "label", "probability")
         rows = (
-            (arm.number, epoch, name, option, arm.fedex.options.label(axis, option), float(probability))
+            (arm.number, epoch, name, option, arm.options.label(axis, option), float(probability))
             for arm in self.arms
-            for epoch, x in enumerate(arm.fedex.history, 1)
-            for axis, name in enumerate(arm.fedex.options.names)
+            for epoch, x in enumerate(arm.history, 1)
+            if x.theta
+            for axis, name in enumerate(arm.options.names)
             for option, probability in enumerate(x.theta[axis])
         )
         return pd.DataFrame(rows, columns=list(columns))
@@ -171,29 +251,28 @@ class Result(MethodResult):
             )
         return cls(arms=tuple(arms), best=found, **more)
 
-    def ended(self, elapsed_s: float, spent_usd: float) -> Self:
+    def ended(self, arms: list[Arm], elapsed_s: float, spent_usd: float) -> Self:
         """It, with what it has taken; nothing of it holds on to workers any more."""
-        for fedex in [*(arm.fedex for arm in self.arms), *([self.best.fedex] if self.best else [])]:
+        for fedex in [*(arm.fedex for arm in arms), *([self.best.fedex] if self.best else [])]:
             fedex.server.use(None)  # type: ignore[attr-defined]
         return replace(self, elapsed_s=elapsed_s, spent_usd=spent_usd)
 
     def _value(self, shown: Round) -> float:
-        return shown.validation.shared if self.target == "global" else shown.validation.personal
+        value: float = getattr(shown.validation, FIELDS[self.target])
+        return value
 
-    def _row(self, arm: Arm) -> dict[str, Any]:
-        history = arm.fedex.history
-        values = [self._value(x) for x in history]
-        least = min(values, default=float("nan"))
+    def _row(self, arm: Shown) -> dict[str, Any]:
+        history, epoch = arm.history, arm.best_epoch(self.target)
         test = self.best.test if self.best is not None and self.best.trial == arm.number else None
         return {
             "trial": arm.number,
             "state": arm.state,
-            "value": least,
-            "epoch": values.index(least) + 1 if values else 0,
-            **{f"config_{name}": value for name, value in arm.fedex.best_config.items()},
+            "value": self._value(history[epoch - 1]) if epoch else float("nan"),
+            "epoch": epoch,
+            **{f"config_{name}": value for name, value in arm.best_config.items()},
             **{f"config_server_{name}": value for name, value in arm.settings._asdict().items()},
             "rounds": len(history),
-            "entropy": arm.fedex.entropy,
+            "entropy": arm.entropy,
             "mode": history[-1].mode if history else float("nan"),
             "test_global": test.shared if test else float("nan"),
             "test_personal": test.personal if test else float("nan"),

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from seer_nb.core.units import show
 from seer_nb.methods.arguments import one_of, real, whole
-from seer_nb.methods.fedex.federation import Federation
+from seer_nb.methods.fedex import read
 from seer_nb.methods.fedex.limits import Limits
 from seer_nb.methods.fedex.method import FedEx
 from seer_nb.methods.fedex.pool import TimeUpError
 from seer_nb.methods.fedex.rental import pool_of
 from seer_nb.methods.fedex.result import Arm, Result
-from seer_nb.methods.fedex.server import Server, ServerSettings
-from seer_nb.methods.fedex.spaces import client_space, neighbours, server_space
+from seer_nb.methods.fedex.server import Server
+from seer_nb.methods.fedex.spaces import neighbours
 from seer_nb.methods.fedex.steps import SCHEDULES, discounted_mean
 from seer_nb.methods.fedex.wrappers import WRAPPERS, Ladder, elimination, random_search
 from seer_nb.runner.seeding import derive
-from seer_nb.space import Space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
+    from seer_nb.methods.fedex.federation import Federation
+    from seer_nb.methods.fedex.read import Target
     from seer_nb.methods.fedex.steps import Schedule
     from seer_nb.methods.fedex.wrappers import Wrapper
     from seer_nb.providers.base import Provider
-
-Target: TypeAlias = Literal["global", "personal"]
-TARGETS: tuple[str, ...] = get_args(Target)
-SERVER_NAMES = ("lr", "momentum", "decay", "gamma")
+    from seer_nb.space import Space
 
 
 def tune(  # noqa: PLR0913 - the options of the authors' scripts
@@ -63,6 +60,9 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
     at random. The wrapper says how many arms there are and which go on, by their validation errors. The best-scoring
     state that any arm has ever been in is what is tested at the end, on all clients.
 
+    It ends with this process, rents no machines of clouds, and shows nothing meanwhile; ``Search`` does all that, for
+    it is a study whose trials are the arms.
+
     Args:
         federation: What is tuned.
         client_space: Of the clients' hyperparameters; constants allowed. Default: ``spaces.client_space()``.
@@ -80,7 +80,8 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
             latest one, to 1, the plain mean.
         target: "personal": judged by the error after training on the client. "global": by the shared model's.
         clients_per_round: Drawn in each round, with replacement.
-        provider: Whose workers do the clients' work, such as ``seer.Local(...)``. Default: this process.
+        provider: Whose workers do the clients' work: ``seer.Local(...)`` or ``seer.DaskCluster(...)``; for machines of
+            a cloud there is ``Search``. Default: this process.
         workers: At most so many of them. Default: as many as the provider has, or clients a round.
         deadline: A length of time. What is found by then is the result.
         budget: Dollars, for the provider's workers. Needed where they cost anything.
@@ -92,14 +93,14 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
     """
     limits = Limits.read(deadline, budget, provider)
     plan = _Plan(
-        federation=_federation(federation),
-        clients=Space(_default_clients() if client_space is None else client_space),
-        server=_server_space(server_space),
+        federation=read.federation(federation),
+        clients=read.clients(client_space),
+        server=read.server(server_space),
         ladder=_ladder(wrapper, max_rounds, total_rounds, eliminations),
         fedex_k=whole(fedex_k, "fedex_k", "configurations", 1),
         eps=real(eps, "eps", least=0.0, most=1.0),
         discount=real(discount, "discount", least=0.0, most=1.0),
-        target=one_of(target, "target", TARGETS),
+        target=one_of(target, "target", read.TARGETS),
         options={"schedule": one_of(schedule, "schedule", SCHEDULES), "baseline": baseline, "cutoff": cutoff},
         clients_per_round=whole(clients_per_round, "clients_per_round", "clients", 1),
         seed=whole(seed, "seed", "a seed", 0),
@@ -110,7 +111,7 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
         for arm in arms:
             arm.use(pool)
         result = _Search(plan, arms).run()
-    return result.ended(limits.elapsed_s(), limits.spent_usd())
+    return result.ended(arms, limits.elapsed_s(), limits.spent_usd())
 
 
 class _Plan(NamedTuple):
@@ -186,12 +187,8 @@ class _Search:
 
 
 def _score(plan: _Plan, arm: Arm, before: int) -> float:
-    trace = [getattr(x.validation, FIELDS[plan.target]) for x in arm.fedex.history[before:]]
+    trace = [getattr(x.validation, read.FIELDS[plan.target]) for x in arm.fedex.history[before:]]
     return discounted_mean(trace, plan.discount)
-
-
-FIELDS = {"global": "shared", "personal": "personal"}
-"""Of ``Scores``, by target."""
 
 
 def _survivors(plan: _Plan, alive: list[Arm], before: int, rung: int) -> list[Arm]:
@@ -210,17 +207,12 @@ def _survivors(plan: _Plan, alive: list[Arm], before: int, rung: int) -> list[Ar
 def _arm(plan: _Plan, number: int) -> Arm:
     rng = np.random.default_rng([plan.seed, 4, number])
     drawn = plan.server.sample(rng)
-    settings = _settings(drawn)
+    settings = read.settings(drawn)
     configs = neighbours(plan.clients, plan.fedex_k, plan.eps, rng)
     seed = derive(plan.seed, number)
 
     server = Server(plan.federation, settings, clients_per_round=plan.clients_per_round, seed=seed)
     return Arm(number, settings, FedEx(server, configs, seed=seed, **plan.options), server)
-
-
-def _settings(drawn: dict[str, Any]) -> ServerSettings:
-    decay = drawn.pop("decay", 0.0)
-    return ServerSettings(**{"gamma": 1.0 - decay, **drawn}).checked()
 
 
 def _ladder(wrapper: str, max_rounds: int, total_rounds: int, eliminations: int) -> Ladder:
@@ -230,23 +222,3 @@ def _ladder(wrapper: str, max_rounds: int, total_rounds: int, eliminations: int)
     if wrapper == "random":
         return random_search(most, total)
     return elimination(most, total, whole(eliminations, "eliminations", "eliminations", 1))
-
-
-def _federation(given: Federation) -> Federation:
-    if not isinstance(given, Federation):
-        raise TypeError(f"federation={show(given)} is no Federation: give seer_nb.methods.fedex.Federation(...)")
-    return given
-
-
-def _server_space(given: Mapping[str, Any] | None) -> Space:
-    space = Space(server_space() if given is None else given)
-    for name in space:
-        if name not in SERVER_NAMES:
-            raise ValueError(f"server_space has {name!r}: the server knows {', '.join(SERVER_NAMES)}")
-    if {"decay", "gamma"} <= set(space):
-        raise ValueError("server_space has both decay and gamma, which is 1 - decay: give one of them")
-    return space
-
-
-def _default_clients() -> dict[str, Any]:
-    return dict(client_space())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -162,6 +162,26 @@ class Server:
         """One that goes on by itself from here."""
         # Neither weights nor velocity are ever changed in place.
         return copy(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What there is to go on from: weights (float32) and velocity (float64, or None), one vector each, rounds."""
+        import torch
+
+        velocity = None if self._velocity is None else torch.from_numpy(self._velocity)
+        return {"weights": torch.from_numpy(self.weights), "velocity": velocity, "rounds": self.rounds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there.
+
+        Raises:
+            ValueError: It is of a model of another size.
+        """
+        weights: Vector = state["weights"].numpy()
+        if weights.shape != self.weights.shape:
+            raise ValueError(f"it has {len(weights)} weights in place of {len(self.weights)}")
+        velocity = state["velocity"]
+        self.weights, self.rounds = weights, state["rounds"]
+        self._velocity = None if velocity is None else velocity.numpy()
 
     def _step(self, sizes: Sequence[int], visits: Sequence[Visit]) -> None:
         """Always in the order of the clients: then sums are rounded alike, whoever has done the work."""

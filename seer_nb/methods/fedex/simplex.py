@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,3 +71,21 @@ class Simplex:
         self._z = z - np.log(np.exp(z).sum())
         theta = np.exp(self._z)
         self.theta = theta / theta.sum()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What there is to go on from: log-weights and probabilities, of shape (options,), and the steps' past."""
+        import torch
+
+        z, theta = torch.from_numpy(self._z), torch.from_numpy(self.theta)
+        return {"z": z, "theta": theta, "past": self._steps.past}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there.
+
+        Raises:
+            ValueError: It is of another number of options.
+        """
+        z = state["z"].numpy()
+        if z.shape != self._z.shape:
+            raise ValueError(f"it has {len(z)} options in place of {len(self._z)}")
+        self._z, self.theta, self._steps.past = z, state["theta"].numpy(), state["past"]

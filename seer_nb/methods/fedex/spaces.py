@@ -32,8 +32,10 @@ def server_space() -> dict[str, Domain]:
     return {"lr": loguniform(0.1, 10.0), "momentum": choice([0.0, 0.9]), "decay": loguniform(1e-4, 1e-2)}
 
 
-def neighbours(space: Space, count: int, eps: float, rng: np.random.Generator) -> list[Config]:
-    """A random configuration, and others close to it: what one FedEx chooses from.
+def neighbours(
+    space: Space, count: int, eps: float, rng: np.random.Generator, centre: Config | None = None
+) -> list[Config]:
+    """A configuration, and others close to it: what one FedEx chooses from.
 
     Each hyperparameter moves by up to ``eps`` times the width of its range, of its logarithm where that is what is
     uniform; a whole number or a place in a list of options by up to that, rounded up. Then it is cut off at the range's
@@ -44,8 +46,9 @@ def neighbours(space: Space, count: int, eps: float, rng: np.random.Generator) -
         count: Configurations, the first one included.
         eps: From 0, all are the same, to 1.
         rng: To draw from.
+        centre: The configuration. Default: a random one.
     """
-    centre = space.sample(rng)
+    centre = space.sample(rng) if centre is None else centre
     others = (
         {name: _moved(space.domains[name], value, eps, rng) for name, value in centre.items() if name in space.domains}
         for _ in range(count - 1)

@@ -32,7 +32,8 @@ class Steps:
         self._schedule = schedule
         self._size = size
         self._eta0 = math.sqrt(2 * math.log(size)) if eta0 is None else eta0
-        self._sum = 0.0
+        self.past = 0.0
+        """What the schedule sums up over the rounds: all that a generation of steps leaves to the next."""
 
     def next(self, gradient: NDArray[np.float64]) -> float:
         """The size of the step along the gradient of the next round."""
@@ -40,11 +41,11 @@ class Steps:
         if self._schedule == "aggressive":
             return self._eta0 / largest if largest else self._eta0
         if self._schedule == "adaptive":
-            self._sum += largest**2
-            return self._eta0 / math.sqrt(self._sum) if self._sum else self._eta0
+            self.past += largest**2
+            return self._eta0 / math.sqrt(self.past) if self.past else self._eta0
         if self._schedule == "auto":
-            self._sum += 1.0
-            return self._eta0 / math.sqrt(self._sum)
+            self.past += 1.0
+            return self._eta0 / math.sqrt(self.past)
         return self._eta0 * (math.sqrt(2 * math.log(self._size)) if self._schedule == "scale" else 1.0)
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 from seer_nb.core.units import show as shown
 from seer_nb.methods.arguments import one_of
 from seer_nb.methods.sweep.grid import RATIO
-from seer_nb.ui.palette import OKABE_ITO, PLOTLY_DASHES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -46,6 +45,9 @@ def pair_plot(result: SweepResult, across: str, down: str, show: Shown, train_ra
 def ratios_plot(result: SweepResult) -> Figure:
     """The best configuration's RMSE by train ratio: on validation and on test samples."""
     import plotly.graph_objects as go
+
+    # Not before: workers need none of it.
+    from seer_nb.ui.palette import OKABE_ITO, PLOTLY_DASHES
 
     best = result.best_table()
     layout = _layout("The best configuration at each train ratio", RATIO, "RMSE, standardised")

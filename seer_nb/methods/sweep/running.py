@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-import cloudpickle
 import msgspec
 
 from seer_nb.core.headline import headline
 from seer_nb.core.money import MICRO
-from seer_nb.core.units import show
-from seer_nb.errors import SeerError
+from seer_nb.methods.running import Running
 from seer_nb.methods.sweep import wire
 from seer_nb.methods.sweep.result import Outcome, SweepResult
 from seer_nb.methods.sweep.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import timedelta
 
     from seer_nb.core.model import Trial
     from seer_nb.methods.sweep.fitting import Fit
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
     from seer_nb.study import Study
 
 
-class Sweep:
+class Sweep(Running[Task, SweepResult]):
     """A sweep on a provider's workers: a study whose trials are the cells.
 
     So it keeps a deadline and a budget, is seen and steered in the study's live view, goes on after its runner or
@@ -49,6 +46,9 @@ class Sweep:
         TypeError, ValueError: For what cannot be; the sentence names the argument and what is allowed.
     """
 
+    _of = Task
+    _word = "sweep"
+
     def __init__(  # noqa: PLR0913 - the public face
         self,
         estimator: Any,
@@ -68,55 +68,10 @@ class Sweep:
     @classmethod
     def of(cls, task: Task, *, provider: Provider, deadline: Time, budget: Money, name: str | None) -> Self:
         """Of what has been checked already."""
-        made = cls.__new__(cls)
-        made._task = task  # noqa: SLF001 - the same class
-        made.study = _study(task, provider, deadline, budget, name)
-        return made
-
-    @classmethod
-    def attach(cls, name: str) -> Self:
-        """Open a sweep that was started before, in this process or another one.
-
-        Raises:
-            StudyNotFoundError: No study of that name lies in the studies' folder.
-            UntrustedError: What is stored of it may not be the user's own.
-            SeerError: It is no sweep.
-        """
-        from seer_nb.catalog import attach
-        from seer_nb.runner import files
-
-        opened = cls.__new__(cls)
-        opened.study = attach(name)
-        task = cloudpickle.loads(files.read_function(files.home() / name))
-        if not isinstance(task, Task):
-            raise SeerError(f"name={show(name)} is a study that is no sweep: seer.attach({name!r}) opens it")
-        opened._task = task  # noqa: SLF001 - the same class
-        return opened
+        return cls._made(task, _study(task, provider, deadline, budget, name))
 
     def __repr__(self) -> str:
         return f"<Sweep {self.study.name!r}: {len(self._task.grid)} cells>"
-
-    def _ipython_display_(self) -> None:
-        """The study's live view."""
-        self.study._ipython_display_()
-
-    def start(self) -> Self:
-        """Start it in a process of its own; returns at once.
-
-        Raises:
-            SeerError: It was started before.
-        """
-        self.study.start()
-        return self
-
-    def wait(self, timeout: str | float | timedelta | None = None) -> SweepResult:
-        """Wait until it has ended.
-
-        Raises:
-            TimeoutError, StudyFailedError, RunnerError: As ``Study.wait``.
-        """
-        self.study.wait(timeout)
-        return self.result()
 
     def result(self) -> SweepResult:
         """What it has found so far."""

@@ -1,0 +1,219 @@
+"""Searches as studies, on real workers: an arm is the same in any number of pieces, on any number of workers."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import seer_nb as seer
+from seer_nb import function
+from seer_nb.methods import fedex
+from seer_nb.methods.fedex.gang import Gang
+from seer_nb.methods.fedex.local import Errand
+from seer_nb.methods.result import MethodResult
+from seer_nb.runner import shipping
+from seer_nb.runner.seeding import derive
+from tests.methods.fedex.small import dropping, federation
+from tests.studies.running import check_nothing_is_left, kill, training, until, worker_pids
+from tests.studies.test_life import Resizing
+
+SERVER = {"lr": 1.0, "momentum": 0.9}
+SMALL = {"fedex_k": 3, "clients_per_round": 5, "max_rounds": 6, "deadline": "10min", "budget": "$0.05"}
+ONE = {"lr": seer.choice([0.1]), "batch": 8, "dropout": 0.1, "epochs": 1}
+THREE = {"lr": seer.choice([0.01, 0.03, 0.1]), "batch": 8, "dropout": 0.1}
+COLUMNS = ["epoch", "value", "global", "personal", "entropy", "mode"]
+
+
+def slow(outputs, targets):
+    time.sleep(0.08)
+    return torch.nn.functional.cross_entropy(outputs, targets)
+
+
+def small(**more):
+    return federation(12, make=dropping, count=300, **more)
+
+
+def search(clients=None, space=ONE, **changes):
+    given = {**SMALL, "provider": seer.Local(2), "policy": "grid", "server_space": SERVER, "name": "mine", **changes}
+    return fedex.Search(small() if clients is None else clients, space, **given)
+
+
+def by_hand(arm, clients, rounds, seed=0):
+    """The same arm, without a study."""
+    configs = [arm.options.at([place]) for place in range(*arm.options.sizes)]
+    given = {"server": arm.settings, "clients_per_round": 5, "cutoff": 1e-4, "seed": derive(seed, arm.number)}
+    return fedex.FedEx(clients, configs, **given).run(rounds)
+
+
+def check_curve(found, arm, clients):
+    """Bit for bit."""
+    expected = by_hand(arm, clients, len(arm.history))
+    rows = [(n, x.validation.personal, *x.validation, x.entropy, x.mode) for n, x in enumerate(expected.history, 1)]
+    curves = found.curves()
+    assert curves[curves.trial == arm.number][COLUMNS].to_numpy().tolist() == [list(map(float, row)) for row in rows]
+    return expected
+
+
+@pytest.mark.timeout(300)
+def test_an_arm_that_is_moved_between_1_and_2_workers_is_that_of_this_process(home):
+    clients = small()
+    begun = search(clients, policy=Resizing(((2, 1), (4, 2), (6, 1)))).start()
+    found = begun.wait(280)
+    assert begun.study.curves().parallelism.tolist() == [1, 1, 2, 2, 1, 1]
+    check_curve(found, found.arms[0], clients)
+    check_nothing_is_left(home)
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_worker_changes_nothing(home):
+    clients = small(loss=slow)
+    begun = search(clients, policy=Resizing(((6, 2),))).start()
+    member = training(begun.study, epochs=1).workers[1]
+    kill(worker_pids(begun.study)[member])
+    found = begun.wait(280)
+    assert "-9" in str(begun.study.events().details.to_list())
+    check_curve(found, found.arms[0], clients)
+    check_nothing_is_left(home)
+
+
+@pytest.mark.timeout(300)
+def test_the_result_has_tables_files_and_figures_and_is_that_of_the_study(home, tmp_path):
+    clients = small()
+    begun = search(clients, THREE).start()
+    until(lambda: begun.result().best, "a round")
+    assert fedex.Search.attach("mine").result().rounds > 0
+    found = begun.wait()
+    assert isinstance(found, MethodResult)
+    assert found.reason == "every configuration is trained"
+    assert 0 < found.spent_usd <= 0.05
+
+    frame, best = found.frame, found.best
+    assert frame.state.tolist() == ["completed"] * 3
+    assert frame.rounds.tolist() == [6, 6, 6]
+    assert len(found.curves()) == found.rounds == 18
+    assert (best.trial, best.epoch, best.value) == (*frame.loc[frame.value.idxmin(), ["trial", "epoch", "value"]],)
+    assert (best.value, best.epoch) == (found.study.best.value, found.study.best.epoch)
+
+    expected = by_hand(found.arms[best.trial], clients, best.epoch)
+    assert np.array_equal(best.weights, expected.server.weights)
+    assert best.test == expected.evaluate()
+    assert best.config == expected.best_config
+    assert best.server == fedex.ServerSettings(1.0, 0.9)
+    assert frame.test_personal.dropna().to_dict() == {best.trial: best.test.personal}
+    for arm in found.arms:
+        last = check_curve(found, arm, clients)
+        assert (arm.best_config, arm.entropy) == (last.best_config, last.entropy)
+
+    theta = found.theta()
+    assert len(theta) == 3 * best.epoch
+    assert theta.groupby("epoch").probability.sum().to_numpy() == pytest.approx(1.0)
+    for table in ("results", "curves", "theta"):
+        assert found.export(tmp_path / f"{table}.csv", table).stat().st_size > 0
+    assert set(found.figures) == {"curves", "theta"}
+
+    again = fedex.Search.attach("mine")
+    assert np.array_equal(again.arm(best.trial).run(best.epoch).server.weights, best.weights)
+    with pytest.raises(ValueError, match=r"trial=7 is not a trial of study 'mine'"):
+        again.arm(7)
+    assert repr(again) == "<Search 'mine': Federation(12 clients, 179 samples to train on)>"
+    assert again.result().frame.equals(frame)
+    check_nothing_is_left(home)
+
+
+@pytest.mark.timeout(300)
+def test_deadline_and_budget_are_kept(home):
+    begun = search(space=None, server_space=None, policy="seer", budget="$0.01", max_rounds=1000).start()
+    until(lambda: len(begun.study.curves()) > 1, "two rounds")
+    deadline_s = begun.study._state().now_s + 6
+    begun.study.adjust(deadline=deadline_s)
+    found = begun.wait(100)
+    assert found.reason == "the deadline has come"
+    # On a machine that does nothing else it is never late.
+    assert found.elapsed_s <= deadline_s + 5
+    assert 0 < found.spent_usd <= 0.01
+    assert found.best.value == begun.study.best.value
+    assert found.best.test is not None
+    check_nothing_is_left(home)
+
+
+def test_a_state_goes_through_a_checkpoint():
+    clients, configs = small(), [{"lr": 0.1}, {"lr": 0.3}]
+    first, other = (fedex.FedEx(clients, configs, schedule="adaptive", clients_per_round=3) for _ in range(2))
+    other.load_state_dict(first.run(2).state_dict())
+    assert np.array_equal(first.run(2).server.weights, other.run(2).server.weights)
+    assert str(first.history) == str(other.history)
+    with pytest.raises(ValueError, match="has 2 options in place of 4"):
+        fedex.FedEx(clients, configs * 2).load_state_dict(first.state_dict())
+
+
+def test_a_gang_of_more_members_than_clients_learns_all(monkeypatch):
+    clients, size = small(), 3
+    rates = ((0, 0.1), (1, 1e38))
+    errands = [Errand(client, fedex.ClientConfig(lr=lr, epochs=3), "validation", 0, keeps=True) for client, lr in rates]
+    weights = clients.bench.initial(0)
+    told = []
+    members = [Gang(clients, rank, size) for rank in range(size)]
+    for member in members:
+        sent = []
+        monkeypatch.setattr(member, "_of_all", lambda own, sent=sent: sent.append(own) or [own] * size)
+        member.visit(weights, errands)
+        told.append(sent)
+    rounds = iter(zip(*told, strict=True))
+    monkeypatch.setattr(members[2], "_of_all", lambda _: next(rounds))
+    found, expected = members[2].visit(weights, errands), clients.bench.visit(weights, errands)
+    assert np.array_equal(found[0].weights, expected[0].weights)
+    assert found[1].weights is expected[1].weights is None
+    assert [x[:2] for x in found] == [x[:2] for x in expected]
+
+
+def test_machines_without_seer_nb_are_brought_all_that_an_arm_needs(tmp_path):
+    (tmp_path / "seer_nb.zip").write_bytes(shipping.archive())
+    (tmp_path / "function").write_bytes(function.dumps(search()._task))
+    code = "import sys; sys.path.insert(0, 'seer_nb.zip'); import cloudpickle; "
+    code += "print(cloudpickle.loads(open('function', 'rb').read()), sys.modules['seer_nb'].__file__)"
+    command = [sys.executable, "-P", "-c", code]
+    said = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert said.stdout.startswith("<arms of Federation(12 clients"), said.stderr
+    assert "seer_nb.zip" in said.stdout
+
+
+def test_a_federation_that_is_too_large_to_be_sent_is_refused(home, monkeypatch):
+    monkeypatch.setattr("seer_nb.methods.fedex.read.LARGEST", 2**16)
+    with pytest.raises(ValueError, match="MiB of data, which is too large to be sent to each worker: give at most"):
+        search()
+
+
+def test_a_search_shows_its_study(home, monkeypatch):
+    shown = []
+    monkeypatch.setattr(seer.Study, "_ipython_display_", lambda study: shown.append(study.name))
+    search()._ipython_display_()
+    assert shown == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"clients": 3}, "federation=3 is no Federation"),
+        ({"target": "all"}, "target='all' is not known: give one of 'global', 'personal'"),
+        ({"fedex_k": 0}, "fedex_k=0 is too few configurations"),
+        ({"eps": 2}, "eps=2 is out of bounds"),
+        ({"max_rounds": 0}, "max_rounds=0 is too few rounds"),
+        ({"schedule": "fast"}, "schedule='fast' is not known"),
+        ({"baseline": 2}, "baseline=2 is out of bounds"),
+        ({"cutoff": -1}, "cutoff=-1 is out of bounds"),
+        ({"clients_per_round": 0}, "clients_per_round=0 is too few clients"),
+        ({"space": {"rate": 1.0}}, "has the hyperparameter 'rate': clients know lr"),
+        ({"server_space": {"rate": 1.0}}, "server_space has 'rate': the server knows lr, momentum"),
+        ({"policy": "best"}, "policy='best' is unknown"),
+        ({"provider": 3}, "provider=3 does not rent machines"),
+        ({"budget": "$0"}, "budget="),
+        ({"deadline": "soon"}, "deadline='soon'"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_what_cannot_be_is_said(home, changes, sentence):
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        search(**changes)
