@@ -281,7 +281,7 @@ def test_figures_and_files(tmp_path):
     assert {trace.name for trace in found.figures["penalty"].data} == {"||grad_v g||", "gamma", "lambda", "eps"}
     assert [len(trace.x) for trace in found.figures["levels"].data] == [5, 5]
     assert len(found.export(tmp_path / "trace.csv").read_text().splitlines()) == 6
-    with pytest.raises(ValueError, match="^table='events' is unknown: give one of 'results', 'curves'$"):
+    with pytest.raises(ValueError, match=r"^table='events' is unknown: give one of 'results', 'curves'$"):
         found.export(tmp_path / "trace.csv", "events")
 
 
