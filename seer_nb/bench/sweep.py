@@ -1,6 +1,6 @@
 """``python -m seer_nb.bench sweep``: a grid x train ratio sweep of an MLP on one worker and on two, and what it finds.
 
-Part workers: 40 cells that compute for over half a second each. Two workers are to find what one finds, and this
+Part workers: 100 cells that compute for over half a second each. Two workers are to find what one finds, and this
 process, but for times; and to be at least 1.7 times as fast, from the start of the study's process to its end. That
 takes two cores that nobody else uses: the table tells what they had. Part waiting: the same with cells that only wait,
 which shows what the machinery adds, whoever else computes. Part choice: on synthetic samples, the grid's best
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CELL_S = 0.5
 FASTER = 1.7
 ITERATIONS = 900
-RATIOS = (0.6, 0.8)
+RATIOS = (0.5, 0.6, 0.7, 0.8, 0.9)
 GRID = {"learning_rate_init": [1e-3 * 1.5**step for step in range(10)], "activation": ["relu", "tanh"]}
 
 
