@@ -43,8 +43,10 @@ def test_the_two_commands_are_there_as_ci_uses_them():
 
 
 def test_what_it_points_to_is_there():
-    links = re.findall(r"\]\(((?!https?:)[^)]+)\)", README)
+    links = re.findall(r"\]\(((?!https?:|#)[^)]+)\)", README)
     assert links
+    headings = {line.strip("# ").lower().replace(" ", "-") for line in README.splitlines() if line.startswith("#")}
+    assert headings.issuperset(re.findall(r"\]\(#([^)]+)\)", README))
     for path in (*links, *re.findall(r"`((?:notebooks|seer_nb|binder)/[^`]*)`", README)):
         assert (ROOT / path).exists(), path
 
