@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import time
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -43,14 +44,19 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
     seed: int,
     store: str | os.PathLike[str],
     report_timeout: str | float | timedelta | None,
+    shared_store: bool = False,
 ) -> Settings:
-    """The study's settings. Raises ValueError or TypeError, with a sentence, for what cannot be."""
+    """The study's settings. Raises ValueError or TypeError, with a sentence, for what cannot be.
+
+    Within a ``shared_store`` the study gets a folder of its own.
+    """
     offers, host = _check_offers(provider), getattr(provider, "host", None)
     amount = parse_money(budget, "budget")
     deadline_s, deadline_wall = parse_deadline(deadline, time.time())
     lease_s = lease_seconds(amount, offers, provider.max_workers)
     _check_affordable(amount, budget, offers[0], host, lease_s)
     _check_long_enough(deadline_s, deadline, offers[0], host)
+    checked = _check_reachable(check_store(store), store, provider)
     return Settings(
         name=check_name(name),
         metric=_check_metric(metric),
@@ -64,7 +70,7 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
         host=host,
         max_workers=provider.max_workers,
         lease_s=lease_s,
-        store=_check_reachable(check_store(store), store, provider),
+        store=_own(name, checked) if shared_store else checked,
         policy=policy,
         report_timeout_s=None if report_timeout is None else parse_duration(report_timeout, "report_timeout"),
     )
@@ -150,6 +156,11 @@ def check_store(store: Any) -> str:
     except (ImportError, ValueError) as error:
         raise ValueError(f"store={show(store)} cannot be reached ({error}): {hint}") from None
     return place
+
+
+def _own(name: str, store: str) -> str:
+    """A folder that no other study has, also none that had the same name before and was deleted."""
+    return f"{store.rstrip('/')}/{name}-{secrets.token_hex(4)}"
 
 
 def _check_reachable(store: str, given: Any, provider: Provider) -> str:

@@ -102,6 +102,7 @@ class Study(Reading):
             policy=policy if isinstance(policy, str) else type(policy).__name__,
             seed=seed,
             store=str(self._folder / files.CHECKPOINTS) if store is None else store,
+            shared_store=store is not None,
             report_timeout=report_timeout,
         )
         searched = Space(space)

@@ -378,7 +378,7 @@ class Run:
 
     def _said(self, values: dict[str, float | None], seconds: float) -> Said:
         others = {name: value for name, value in values.items() if name != self._order.metric}
-        return Said(self._epoch, values[self._order.metric], others, seconds)
+        return Said(self._epoch, values[self._order.metric], others, seconds, self.world_size)
 
     def _next(self) -> None:
         self._reported = True

@@ -59,6 +59,8 @@ class Engine:
         """For gangs and machines that have been silent for too long."""
         self._endings = Lookout()
         """For gangs whose next epoch would end too late."""
+        self._awake_s = 0.0
+        """Since when it has been listening without a pause."""
         self._seen_kill_s = 0.0
         """``kill_s`` when these were looked at."""
 
@@ -82,6 +84,10 @@ class Engine:
         if state.phase in {"ending", "pausing"}:
             done += self._do(self._wind_down())
         return tuple(done)
+
+    def woke(self, now_s: float) -> None:
+        """Nothing could be heard until now, so that nobody's silence began before."""
+        self._awake_s = max(self._awake_s, now_s)
 
     def snapshot(self) -> m.Snapshot:
         """All that the policy may see now."""
@@ -187,8 +193,8 @@ class Engine:
         """Look for what has been silent for too long."""
         state = self.state
         if state.phase not in faults.QUIET and state.now_s >= self._silence.at_s:
-            yield from faults.overdue(state)
-            self._silence.sight(state.now_s, faults.alarms(state))
+            yield from faults.overdue(state, self._awake_s)
+            self._silence.sight(state.now_s, faults.alarms(state, self._awake_s))
 
     def _decides(self, event: m.Event) -> bool:
         """Whether the event can change what the policy wants."""

@@ -101,6 +101,8 @@ class Reported(EventBase, frozen=True, kw_only=True):
     save_s: float = 0.0
     checkpoint: str | None = None
     batch_size: int | None = None
+    parallelism: int | None = None
+    """Workers that trained it, if that was an earlier gang, of which nobody had heard; None: all of this one."""
 
 
 class Silent(EventBase, frozen=True, kw_only=True):

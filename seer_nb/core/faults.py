@@ -164,11 +164,11 @@ def outcome(state: State, reason: str) -> m.BeginEnd:
 # --- silence ---
 
 
-def alarms(state: State) -> Iterator[float]:
-    """Study seconds at which something will be overdue."""
+def alarms(state: State, awake_s: float = 0.0) -> Iterator[float]:
+    """Study seconds at which something will be overdue; nobody was heard before ``awake_s``."""
     for gang in state.gangs.values():
         if not gang.abandoned:
-            yield silent_s(state, gang)
+            yield max(gang.heard_s, awake_s) + _patience_s(state, gang)
     for machine in state.live.values():
         if machine.state == "booting":
             yield machine.rented_s + state.offers[machine.offer].boot_timeout_s
@@ -179,11 +179,11 @@ def silent_s(state: State, gang: m.Gang) -> float:
     return gang.heard_s + _patience_s(state, gang)
 
 
-def overdue(state: State) -> Iterator[m.Action]:
-    """Give up the gangs and the machines that have been silent for too long."""
+def overdue(state: State, awake_s: float = 0.0) -> Iterator[m.Action]:
+    """Give up the gangs and the machines that have been silent for too long; nobody was heard before ``awake_s``."""
     for gang in list(state.gangs.values()):
         patience_s = _patience_s(state, gang)
-        if not gang.abandoned and state.now_s >= gang.heard_s + patience_s:
+        if not gang.abandoned and state.now_s >= max(gang.heard_s, awake_s) + patience_s:
             yield m.AbandonGang(gang=gang.id, reason=f"hung: no report for {patience_s:.0f} s")
     for machine in list(state.live.values()):
         timeout_s = state.offers[machine.offer].boot_timeout_s

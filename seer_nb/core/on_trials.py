@@ -76,19 +76,20 @@ def _reported(state: State, event: m.Reported, now_s: float) -> None:
     state.silent.pop(gang.id, None)
     first = gang.heard_s == gang.started_s
     state.gangs[gang.id] = replace(gang, heard_s=now_s)
-    if first:
+    parallelism = event.parallelism or gang.parallelism
+    if first and event.parallelism is None:
         state.speed.stall(now_s - gang.started_s - event.seconds - event.save_s)
     if event.epoch != trial.epoch + 1:
         # An epoch trained again after a loss: the first report stands. Its checkpoint may be the newer one.
         _restore_point(state, trial, event)
         return
-    state.speed.epoch(trial.id, gang.parallelism, event.seconds)
+    state.speed.epoch(trial.id, parallelism, event.seconds)
     report = m.Report(
         epoch=event.epoch,
         value=event.value,
         metrics=event.metrics,
         seconds=event.seconds,
-        parallelism=gang.parallelism,
+        parallelism=parallelism,
         at_s=now_s,
         cost=trial.cost,
         checkpoint=event.checkpoint,

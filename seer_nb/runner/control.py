@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from seer_nb.runner.orders import Order
 
 PATIENCE = timedelta(hours=6)
-"""While rank 0 stores a checkpoint the others wait as long as it takes; its death ends their waiting at once."""
+"""While rank 0 stores or looks for a checkpoint the others wait as long as it takes; its death ends that at once."""
 
 
 class Meeting(IntEnum):
@@ -73,7 +73,7 @@ class Control:
         from torch.distributed.distributed_c10d import AllgatherOptions  # type: ignore[attr-defined]
 
         options = AllgatherOptions()
-        if meeting is Meeting.STORED:
+        if meeting in {Meeting.STORED, Meeting.RECOVER}:
             options.timeout = PATIENCE
         own = torch.tensor([meeting, first, second], dtype=torch.float64)
         rows = [torch.empty(3, dtype=torch.float64) for _ in range(self._order.world_size)]

@@ -11,10 +11,12 @@ from seer_nb.runner import checkpoints
 from seer_nb.runner.pace import Pace
 from seer_nb.runner.patience import patiently
 from seer_nb.runner.prepared import Prepared
-from seer_nb.runner.recovering import Memory
+from seer_nb.runner.recovering import Memory, Said
 from seer_nb.runner.storable import storable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from seer_nb.runner.orders import Order
 
 logger = logging.getLogger(__name__)
@@ -55,9 +57,10 @@ class Keeper:
     Args:
         order: The member's.
         payload: The checkpoint to go on from, or None.
+        said: Reports of epochs that were found in the store.
     """
 
-    def __init__(self, order: Order, payload: dict[str, Any] | None) -> None:
+    def __init__(self, order: Order, payload: dict[str, Any] | None, said: Iterable[Said] = ()) -> None:
         self._order = order
         self._resumed = payload is not None
         found = payload or {"objects": None, "state": {}, "saved": None}
@@ -66,7 +69,7 @@ class Keeper:
         self.state: dict[str, Any] = found["state"]
         self.saved: bytes | None = None if saved is None else saved.numpy().tobytes()
         self.pace = Pace()
-        self.memory = Memory()
+        self.memory = Memory(said)
 
     @property
     def keeps(self) -> bool:

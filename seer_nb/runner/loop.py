@@ -72,6 +72,7 @@ class Runner:
         self._tasks = Background("an action failed")
         self._go_s: float | None = None
         """Reading of steady_s() at which this process has to end, if it was told to."""
+        self._handing_back = False
         self._beat_s = steady_s()
         """When this process has last been seen running."""
         self._settled_s = 0.0
@@ -106,6 +107,7 @@ class Runner:
 
     async def _hand_back(self) -> None:
         """End what still lives, and write down what has ended meanwhile: nobody else will."""
+        self._handing_back = True
         left = await self._fleet.close()
         late: list[m.Event] = [m.MachinesLeftBehind(machines=left)] if left else []
         while not self._events.empty():
@@ -156,11 +158,14 @@ class Runner:
 
     def _unsettled_s(self) -> float:
         """For how long still nothing is to be decided, because this process, or the computer, has just stood still."""
-        now_s = steady_s()
-        if now_s - self._beat_s > OVERSLEPT_S:
-            self._settled_s = now_s + CATCH_UP_S
-        self._beat_s = now_s
-        return self._settled_s - now_s
+        if steady_s() - self._beat_s > OVERSLEPT_S:
+            self._pause_judgement()
+        self._beat_s = steady_s()
+        return self._settled_s - self._beat_s
+
+    def _pause_judgement(self) -> None:
+        self._settled_s = steady_s() + CATCH_UP_S
+        self._engine.woke(self._clock.now_s() + CATCH_UP_S)
 
     async def _settle(self) -> None:
         """What was said while this process stood still lies in its sockets, and is heard before anything is decided."""
@@ -222,16 +227,19 @@ class Runner:
         return todo
 
     def _write_down(self, records: list[tuple[float, m.Event | m.Action]], taken: tuple[int, ...]) -> None:
-        """Wait while the disk is full, for nothing is done that is not written down; not for longer than leases."""
-        end_s = steady_s() + self._engine.state.settings.lease_s
+        """Wait while the disk is full, for nothing is done that is not written down; not beyond leases and limits."""
+        now_s = self._clock.now_s()
+        end_s = steady_s() + min(self._engine.state.settings.lease_s, self._engine.kill_s() - now_s)
         while True:
             try:
                 self._journal.append(records, taken)
             except sqlite3.OperationalError as error:
                 logger.warning("the journal cannot be written, which is tried again: %s", error)
-                if steady_s() > end_s:
+                if self._handing_back or steady_s() > end_s:
                     raise
                 time.sleep(AGAIN_S)
+                # What was said meanwhile is heard first.
+                self._pause_judgement()
             else:
                 return
 

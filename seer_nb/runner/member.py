@@ -77,8 +77,10 @@ def _take_part(
             control = None if alone else Control(store, order)
             if _stopped(control, order, flags):
                 return "stopped"
-            order = recover(order, control, send)
-            state = keeper.Keeper(order, keeper.find(order))
+            given, (order, said) = order.from_epoch, recover(order, control, send)
+            if given < order.from_epoch and order.from_epoch >= min(order.until, order.max_epochs):
+                return "target"
+            state = keeper.Keeper(order, keeper.find(order), said)
             return _call(function, Run(order, state, control, send, flags, started_s), order)
         finally:
             _clean_up(control)

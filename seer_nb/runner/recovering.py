@@ -19,7 +19,7 @@ from seer_nb.runner import checkpoints
 from seer_nb.runner.control import Meeting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from seer_nb.runner.control import Control
     from seer_nb.runner.orders import Order
@@ -36,6 +36,7 @@ class Said(msgspec.Struct, frozen=True):
     value: float | None
     metrics: dict[str, float | None]
     seconds: float
+    parallelism: int
 
 
 class Unheard(NamedTuple):
@@ -52,10 +53,14 @@ class Unheard(NamedTuple):
 
 
 class Memory:
-    """What one gang has reported."""
+    """What one gang has reported.
 
-    def __init__(self) -> None:
-        self._said: deque[Said] = deque(maxlen=KEPT)
+    Args:
+        said: What it has found in the store.
+    """
+
+    def __init__(self, said: Iterable[Said] = ()) -> None:
+        self._said = deque(said, maxlen=KEPT)
 
     def note(self, said: Said) -> None:
         """An epoch ends."""
@@ -66,7 +71,7 @@ class Memory:
         return [msgspec.structs.asdict(said) for said in self._said]
 
 
-def recover(order: Order, control: Control | None, send: Callable[[Reported], object]) -> Order:
+def recover(order: Order, control: Control | None, send: Callable[[Reported], object]) -> tuple[Order, list[Said]]:
     """Report what an earlier gang of the trial has trained and stored unheard.
 
     Args:
@@ -75,22 +80,23 @@ def recover(order: Order, control: Control | None, send: Callable[[Reported], ob
         send: Takes the reports.
 
     Returns:
-        The order, to go on from there.
+        The order, to go on from there, and on rank 0 what was reported.
     """
     if not order.again or order.checkpoint == "":
-        return order
+        return order, []
     found = _newest(order) if order.rank == 0 else None
     epoch, gang = (0, 0) if found is None else (found.epoch, found.gang)
     if control is not None:
         epoch, gang = map(int, control.meet(Meeting.RECOVER, epoch, gang)[0])
     if epoch == 0:
-        return order
+        return order, []
     if found is not None:
         for said in found.said:
             # All of them: one before the newest may be the best one.
             stored = checkpoints.name(order.trial, said.epoch, gang) if said.epoch in found.stored else None
             send(Reported(gang=order.gang, checkpoint=stored, **msgspec.structs.asdict(said)))
-    return replace(order, from_epoch=epoch, checkpoint=checkpoints.name(order.trial, epoch, gang))
+    order = replace(order, from_epoch=epoch, checkpoint=checkpoints.name(order.trial, epoch, gang))
+    return order, [] if found is None else found.said
 
 
 def _newest(order: Order) -> Unheard | None:

@@ -148,6 +148,25 @@ def test_a_hung_gang_is_given_up_even_if_another_event_comes_when_it_is_due():
     assert [abandon.gang for abandon in of(actions, m.AbandonGang)] == [0]
 
 
+def test_nobody_is_taken_for_hung_for_what_could_not_be_heard():
+    engine = started(Engine(settings(report_timeout_s=50.0), Simple()))
+    draw(engine, 10.0)
+    engine.woke(200.0)
+    assert not of(engine.handle(m.Ticked(), 249.0), m.AbandonGang)
+    assert engine.wake_s() == 250.0
+    assert of(engine.handle(m.Ticked(), 250.0), m.AbandonGang)
+
+
+def test_an_epoch_that_an_earlier_gang_trained_unheard_is_booked_on_its_workers():
+    engine = started(Engine(settings(), Simple()))
+    draw(engine, 10.0)
+    engine.handle(replace(reported(0, 1, seconds=60.0), parallelism=4), 11.0)
+    (report,) = engine.state.trials[0].curve
+    assert report.parallelism == 4
+    assert engine.state.speed.seen.together.keys() == {4}
+    assert engine.state.speed.seen.stalls == []
+
+
 # --- faults of machines ---
 
 

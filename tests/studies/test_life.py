@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import math
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -240,3 +241,16 @@ def test_checkpoints_that_are_no_use_any_more_are_removed(home):
     for path in stored:
         payload = torch.load(home / "studies/study/checkpoints" / path, weights_only=True)
         assert payload["epoch"] == int(path.name[:6])
+
+
+def test_studies_that_share_a_store_do_not_share_checkpoints(home, tmp_path):
+    """Nor does one with one of the same name that was there before."""
+    stores = []
+    for _ in range(2):
+        study = make(ticking, policy="grid", store=str(tmp_path / "store")).start().wait(60)
+        assert (study.results().state == "completed").all()
+        stores.append(Path(study.best.checkpoint).parents[1])
+        shutil.rmtree(study._folder)
+    assert stores[0] != stores[1]
+    assert {store.parent for store in stores} == {tmp_path / "store"}
+    assert all(store.name.startswith("study-") for store in stores)

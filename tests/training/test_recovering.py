@@ -30,6 +30,8 @@ def test_what_was_stored_unheard_is_reported_by_the_next_gang_and_not_trained_ag
     assert [report.epoch for report in told.reports] == [3, 4, 5, 6]
     for report, before in zip(told.reports, unheard, strict=False):
         assert (report.value, report.metrics, report.seconds) == (before.value, before.metrics, before.seconds)
+        assert report.parallelism == size, "it was not this gang that took so long"
+    assert told.reports[-1].parallelism is None
     gang = told.reports[0].gang
     assert {report.gang for report in told.reports} == {gang} != {unheard[0].gang}
     stored = [report.checkpoint for report in unheard]
@@ -40,6 +42,29 @@ def test_one_whose_first_gang_was_never_heard(gangs):
     gangs.alone(train, until=3)
     told = gangs.alone(train, until=4, again=True)
     assert [report.epoch for report in told.reports] == [1, 2, 3, 4]
+
+
+def test_a_second_gang_that_was_not_heard(gangs):
+    gangs.alone(train, until=2)
+    gangs.alone(train, until=4, again=True)
+    told = gangs.alone(train, until=5, again=True)
+    assert [report.epoch for report in told.reports] == [1, 2, 3, 4, 5]
+    assert told.reports[-1].checkpoint == "7/000005-g3.pt"
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_nothing_is_trained_where_nothing_is_left(gangs, size):
+    def function(config, run):
+        for epoch in run.epochs():
+            run.state["epoch"] = epoch
+            value = epoch
+            run.report(accuracy=value)
+        run.state["last"] = value  # there is none, without an epoch
+
+    gangs.train(function, size, until=3)
+    told = gangs.train(function, size, until=3, again=True)
+    assert [report.epoch for report in told.reports] == [1, 2, 3]
+    assert (told.end.outcome, told.end.error) == ("target", "")
 
 
 def test_no_further_than_it_was_to_be_trained(gangs):
@@ -60,8 +85,8 @@ def change(gangs, path, **changes):
     [
         {"trial": 8},
         {"reports": []},
-        {"reports": [{"epoch": 3, "value": "high", "metrics": {}, "seconds": 1.0}]},
-        {"reports": [{"epoch": 3, "value": 0.3, "metrics": {}, "seconds": 1.0}]},
+        {"reports": [{"epoch": 3, "value": "high", "metrics": {}, "seconds": 1.0, "parallelism": 1}]},
+        {"reports": [{"epoch": 3, "value": 0.3, "metrics": {}, "seconds": 1.0, "parallelism": 1}]},
         {"reports": torch.zeros(1)},
     ],
 )

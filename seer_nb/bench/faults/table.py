@@ -70,7 +70,9 @@ def markdown(rows: Iterable[Verdict]) -> str:
     for row in everything:
         by_fault[row.fault, row.where].append(row)
     lines = [_joined(HEAD), _joined(["---"] * len(HEAD))]
-    lines += [_joined([*key, *_figures(of)]) for key, of in by_fault.items()]
+    # Here and on a cloud one below the other.
+    first = {fault: place for place, (fault, _) in reversed([*enumerate(by_fault)])}
+    lines += [_joined([*key, *_figures(by_fault[key])]) for key in sorted(by_fault, key=lambda key: first[key[0]])]
     if everything:
         lines.append(_joined(["all", "", *_figures(everything)]))
     return "\n".join(lines)

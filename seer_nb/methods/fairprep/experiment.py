@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from seer_nb.core.money import MICRO
 from seer_nb.core.units import parse_duration, show
 from seer_nb.errors import SeerError
 from seer_nb.methods.arguments import real, whole
@@ -157,8 +158,8 @@ class Experiment:
         if self.study is None:
             raise SeerError("the study was not started: start() it first, or use run()")
         self.study.wait()
-        spent = float(self.study.results()["cost_usd"].sum())
-        return self._result(collect(self.study), self.study.reason, spent_usd=spent)
+        state = self.study._state()  # noqa: SLF001 - of the same family
+        return self._result(collect(self.study), self.study.reason, state.ledger.spent(state.now_s) / MICRO)
 
     def _run_here(self) -> FairResult:
         begun_s, records = time.monotonic(), {}

@@ -71,7 +71,7 @@ class FairResult(MethodResult):
     Attributes:
         reason: Why it ended.
         study: That did it; None: this process has.
-        spent_usd: By the study's trials.
+        spent_usd: By the study.
     """
 
     def __init__(

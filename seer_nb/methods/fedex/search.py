@@ -107,10 +107,13 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
         limits=limits,
     )
     arms = [_arm(plan, number) for number in range(plan.ladder.arms)]
-    with pool_of(federation, provider, workers, plan.clients_per_round, limits) as pool:
-        for arm in arms:
-            arm.use(pool)
-        result = _Search(plan, arms).run()
+    try:
+        with pool_of(federation, provider, workers, plan.clients_per_round, limits) as pool:
+            for arm in arms:
+                arm.use(pool)
+            result = _Search(plan, arms).run()
+    except TimeUpError as error:  # before there was a worker
+        result = _Search(plan, arms).cut(str(error))
     return result.ended(arms, limits.elapsed_s(), limits.spent_usd())
 
 
@@ -149,13 +152,20 @@ class _Search:
 
     def run(self) -> Result:
         """Take the arms up the ladder, and test the best; whatever there is when the time is up is the result."""
-        plan, reason, tested = self._plan, "all rounds are taken", None
         try:
             self._climb()
         except TimeUpError as error:
-            reason = str(error)
-            for arm in self._arms:
-                arm.cut_short(reason)
+            return self.cut(str(error))
+        return self._result("all rounds are taken")
+
+    def cut(self, reason: str) -> Result:
+        """There is no time for what would follow."""
+        for arm in self._arms:
+            arm.cut_short(reason)
+        return self._result(reason)
+
+    def _result(self, reason: str) -> Result:
+        plan, tested = self._plan, None
         if self._best is not None:
             try:
                 tested = self._best.fedex.evaluate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.money import MICRO
+from seer_nb.errors import MissingCheckpointError
 from seer_nb.methods.arguments import whole
 from seer_nb.methods.fedex.arms import Arms
 from seer_nb.methods.fedex.result import Best, Result
@@ -144,8 +145,7 @@ class Search(Running[Arms, Result]):
             CheckpointError: The best arm's model cannot be read any more.
         """
         state, status = self.study._state(), self.study.status  # noqa: SLF001 - of the same family
-        stored = self.study.best
-        best = None if stored is None else self._best(stored, tests=status in {"ended", "failed"})
+        best = self._newest_best(tests=status in {"ended", "failed"})
         arms = tuple(
             TrialArm(self._task, trial, _thetas(best.fedex) if best and best.trial == trial.id else ())
             for _, trial in sorted(state.trials.items())
@@ -160,6 +160,17 @@ class Search(Running[Arms, Result]):
             spent_usd=state.ledger.spent(state.now_s) / MICRO,
             study=self.study,
         )
+
+    def _newest_best(self, *, tests: bool) -> Best | None:
+        """Of ``study.best``; while it trains on, a better one may come, and its checkpoint go, at any moment."""
+        for last in (False, False, True):
+            stored = self.study.best
+            try:
+                return None if stored is None else self._best(stored, tests=tests)
+            except MissingCheckpointError:
+                if last:
+                    raise
+        return None
 
     def _best(self, stored: Stored, *, tests: bool) -> Best:
         fedex = self.arm(stored.trial)

@@ -43,6 +43,8 @@ class CellRun:
         self.epoch = 1
         """The epoch in progress, from 1."""
         self.reports: list[dict[str, float | None]] = []
+        self.state: dict[str, Any] = {}
+        self.saved: bytes | None = None
 
     @property
     def device(self) -> torch.device:
@@ -58,12 +60,20 @@ class CellRun:
             seed_all(self.seed, epoch)
             yield epoch
 
-    def prepare(self, *objects: Any) -> Any:
+    def prepare(self, *objects: Any, find_unused_parameters: bool = False) -> Any:  # noqa: ARG002 - of `Run`
         """The objects themselves, modules moved to ``device``."""
         ready = [each.to(self.device) if hasattr(each, "parameters") else each for each in objects]
         return ready[0] if len(ready) == 1 else tuple(ready)
 
-    def loader(self, dataset: Any, batch_size: int, *, shuffle: bool = True, **more: Any) -> DataLoader[Any]:
+    def loader(
+        self,
+        dataset: Any,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        scale_batch: bool = False,  # noqa: ARG002 - of `Run`; there is one worker
+        **more: Any,
+    ) -> DataLoader[Any]:
         """A DataLoader whose order comes from the seed."""
         import torch
         from torch.utils.data import DataLoader
@@ -71,13 +81,23 @@ class CellRun:
         order = torch.Generator().manual_seed(derive(self.seed, 0))
         return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, generator=order, **more)
 
-    def mean(self, value: float, _: float = 1.0) -> float:
+    def mean(self, value: float, n: float = 1.0) -> float:  # noqa: ARG002 - of `Run`
         """The value: there is one worker."""
         return value
 
     def report(self, **metrics: Any) -> None:
-        """Note metrics of an epoch; the sweep judges the returned model by itself."""
+        """Note metrics of an epoch; the sweep judges the returned model by itself.
+
+        Raises:
+            RuntimeError: All epochs were reported before.
+        """
+        if len(self.reports) >= self.max_epochs:
+            raise RuntimeError(f"run.report() was called after max_epochs={self.max_epochs}: loop over run.epochs()")
         self.reports.append(m.finite(metrics))
+
+    def save(self, state: bytes) -> None:
+        """Keep bytes, until the function returns: a cell is trained in one piece."""
+        self.saved = state
 
 
 class Trained:
