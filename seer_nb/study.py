@@ -60,7 +60,7 @@ class Study(Reading):
         sampler: An Optuna sampler that proposes configurations. Default: seeded random search.
         seed: For configurations, data order and weights.
         name: Of the study; its files lie in ``./seer_studies/<name>`` (or in SEER_HOME).
-        store: fsspec URL for checkpoints. Default: a folder beside the journal.
+        store: fsspec URL of a folder, in which its checkpoints get their own. Default: a folder beside the journal.
         report_timeout: A trial silent for so long counts as hung. Default: a minute, or 10 of its epochs if longer.
 
     Raises:

@@ -54,7 +54,7 @@ def test_what_is_terminated_is_killed_with_all_its_children(cloud):
     pids = on(cloud, name, 4)
     ec2().terminate_instances(InstanceIds=[name])
     ended(cloud, name)
-    assert not alive(pids)
+    until(lambda: not alive(pids))
 
 
 def test_what_has_shed_its_mark_is_killed_too(cloud):
@@ -62,7 +62,7 @@ def test_what_has_shed_its_mark_is_killed_too(cloud):
     pids = on(cloud, name, 2)
     ec2().terminate_instances(InstanceIds=[name])
     ended(cloud, name)
-    assert not alive(pids)
+    until(lambda: not alive(pids))
 
 
 def test_terminating_twice_is_no_error(cloud):
@@ -92,7 +92,7 @@ def test_a_lost_machine_is_dead_at_once(cloud):
     name = launch(cloud, "sleep 100 & sleep 100")
     pids = on(cloud, name, 2)
     cloud.lose(name)
-    assert not alive(pids)
+    until(lambda: not alive(pids))
     assert machine(cloud, name).state == "terminated"
     assert described(name)["StateReason"]["Code"] == "Server.InternalError"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,10 +9,9 @@ from seer_nb.methods.fairprep.encoding import Encoder, Examples
 from seer_nb.methods.fairprep.errors import UnfitError
 from seer_nb.methods.fairprep.learners import score
 from seer_nb.methods.fairprep.metrics import Measured, measure
+from seer_nb.methods.threads import one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from seer_nb.core.model import Config
     from seer_nb.methods.fairprep.encoding import Scaler
     from seer_nb.methods.fairprep.handlers import FittedHandler, Handler
@@ -119,12 +117,3 @@ def _filled(table: Table, handler: FittedHandler) -> Table:
     features = handler.fill(table.features)
     left = table.features.index.isin(features.index)
     return type(table)(features, table.numeric, table.categorical, table.y[left], table.privileged[left])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Linear algebra on one thread, so that sums are added in the same order everywhere."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        yield

@@ -182,12 +182,11 @@ def seeded(seed: int) -> Iterator[None]:
     """Have torch draw from a seed, and go on from where it was afterwards: it is the user's generator."""
     import torch
 
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
+    # Also the generators of GPUs, from which dropout draws there.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
         yield
-    finally:
-        torch.set_rng_state(state)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from seer_nb.methods.threads import one_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -80,18 +82,6 @@ def fit(make: Callable[[], Model], table: Table, split: Split) -> Fit:
         units=tuple(found.units.tolist()),
         standard=tuple(found.standard.tolist()),
     )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for linear algebra: fits side by side do not disturb each other, and all round alike."""
-    # Imported first: what is loaded later would not be limited.
-    import sklearn.metrics
-    import sklearn.preprocessing  # noqa: F401
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        yield
 
 
 def _score(model: Model, table: Table, seen: Places, unseen: Places) -> Score:
