@@ -37,6 +37,9 @@ def test_workers_find_what_this_process_finds_however_many_they_are(workers, hom
     assert untimed(there.curves()).equals(untimed(here.curves()))
     assert there.best.value == here.best.value == there.study.best.value
     assert (there.frame.ct_s > 0).all()
+    # All cells were there from the start: had they waited within their time, it would be more than their trials took.
+    trials = there.study.results()
+    assert there.curves().ct_s.sum() < (trials.ended_s - trials.started_s).sum()
     assert 0 < there.spent_usd <= 0.05
     assert there.reason == "every configuration is trained"
     assert isinstance(there.study._chosen, Grid)
