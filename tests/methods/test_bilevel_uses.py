@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset, TensorDataset
 
+from seer_nb.bench.bilevel import denoising
 from seer_nb.methods import bilevel
 from seer_nb.methods.bilevel.data import Net, decay, fit, index_batches, labelled
 from seer_nb.methods.bilevel.tune import training_loss
@@ -64,8 +65,14 @@ def test_denoising_beats_training_on_all_and_on_the_clean_alone(digits, noisy):
     denoised = accuracy(found.model, test)
     assert denoised - all_of_it > 0.05
     assert oracle >= denoised
-    # On one seed it may lose to the clean data alone (by 0.01 where it was measured): the bench looks at several.
+    # On one seed it may lose to the clean data alone (by 0.01 where it was measured): see the next test.
     assert denoised > accuracy(trained(*clean), test) - 0.03
+
+
+@pytest.mark.timeout(180)
+def test_with_a_quarter_of_wrong_labels_it_beats_the_clean_alone_on_the_mean_of_three_seeds():
+    marks = {figure.what: figure.met for figure in denoising(seeds=3) if figure.met is not None}
+    assert marks == {"denoised": True, "area under the curve of weights for right labels": True}
 
 
 def test_weights_tell_wrong_labels_from_right_ones(noisy):
