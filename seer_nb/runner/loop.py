@@ -143,6 +143,8 @@ class Runner:
         attendant = Attendant(self.folder, state, self._clock, self._gangs, self._events.put_nowait)
         watches = self._watch_inbox(), self._keep_leases(), attendant.attend()
         keepers = [asyncio.create_task(watch) for watch in watches]
+        # To begin took a while, in which nobody stood still.
+        self._beat_s = steady_s()
         try:
             while state.phase != "ended" and not self._has_to_go():
                 events = await self._next_events()
