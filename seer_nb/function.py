@@ -164,8 +164,18 @@ def _installed() -> tuple[str, ...]:
     paths = {
         value for key, value in sysconfig.get_paths().items() if key in {"stdlib", "platstdlib", "purelib", "platlib"}
     }
-    paths |= {path for path in sys.path if path.endswith(("site-packages", "dist-packages"))}
+    found = filter(None, sys.path)
+    paths |= {path for path in found if path.endswith(("site-packages", "dist-packages")) or _is_target(path)}
     return tuple(os.path.join(path, "") for path in paths)  # noqa: PTH118 - with a slash at the end
+
+
+def _is_target(path: str) -> bool:
+    """Whether packages were installed into a folder of any name, as by ``pip install --target``."""
+    try:
+        with os.scandir(path) as entries:
+            return any(entry.name.endswith(".dist-info") for entry in entries)
+    except OSError:
+        return False
 
 
 # --- what it is called, and what is called ---

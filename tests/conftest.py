@@ -12,10 +12,16 @@ import pytest
 from tests.studies.running import processes
 
 KEY = "SEER_KEY_FILE"
+GPUS = "CUDA_VISIBLE_DEVICES"
+ALL = "all"
+"""Where pytest was told nothing of GPUs."""
 
 
 def pytest_configure(config):
     """Studies of tests are sealed with a key of their own, which pytest's other processes share."""
+    # Everywhere as on machines without a GPU, but in the tests of GPUs, which give it back.
+    os.environ.setdefault("SEER_TEST_GPUS", os.environ.get(GPUS, ALL))
+    os.environ[GPUS] = ""
     if KEY not in os.environ:
         config.seer_key = Path(tempfile.mkdtemp(prefix="seer-key-"))
         os.environ[KEY] = str(config.seer_key / "key")

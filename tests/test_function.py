@@ -253,6 +253,13 @@ def test_a_users_module_goes_along_by_value_with_its_source(users_module, tmp_pa
     assert load_elsewhere(pickled, code, away).splitlines() == ["None users_module.py users_module", "return rate"]
 
 
+def test_what_is_installed_in_a_folder_of_any_name_is_not_the_users(users_module, tmp_path):
+    """As by ``pip install --target``, which clusters of many a firm and university use."""
+    assert raised(ValueError, make, users_module.locked)
+    (tmp_path / "users_package-1.0.dist-info").mkdir()
+    assert b"def locked" not in function.dumps(users_module.locked)
+
+
 def test_modules_that_the_user_registered_stay_registered(users_module):
     cloudpickle.register_pickle_by_value(users_module)
     try:

@@ -80,7 +80,7 @@ class MachinesLeftBehind(EventBase, frozen=True, kw_only=True):
 
 
 class MachineLeaving(EventBase, frozen=True, kw_only=True):
-    """The provider will take a machine away."""
+    """The provider will take a machine away, or one of its workers cannot train any more."""
 
     machine: int
     left_s: float

@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.doctor import ec2, home, installation, ports, store, studies, workers
+from seer_nb.doctor import ec2, gpus, home, installation, ports, store, studies, workers
 from seer_nb.doctor.examine import Named, examine
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def checks(options: argparse.Namespace) -> list[Named]:
     found = [
         Named("packages", installation.check),
         Named("workers", workers.check, "warning", _SLOW),
+        Named("gpus", gpus.check, "warning", _SLOW),
         Named("home", home.check),
         Named("ports", ports.check),
         Named("studies", studies.check, "warning", _SLOW),

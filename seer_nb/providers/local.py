@@ -9,12 +9,13 @@ import os
 import shutil
 import signal
 import sys
+from collections import Counter
 from multiprocessing import forkserver, resource_tracker
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_money
+from seer_nb.providers import gpus
 from seer_nb.providers.arguments import whole
 from seer_nb.providers.base import LEASE_ENDED, WORKER_CLOSED, SchedulerAddress
 from seer_nb.providers.fleet import MachineFleet, Rented
@@ -41,8 +42,8 @@ class Local:
     """Workers on this machine, one thread each, at a notional price.
 
     Args:
-        max_workers: The most worker processes at once. Default: the number of NVIDIA GPUs, or of usable cores if
-            there is none.
+        max_workers: The most worker processes at once. Default: the number of NVIDIA GPUs that CUDA_VISIBLE_DEVICES
+            allows, or of usable cores if there is none. If there are more workers than GPUs, they share these.
         price_per_hour: Dollars per worker and hour, a number or text such as "$0.05". 0 makes money free; then only
             the deadline binds.
 
@@ -55,8 +56,8 @@ class Local:
 
     def __init__(self, max_workers: int | None = None, price_per_hour: str | float = 0.05) -> None:
         given = None if max_workers is None else whole(max_workers, "max_workers", "workers", 1)
-        self.gpus = _gpus()
-        self.max_workers = given or self.gpus or _cores()
+        self.gpus = gpus.usable()
+        self.max_workers = given or len(self.gpus) or _cores()
         self.price = parse_money(price_per_hour, "price_per_hour", zero=True)
 
     def __repr__(self) -> str:
@@ -88,7 +89,8 @@ class Worker(Rented):
     def __init__(self) -> None:
         super().__init__()
         self.process: BaseProcess | None = None
-        self.gpu: int | None = None
+        self.gpu = ""
+        """As CUDA_VISIBLE_DEVICES names it."""
 
 
 class LocalFleet(MachineFleet[Worker]):
@@ -100,7 +102,7 @@ class LocalFleet(MachineFleet[Worker]):
 
     end_timeout_s = 5.0
 
-    def __init__(self, context: FleetContext, gpus: int) -> None:
+    def __init__(self, context: FleetContext, gpus: tuple[str, ...]) -> None:
         super().__init__(context, Worker)
         self._gpus = gpus
         self._scratch = context.folder / "scratch"
@@ -174,12 +176,12 @@ class LocalFleet(MachineFleet[Worker]):
         process.close()
 
     def _environment(self, rented: Worker) -> dict[str, str]:
-        """What the worker's environment adds to this process's: a thread each, and a GPU of its own."""
+        """What the worker's environment adds to this process's: a thread each, and the GPU that the fewest use."""
         environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         if self._gpus:
-            used = {other.gpu for other in self._rented.values()}
-            rented.gpu = next((gpu for gpu in range(self._gpus) if gpu not in used), 0)
-            environment["CUDA_VISIBLE_DEVICES"] = str(rented.gpu)
+            used = Counter(other.gpu for other in self._rented.values())
+            rented.gpu = min(self._gpus, key=lambda gpu: used[gpu])
+            environment["CUDA_VISIBLE_DEVICES"] = rented.gpu
         return environment
 
 
@@ -227,11 +229,3 @@ def _cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS
         return os.cpu_count() or 1
-
-
-def _gpus() -> int:
-    """NVIDIA GPUs of this machine, found without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in {"", "-1"}])
-    return len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])

@@ -34,6 +34,9 @@ ANSWER_S = 2.0
 """A worker that does not answer for so long is taken for dead."""
 CONNECT_S = 60.0
 """A scheduler that listens must let a client in within so many seconds."""
+BROKEN = "a training function left its GPU in a state in which nothing can be trained"
+BROKEN_S = 60.0
+"""A machine with such a worker has so long for what its others train to be saved."""
 LEAVE_S = 2.0
 """The machines' end does not wait longer than that for Dask's client."""
 
@@ -225,6 +228,8 @@ class DaskGangs:
         if isinstance(record, MemberEnded):
             tracker = self._gangs.get(record.gang)
             if tracker is not None:
+                if record.broken:
+                    self._leaving(tracker.start.workers[record.rank], BROKEN_S, BROKEN)
                 tracker.member_ended(record)
                 self._check(tracker)
         elif isinstance(record, WorkerLeft):
@@ -233,11 +238,14 @@ class DaskGangs:
         elif isinstance(record, Notice):
             name = self.name_of(record.worker, "")
             if name is not None:
-                machine = int(name.partition(".")[0])
-                self._emit(m.MachineLeaving(machine=machine, left_s=record.left_s, reason=record.reason))
+                self._leaving(name, record.left_s, record.reason)
         elif (ready := self._named(record)) is not None:
             self._worker_ready(ready)
         return True
+
+    def _leaving(self, worker: str, left_s: float, reason: str) -> None:
+        """Its machine takes no more gangs, and goes once those that are on it have saved."""
+        self._emit(m.MachineLeaving(machine=int(worker.partition(".")[0]), left_s=left_s, reason=reason))
 
     def _reported(self, report: m.Reported, *, anyway: bool) -> bool:
         tracker = self._gangs.get(report.gang)

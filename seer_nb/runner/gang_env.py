@@ -9,6 +9,8 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from seer_nb.runner import gpu
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 BACKEND_CPU = "gloo"
 BACKEND_CUDA = "cpu:gloo,cuda:nccl"
+"""Not for members that share a GPU, which NCCL refuses, or of which some have none: gloo serves all devices."""
 LOOK_S = 1.0
 """While a member waits for the others to come, it looks so often whether one was lost."""
 _last_store: Any = None
@@ -78,9 +81,14 @@ def gang_store(order: Order, bereft: Callable[[], bool]) -> tuple[Any, int]:
         store = _listening_store(order.store_host, timedelta(seconds=order.timeout_s))
         _last_store, port = store, int(store.port)
         meeting.set(key, str(port))
-    store.set(f"here-{order.rank}", "")
-    _wait(store, [f"here-{rank}" for rank in range(order.world_size)], end_s, bereft)
+    store.set(_here(order.rank), gpu.name())
+    _wait(store, [_here(rank) for rank in range(order.world_size)], end_s, bereft)
     return store, port
+
+
+def _here(rank: int) -> str:
+    """Under which a member leaves the name of its GPU once it is there."""
+    return f"here-{rank}"
 
 
 def _joined(order: Order, port: int, end_s: float, bereft: Callable[[], bool]) -> Any:
@@ -167,12 +175,12 @@ def _interface(order: Order) -> str | None:
 
 def open_default_group(store: Any, order: Order) -> None:
     """Initialise torch's default process group unless the function has done it."""
-    import torch
     import torch.distributed as dist
 
     if not dist.is_initialized():
+        names = {store.get(_here(rank)) for rank in range(order.world_size)}
         dist.init_process_group(
-            BACKEND_CUDA if torch.cuda.is_available() else BACKEND_CPU,
+            BACKEND_CUDA if len(names) == order.world_size and b"" not in names else BACKEND_CPU,
             store=dist.PrefixStore("seer-default", store),  # type: ignore[attr-defined]
             rank=order.rank,
             world_size=order.world_size,

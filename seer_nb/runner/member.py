@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.errors import DamagedCheckpointError, StoreError
-from seer_nb.runner import faults, keeper, logs, output
+from seer_nb.runner import faults, gpu, keeper, logs, output
 from seer_nb.runner.control import Control, Meeting
 from seer_nb.runner.gang_env import environment, gang_store
 from seer_nb.runner.orders import MemberEnded, Order
@@ -58,12 +58,16 @@ def _run(function: Callable[..., Any], order: Order, send: Callable[[Any], objec
         traceback.clear_frames(error.__traceback__)
     if order.world_size > 1 and told:
         gc.collect()
+    broken = gpu.broken()
+    ended = MemberEnded(gang=order.gang, rank=order.rank, outcome=outcome, error=told, collective=echo, broken=broken)
     try:
-        send(MemberEnded(gang=order.gang, rank=order.rank, outcome=outcome, error=told, collective=echo))
+        send(ended)
     except Exception:
         logger.exception("it could not be told that it has ended")
     if order.world_size > 1 and not told:
         gc.collect()  # DDP lies in cycles, and may hold much memory
+    if not broken:
+        gpu.release()
 
 
 def _take_part(

@@ -46,6 +46,8 @@ class MemberEnded(Frozen, frozen=True, kw_only=True, tag=True):
     """The traceback, for failed."""
     collective: bool = False
     """Whether the error came out of a collective: then it is likely the echo of another member's fault."""
+    broken: bool = False
+    """Whether its process cannot train any more."""
 
 
 class WorkerReady(Frozen, frozen=True, kw_only=True, tag=True):

@@ -106,17 +106,18 @@ async def test_closing_waits_for_launches_and_says_what_may_live_on(fleet):
 
 @pytest.mark.anyio
 async def test_each_worker_has_a_gpu_of_its_own(tmp_path):
-    fleet = LocalFleet(FleetContext(study="s", folder=tmp_path, lease_s=30.0, ended=lambda _: None), 2)
+    fleet = LocalFleet(FleetContext(study="s", folder=tmp_path, lease_s=30.0, ended=lambda _: None), ("3", "GPU-7b"))
 
     def begin(machine):
         fleet._rented[machine] = Worker()
         return fleet._environment(fleet._rented[machine])["CUDA_VISIBLE_DEVICES"]
 
-    assert [begin(0), begin(1)] == ["0", "1"]
+    assert [begin(0), begin(1)] == ["3", "GPU-7b"]
     del fleet._rented[1]
-    assert begin(2) == "1"
+    assert begin(2) == "GPU-7b"
     del fleet._rented[0]
-    assert begin(3) == "0", "the other one is machine 2's, whatever its number is"
+    assert begin(3) == "3", "the other one is machine 2's, whatever its number is"
+    assert sorted([begin(4), begin(5)]) == ["3", "GPU-7b"], "more workers than GPUs share them evenly"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the others count no time in which they are suspended")

@@ -13,6 +13,7 @@ import pytest
 import seer_nb as seer
 from seer_nb.core import model as m
 from seer_nb.runner import files
+from seer_nb.runner.dask_gangs import BROKEN
 from seer_nb.runner.lock import runner_pid
 from tests.studies.running import check_nothing_is_left, counting, kill, make, processes, training, until, worker_pids
 
@@ -157,4 +158,27 @@ def test_stop_ends_a_study_whose_runner_has_died(home):
     study.stop()
     study.wait(60)
     assert (study.status, study.reason) == ("ended", "stopped by hand")
+    check_nothing_is_left(home)
+
+
+def breaking(config, run):
+    """One configuration leaves its worker in a state in which nothing can be trained, as an assertion on a GPU does."""
+    from seer_nb.runner import gpu
+
+    assert not gpu.broken(), "it trains where nothing can be trained"
+    for epoch in run.epochs():
+        if config["x"] == 0 and epoch == 2:
+            gpu.broken = lambda: True
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        run.report(accuracy=epoch)
+
+
+def test_a_trial_that_breaks_its_gpu_fails_alone_and_its_worker_is_replaced(home):
+    study = make(breaking, {"x": seer.choice([0, 1, 2])}, max_epochs=3, provider=seer.Local(max_workers=1))
+    study.run()
+    found = study.results()
+    assert found.state[found.config_x == 0].tolist() == ["failed"]
+    assert set(found.state[found.config_x > 0]) == {"completed"}
+    reasons = [machine.reason for machine in study._state().machines.values()]
+    assert reasons.count(BROKEN) == 1
     check_nothing_is_left(home)

@@ -115,7 +115,7 @@ def make_tasks(  # noqa: PLR0913 - what a task is made of
         chosen = names[torch.randperm(len(names), generator=drawn)[:ways]].tolist()
         picked.append(torch.stack([places[n][torch.randperm(len(places[n]), generator=drawn)[:each]] for n in chosen]))
     place = torch.stack(picked)
-    y = torch.arange(ways)[:, None]
+    y = torch.arange(ways, device=place.device)[:, None]
     parts = (place[:, :, :shots].flatten(1), place[:, :, shots:].flatten(1))
     labels = [y.expand(ways, number).reshape(-1).expand(count, -1) for number in (shots, queries)]
     return Tasks(data.x[parts[0]], labels[0], data.x[parts[1]], labels[1])
