@@ -11,6 +11,9 @@ import pytest
 
 from tests.studies.running import processes
 
+# Several of pytest's processes share the cores: with a thread a core each, they would wait for one another.
+for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
 KEY = "SEER_KEY_FILE"
 GPUS = "CUDA_VISIBLE_DEVICES"
 ALL = "all"
