@@ -155,7 +155,7 @@ def test_the_time_of_a_cell_is_the_median_of_its_fits_alone(monkeypatch):
 
 
 def test_fits_have_one_thread():
-    from threadpoolctl import threadpool_info
+    from threadpoolctl import threadpool_info, threadpool_limits
 
     seen = []
 
@@ -164,7 +164,9 @@ def test_fits_have_one_thread():
             seen.extend(pool["num_threads"] for pool in threadpool_info())
             return super().fit(x, y)
 
-    ridges({}, estimator=Looking(), repeats=1)
+    with threadpool_limits(limits=2):
+        assert {pool["num_threads"] for pool in threadpool_info()} == {2}, "else nothing is shown"
+        ridges({}, estimator=Looking(), repeats=1)
     assert set(seen) == {1}
 
 
