@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.model import Config, Outcome, Reported
+from seer_nb.runner import gpu
 from seer_nb.runner import metrics as m
 from seer_nb.runner.control import Control, Meeting
 from seer_nb.runner.loader import Share, check, make, whole
@@ -120,9 +121,7 @@ class Run:
     def device(self) -> torch.device:
         """This worker's GPU, or the CPU when it has none."""
         if self._device is None:
-            import torch
-
-            self._device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+            self._device = gpu.device()
         return self._device
 
     @property

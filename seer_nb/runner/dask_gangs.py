@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +12,17 @@ import msgspec
 from seer_nb.core import model as m
 from seer_nb.runner import agent, logs, shipping
 from seer_nb.runner.background import Background
+from seer_nb.runner.connection import ANSWER_S, Connection, unanswered
 from seer_nb.runner.gangs import ECHO_S, GangTracker
 from seer_nb.runner.hearing import Hearing
 from seer_nb.runner.orders import MemberEnded, Notice, Order, WorkerLeft, WorkerReady
 from seer_nb.vitals import Use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from distributed import Client, Future
+    from distributed import Future
 
     from seer_nb.providers.base import SchedulerAddress
 
@@ -30,15 +30,9 @@ logger = logging.getLogger(__name__)
 _MESSAGE = msgspec.json.Decoder(m.Reported | MemberEnded | WorkerReady | WorkerLeft | Notice)
 _READY = msgspec.json.Decoder(WorkerReady)
 _encode = msgspec.json.Encoder().encode
-ANSWER_S = 2.0
-"""A worker that does not answer for so long is taken for dead."""
-CONNECT_S = 60.0
-"""A scheduler that listens must let a client in within so many seconds."""
 BROKEN = "a training function left its GPU in a state in which nothing can be trained"
 BROKEN_S = 60.0
 """A machine with such a worker has so long for what its others train to be saved."""
-LEAVE_S = 2.0
-"""The machines' end does not wait longer than that for Dask's client."""
 
 
 class DaskGangs:
@@ -62,7 +56,6 @@ class DaskGangs:
     ) -> None:
         self._ready = ready
         self._left = left
-        self._client: Client | None = None
         self._settings = settings
         self._emit = emit
         self._logs = logs
@@ -75,7 +68,7 @@ class DaskGangs:
         self._tasks = Background("a task of the runner failed")
         self._catching = asyncio.Lock()
         self._hearing = Hearing(self._message, lambda: self._tasks.go(self._catch_up()))
-        self._scheduler: SchedulerAddress | None = None
+        self._connection = Connection(self._hearing.hear)
 
     async def connect(self, scheduler: SchedulerAddress, function: bytes) -> None:
         """Listen to the workers, and have each new one load the training function.
@@ -87,41 +80,24 @@ class DaskGangs:
         Raises:
             OSError: It does not let a client in.
         """
-        self._scheduler = scheduler
-        client = self._client = await self._open(scheduler)
+        client = await self._connection.open(scheduler)
         await self._hearing.begin(client)
         packed = cloudpickle.dumps(agent.Agent(function, self._settings.lease_s))
         archive = b"" if self._logs is not None else shipping.archive()
         await client.register_plugin(shipping.Departures())
         await client.register_plugin(shipping.Bringer(packed, archive))
 
-    async def _open(self, scheduler: SchedulerAddress) -> Client:
-        from distributed import Client
-
-        client: Client = await Client(
-            scheduler.address,
-            security=scheduler.security,
-            asynchronous=True,
-            set_as_default=False,
-            timeout=CONNECT_S,
-        )
-        client.subscribe_topic(shipping.TOPIC, self._hearing.hear)
-        return client
-
     async def disconnect(self) -> None:
         """Leave a scheduler, before or after its end."""
         self._workers.clear()
         self._futures.clear()
-        client, self._client, self._scheduler = self._client, None, None
-        if client is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEAVE_S):
-                    await client.close()
+        await self._connection.close()
 
     async def adopt(self) -> None:
         """Get to know the workers of an earlier runner; what they train for it ends at its next report."""
-        assert self._client is not None
-        answers = await self._client.run(agent.hello, on_error="ignore")
+        client = self._connection.client
+        assert client is not None
+        answers = await client.run(agent.hello, on_error="ignore")
         for answer in answers.values():
             if isinstance(answer, bytes):
                 ready = self._named(_READY.decode(answer))
@@ -142,17 +118,17 @@ class DaskGangs:
     def start(self, action: m.StartGang, trial: m.Trial, *, again: bool = False) -> None:
         """Submit a task a member; ``again``: of a trial that an earlier gang has trained."""
         tracker = self._gangs[action.gang] = GangTracker(action)
-        first = self._workers.get(action.workers[0])
+        first, client = self._workers.get(action.workers[0]), self._connection.open_client
         for rank, worker in enumerate(action.workers):
             ready = self._workers.get(worker)
-            if self._client is None or self._client.status == "closed" or ready is None or first is None:
+            if client is None or ready is None or first is None:
                 # It vanished between the decision and now.
                 tracker.worker_lost(worker, own_fault=False, reason="a worker was lost before the gang began")
                 self._check(tracker)
                 self._bereave(tracker)
                 continue
             order = self._order(action, trial, rank, first, again=again)
-            future = self._client.submit(
+            future = client.submit(
                 shipping.train,
                 _encode(order),
                 key=f"gang-{action.gang}-{rank}",
@@ -188,20 +164,24 @@ class DaskGangs:
 
     async def _asked(self, worker: str, function: Callable[[], Any]) -> Any:
         """What a worker answers; None if it does not."""
-        return await self._run(function, [self._workers[worker].address]) if worker in self._workers else None
+        return (
+            await self._connection.on_workers(function, [self._workers[worker].address])
+            if worker in self._workers
+            else None
+        )
 
     async def used(self) -> dict[str, Use]:
         """What each worker uses of its machine, by its name, as the scheduler knows."""
-        found = await self._on_scheduler(shipping.used) or {}
+        found = await self._connection.on_scheduler(shipping.used) or {}
         names = {ready.address: worker for worker, ready in self._workers.items()}
         return {names[address]: Use(*use) for address, use in found.items() if address in names}
 
     def renew(self, but: Collection[str] = ()) -> None:
         """Renew all leases, also those of workers that still warm up: that may take longer than the lease."""
         addresses = [self._workers[worker].address for worker in but if worker in self._workers]
-        self._tasks.go(self._run(agent.renew, None, (*but, *addresses)))
+        self._tasks.go(self._connection.on_workers(agent.renew, None, (*but, *addresses)))
         if self._settings.host is not None:
-            self._tasks.go(self._on_scheduler(shipping.renew_lease, self._settings.lease_s))
+            self._tasks.go(self._connection.on_scheduler(shipping.renew_lease, self._settings.lease_s))
         self._tasks.go(self._catch_up())
 
     def machine_ended(self, event: m.MachineEnded) -> None:
@@ -330,7 +310,7 @@ class DaskGangs:
         """Tell the members that are left: who has met the lost one sees its connection close, others do not."""
         addresses = [self._workers[worker].address for worker in tracker.left if worker in self._workers]
         if addresses:
-            self._tasks.go(self._run(agent.bereave, addresses, tracker.start.gang))
+            self._tasks.go(self._connection.on_workers(agent.bereave, addresses, tracker.start.gang))
 
     def _order(self, action: m.StartGang, trial: m.Trial, rank: int, first: WorkerReady, *, again: bool) -> Order:
         return Order(
@@ -359,51 +339,14 @@ class DaskGangs:
         # Rank 0 speaks for the gang; the others learn of it at the next report.
         ready = self._workers.get(tracker.start.workers[0])
         if ready is not None:
-            self._tasks.go(self._run(function, [ready.address], *args))
-
-    async def _run(self, function: Callable[..., Any], addresses: list[str] | None, *args: Any) -> Any:
-        """Call a function on workers (None: on all) beside what they train; None for one that does not answer."""
-        if self._client is None:
-            return None
-        answers: dict[str, Any] = {}
-        with self._unanswered():
-            async with asyncio.timeout(ANSWER_S):
-                answers = await self._client.run(function, *args, workers=addresses, on_error="ignore")
-        return next(iter(answers.values()), None)
-
-    async def _on_scheduler(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function on the scheduler; None if it does not answer."""
-        if self._client is None:
-            return None
-        answer = None
-        with self._unanswered():
-            async with asyncio.timeout(ANSWER_S):
-                answer = await self._client.run_on_scheduler(function, *args)
-        return answer
+            self._tasks.go(self._connection.on_workers(function, [ready.address], *args))
 
     async def _catch_up(self) -> None:
         """Hear what was said while the client was away; if it was for so long that it has given up, come back."""
-        with self._unanswered():
+        with unanswered():
             async with self._catching:
-                await self._come_back()
-                if self._client is not None:
+                await self._connection.come_back()
+                client = self._connection.client
+                if client is not None:
                     async with asyncio.timeout(ANSWER_S):
-                        await self._hearing.catch_up(self._client)
-
-    async def _come_back(self) -> None:
-        client, scheduler = self._client, self._scheduler
-        if client is None or scheduler is None or client.status != "closed":
-            return
-        again = await self._open(scheduler)
-        if self._client is client:
-            self._client = again
-        else:  # left meanwhile
-            await again.close()
-
-    @contextlib.contextmanager
-    def _unanswered(self) -> Iterator[None]:
-        """What is asked of a scheduler that does not answer is asked again later, or not needed any more."""
-        from distributed.client import ClosedClientError
-
-        with contextlib.suppress(TimeoutError, OSError, ClosedClientError):
-            yield
+                        await self._hearing.catch_up(client)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device() -> torch.device:
+    """The GPU, or the CPU if there is none. Each worker is shown one GPU at most."""
+    import torch
+
+    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
 def name() -> str:

@@ -15,10 +15,11 @@ def warm_up(host: str) -> int:
     import torch
     from torch.nn.parallel import DistributedDataParallel  # noqa: F401 - its import takes long
 
+    from seer_nb.runner import gpu
     from seer_nb.runner.gang_env import host_store
 
     torch.set_num_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = gpu.device()
     model = torch.nn.Linear(4, 2).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model(torch.zeros(2, 4, device=device)).sum().backward()

@@ -122,7 +122,7 @@ class Rig:
     async def answers(self, machine):
         """Whether a machine's worker is there and is the one that it was."""
         address = self.ready[machine].address
-        found = await self.gangs._client.run(os.getpid, workers=[address], on_error="ignore")
+        found = await self.gangs._connection.client.run(os.getpid, workers=[address], on_error="ignore")
         return found.get(address) == self.ready[machine].pid
 
 
@@ -253,7 +253,7 @@ class ProviderTestCase(DescribedTestCase):
 
     async def test_one_that_hangs_is_ended_by_force(self, rig):
         await rig.boots(1)
-        task = rig.gangs._client.submit(time.sleep, 1000, workers=[rig.ready[1].address], pure=False)
+        task = rig.gangs._connection.client.submit(time.sleep, 1000, workers=[rig.ready[1].address], pure=False)
         await asyncio.sleep(0.5)
         assert task.status == "pending"
         await rig.fleet.retire(1, force=True)

@@ -412,7 +412,7 @@ async def test_a_member_runs_on_its_own_worker_and_nowhere_else(monkeypatch, tmp
     gangs = DaskGangs(given, [].append, [].append, [].append, tmp_path)
     async with Scheduler(**QUIET) as scheduler, contextlib.AsyncExitStack() as stack:
         one, _ = [await stack.enter_async_context(Worker(scheduler.address, nthreads=1, **QUIET)) for _ in range(2)]
-        gangs._client = await Client(scheduler.address, asynchronous=True, set_as_default=False)
+        gangs._connection.client = await Client(scheduler.address, asynchronous=True, set_as_default=False)
         stack.push_async_callback(gangs.close)
         gangs._workers = {"1.0": WorkerReady(worker="1.0", address=one.address, store_port=1, pid=1)}
         start = m.StartGang(gang=1, trial=0, workers=("1.0",), from_epoch=0, checkpoint=None, until=1)

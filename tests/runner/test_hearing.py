@@ -140,7 +140,7 @@ async def test_a_client_that_has_given_up_comes_back_and_hears_the_end_of_its_ga
     await gangs.connect(SchedulerAddress(scheduler.address), b"")
     start = m.StartGang(gang=7, trial=0, workers=("0.0",), from_epoch=0, checkpoint=None, until=2, reason="")
     gangs._gangs[7] = GangTracker(start)
-    await gangs._client.close()
+    await gangs._connection.client.close()
     told = [m.Reported(gang=7, epoch=epoch, value=0.5, seconds=1.0) for epoch in (1, 2)]
     told.append(MemberEnded(gang=7, rank=0, outcome="target"))
     for record in told:

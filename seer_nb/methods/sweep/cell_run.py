@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from seer_nb.runner import gpu
 from seer_nb.runner import metrics as m
 from seer_nb.runner.seeding import derive, seed_all
 
@@ -49,9 +50,7 @@ class CellRun:
     @property
     def device(self) -> torch.device:
         """This worker's GPU, or the CPU when it has none."""
-        import torch
-
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        return gpu.device()
 
     def epochs(self) -> Iterator[int]:
         """1 to max_epochs; global generators are seeded anew for each."""
