@@ -85,6 +85,8 @@ def test_help_names_every_command():
     }
     version = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True, timeout=60)
     assert version.stdout == f"seer-nb {seer.__version__}\n"
+    module = [sys.executable, "-m", "seer_nb", "--version"]
+    assert subprocess.run(module, capture_output=True, text=True, check=True, timeout=60).stdout == version.stdout
 
 
 def test_a_command_is_needed(capsys):
