@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
 import os
 import re
@@ -24,11 +25,13 @@ from seer_nb.core.state import State
 from seer_nb.core.units import show
 from seer_nb.errors import SeerError
 from seer_nb.history import History
+from seer_nb.runner.files import placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+logger = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -147,11 +150,11 @@ class Journal:
         with self._damage_told("written to"), self._lock:
             return int(self._db.execute("INSERT INTO inbox (wall, body) VALUES (?, ?)", row).lastrowid or 0)
 
-    def inbox(self) -> list[tuple[int, m.Command]]:
-        """Commands that no runner has carried out yet, oldest first."""
+    def inbox(self) -> list[tuple[int, m.Command | None]]:
+        """Commands that no runner has carried out yet, oldest first; None for one that this version does not know."""
         with self._damage_told(), self._lock:
             rows = self._db.execute("SELECT id, body FROM inbox WHERE taken = 0 ORDER BY id").fetchall()
-            return [(number, _COMMAND.decode(body)) for number, body in rows]
+        return [(number, _command(body)) for number, body in rows]
 
     @contextlib.contextmanager
     def _damage_told(self, what: str = "read") -> Iterator[None]:
@@ -205,6 +208,7 @@ class View:
         if found is not None:
             self.seq = self.resumed = found.seq
             self._state, self.history = found.state, found.history
+            self._state.settings = placed(self._state.settings, self.journal.path.parent)
             self.wall = next(self.journal.read(found.seq - 1)).wall
             with snapshots.uncollected():
                 self._catch_up()
@@ -214,7 +218,7 @@ class View:
             if self._state is None:
                 if not isinstance(entry.record, m.Began):
                     raise SeerError(f"{self.journal.path} does not begin with the study's settings")
-                self._state = State(entry.record.settings)
+                self._state = State(placed(entry.record.settings, self.journal.path.parent))
             self._take(self._state, entry)
             self.seq, self.wall = entry.seq, entry.wall
 
@@ -233,6 +237,15 @@ class View:
 def _odd(kind: str, sql: str | None) -> bool:
     """Whether there is more to a part of a database than what it holds."""
     return kind not in {"table", "index"} or re.search(r"\bAS\b|\bVIRTUAL\b", sql or "", re.IGNORECASE) is not None
+
+
+def _command(body: str) -> m.Command | None:
+    try:
+        command: m.Command = _COMMAND.decode(body)
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        logger.warning("a command is not understood, perhaps that of another version: %s", error)
+        return None
+    return command
 
 
 def _number(value: object) -> float:

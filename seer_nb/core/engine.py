@@ -61,6 +61,8 @@ class Engine:
         """For gangs whose next epoch would end too late."""
         self._awake_s = 0.0
         """Since when it has been listening without a pause."""
+        self._waiting = 0
+        """Events that are known to come next."""
         self._seen_kill_s = 0.0
         """``kill_s`` when these were looked at."""
 
@@ -74,7 +76,7 @@ class Engine:
         done += self._do(faults.leave(state))
         done += self._do(self._hung())
         done += self._do(self._limits())
-        if state.phase == "running":
+        if not self._holds_back(event) and state.phase == "running":
             if self._decides(event):
                 done += self._decide()
             elif isinstance(event, m.MachineReady | m.Drawn):
@@ -195,6 +197,14 @@ class Engine:
         if state.phase not in faults.QUIET and state.now_s >= self._silence.at_s:
             yield from faults.overdue(state, self._awake_s)
             self._silence.sight(state.now_s, faults.alarms(state, self._awake_s))
+
+    def _holds_back(self, event: m.Event) -> bool:
+        """Whether more is known to come: what was asked for while no runner lived must be known before one decides."""
+        if isinstance(event, m.RunnerStarted):
+            self._waiting = event.waiting
+        elif self._waiting:
+            self._waiting -= 1
+        return self._waiting > 0
 
     def _decides(self, event: m.Event) -> bool:
         """Whether the event can change what the policy wants."""

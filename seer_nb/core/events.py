@@ -32,6 +32,8 @@ class RunnerStarted(EventBase, frozen=True, kw_only=True):
     """Machines of the earlier runner that still live, and go on."""
     left: tuple[int, ...] = ()
     """Those that still exist, and have been told to go."""
+    waiting: int = 0
+    """Events that come next, for they have waited for a runner: nothing is decided before the last of them."""
 
 
 class Drawn(EventBase, frozen=True, kw_only=True):

@@ -12,6 +12,8 @@ from typing import TypeGuard
 from seer_nb.core.money import MICRO
 
 MAX_DOLLARS = 10**12
+MAX_SECONDS = 1e10
+"""Some three hundred years."""
 """So that micro-dollars fit into 64 bits wherever they are stored."""
 MONEY_HINT = 'give dollars such as "$0.50" or 0.5'
 TIME_HINT = 'give a time such as "10min", "1h30m", 90 (seconds) or a timedelta'
@@ -131,6 +133,8 @@ def _positive_seconds(value: object, name: str, hint: str) -> float:
         raise ValueError(f"{name}={show(value)} is not a length of time: {hint}")
     if seconds <= 0:
         raise ValueError(f"{name}={show(value)} is not more than 0 seconds: {hint}")
+    if seconds > MAX_SECONDS:
+        raise ValueError(f"{name}={show(value)} is longer than 300 years: {hint}")
     return seconds
 
 

@@ -35,6 +35,8 @@ RELEASE_S = 0.5
 _OWN_ENDS: dict[int | None, str] = {
     LEASE_ENDED: "its lease ended: no word from the runner",
     WORKER_CLOSED: "its Dask worker closed",
+    # What multiprocessing says of all processes whose fork server was killed, perhaps for want of memory.
+    255: "the process that had made it has died",
 }
 
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 _agent: Agent | None = None
+STOOD_STILL_S = 1.0
+"""A thread that wakes later by so much could not run."""
+CATCH_UP_S = 2.0
+"""Then this process listens for so long before it believes that the runner was silent."""
 
 
 class Agent:
@@ -108,7 +112,11 @@ class Agent:
     def _keep_lease(self) -> None:
         """End the process when the runner has been silent for the lease: nobody would pay for it on purpose."""
         while (left := self.renewed + self.lease_s - time.monotonic()) > 0:
-            time.sleep(min(left, 5.0))
+            asked_s, began_s = min(left, 5.0), time.monotonic()
+            time.sleep(asked_s)
+            if time.monotonic() - began_s > asked_s + STOOD_STILL_S:
+                # As in a library that keeps Python's lock: the runner's word came meanwhile, but nobody could take it.
+                time.sleep(CATCH_UP_S)
         logger.warning("the lease has ended: no word from the runner")
         end_process(LEASE_ENDED)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+from msgspec import structs
 
 from seer_nb.errors import SeerError
 from seer_nb.runner import sealing
+
+if TYPE_CHECKING:
+    from seer_nb.core.model import Settings
 
 JOURNAL = "journal.sqlite"
 FUNCTION = "function.pkl"
@@ -24,6 +28,20 @@ SEALED = (FUNCTION, PARTS, CWD)
 def home() -> Path:
     """The folder of all studies: SEER_HOME, or ./seer_studies."""
     return Path(os.environ.get("SEER_HOME", "seer_studies")).absolute()
+
+
+def placed(settings: Settings, folder: Path) -> Settings:
+    """Settings as a study's journal has them, with its own checkpoints where its folder is now.
+
+    A copy must not train into, nor tidy up, the checkpoints of the study that it was copied from.
+
+    Args:
+        settings: Where the store, if none was given, is that of the folder in which the study was made.
+        folder: Where the journal lies.
+    """
+    made = Path(settings.store)
+    own = "://" not in settings.store and made.parts[-2:] == (settings.name, CHECKPOINTS)
+    return structs.replace(settings, store=str(folder.absolute() / CHECKPOINTS)) if own else settings
 
 
 def write_private(path: Path, content: bytes) -> None:

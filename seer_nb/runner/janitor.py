@@ -42,6 +42,9 @@ class Janitor:
                 self._touched.add(gang.trial)
         elif isinstance(record, m.EndTrial):
             self._touched.add(record.trial)
+        elif isinstance(record, m.GangEnded) and record.gang in state.ended_gangs:
+            # Of a trial that was ended while it trained, two were kept until now.
+            self._touched.add(state.ended_gangs[record.gang].trial)
 
     def useless(self, state: State) -> list[str]:
         """Paths, relative to the store, that can be removed now."""

@@ -37,7 +37,7 @@ def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             command,
-            cwd=(folder / files.CWD).read_text(),
+            cwd=_directory(folder, log),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -47,6 +47,15 @@ def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
         )
     finally:
         os.close(log)
+
+
+def _directory(folder: Path, log: int) -> Path:
+    """Where the study was made; if that is gone, as when all of it was moved, where this process is."""
+    made = Path((folder / files.CWD).read_text())
+    if made.is_dir():
+        return made
+    os.write(log, f"{made}, where the study was made, is gone: it goes on in {Path.cwd()}\n".encode())
+    return Path.cwd()
 
 
 def log_tail(folder: Path, lines: int = 12) -> str:

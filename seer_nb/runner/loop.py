@@ -11,11 +11,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from seer_nb.core import model as m
 from seer_nb.errors import sentence
 from seer_nb.journal import Journal
 from seer_nb.providers.base import FleetContext
-from seer_nb.runner import checkpoints, files, logs
+from seer_nb.runner import checkpoints, files, logs, requests
 from seer_nb.runner.attendant import Attendant
 from seer_nb.runner.background import Background
 from seer_nb.runner.clock import StudyClock, steady_s
@@ -24,6 +26,7 @@ from seer_nb.runner.drawing import Drawer
 from seer_nb.runner.janitor import Janitor
 from seer_nb.runner.restoring import restore
 from seer_nb.runner.snapper import Snapper
+from seer_nb.runner.stillness import OVERSLEPT_S, Stillness
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,12 +37,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 INBOX_S = 0.05
 """How often the inbox is looked into."""
-DRIFT_S = 1.0
-"""A wall-clock deadline is expressed anew when the clocks have drifted apart by so much."""
-OVERSLEPT_S = 1.0
-"""A timer is late by so much only if the computer has slept."""
-CATCH_UP_S = 0.5
-"""For so long this process listens after it stood still, before it takes anything for lost that was only not heard."""
 FORGOTTEN_S = 1800.0
 """Workers of a machine that ended so long ago do not come any more."""
 AGAIN_S = 0.25
@@ -68,15 +65,13 @@ class Runner:
         self._snapper = Snapper(folder, found.unsaved)
         self._drawer = Drawer(self._parts, self._engine.state)
         self._clock = StudyClock(self._engine.state.now_s, since if found.fresh else None)
-        self._events: asyncio.Queue[m.Event] = asyncio.Queue()
+        self._events: asyncio.Queue[m.Event | None] = asyncio.Queue()
+        """None: nothing has happened, but the loop has to look again how long to wait, and for what."""
         self._tasks = Background("an action failed")
         self._go_s: float | None = None
         """Reading of steady_s() at which this process has to end, if it was told to."""
         self._handing_back = False
-        self._beat_s = steady_s()
-        """When this process has last been seen running."""
-        self._settled_s = 0.0
-        """Reading of steady_s() from which on what was said while it stood still has been heard."""
+        self._stillness = Stillness(lambda wait_s: self._engine.woke(self._clock.now_s() + wait_s))
         self._host_machine: int | None = None
         """Whose scheduler is joined."""
         settings = self._engine.state.settings
@@ -114,7 +109,19 @@ class Runner:
             event = self._events.get_nowait()
             if isinstance(event, m.MachineEnded):
                 late.append(event)
-        self._take_in(late)
+        if self._engine.state.phase == "running":
+            # This process has failed: what the study needs next is for another one to decide.
+            self._keep(late)
+        else:
+            self._take_in(late)
+
+    def _keep(self, events: list[m.Event]) -> None:
+        """Write events down, and take them in without any decision."""
+        now_s = self._clock.now_s()
+        news = [self._news(event) for event in events]
+        for event in news:
+            self._engine.state.apply(event, now_s)
+        self._write_down([(now_s, event) for event in news], ())
 
     async def _connect(self, scheduler: SchedulerAddress) -> None:
         await self._gangs.connect(scheduler, files.read_function(self.folder))
@@ -138,19 +145,21 @@ class Runner:
 
     async def _drive(self, started: m.RunnerStarted) -> None:
         state = self._engine.state
-        self._step([started])
-        self._take_commands()
+        self._take_up(started)
         attendant = Attendant(self.folder, state, self._clock, self._gangs, self._events.put_nowait)
         watches = self._watch_inbox(), self._keep_leases(), attendant.attend()
         keepers = [asyncio.create_task(watch) for watch in watches]
+        for keeper in keepers:
+            keeper.add_done_callback(lambda _: self._look_again())
         # To begin took a while, in which nobody stood still.
-        self._beat_s = steady_s()
+        self._stillness.beat()
         try:
             while state.phase != "ended" and not self._has_to_go():
                 events = await self._next_events()
-                await self._settle()
-                self._step(events)
-                self._beat_s = steady_s()
+                await self._stillness.over()
+                if events:
+                    self._step(events)
+                self._stillness.beat()
                 for keeper in keepers:
                     if keeper.done():
                         keeper.result()
@@ -158,35 +167,31 @@ class Runner:
             for keeper in keepers:
                 keeper.cancel()
 
-    def _unsettled_s(self) -> float:
-        """For how long still nothing is to be decided, because this process, or the computer, has just stood still."""
-        if steady_s() - self._beat_s > OVERSLEPT_S:
-            self._pause_judgement()
-        self._beat_s = steady_s()
-        return self._settled_s - self._beat_s
+    def _take_up(self, started: m.RunnerStarted) -> None:
+        """Begin, with what was asked for while no runner lived, and before anything is decided."""
+        asked, state = requests.commands(self._journal), self._engine.state
+        commands = [command for _, command in asked if command is not None]
+        moved = () if state.phase == "paused" else requests.moved_deadline(state, self._clock.now_s())
+        waited = [*moved, *commands]
+        taken = tuple(number for numbers, _ in asked for number in numbers)
+        self._step([structs.replace(started, waiting=len(waited)), *waited], taken)
 
-    def _pause_judgement(self) -> None:
-        self._settled_s = steady_s() + CATCH_UP_S
-        self._engine.woke(self._clock.now_s() + CATCH_UP_S)
-
-    async def _settle(self) -> None:
-        """What was said while this process stood still lies in its sockets, and is heard before anything is decided."""
-        wait_s = self._unsettled_s()
-        if wait_s > 0:
-            await asyncio.sleep(wait_s)
+    def _look_again(self) -> None:
+        self._events.put_nowait(None)
 
     def _told_to_end(self) -> None:
         """The computer shuts down, or somebody ends this process: save what can be, and hand all machines back."""
         if self._go_s is None:
             self._go_s = steady_s() + LAST_WORDS_S
-            asyncio.get_running_loop().call_later(LAST_WORDS_S, self._events.put_nowait, m.Ticked())
+            asyncio.get_running_loop().call_later(LAST_WORDS_S, self._look_again)
             self._step([m.Pause()])
+            self._look_again()
 
     def _has_to_go(self) -> bool:
         return self._go_s is not None and (self._engine.state.phase == "paused" or steady_s() >= self._go_s)
 
     async def _next_events(self) -> list[m.Event]:
-        """At least one event: what has come, or Ticked when the engine must look again."""
+        """What has come, or Ticked when the engine must look again."""
         wait_s = self._engine.wake_s() - self._clock.now_s()
         try:
             async with asyncio.timeout(None if wait_s == float("inf") or self._clock.frozen else max(0.0, wait_s)):
@@ -195,7 +200,7 @@ class Runner:
             return [m.Ticked()]
         while not self._events.empty() and len(events) < BATCH:
             events.append(self._events.get_nowait())
-        return events
+        return [event for event in events if event is not None]
 
     def _step(self, events: list[m.Event], taken: tuple[int, ...] = ()) -> None:
         """Take events in, write down what follows, then do it: in this order, so that a crash loses no decision."""
@@ -241,7 +246,7 @@ class Runner:
                     raise
                 time.sleep(AGAIN_S)
                 # What was said meanwhile is heard first.
-                self._pause_judgement()
+                self._stillness.begin()
             else:
                 return
 
@@ -325,7 +330,7 @@ class Runner:
             self._tasks.go(self._fleet.lost(machine.id))
 
     def _machine_ended(self, event: m.MachineEnded) -> None:
-        wait_s = self._unsettled_s()
+        wait_s = self._stillness.left_s()
         if wait_s > 0:
             asyncio.get_running_loop().call_later(wait_s, self._machine_ended, event)
             return
@@ -338,8 +343,8 @@ class Runner:
     async def _watch_inbox(self) -> None:
         while True:
             await asyncio.sleep(INBOX_S)
-            await self._settle()
-            self._take_commands()
+            await self._stillness.over()
+            await self._take_commands()
             self._follow_wall_clock()
             if self._overslept():
                 self._events.put_nowait(m.Ticked())
@@ -348,19 +353,22 @@ class Runner:
         """Whether the computer has slept while the engine waited: its timers stood still then."""
         return not self._clock.frozen and self._clock.now_s() > self._engine.wake_s() + OVERSLEPT_S
 
-    def _take_commands(self) -> None:
-        for number, command in self._journal.inbox():
+    async def _take_commands(self) -> None:
+        asked = requests.commands(self._journal)
+        for numbers, command in asked:
             if isinstance(command, m.Resume):
                 self._clock.thaw()
-            self._step([command], taken=(number,))
+            self._step([] if command is None else [command], tuple(numbers))
+            # Many of them take a while, and leases are renewed meanwhile.
+            await asyncio.sleep(0)
+        if asked:
+            self._look_again()
 
     def _follow_wall_clock(self) -> None:
-        state = self._engine.state
-        if state.deadline_wall is None or self._clock.frozen:
-            return
-        deadline_s = self._clock.now_s() + state.deadline_wall - time.time()
-        if abs(deadline_s - state.deadline_s) > DRIFT_S:
-            self._step([m.DeadlineMoved(deadline_s=deadline_s)])
+        moved = () if self._clock.frozen else requests.moved_deadline(self._engine.state, self._clock.now_s())
+        if moved:
+            self._step([*moved])
+            self._look_again()
 
     async def _keep_leases(self) -> None:
         while True:

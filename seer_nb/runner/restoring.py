@@ -9,6 +9,7 @@ from seer_nb import snapshots
 from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
 from seer_nb.errors import SeerError
+from seer_nb.runner.files import placed
 
 if TYPE_CHECKING:
     from seer_nb.core.engine import Policy
@@ -38,8 +39,10 @@ def restore(journal: Journal, policy: Policy, janitor: Janitor) -> Restored:
     wall, count, seq = 0.0, 0, 0
     found = snapshots.load(journal)
     if found is not None:
-        engine, seq = Engine(found.state.settings, policy), found.seq
+        settings = placed(found.state.settings, journal.path.parent)
+        engine, seq = Engine(settings, policy), found.seq
         engine.state = found.state
+        engine.state.settings = settings
         janitor.resume(engine.state)
     # The snapshot's own record once more: its wall time is wanted too, if none has followed.
     for entry in journal.read(max(0, seq - 1)):
@@ -49,7 +52,7 @@ def restore(journal: Journal, policy: Policy, janitor: Janitor) -> Restored:
         if engine is None:
             if not isinstance(entry.record, m.Began):
                 raise SeerError(f"{journal.path} does not begin with the study's settings")
-            engine = Engine(entry.record.settings, policy)
+            engine = Engine(placed(entry.record.settings, journal.path.parent), policy)
         engine.state.apply(entry.record, entry.at_s)
         janitor.note(engine.state, entry.record)
         wall, count = entry.wall, count + 1
