@@ -20,6 +20,7 @@ from seer_nb.providers.arguments import whole
 from seer_nb.providers.base import LEASE_ENDED, WORKER_CLOSED, SchedulerAddress
 from seer_nb.providers.fleet import MachineFleet, Rented
 from seer_nb.providers.launch import HERE_ONLY
+from seer_nb.providers.pids import Pids
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -108,6 +109,7 @@ class LocalFleet(MachineFleet[Worker]):
         super().__init__(context, Worker)
         self._gpus = gpus
         self._scratch = context.folder / "scratch"
+        self._pids = Pids(context.folder / "workers.pids")
         self._scheduler: Scheduler | None = None
         self._security: Security | None = None
         self._spawn = spawner()
@@ -119,6 +121,7 @@ class LocalFleet(MachineFleet[Worker]):
         from distributed.security import Security
 
         self._scratch.mkdir(mode=0o700, exist_ok=True)
+        self._pids.end_all()
         # Every user of this computer can reach the port, and who speaks to a scheduler can run anything as its user.
         self._security = Security.temporary()
         # Its pages, which are there without a dashboard too, would tell them what is trained.
@@ -153,6 +156,7 @@ class LocalFleet(MachineFleet[Worker]):
         # The first start waits until the fork server has imported torch: never on the event loop.
         await asyncio.get_running_loop().run_in_executor(None, process.start)
         rented.process = process
+        self._pids.add(process.pid)
         asyncio.get_running_loop().add_reader(process.sentinel, self._seen_to_end, machine, process)
 
     async def _end(self, machine: int, rented: Worker, *, force: bool) -> None:  # noqa: ARG002 - nothing is kept on one
@@ -165,6 +169,7 @@ class LocalFleet(MachineFleet[Worker]):
         if self._scheduler is not None:
             await self._scheduler.close(reason="the study has ended")
         await asyncio.get_running_loop().run_in_executor(None, end_spawner)
+        self._pids.end_all()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _seen_to_end(self, machine: int, process: BaseProcess) -> None:

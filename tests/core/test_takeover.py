@@ -148,3 +148,45 @@ def test_what_may_be_gone_back_to_is_kept():
     for _, _, record in study.records:
         janitor.note(study.state, record)
     assert janitor.useless(study.state) == [path(1)]
+
+
+def test_a_trial_that_was_ended_while_it_trained_leaves_nothing_when_its_gang_has_gone():
+    janitor, study = Janitor(), Builder().machine(0, 0.0, 1.0).draw({"x": 0}, {"x": 1})
+    study.start(0, 0, "0.0").report(0, 0.9).end(0, "completed")
+    study.start(1, 1, "0.0").report(1, 0.1, 0.2, 0.3)
+    study.apply(m.EndTrial(trial=1, state="stopped", reason="ranked last")).report(1, 0.2)
+    gone = []
+    for _, _, record in study.records:
+        janitor.note(study.state, record)
+    gone += janitor.useless(study.state)
+    assert {path.partition("/")[0] for path in gone} == {"1"}
+    kept = {report.checkpoint for report in (study.state.trials[1].resume, study.state.trials[1].spare)}
+    assert kept.isdisjoint(gone), "the gang may still have them open"
+    ended = m.GangEnded(gang=1, outcome="stopped")
+    study.apply(ended)
+    janitor.note(study.state, ended)
+    gone += janitor.useless(study.state)
+    assert len(gone) == 4
+    assert kept < set(gone)
+
+
+def test_nothing_is_decided_before_what_waited_for_a_runner_is_known():
+    def fresh():
+        engine = Engine(settings(), RandomSearch())
+        engine.handle(m.Began(settings=engine.state.settings), 0.0)
+        return engine
+
+    assert [a for a in fresh().handle(m.RunnerStarted(), 1.0) if isinstance(a, m.Rent)]
+    late = fresh()
+    assert not late.handle(m.RunnerStarted(unseen_s=7200.0, waiting=1), 1.0)
+    assert type(late.handle(m.DeadlineMoved(deadline_s=-3600.0), 1.0)[0]) is m.BeginEnd
+    stopped = fresh()
+    assert not stopped.handle(m.RunnerStarted(waiting=2), 1.0)
+    assert not stopped.handle(m.SetBudget(budget=400_000), 1.0)
+    assert not [a for a in stopped.handle(m.Stop(), 1.0) if isinstance(a, m.Rent)]
+    # The last of them decides, also where the study was paused before.
+    paused = fresh()
+    paused.handle(m.Pause(), 0.5)
+    assert not paused.handle(m.RunnerStarted(waiting=2), 1.0)
+    assert not paused.handle(m.SetBudget(budget=400_000), 1.0)
+    assert [a for a in paused.handle(m.Resume(), 1.0) if isinstance(a, m.Rent)]

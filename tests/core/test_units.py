@@ -170,6 +170,8 @@ def test_durations_are_read(given, seconds):
         ("0s", ValueError, "is not more than 0 seconds"),
         (-5, ValueError, "is not more than 0 seconds"),
         (timedelta(0), ValueError, "is not more than 0 seconds"),
+        (1e306, ValueError, "is longer than 300 years"),
+        ("100000000000s", ValueError, "is longer than 300 years"),
     ],
 )
 def test_what_is_no_duration_gets_a_sentence(given, error, sentence):

@@ -155,6 +155,17 @@ class Case:
         gangs: list[Gang] = self.until(look, f"{epochs} epochs of each trial")
         return self.rng.choice(gangs)
 
+    def rented(self) -> tuple[Gang, Any]:
+        """A gang underway, and the instance of its first member, which has not been lost just now."""
+
+        def look() -> tuple[Gang, Any] | None:
+            gang = self.underway()
+            machine = self.machine(gang.workers[0])
+            return None if machine is None else (gang, machine)
+
+        found: tuple[Gang, Any] = self.until(look, "a gang and its machine")
+        return found
+
     def member(self, rank: int) -> tuple[Gang, int]:
         """A gang underway, and the process of one of its members: both may just have been replaced."""
 

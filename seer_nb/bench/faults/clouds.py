@@ -14,8 +14,7 @@ def _then_lose(case: Case, **faults: Any) -> None:
     """A machine is lost while the cloud has something against another one."""
     assert case.cloud is not None
     case.start()
-    gang = case.underway()
-    machine = case.machine(gang.workers[0])
+    gang, machine = case.rented()
     for name, value in faults.items():
         setattr(case.cloud.faults, name, value)
     case.hit(gang.trial)
@@ -37,8 +36,7 @@ def _dead_boot(case: Case) -> None:
 def _interrupted(case: Case) -> None:
     assert case.cloud is not None
     case.start()
-    gang = case.underway()
-    machine = case.machine(gang.workers[0])
+    gang, machine = case.rented()
     case.hit(gang.trial)
     case.cloud.interrupt(machine.instance_id, case.rng.uniform(15.0, 30.0))
 

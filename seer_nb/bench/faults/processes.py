@@ -35,8 +35,7 @@ def _gang_member(rank: int, how: int) -> Callable[[Case], None]:
 
 def _machine_lost(case: Case) -> None:
     case.start()
-    gang = case.underway()
-    machine = case.machine(gang.workers[0])
+    gang, machine = case.rented()
     case.later()
     case.hit(gang.trial)
     assert case.cloud is not None
