@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.core.units import show
 from seer_nb.export import export
+from seer_nb.methods.arguments import one_of
 
 if TYPE_CHECKING:
     import os
@@ -59,6 +59,4 @@ class MethodResult(ABC):
             TypeError, ValueError, SeerError: For an unknown table or suffix, or a folder that does not exist.
         """
         tables = self._tables
-        if table not in tables:
-            raise ValueError(f"table={show(table)} is unknown: give one of {', '.join(map(repr, tables))}")
-        return export(tables[table](), path, title=table)
+        return export(tables[one_of(table, "table", tables)](), path, title=table)

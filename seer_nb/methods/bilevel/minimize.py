@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seer_nb.core.units import show
-from seer_nb.methods.bilevel.box import Box, Variables, boxes_for
-from seer_nb.methods.bilevel.checks import one_of, real, tensors, whole
+from seer_nb.methods.arguments import one_of, real, whole
+from seer_nb.methods.bilevel.box import Box, Variables, boxes_for, tensors
 from seer_nb.methods.bilevel.epochs import in_epochs
 from seer_nb.methods.bilevel.loop import Judge, Loop
 from seer_nb.methods.bilevel.penalty import Penalty
@@ -94,9 +94,9 @@ def minimize(  # noqa: PLR0913 - what the methods can be told
     _check_only_penalty(name, schedule, inequality)
     pace = Pace(
         inner_steps=whole(inner_steps, "inner_steps"),
-        lr_u=real(lr_u, "lr_u"),
-        lr_v=real(lr_v, "lr_v"),
-        lr_p=real(lr_v if lr_p is None else lr_p, "lr_p"),
+        lr_u=real(lr_u, "lr_u", above=0.0),
+        lr_v=real(lr_v, "lr_v", above=0.0),
+        lr_p=real(lr_v if lr_p is None else lr_p, "lr_p", above=0.0),
         sigma=real(sigma, "sigma", least=0.0),
         warm_start=warm_start,
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from seer_nb.core.units import show
-from seer_nb.methods.bilevel.checks import real, whole
+from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.bilevel.data import Net, accuracy, decay, fit
 from seer_nb.methods.bilevel.epochs import goes_on
 from seer_nb.methods.bilevel.figures import histogram_plot
@@ -159,7 +159,7 @@ def represent(  # noqa: PLR0913 - what the method can be told
         ValueError, CheckpointError: As for ``minimize``.
     """
     net, tasks = Net(body), _checked(tasks)
-    weight_decay = real(weight_decay, "weight_decay")
+    weight_decay = real(weight_decay, "weight_decay", above=0.0)
     with torch.no_grad():
         features = _features(net, net.start, tasks.support_x).shape[-1]
     count, ways = len(tasks.support_y), int(tasks.support_y.max()) + 1

@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from seer_nb.core.units import show
+from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.bilevel.box import Box
-from seer_nb.methods.bilevel.checks import real, whole
 from seer_nb.methods.bilevel.data import Labelled, accuracy, decay, fit, flip_labels, labelled
 from seer_nb.methods.bilevel.figures import lines_plot
 from seer_nb.methods.bilevel.minimize import minimize
@@ -130,7 +130,7 @@ def robustness(  # noqa: PLR0913 - what the method can be told
     parts = {name: _flat(labelled(data, name)) for name, data in (("train", train), ("val", val), ("test", test))}
     box = Box(*bounds)
     counts = [_count(share, len(parts["train"].y)) for share in _checked(shares)]
-    regression = _Regression(parts["train"], parts["val"], parts["test"], real(weight_decay, "weight_decay"))
+    regression = _Regression(parts["train"], parts["val"], parts["test"], real(weight_decay, "weight_decay", above=0.0))
     clean = regression.accuracy(regression.none())
     harms, minima = [], []
     for count in counts:
@@ -201,7 +201,7 @@ def _flat(data: Labelled) -> Labelled:
 def _checked(shares: Any) -> list[float]:
     if isinstance(shares, str) or not isinstance(shares, Sequence) or not shares:
         raise TypeError(f"shares={show(shares)} is no list: give shares such as (0.01, 0.03)")
-    return [real(share, "shares", high=1.0) for share in shares]
+    return [real(share, "shares", above=0.0, most=1.0) for share in shares]
 
 
 def _count(share: float, n: int) -> int:

@@ -11,8 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
 from seer_nb.core.units import show
+from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.bilevel.box import Box
-from seer_nb.methods.bilevel.checks import real, whole
 from seer_nb.methods.bilevel.data import Net, index_batches, labelled
 from seer_nb.methods.bilevel.data import train as trained
 from seer_nb.methods.bilevel.epochs import goes_on
@@ -172,7 +172,7 @@ def tune(  # noqa: PLR0913 - what the method can be told
             net.start,
             len(training.y),
             steps=whole(train_steps, "train_steps"),
-            lr=real(lr_v, "lr_v"),
+            lr=real(lr_v, "lr_v", above=0.0),
             size=whole(batch_size, "batch_size"),
             seed=whole(seed, "seed", 0),
         )
@@ -228,7 +228,7 @@ def _starts(given: Any) -> dict[str, float]:
         raise ValueError(f"hyperparameters={show(given)} are not known: give names out of {allowed}")
     starts = given if isinstance(given, Mapping) else {name: KNOWN[name].start for name in given}
     for name, start in starts.items():
-        real(start, f"hyperparameters[{name!r}]", least=KNOWN[name].low, high=KNOWN[name].high)
+        real(start, f"hyperparameters[{name!r}]", least=KNOWN[name].low, most=KNOWN[name].high)
     return {name: float(start) for name, start in starts.items()}
 
 

@@ -177,7 +177,7 @@ class Experiment:
 def _seeds(given: Any) -> tuple[int, ...]:
     if isinstance(given, str) or not hasattr(given, "__iter__"):
         raise TypeError(f"seeds={show(given)} is not a list: give one of whole numbers, such as range(16)")
-    seeds = tuple(whole(seed, f"seeds[{place}]", "a seed", 0) for place, seed in enumerate(given))
+    seeds = tuple(whole(seed, f"seeds[{place}]", 0) for place, seed in enumerate(given))
     if not seeds:
         raise ValueError(f"seeds={show(given)} is empty: give at least one whole number")
     if len(set(seeds)) < len(seeds):

@@ -90,7 +90,7 @@ def _limited(provider: Provider, workers: int | None) -> Provider:
     """The provider, with at most so many workers."""
     if workers is None:
         return provider
-    most = whole(workers, "workers", "workers", 1)
+    most = whole(workers, "workers")
     limited: Any = copy(provider)
     try:
         limited.max_workers = min(most, provider.max_workers)

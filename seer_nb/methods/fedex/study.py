@@ -111,7 +111,7 @@ class Search(Running[Arms, Result]):
             task.space(),
             metric=task.metric,
             mode="min",
-            max_epochs=whole(max_rounds, "max_rounds", "rounds", 1),
+            max_epochs=whole(max_rounds, "max_rounds"),
             deadline=deadline,
             budget=budget,
             provider=provider,

@@ -119,9 +119,9 @@ def test_what_was_not_done_is_a_gap():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (("beta", "alpha"), "across='beta' is not known: give one of 'alpha', 'fit_intercept', 'train_ratio'"),
+        (("beta", "alpha"), "across='beta' is unknown: give one of 'alpha', 'fit_intercept', 'train_ratio'"),
         (("alpha", "alpha"), "must differ"),
-        (("alpha", "fit_intercept", "time"), "show='time' is not known"),
+        (("alpha", "fit_intercept", "time"), "show='time' is unknown"),
         (("alpha", "fit_intercept", "rmse", 0.3), "train_ratio=0.3 is not in this sweep: give one of 0.5, 0.8"),
         (("alpha", "train_ratio", "rmse", 0.5), "must differ: name each once"),
     ],
@@ -129,7 +129,7 @@ def test_what_was_not_done_is_a_gap():
 def test_what_is_not_in_it_is_said(found, given, sentence):
     with pytest.raises(ValueError, match=sentence):
         pair_info(found, *given, *("rmse", None)[len(given) - 2 :])
-    with pytest.raises(ValueError, match="by='time' is not known: give one of 'rmse', 'ct'"):
+    with pytest.raises(ValueError, match="by='time' is unknown: give one of 'rmse', 'ct'"):
         found.best_table("time")
 
 
