@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.bilevel.box import Box
 from seer_nb.methods.bilevel.data import Net, index_batches, labelled
 from seer_nb.methods.bilevel.data import train as trained
-from seer_nb.methods.bilevel.epochs import goes_on
+from seer_nb.methods.bilevel.epochs import goes_on, stopwatch
 from seer_nb.methods.bilevel.figures import bars_plot
 from seer_nb.methods.bilevel.minimize import minimize
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
@@ -150,6 +150,7 @@ def tune(  # noqa: PLR0913 - what the method can be told
         TypeError: An argument has a wrong type.
         ValueError, CheckpointError: As for ``minimize``.
     """
+    watch = stopwatch(run)
     net, training, validation = Net(model), labelled(train, "train"), labelled(val, "val")
     starts = _starts(hyperparameters)
     classes = int(torch.cat([training.y, validation.y]).max()) + 1
@@ -202,7 +203,8 @@ def tune(  # noqa: PLR0913 - what the method can be told
     )
     v = fitted(found.u)
     config = {name: dict(zip(of[name], tensor.tolist(), strict=True)) for name, tensor in values(found.u).items()}
-    return Tuned(net.loaded(v), Best(found.best.step, judged(v), config), found)
+    best, minimum = Best(found.best.step, judged(v), config), replace(found, seed=seed)
+    return Tuned(net.loaded(v), best, minimum, seed=seed, wall_s=watch())
 
 
 def training_loss(outputs: Tensor, y: Tensor, parameters: Sequence[Tensor], config: Mapping[str, Tensor]) -> Tensor:

@@ -172,7 +172,12 @@ class _Search:
             except TimeUpError:
                 reason = f"{reason}, before the test"
         return Result.of(
-            self._arms, self._best, tested, target=plan.target, seed=plan.seed, reason=reason, ladder=plan.ladder
+            *(self._arms, self._best, tested),
+            target=plan.target,
+            reason=reason,
+            ladder=plan.ladder,
+            seed=plan.seed,
+            wall_s=plan.limits.elapsed_s(),
         )
 
     def _climb(self) -> None:

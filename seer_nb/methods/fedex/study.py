@@ -106,7 +106,7 @@ class Search(Running[Arms, Result]):
             options={"schedule": schedule, "baseline": baseline, "cutoff": cutoff},
             seed=seed,
         )
-        self.study = Study(
+        self._study = Study(
             task,
             task.space(),
             metric=task.metric,
@@ -156,7 +156,7 @@ class Search(Running[Arms, Result]):
             target=self._task.target,
             seed=self._task.seed,
             reason=state.reason or f"it is {status}",
-            elapsed_s=state.now_s,
+            wall_s=state.now_s,
             spent_usd=state.ledger.spent(state.now_s) / MICRO,
             study=self.study,
         )
