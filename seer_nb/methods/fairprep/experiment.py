@@ -37,6 +37,9 @@ class Experiment(Running[Work, FairResult]):
     validation examples; a setting is selected on validation examples. Test examples are sealed until then, and measure
     what was selected only.
 
+    With a provider it is a study: ``start()`` it and ``wait()`` for the result, also in another process, where
+    ``Experiment.attach(name)`` opens it. Its folder keeps the test examples, and the selection that has unsealed them.
+
     Components are given by name or as objects of one's own; see ``parts.KINDS`` and the protocols beside it.
 
     Args:
@@ -60,7 +63,7 @@ class Experiment(Running[Work, FairResult]):
         deadline: A length of time; needed with a provider. What was done by then is the result.
         budget: Dollars; needed with a provider.
         workers: At most so many of the provider's.
-        name: Of the study.
+        name: Of the study. Default: with the time.
         store: Of the study's checkpoints, through which results come; an fsspec URL if the workers are elsewhere.
 
     Raises:

@@ -291,10 +291,11 @@ def test_an_experiment_is_opened_again_by_who_has_nothing_but_its_name(home):
         one, other = (getattr(each, table) for each in (found, expected))
         pd.testing.assert_frame_equal(*((one, other) if table == "frame" else (one(), other())))
     # The other process has unsealed the test set for this selection, and for no other.
-    (best,) = {run.id for run in expected._runs.values() if run.setting not in found.select().selected}
+    found.select()
+    (other,) = {run.id for run in expected._runs.values() if run.setting not in found.selected}
     assert found.test_metrics().to_json(double_precision=15) + "\n" == told
     with pytest.raises(fairprep.SealedError, match="unsealed for another selection, which is final"):
-        expected._origin.sealed.measure(Selection([best]), best, 0, None, None)
+        expected._origin.sealed.measure(Selection([other]), other, 0, None, None)
     pd.testing.assert_frame_equal(expected.select().test_metrics(), found.test_metrics())
     # What workers get holds no test example; the notebook's own part of the folder does.
     assert np.float64(7.25).tobytes() not in files.read_function(home / "fair")
