@@ -298,8 +298,8 @@ def test_an_experiment_is_opened_again_by_who_has_nothing_but_its_name(home):
         expected._origin.sealed.measure(Selection([other]), other, 0, None, None)
     pd.testing.assert_frame_equal(expected.select().test_metrics(), found.test_metrics())
     # What workers get holds no test example; the notebook's own part of the folder does.
-    assert np.float64(7.25).tobytes() not in files.read_function(home / "fair")
-    assert np.float64(7.25).tobytes() in (home / "fair" / files.PARTS).read_bytes()
+    assert np.float64(7.25).tobytes() not in files.read_function(opened.study._folder)
+    assert np.float64(7.25).tobytes() in (opened.study._folder / files.PARTS).read_bytes()
     check_nothing_is_left(home)
 
 
