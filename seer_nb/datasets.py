@@ -69,8 +69,8 @@ def make_fff(n: int = 120, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     import numpy as np
     import pandas as pd
 
-    n = whole(n, "n", "samples", LEAST)
-    rng = np.random.default_rng(whole(seed, "seed", "seeds", 0))
+    n = whole(n, "n", LEAST)
+    rng = np.random.default_rng(whole(seed, "seed", 0))
     settings = (
         rng.choice([0.1, 0.2, 0.3], n),
         rng.choice([0.0, 45.0, 90.0], n),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.units import show
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
-def whole(value: Any, name: str, what: str, least: int) -> int:
+
+def whole(value: Any, name: str, least: int = 1) -> int:
     """A whole number, of Python or numpy.
 
     Raises:
@@ -17,9 +20,9 @@ def whole(value: Any, name: str, what: str, least: int) -> int:
         ValueError: It is less.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}={show(value)} is not a number of {what}: give a whole number from {least} on")
+        raise TypeError(f"{name}={show(value)} is not a whole number: give one from {least} on")
     if value < least:
-        raise ValueError(f"{name}={show(value)} is too few {what}: give a whole number from {least} on")
+        raise ValueError(f"{name}={show(value)} is too small: give a whole number from {least} on")
     return int(value)
 
 
@@ -39,14 +42,14 @@ def real(value: Any, name: str, *, above: float = -math.inf, least: float = -mat
     return number
 
 
-def one_of(value: Any, name: str, options: tuple[str, ...]) -> str:
+def one_of(value: Any, name: str, options: Collection[str]) -> str:
     """One of some words.
 
     Raises:
         ValueError: It is another one.
     """
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name}={show(value)} is not known: give one of {', '.join(map(repr, options))}")
+        raise ValueError(f"{name}={show(value)} is unknown: give one of {', '.join(map(repr, options))}")
     return value
 
 

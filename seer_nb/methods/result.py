@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from seer_nb.core.units import show
+from seer_nb.core.units import format_duration
 from seer_nb.export import export
+from seer_nb.methods.arguments import one_of
 
 if TYPE_CHECKING:
     import os
@@ -17,8 +19,17 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
+Seed: TypeAlias = int | tuple[int, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MethodResult(ABC):
     """The result of a method, of the same shape as a study's: tables as pandas frames, figures as plotly's."""
+
+    seed: Seed
+    """That all which was drawn comes from; several, if all was done for each; None: nothing was drawn."""
+    wall_s: float
+    """Seconds from the beginning to the end; of a study, those in which it ran."""
 
     if TYPE_CHECKING:
         # Not abstract: dataclasses have it as a field.
@@ -45,6 +56,12 @@ class MethodResult(ABC):
         """What can be exported, by name."""
         return {"results": lambda: self.frame, "curves": self.curves}
 
+    @property
+    def _made(self) -> str:
+        """With which seed, and how long it took: the end of its text."""
+        seed = f"{len(self.seed)} seeds" if isinstance(self.seed, tuple) else f"seed {self.seed}"
+        return f"{seed}, {format_duration(self.wall_s)}"
+
     def export(self, path: str | os.PathLike[str], table: str = "results") -> Path:
         """Write a table to a file, in the format that the suffix says; see ``seer_nb.export.export``.
 
@@ -59,6 +76,4 @@ class MethodResult(ABC):
             TypeError, ValueError, SeerError: For an unknown table or suffix, or a folder that does not exist.
         """
         tables = self._tables
-        if table not in tables:
-            raise ValueError(f"table={show(table)} is unknown: give one of {', '.join(map(repr, tables))}")
-        return export(tables[table](), path, title=table)
+        return export(tables[one_of(table, "table", tables)](), path, title=table)

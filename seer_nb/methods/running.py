@@ -25,7 +25,8 @@ class Running(ABC, Generic[TaskT, ResultT]):
     A subclass says of which type its training function is, and what it is called.
     """
 
-    study: Study
+    _study: Study | None = None
+    """None: it is done in this process."""
     _task: TaskT
     """The study's training function."""
     _of: ClassVar[type[Any]]
@@ -55,11 +56,24 @@ class Running(ABC, Generic[TaskT, ResultT]):
     def _made(cls, task: Any, study: Study) -> Self:
         """Of what has been checked already."""
         made = cls.__new__(cls)
-        made._task, made.study = task, study  # noqa: SLF001 - the same class
+        made._task, made._study = task, study  # noqa: SLF001 - the same class
         return made
+
+    @property
+    def study(self) -> Study:
+        """The study that does it.
+
+        Raises:
+            SeerError: There is none, for there is no provider.
+        """
+        if self._study is None:
+            raise SeerError(f"this {self._word} has no study, for it has no provider: give provider=seer.Local() or so")
+        return self._study
 
     def _ipython_display_(self) -> None:
         """The study's live view."""
+        if self._study is None:
+            raise NotImplementedError  # so that IPython shows the text
         self.study._ipython_display_()
 
     def start(self) -> Self:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import seer_nb as seer
+from seer_nb.core.units import format_duration
 from seer_nb.methods import bilevel
 from seer_nb.runner import checkpoints
 from seer_nb.runner.flags import Flags
@@ -64,7 +65,12 @@ def solve(config, run, **changes):
 
 def stored(gangs, told):
     """What the last checkpoint holds of a method, but for the time that it took."""
-    state = checkpoints.load(str(gangs.store), told.reports[-1].checkpoint)["state"]["bilevel"]
+    return untimed(checkpoints.load(str(gangs.store), told.reports[-1].checkpoint)["state"]["bilevel"])
+
+
+def untimed(state):
+    if "loops" in state:
+        return {**state, "loops": [untimed(loop) for loop in state["loops"]], "seconds": 0.0}
     return {**state, "rows": [row[:UNTIMED] for row in state["rows"]], "seconds": 0.0}
 
 
@@ -164,18 +170,65 @@ def denoise(config, run):
     return bilevel.denoise(nn.Linear(4, 2), few(), few(1), outer_steps=12, batch_size=8, start_steps=5, run=run)
 
 
+def made_tasks():
+    return bilevel.make_tasks(bilevel.Labelled(*few()), (0, 1), count=2, ways=2, shots=2, queries=2)
+
+
 def represent(config, run):
-    tasks = bilevel.make_tasks(bilevel.Labelled(*few()), (0, 1), count=2, ways=2, shots=2, queries=2)
-    return bilevel.represent(nn.Linear(4, 3), tasks, outer_steps=12, run=run)
+    return bilevel.represent(nn.Linear(4, 3), made_tasks(), outer_steps=12, run=run)
 
 
-@pytest.mark.parametrize("train", [tune, denoise, represent])
+def robustness(config, run, **changes):
+    return bilevel.robustness(few(), few(1), few(2), **{"shares": (0.1, 0.3), "outer_steps": 12, **changes}, run=run)
+
+
+@pytest.mark.parametrize("train", [tune, denoise, represent, robustness])
 def test_all_go_on_where_they_stood(gangs, train):
     whole = go(gangs, train, metric="upper")
     first = go(gangs, train, metric="upper", until=2)
     second = go(gangs, train, metric="upper", since=first.reports[-1])
     assert same(stored(gangs, second), stored(gangs, whole))
     assert ("value" in whole.reports[0].metrics) is (train is tune)
+
+
+def test_a_robustness_is_that_of_a_run_without_a_study_and_each_epoch_has_a_part_of_every_share(gangs):
+    found = []
+
+    def train(config, run):
+        found.append(robustness(config, run))
+
+    told = go(gangs, train, metric="upper")
+    alone = robustness({}, None)
+    assert (found[0].harms, found[0].seed) == (alone.harms, alone.seed)
+    assert found[0].curves().drop(columns="seconds").equals(alone.curves().drop(columns="seconds"))
+    assert numbers(told)[0][1] == pytest.approx(sum(minimum.rows[1].upper for minimum in alone.minima) / 2)
+
+
+def test_a_robustness_of_other_shares_than_those_of_the_checkpoint_is_refused(gangs):
+    first = go(gangs, robustness, metric="upper", until=1).reports[0]
+    since = {"from_epoch": 1, "checkpoint": first.checkpoint}
+    for shares in ((0.1,), (0.1, 0.5)):
+        said = sentence(gangs, lambda config, run, shares=shares: robustness(config, run, shares=shares), **since)
+        assert said.startswith("seer_nb.errors.CheckpointError: the checkpoint does not fit this bilevel problem (")
+    said = sentence(gangs, represent, **since)
+    assert "CheckpointError: the checkpoint does not fit" in said
+
+
+def test_results_tell_the_seed_and_how_long_they_took_all_pieces_together(gangs):
+    found = []
+
+    def train(config, run):
+        found.append(bilevel.denoise(nn.Linear(4, 2), few(), few(1), outer_steps=12, start_steps=5, seed=3, run=run))
+
+    first = go(gangs, train, metric="upper", until=2).reports[-1]
+    go(gangs, train, metric="upper", since=first)
+    _, last = found
+    assert (last.seed, last.minimum.seed) == (3, 3)
+    assert last.wall_s >= last.minimum.wall_s == last.curves().seconds.iloc[-1] > last.curves().seconds.iloc[3]
+    assert repr(last).endswith(f"seed 3, {format_duration(last.wall_s)}>")
+    drawn = bilevel.represent(nn.Linear(4, 3), made_tasks(), outer_steps=2)
+    assert drawn.seed is None
+    assert drawn.wall_s > 0
 
 
 # --- what cannot be ---

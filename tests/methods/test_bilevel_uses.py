@@ -265,12 +265,12 @@ GOOD = (torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))
         (
             lambda: bilevel.tune(nn.Linear(2, 2), GOOD, GOOD, hyperparameters={"label_smoothing": 0.9}),
             ValueError,
-            r"hyperparameters\['label_smoothing'\]=0.9 is out of range",
+            r"hyperparameters\['label_smoothing'\]=0.9 is out of bounds",
         ),
         (lambda: bilevel.represent(nn.Linear(2, 2), GOOD), TypeError, "tasks is of the type tuple"),
         (lambda: bilevel.robustness(GOOD, GOOD, GOOD, shares=(0.01,)), ValueError, "shares=0.01 of 4 points is none"),
         (lambda: bilevel.robustness(GOOD, GOOD, GOOD, shares=0.1), TypeError, "shares=0.1 is no list"),
-        (lambda: bilevel.flip_labels(GOOD[1], 1.5), ValueError, "share=1.5 is out of range"),
+        (lambda: bilevel.flip_labels(GOOD[1], 1.5), ValueError, "share=1.5 is out of bounds"),
     ],
 )
 def test_bad_input_gets_a_sentence(call, kind, said):

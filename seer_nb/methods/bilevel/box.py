@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from seer_nb.core.units import show
-from seer_nb.methods.bilevel.checks import one_of
+from seer_nb.methods.arguments import one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
+    from collections.abc import Mapping
 
 By = Literal["clip", "change"]
 _INSIDE = 1e-4
@@ -113,3 +113,18 @@ def boxes_for(given: Any, name: str, count: int) -> list[Box]:
     if len(every) != count:
         raise ValueError(f"{name} has {len(every)} boxes for {count} tensors: give one for each, or one for all")
     return [box or Box() for box in every]
+
+
+def tensors(value: Any, name: str) -> list[Tensor]:
+    """A list of tensors of floating-point numbers, all of them finite."""
+    if isinstance(value, Tensor) or not isinstance(value, Sequence):
+        raise TypeError(f"{name} is of the type {type(value).__name__}: give a list of tensors")
+    if not value:
+        raise ValueError(f"{name}={show(value)} is empty: give at least one tensor")
+    for place, tensor in enumerate(value):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"{name}[{place}] is of the type {kind}: give tensors of floating-point numbers")
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{name}[{place}] holds values that are not finite: give finite ones")
+    return list(value)

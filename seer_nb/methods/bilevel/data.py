@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.utils.data import Dataset, TensorDataset
 
 from seer_nb.core.units import show
-from seer_nb.methods.bilevel.checks import real, whole
+from seer_nb.methods.arguments import real, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,7 +94,7 @@ def flip_labels(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]
     Returns:
         The labels, and (n,) whether each was changed.
     """
-    share = real(share, "share", least=0.0, high=1.0)
+    share = real(share, "share", least=0.0, most=1.0)
     drawn = torch.Generator().manual_seed(whole(seed, "seed", 0))
     classes = int(y.max()) + 1
     if classes < 2:  # noqa: PLR2004 - another class

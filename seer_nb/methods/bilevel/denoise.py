@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
+from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.bilevel.box import Box
-from seer_nb.methods.bilevel.checks import real, whole
 from seer_nb.methods.bilevel.data import Net, decay, index_batches, labelled, train
-from seer_nb.methods.bilevel.epochs import goes_on
+from seer_nb.methods.bilevel.epochs import goes_on, stopwatch
 from seer_nb.methods.bilevel.figures import histogram_plot
 from seer_nb.methods.bilevel.minimize import minimize
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
@@ -78,7 +78,9 @@ class Denoised(MethodResult):
 
     def __repr__(self) -> str:
         suspects = int((self.weights < HALF).sum())
-        return f"<Denoised: {suspects} of {len(self.weights)} examples are suspect; {self.minimum.reason}>"
+        return (
+            f"<Denoised: {suspects} of {len(self.weights)} examples are suspect; {self.minimum.reason}, {self._made}>"
+        )
 
 
 def denoise(  # noqa: PLR0913 - what the method can be told
@@ -127,6 +129,7 @@ def denoise(  # noqa: PLR0913 - what the method can be told
         TypeError: An argument has a wrong type.
         ValueError, CheckpointError: As for ``minimize``.
     """
+    watch = stopwatch(run)
     net, noisy, clean = Net(model), labelled(train, "train"), labelled(val, "val")
     size, seed = whole(batch_size, "batch_size"), whole(seed, "seed", 0)
     weight_decay = real(weight_decay, "weight_decay", least=0.0)
@@ -156,7 +159,8 @@ def denoise(  # noqa: PLR0913 - what the method can be told
         u_box=Box(0.0, 1.0, "change"),
         run=run,
     )
-    return Denoised(weights=found.u[0], labels=noisy.y, model=net.loaded(found.v), minimum=found)
+    minimum = replace(found, seed=seed)
+    return Denoised(found.u[0], noisy.y, net.loaded(found.v), minimum, seed=seed, wall_s=watch())
 
 
 def _of_clean(  # noqa: PLR0913 - what training needs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.units import show
@@ -9,8 +10,10 @@ from seer_nb.errors import CheckpointError
 from seer_nb.training import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seer_nb.methods.bilevel.loop import Loop
-    from seer_nb.methods.bilevel.trace import Minimum
+    from seer_nb.methods.bilevel.loops import Loops
 
 KEY = "bilevel"
 """Where in ``run.state`` a method's state is kept."""
@@ -26,14 +29,28 @@ def goes_on(run: Run | None) -> bool:
     return run is not None and KEY in _alone(run).state
 
 
-def in_epochs(loop: Loop, run: Run) -> Minimum:
-    """Go through the epochs that a run has left, each with its share of the outer steps.
+def stopwatch(run: Run | None) -> Callable[[], float]:
+    """Seconds from now on; of a run that goes on, also those of the steps before.
+
+    Raises:
+        TypeError, ValueError: As for ``goes_on``.
+    """
+    before_s: float = run.state[KEY]["seconds"] if run is not None and goes_on(run) else 0.0
+    begun_s = time.perf_counter() - before_s
+    return lambda: time.perf_counter() - begun_s
+
+
+def go(loop: Loop | Loops, run: Run | None) -> None:
+    """Take all steps that are left; within a run, each epoch its share of them.
 
     Raises:
         TypeError: It is no run.
         ValueError: It has several workers.
         CheckpointError: Its checkpoint is of another problem or method.
     """
+    if run is None:
+        loop.go(loop.outer_steps)
+        return
     # A batch of one example cannot be divided: by that policies know that one worker is all it can use.
     _alone(run).loader([0], batch_size=1)
     # An epoch without a step would be none; and who returns before the last one may leave its end unstored.
@@ -46,7 +63,6 @@ def in_epochs(loop: Loop, run: Run) -> Minimum:
         run.report(**loop.metrics())
         if loop.ended:
             break
-    return loop.minimum()
 
 
 def _alone(run: Any) -> Run:
@@ -60,7 +76,7 @@ def _alone(run: Any) -> Run:
     return run
 
 
-def _restore(loop: Loop, state: dict[str, Any]) -> None:
+def _restore(loop: Loop | Loops, state: dict[str, Any]) -> None:
     if state["name"] != loop.name:
         raise CheckpointError(
             f"the checkpoint holds a run of method={state['name']!r}, but this one is of method={loop.name!r}: "

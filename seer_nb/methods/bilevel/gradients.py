@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from seer_nb.methods.bilevel.box import Box, Variables
-from seer_nb.methods.bilevel.checks import real, tensors
+from seer_nb.methods.arguments import real
+from seer_nb.methods.bilevel.box import Box, Variables, tensors
 from seer_nb.methods.bilevel.penalty import slopes
 from seer_nb.methods.bilevel.problem import Batch, Problem, grad
 
@@ -62,7 +62,7 @@ def penalty_gradient(
         ValueError: An argument cannot be.
     """
     problem = _problem(upper, lower, u, v)
-    by = slopes(problem, Batch(), [*problem.u.free, *problem.v.free], real(gamma, "gamma")).by
+    by = slopes(problem, Batch(), [*problem.u.free, *problem.v.free], real(gamma, "gamma", above=0.0)).by
     return by[: len(u)], by[len(u) :]
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from seer_nb.methods.bilevel.problem import Batch, Problem
     from seer_nb.methods.bilevel.steps import Method, Told
+    from seer_nb.methods.result import Seed
 
 
 class Judge(NamedTuple):
@@ -38,38 +39,38 @@ class Loop:
         self._last = self._best = self._point(0, None)
         self._least = math.inf
         self._diverged = ""
-        self._seconds = 0.0
+        self.seconds = 0.0
+        """That its steps have taken."""
 
     @property
     def ended(self) -> bool:
         """Whether there is no step left."""
         return bool(self._diverged) or len(self._rows) >= self.outer_steps
 
-    def run(self) -> Minimum:
-        """All steps."""
-        self.go(self.outer_steps)
-        return self.minimum()
-
     def go(self, until: int) -> None:
         """On to an outer step; not as far if it diverges."""
-        begun_s = time.perf_counter() - self._seconds
+        begun_s = time.perf_counter() - self.seconds
         while len(self._rows) < until and not self.ended:
             step = len(self._rows) + 1
             told = self._method.step(next(self._batches))
             point = self._point(step, told)
             value = self._look(point)
-            self._seconds = time.perf_counter() - begun_s
-            self._rows.append(Row.of(step, told, value, self._seconds))
+            self.seconds = time.perf_counter() - begun_s
+            self._rows.append(Row.of(step, told, value, self.seconds))
             if _finite(point, told):
                 self._take(point, value)
             else:
                 self._diverged = f"diverged at outer step {step}: upper is {told.upper:g}, lower is {told.lower:g}"
 
-    def minimum(self) -> Minimum:
-        """What has been found so far."""
+    def minimum(self, seed: Seed) -> Minimum:
+        """What has been found so far, with batches of that seed."""
         done, of = len(self._rows), self.outer_steps
         reason = f"all {of} outer steps were done" if done >= of else f"ended after outer step {done} of {of}"
-        return Minimum(self.name, self._diverged or reason, self._best, self._last, tuple(self._rows))
+        return Minimum(
+            *(self.name, self._diverged or reason, self._best, self._last, tuple(self._rows)),
+            seed=seed,
+            wall_s=self.seconds,
+        )
 
     def metrics(self) -> dict[str, float]:
         """Of the last step; all NaN if it has diverged. The monitor's value is the last that it saw: there is one."""
@@ -90,7 +91,7 @@ class Loop:
             "best": self._best._asdict(),
             "least": self._least,
             "diverged": self._diverged,
-            "seconds": self._seconds,
+            "seconds": self.seconds,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -99,7 +100,7 @@ class Loop:
             part.load_state_dict(state["parts"][name])
         self._rows = [Row(*row) for row in state["rows"]]
         self._last, self._best = self._restored(state["last"]), self._restored(state["best"])
-        self._least, self._diverged, self._seconds = state["least"], state["diverged"], state["seconds"]
+        self._least, self._diverged, self.seconds = state["least"], state["diverged"], state["seconds"]
         for _ in self._rows:
             next(self._batches)
 

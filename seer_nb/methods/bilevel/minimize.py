@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from seer_nb.core.units import show
-from seer_nb.methods.bilevel.box import Box, Variables, boxes_for
-from seer_nb.methods.bilevel.checks import one_of, real, tensors, whole
-from seer_nb.methods.bilevel.epochs import in_epochs
+from seer_nb.methods.arguments import one_of, real, whole
+from seer_nb.methods.bilevel.box import Box, Variables, boxes_for, tensors
+from seer_nb.methods.bilevel.epochs import go
 from seer_nb.methods.bilevel.loop import Judge, Loop
 from seer_nb.methods.bilevel.penalty import Penalty
 from seer_nb.methods.bilevel.problem import Batch, Level, Problem
@@ -90,13 +90,62 @@ def minimize(  # noqa: PLR0913 - what the methods can be told
         ValueError: It has the right type, but cannot be; also if the run has several workers.
         CheckpointError: The run goes on from a checkpoint of another problem or method.
     """
+    loop = begin(
+        *(upper, lower, u, v),
+        method=method,
+        inner_steps=inner_steps,
+        outer_steps=outer_steps,
+        lr_u=lr_u,
+        lr_v=lr_v,
+        schedule=schedule,
+        batches=batches,
+        u_box=u_box,
+        v_box=v_box,
+        inequality=inequality,
+        warm_start=warm_start,
+        lr_p=lr_p,
+        sigma=sigma,
+        monitor=monitor,
+        monitor_every=monitor_every,
+    )
+    go(loop, run)
+    return loop.minimum(None if run is None else run.seed)
+
+
+def begin(  # noqa: PLR0913 - as for ``minimize``
+    upper: Level,
+    lower: Level,
+    u: Sequence[Tensor],
+    v: Sequence[Tensor],
+    *,
+    method: Name,
+    inner_steps: int,
+    outer_steps: int,
+    lr_u: float,
+    lr_v: float,
+    schedule: PenaltySchedule | None,
+    batches: Iterable[tuple[Any, Any]] | None = None,
+    u_box: Boxes = None,
+    v_box: Boxes = None,
+    inequality: Level | None = None,
+    warm_start: bool = True,
+    lr_p: float | None = None,
+    sigma: float = 1e-10,
+    monitor: Callable[[list[Tensor], list[Tensor]], float] | None = None,
+    monitor_every: int = 10,
+) -> Loop:
+    """The loop of a minimisation, before its first step.
+
+    Raises:
+        TypeError, ValueError: As for ``minimize``.
+    """
     name = one_of(method, "method", get_args(Name))
     _check_only_penalty(name, schedule, inequality)
     pace = Pace(
         inner_steps=whole(inner_steps, "inner_steps"),
-        lr_u=real(lr_u, "lr_u"),
-        lr_v=real(lr_v, "lr_v"),
-        lr_p=real(lr_v if lr_p is None else lr_p, "lr_p"),
+        lr_u=real(lr_u, "lr_u", above=0.0),
+        lr_v=real(lr_v, "lr_v", above=0.0),
+        lr_p=real(lr_v if lr_p is None else lr_p, "lr_p", above=0.0),
         sigma=real(sigma, "sigma", least=0.0),
         warm_start=warm_start,
     )
@@ -105,8 +154,7 @@ def minimize(  # noqa: PLR0913 - what the methods can be told
     problem = Problem(upper, lower, places[0], places[1], inequality)
     judge = Judge(monitor, whole(monitor_every, "monitor_every"))
     solver = _method(name, problem, pace, schedule)
-    loop = Loop(name, problem, solver, judge, whole(outer_steps, "outer_steps"), _drawn(batches))
-    return loop.run() if run is None else in_epochs(loop, run)
+    return Loop(name, problem, solver, judge, whole(outer_steps, "outer_steps"), _drawn(batches))
 
 
 def _check_only_penalty(name: str, schedule: PenaltySchedule | None, inequality: Level | None) -> None:

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from seer_nb.core.units import show
-from seer_nb.methods.bilevel.checks import real, whole
+from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.bilevel.data import Net, accuracy, decay, fit
-from seer_nb.methods.bilevel.epochs import goes_on
+from seer_nb.methods.bilevel.epochs import goes_on, stopwatch
 from seer_nb.methods.bilevel.figures import histogram_plot
 from seer_nb.methods.bilevel.minimize import minimize
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
@@ -158,8 +158,9 @@ def represent(  # noqa: PLR0913 - what the method can be told
         TypeError: An argument has a wrong type.
         ValueError, CheckpointError: As for ``minimize``.
     """
+    watch = stopwatch(run)
     net, tasks = Net(body), _checked(tasks)
-    weight_decay = real(weight_decay, "weight_decay")
+    weight_decay = real(weight_decay, "weight_decay", above=0.0)
     with torch.no_grad():
         features = _features(net, net.start, tasks.support_x).shape[-1]
     count, ways = len(tasks.support_y), int(tasks.support_y.max()) + 1
@@ -187,7 +188,8 @@ def represent(  # noqa: PLR0913 - what the method can be told
         run=run,
     )
     learned = net.loaded(found.u)
-    return Represented(learned, weight_decay, tuple(adapted(learned, tasks, weight_decay)), found)
+    accuracies = tuple(adapted(learned, tasks, weight_decay))
+    return Represented(learned, weight_decay, accuracies, found, seed=found.seed, wall_s=watch())
 
 
 def adapted(body: nn.Module, tasks: Tasks, weight_decay: float = 0.1) -> list[float]:

@@ -10,11 +10,13 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from seer_nb.core.units import show
+from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.bilevel.box import Box
-from seer_nb.methods.bilevel.checks import real, whole
 from seer_nb.methods.bilevel.data import Labelled, accuracy, decay, fit, flip_labels, labelled
+from seer_nb.methods.bilevel.epochs import go, goes_on, stopwatch
 from seer_nb.methods.bilevel.figures import lines_plot
-from seer_nb.methods.bilevel.minimize import minimize
+from seer_nb.methods.bilevel.loops import Loops
+from seer_nb.methods.bilevel.minimize import begin
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
 from seer_nb.methods.result import MethodResult
 
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
     from torch import Tensor
 
+    from seer_nb.methods.bilevel.loop import Loop
     from seer_nb.methods.bilevel.minimize import Name
     from seer_nb.methods.bilevel.trace import Minimum
+    from seer_nb.training import Run
 
 SCHEDULE = PenaltySchedule(gamma=10.0, regulariser=100.0, eps=1.0, lr_factor=1.0, patience=10)
 
@@ -98,6 +102,7 @@ def robustness(  # noqa: PLR0913 - what the method can be told
     schedule: PenaltySchedule | None = None,
     weight_decay: float = 1e-2,
     seed: int = 0,
+    run: Run | None = None,
 ) -> Robustness:
     """Measure how far a few added training points can lower the accuracy of a logistic regression.
 
@@ -119,27 +124,29 @@ def robustness(  # noqa: PLR0913 - what the method can be told
         schedule: Of the penalty.
         weight_decay: Of the regression.
         seed: Of which points are drawn, and of their labels.
+        run: Within a study's training function, its run; see ``minimize``. Each epoch takes its part of the steps for
+            every share, and reports "upper", "lower" and "residual": their means over the shares.
 
     Returns:
         A row a share.
 
     Raises:
         TypeError: An argument has a wrong type.
-        ValueError: An argument cannot be.
+        ValueError, CheckpointError: As for ``minimize``.
     """
+    watch = stopwatch(run)
     parts = {name: _flat(labelled(data, name)) for name, data in (("train", train), ("val", val), ("test", test))}
     box = Box(*bounds)
     counts = [_count(share, len(parts["train"].y)) for share in _checked(shares)]
-    regression = _Regression(parts["train"], parts["val"], parts["test"], real(weight_decay, "weight_decay"))
-    clean = regression.accuracy(regression.none())
-    harms, minima = [], []
-    for count in counts:
-        added = regression.flipped(count, whole(seed, "seed", 0))
-        found = minimize(
+    regression = _Regression(parts["train"], parts["val"], parts["test"], real(weight_decay, "weight_decay", above=0.0))
+    added = [regression.flipped(count, whole(seed, "seed", 0)) for count in counts]
+
+    def begun(points: Labelled) -> Loop:
+        return begin(
             regression.upper,
-            lambda u, v, y=added.y: regression.lower(Labelled(u[0], y), v),
-            [added.x],
-            regression.fitted(added),
+            lambda u, v: regression.lower(Labelled(u[0], points.y), v),
+            [points.x],
+            regression.zeros() if goes_on(run) else regression.fitted(points),
             method=method,
             inner_steps=inner_steps,
             outer_steps=outer_steps,
@@ -148,10 +155,13 @@ def robustness(  # noqa: PLR0913 - what the method can be told
             schedule=(schedule or SCHEDULE) if method == "penalty" else schedule,
             u_box=box,
         )
-        worst = regression.accuracy(Labelled(found.u[0], added.y))
-        harms.append(Harm(count, count / len(parts["train"].y), clean, regression.accuracy(added), worst))
-        minima.append(found)
-    return Robustness(tuple(harms), tuple(minima))
+
+    loops = Loops([begun(points) for points in added])
+    go(loops, run)
+    minima = loops.minima(seed)
+    worst = [Labelled(found.u[0], points.y) for found, points in zip(minima, added, strict=True)]
+    harms = regression.harms(added, worst)
+    return Robustness(harms, minima, seed=seed, wall_s=watch())
 
 
 class _Regression:
@@ -170,16 +180,23 @@ class _Regression:
 
     def fitted(self, added: Labelled) -> list[Tensor]:
         """Trained anew."""
-        zeros = [self._train.x.new_zeros(self._classes, self._train.x.shape[1]), self._train.x.new_zeros(self._classes)]
-        return fit(lambda v: self.lower(added, v), zeros)
+        return fit(lambda v: self.lower(added, v), self.zeros())
+
+    def zeros(self) -> list[Tensor]:
+        """Untrained."""
+        return [self._train.x.new_zeros(self._classes, self._train.x.shape[1]), self._train.x.new_zeros(self._classes)]
+
+    def harms(self, flipped: Sequence[Labelled], worst: Sequence[Labelled]) -> tuple[Harm, ...]:
+        """Of points as they were, and as they have become."""
+        n, clean = len(self._train.y), self.accuracy(Labelled(self._train.x[:0], self._train.y[:0]))
+        return tuple(
+            Harm(len(was.y), len(was.y) / n, clean, self.accuracy(was), self.accuracy(now))
+            for was, now in zip(flipped, worst, strict=True)
+        )
 
     def accuracy(self, added: Labelled) -> float:
         """On test examples, trained anew."""
         return accuracy(self._outputs(self.fitted(added), self._test.x), self._test.y)
-
-    def none(self) -> Labelled:
-        """Nothing added."""
-        return Labelled(self._train.x[:0], self._train.y[:0])
 
     def flipped(self, count: int, seed: int) -> Labelled:
         """Points of the training data with labels of other classes."""
@@ -201,7 +218,7 @@ def _flat(data: Labelled) -> Labelled:
 def _checked(shares: Any) -> list[float]:
     if isinstance(shares, str) or not isinstance(shares, Sequence) or not shares:
         raise TypeError(f"shares={show(shares)} is no list: give shares such as (0.01, 0.03)")
-    return [real(share, "shares", high=1.0) for share in shares]
+    return [real(share, "shares", above=0.0, most=1.0) for share in shares]
 
 
 def _count(share: float, n: int) -> int:

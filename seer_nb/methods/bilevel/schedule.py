@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from seer_nb.methods.bilevel.checks import real, whole
+from seer_nb.methods.arguments import real, whole
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class PenaltySchedule:
 
     def __post_init__(self) -> None:
         for name in ("gamma", "eps", "gamma_most"):
-            real(getattr(self, name), name)
+            real(getattr(self, name), name, above=0.0)
         real(self.regulariser, "regulariser", least=0.0)
-        real(self.multiplier, "multiplier", least=-1e30)
+        real(self.multiplier, "multiplier")
         real(self.gamma_factor, "gamma_factor", least=1.0)
         for name in ("regulariser_factor", "eps_factor", "lr_factor"):
-            real(getattr(self, name), name, high=1.0)
+            real(getattr(self, name), name, above=0.0, most=1.0)
         if self.patience is not None:
             whole(self.patience, "patience")
 

@@ -98,4 +98,5 @@ class Minimum(MethodResult):
         return {"levels": levels_plot(self.rows), "penalty": penalty_plot(self.rows)}
 
     def __repr__(self) -> str:
-        return f"<Minimum by {self.method!r}: upper {self.last.upper:.6g} after step {self.last.step}; {self.reason}>"
+        told = f"upper {self.last.upper:.6g} after step {self.last.step}"
+        return f"<Minimum by {self.method!r}: {told}; {self.reason}, {self._made}>"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
 from seer_nb.core.units import show
+from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.bilevel.box import Box
-from seer_nb.methods.bilevel.checks import real, whole
 from seer_nb.methods.bilevel.data import Net, index_batches, labelled
 from seer_nb.methods.bilevel.data import train as trained
-from seer_nb.methods.bilevel.epochs import goes_on
+from seer_nb.methods.bilevel.epochs import goes_on, stopwatch
 from seer_nb.methods.bilevel.figures import bars_plot
 from seer_nb.methods.bilevel.minimize import minimize
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
@@ -150,6 +150,7 @@ def tune(  # noqa: PLR0913 - what the method can be told
         TypeError: An argument has a wrong type.
         ValueError, CheckpointError: As for ``minimize``.
     """
+    watch = stopwatch(run)
     net, training, validation = Net(model), labelled(train, "train"), labelled(val, "val")
     starts = _starts(hyperparameters)
     classes = int(torch.cat([training.y, validation.y]).max()) + 1
@@ -172,7 +173,7 @@ def tune(  # noqa: PLR0913 - what the method can be told
             net.start,
             len(training.y),
             steps=whole(train_steps, "train_steps"),
-            lr=real(lr_v, "lr_v"),
+            lr=real(lr_v, "lr_v", above=0.0),
             size=whole(batch_size, "batch_size"),
             seed=whole(seed, "seed", 0),
         )
@@ -202,7 +203,8 @@ def tune(  # noqa: PLR0913 - what the method can be told
     )
     v = fitted(found.u)
     config = {name: dict(zip(of[name], tensor.tolist(), strict=True)) for name, tensor in values(found.u).items()}
-    return Tuned(net.loaded(v), Best(found.best.step, judged(v), config), found)
+    best, minimum = Best(found.best.step, judged(v), config), replace(found, seed=seed)
+    return Tuned(net.loaded(v), best, minimum, seed=seed, wall_s=watch())
 
 
 def training_loss(outputs: Tensor, y: Tensor, parameters: Sequence[Tensor], config: Mapping[str, Tensor]) -> Tensor:
@@ -228,7 +230,7 @@ def _starts(given: Any) -> dict[str, float]:
         raise ValueError(f"hyperparameters={show(given)} are not known: give names out of {allowed}")
     starts = given if isinstance(given, Mapping) else {name: KNOWN[name].start for name in given}
     for name, start in starts.items():
-        real(start, f"hyperparameters[{name!r}]", least=KNOWN[name].low, high=KNOWN[name].high)
+        real(start, f"hyperparameters[{name!r}]", least=KNOWN[name].low, most=KNOWN[name].high)
     return {name: float(start) for name, start in starts.items()}
 
 

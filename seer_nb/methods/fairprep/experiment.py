@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from seer_nb.core.money import MICRO
 from seer_nb.core.units import parse_duration, show
-from seer_nb.errors import SeerError
 from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.fairprep.errors import need_fairlearn
 from seer_nb.methods.fairprep.parts import Interventions, components
-from seer_nb.methods.fairprep.rental import Terms, collect, study_of
+from seer_nb.methods.fairprep.rental import Terms, collect, sealed_of, selection_file, study_of
 from seer_nb.methods.fairprep.result import FairResult, Origin
 from seer_nb.methods.fairprep.splits import TEST, VALIDATION, SealedTest, Visible, split
 from seer_nb.methods.fairprep.table import Table
 from seer_nb.methods.fairprep.work import Work
+from seer_nb.methods.running import Running
 
 if TYPE_CHECKING:
     import os
@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from seer_nb.study import Study
 
 
-class Experiment:
+class Experiment(Running[Work, FairResult]):
     """Lifecycles of a binary classifier and its fairness interventions (FairPrep: Schelter et al., EDBT 2020).
 
     For each seed the examples are divided at random into training, validation and test examples. Handler of missing
     values, scaler, encoder, pre-processor and learner are fitted on training examples alone, post-processors on
     validation examples; a setting is selected on validation examples. Test examples are sealed until then, and measure
     what was selected only.
+
+    With a provider it is a study: ``start()`` it and ``wait()`` for the result, also in another process, where
+    ``Experiment.attach(name)`` opens it. Its folder keeps the test examples, and the selection that has unsealed them.
 
     Components are given by name or as objects of one's own; see ``parts.KINDS`` and the protocols beside it.
 
@@ -60,13 +63,18 @@ class Experiment:
         deadline: A length of time; needed with a provider. What was done by then is the result.
         budget: Dollars; needed with a provider.
         workers: At most so many of the provider's.
-        name: Of the study.
+        name: Of the study. Default: with the time.
         store: Of the study's checkpoints, through which results come; an fsspec URL if the workers are elsewhere.
 
     Raises:
         TypeError, ValueError: For what cannot be; the sentence names the argument.
         SeerError: fairlearn is not installed.
     """
+
+    _of = Work
+    _word = "experiment"
+    _deadline_s: float | None = None
+    """In this process."""
 
     def __init__(  # noqa: PLR0913 - the public face
         self,
@@ -95,30 +103,48 @@ class Experiment:
     ) -> None:
         need_fairlearn()
         table = Table.read(data, label, positive, protected, privileged, drop)
-        self.seeds = _seeds(seeds)
         shares = _share(test, "test"), _share(validation, "validation")
         if sum(shares) >= 1:
             raise ValueError(
                 f"test={test} and validation={validation} leave nothing to train on: give less than 1 in all"
             )
-        places = {seed: split(len(table), seed, *shares) for seed in self.seeds}
+        places = {seed: split(len(table), seed, *shares) for seed in _seeds(seeds)}
         chosen = (
             Interventions.product(preprocessors, postprocessors)
             if interventions is None
             else Interventions.pairs(interventions)
         )
-        self.work = Work(
+        self._task = Work(
             Visible(table, places),
             components(handlers, "handlers"),
             components(scalers, "scalers"),
             components(learners, "learners"),
             chosen,
         )
-        self._sealed = SealedTest(table, places)
-        self._terms = _terms(provider, deadline, budget, workers, name, store)
-        self._deadline_s = None if deadline is None or provider is not None else parse_duration(deadline, "deadline")
-        self.study: Study | None = None
-        """With a provider, the study that does it: in a notebook, its live view; made by ``start()``."""
+        terms = _terms(provider, deadline, budget, workers, name, store)
+        if terms is None:
+            self._sealed = SealedTest(table, places)
+            self._deadline_s = None if deadline is None else parse_duration(deadline, "deadline")
+        else:
+            self._study = study_of(self._task, table, places, terms)
+            self._sealed = SealedTest(table, places, selection_file(self._study))
+
+    @classmethod
+    def _made(cls, task: Work, study: Study) -> Self:
+        need_fairlearn()
+        made = super()._made(task, study)
+        made._sealed = sealed_of(study)  # noqa: SLF001 - the same class
+        return made
+
+    @property
+    def work(self) -> Work:
+        """All that must be known to do any of the runs."""
+        return self._task
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """In the order in which they were given."""
+        return self._task.visible.seeds
 
     @property
     def n_runs(self) -> int:
@@ -130,36 +156,28 @@ class Experiment:
 
     def run(self) -> FairResult:
         """Do it all, and give the result."""
-        if self._terms is None:
+        if self._study is None:
             return self._run_here()
-        if self.study is None:
+        if self._study.status == "created":
             self.start()
-        return self.result()
-
-    def start(self) -> Study:
-        """Start the study; returns at once. At the end of a notebook's cell, it shows itself.
-
-        Raises:
-            SeerError: There is no provider, or it was started before.
-        """
-        if self._terms is None:
-            raise SeerError("there is no provider to start a study with: give provider=, or use run()")
-        if self.study is not None:
-            raise SeerError(f"study {self.study.name!r} was started already: result() waits for it")
-        self.study = study_of(self.work, self.seeds, self._terms)
-        return self.study.start()
+        return self.wait()
 
     def result(self) -> FairResult:
-        """Wait for the study, and give the result.
+        """What the study has found so far; once it has ended, something can be selected.
 
         Raises:
-            SeerError: It was not started, or has failed.
+            SeerError: There is no study, for there is no provider.
         """
-        if self.study is None:
-            raise SeerError("the study was not started: start() it first, or use run()")
-        self.study.wait()
-        state = self.study._state()  # noqa: SLF001 - of the same family
-        return self._result(collect(self.study), self.study.reason, state.ledger.spent(state.now_s) / MICRO)
+        study = self.study
+        status, state = study.status, study._state()  # noqa: SLF001 - of the same family
+        return self._result(
+            collect(study),
+            state.reason or f"it is {status}",
+            wall_s=state.now_s,
+            study=study,
+            spent_usd=state.ledger.spent(state.now_s) / MICRO,
+            ended=status in {"ended", "failed"},
+        )
 
     def _run_here(self) -> FairResult:
         begun_s, records = time.monotonic(), {}
@@ -167,17 +185,17 @@ class Experiment:
             for record in self.work.do(place):
                 records[place] = record
                 if self._deadline_s is not None and time.monotonic() - begun_s >= self._deadline_s:
-                    return self._result(records, "the deadline has come")
-        return self._result(records, "all runs are done")
+                    return self._result(records, "the deadline has come", wall_s=time.monotonic() - begun_s)
+        return self._result(records, "all runs are done", wall_s=time.monotonic() - begun_s)
 
-    def _result(self, records: dict[Place, Record], reason: str, spent_usd: float = 0.0) -> FairResult:
-        return FairResult(Origin(self.work, self.seeds, self._sealed), records, reason, self.study, spent_usd)
+    def _result(self, records: dict[Place, Record], reason: str, **more: Any) -> FairResult:
+        return FairResult(Origin(self._task, self._sealed), records, reason, **more)
 
 
 def _seeds(given: Any) -> tuple[int, ...]:
     if isinstance(given, str) or not hasattr(given, "__iter__"):
         raise TypeError(f"seeds={show(given)} is not a list: give one of whole numbers, such as range(16)")
-    seeds = tuple(whole(seed, f"seeds[{place}]", "a seed", 0) for place, seed in enumerate(given))
+    seeds = tuple(whole(seed, f"seeds[{place}]", 0) for place, seed in enumerate(given))
     if not seeds:
         raise ValueError(f"seeds={show(given)} is empty: give at least one whole number")
     if len(set(seeds)) < len(seeds):

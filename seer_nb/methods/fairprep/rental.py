@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import cloudpickle
+
 from seer_nb.best import of_trial
 from seer_nb.core.units import show
 from seer_nb.domains import choice
-from seer_nb.errors import MissingCheckpointError
+from seer_nb.errors import MissingCheckpointError, SeerError
+from seer_nb.function import dumps_parts
 from seer_nb.methods.arguments import whole
+from seer_nb.methods.fairprep.splits import SealedTest
 from seer_nb.methods.fairprep.work import Place, Record, Work, decode
+from seer_nb.runner import files
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
+    from pathlib import Path
 
     from seer_nb.core.model import Config
+    from seer_nb.methods.fairprep.splits import Places
+    from seer_nb.methods.fairprep.table import Table
     from seer_nb.providers.base import Provider
     from seer_nb.study import Study
+
+
+SEALED, SELECTION = "sealed", "selection.json"
+"""In a study's folder: among its parts the test examples, and what they were unsealed for."""
 
 
 class Terms(NamedTuple):
@@ -35,8 +46,8 @@ class Terms(NamedTuple):
     """Tuning on many examples takes its time before the first report."""
 
 
-def study_of(work: Work, seeds: tuple[int, ...], terms: Terms) -> Study:
-    """A study that has not been started.
+def study_of(work: Work, table: Table, places: dict[int, Places], terms: Terms) -> Study:
+    """A study that has not been started; its folder keeps the test examples, which no worker gets.
 
     Raises:
         TypeError, ValueError: As for ``seer_nb.Study``.
@@ -45,13 +56,13 @@ def study_of(work: Work, seeds: tuple[int, ...], terms: Terms) -> Study:
     from seer_nb.study import Study
 
     options: Config = {
-        "seed": list(seeds),
+        "seed": list(work.visible.seeds),
         "handler": list(work.handlers),
         "scaler": list(work.scalers),
         "preprocessor": list(work.interventions.preprocessors),
         "learner": list(work.learners),
     }
-    return Study(
+    study = Study(
         work,
         {name: choice(values) if len(values) > 1 else values[0] for name, values in options.items()},
         metric="accuracy",
@@ -61,10 +72,32 @@ def study_of(work: Work, seeds: tuple[int, ...], terms: Terms) -> Study:
         budget=terms.budget,
         provider=_limited(terms.provider, terms.workers),
         policy=Grid(),
-        name=terms.name or f"fairprep-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() // 10**6 % 1000:03d}",
+        name=terms.name,
         store=terms.store,
         report_timeout=terms.report_timeout,
     )
+    parts = cloudpickle.loads(study._parts)  # noqa: SLF001 - of the same family
+    study._parts = dumps_parts(**parts, **{SEALED: (table, places)})  # noqa: SLF001
+    return study
+
+
+def sealed_of(study: Study) -> SealedTest:
+    """The test set of a study that was started before; it stays unsealed for no other selection than it was.
+
+    Raises:
+        UntrustedError: What is stored of it may not be the user's own.
+        SeerError: It is not stored.
+    """
+    parts = files.read_parts(study._folder)  # noqa: SLF001 - of the same family
+    if SEALED not in parts:
+        raise SeerError(f"study {study.name!r} has not kept its test examples: an older seer_nb has started it")
+    table, places = parts[SEALED]
+    return SealedTest(table, places, selection_file(study))
+
+
+def selection_file(study: Study) -> Path:
+    """Where a final selection is noted."""
+    return study._folder / SELECTION  # noqa: SLF001 - of the same family
 
 
 def collect(study: Study) -> dict[Place, Record]:
@@ -90,7 +123,7 @@ def _limited(provider: Provider, workers: int | None) -> Provider:
     """The provider, with at most so many workers."""
     if workers is None:
         return provider
-    most = whole(workers, "workers", "workers", 1)
+    most = whole(workers, "workers")
     limited: Any = copy(provider)
     try:
         limited.max_workers = min(most, provider.max_workers)

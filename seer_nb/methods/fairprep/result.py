@@ -36,8 +36,12 @@ class Origin(NamedTuple):
     """What a result comes from."""
 
     work: Work
-    seeds: tuple[int, ...]
     sealed: SealedTest
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """In the order in which they were given."""
+        return self.work.visible.seeds
 
 
 class FairRun(NamedTuple):
@@ -72,27 +76,32 @@ class FairResult(MethodResult):
         reason: Why it ended.
         study: That did it; None: this process has.
         spent_usd: By the study.
+        ended: Whether nothing more comes; only then something can be selected.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what comes of an experiment
         self,
         origin: Origin,
         records: Mapping[Place, Record],
         reason: str,
+        *,
+        wall_s: float,
         study: Study | None = None,
         spent_usd: float = 0.0,
+        ended: bool = True,
     ) -> None:
+        super().__init__(seed=origin.seeds, wall_s=wall_s)
         self._origin = origin
         self._runs = {run.id: run for run in _runs(origin, records)}
         self._records = dict(records)
-        self.reason, self.study, self.spent_usd = reason, study, spent_usd
+        self.reason, self.study, self.spent_usd, self.ended = reason, study, spent_usd, ended
         self._by: By = "accuracy"
         self._selection: Selection | None = None
         self._tested: dict[int, list[Measured]] = {}
 
     def __repr__(self) -> str:
         state = "nothing selected" if self._selection is None else f"{len(self._selection.runs)} of them selected"
-        return f"FairResult({len(self._runs)} runs, {state}, {self.reason})"
+        return f"FairResult({len(self._runs)} runs, {state}, {self.reason}, {self._made})"
 
     # --- tables ---
 
@@ -181,7 +190,7 @@ class FairResult(MethodResult):
                 comparing methods with each other, and must be said beforehand like all else.
 
         Raises:
-            SealedError: A selection was made before.
+            SealedError: A selection was made before, maybe by another process; or more runs may come.
             TypeError, ValueError: For what cannot be; the sentence names the argument.
             SeerError: No run has ended well, or a model could not be fitted again as it was.
         """
@@ -193,6 +202,8 @@ class FairResult(MethodResult):
                 )
         if self._selection is not None:
             raise SealedError("the selection is final: run another experiment to select anew")
+        if not self.ended:
+            raise SealedError(f"{self.reason}, and a selection is final: wait() for all runs before you select()")
         chosen = self._chosen(score, for_each)
         if not chosen:
             raise SeerError(f"there is nothing to select, for no setting has run well for all seeds: {self._failure()}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+import msgspec
 import numpy as np
 
 from seer_nb.methods.fairprep.errors import SealedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
     from seer_nb.methods.fairprep.lifecycle import Fitted
     from seer_nb.methods.fairprep.metrics import Measured
@@ -47,6 +50,11 @@ class Visible:
         self._table = table.take(used)
         self._places = {seed: tuple(np.searchsorted(used, rows) for rows in each[:2]) for seed, each in places.items()}
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the splits, in the order in which they were given."""
+        return tuple(self._places)
+
     def examples(self, seed: int) -> tuple[Table, Table]:
         """Training and validation examples of that seed."""
         train, validation = self._places[seed]
@@ -64,23 +72,29 @@ class SealedTest:
     """Test examples of each seed, which nobody gets: once, for one final selection, they measure its runs.
 
     It cannot be pickled or copied, and has no attribute that holds an example.
+
+    Args:
+        table: All examples.
+        places: Of each seed.
+        file: In which the final selection is noted for other processes; None: there are none.
     """
 
     __slots__ = ("_measure", "_size")
 
-    def __init__(self, table: Table, places: dict[int, Places]) -> None:
-        final: list[Selection] = []
+    def __init__(self, table: Table, places: dict[int, Places], file: Path | None = None) -> None:
+        final: list[frozenset[int]] = []
 
         def measure(
             selection: Selection, run: int, seed: int, fitted: Fitted, post: FittedPostProcessor
         ) -> list[Measured]:
             if not isinstance(selection, Selection):
                 raise SealedError("the test set is sealed until the selection is final: select() first")
-            if final and final[0] is not selection:
-                raise SealedError("the test set was unsealed for another selection, which is final")
             if run not in selection.runs:
                 raise SealedError(f"run {run} was not selected: the test set stays sealed for it")
-            final[:] = [selection]
+            if not final:
+                final.append(selection.runs if file is None else _noted(file, selection.runs))
+            if final[0] != selection.runs:
+                raise SealedError("the test set was unsealed for another selection, which is final")
             return fitted.measure(table.take(places[seed].test), post)
 
         self._measure = measure
@@ -101,3 +115,14 @@ class SealedTest:
             SealedError: The run was not selected, or the test set was unsealed for another selection.
         """
         return self._measure(selection, run, seed, fitted, post)
+
+
+def _noted(file: Path, runs: frozenset[int]) -> frozenset[int]:
+    """The selection that was noted first, here or by another process; if there is none, this one."""
+    with suppress(FileExistsError), file.open("xb") as new:
+        new.write(msgspec.json.encode(sorted(runs)))
+    try:
+        return frozenset(msgspec.json.decode(file.read_bytes(), type=list[int]))
+    except msgspec.DecodeError:  # whoever noted it has died meanwhile, before anything was measured
+        file.unlink()
+        return _noted(file, runs)

@@ -68,8 +68,8 @@ class Tuning:
         from seer_nb import policies
 
         self.space = Space({name: choice(part) if isinstance(part, list) else part for name, part in space.items()})
-        self.configurations = whole(configurations, "configurations", "configurations", 1)
-        self.folds = whole(folds, "folds", "folds", 2)
+        self.configurations = whole(configurations, "configurations")
+        self.folds = whole(folds, "folds", 2)
         if not isinstance(policy, str):
             raise TypeError(f'policy={show(policy)} is not a name: give one such as "grid" or "halving"')
         policies.by_name(policy)

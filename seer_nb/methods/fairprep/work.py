@@ -83,6 +83,8 @@ class Work:
         interventions: Pre- and post-processors.
     """
 
+    __name__ = "fairprep"
+
     def __init__(
         self,
         visible: Visible,

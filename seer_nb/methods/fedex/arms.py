@@ -70,12 +70,12 @@ class Arms:
         seed: int,
     ) -> None:
         self.federation, self.clients, self.server = federation, clients, server
-        self.fedex_k = whole(fedex_k, "fedex_k", "configurations", 1)
+        self.fedex_k = whole(fedex_k, "fedex_k")
         self.eps = real(eps, "eps", least=0.0, most=1.0)
         self.target = one_of(target, "target", read.TARGETS)
-        self.clients_per_round = whole(clients_per_round, "clients_per_round", "clients", 1)
+        self.clients_per_round = whole(clients_per_round, "clients_per_round")
         self.options = dict(options)
-        self.seed = whole(seed, "seed", "a seed", 0)
+        self.seed = whole(seed, "seed", 0)
 
     @classmethod
     def read(

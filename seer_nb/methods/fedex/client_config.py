@@ -57,8 +57,8 @@ _CHECKS = {
     "lr": lambda value, name: real(value, name, above=0.0),
     "momentum": lambda value, name: real(value, name, least=0.0, most=1.0),
     "weight_decay": lambda value, name: real(value, name, least=0.0),
-    "epochs": lambda value, name: whole(value, name, "epochs", 1),
-    "batch": lambda value, name: whole(value, name, "samples", 1),
+    "epochs": whole,
+    "batch": whole,
     "mu": lambda value, name: real(value, name, least=0.0),
     "dropout": _dropout,
 }

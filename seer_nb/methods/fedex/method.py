@@ -72,7 +72,7 @@ class FedEx:
         self.options = Options(configs)
         one_of(schedule, "schedule", SCHEDULES)
         eta = None if eta0 is None else real(eta0, "eta0", above=0.0)
-        self._rng = np.random.default_rng([whole(seed, "seed", "a seed", 0), CHOICE])
+        self._rng = np.random.default_rng([whole(seed, "seed", 0), CHOICE])
         drawn = float(self._rng.random())
         self.baseline = drawn if baseline is None else real(baseline, "baseline", least=0.0, most=1.0)
         self._cutoff = real(cutoff, "cutoff", least=0.0)
@@ -127,7 +127,7 @@ class FedEx:
 
     def run(self, rounds: int) -> Self:
         """Take so many steps."""
-        for _ in range(whole(rounds, "rounds", "rounds", 0)):
+        for _ in range(whole(rounds, "rounds", 0)):
             self.step()
         return self
 

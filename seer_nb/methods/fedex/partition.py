@@ -40,7 +40,7 @@ def partition(labels: Any, clients: int, *, alpha: float | None = None, seed: in
         ValueError, TypeError: For fewer than three samples a client, or what cannot be.
     """
     labels = np.asarray(labels)
-    whole(clients, "clients", "clients", 1)
+    whole(clients, "clients")
     if labels.ndim != 1 or len(labels) < LEAST * clients:
         raise ValueError(
             f"labels has the shape {labels.shape}, which is not enough for clients={clients}: "

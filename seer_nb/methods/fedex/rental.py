@@ -51,7 +51,7 @@ def pool_of(
         TypeError, ValueError: For what cannot be.
         SeerError: There is no worker to be had.
     """
-    given = None if workers is None else whole(workers, "workers", "workers", 1)
+    given = None if workers is None else whole(workers, "workers")
     if provider is None:
         if given is not None and given > 1:
             raise ValueError(f"workers={show(workers)} needs a provider: give one such as seer.Local()")

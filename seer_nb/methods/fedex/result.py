@@ -156,19 +156,17 @@ class Result(MethodResult):
     best: Best | None
     """None: not one round has ended."""
     target: str
-    seed: int
     reason: str
     """Why it has ended."""
     ladder: Ladder | None = None
     """Of a study there is none: its policy says which arms go on."""
-    elapsed_s: float = 0.0
     spent_usd: float = 0.0
     study: Study | None = field(default=None, compare=False)
     """Whose trials the arms are; None: there is none."""
 
     def __repr__(self) -> str:
         value = "nothing found" if self.best is None else f"best {self.target} error {self.best.value:.4f}"
-        return f"Result({len(self.arms)} arms, {self.rounds} rounds, {value}, {self.reason})"
+        return f"Result({len(self.arms)} arms, {self.rounds} rounds, {value}, {self.reason}, {self._made})"
 
     @property
     def rounds(self) -> int:
@@ -251,11 +249,11 @@ class Result(MethodResult):
             )
         return cls(arms=tuple(arms), best=found, **more)
 
-    def ended(self, arms: list[Arm], elapsed_s: float, spent_usd: float) -> Self:
+    def ended(self, arms: list[Arm], wall_s: float, spent_usd: float) -> Self:
         """It, with what it has taken; nothing of it holds on to workers any more."""
         for fedex in [*(arm.fedex for arm in arms), *([self.best.fedex] if self.best else [])]:
             fedex.server.use(None)  # type: ignore[attr-defined]
-        return replace(self, elapsed_s=elapsed_s, spent_usd=spent_usd)
+        return replace(self, wall_s=wall_s, spent_usd=spent_usd)
 
     def _value(self, shown: Round) -> float:
         value: float = getattr(shown.validation, FIELDS[self.target])

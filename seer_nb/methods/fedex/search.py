@@ -97,13 +97,13 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
         clients=read.clients(client_space),
         server=read.server(server_space),
         ladder=_ladder(wrapper, max_rounds, total_rounds, eliminations),
-        fedex_k=whole(fedex_k, "fedex_k", "configurations", 1),
+        fedex_k=whole(fedex_k, "fedex_k"),
         eps=real(eps, "eps", least=0.0, most=1.0),
         discount=real(discount, "discount", least=0.0, most=1.0),
         target=one_of(target, "target", read.TARGETS),
         options={"schedule": one_of(schedule, "schedule", SCHEDULES), "baseline": baseline, "cutoff": cutoff},
-        clients_per_round=whole(clients_per_round, "clients_per_round", "clients", 1),
-        seed=whole(seed, "seed", "a seed", 0),
+        clients_per_round=whole(clients_per_round, "clients_per_round"),
+        seed=whole(seed, "seed", 0),
         limits=limits,
     )
     arms = [_arm(plan, number) for number in range(plan.ladder.arms)]
@@ -172,7 +172,12 @@ class _Search:
             except TimeUpError:
                 reason = f"{reason}, before the test"
         return Result.of(
-            self._arms, self._best, tested, target=plan.target, seed=plan.seed, reason=reason, ladder=plan.ladder
+            *(self._arms, self._best, tested),
+            target=plan.target,
+            reason=reason,
+            ladder=plan.ladder,
+            seed=plan.seed,
+            wall_s=plan.limits.elapsed_s(),
         )
 
     def _climb(self) -> None:
@@ -227,8 +232,8 @@ def _arm(plan: _Plan, number: int) -> Arm:
 
 def _ladder(wrapper: str, max_rounds: int, total_rounds: int, eliminations: int) -> Ladder:
     one_of(wrapper, "wrapper", WRAPPERS)
-    most = whole(max_rounds, "max_rounds", "rounds", 1)
-    total = whole(total_rounds, "total_rounds", "rounds", 1)
+    most = whole(max_rounds, "max_rounds")
+    total = whole(total_rounds, "total_rounds")
     if wrapper == "random":
         return random_search(most, total)
-    return elimination(most, total, whole(eliminations, "eliminations", "eliminations", 1))
+    return elimination(most, total, whole(eliminations, "eliminations"))

@@ -101,9 +101,9 @@ class Server:
     ) -> None:
         self._federation = federation
         self._settings = settings.checked()
-        self._count = whole(clients_per_round, "clients_per_round", "clients", 1)
+        self._count = whole(clients_per_round, "clients_per_round")
         self._pool = Here(federation) if pool is None else pool
-        self._seed = whole(seed, "seed", "a seed", 0)
+        self._seed = whole(seed, "seed", 0)
         self._n_weights = federation.bench.n_weights
         self.weights: Vector = federation.bench.initial(derive(self._seed))
         """All of the model's tensors as one vector, float32: parameters, then statistics of layers such as

@@ -106,12 +106,12 @@ class Search(Running[Arms, Result]):
             options={"schedule": schedule, "baseline": baseline, "cutoff": cutoff},
             seed=seed,
         )
-        self.study = Study(
+        self._study = Study(
             task,
             task.space(),
             metric=task.metric,
             mode="min",
-            max_epochs=whole(max_rounds, "max_rounds", "rounds", 1),
+            max_epochs=whole(max_rounds, "max_rounds"),
             deadline=deadline,
             budget=budget,
             provider=provider,
@@ -156,7 +156,7 @@ class Search(Running[Arms, Result]):
             target=self._task.target,
             seed=self._task.seed,
             reason=state.reason or f"it is {status}",
-            elapsed_s=state.now_s,
+            wall_s=state.now_s,
             spent_usd=state.ledger.spent(state.now_s) / MICRO,
             study=self.study,
         )

@@ -26,7 +26,7 @@ def run(task: Task, deadline: Any) -> SweepResult:
     outcomes = list(_outcomes(task, clock))
     late = any(outcome.state == "waiting" for outcome in outcomes)
     reason = "the deadline has come" if late else "every cell is done"
-    return SweepResult.of(task, outcomes, reason, elapsed_s=clock.elapsed_s)
+    return SweepResult.of(task, outcomes, reason, wall_s=clock.elapsed_s)
 
 
 class _Clock(NamedTuple):

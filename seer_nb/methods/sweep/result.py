@@ -84,7 +84,6 @@ class SweepResult(MethodResult):
     targets: tuple[str, ...]
     reason: str
     """Why it has ended."""
-    elapsed_s: float = 0.0
     spent_usd: float = 0.0
     study: Study | None = field(default=None, compare=False)
     """That has done the work; None: this process has."""
@@ -92,13 +91,13 @@ class SweepResult(MethodResult):
     @classmethod
     def of(cls, task: Task, outcomes: Iterable[Outcome], reason: str, **more: Any) -> SweepResult:
         """Put together what has become of a task's cells."""
-        return cls(tuple(outcomes), task.grid.names, task.table.targets, reason, **more)
+        return cls(tuple(outcomes), task.grid.names, task.table.targets, reason, seed=task.seed, **more)
 
     def __repr__(self) -> str:
         best = self.best
         found = "nothing found" if best is None else f"best RMSE {best.rmse:.4g} with {best.config}"
         done = sum(outcome.state == "completed" for outcome in self.outcomes)
-        return f"SweepResult({done} of {len(self.outcomes)} cells, {found}, {self.reason})"
+        return f"SweepResult({done} of {len(self.outcomes)} cells, {found}, {self.reason}, {self._made})"
 
     @property
     def best(self) -> Best | None:

@@ -63,7 +63,7 @@ class Sweep(Running[Task, SweepResult]):
         **more: Any,
     ) -> None:
         self._task = Task.read(estimator, grid, X, y, **more)
-        self.study = _study(self._task, provider, deadline, budget, name)
+        self._study = _study(self._task, provider, deadline, budget, name)
 
     @classmethod
     def of(cls, task: Task, *, provider: Provider, deadline: Time, budget: Money, name: str | None) -> Self:
@@ -82,7 +82,7 @@ class Sweep(Running[Task, SweepResult]):
             self._task,
             outcomes,
             state.reason or f"it is {self.study.status}",
-            elapsed_s=state.now_s,
+            wall_s=state.now_s,
             spent_usd=state.ledger.spent(state.now_s) / MICRO,
             study=self.study,
         )

@@ -49,7 +49,7 @@ def split(n: int, train_ratio: float, *, repeat: int = 1, validation: float = 0.
         TypeError: Something is no number.
         ValueError: It is out of bounds, or a part would be empty.
     """
-    n, repeat, seed = whole(n, "n", "samples", 1), whole(repeat, "repeat", "repeats", 1), seed_of(seed)
+    n, repeat, seed = whole(n, "n"), whole(repeat, "repeat"), seed_of(seed)
     sizes = sizes_of(n, train_ratio, validation)
     order = np.random.default_rng([seed, repeat]).permutation(n)
     train = order[: sizes.train]

@@ -62,9 +62,9 @@ class Task:
         for ratio in grid.ratios:
             sizes_of(len(samples), ratio, validation)
         self.estimator, self.grid, self.table = estimator, grid, samples
-        self.repeats = whole(repeats, "repeats", "repeats", 1)
+        self.repeats = whole(repeats, "repeats")
         self.validation = validation
-        self.max_epochs = whole(max_epochs, "max_epochs", "epochs", 1)
+        self.max_epochs = whole(max_epochs, "max_epochs")
         self.seed = seed_of(seed)
 
     @classmethod

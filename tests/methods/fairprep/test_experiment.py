@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from functools import cache
 
 import joblib
@@ -10,10 +12,13 @@ import pandas as pd
 import pytest
 
 import seer_nb as seer
+from seer_nb.core.units import format_duration
 from seer_nb.methods import fairprep
-from seer_nb.methods.fairprep.splits import Selection, split
+from seer_nb.methods.fairprep.splits import Selection, _noted, split
 from seer_nb.methods.fairprep.work import Record
+from seer_nb.runner import files
 from tests.methods.fairprep.small import KNOWN, QUICK, experiment, made, value
+from tests.studies.running import check_nothing_is_left, until
 
 MANY = {
     "learners": [QUICK],
@@ -32,7 +37,7 @@ def records():
 @pytest.fixture
 def result():
     """One that nobody has selected from yet."""
-    return experiment(**PARTS)._result(records(), "all runs are done")
+    return experiment(**PARTS)._result(records(), "all runs are done", wall_s=1.0)
 
 
 def poisoned(data, seed=0):
@@ -236,11 +241,10 @@ def test_a_study_gives_the_same_on_any_number_of_workers(home, workers):
     tuned = experiment(
         **parts, provider=seer.Local(max_workers=2), workers=workers, deadline="4min", budget="$1", name="fair"
     )
-    study = tuned.start()
-    assert study is tuned.study
+    assert tuned.start() is tuned
     with pytest.raises(seer.SeerError, match="started already"):
         tuned.start()
-    found, here = tuned.result(), experiment(**parts).run()
+    found, here, study = tuned.wait(), experiment(**parts).run(), tuned.study
     assert study.status == "ended"
     assert len(study.results()) == 8
     assert study.results().max_parallelism.max() == 1
@@ -249,7 +253,69 @@ def test_a_study_gives_the_same_on_any_number_of_workers(home, workers):
     pd.testing.assert_frame_equal(found.curves(), here.curves())
     pd.testing.assert_frame_equal(found.select().test_metrics(), here.select().test_metrics())
     assert found.spent_usd > 0
+    assert found.seed == here.seed == (1, 2)
+    assert found.wall_s > 0
+    assert here.wall_s > 0
+    assert f"2 seeds, {format_duration(here.wall_s)})" in repr(here)
     assert "accuracy" in study._repr_mimebundle_()["text/html"]
+
+
+def elsewhere(code):
+    """What another process says."""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    return said.stdout
+
+
+def test_an_experiment_is_opened_again_by_who_has_nothing_but_its_name(home):
+    given = {"provider": seer.Local(1), "deadline": "4min", "budget": "$1", "name": "fair"}
+    data = made()
+    # A number that none but test examples have.
+    data.loc[split(300, 0).test, "width"] = 7.25
+    first = experiment(data, learners=["decision_tree", QUICK], **given).start()
+    until(lambda: fairprep.Experiment.attach("fair").study.status == "running", "a runner that others see")
+    early = fairprep.Experiment.attach("fair").result()
+    with pytest.raises(fairprep.SealedError, match=r"^it is running, and a selection is final: wait\(\) for all runs"):
+        early.select()
+    code = "from seer_nb.methods import fairprep; r = fairprep.Experiment.attach('fair').wait(240); "
+    code += "print(r.select().test_metrics().to_json(double_precision=15))"
+    told = elsewhere(code)
+
+    opened = fairprep.Experiment.attach("fair")
+    assert repr(opened) == repr(first) == "Experiment(2 runs, 1 seeds)"
+    found, expected = opened.wait(), first.wait()
+    assert (found.reason, found.wall_s, found.spent_usd, found.seed) == (
+        *(expected.reason, expected.wall_s, expected.spent_usd, expected.seed),
+    )
+    for table in ("frame", "curves", "runs"):
+        one, other = (getattr(each, table) for each in (found, expected))
+        pd.testing.assert_frame_equal(*((one, other) if table == "frame" else (one(), other())))
+    # The other process has unsealed the test set for this selection, and for no other.
+    found.select()
+    (other,) = {run.id for run in expected._runs.values() if run.setting not in found.selected}
+    assert found.test_metrics().to_json(double_precision=15) + "\n" == told
+    with pytest.raises(fairprep.SealedError, match="unsealed for another selection, which is final"):
+        expected._origin.sealed.measure(Selection([other]), other, 0, None, None)
+    pd.testing.assert_frame_equal(expected.select().test_metrics(), found.test_metrics())
+    # What workers get holds no test example; the notebook's own part of the folder does.
+    assert np.float64(7.25).tobytes() not in files.read_function(opened.study._folder)
+    assert np.float64(7.25).tobytes() in (opened.study._folder / files.PARTS).read_bytes()
+    check_nothing_is_left(home)
+
+
+def test_what_is_no_experiment_is_not_opened_as_one(home):
+    with pytest.raises(seer.SeerError, match=r"no study, for it has no provider: give provider=seer.Local\(\)"):
+        experiment().start()
+    given = {"metric": "a", "mode": "max", "max_epochs": 1, "deadline": "1min", "budget": "$1"}
+    seer.Study(lambda config, run: run.report(a=1.0), {"x": 1}, name="other", **given).run()
+    with pytest.raises(seer.SeerError, match="name='other' is a study that is no experiment"):
+        fairprep.Experiment.attach("other")
+
+
+def test_a_note_of_a_selection_that_was_cut_short_binds_nobody(tmp_path):
+    note = tmp_path / "selection.json"
+    note.write_bytes(b"[1, ")
+    assert _noted(note, frozenset({1, 2})) == _noted(note, frozenset({3})) == {1, 2}
 
 
 @pytest.mark.parametrize(

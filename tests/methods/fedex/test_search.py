@@ -67,6 +67,8 @@ def test_the_result_has_tables_files_and_figures(tmp_path):
     assert found.figures["curves"].data[1].name == f"best: arm {found.best.trial}"
     assert len(found.figures["theta"].data[0].z) == 3
     assert isinstance(found, MethodResult)
+    assert found.seed == 0
+    assert found.wall_s >= curves.elapsed_s.max()
 
 
 def test_the_global_target_judges_the_shared_model():
@@ -129,11 +131,11 @@ def test_neighbours_stay_within_the_range_and_close():
     ("changes", "sentence"),
     [
         ({"federation": 3}, "federation=3 is no Federation"),
-        ({"wrapper": "grid"}, "wrapper='grid' is not known: give one of 'random', 'sha'"),
+        ({"wrapper": "grid"}, "wrapper='grid' is unknown: give one of 'random', 'sha'"),
         ({"total_rounds": 3}, "total_rounds=3 is less than one arm takes, max_rounds=5"),
         ({"wrapper": "sha", "total_rounds": 30}, "are too few for eliminations=3 at rate=3: give at least 5 and 41"),
-        ({"target": "all"}, "target='all' is not known"),
-        ({"fedex_k": 0}, "fedex_k=0 is too few configurations"),
+        ({"target": "all"}, "target='all' is unknown"),
+        ({"fedex_k": 0}, "fedex_k=0 is too small"),
         ({"eps": 2}, "eps=2 is out of bounds"),
         ({"client_space": {"rate": 1.0}}, "has the hyperparameter 'rate'"),
         ({"server_space": {"rate": 1.0}}, "server_space has 'rate': the server knows lr, momentum"),

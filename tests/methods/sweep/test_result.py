@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seer_nb.core.units import format_duration
 from seer_nb.methods.sweep import Fit, wire
 from seer_nb.methods.sweep.grid import Grid
 from seer_nb.methods.sweep.plots import cells_info, pair_info
@@ -37,7 +38,7 @@ def test_the_best_is_the_one_with_the_least_validation_error_then_time_then_the_
         Outcome(cell, "completed", (Fit(value, 9.0, ct_s, 1.0, (1.0,), (1.0,)),))
         for cell, (value, ct_s) in zip(cells, pairs, strict=True)
     ]
-    result = SweepResult(tuple(outcomes), ("a",), ("y",), "")
+    result = SweepResult(tuple(outcomes), ("a",), ("y",), "", seed=0, wall_s=1.0)
     assert result.best.cell == min(range(len(pairs)), key=lambda place: (*pairs[place], place))
     fastest = min(range(len(pairs)), key=lambda place: (*pairs[place][::-1], place))
     assert result.best_table("ct").cell.tolist() == [fastest]
@@ -80,6 +81,7 @@ def test_the_best_is_a_row_of_the_table(found):
     assert (found.best.value, found.best.rmse, found.best.train_ratio) == (row.value, row.rmse, row.train_ratio)
     assert found.best.config == {"alpha": row.config_alpha, "fit_intercept": row.config_fit_intercept}
     assert f"best RMSE {row.rmse:.4g}" in repr(found)
+    assert repr(found).endswith(f"every cell is done, seed 0, {format_duration(found.wall_s)})")
 
 
 def test_tables_become_files(found, tmp_path):
@@ -110,7 +112,7 @@ def test_a_heat_map_of_two_shows_the_best_of_the_others(found):
 def test_what_was_not_done_is_a_gap():
     grid = Grid({"a": [1, (2, 3)]}, (0.5,))
     done = Outcome(grid.cells[0], "completed", (Fit(0.1, math.inf, 1.0, 1.0, (1.0,), (1.0,)),))
-    result = SweepResult((done, Outcome(grid.cells[1])), ("a",), ("y",), "")
+    result = SweepResult((done, Outcome(grid.cells[1])), ("a",), ("y",), "", seed=0, wall_s=1.0)
     assert cells_info(result, "rmse").cells == [[None], [None]]
     assert cells_info(result, "ct_s").cells == [[1.0], [None]]
     assert result.frame.config_a.tolist() == [1, "(2, 3)"]
@@ -119,9 +121,9 @@ def test_what_was_not_done_is_a_gap():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (("beta", "alpha"), "across='beta' is not known: give one of 'alpha', 'fit_intercept', 'train_ratio'"),
+        (("beta", "alpha"), "across='beta' is unknown: give one of 'alpha', 'fit_intercept', 'train_ratio'"),
         (("alpha", "alpha"), "must differ"),
-        (("alpha", "fit_intercept", "time"), "show='time' is not known"),
+        (("alpha", "fit_intercept", "time"), "show='time' is unknown"),
         (("alpha", "fit_intercept", "rmse", 0.3), "train_ratio=0.3 is not in this sweep: give one of 0.5, 0.8"),
         (("alpha", "train_ratio", "rmse", 0.5), "must differ: name each once"),
     ],
@@ -129,7 +131,7 @@ def test_what_was_not_done_is_a_gap():
 def test_what_is_not_in_it_is_said(found, given, sentence):
     with pytest.raises(ValueError, match=sentence):
         pair_info(found, *given, *("rmse", None)[len(given) - 2 :])
-    with pytest.raises(ValueError, match="by='time' is not known: give one of 'rmse', 'ct'"):
+    with pytest.raises(ValueError, match="by='time' is unknown: give one of 'rmse', 'ct'"):
         found.best_table("time")
 
 

@@ -41,7 +41,7 @@ def test_repeats_and_seeds_differ_and_the_same_ones_do_not():
         ((10, 0.99), "leave 8 to fit and 0 to test of 10 samples"),
         ((10, 1.0), "train_ratio=1.0 leaves nothing over"),
         ((10, 0), "train_ratio=0 is out of bounds: give a finite number, more than 0 and at most 1"),
-        (("ten", 0.5), "n='ten' is not a number of samples"),
+        (("ten", 0.5), "n='ten' is not a whole number"),
     ],
 )
 def test_what_cannot_be_is_said(given, sentence):

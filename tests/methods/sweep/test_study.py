@@ -41,6 +41,8 @@ def test_workers_find_what_this_process_finds_however_many_they_are(workers, hom
     trials = there.study.results()
     assert there.curves().ct_s.sum() < (trials.ended_s - trials.started_s).sum()
     assert 0 < there.spent_usd <= 0.05
+    assert there.seed == here.seed == 0
+    assert 0 < there.wall_s == there.study._state().now_s
     assert there.reason == "every configuration is trained"
     assert isinstance(there.study._chosen, Grid)
     check_nothing_is_left(home)
