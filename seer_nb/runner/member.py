@@ -58,7 +58,8 @@ def _run(function: Callable[..., Any], order: Order, send: Callable[[Any], objec
         traceback.clear_frames(error.__traceback__)
     if order.world_size > 1 and told:
         gc.collect()
-    broken = gpu.broken()
+    # What waits on the GPU for a member that is gone must not hold the word of it up.
+    broken = not echo and gpu.broken()
     ended = MemberEnded(gang=order.gang, rank=order.rank, outcome=outcome, error=told, collective=echo, broken=broken)
     try:
         send(ended)
