@@ -70,6 +70,12 @@ class Connection:
                 answers = await self.client.run(function, *args, workers=addresses, on_error="ignore")
         return next(iter(answers.values()), None)
 
+    async def on_each_worker(self, function: Callable[[], Any]) -> list[Any]:
+        """What each worker answers; without those that do not."""
+        addresses = await self.on_scheduler(shipping.addresses) or []
+        answers = await asyncio.gather(*(self.on_workers(function, [address]) for address in addresses))
+        return [answer for answer in answers if answer is not None]
+
     async def on_scheduler(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function on the scheduler; None if it does not answer."""
         if self.client is None:

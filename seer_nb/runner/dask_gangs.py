@@ -94,11 +94,11 @@ class DaskGangs:
         await self._connection.close()
 
     async def adopt(self) -> None:
-        """Get to know the workers of an earlier runner; what they train for it ends at its next report."""
-        client = self._connection.client
-        assert client is not None
-        answers = await client.run(agent.hello, on_error="ignore")
-        for answer in answers.values():
+        """Get to know the workers of an earlier runner; what they train for it ends at its next report.
+
+        One that does not answer in a moment stays unknown, as one that stands still: nobody waits for it.
+        """
+        for answer in await self._connection.on_each_worker(agent.hello):
             if isinstance(answer, bytes):
                 ready = self._named(_READY.decode(answer))
                 if ready is not None:

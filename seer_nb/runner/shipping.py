@@ -169,6 +169,12 @@ def _used(dask_scheduler: Scheduler) -> dict[str, tuple[float, int]]:
     return {address: (float(x.get("cpu", 0.0)), int(x.get("memory", 0))) for address, x in metrics.items()}
 
 
+def _addresses(dask_scheduler: Scheduler) -> list[str]:
+    return list(dask_scheduler.workers)
+
+
+addresses = ByValue(_addresses)
+"""Of all workers; to be run on the scheduler."""
 train = ByValue(_train)
 """The Dask task of one gang member."""
 renew_lease = ByValue(_renew_lease)
