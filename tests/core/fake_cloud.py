@@ -1,10 +1,10 @@
 """A cloud on which everything can go wrong, for settings that are given one by one."""
 
-from seer_nb.bench.adversary.cloud import AdverseCloud, picture
+from seer_nb.bench.adversary.cloud import AdverseCloud, Restart, picture
 from seer_nb.bench.adversary.world import World
 from tests.builders import settings
 
-__all__ = ["FakeCloud", "World", "picture"]
+__all__ = ["FakeCloud", "Restart", "World", "picture"]
 
 
 class FakeCloud(AdverseCloud):

@@ -10,7 +10,7 @@ from seer_nb.core.engine import Engine
 from seer_nb.core.faults import BOOT_FAILURES
 from seer_nb.core.money import BillingRule
 from tests.builders import OFFER, settings
-from tests.core.fake_cloud import FakeCloud, World
+from tests.core.fake_cloud import FakeCloud, Restart, World
 from tests.core.small import Moody, Simple, Switch, draw, of, only, reported, started
 
 # --- faults of trials ---
@@ -268,7 +268,7 @@ def test_a_retiring_machine_still_fills_its_place():
 
 
 def test_after_a_lost_runner_trials_go_on_from_what_was_stored_on_new_machines():
-    cloud = FakeCloud(Simple(total=1), World(store_every=2), commands=[(57.0, 100.0)]).run()
+    cloud = FakeCloud(Simple(total=1), World(store_every=2), commands=[(57.0, Restart(100.0))]).run()
     starts = [start for _, start in cloud.of(m.StartGang)]
     # At 57 s four epochs were reported; the last stored was the fourth.
     assert [(start.from_epoch, start.workers) for start in starts] == [(0, ("0.0",)), (4, ("1.0",))]
@@ -280,7 +280,7 @@ def test_after_a_lost_runner_trials_go_on_from_what_was_stored_on_new_machines()
 @pytest.mark.parametrize("died_s", [51.0, 57.0, 60.9])
 def test_what_machines_lived_without_a_runner_is_billed(died_s, unseen_s):
     """Guards against forgetting the time between the last record and the runner's death, on top of the lease."""
-    cloud = FakeCloud(Simple(total=1), commands=[(died_s, unseen_s)]).run(until_s=died_s)
+    cloud = FakeCloud(Simple(total=1), commands=[(died_s, Restart(unseen_s))]).run(until_s=died_s)
     bill = cloud.state.ledger.bill(0, cloud.now_s)
     lived_s = cloud.boxes[0].gone_s
     assert lived_s * 1000 <= bill <= (lived_s + 10.0 + 1.0) * 1000
@@ -288,7 +288,7 @@ def test_what_machines_lived_without_a_runner_is_billed(died_s, unseen_s):
 
 
 def test_a_machine_that_was_told_to_go_before_its_runner_died_is_billed_no_lease_from_there():
-    cloud = FakeCloud(Simple(total=1), budget=100_000, commands=[(68.5, 1000.0)])
+    cloud = FakeCloud(Simple(total=1), budget=100_000, commands=[(68.5, Restart(1000.0))])
     cloud.run(until_s=68.5)
     assert cloud.of(m.Retire)
     assert cloud.state.ledger.spent(cloud.now_s) <= 100_000
@@ -324,12 +324,12 @@ def test_no_more_is_drawn_than_there_are_workers_for():
 
 
 def test_a_study_that_was_ending_when_its_runner_died_ends():
-    cloud = FakeCloud(Simple(), commands=[(45.0, m.Stop()), (46.0, 5.0)]).run()
+    cloud = FakeCloud(Simple(), commands=[(45.0, m.Stop()), (46.0, Restart(5.0))]).run()
     assert cloud.state.phase == "ended"
     assert cloud.now_s <= 46.0
 
 
 def test_a_study_that_was_pausing_when_its_runner_died_is_paused():
-    cloud = FakeCloud(Simple(), commands=[(45.0, m.Pause()), (46.0, 5.0)]).run(until_s=46.0)
+    cloud = FakeCloud(Simple(), commands=[(45.0, m.Pause()), (46.0, Restart(5.0))]).run(until_s=46.0)
     assert cloud.state.phase == "paused"
     assert cloud.run().state.phase == "ended"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -30,6 +30,14 @@ class PromiseError(AssertionError):
     """What seer_nb promises was not kept."""
 
 
+class Restart(NamedTuple):
+    """The runner dies, and another one is there after a while."""
+
+    seconds: float
+    waited: tuple[m.Event, ...] = ()
+    """What was asked for meanwhile."""
+
+
 class AdverseCloud(VirtualCloud):
     """Runs one study.
 
@@ -37,7 +45,7 @@ class AdverseCloud(VirtualCloud):
         settings: Of the study.
         policy: Decides.
         world: What goes wrong.
-        commands: (study seconds, command); a number instead of a command: the runner dies, and is back after so long.
+        commands: (study seconds, command); or a `Restart` instead of a command.
         check: Called with the cloud after every event.
         most: Events; more of them mean that it runs hot.
     """
@@ -153,12 +161,14 @@ class AdverseCloud(VirtualCloud):
         return replace(report, checkpoint=report.checkpoint if stored else None, batch_size=self.world.batch_size)
 
     def _command(self, command: Any) -> None:
-        if isinstance(command, int | float):
-            self._runner_dies(command)
+        if isinstance(command, Restart):
+            self._runner_dies(command.seconds, len(command.waited))
+            for waited in command.waited:
+                self._handle(waited)
         else:
             self._handle(command)
 
-    def _runner_dies(self, seconds: float) -> None:
+    def _runner_dies(self, seconds: float, waiting: int) -> None:
         """Machines live on until their lease ends or the next runner sweeps them; what was on its way is lost."""
         if self.state.phase == "paused":
             seconds = 0.0
@@ -189,7 +199,7 @@ class AdverseCloud(VirtualCloud):
         for number in left:
             self.boxes[number].told_s = self.now_s
             self._at(self.now_s + self._release_s(number), partial(self._end_machine, number, ""))
-        self._handle(m.RunnerStarted(unseen_s=unseen_s, adopted=adopted, left=tuple(left)))
+        self._handle(m.RunnerStarted(unseen_s=unseen_s, adopted=adopted, left=tuple(left), waiting=waiting))
 
     def _adopted(self, seconds: float) -> tuple[int, ...]:
         """The machines that a new runner finds alive: all that were ready, if there is a scheduler and a lease left."""

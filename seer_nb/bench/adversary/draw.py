@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from seer_nb.bench.adversary.cloud import AdverseCloud
+from seer_nb.bench.adversary.cloud import AdverseCloud, Restart
 from seer_nb.bench.adversary.watch import Watch, check
 from seer_nb.bench.adversary.whim import Whim
 from seer_nb.bench.adversary.world import World
@@ -116,16 +116,25 @@ def _world(rng: random.Random, seed: int) -> World:
 def _commands(rng: random.Random, settings: m.Settings) -> Iterator[tuple[float, Any]]:
     """What a person does, and when the runner dies."""
     for _ in range(rng.choice([0, 1, 2, 5])):
+        asked = rng.sample([*_asked(rng, settings), m.Pause(), m.Resume(), m.Stop()], rng.randint(1, 3))
         commands: list[Any] = [
-            m.SetBudget(budget=rng.randint(0, 2 * settings.budget)),
-            m.SetDeadline(deadline_s=rng.uniform(50, 1000)),
-            m.DeadlineMoved(deadline_s=rng.uniform(50, 1000)),
-            m.Pin(trial=rng.randint(0, 5), pinned=rng.random() < 0.5),  # noqa: PLR2004 - half of them
-            m.StopTrial(trial=rng.randint(0, 5)),
+            *_asked(rng, settings),
             m.Pause(),
             m.Resume(),
-            rng.choice(RESTARTS_S),
-            rng.choice(RESTARTS_S),
+            Restart(rng.choice(RESTARTS_S)),
+            Restart(rng.choice(RESTARTS_S)),
+            Restart(rng.choice(RESTARTS_S), tuple(asked)),
             rng.choice([m.Stop(), m.Resume()]),
         ]
         yield rng.uniform(0, settings.deadline_s), rng.choice(commands)
+
+
+def _asked(rng: random.Random, settings: m.Settings) -> list[Any]:
+    """What may be asked for at any time, also while no runner lives."""
+    return [
+        m.SetBudget(budget=rng.randint(0, 2 * settings.budget)),
+        m.SetDeadline(deadline_s=rng.uniform(50, 1000)),
+        m.DeadlineMoved(deadline_s=rng.uniform(50, 1000)),
+        m.Pin(trial=rng.randint(0, 5), pinned=rng.random() < 0.5),  # noqa: PLR2004 - half of them
+        m.StopTrial(trial=rng.randint(0, 5)),
+    ]
