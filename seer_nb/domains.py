@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from decimal import ROUND_FLOOR, Decimal
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import msgspec
 
@@ -145,6 +145,10 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         return CategoricalDistribution(self.options)
 
 
+class Fixed(Choice, frozen=True, kw_only=True):
+    """Its only option is a list or dict: a constant, which is no oversight."""
+
+
 Domain: TypeAlias = Float | Integer | Choice
 
 
@@ -229,7 +233,8 @@ def choice(options: Iterable[Any]) -> Choice:
 
     Args:
         options: A list (or another iterable, but not a str) of None, bool, int, finite float or str; numpy's scalars
-            become plain ones. Options must differ: 1, 1.0 and True are the same to a sampler.
+            become plain ones. Options must differ: 1, 1.0 and True are the same to a sampler. A list, tuple or dict may
+            be the only option, and is a constant then.
 
     Raises:
         TypeError: Not an iterable, or an option of another type.
@@ -243,6 +248,8 @@ def choice(options: Iterable[Any]) -> Choice:
         raise TypeError(f"options={show(options)} is not a list: write choice([32, 64])")
     if not given:
         raise ValueError(f"options={show(options)} is empty: choice takes at least one option")
+    if len(given) == 1 and isinstance(given[0], list | tuple | dict):
+        return Fixed(options=given)
     chosen: list[Option] = []
     for value in given:
         option = _option(value)
@@ -292,6 +299,11 @@ def plain_scalar(value: object) -> object:
     return value
 
 
+def is_option(value: object) -> TypeGuard[Option]:
+    """Whether it can be one of several options: no list, dict or other object."""
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def storable(value: Option) -> bool:
     """Whether the journal can hold it: numbers must be finite, ints of at most 64 bits, and texts whole characters."""
     if isinstance(value, str):
@@ -303,7 +315,7 @@ def storable(value: Option) -> bool:
 
 def _option(value: object) -> Option:
     value = plain_scalar(value)
-    if value is None or isinstance(value, bool | int | float | str):
+    if is_option(value):
         if not storable(value):
             what = "text of whole characters" if isinstance(value, str) else "finite number of 64 bits"
             raise ValueError(f"option {show(value)} is not a {what}: choice takes no others")

@@ -11,11 +11,13 @@ from seer_nb.core.units import show
 from seer_nb.domains import (
     Choice,
     Domain,
+    Fixed,
     Float,
     Integer,
     checked_float,
     checked_integer,
     choice,
+    is_option,
     lograndint,
     loguniform,
     plain_scalar,
@@ -25,6 +27,7 @@ from seer_nb.domains import (
     uniform,
 )
 from seer_nb.sampling import ConfigSampler
+from seer_nb.warn import warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +49,8 @@ __all__ = [
     "randint",
     "uniform",
 ]
+SHORT = 60
+"""Characters of a list that a warning writes out."""
 _HINT = 'give a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
 _KINDS = (
     "give uniform, loguniform, quniform, randint, lograndint or choice, an Optuna distribution, a frozen scipy.stats "
@@ -58,7 +63,8 @@ class Space:
 
     Args:
         given: Name to ``uniform(...)``, ``choice(...)`` and the like, an Optuna distribution, a frozen scipy.stats
-            uniform, loguniform or randint, or a constant that JSON can hold. A tuple in a constant becomes a list.
+            uniform, loguniform or randint, or a constant that JSON can hold. A tuple in a constant becomes a list. Of
+            a list of numbers or texts it is warned that it is a constant too: ``choice([it])`` says so silently.
 
     Raises:
         TypeError: Not a dict, a name that is not a str, or a value of another type.
@@ -74,6 +80,9 @@ class Space:
         self.names = tuple(parts)
         self.domains = {name: part for name, part in parts.items() if isinstance(part, Domain)}
         self.constants = {name: part for name, part in parts.items() if not isinstance(part, Domain)}
+        for name, value in given.items():
+            if _looks_searched(value):
+                warn(_one_constant(name, value))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -130,9 +139,39 @@ def _checked_name(name: Any) -> str:
     return name
 
 
+def _looks_searched(value: Any) -> bool:
+    """Whether other tools would take it for options or bounds."""
+    return isinstance(value, list | tuple) and len(value) > 0 and all(is_option(plain_scalar(x)) for x in value)
+
+
+def _one_constant(name: str, value: list[Any] | tuple[Any, ...]) -> str:
+    options: list[Any] = [plain_scalar(each) for each in value]
+    listed = text if len(text := repr(options)) <= SHORT else "[...]"
+    searched = f"seer.choice({listed})"
+    if isinstance(value, tuple) and _are_bounds(options):
+        searched = f"{_range(*options)} or {searched}"
+    return (
+        f"space[{name!r}]={show(value)} is one constant, the same in all trials: write {searched} to search it, "
+        f"or seer.choice([{listed}]) if a list is meant"
+    )
+
+
+def _are_bounds(options: list[Any]) -> bool:
+    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in options)
+    return numbers and len(options) == 2 and options[0] < options[1]  # noqa: PLR2004
+
+
+def _range(low: float, high: float) -> str:
+    if isinstance(low, int) and isinstance(high, int):
+        return f"seer.randint({low!r}, {high!r})"
+    return f"seer.{'loguniform' if low > 0 else 'uniform'}({low!r}, {high!r})"
+
+
 def _part(name: str, value: Any) -> Any:
     """A domain, or a constant."""
     try:
+        if isinstance(value, Fixed):
+            return _constant(value.options[0])
         if isinstance(value, Domain):
             return value
         if type(value).__module__.startswith("optuna."):
@@ -176,7 +215,7 @@ def _from_scipy(given: Any) -> Domain:
 def _constant(value: Any) -> Any:
     """A copy that JSON can hold and give back as it is."""
     value = plain_scalar(value)
-    if value is None or isinstance(value, bool | int | float | str):
+    if is_option(value):
         if not storable(value):
             raise ValueError(
                 "a constant text must be of whole characters"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import seer_nb as seer
 from seer_nb.core import model as m
+from seer_nb.core.units import show
 from seer_nb.space import Choice, ConfigSampler, Float, Integer, Space
 
 HINT = 'give a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
@@ -30,7 +31,7 @@ MIXED = {
     "depth": seer.randint(1, 5),
     "drop": seer.quniform(0.1, 0.5, 0.1),
     "momentum": seer.uniform(0.0, 0.9),
-    "betas": (0.9, 0.999),
+    "betas": seer.choice([(0.9, 0.999)]),
     "name": "adam",
 }
 TINY = {"a": seer.choice(["x", "y", None]), "b": seer.randint(1, 2), "c": 7}
@@ -97,7 +98,7 @@ def trial(number, config, *values, state="completed"):
             "option inf is not a finite number of 64 bits: choice takes no others",
         ),
         (
-            lambda: seer.choice([(1, 2)]),
+            lambda: seer.choice([(1, 2), (3, 4)]),
             TypeError,
             (
                 "option (1, 2) is of type tuple: choice takes None, bool, int, float or str; for objects, give names "
@@ -231,12 +232,66 @@ def test_a_finite_space_is_gone_through_once(sampler):
 
 
 def test_constants_alone_are_one_configuration():
-    source = ConfigSampler(Space({"lr": 0.1, "layers": [1, 2]}))
+    source = ConfigSampler(Space({"lr": 0.1, "layers": seer.choice([[1, 2]])}))
     first = source.draw(0)
     assert first == {"lr": 0.1, "layers": [1, 2]}
     first["layers"].append(3)
     assert source.draw(0) == {"lr": 0.1, "layers": [1, 2]}
     assert source.draw(1) is None
+
+
+OPTIONS = [
+    ("lr", [0.1, 0.01], "seer.choice([0.1, 0.01])", "[0.1, 0.01]"),
+    ("kind", ("relu", None, True), "seer.choice(['relu', None, True])", "['relu', None, True]"),
+    ("one", [np.float64(0.5)], "seer.choice([0.5])", "[0.5]"),
+    ("rate", (1e-4, 0.1), "seer.loguniform(0.0001, 0.1) or seer.choice([0.0001, 0.1])", "[0.0001, 0.1]"),
+    ("shift", (-1, 0.5), "seer.uniform(-1, 0.5) or seer.choice([-1, 0.5])", "[-1, 0.5]"),
+    ("depth", (1, 5), "seer.randint(1, 5) or seer.choice([1, 5])", "[1, 5]"),
+    ("long", list(range(99)), "seer.choice([...])", "[...]"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "searched", "listed"), OPTIONS, ids=[row[0] for row in OPTIONS])
+def test_a_list_that_other_tools_would_search_is_told_to_be_a_constant(name, value, searched, listed):
+    with pytest.warns(UserWarning, match="is one constant") as caught:
+        space = Space({name: value})
+    (warning,) = caught
+    assert str(warning.message) == (
+        f"space[{name!r}]={show(value)} is one constant, the same in all trials: write {searched} to search it, "
+        f"or seer.choice([{listed}]) if a list is meant"
+    )
+    assert space.constants == {name: list(value)}
+
+
+def test_the_warning_points_at_the_users_line_once_a_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path))
+    given = {"metric": "a", "mode": "max", "max_epochs": 3, "deadline": "1h", "budget": 1}
+    with pytest.warns(UserWarning, match="is one constant") as caught:
+        seer.Study(lambda config, run: None, {"a": [1, 2], "b": (3, 2), "c": 1, "d": seer.randint(1, 2)}, **given)
+    assert [str(each.message)[:10] for each in caught] == ["space['a']", "space['b']"]
+    assert {each.filename for each in caught} == {__file__}
+
+
+@pytest.mark.parametrize("meant", [[1, 2], (0.9, 0.999), {"lr": [1, 2]}, []], ids=str)
+def test_a_list_that_is_meant_is_a_constant_in_silence(meant):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        space = Space({"a": seer.choice([meant]), "b": {"inner": [1, 2]}, "c": [[1, 2]], "d": [], "e": 3})
+    assert space.constants == {
+        "a": list(meant) if isinstance(meant, tuple) else meant,
+        "b": {"inner": [1, 2]},
+        "c": [[1, 2]],
+        "d": [],
+        "e": 3,
+    }
+    assert (space.size, space.domains) == (1, {})
+
+
+def test_several_lists_cannot_be_chosen_from():
+    with pytest.raises(TypeError, match="choice takes None, bool, int, float or str"):
+        seer.choice([[1], [1, 2]])
+    with pytest.raises(TypeError, match="cannot hold what is searched"):
+        Space({"a": [seer.choice([[1, 2]])]})
 
 
 def test_rare_values_of_a_finite_space_are_found_without_endless_tries():

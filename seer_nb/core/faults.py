@@ -153,12 +153,24 @@ def _all_alike(state: State) -> Iterator[m.Action]:
 
 
 def outcome(state: State, reason: str) -> m.BeginEnd:
-    """The end of a study that has nothing left to do: a failure when no trial has ever reported and one failed."""
-    failed = [trial for trial in state.trials.values() if trial.state == "failed"]
-    if not failed or state.tally.reported or state.settings.keeps_failures:
+    """The end of a study that has nothing left to do: a failure when its trials failed rather than came through.
+
+    That is when none has ever reported and one failed, or when none was trained as far as was wanted and half failed:
+    those that were ruled out beside them say nothing of the function, for they were ended before it got that far.
+    """
+    begun = [trial for trial in state.trials.values() if trial.state != "waiting"]
+    failed = sorted((t for t in begun if t.state == "failed"), key=lambda t: t.ended_s or 0.0)
+    if not failed or state.settings.keeps_failures:
         return m.BeginEnd(reason=reason)
-    why = f"no trial has reported, {len(failed)} failed; the last one: {headline(failed[-1].error)}"
-    return m.BeginEnd(reason=why, failed=True)
+    last = headline(failed[-1].error)
+    if not state.tally.reported:
+        return m.BeginEnd(reason=f"no trial has reported, {len(failed)} failed; the last one: {last}", failed=True)
+    if any(trial.state not in {"failed", "stopped"} for trial in begun):
+        return m.BeginEnd(reason=reason)
+    if len(failed) == len(begun):
+        return m.BeginEnd(reason=f"all {len(failed)} trials failed, the last with {last}", failed=True)
+    why = f"no trial came through: {len(failed)} of {len(begun)} failed, the last with {last}"
+    return m.BeginEnd(reason=why, failed=2 * len(failed) >= len(begun))
 
 
 # --- silence ---

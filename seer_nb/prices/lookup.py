@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from seer_nb.core.money import MICRO
+from seer_nb.core.near import alike
 from seer_nb.core.units import show
 from seer_nb.prices import tables
 from seer_nb.prices.record import check_provider
@@ -99,6 +99,4 @@ def _near(rows: list[Price], region: str, instance_type: str) -> str:
 def _nearest(word: str, known: Iterable[str]) -> list[str]:
     """Those that are written alike; the first ones if none is."""
     known = sorted(known)
-    by_lower = {name.lower(): name for name in known}
-    alike = difflib.get_close_matches(word.lower(), by_lower, NEAR, cutoff=0.5)
-    return [by_lower[name] for name in alike] or known[:NEAR]
+    return alike(word, known, NEAR, cutoff=0.5) or known[:NEAR]

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, cell_magic, magics_class
+from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
+from seer_nb.core.near import alike
 from seer_nb.core.units import show
 from seer_nb.study import Study
+from seer_nb.ui.cells import Names, names
 
 if TYPE_CHECKING:
     import argparse
 
 MAX_EPOCHS = 27
+MADE_OF = ("train", "space")
+"""The variables that become a study."""
 
 
 @magics_class
 class SeerMagics(Magics):
     """The magic of ``%load_ext seer_nb``."""
 
-    @magic_arguments("%%seer")
+    @magic_arguments("%seer")
     @argument("--deadline", required=True, help='time, such as "10min"')
     @argument("--budget", required=True, help="dollars, such as 0.50")
     @argument("--metric", required=True, help="keyword of run.report that is optimised")
@@ -33,19 +38,46 @@ class SeerMagics(Magics):
     @argument("--seed", type=int, default=0, help="default: 0")
     @argument("--provider", default=None, help="a variable that holds one; default: this machine")
     @argument("--start", action="store_true", help="start at once, instead of by the button")
-    @cell_magic
-    def seer(self, line: str, cell: str) -> None:
-        """Make a study of the ``train`` and ``space`` that the cell defines, and show it; it is left as ``study``."""
+    @line_cell_magic
+    def seer(self, line: str, cell: str | None = None) -> None:
+        """Make a study of the ``train`` and ``space`` that the cell defines, and show it; it is left as ``study``.
+
+        What the cell does not define is taken from an earlier one. ``%seer`` without a cell shows this help.
+        """
         assert self.shell is not None
+        if cell is None or not {"-h", "--help"}.isdisjoint(line.split()):
+            sys.stdout.write(SeerMagics.seer.parser.format_help().removeprefix("::").lstrip("\n"))
+            return
         options = parse_argstring(SeerMagics.seer, line)
+        before = {name: self.shell.user_ns.get(name) for name in MADE_OF}
         result = self.shell.run_cell(cell)
         if not result.success:
             return
+        self._tell_earlier(names(self.shell.transform_cell(cell)), before)
         study = self._study(options)
         self.shell.user_ns["study"] = study
         if options.start:
             study.start()
         display(study)
+
+    def _tell_earlier(self, cell: Names, before: dict[str, Any]) -> None:
+        """Say which of its parts the cell has not defined: a misspelt one would else be an earlier one in silence."""
+        assert self.shell is not None
+        there = self.shell.user_ns
+        # Also what came by a star-import, say, is the cell's own.
+        earlier = [name for name in MADE_OF if name not in cell.bound and there.get(name) is before[name]]
+        misspelt = {name: alike(name, cell.bound) for name in earlier}
+        defines = "".join(
+            f"; the cell defines {found[0]!r}, which is not {name!r}" for name, found in misspelt.items() if found
+        )
+        if len(earlier) == len(MADE_OF) and not cell.blank and cell.mentioned.isdisjoint(MADE_OF):
+            raise UsageError(
+                f"%%seer finds neither 'train' nor 'space' in its cell{defines}: define them in it, or leave it empty "
+                "but for a comment to use those of an earlier cell"
+            )
+        found = " and ".join(repr(name) for name in earlier if name in there)
+        if found:
+            sys.stdout.write(f"%%seer: {found} as defined in an earlier cell{defines}\n")
 
     def _study(self, options: argparse.Namespace) -> Study:
         return Study(

@@ -102,6 +102,60 @@ def test_a_function_that_cannot_be_loaded_ends_the_study():
     assert engine.state.reason == "a worker could not load the training function: ImportError: no module named x"
 
 
+TWICE = 'Traceback ...\n  File "x.py"\nRuntimeError: twice in epoch'
+
+
+def ended_after(fates, **changes):
+    """An engine whose trials each report an epoch (but the "mute"), and then end so; all that the policy wants."""
+    engine = started(Engine(settings(retries=0, **changes), Simple(trials=1, total=len(fates), until=2)))
+    for gang, fate in enumerate(fates):
+        at_s = 20.0 + 20 * gang
+        draw(engine, at_s)
+        if fate != "mute":
+            engine.handle(reported(gang, 1), at_s + 1)
+        if fate == "completed":
+            engine.handle(reported(gang, 2), at_s + 2)
+            engine.handle(m.GangEnded(gang=gang, outcome="target"), at_s + 3)
+        elif fate == "ruled out":
+            engine.handle(m.StopTrial(trial=gang), at_s + 2)
+            engine.handle(m.GangEnded(gang=gang, outcome="stopped"), at_s + 3)
+        else:
+            engine.handle(m.GangEnded(gang=gang, outcome="failed", error=f"{TWICE} {gang}"), at_s + 3)
+    return engine.state
+
+
+@pytest.mark.parametrize(
+    ("fates", "failed", "reason"),
+    [
+        (["raises", "raises"], True, "all 2 trials failed, the last with RuntimeError: twice in epoch 1"),
+        (
+            ["ruled out", "raises", "raises", "ruled out"],
+            True,
+            "no trial came through: 2 of 4 failed, the last with RuntimeError: twice in epoch 2",
+        ),
+        (
+            ["raises", "ruled out", "ruled out"],
+            False,
+            "no trial came through: 1 of 3 failed, the last with RuntimeError: twice in epoch 0",
+        ),
+        (["ruled out", "ruled out"], False, None),
+        (["raises", "raises", "completed"], False, None),
+        (["mute", "mute"], True, "no trial has reported, 2 failed; the last one: RuntimeError: twice in epoch 1"),
+    ],
+)
+def test_a_study_ends_as_failed_when_its_trials_failed_after_they_had_reported(fates, failed, reason):
+    """Guards against "nothing more fits into the time and money left" for a function that reports twice an epoch."""
+    state = ended_after(fates)
+    assert state.phase in {"ending", "ended"}
+    assert state.failed == failed
+    assert state.reason == (reason or "as it comes")
+
+
+def test_failures_that_are_results_are_the_studys_affair_alone():
+    state = ended_after(["raises", "raises"], keeps_failures=True)
+    assert (state.failed, state.reason) == (False, "as it comes")
+
+
 # --- silence ---
 
 
