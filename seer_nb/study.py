@@ -15,11 +15,10 @@ from seer_nb.core import model as m
 from seer_nb.core.state import State
 from seer_nb.core.units import format_duration, parse_duration, show
 from seer_nb.errors import RunnerError, SeerError, StudyFailedError
-from seer_nb.forecast import Forecast, forecast, frontier, plot_frontier
+from seer_nb.foretelling import Foretelling
 from seer_nb.history import begun
 from seer_nb.journal import Journal, View
 from seer_nb.providers.local import Local
-from seer_nb.reading import Reading
 from seer_nb.runner import files
 from seer_nb.runner.clock import steady_s
 from seer_nb.runner.launch import launch, log_tail
@@ -42,7 +41,7 @@ POLL_S = 0.05
 """How often a waiting study looks into its journal."""
 
 
-class Study(Reading):
+class Study(Foretelling):
     """One tuning job: a training function, a search space, a deadline and a budget.
 
     Args:
@@ -235,58 +234,6 @@ class Study(Reading):
     def stuck(self) -> str:
         """Why it does not get on, though it runs, in a sentence; empty if it does."""
         return "" if self._view is None else standstill.why(self._folder, self._view, self._state(), self.status)
-
-    def forecast(self, epoch_seconds: float | None = None) -> Forecast:
-        """What is to be expected of the time and money that are left, by simulation; see `seer_nb.forecast.Forecast`.
-
-        The study's policy is run in the simulator, several times, on curves that continue those seen so far, and takes
-        two to three seconds for that. Before the first report nothing is known of the metric, so no value is forecast.
-
-        Args:
-            epoch_seconds: Of an epoch on one worker; needed before the first one was measured.
-
-        Raises:
-            ValueError: Nothing was measured yet and epoch_seconds is not given.
-        """
-        return forecast(self._state(), self._policy(), epoch_seconds=epoch_seconds)
-
-    def preview(
-        self, *, budget: Money | None = None, deadline: Time | None = None, epoch_seconds: float | None = None
-    ) -> Forecast:
-        """What `forecast` would say after `adjust`; nothing is changed.
-
-        Raises:
-            ValueError, SeerError: As for `adjust` and `forecast`.
-        """
-        state = self._state()
-        return forecast(
-            state,
-            self._policy(),
-            epoch_seconds=epoch_seconds,
-            budget=None if budget is None else new_budget(state, budget).budget,
-            deadline_s=None if deadline is None else new_deadline(state, deadline).deadline_s,
-        )
-
-    def plot_forecast(self, epoch_seconds: float | None = None) -> Any:
-        """Expected spending and workers beside what was spent so far, as a plotly figure."""
-        return self.forecast(epoch_seconds).plot(self._state(), self._history())
-
-    def plot_frontier(self, epoch_seconds: float | None = None) -> Any:
-        """The best value to be expected against the budget, for several deadlines, as a plotly figure.
-
-        Takes up to ten seconds. Budgets from a half to four times the study's, deadlines from a half to twice.
-
-        Raises:
-            ValueError: Nothing was reported yet.
-        """
-        state = self._state()
-        if not any(trial.curve for trial in state.trials.values()):
-            raise ValueError("nothing was reported yet, so nothing is known of the metric: wait for the first epochs")
-        least, used_s = state.ledger.floor(state.now_s), state.now_s
-        budgets = sorted({max(least, round(state.budget * share)) for share in (0.5, 1, 2, 4)})
-        deadlines = sorted({max(used_s + 1.0, state.deadline_s * share) for share in (0.5, 1.0, 2.0)})
-        table = frontier(state, self._policy(), budgets, deadlines, epoch_seconds=epoch_seconds)
-        return plot_frontier(table, state.settings.metric)
 
     def dashboard(self) -> Dashboard:
         """The live view, which a notebook shows of a study at the end of a cell; each time the same."""
