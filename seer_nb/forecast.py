@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core import model as m
 from seer_nb.core.money import MICRO
-from seer_nb.core.units import format_duration, format_usd
+from seer_nb.core.units import format_duration, format_usd, parse_duration
 from seer_nb.simulate.ahead import OutOfTimeError, ahead
 from seer_nb.simulate.fitted import Fit, FittedWorld, natural_range
 from seer_nb.stages import stages_frame
@@ -119,10 +119,12 @@ def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
         goes_on: Asked now and then; when it says False, what is simulated by then must do.
 
     Raises:
-        ValueError: Nothing was measured yet, and epoch_seconds is not given or not positive.
+        ValueError: Nothing was measured yet, and epoch_seconds is not given; or that is not a time.
     """
     import numpy as np
 
+    if epoch_seconds is not None:
+        epoch_seconds = parse_duration(epoch_seconds, "epoch_seconds")
     stages = stages_frame(state, policy, epoch_seconds=epoch_seconds, budget=budget, deadline_s=deadline_s)
     commands: list[m.Command] = []
     if budget is not None:

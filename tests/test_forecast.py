@@ -1,6 +1,7 @@
 """What a study is expected to do, before it begins and on its way."""
 
 import math
+import re
 import time
 
 import pandas as pd
@@ -17,6 +18,7 @@ from seer_nb.simulate.fitted import Fit, FittedWorld
 from seer_nb.stages import COLUMNS
 from tests.builders import Builder
 from tests.core.fake_cloud import FakeCloud, World
+from tests.refusals import stored
 from tests.simulate.tables import table
 
 
@@ -322,12 +324,33 @@ def test_it_takes_no_mode_for_granted():
 # --- what it cannot tell ---
 
 
-def test_what_it_cannot_tell():
-    with pytest.raises(ValueError, match=r"^epoch_seconds=None is not a time: no epoch was measured yet, so give the "):
-        make().forecast()
-    with pytest.raises(ValueError, match=r"^epoch_seconds=-1 is not a time"):
+GUESS = "give a guess of the seconds that an epoch takes on one worker, as in study.forecast(epoch_seconds=2.0)"
+
+
+def test_what_it_cannot_tell_before_the_start():
+    for ask in (make().forecast, make(name="preview").preview, make(name="plotted").plot_forecast):
+        with pytest.raises(ValueError, match=f"^nothing is measured before the start: {re.escape(GUESS)}$"):
+            ask()
+    with pytest.raises(ValueError, match=r"^epoch_seconds=-1 is not more than 0 seconds: give a time "):
         make(name="negative").forecast(-1)
+    with pytest.raises(TypeError, match=r"^epoch_seconds=\[\] is not a length of time: give a time "):
+        make(name="none").preview(epoch_seconds=[])
     with pytest.raises(ValueError, match=r"^budget='-\$1' is not more than 0"):
         make(name="budget").preview(budget="-$1")
     with pytest.raises(ValueError, match=r"^nothing was reported yet, so nothing is known of the metric"):
         make(name="frontier").plot_frontier()
+
+
+def test_in_its_first_seconds_it_says_that_it_is_too_early(home):
+    """Guards against blaming an argument that nobody gave."""
+    begun = Builder(name="begun").machine(0, 0.0, 2.0).draw({"x": 0.1}).start(0, 0, "0.0")
+    study = stored(begun, home / "begun")
+    early = "nothing is measured yet, the first epoch is still under way: ask again later, or "
+    for ask in (study.forecast, study.preview):
+        with pytest.raises(ValueError, match=f"^{re.escape(early + GUESS)}$"):
+            ask()
+    assert study.forecast(epoch_seconds=2.0).finish_s is not None
+    assert study.preview(deadline="9min", epoch_seconds=2.0).finish_s is not None
+    over = Builder(name="over").machine(0, 0.0, 2.0).apply(m.BeginEnd(reason="x")).apply(m.Finish())
+    with pytest.raises(ValueError, match=f"^nothing is measured, for no epoch has ended: {re.escape(GUESS)}$"):
+        stored(over, home / "over").forecast()
