@@ -19,6 +19,7 @@ from seer_nb.foretelling import Foretelling
 from seer_nb.history import begun
 from seer_nb.journal import Journal, View
 from seer_nb.providers.local import Local
+from seer_nb.refusing import UNCHANGED, refuse_late
 from seer_nb.runner import files
 from seer_nb.runner.clock import steady_s
 from seer_nb.runner.launch import launch, log_tail
@@ -110,14 +111,14 @@ class Study(Foretelling):
         self._parts = function.dumps_parts(sampler=sampler, policy=chosen, provider=provider, space=searched)
         self._chosen: Policy | None = chosen
         self._view: View | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._launched: list[subprocess.Popen[bytes]] = []
         self._dashboard: Dashboard | None = None
 
     @classmethod
     def _attached(cls, folder: Path) -> Study:
         study = cls.__new__(cls)
         study.name, study._folder = folder.name, folder  # noqa: SLF001 - the same class
-        study._view, study._process = View(Journal(folder / files.JOURNAL)), None  # noqa: SLF001
+        study._view, study._launched = View(Journal(folder / files.JOURNAL)), []  # noqa: SLF001
         study._chosen = study._dashboard = None  # noqa: SLF001
         study._settings = study._view.state().settings  # noqa: SLF001
         return study
@@ -135,7 +136,7 @@ class Study(Foretelling):
             raise SeerError(f"study {self.name!r} was started already; resume() goes on after a pause")
         since = steady_s()
         self._create()
-        self._process = launch(self._folder, since)
+        self._launched.append(launch(self._folder, since))
         return self
 
     def wait(self, timeout: str | float | timedelta | None = None) -> Study:
@@ -171,8 +172,13 @@ class Study(Foretelling):
         return self.start().wait()
 
     def pause(self) -> None:
-        """Save all trials and hand all machines back; time and money are kept."""
-        self._send(m.Pause())
+        """Save all trials and hand all machines back; time and money are kept.
+
+        Raises:
+            StudyEndedError: There is nothing to pause.
+            SeerError: It has not been started, or its runner has died.
+        """
+        self._tell("pause", m.Pause())
 
     def resume(self) -> Study:
         """Go on: after a pause, after the runner died, or after the end if there is time and money again."""
@@ -182,26 +188,33 @@ class Study(Foretelling):
             if number not in dict(journal.inbox()):
                 return self
             time.sleep(POLL_S)  # a runner that is about to end takes no commands any more
-        self._process = launch(self._folder)
+        self._launched.append(launch(self._folder))
         return self
 
     def stop(self) -> None:
-        """Save what trains, hand all machines back, and end. Results and checkpoints stay."""
-        self._send(m.Stop())
+        """Save what trains, hand all machines back, and end. Results and checkpoints stay.
+
+        Raises:
+            StudyEndedError: There is nothing to stop.
+            SeerError: It has not been started.
+        """
+        self._tell("stop", m.Stop())
         if self.status == "interrupted":
             # Its machines may live on: a new runner ends them, and the study with them.
-            self._process = launch(self._folder)
+            self._launched.append(launch(self._folder))
 
     def adjust(self, *, budget: Money | None = None, deadline: Time | None = None) -> None:
-        """Change budget or deadline, also while the study runs.
+        """Change budget or deadline, also while the study runs; once it has ended, for when it is resumed.
 
         Args:
             budget: Dollars for the whole study; not less than what is spent and committed.
             deadline: As for ``Study``: counted from the start, or a datetime.
 
         Raises:
-            ValueError: What is spent, committed or past cannot be taken back.
+            ValueError: What is spent, committed or past cannot be taken back; or neither is given.
         """
+        if budget is None and deadline is None:
+            raise ValueError(UNCHANGED)
         commands: list[m.Command] = []
         if budget is not None:
             commands.append(new_budget(self._state(), budget))
@@ -211,12 +224,22 @@ class Study(Foretelling):
             self._send(command)
 
     def pin(self, trial: int, pinned: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as it is said
-        """Keep a trial in the running whatever its rank; with False, let it go again."""
-        self._send(m.Pin(trial=self._known(trial), pinned=pinned))
+        """Keep a trial in the running whatever its rank; with False, let it go again.
+
+        Raises:
+            ValueError: There is no such trial.
+            StudyEndedError: There is nothing to pin.
+        """
+        self._tell("pin", m.Pin(trial=self._known(trial), pinned=pinned))
 
     def stop_trial(self, trial: int) -> None:
-        """End one trial."""
-        self._send(m.StopTrial(trial=self._known(trial)))
+        """End one trial.
+
+        Raises:
+            ValueError: There is no such trial.
+            StudyEndedError: There is nothing to stop.
+        """
+        self._tell("stop", m.StopTrial(trial=self._known(trial)))
 
     # --- where it stands ---
 
@@ -292,6 +315,13 @@ class Study(Foretelling):
         """As it was given; of an attached study, the one of that name."""
         return self._chosen or policies.by_name(self._settings.policy)
 
+    def _tell(self, word: str, command: m.Command) -> None:
+        """Send what only a study that goes on can do."""
+        waiting = self._started().journal.inbox()
+        if not any(isinstance(sent, m.Resume) for _, sent in waiting):  # else it goes on in a moment
+            refuse_late(self.name, self.status, word)
+        self._send(command)
+
     def _send(self, command: m.Command) -> None:
         self._started().journal.send(command)
 
@@ -304,7 +334,7 @@ class Study(Foretelling):
 
     def _driven(self) -> bool:
         """Whether a runner lives; a process just started counts before it has taken its lock."""
-        started = self._process is not None and self._process.poll() is None
+        started = any(process.poll() is None for process in self._launched)
         return started or runner_pid(self._folder) is not None
 
     def _leave_picture(self) -> Study:
