@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 import seer_nb as seer
@@ -162,23 +163,18 @@ def _on_one(options: argparse.Namespace) -> None:
 
 
 def _adjust(study: Study, options: argparse.Namespace) -> None:
-    if options.budget is None and options.deadline is None:
-        raise ValueError("adjust changes nothing: give --budget, --deadline or both")
     study.adjust(budget=options.budget, deadline=options.deadline)
     print(f"study {study.name!r} was told its new limits")
 
 
 def _tell(study: Study, word: str) -> None:
-    if word != "resume" and study.status in {"ended", "failed"}:
-        raise ValueError(f"study {study.name!r} has ended: there is nothing to {word}")
-    if word != "resume" and study.status == "interrupted":
-        raise ValueError(f"study {study.name!r} has no runner any more, so nothing runs: resume goes on with it")
     getattr(study, word)()
     print(f"study {study.name!r} was told to {word}")
 
 
 def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) -> None:
     """Show progress until the study has ended."""
+    from seer_nb.errors import StudyEndedError
     from seer_nb.ui import text
 
     out = out or sys.stdout
@@ -194,7 +190,8 @@ def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) 
     except KeyboardInterrupt:
         if not stop_on_interrupt:
             return
-        study.stop()
+        with suppress(StudyEndedError):  # it may end at that moment
+            study.stop()
         study.wait()
     finally:
         if live:

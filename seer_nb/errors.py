@@ -33,6 +33,10 @@ class UntrustedError(SeerError):
     """What is stored of a study may have been written by somebody else, so it is not run."""
 
 
+class StudyEndedError(SeerError):
+    """The study has ended, so there is nothing to pause, stop or pin; ``resume()`` goes on if there is time left."""
+
+
 class StudyFailedError(SeerError):
     """The study ended early because of a fault; its results so far can still be read."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core import model as m
 from seer_nb.core.money import MICRO
-from seer_nb.core.units import format_duration, format_usd
+from seer_nb.core.units import format_duration, format_usd, parse_duration
 from seer_nb.simulate.ahead import OutOfTimeError, ahead
 from seer_nb.simulate.fitted import Fit, FittedWorld, natural_range
 from seer_nb.stages import stages_frame
@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 
 FUTURES = 12
 """So many are simulated ..."""
-LIMIT_S = 2.0
-"""... or as many as this time suffices for."""
+QUICK_S = 2.0
+"""... or as many as this processor time suffices for ..."""
+ENOUGH = 5
+"""... but at least so many, which have a band ..."""
+LIMIT_S = 20.0
+"""... unless that takes longer than this. Processor time, so that a busy machine gives no other answer."""
+FRONTIER_S = 40.0
+"""All of a frontier."""
 LOW, HIGH = 0.1, 0.9
 """Quantiles of the band."""
 WIDER = 3.0
@@ -64,10 +70,20 @@ class Forecast(NamedTuple):
 
     def __repr__(self) -> str:
         if self.finish_s is None or self.cost_usd is None:
-            return "Forecast(too long to simulate: see .stages)"
+            return f"Forecast(too long to simulate{self._planned()}; a longer patience= simulates it)"
         best = "" if self.best_value is None else f", best value {_band(self.best_value)}"
         finish = format_duration(self.finish_s.value)
         return f"Forecast(finish after {finish}, {format_usd(self.cost_usd.value)}{best})"
+
+    def _planned(self) -> str:
+        """What the planner says in its stead."""
+        if self.stages is None:
+            return ""
+        if not len(self.stages):
+            return ", but by the plan no further trial can be trained to its last epoch"
+        last = self.stages.iloc[-1]
+        finish = format_duration(last.ends_s)
+        return f", but by the plan finish after {finish}, {format_usd(last.cost_usd)}: see .stages"
 
     def plot(self, state: State | None = None, history: History | None = None) -> Figure:
         """Expected spending with its band, and workers.
@@ -99,14 +115,16 @@ def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
         epoch_seconds: Of an epoch on one worker; None: as measured so far.
         budget: Another one, in micro-dollars.
         deadline_s: Another one, in study seconds.
-        limit_s: Seconds that it may take; None: LIMIT_S.
+        limit_s: Seconds of this thread's processor time that it may take; None: LIMIT_S.
         goes_on: Asked now and then; when it says False, what is simulated by then must do.
 
     Raises:
-        ValueError: Nothing was measured yet, and epoch_seconds is not given or not positive.
+        ValueError: Nothing was measured yet, and epoch_seconds is not given; or that is not a time.
     """
     import numpy as np
 
+    if epoch_seconds is not None:
+        epoch_seconds = parse_duration(epoch_seconds, "epoch_seconds")
     stages = stages_frame(state, policy, epoch_seconds=epoch_seconds, budget=budget, deadline_s=deadline_s)
     commands: list[m.Command] = []
     if budget is not None:
@@ -114,7 +132,7 @@ def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
     if deadline_s is not None:
         commands.append(m.SetDeadline(deadline_s=deadline_s))
     limit_s = LIMIT_S if limit_s is None else limit_s
-    patience = _Patience(time.monotonic() + limit_s, goes_on)
+    patience = _Patience(limit_s, goes_on)
     ends = _futures(state, policy, epoch_seconds, commands, patience) if state.phase != "ended" else [state]
     if not ends:
         return Forecast(_over_time([], state.now_s), stages, None, None, None, None, 0)
@@ -146,7 +164,7 @@ def frontier(  # noqa: PLR0913 - the study, and what may be changed of it
         budgets: Micro-dollars.
         deadlines: Study seconds.
         epoch_seconds: Of an epoch on one worker; None: as measured so far.
-        limit_s: Seconds that all may take; None: five times LIMIT_S.
+        limit_s: Seconds of processor time that all may take; None: FRONTIER_S.
 
     Returns:
         Columns deadline_s, budget_usd, best_value, best_low, best_high; NaN where it takes too long to simulate.
@@ -156,7 +174,7 @@ def frontier(  # noqa: PLR0913 - the study, and what may be changed of it
     """
     import pandas as pd
 
-    each_s = (5 * LIMIT_S if limit_s is None else limit_s) / max(1, len(budgets) * len(deadlines))
+    each_s = (FRONTIER_S if limit_s is None else limit_s) / max(1, len(budgets) * len(deadlines))
     rows = []
     for deadline_s in deadlines:
         for budget in budgets:
@@ -174,6 +192,7 @@ def plot_frontier(table: pd.DataFrame, metric: str) -> Figure:
     from seer_nb.ui.palette import OKABE_ITO
 
     figure = go.Figure()
+    known = table.best_value.notna().any()
     for (deadline_s, rows), colour in zip(table.groupby("deadline_s"), OKABE_ITO, strict=False):
         band = {"type": "data", "symmetric": False, "width": 4}
         errors = {"array": rows.best_high - rows.best_value, "arrayminus": rows.best_value - rows.best_low}
@@ -183,21 +202,32 @@ def plot_frontier(table: pd.DataFrame, metric: str) -> Figure:
         figure.add_trace(trace)
     figure.update_layout(
         template="plotly_white",
-        title="Expected best value by budget",
+        title="Expected best value by budget" if known else "Too long to simulate: a longer patience= shows it",
         xaxis={"title": "budget, USD", "type": "log"},
         yaxis={"title": metric},
     )
     return figure
 
 
-class _Patience(NamedTuple):
-    until_s: float
-    """By time.monotonic()."""
-    goes_on: Callable[[], bool]
+class _Patience:
+    """For the thread that it is made on.
+
+    Args:
+        limit_s: Seconds of the thread's processor time.
+        goes_on: When it says False, patience is at its end too.
+    """
+
+    def __init__(self, limit_s: float, goes_on: Callable[[], bool]) -> None:
+        self._limit_s, self._goes_on = limit_s, goes_on
+        self._begun_s = time.thread_time()
+
+    def used_s(self) -> float:
+        """So far."""
+        return time.thread_time() - self._begun_s
 
     def lasts(self, seconds: float = 0.0) -> bool:
         """Whether it will for so long."""
-        return time.monotonic() + seconds < self.until_s and self.goes_on()
+        return self.used_s() + seconds < self._limit_s and self._goes_on()
 
 
 def _futures(
@@ -207,14 +237,14 @@ def _futures(
     longest_s = 0.0
     fit = Fit(state, epoch_seconds)
     for seed in range(FUTURES):
-        begun_s = time.monotonic()
-        if not patience.lasts(longest_s):
+        begun_s = patience.used_s()
+        if not patience.lasts(longest_s) or (len(ends) >= ENOUGH and begun_s + longest_s > QUICK_S):
             break
         try:
             ends.append(ahead(state, policy, FittedWorld(fit, seed), commands, goes_on=patience.lasts))
         except OutOfTimeError:
             break
-        longest_s = max(longest_s, time.monotonic() - begun_s)
+        longest_s = max(longest_s, patience.used_s() - begun_s)
     return ends
 
 

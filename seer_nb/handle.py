@@ -32,6 +32,7 @@ class Handle:
         """For commands: the user's own until it has started."""
         if self._own is None and self.started:
             self._own = Study._attached(self.folder)  # noqa: SLF001 - it is what seer.attach does
+            self._own._launched = self.given._launched  # noqa: SLF001 - a runner counts before it has taken its lock
         return self._own or self.given
 
     @property
@@ -58,11 +59,8 @@ class Handle:
         return self.study._history()  # noqa: SLF001
 
     def status(self) -> str:
-        """As ``Study.status``; a runner that the user's own object has just started counts as well."""
-        found = self.study.status
-        if found == "interrupted" and self.given._driven():  # noqa: SLF001
-            return self.state().phase
-        return found
+        """As ``Study.status``."""
+        return self.study.status
 
     def vitals(self) -> Vitals | None:
         """What its processes use now, if any runs that tells."""

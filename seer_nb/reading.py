@@ -125,8 +125,16 @@ class Reading(ABC):
     def to_optuna(self, storage: Any = None) -> optuna.Study:
         """The study as an ``optuna.Study``, for Optuna's figures and its dashboard; see ``seer_nb.optuna_study``.
 
+        Its ``best_trial`` is ``study.best``. Trials that were stopped early are PRUNED, those that were in the running
+        to the end COMPLETE; the user attribute "state" of each has the word that ``results()`` has, "epoch" how far it
+        was trained.
+
         Args:
-            storage: An Optuna storage, or its URL, such as "sqlite:///optuna.db"; None: in memory.
+            storage: An Optuna storage, or its URL, such as "sqlite:///optuna.db"; None: in memory. An earlier copy of
+                this study in it is replaced.
+
+        Raises:
+            ValueError: The storage has another study of that name.
         """
         from seer_nb.optuna_study import to_optuna
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from seer_nb.core.state import State
     from seer_nb.policies.seer import Outlook
 
+_UNMEASURED = {
+    "created": "nothing is measured before the start:",
+    "running": "nothing is measured yet, the first epoch is still under way: ask again later, or",
+}
+_GUESS = "give a guess of the seconds that an epoch takes on one worker, as in study.forecast(epoch_seconds=2.0)"
 COLUMNS = ("until_epoch", "survivors", "trials_left", "parallelism", "workers", "ends_s", "cost_usd")
 
 
@@ -43,7 +48,7 @@ def stages_frame(
         deadline_s: Another one, in study seconds.
 
     Raises:
-        ValueError: Nothing was measured yet, and epoch_seconds is not given or not positive.
+        ValueError: Nothing was measured yet, and epoch_seconds is not given.
     """
     snapshot = _changed(state, policy, epoch_seconds, budget, deadline_s)
     outlook = getattr(policy, "outlook", None)
@@ -60,11 +65,9 @@ def _changed(
     engine.state = state
     snapshot = engine.snapshot()
     epoch_s = snapshot.scaling.epoch_s if epoch_seconds is None else epoch_seconds
-    if epoch_s is None or not epoch_s > 0:
-        raise ValueError(
-            f"epoch_seconds={epoch_seconds!r} is not a time: no epoch was measured yet, so give the seconds that one "
-            "takes on one worker"
-        )
+    if epoch_s is None:
+        why = _UNMEASURED.get(state.phase, "nothing is measured, for no epoch has ended:")
+        raise ValueError(f"{why} {_GUESS}")
     factor = 1.0 if snapshot.scaling.epoch_s is None else epoch_s / snapshot.scaling.epoch_s
     moved_s = 0.0 if deadline_s is None else deadline_s - state.deadline_s
     return replace(

@@ -15,11 +15,11 @@ from seer_nb.core import model as m
 from seer_nb.core.state import State
 from seer_nb.core.units import format_duration, parse_duration, show
 from seer_nb.errors import RunnerError, SeerError, StudyFailedError
-from seer_nb.forecast import Forecast, forecast, frontier, plot_frontier
+from seer_nb.foretelling import Foretelling
 from seer_nb.history import begun
 from seer_nb.journal import Journal, View
 from seer_nb.providers.local import Local
-from seer_nb.reading import Reading
+from seer_nb.refusing import UNCHANGED, refuse_late
 from seer_nb.runner import files
 from seer_nb.runner.clock import steady_s
 from seer_nb.runner.launch import launch, log_tail
@@ -42,7 +42,7 @@ POLL_S = 0.05
 """How often a waiting study looks into its journal."""
 
 
-class Study(Reading):
+class Study(Foretelling):
     """One tuning job: a training function, a search space, a deadline and a budget.
 
     Args:
@@ -111,14 +111,14 @@ class Study(Reading):
         self._parts = function.dumps_parts(sampler=sampler, policy=chosen, provider=provider, space=searched)
         self._chosen: Policy | None = chosen
         self._view: View | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._launched: list[subprocess.Popen[bytes]] = []
         self._dashboard: Dashboard | None = None
 
     @classmethod
     def _attached(cls, folder: Path) -> Study:
         study = cls.__new__(cls)
         study.name, study._folder = folder.name, folder  # noqa: SLF001 - the same class
-        study._view, study._process = View(Journal(folder / files.JOURNAL)), None  # noqa: SLF001
+        study._view, study._launched = View(Journal(folder / files.JOURNAL)), []  # noqa: SLF001
         study._chosen = study._dashboard = None  # noqa: SLF001
         study._settings = study._view.state().settings  # noqa: SLF001
         return study
@@ -136,7 +136,7 @@ class Study(Reading):
             raise SeerError(f"study {self.name!r} was started already; resume() goes on after a pause")
         since = steady_s()
         self._create()
-        self._process = launch(self._folder, since)
+        self._launched.append(launch(self._folder, since))
         return self
 
     def wait(self, timeout: str | float | timedelta | None = None) -> Study:
@@ -172,8 +172,13 @@ class Study(Reading):
         return self.start().wait()
 
     def pause(self) -> None:
-        """Save all trials and hand all machines back; time and money are kept."""
-        self._send(m.Pause())
+        """Save all trials and hand all machines back; time and money are kept.
+
+        Raises:
+            StudyEndedError: There is nothing to pause.
+            SeerError: It has not been started, or its runner has died.
+        """
+        self._tell("pause", m.Pause())
 
     def resume(self) -> Study:
         """Go on: after a pause, after the runner died, or after the end if there is time and money again."""
@@ -183,26 +188,33 @@ class Study(Reading):
             if number not in dict(journal.inbox()):
                 return self
             time.sleep(POLL_S)  # a runner that is about to end takes no commands any more
-        self._process = launch(self._folder)
+        self._launched.append(launch(self._folder))
         return self
 
     def stop(self) -> None:
-        """Save what trains, hand all machines back, and end. Results and checkpoints stay."""
-        self._send(m.Stop())
+        """Save what trains, hand all machines back, and end. Results and checkpoints stay.
+
+        Raises:
+            StudyEndedError: There is nothing to stop.
+            SeerError: It has not been started.
+        """
+        self._tell("stop", m.Stop())
         if self.status == "interrupted":
             # Its machines may live on: a new runner ends them, and the study with them.
-            self._process = launch(self._folder)
+            self._launched.append(launch(self._folder))
 
     def adjust(self, *, budget: Money | None = None, deadline: Time | None = None) -> None:
-        """Change budget or deadline, also while the study runs.
+        """Change budget or deadline, also while the study runs; once it has ended, for when it is resumed.
 
         Args:
             budget: Dollars for the whole study; not less than what is spent and committed.
             deadline: As for ``Study``: counted from the start, or a datetime.
 
         Raises:
-            ValueError: What is spent, committed or past cannot be taken back.
+            ValueError: What is spent, committed or past cannot be taken back; or neither is given.
         """
+        if budget is None and deadline is None:
+            raise ValueError(UNCHANGED)
         commands: list[m.Command] = []
         if budget is not None:
             commands.append(new_budget(self._state(), budget))
@@ -212,12 +224,22 @@ class Study(Reading):
             self._send(command)
 
     def pin(self, trial: int, pinned: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as it is said
-        """Keep a trial in the running whatever its rank; with False, let it go again."""
-        self._send(m.Pin(trial=self._known(trial), pinned=pinned))
+        """Keep a trial in the running whatever its rank; with False, let it go again.
+
+        Raises:
+            ValueError: There is no such trial.
+            StudyEndedError: There is nothing to pin.
+        """
+        self._tell("pin", m.Pin(trial=self._known(trial), pinned=pinned))
 
     def stop_trial(self, trial: int) -> None:
-        """End one trial."""
-        self._send(m.StopTrial(trial=self._known(trial)))
+        """End one trial.
+
+        Raises:
+            ValueError: There is no such trial.
+            StudyEndedError: There is nothing to stop.
+        """
+        self._tell("stop", m.StopTrial(trial=self._known(trial)))
 
     # --- where it stands ---
 
@@ -235,58 +257,6 @@ class Study(Reading):
     def stuck(self) -> str:
         """Why it does not get on, though it runs, in a sentence; empty if it does."""
         return "" if self._view is None else standstill.why(self._folder, self._view, self._state(), self.status)
-
-    def forecast(self, epoch_seconds: float | None = None) -> Forecast:
-        """What is to be expected of the time and money that are left, by simulation; see `seer_nb.forecast.Forecast`.
-
-        The study's policy is run in the simulator, several times, on curves that continue those seen so far, and takes
-        two to three seconds for that. Before the first report nothing is known of the metric, so no value is forecast.
-
-        Args:
-            epoch_seconds: Of an epoch on one worker; needed before the first one was measured.
-
-        Raises:
-            ValueError: Nothing was measured yet and epoch_seconds is not given.
-        """
-        return forecast(self._state(), self._policy(), epoch_seconds=epoch_seconds)
-
-    def preview(
-        self, *, budget: Money | None = None, deadline: Time | None = None, epoch_seconds: float | None = None
-    ) -> Forecast:
-        """What `forecast` would say after `adjust`; nothing is changed.
-
-        Raises:
-            ValueError, SeerError: As for `adjust` and `forecast`.
-        """
-        state = self._state()
-        return forecast(
-            state,
-            self._policy(),
-            epoch_seconds=epoch_seconds,
-            budget=None if budget is None else new_budget(state, budget).budget,
-            deadline_s=None if deadline is None else new_deadline(state, deadline).deadline_s,
-        )
-
-    def plot_forecast(self, epoch_seconds: float | None = None) -> Any:
-        """Expected spending and workers beside what was spent so far, as a plotly figure."""
-        return self.forecast(epoch_seconds).plot(self._state(), self._history())
-
-    def plot_frontier(self, epoch_seconds: float | None = None) -> Any:
-        """The best value to be expected against the budget, for several deadlines, as a plotly figure.
-
-        Takes up to ten seconds. Budgets from a half to four times the study's, deadlines from a half to twice.
-
-        Raises:
-            ValueError: Nothing was reported yet.
-        """
-        state = self._state()
-        if not any(trial.curve for trial in state.trials.values()):
-            raise ValueError("nothing was reported yet, so nothing is known of the metric: wait for the first epochs")
-        least, used_s = state.ledger.floor(state.now_s), state.now_s
-        budgets = sorted({max(least, round(state.budget * share)) for share in (0.5, 1, 2, 4)})
-        deadlines = sorted({max(used_s + 1.0, state.deadline_s * share) for share in (0.5, 1.0, 2.0)})
-        table = frontier(state, self._policy(), budgets, deadlines, epoch_seconds=epoch_seconds)
-        return plot_frontier(table, state.settings.metric)
 
     def dashboard(self) -> Dashboard:
         """The live view, which a notebook shows of a study at the end of a cell; each time the same."""
@@ -345,6 +315,13 @@ class Study(Reading):
         """As it was given; of an attached study, the one of that name."""
         return self._chosen or policies.by_name(self._settings.policy)
 
+    def _tell(self, word: str, command: m.Command) -> None:
+        """Send what only a study that goes on can do."""
+        waiting = self._started().journal.inbox()
+        if not any(isinstance(sent, m.Resume) for _, sent in waiting):  # else it goes on in a moment
+            refuse_late(self.name, self.status, word)
+        self._send(command)
+
     def _send(self, command: m.Command) -> None:
         self._started().journal.send(command)
 
@@ -357,7 +334,7 @@ class Study(Reading):
 
     def _driven(self) -> bool:
         """Whether a runner lives; a process just started counts before it has taken its lock."""
-        started = self._process is not None and self._process.poll() is None
+        started = any(process.poll() is None for process in self._launched)
         return started or runner_pid(self._folder) is not None
 
     def _leave_picture(self) -> Study:

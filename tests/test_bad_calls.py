@@ -117,6 +117,52 @@ def test_trials_as_a_frame_gives_them(study):
     assert commands(study) == [m.StopTrial(trial=1), m.StopTrial(trial=2), m.Pin(trial=1, pinned=False)]
 
 
+@pytest.fixture(params=[False, True], ids=["ended", "failed"])
+def over(home, request):
+    """One that has ended."""
+    end = m.BeginEnd(reason="the deadline has come", failed=request.param)
+    return stored(small_study().apply(end).apply(m.Finish()), home / "digits")
+
+
+@pytest.mark.parametrize(
+    ("act", "word"),
+    [
+        (lambda study: study.pause(), "pause"),
+        (lambda study: study.stop(), "stop"),
+        (lambda study: study.pin(0), "pin"),
+        (lambda study: study.pin(0, pinned=False), "pin"),
+        (lambda study: study.stop_trial(1), "stop"),
+    ],
+    ids=range(5),
+)
+def test_a_study_that_has_ended_is_told_nothing(over, act, word):
+    """Guards against what lay unread until the study was resumed, and was done then."""
+    sentence = f"study 'digits' has ended: there is nothing to {word}"
+    assert raised(seer.StudyEndedError, act, over) == sentence
+    assert commands(over) == []
+
+
+def test_a_study_that_has_ended_gets_new_limits_and_goes_on_with_what_it_is_told_then(over):
+    over.adjust(budget="$0.9", deadline="15min")
+    adjusted = [m.SetBudget(budget=900_000), m.SetDeadline(deadline_s=900.0)]
+    assert commands(over) == adjusted
+    # As resume() does before its runner has read it.
+    over._view.journal.send(m.Resume())
+    over.pin(0)
+    over.stop()
+    assert commands(over) == [*adjusted, m.Resume(), m.Pin(trial=0, pinned=True), m.Stop()]
+
+
+def test_nothing_can_be_paused_without_a_runner(study):
+    sentence = "study 'digits' has no runner any more, so nothing runs: resume goes on with it"
+    assert raised(seer.SeerError, study.pause) == sentence
+    assert commands(study) == []
+
+
+def test_an_adjustment_of_nothing(study):
+    assert raised(ValueError, study.adjust) == "adjust changes nothing: give a budget, a deadline or both"
+
+
 @pytest.mark.parametrize("timeout", [0, -1, "ages"], ids=repr)
 def test_waiting_for_no_time(study, timeout):
     problem = "is not a length of time" if timeout == "ages" else "is not more than 0 seconds"

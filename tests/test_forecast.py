@@ -1,6 +1,7 @@
 """What a study is expected to do, before it begins and on its way."""
 
 import math
+import re
 import time
 
 import pandas as pd
@@ -9,13 +10,15 @@ import pytest
 import seer_nb as seer
 from seer_nb import simulate
 from seer_nb.core import model as m
-from seer_nb.forecast import TIME_COLUMNS, forecast, frontier, plot_frontier
+from seer_nb.core.units import format_duration, format_usd
+from seer_nb.forecast import ENOUGH, TIME_COLUMNS, forecast, frontier, plot_frontier
 from seer_nb.journal import Journal
 from seer_nb.policies import SEER, RandomSearch
 from seer_nb.simulate.fitted import Fit, FittedWorld
 from seer_nb.stages import COLUMNS
 from tests.builders import Builder
 from tests.core.fake_cloud import FakeCloud, World
+from tests.refusals import stored
 from tests.simulate.tables import table
 
 
@@ -174,6 +177,7 @@ def test_every_policy_can_be_foretold():
 
 
 def test_it_takes_no_longer_than_it_may():
+    """And what the plan says is said, and how to wait longer."""
     state = halfway()
     begun_s = time.monotonic()
     found = forecast(state, SEER(), limit_s=0.0)
@@ -181,7 +185,61 @@ def test_it_takes_no_longer_than_it_may():
     assert (found.futures, found.finish_s, found.cost_usd, found.best_value) == (0, None, None, None)
     assert found.over_time.empty
     assert not found.stages.empty
-    assert "too long to simulate" in repr(found)
+    last = found.stages.iloc[-1]
+    assert repr(found) == (
+        f"Forecast(too long to simulate, but by the plan finish after {format_duration(last.ends_s)}, "
+        f"{format_usd(last.cost_usd)}: see .stages; a longer patience= simulates it)"
+    )
+    unplanned = forecast(halfway(policy=RandomSearch()), RandomSearch(), limit_s=0.0)
+    assert repr(unplanned) == "Forecast(too long to simulate; a longer patience= simulates it)"
+
+
+class Sleepy(RandomSearch):
+    """Waits for others, as everything does on a busy machine."""
+
+    slept_s = 0.0
+
+    def decide(self, snapshot):
+        if self.slept_s < 1.0:
+            time.sleep(0.1)
+            self.slept_s += 0.1
+        return super().decide(snapshot)
+
+
+def test_a_busy_machine_gives_the_same_answer():
+    """Guards against the wall's clock: README's own example was too long to simulate where others used the cores."""
+    policy = Sleepy()
+    assert forecast(halfway(policy=RandomSearch()), policy, limit_s=0.9).futures >= 1
+    assert policy.slept_s >= 1.0
+
+
+def test_readmes_own_example(monkeypatch, tmp_path):
+    """With the limits as they are: a band needs several futures, which take five seconds of processor time."""
+    monkeypatch.undo()
+    monkeypatch.setenv("SEER_HOME", str(tmp_path))
+    study = seer.Study(
+        train,
+        space={"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3},
+        metric="accuracy",
+        mode="max",
+        max_epochs=27,
+        deadline="10min",
+        budget="$0.50",
+        provider=seer.Local(max_workers=2),
+        name="digits",
+    )
+    found = study.forecast(epoch_seconds=2.0)
+    assert found.futures >= ENOUGH
+    assert found.cost_usd.low < found.cost_usd.high
+    assert 400 < found.finish_s.value <= 600
+
+
+def test_patience_is_the_users():
+    study = make()
+    assert study.forecast(2.0, patience=0.001).finish_s is None
+    assert study.preview(deadline="9min", epoch_seconds=2.0, patience="1ms").finish_s is None
+    with pytest.raises(ValueError, match=r"^patience='long' is not a length of time: give "):
+        study.forecast(2.0, patience="long")
 
 
 def test_a_study_that_has_ended_is_as_it_is():
@@ -250,6 +308,8 @@ def test_the_frontier():
     figure = plot_frontier(found, "accuracy")
     assert [trace.name for trace in figure.data] == ["deadline 5 min", "deadline 10 min"]
     assert figure.layout.yaxis.title.text == "accuracy"
+    unknown = frontier(state, SEER(), [1_500_000], [300.0], limit_s=0.0)
+    assert plot_frontier(unknown, "accuracy").layout.title.text == "Too long to simulate: a longer patience= shows it"
 
 
 def test_it_takes_no_mode_for_granted():
@@ -264,12 +324,33 @@ def test_it_takes_no_mode_for_granted():
 # --- what it cannot tell ---
 
 
-def test_what_it_cannot_tell():
-    with pytest.raises(ValueError, match=r"^epoch_seconds=None is not a time: no epoch was measured yet, so give the "):
-        make().forecast()
-    with pytest.raises(ValueError, match=r"^epoch_seconds=-1 is not a time"):
+GUESS = "give a guess of the seconds that an epoch takes on one worker, as in study.forecast(epoch_seconds=2.0)"
+
+
+def test_what_it_cannot_tell_before_the_start():
+    for ask in (make().forecast, make(name="preview").preview, make(name="plotted").plot_forecast):
+        with pytest.raises(ValueError, match=f"^nothing is measured before the start: {re.escape(GUESS)}$"):
+            ask()
+    with pytest.raises(ValueError, match=r"^epoch_seconds=-1 is not more than 0 seconds: give a time "):
         make(name="negative").forecast(-1)
+    with pytest.raises(TypeError, match=r"^epoch_seconds=\[\] is not a length of time: give a time "):
+        make(name="none").preview(epoch_seconds=[])
     with pytest.raises(ValueError, match=r"^budget='-\$1' is not more than 0"):
         make(name="budget").preview(budget="-$1")
     with pytest.raises(ValueError, match=r"^nothing was reported yet, so nothing is known of the metric"):
         make(name="frontier").plot_frontier()
+
+
+def test_in_its_first_seconds_it_says_that_it_is_too_early(home):
+    """Guards against blaming an argument that nobody gave."""
+    begun = Builder(name="begun").machine(0, 0.0, 2.0).draw({"x": 0.1}).start(0, 0, "0.0")
+    study = stored(begun, home / "begun")
+    early = "nothing is measured yet, the first epoch is still under way: ask again later, or "
+    for ask in (study.forecast, study.preview):
+        with pytest.raises(ValueError, match=f"^{re.escape(early + GUESS)}$"):
+            ask()
+    assert study.forecast(epoch_seconds=2.0).finish_s is not None
+    assert study.preview(deadline="9min", epoch_seconds=2.0).finish_s is not None
+    over = Builder(name="over").machine(0, 0.0, 2.0).apply(m.BeginEnd(reason="x")).apply(m.Finish())
+    with pytest.raises(ValueError, match=f"^nothing is measured, for no epoch has ended: {re.escape(GUESS)}$"):
+        stored(over, home / "over").forecast()

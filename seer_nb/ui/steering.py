@@ -136,8 +136,9 @@ class Steering:
     def _undo(self, _: Asked) -> str:
         if not self._before:
             raise SeerError("there is nothing to undo")
-        wanted = self._before[-1]
-        self._adjust(self._now(), wanted)
+        wanted, now = self._before[-1], self._now()
+        if wanted != now:  # else another view has taken it back
+            self._adjust(now, wanted)
         self._before.pop()
         return f"taken back: {_words(wanted)}"
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 import seer_nb as seer
+from seer_nb import cli
 from seer_nb.core import model as m
 from seer_nb.runner import files
 from seer_nb.runner.dask_gangs import BROKEN
@@ -150,12 +151,17 @@ def test_a_runner_that_is_told_to_end_saves_and_hands_back_first(home):
     study.wait(60)
 
 
-def test_stop_ends_a_study_whose_runner_has_died(home):
+@pytest.mark.parametrize("by", ["a call", "the command"])
+def test_stop_ends_a_study_whose_runner_has_died(home, by):
     study = make(counting, max_epochs=1000, deadline="10min").start()
     training(study, epochs=2)
     kill(runner_pid(study._folder))
     until(lambda: study.status == "interrupted")
-    study.stop()
+    if by == "a call":
+        study.stop()
+    else:
+        assert cli.main(["stop", study.name]) == 0
+    until(lambda: study.status != "interrupted", "a runner")
     study.wait(60)
     assert (study.status, study.reason) == ("ended", "stopped by hand")
     check_nothing_is_left(home)

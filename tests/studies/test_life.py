@@ -16,6 +16,7 @@ import seer_nb as seer
 from seer_nb import demo
 from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
+from seer_nb.ui.steering import Steering
 from tests.studies.running import check_nothing_is_left, make, until
 
 
@@ -153,12 +154,30 @@ def test_stop_then_more_time(home):
     assert study.best.checkpoint
     check_nothing_is_left(home)
     stopped = len(study.curves())
+    # What is said now would wait until it goes on, and be done then.
+    for act in (study.pause, study.stop, lambda: study.pin(0), lambda: study.stop_trial(0)):
+        with pytest.raises(seer.StudyEndedError):
+            act()
+    assert not study._view.journal.inbox()
     # Ended is not for ever: there is time and money left.
+    study.adjust(deadline="2min")
     study.resume()
     until(lambda: len(study.curves()) > stopped, "a report after the end")
     study.stop()
     study.wait(60)
     assert seer.studies().name.tolist() == [study.name]
+
+
+def test_the_live_view_can_pause_at_once(home):
+    """Guards against a runner that is starting being taken for one that has died: it has no lock yet."""
+    study = make(ticking, max_epochs=30).start()
+    assert Steering(study).do({"do": "pause"}).startswith("pausing")
+    until(lambda: study.status == "paused", "the pause")
+    study.resume()
+    study.stop()  # what comes after resume() is for the study that goes on
+    study.wait(60)
+    assert study.reason == "stopped by hand"
+    check_nothing_is_left(home)
 
 
 def test_the_deadline_comes(home):
