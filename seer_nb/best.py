@@ -43,9 +43,12 @@ class Best:
 
         Raises:
             CheckpointError: Nothing was stored, it is damaged, or it does not fit the objects.
+            TypeError: No object was given.
         """
         from seer_nb.runner import checkpoints
 
+        if not objects:
+            raise TypeError("best.load() was given nothing to load into: give a model, as in best.load(model)")
         states = self._payload()["objects"]
         if len(objects) > len(states):
             raise CheckpointError(f"{len(objects)} objects were given, but the checkpoint holds {len(states)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.money import MICRO
+from seer_nb.core.near import did_you_mean
 from seer_nb.errors import SeerError, StudyNotFoundError
 from seer_nb.runner import files, sealing
 from seer_nb.settings import check_name, is_name
@@ -22,8 +23,9 @@ def attach(name: str) -> Study:
     """
     folder = files.home() / check_name(name)
     if not (folder / files.JOURNAL).exists():
-        known = ", ".join(map(repr, names())) or "none"
-        raise StudyNotFoundError(f"name={name!r} is not a study in {folder.parent}: there are {known}")
+        there = names()
+        known, meant = ", ".join(map(repr, there)) or "none", did_you_mean(name, there)
+        raise StudyNotFoundError(f"name={name!r} is not a study in {folder.parent}{meant}: there are {known}")
     return Study._attached(folder)  # noqa: SLF001 - of the same family
 
 

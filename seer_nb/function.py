@@ -32,6 +32,8 @@ def check(function: Callable[..., Any]) -> None:
     if not callable(function):
         raise TypeError(f"train={show(function)} is not a function: give a function of (config, run)")
     name = _name(function)
+    if isinstance(function, type):
+        raise TypeError(f"train={name} is a class: give a function, or an instance with __call__(config, run)")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -42,6 +44,11 @@ def check(function: Callable[..., Any]) -> None:
         raise TypeError(
             f"train={name}{_cut(str(signature))} cannot be called as train(config, run): give it these two parameters"
         ) from None
+    first, second, *_ = [*signature.parameters, "", ""]
+    if first == "run" or second == "config":
+        raise TypeError(
+            f"train={name}{_cut(str(signature))} names its parameters the other way round: write {name}(config, run)"
+        )
     for holds, kind in _LATER:
         if holds(_called(function)):
             raise TypeError(
@@ -191,7 +198,7 @@ def _called(function: Any) -> Any:
     """The function behind a partial or an object with __call__."""
     while isinstance(function, functools.partial):
         function = function.func
-    if isinstance(function, types.FunctionType | types.MethodType | type):
+    if isinstance(function, types.FunctionType | types.MethodType):
         return function
     return getattr(function, "__call__", function)  # noqa: B004 - it is callable; this is what is called
 

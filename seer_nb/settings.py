@@ -28,6 +28,8 @@ MOST_SEED = 2**63 - 1
 """The journal holds numbers of 64 bits."""
 START_S = 3.0
 """What is needed beside a boot before the first epoch is stored: the runner's start, the gang's, the engine's slack."""
+_ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+"""A protocol with one slash, as a ``Path`` makes it of an URL."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -144,6 +146,9 @@ def check_store(store: Any) -> str:
         raise TypeError(f"store={show(store)} is not a place for checkpoints: {hint}")
     if not place.strip():
         raise ValueError(f"store={show(store)} is empty: {hint}")
+    if "://" not in place and (lacking := _ONE_SLASH.match(place)):
+        meant = f"{lacking[1]}://{'/' if lacking[1] in {'file', 'local'} else ''}{place[lacking.end() :]}"
+        raise ValueError(f"store={show(store)} lacks a slash: did you mean {meant!r}?")
     if "://" not in place and "::" not in place:
         return str(Path(place).absolute())
     protocol = re.split("::|://", place, maxsplit=1)[0]

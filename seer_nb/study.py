@@ -9,9 +9,10 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seer_nb import function, policies, standstill
+from seer_nb import function, hints, policies, standstill
 from seer_nb.adjusting import new_budget, new_deadline
 from seer_nb.core import model as m
+from seer_nb.core.keywords import refuses_unknown
 from seer_nb.core.state import State
 from seer_nb.core.units import format_duration, parse_duration, show
 from seer_nb.errors import RunnerError, SeerError, StudyFailedError
@@ -67,6 +68,7 @@ class Study(Foretelling):
         ValueError, TypeError: For what cannot be; the sentence names the argument and what is allowed.
     """
 
+    @refuses_unknown(hints.STUDY)
     def __init__(  # noqa: PLR0913 - the public face
         self,
         train: Callable[..., Any],
@@ -85,6 +87,7 @@ class Study(Foretelling):
         store: str | os.PathLike[str] | None = None,
         report_timeout: str | float | timedelta | None = None,
     ) -> None:
+        """Check what is given; nothing is rented or written. ``help(seer.Study)`` tells what the arguments are."""
         function.check(train)
         provider = provider if provider is not None else Local()
         chosen = check_policy(policy)

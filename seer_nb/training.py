@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.model import Config, Outcome, Reported
+from seer_nb.hints import Hints
 from seer_nb.runner import gpu
 from seer_nb.runner import metrics as m
 from seer_nb.runner.control import Control, Meeting
@@ -37,7 +38,7 @@ class StopTraining(BaseException):
     """
 
 
-class Run:
+class Run(Hints):
     """The training function's view of its trial. seer_nb makes it; a function only uses it.
 
     Example::
@@ -354,8 +355,7 @@ class Run:
         """Rank 0's decision as one number: an index of _ENDINGS, and whether to store."""
         stopping, _ = self._flags.read(self._order.gang)
         ending = 1 if self._epoch >= self._target() else 2 if stopping else 0
-        keeper = self._keeper
-        return 2 * ending + int(keeper.keeps and (keeper.pace.due(seconds) or ending > 0))
+        return 2 * ending + int(self._keeper.keeps and (self._keeper.pace.due(seconds) or ending > 0))
 
     def _tell(self, values: dict[str, float | None], seconds: float, checkpoint: str | None, save_s: float) -> None:
         setup_s = self._began_s - self._started_s if self._first else None

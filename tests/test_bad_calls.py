@@ -72,6 +72,11 @@ def test_a_study_is_started_once(study):
     assert raised(seer.SeerError, study.run) == sentence
 
 
+def test_the_best_model_is_loaded_into_something(study):
+    sentence = "best.load() was given nothing to load into: give a model, as in best.load(model)"
+    assert raised(TypeError, study.best.load) == sentence
+
+
 def test_a_budget_below_what_is_spent_and_committed(study):
     state = study._state()
     floor = state.ledger.floor(state.now_s)

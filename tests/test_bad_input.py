@@ -2,6 +2,7 @@
 
 import functools
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -96,8 +97,9 @@ BAD = [
         "hyperbandit",
         ValueError,
         (
-            'policy=\'hyperbandit\' is unknown: give one of "seer", "asha", "halving", "hyperband", "hypersched", '
-            '"rubberband", "naive_elastic", "random_search", "grid", or an object with decide(snapshot)'
+            'policy=\'hyperbandit\' is unknown (did you mean "hyperband"?): give one of "seer", "asha", "halving", '
+            '"hyperband", "hypersched", "rubberband", "naive_elastic", "random_search", "grid", or an object with '
+            "decide(snapshot)"
         ),
     ),
     ("policy", None, TypeError, f"policy=None {POLICY}"),
@@ -130,6 +132,9 @@ BAD = [
     ("store", b"there", TypeError, f"store=b'there' is not a place for checkpoints: {STORE}"),
     ("store", " ", ValueError, f"store=' ' is empty: {STORE}"),
     ("store", "foo://there", ValueError, f"store='foo://there' cannot be reached (Protocol not known: foo): {STORE}"),
+    ("store", "s3:/there/x", ValueError, "store='s3:/there/x' lacks a slash: did you mean 's3://there/x'?"),
+    ("store", "file:/x", ValueError, "store='file:/x' lacks a slash: did you mean 'file:///x'?"),
+    ("store", Path("s3://x"), ValueError, "store=PosixPath('s3:/x') lacks a slash: did you mean 's3://x'?"),
     ("store", "memory://there", ValueError, f"store='memory://there' is not shared between processes: {STORE}"),
     ("report_timeout", "0s", ValueError, f"report_timeout='0s' is not more than 0 seconds: {TIME}"),
     ("report_timeout", "ages", ValueError, f"report_timeout='ages' is not a length of time: {TIME}"),
@@ -140,6 +145,19 @@ BAD = [
 def test_a_study_refuses(home, argument, value, error, sentence):
     assert raised(error, make, **{argument: value}) == sentence
     assert not home.exists()
+
+
+@pytest.mark.parametrize(("written", "meant"), [("serr", "seer"), ("ASHA", "asha"), ("randomsearch", "random_search")])
+def test_a_policy_that_was_meant_is_named(written, meant):
+    assert raised(ValueError, make, policy=written).startswith(
+        f'policy={written!r} is unknown (did you mean "{meant}"?): give one of "seer", '
+    )
+    assert raised(ValueError, make, policy="xyz").startswith("policy='xyz' is unknown: give one of ")
+
+
+@pytest.mark.parametrize("store", ["here/s3:x", "s3:x", "a:/b"])
+def test_a_folder_may_have_a_colon(store):
+    make(store=store)
 
 
 def test_what_just_fits_is_taken():
@@ -225,6 +243,13 @@ def test_attach_to_an_unknown_name(home, made, known):
         stored(Builder(), home / name)
     assert raised(seer.StudyNotFoundError, seer.attach, "digits") == (
         f"name='digits' is not a study in {home}: there are {known}"
+    )
+
+
+def test_attach_names_the_study_that_was_meant(home):
+    stored(Builder(), home / "digits")
+    assert raised(seer.StudyNotFoundError, seer.attach, "Digitz") == (
+        f"name='Digitz' is not a study in {home} (did you mean 'digits'?): there are 'digits'"
     )
 
 

@@ -92,7 +92,8 @@ async def coroutine(config, run): ...
                 "give a plain function of (config, run)"
             ),
         ),
-        (dict, "train=dict does not say its parameters: give a Python function of (config, run)"),
+        (max, "train=max does not say its parameters: give a Python function of (config, run)"),
+        (dict, "train=dict is a class: give a function, or an instance with __call__(config, run)"),
     ],
     ids=lambda value: getattr(value, "__name__", "-"),
 )

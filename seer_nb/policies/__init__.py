@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seer_nb.core.near import did_you_mean
 from seer_nb.policies.asha import ASHA
 from seer_nb.policies.grid import Grid
 from seer_nb.policies.halving import Halving
@@ -53,5 +54,6 @@ def by_name(name: str) -> Policy:
     """
     if name not in _BY_NAME:
         known = ", ".join(f'"{each}"' for each in _BY_NAME)
-        raise ValueError(f"policy={name!r} is unknown: give one of {known}, or an object with decide(snapshot)")
+        meant = did_you_mean(name, _BY_NAME, '"')
+        raise ValueError(f"policy={name!r} is unknown{meant}: give one of {known}, or an object with decide(snapshot)")
     return _BY_NAME[name]()

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from seer_nb.core.keywords import refuses_unknown
 from seer_nb.core.model import Plan
 from seer_nb.policies.rungs import WithRungs, fixed_size, kept
 from seer_nb.policies.stages import standing, starts
@@ -49,6 +50,7 @@ class Hyperband(WithRungs):
         ValueError: eta is below 2.
     """
 
+    @refuses_unknown()
     def __init__(self, eta: int = 3) -> None:
         super().__init__(eta)
 

@@ -12,6 +12,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from seer_nb.core.keywords import refuses_unknown
 from seer_nb.core.model import Job, Plan, Verdict
 from seer_nb.policies.profile import lasting_s
 from seer_nb.policies.rungs import WithRungs, dividing, fixed_size, fresh, paused
@@ -44,6 +45,7 @@ class HyperSched(WithRungs):
         ValueError: eta is below 2 or first_rung below 1.
     """
 
+    @refuses_unknown()
     def __init__(self, eta: int = 4, first_rung: int = 1) -> None:
         super().__init__(eta, first_rung)
 

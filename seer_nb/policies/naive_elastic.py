@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from seer_nb.core.keywords import refuses_unknown
 from seer_nb.policies.profile import handback_s, most, profiled, share, steps, stragglers
 from seer_nb.policies.rubberband_plan import affordable, schedule
 from seer_nb.policies.rungs import fixed_size, measured, rungs
@@ -24,6 +25,7 @@ class NaiveElastic(WithJob):
     estimated from the speed seen so far; n is fixed when the first survivors go on.
     """
 
+    @refuses_unknown()
     def __init__(self, eta: int = 3, first_rung: int = 1, top: int | None = None) -> None:
         super().__init__(eta, first_rung, top)
 

@@ -8,6 +8,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from seer_nb.core.curve import value_at
+from seer_nb.core.keywords import refuses_unknown
 from seer_nb.core.model import Job
 from seer_nb.policies.censored import censored_mean
 
@@ -39,6 +40,7 @@ class WithRungs:
         ValueError: eta is below 2 or first_rung below 1.
     """
 
+    @refuses_unknown()
     def __init__(self, eta: int = 3, first_rung: int = 1) -> None:
         if eta < 2:  # noqa: PLR2004
             raise ValueError(f"eta={eta!r} does not eliminate: give a whole number from 2 on")

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from seer_nb.core.keywords import refuses_unknown
 from seer_nb.core.model import Job, Plan, Snapshot
+from seer_nb.core.units import show
 from seer_nb.policies.rungs import WithRungs, fixed_size, fresh, kept, measured, paused, rungs
 from seer_nb.policies.seer_aim import Options, aim_for, ladder_of, still_holds
 from seer_nb.policies.seer_jobs import plan
@@ -60,8 +62,10 @@ class SEER(WithRungs):
 
     Raises:
         ValueError: eta is below 2 or first_rung below 1.
+        TypeError: A switch is neither True nor False.
     """
 
+    @refuses_unknown()
     def __init__(  # noqa: PLR0913 - a switch for each part
         self,
         eta: int = 3,
@@ -74,9 +78,10 @@ class SEER(WithRungs):
         slopes: bool = True,
     ) -> None:
         super().__init__(eta, first_rung)
-        self.options = Options(
-            self.eta, self.first_rung, tops=tops, rounds=rounds, proposals=proposals, overlap=overlap, slopes=slopes
-        )
+        switches = {"tops": tops, "rounds": rounds, "proposals": proposals, "overlap": overlap, "slopes": slopes}
+        for name, value in switches.items():
+            _check_switch(name, value)
+        self.options = Options(self.eta, self.first_rung, **switches)
 
     def __repr__(self) -> str:
         off = [f", {name}=False" for name, value in self.options._asdict().items() if value is False]
@@ -130,6 +135,11 @@ class SEER(WithRungs):
         """Not when the first have just reported: others are about to, and then it is known what is best begun."""
         first = min((trial.curve[0] for trial in snapshot.trials if trial.curve), key=lambda r: r.at_s, default=None)
         return first is None or snapshot.now_s - first.at_s > MOMENT * first.seconds
+
+
+def _check_switch(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={show(value)} is not a switch: give True or False")
 
 
 def pilot_size(snapshot: Snapshot) -> tuple[int, float | None]:

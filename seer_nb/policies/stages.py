@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
+from seer_nb.core.keywords import refuses_unknown
 from seer_nb.core.model import Job, Plan, Trial, Verdict
 from seer_nb.policies.rungs import WithRungs, checked, dividing, fixed_size, power, ranked, rungs
 
@@ -32,6 +33,7 @@ class WithJob(WithRungs):
         ValueError: One of them is not a whole number in its range.
     """
 
+    @refuses_unknown()
     def __init__(self, eta: int = 3, first_rung: int = 1, top: int | None = None, n: int | None = None) -> None:
         super().__init__(eta, first_rung)
         self.top = None if top is None else checked("top", top, "epochs")

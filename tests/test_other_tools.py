@@ -1,0 +1,155 @@
+"""What users of other tools write, and what they are told: where the same is here."""
+
+import inspect
+import pickle
+
+import pytest
+
+import seer_nb as seer
+from seer_nb import policies
+from seer_nb.hints import STUDY, Hints
+from tests import refusals
+from tests.refusals import make, raised
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Bad input leaves nothing behind."""
+    return refusals.home(tmp_path, monkeypatch)
+
+
+# --- arguments ---
+
+
+@pytest.mark.parametrize("name", STUDY)
+def test_an_argument_of_other_tools_is_answered_with_ours(home, name):
+    assert raised(TypeError, make, **{name: 3}) == f"Study({name}=3): there is no such argument; {STUDY[name]}"
+    assert not home.exists()
+
+
+def test_what_a_hint_names_is_there():
+    ours = inspect.signature(seer.Study).parameters
+    assert not ours.keys() & STUDY.keys()
+    for hint in STUDY.values():
+        assert any(f"{name}=" in hint for name in ours), hint
+
+
+def test_an_argument_that_is_misspelt():
+    assert raised(TypeError, make, deadlin="1h") == (
+        "Study(deadlin='1h'): there is no such argument (did you mean 'deadline'?); it takes train, space, metric, "
+        "mode, max_epochs, deadline, budget, provider, policy, sampler, seed, name, store, report_timeout"
+    )
+
+
+def test_what_help_tells_of_a_study():
+    assert list(inspect.signature(seer.Study).parameters)[:3] == ["train", "space", "metric"]
+    assert "help(seer.Study)" in seer.Study.__init__.__doc__
+    assert "deadline: Text such as" in seer.Study.__doc__
+
+
+RUNGS = "eta, first_rung"
+TAKES = {
+    seer.ASHA: RUNGS,
+    seer.SEER: f"{RUNGS}, tops, rounds, proposals, overlap, slopes",
+    policies.Halving: f"{RUNGS}, top, n",
+    policies.Hyperband: "eta",
+    policies.HyperSched: RUNGS,
+    policies.NaiveElastic: f"{RUNGS}, top",
+    policies.RubberBand: f"{RUNGS}, top, n",
+}
+
+
+@pytest.mark.parametrize("kind", TAKES)
+def test_a_policy_names_itself_and_what_it_takes(kind):
+    sentence = f"{kind.__name__}(foo=1): there is no such argument; it takes {TAKES[kind]}"
+    assert raised(TypeError, kind, foo=1) == sentence
+    assert ", ".join(inspect.signature(kind).parameters) == TAKES[kind]
+    assert repr(pickle.loads(pickle.dumps(kind(eta=5)))) == repr(kind(eta=5))
+
+
+@pytest.mark.parametrize("name", ["tops", "rounds", "proposals", "overlap", "slopes"])
+@pytest.mark.parametrize("value", ["no", None, 0])
+def test_a_switch_is_true_or_false(name, value):
+    assert raised(TypeError, seer.SEER, **{name: value}) == f"{name}={value!r} is not a switch: give True or False"
+
+
+# --- functions ---
+
+
+class Class:
+    def __init__(self, config, run):
+        """As if it was the function."""
+
+
+def swapped(run, config):
+    """As Optuna's objective has it, with what is ours after it."""
+
+
+class Swapped:
+    def __call__(self, run, options):
+        """An instance of it is given."""
+
+
+SWAPPED = "names its parameters the other way round: write"
+
+
+def test_a_class_is_no_function():
+    sentence = "train=Class is a class: give a function, or an instance with __call__(config, run)"
+    assert raised(TypeError, make, Class) == sentence
+
+
+def test_parameters_the_other_way_round():
+    assert raised(TypeError, make, swapped) == f"train=swapped(run, config) {SWAPPED} swapped(config, run)"
+    assert raised(TypeError, make, lambda a, config: 0) == f"train=<lambda>(a, config) {SWAPPED} <lambda>(config, run)"
+    assert SWAPPED in raised(TypeError, make, Swapped())
+
+
+@pytest.mark.parametrize("train", [lambda *both: 0, lambda c, r, n=3: 0, lambda config, run: 0, lambda x, /, y: 0])
+def test_parameters_of_other_names(train):
+    make(train)
+
+
+# --- a run ---
+
+
+class Run(Hints):
+    """With what a `Run` may go wrong in."""
+
+    def __init__(self):
+        self.x = 1
+
+    @property
+    def broken(self):
+        return self.nothing
+
+
+VALUES = "values come from the search space, as config[name]"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("suggest_float", VALUES),
+        ("suggest_anything", VALUES),
+        ("params", "that is run.config"),
+        ("number", "that is run.trial"),
+        ("log", "run.report(accuracy=...) ends an epoch with its metrics"),
+        ("should_prune", "the study's policy decides who goes on; run.report ends the training when it is to end"),
+    ],
+)
+def test_a_run_tells_where_what_other_tools_have_is(name, hint):
+    assert issubclass(seer.Run, Hints)
+    assert raised(AttributeError, getattr, Run(), name) == f"run.{name}: {hint}"
+    assert not hasattr(Run(), name)
+    assert name not in dir(seer.Run)
+
+
+def test_other_attributes_are_as_without_hints():
+    run = pickle.loads(pickle.dumps(Run()))
+    assert run.x == 1
+    assert raised(AttributeError, getattr, run, "reprot") == "'Run' object has no attribute 'reprot'"
+    assert raised(AttributeError, getattr, run, "broken") == "'Run' object has no attribute 'nothing'"
+    with pytest.raises(AttributeError) as caught:
+        run.reprot  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("reprot", run)
+    assert vars(Run.__new__(Run)) == {}
