@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 import seer_nb as seer
@@ -168,13 +167,16 @@ def _adjust(study: Study, options: argparse.Namespace) -> None:
 
 
 def _tell(study: Study, word: str) -> None:
+    from seer_nb.refusing import refuse_late
+
+    if word != "resume":
+        refuse_late(study.name, study.status, word)
     getattr(study, word)()
     print(f"study {study.name!r} was told to {word}")
 
 
 def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) -> None:
     """Show progress until the study has ended."""
-    from seer_nb.errors import StudyEndedError
     from seer_nb.ui import text
 
     out = out or sys.stdout
@@ -190,8 +192,7 @@ def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) 
     except KeyboardInterrupt:
         if not stop_on_interrupt:
             return
-        with suppress(StudyEndedError):  # it may end at that moment
-            study.stop()
+        study.stop()
         study.wait()
     finally:
         if live:

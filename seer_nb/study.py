@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import shutil
 import time
 from numbers import Integral
 from pathlib import Path
@@ -15,7 +17,7 @@ from seer_nb.core import model as m
 from seer_nb.core.keywords import refuses_unknown
 from seer_nb.core.state import State
 from seer_nb.core.units import format_duration, parse_duration, show
-from seer_nb.errors import RunnerError, SeerError, StudyFailedError
+from seer_nb.errors import RunnerError, SeerError, StudyEndedError, StudyFailedError
 from seer_nb.foretelling import Foretelling
 from seer_nb.history import begun
 from seer_nb.journal import Journal, View
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
     from seer_nb.ui.dashboard import Dashboard
 
 POLL_S = 0.05
+ANSWER_S = 60.0
+"""A runner that takes no command for so long does not answer."""
+LAUNCH_S = 10.0
+"""A runner has taken its study's lock after so long."""
 """How often a waiting study looks into its journal."""
 
 
@@ -186,22 +192,24 @@ class Study(Foretelling):
     def resume(self) -> Study:
         """Go on: after a pause, after the runner died, or after the end if there is time and money again."""
         journal = self._started().journal
-        number = journal.send(m.Resume())
+        number, end_s = journal.send(m.Resume()), time.monotonic() + ANSWER_S
         while self._driven():
             if number not in dict(journal.inbox()):
                 return self
+            if time.monotonic() > end_s:
+                raise RunnerError(f"the runner of study {self.name!r} does not answer: {self.stuck or 'it is busy'}")
             time.sleep(POLL_S)  # a runner that is about to end takes no commands any more
         self._launched.append(launch(self._folder))
         return self
 
     def stop(self) -> None:
-        """Save what trains, hand all machines back, and end. Results and checkpoints stay.
+        """Save what trains, hand all machines back, and end. Results and checkpoints stay. Once it has ended, nothing.
 
         Raises:
-            StudyEndedError: There is nothing to stop.
             SeerError: It has not been started.
         """
-        self._tell("stop", m.Stop())
+        with contextlib.suppress(StudyEndedError):  # it may end at any moment, which is what is wanted
+            self._tell("stop", m.Stop())
         if self.status == "interrupted":
             # Its machines may live on: a new runner ends them, and the study with them.
             self._launched.append(launch(self._folder))
@@ -280,12 +288,17 @@ class Study(Foretelling):
             files.make_folder(self._folder)
         except FileExistsError:
             self._refuse_used_name()
-        files.write_private(self._folder / files.FUNCTION, self._function)
-        files.write_private(self._folder / files.CWD, str(Path.cwd()).encode())
-        files.write_private(self._folder / files.PARTS, self._parts)
-        files.seal(self._folder)
-        began = m.Began(settings=self._settings)
-        self._view = View(Journal.create(self._folder / files.JOURNAL, [(0.0, began)]))
+        try:
+            files.write_private(self._folder / files.FUNCTION, self._function)
+            files.write_private(self._folder / files.CWD, str(Path.cwd()).encode())
+            files.write_private(self._folder / files.PARTS, self._parts)
+            files.seal(self._folder)
+            began = m.Began(settings=self._settings)
+            self._view = View(Journal.create(self._folder / files.JOURNAL, [(0.0, began)]))
+        except BaseException:
+            # Also when a person interrupts it: the name is free again.
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
 
     def _refuse_used_name(self) -> None:
         if self._folder.exists():
@@ -338,7 +351,13 @@ class Study(Foretelling):
     def _driven(self) -> bool:
         """Whether a runner lives; a process just started counts before it has taken its lock."""
         started = any(process.poll() is None for process in self._launched)
-        return started or runner_pid(self._folder) is not None
+        return started or runner_pid(self._folder) is not None or self._is_new()
+
+    def _is_new(self) -> bool:
+        """Whether another process has just made it, whose runner has not taken its lock yet."""
+        view = self._view
+        made = view is not None and not self._launched and view.state().now_s == 0 and view.seq == 1
+        return made and view is not None and time.time() - view.wall < LAUNCH_S
 
     def _leave_picture(self) -> Study:
         if self._dashboard is not None:

@@ -133,12 +133,11 @@ def over(home, request):
     ("act", "word"),
     [
         (lambda study: study.pause(), "pause"),
-        (lambda study: study.stop(), "stop"),
         (lambda study: study.pin(0), "pin"),
         (lambda study: study.pin(0, pinned=False), "pin"),
         (lambda study: study.stop_trial(1), "stop"),
     ],
-    ids=range(5),
+    ids=range(4),
 )
 def test_a_study_that_has_ended_is_told_nothing(over, act, word):
     """Guards against what lay unread until the study was resumed, and was done then."""

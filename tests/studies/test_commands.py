@@ -7,6 +7,7 @@ import time
 from datetime import datetime, timedelta
 
 import psutil
+import pytest
 
 import seer_nb as seer
 from seer_nb.core import model as m
@@ -151,3 +152,40 @@ def test_a_worker_that_stood_still_when_its_runner_died_is_not_left_behind(home)
     study.wait(60)
     assert set(study.results().state) == {"completed"}
     check_nothing_is_left(home)
+
+
+def test_another_process_opens_a_study_that_is_just_being_started(home):
+    study = make(counting)
+    study._create()
+    other = seer.attach("study")
+    assert other.status == "running", "its runner has not taken its lock yet"
+    assert study.status == other.status
+
+
+def test_a_study_whose_making_is_interrupted_leaves_its_name_free(home, monkeypatch):
+    study = make(counting)
+
+    def interrupt(folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "seal", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            study.start()
+    assert not study._folder.exists()
+    assert make(counting).start().wait(60).status == "ended"
+
+
+def test_a_runner_that_stands_still_is_not_waited_for_without_end(home, monkeypatch):
+    study = make(counting).start()
+    training(study, 1)
+    pid = runner_pid(study._folder)
+    monkeypatch.setattr("seer_nb.study.ANSWER_S", 1.0)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(seer.RunnerError, match="^the runner of study 'study' does not answer: "):
+            study.resume()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    study.stop()
+    study.wait(60)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.bench.faults.training import repeated
 from seer_nb.core import model as m
 from seer_nb.core.state import State
-from seer_nb.errors import StudyEndedError
 from seer_nb.journal import Journal
 from seer_nb.runner import files
 
@@ -54,8 +52,7 @@ def judge(case: Case, fault: Fault, where: str, seed: int) -> Verdict:
     """Wait until training has gone on, end the study, and look at what is left of it."""
     resumed_s = None if fault.ends else _resumed(case, fault)
     if not fault.ends:
-        with suppress(StudyEndedError):  # then what has ended it is told below
-            case.study.stop()
+        case.study.stop()
     _settle(case)
     state, gaps = case.state, _gaps(case)
     last_s = max((machine.ended_s or 0.0 for machine in state.machines.values()), default=0.0)
