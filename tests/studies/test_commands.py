@@ -183,7 +183,7 @@ def test_a_runner_that_stands_still_is_not_waited_for_without_end(home, monkeypa
     monkeypatch.setattr("seer_nb.study.ANSWER_S", 1.0)
     os.kill(pid, signal.SIGSTOP)
     try:
-        with pytest.raises(seer.RunnerError, match="^the runner of study 'study' does not answer: "):
+        with pytest.raises(seer.RunnerError, match=r"^the runner of study 'study' does not answer: "):
             study.resume()
     finally:
         os.kill(pid, signal.SIGCONT)
