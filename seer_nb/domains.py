@@ -228,6 +228,19 @@ def lograndint(low: int, high: int) -> Integer:
     return checked_integer("lograndint", low, high, log=True)
 
 
+def _alone(value: Any) -> Any:
+    """A list or dict that is the only option."""
+    from seer_nb.constants import constant
+
+    try:
+        return constant(value)
+    except RecursionError:
+        raise ValueError(f"options={show([value])}: a constant must not be nested so deeply") from None
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"options={show([value])}: {error}") from None
+
+
 def choice(options: Iterable[Any]) -> Choice:
     """One of the options, each as likely.
 
@@ -249,7 +262,7 @@ def choice(options: Iterable[Any]) -> Choice:
     if not given:
         raise ValueError(f"options={show(options)} is empty: choice takes at least one option")
     if len(given) == 1 and isinstance(given[0], list | tuple | dict):
-        return Fixed(options=given)
+        return Fixed(options=(_alone(given[0]),))
     chosen: list[Option] = []
     for value in given:
         option = _option(value)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from seer_nb.constants import KINDS, constant
 from seer_nb.core.units import show
 from seer_nb.domains import (
     Choice,
@@ -52,10 +53,6 @@ __all__ = [
 SHORT = 60
 """Characters of a list that a warning writes out."""
 _HINT = 'give a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
-_KINDS = (
-    "give uniform, loguniform, quniform, randint, lograndint or choice, an Optuna distribution, a frozen scipy.stats "
-    "uniform, loguniform or randint, or a constant of None, bool, int, float, str, list and dict"
-)
 
 
 class Space:
@@ -171,14 +168,14 @@ def _part(name: str, value: Any) -> Any:
     """A domain, or a constant."""
     try:
         if isinstance(value, Fixed):
-            return _constant(value.options[0])
+            return value.options[0]
         if isinstance(value, Domain):
             return value
         if type(value).__module__.startswith("optuna."):
             return _from_optuna(value)
         if hasattr(value, "dist") and hasattr(value, "support"):
             return _from_scipy(value)
-        return _constant(value)
+        return constant(value)
     except RecursionError:
         raise ValueError(f"space[{name!r}]={show(value)}: a constant must not be nested so deeply") from None
     except (TypeError, ValueError) as error:
@@ -194,7 +191,7 @@ def _from_optuna(given: Any) -> Domain:
         return checked_float(kind, given.low, given.high, log=given.log, step=given.step, name="step")
     if kind == "IntDistribution":
         return checked_integer(kind, given.low, given.high, log=given.log, step=given.step)
-    raise TypeError(f"a {kind} cannot be searched; {_KINDS}")
+    raise TypeError(f"a {kind} cannot be searched; {KINDS}")
 
 
 def _from_scipy(given: Any) -> Domain:
@@ -209,28 +206,4 @@ def _from_scipy(given: Any) -> Domain:
     if kind == "randint":
         # Its support ends with the last value that it takes.
         return checked_integer("randint", low, high)
-    raise ValueError(f"scipy's {kind} cannot be searched; {_KINDS}")
-
-
-def _constant(value: Any) -> Any:
-    """A copy that JSON can hold and give back as it is."""
-    value = plain_scalar(value)
-    if is_option(value):
-        if not storable(value):
-            raise ValueError(
-                "a constant text must be of whole characters"
-                if isinstance(value, str)
-                else "a constant number must be finite and of at most 64 bits"
-            )
-        return value
-    if isinstance(value, list | tuple):
-        return [_constant(item) for item in value]
-    if isinstance(value, dict):
-        if not all(storable(key) for key in value if isinstance(key, str)):
-            raise ValueError("the names in a constant dict must be of whole characters")
-        if all(isinstance(key, str) for key in value):
-            return {key: _constant(item) for key, item in value.items()}
-        raise TypeError("the names in a constant dict must be str")
-    if isinstance(value, Domain):
-        raise TypeError("a list or dict is a constant and cannot hold what is searched; give that a name of its own")
-    raise TypeError(f"a {type(value).__name__} can be neither searched nor stored; {_KINDS}")
+    raise ValueError(f"scipy's {kind} cannot be searched; {KINDS}")
