@@ -34,7 +34,8 @@ def test_a_journal_is_there_only_when_its_first_records_are(tmp_path, monkeypatc
         patch.setattr(Journal, "append", cut_off)
         with pytest.raises(CutOff):
             study.start()
-    assert (tmp_path / "new").exists()
+    # As where a process is killed at that moment, and cannot tidy up.
+    (tmp_path / "new").mkdir(exist_ok=True)
     with pytest.raises(StudyNotFoundError, match="name='new' is not a study"):
         seer.attach("new")
     assert seer.studies().empty

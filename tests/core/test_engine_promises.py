@@ -16,7 +16,7 @@ from seer_nb.core.money import BillingRule
 from seer_nb.policies import ASHA, SEER, RandomSearch
 from tests.builders import OFFER
 from tests.core.effort import EFFORT, examples
-from tests.core.fake_cloud import FakeCloud, World
+from tests.core.fake_cloud import FakeCloud, Restart, World
 
 POLICIES = [SEER(), ASHA(), RandomSearch()]
 STEPS = 25_000
@@ -78,23 +78,20 @@ def markets(draw):
     return {"offers": chosen, "host": draw(st.sampled_from([None, host]))}
 
 
-commands = st.lists(
-    st.tuples(
-        st.floats(0, 400),
-        st.one_of(
-            st.builds(m.SetBudget, budget=st.integers(0, 2_000_000)),
-            st.builds(m.SetDeadline, deadline_s=st.floats(50, 600)),
-            st.builds(m.DeadlineMoved, deadline_s=st.floats(50, 600)),
-            st.builds(m.Pin, trial=st.integers(0, 5), pinned=st.booleans()),
-            st.builds(m.StopTrial, trial=st.integers(0, 5)),
-            st.just(m.Pause()),
-            st.just(m.Resume()),
-            st.sampled_from([0.0, 10.0, 1000.0]),  # the runner dies
-            st.just(m.Stop()),
-        ),
-    ),
-    max_size=5,
+asked = st.one_of(
+    st.builds(m.SetBudget, budget=st.integers(0, 2_000_000)),
+    st.builds(m.SetDeadline, deadline_s=st.floats(50, 600)),
+    st.builds(m.DeadlineMoved, deadline_s=st.floats(50, 600)),
+    st.builds(m.Pin, trial=st.integers(0, 5), pinned=st.booleans()),
+    st.builds(m.StopTrial, trial=st.integers(0, 5)),
+    st.just(m.Pause()),
+    st.just(m.Resume()),
+    st.just(m.Stop()),
 )
+restarts = st.builds(
+    Restart, seconds=st.sampled_from([0.0, 10.0, 1000.0]), waited=st.lists(asked, max_size=3).map(tuple)
+)
+commands = st.lists(st.tuples(st.floats(0, 400), st.one_of(asked, restarts)), max_size=5)
 
 
 @st.composite

@@ -399,5 +399,5 @@ def test_bad_arguments_get_a_sentence(kwargs, name):
 
 def test_policies_are_found_by_name():
     assert repr(by_name("seer")) == repr(SEER())
-    with pytest.raises(ValueError, match="policy='sear' is unknown: give one of \"seer\""):
+    with pytest.raises(ValueError, match=r"policy='sear' is unknown \(did you mean \"seer\"\?\): give one of \"seer\""):
         by_name("sear")

@@ -123,7 +123,7 @@ def test_what_is_missing_is_said(study):
 def test_a_study_of_another_computer_runs_when_a_person_says_so(study, home, capsys, monkeypatch):
     sealing.key_path().unlink()  # the other computer had another key
     untrusted(study, lambda: files.check(study._folder))
-    assert seer.attach("study").status == "interrupted"  # it can be looked at all the same
+    assert seer.attach("study").name == "study"  # it can be looked at all the same
     monkeypatch.setattr("sys.stdin", io.StringIO())  # of somebody who says nothing
     assert cli.main(["trust", "study"]) == 1
     assert "Do you know who wrote it?" in capsys.readouterr().out

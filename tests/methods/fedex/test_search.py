@@ -68,7 +68,7 @@ def test_the_result_has_tables_files_and_figures(tmp_path):
     assert len(found.figures["theta"].data[0].z) == 3
     assert isinstance(found, MethodResult)
     assert found.seed == 0
-    assert found.wall_s >= curves.wall_s.max()
+    assert found.wall_s >= curves.elapsed_s.max()
 
 
 def test_the_global_target_judges_the_shared_model():
