@@ -26,15 +26,15 @@ class Drawer:
         self._state = state
         self._sampler: ConfigSampler | None = None
 
-    def draw(self, action: m.Draw) -> list[m.Event]:
-        """Ask the sampler for configurations."""
+    def draw(self, action: m.Draw, ahead: int) -> list[m.Event]:
+        """Ask the sampler for configurations; so many that were drawn before are still to be taken in."""
         if self._sampler is None:
             self._sampler = self._make_sampler()
         events: list[m.Event] = []
         state = self._state
         begun = [trial for trial in state.trials.values() if trial.state != "waiting"] if action.proposed else []
         for place in range(action.count):
-            number = state.n_drawn + len(events)
+            number = state.n_drawn + ahead + len(events)
             # The last ones are those that may be proposed.
             config = self._sampler.draw(number, begun if place >= action.count - action.proposed else None)
             if config is None:

@@ -212,18 +212,18 @@ class Runner:
 
     def _take_in(self, events: list[m.Event], taken: tuple[int, ...] = ()) -> list[m.Action]:
         """Take events in, and write down what follows; returns what is to be done."""
-        pending = deque(events)
+        # What was drawn comes before the other events: the next decision must not draw the same numbers again.
+        pending, drawn = deque(events), deque[m.Event]()
         records: list[tuple[float, m.Event | m.Action]] = []
         todo: list[m.Action] = []
-        while pending:
-            event = self._news(pending.popleft())
+        while drawn or pending:
+            event = self._news((drawn or pending).popleft())
             now_s = self._clock.now_s()
             actions = self._engine.handle(event, now_s)
             records += [(now_s, event), *((now_s, action) for action in actions)]
             for action in actions:
                 if isinstance(action, m.Draw):
-                    # Before the other events: the next decision must not draw the same numbers again.
-                    pending.extendleft(reversed(self._drawer.draw(action)))
+                    drawn.extend(self._drawer.draw(action, len(drawn)))
                 else:
                     todo.append(action)
         self._write_down(records, taken)

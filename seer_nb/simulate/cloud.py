@@ -205,7 +205,7 @@ class VirtualCloud:
             self._saw(event, actions)
             for action in actions:
                 if isinstance(action, m.Draw):
-                    pending[:0] = self._draw(action)
+                    pending += self._draw(action, len(pending))
                 else:
                     todo.append(action)
         for action in todo:
@@ -226,8 +226,8 @@ class VirtualCloud:
 
     # --- actions ---
 
-    def _draw(self, action: m.Draw) -> list[m.Event]:
-        first = self.state.n_drawn
+    def _draw(self, action: m.Draw, ahead: int) -> list[m.Event]:
+        first = self.state.n_drawn + ahead
         events: list[m.Event] = []
         for number in range(first, first + action.count):
             proposed = number >= first + action.count - action.proposed
