@@ -142,6 +142,13 @@ class Ledger:
         """The machine lived on for so long without a runner's clock, and goes on."""
         self._change(machine, opened_s=self._open[machine].opened_s - unseen_s)
 
+    def lasts(self, now_s: float, unseen_s: float) -> bool:
+        """Whether the money suffices for all machines to get new leases that have lived on unseen for so long."""
+        then = self._copy()
+        for machine in self._open:
+            then.outlived(machine, unseen_s)
+        return then.floor(now_s) <= self.budget
+
     def retire(self, machine: int, at_s: float) -> None:
         """The machine was told to go at that time."""
         account = self._open.get(machine)

@@ -28,7 +28,9 @@ def _runner_started(state: State, event: m.RunnerStarted, now_s: float) -> None:
             unseen_s = event.unseen_s
         if machine.id in event.left:
             _outlived(state, machine, unseen_s)
-            state.ledger.retire(machine.id, now_s)
+            # Its lease was renewed by its own runner last, but to delete it is for this one.
+            billed = state.offers[machine.offer].billed_until_deleted
+            state.ledger.retire(machine.id, now_s if billed else now_s - unseen_s)
             state.update_machine(machine.id, state="retiring", retired_s=now_s, reason="its runner died")
             continue
         state.ledger.close(machine.id, last_s, unseen_s)

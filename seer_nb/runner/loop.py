@@ -128,7 +128,10 @@ class Runner:
 
     async def _started(self) -> m.RunnerStarted:
         """This runner takes the study up, with those machines of an earlier one that can go on."""
-        ready = [machine for machine in self._engine.state.live.values() if machine.state == "ready"]
+        state = self._engine.state
+        # To go on with them renews their leases.
+        lasts = state.ledger.lasts(state.now_s, self._unseen_s)
+        ready = [machine for machine in state.live.values() if machine.state == "ready"] if lasts else []
         scheduler, alive, left = await self._fleet.adopt([machine.id for machine in ready])
         if scheduler is None:
             return m.RunnerStarted(unseen_s=self._unseen_s, left=left)

@@ -4,6 +4,7 @@ import pytest
 
 from seer_nb.bench import __main__ as bench
 from seer_nb.bench import promises
+from seer_nb.bench.adversary.draw import watched
 from seer_nb.bench.promises import Result, study
 
 
@@ -48,3 +49,9 @@ def test_a_crash_is_a_finding(monkeypatch):
 
     monkeypatch.setattr(promises, "run", crash)
     assert study(0).error == "RuntimeError: the study runs hot"
+
+
+@pytest.mark.parametrize("seed", [5943, 101397, 105359])
+def test_what_was_found_stays_mended(seed):
+    """Machines of a dead runner that were taken over without the money for new leases; and a trial drawn twice."""
+    assert watched(seed) > 0

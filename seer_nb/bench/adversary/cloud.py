@@ -205,9 +205,9 @@ class AdverseCloud(VirtualCloud):
         """The machines that a new runner finds alive: all that were ready, if there is a scheduler and a lease left."""
         ready = [x for x in self.state.live.values() if x.state == "ready" and self.boxes[x.id].gone_s is None]
         found = self.settings.host is None or any(machine.hosts for machine in ready)
-        keeps = (
-            found and seconds < self.settings.lease_s and self.world.chance("adopts", self.steps) < self.world.adopts
-        )
+        unseen_s = seconds + self.now_s - self.state.now_s
+        alive = seconds < self.settings.lease_s and self.state.ledger.lasts(self.state.now_s, unseen_s)
+        keeps = found and alive and self.world.chance("adopts", self.steps) < self.world.adopts
         return tuple(machine.id for machine in ready) if keeps else ()
 
 
