@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from seer_nb.domains import Domain, is_option, plain_scalar, storable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 KINDS = (
     "give uniform, loguniform, quniform, randint, lograndint or choice, an Optuna distribution, a frozen scipy.stats "
@@ -38,3 +42,15 @@ def constant(value: Any) -> Any:
     if isinstance(value, Domain):
         raise TypeError("a list or dict is a constant and cannot hold what is searched; give that a name of its own")
     raise TypeError(f"a {type(value).__name__} can be neither searched nor stored; {KINDS}")
+
+
+@contextmanager
+def named(argument: str) -> Iterator[None]:
+    """What is wrong with a value is told with the argument that it was given for."""
+    try:
+        yield
+    except RecursionError:
+        raise ValueError(f"{argument}: a constant must not be nested so deeply") from None
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{argument}: {error}") from None

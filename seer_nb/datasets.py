@@ -11,8 +11,8 @@ import csv
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.units import show
-from seer_nb.methods.arguments import whole
 
 if TYPE_CHECKING:
     import numpy as np

@@ -230,15 +230,10 @@ def lograndint(low: int, high: int) -> Integer:
 
 def _alone(value: Any) -> Any:
     """A list or dict that is the only option."""
-    from seer_nb.constants import constant
+    from seer_nb.constants import constant, named
 
-    try:
+    with named(f"options={show([value])}"):
         return constant(value)
-    except RecursionError:
-        raise ValueError(f"options={show([value])}: a constant must not be nested so deeply") from None
-    except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"options={show([value])}: {error}") from None
 
 
 def choice(options: Iterable[Any]) -> Choice:

@@ -8,10 +8,10 @@ import secrets
 import time
 from datetime import datetime, timedelta
 from decimal import Decimal
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.model import Mode, Settings
 from seer_nb.core.money import Ledger, Offer, lease_seconds
 from seer_nb.core.units import format_duration, format_money, parse_deadline, parse_duration, parse_money, show
@@ -63,11 +63,11 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
         name=check_name(name),
         metric=_check_metric(metric),
         mode=_check_mode(mode),
-        max_epochs=_check_whole(max_epochs, "max_epochs", "a number of epochs", 1, MOST_EPOCHS),
+        max_epochs=whole(max_epochs, "max_epochs", 1, MOST_EPOCHS, what="a number of epochs"),
         deadline_s=deadline_s,
         deadline_wall=deadline_wall,
         budget=amount,
-        seed=_check_whole(seed, "seed", "a seed", 0, MOST_SEED),
+        seed=whole(seed, "seed", 0, MOST_SEED, what="a seed"),
         offers=offers,
         host=host,
         max_workers=provider.max_workers,
@@ -106,12 +106,6 @@ def _check_mode(mode: str) -> Mode:
     if not isinstance(mode, str) or mode not in get_args(Mode):
         raise ValueError(f'mode={show(mode)} is unknown: give "max" when more is better, or "min"')
     return cast("Mode", mode)
-
-
-def _check_whole(value: Any, name: str, what: str, least: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
-        raise ValueError(f"{name}={show(value)} is not {what}: give a whole number from {least} to {most}")
-    return int(value)
 
 
 def check_policy(policy: Any) -> Policy:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.constants import KINDS, constant
+from seer_nb.constants import KINDS, constant, named
 from seer_nb.core.units import show
 from seer_nb.domains import (
     Choice,
@@ -166,7 +166,7 @@ def _range(low: float, high: float) -> str:
 
 def _part(name: str, value: Any) -> Any:
     """A domain, or a constant."""
-    try:
+    with named(f"space[{name!r}]={show(value)}"):
         if isinstance(value, Fixed):
             return value.options[0]
         if isinstance(value, Domain):
@@ -176,11 +176,6 @@ def _part(name: str, value: Any) -> Any:
         if hasattr(value, "dist") and hasattr(value, "support"):
             return _from_scipy(value)
         return constant(value)
-    except RecursionError:
-        raise ValueError(f"space[{name!r}]={show(value)}: a constant must not be nested so deeply") from None
-    except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"space[{name!r}]={show(value)}: {error}") from None
 
 
 def _from_optuna(given: Any) -> Domain:

@@ -7,12 +7,13 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.model import Config, Outcome, Reported
 from seer_nb.hints import Hints
 from seer_nb.runner import gpu
 from seer_nb.runner import metrics as m
 from seer_nb.runner.control import Control, Meeting
-from seer_nb.runner.loader import Share, check, make, whole
+from seer_nb.runner.loader import Share, check, make
 from seer_nb.runner.recovering import Said
 from seer_nb.runner.seeding import derive, seed_all
 
@@ -223,7 +224,7 @@ class Run(Hints):
             ValueError: The batch cannot be divided over the gang, or the dataset is empty.
         """
         size = self.world_size
-        batch = whole("batch_size", batch_size) * (size if scale_batch else 1)
+        batch = whole(batch_size, "batch_size") * (size if scale_batch else 1)
         length = check(dataset, batch, size, shuffle=shuffle, drop_last=drop_last)
         share = Share(length, batch, shuffle, drop_last, self.rank, size, self._data_seed)
         if shuffle and not scale_batch:

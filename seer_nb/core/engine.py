@@ -281,7 +281,7 @@ class Engine:
         if plan.done and not plan.jobs and not state.gangs:
             done += self._do([faults.outcome(state, plan.reason or "nothing useful is left to do")])
         elif self._stuck():
-            done += self._do([m.BeginEnd(reason=f"the {self._scarce()} leaves no room for another epoch")])
+            done += self._do([faults.limit(state, f"the {self._scarce()} leaves no room for another epoch")])
         return done
 
     def _thin_out(self) -> Iterator[m.Action]:
@@ -317,7 +317,7 @@ class Engine:
         kill_s, now_s = self.kill_s(), state.now_s
         word = "deadline" if kill_s >= self.end_s() else "budget"
         if now_s >= kill_s:
-            yield m.BeginEnd(reason=f"the {word} has come")
+            yield faults.limit(state, f"the {word} has come")
             return
         if now_s < self._endings.at_s and kill_s >= self._seen_kill_s:
             return

@@ -173,6 +173,12 @@ def outcome(state: State, reason: str) -> m.BeginEnd:
     return m.BeginEnd(reason=why, failed=2 * len(failed) >= len(begun))
 
 
+def limit(state: State, reason: str) -> m.BeginEnd:
+    """The end that a limit calls for: a failure, as without one, where no trial is left that more would have helped."""
+    left = any(trial.alive and trial.state != "waiting" for trial in state.trials.values())
+    return m.BeginEnd(reason=reason) if left else outcome(state, reason)
+
+
 # --- silence ---
 
 

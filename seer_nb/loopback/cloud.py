@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from seer_nb.core.arguments import whole
 from seer_nb.errors import SeerError
 from seer_nb.loopback import guard
 from seer_nb.loopback.addresses import Block
@@ -58,7 +59,7 @@ class LoopbackCloud:
         faults: What goes wrong.
 
     Raises:
-        ValueError: For a negative time, or a seed that is not a whole number.
+        TypeError, ValueError: For a negative time, or a seed that is no whole number from 0 on.
         SeerError: On start, if moto is missing, the system is not Linux, or another cloud is open in this process.
     """
 
@@ -72,13 +73,11 @@ class LoopbackCloud:
     ) -> None:
         if isinstance(boot_s, bool) or not isinstance(boot_s, int | float) or not 0 <= boot_s < math.inf:
             raise ValueError(f"boot_s={boot_s!r} is not a time: give seconds from 0 on")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ValueError(f"seed={seed!r} is not a seed: give a whole number")  # noqa: TRY004 - as everywhere here
         self.faults = Faults(boot_s=boot_s)
         self.environment: dict[str, str] = {}
         self.vpc = self.subnet = self.security_group = self.ami = self.bucket = ""
         self._folder = None if folder is None else Path(folder).absolute()
-        self._seed = seed
+        self._seed = whole(seed, "seed", 0, what="a seed")
         self._editable = editable
         self._park: Park | None = None
         self._metadata: MetadataService | None = None

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from seer_nb.core.arguments import one_of
 from seer_nb.core.units import format_duration
 from seer_nb.export import export
-from seer_nb.methods.arguments import one_of
 
 if TYPE_CHECKING:
     import os

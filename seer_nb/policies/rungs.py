@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import repeat
 from typing import TYPE_CHECKING
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.curve import value_at
 from seer_nb.core.keywords import refuses_unknown
 from seer_nb.core.model import Job
@@ -37,17 +38,13 @@ class WithRungs:
         first_rung: Epochs to the first rung.
 
     Raises:
-        ValueError: eta is below 2 or first_rung below 1.
+        TypeError, ValueError: eta is no whole number from 2 on, or first_rung none from 1 on.
     """
 
     @refuses_unknown()
     def __init__(self, eta: int = 3, first_rung: int = 1) -> None:
-        if eta < 2:  # noqa: PLR2004
-            raise ValueError(f"eta={eta!r} does not eliminate: give a whole number from 2 on")
-        if first_rung < 1:
-            raise ValueError(f"first_rung={first_rung!r} is not a number of epochs: give a whole number from 1 on")
-        self.eta = eta
-        self.first_rung = first_rung
+        self.eta = whole(eta, "eta", 2)
+        self.first_rung = whole(first_rung, "first_rung", what="a number of epochs")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(eta={self.eta}, first_rung={self.first_rung})"
@@ -171,13 +168,6 @@ def fresh(snapshot: Snapshot, until: int, reason: str) -> Iterator[Job]:
     """New trials, as many as there are configurations."""
     job = Job(trial=None, until=until, reason=reason)
     return repeat(job, snapshot.waiting) if snapshot.exhausted else repeat(job)
-
-
-def checked(name: str, value: int, what: str) -> int:
-    """A whole number from 1 on, or a ValueError that names the argument."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name}={value!r} is not a number of {what}: give a whole number from 1 on, or None")
-    return value
 
 
 def power(most: int) -> int:

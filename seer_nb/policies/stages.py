@@ -10,9 +10,10 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.keywords import refuses_unknown
 from seer_nb.core.model import Job, Plan, Trial, Verdict
-from seer_nb.policies.rungs import WithRungs, checked, dividing, fixed_size, power, ranked, rungs
+from seer_nb.policies.rungs import WithRungs, dividing, fixed_size, power, ranked, rungs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,8 +37,8 @@ class WithJob(WithRungs):
     @refuses_unknown()
     def __init__(self, eta: int = 3, first_rung: int = 1, top: int | None = None, n: int | None = None) -> None:
         super().__init__(eta, first_rung)
-        self.top = None if top is None else checked("top", top, "epochs")
-        self.n = None if n is None else checked("n", n, "configurations")
+        self.top = None if top is None else whole(top, "top", what="a number of epochs")
+        self.n = None if n is None else whole(n, "n", what="a number of configurations")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(eta={self.eta}, first_rung={self.first_rung}, top={self.top}, n={self.n})"

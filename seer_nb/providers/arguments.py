@@ -8,17 +8,6 @@ from typing import Any
 from seer_nb.core.units import show
 
 
-def whole(value: Any, name: str, what: str, least: int) -> int:
-    """A whole number.
-
-    Raises:
-        ValueError: It is none, or less.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={show(value)} is not a number of {what}: give a whole number from {least} on")
-    return value
-
-
 def text(value: Any, name: str) -> str:
     """A text that says something.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_duration, parse_money, show
 from seer_nb.errors import SeerError
-from seer_nb.providers.arguments import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +60,8 @@ class DaskCluster:
         gpus_per_worker: int = 0,
         shares_files: bool = False,
     ) -> None:
-        self.max_workers = whole(max_workers, "max_workers", "workers", 1)
-        self.gpus = whole(gpus_per_worker, "gpus_per_worker", "GPUs", 0)
+        self.max_workers = whole(max_workers, "max_workers", what="a number of workers")
+        self.gpus = whole(gpus_per_worker, "gpus_per_worker", 0, what="a number of GPUs")
         self.price = parse_money(price_per_worker_hour, "price_per_worker_hour", zero=True)
         self.scheduler_price = parse_money(scheduler_price_per_hour, "scheduler_price_per_hour", zero=True)
         self.boot_s = parse_duration(boot_time, "boot_time")

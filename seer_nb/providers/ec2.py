@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_duration, parse_money, show
 from seer_nb.prices import billing_rule, price, surcharge_per_hour
 from seer_nb.providers import launch
-from seer_nb.providers.arguments import network, texts, whole
+from seer_nb.providers.arguments import network, texts
 from seer_nb.providers.aws import ec2_client, region_or_default, spot_price
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class EC2:
             raise ValueError('instance_type=[] names no machine: give one or several, such as "g4dn.xlarge"')
         self.region = region_or_default(region)
         self.spot = spot
-        self.max_machines = whole(max_machines, "max_machines", "machines", 1)
+        self.max_machines = whole(max_machines, "max_machines", what="a number of machines")
         self.image = image
         self.vpc = vpc
         self.subnets = texts(subnet, "subnet")

@@ -13,10 +13,10 @@ from collections import Counter
 from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING, Any
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_money
 from seer_nb.providers import gpus
-from seer_nb.providers.arguments import whole
 from seer_nb.providers.base import LEASE_ENDED, WORKER_CLOSED, SchedulerAddress
 from seer_nb.providers.fleet import MachineFleet, Rented
 from seer_nb.providers.launch import HERE_ONLY
@@ -58,7 +58,7 @@ class Local:
     host: Offer | None = None
 
     def __init__(self, max_workers: int | None = None, price_per_hour: str | float = 0.05) -> None:
-        given = None if max_workers is None else whole(max_workers, "max_workers", "workers", 1)
+        given = None if max_workers is None else whole(max_workers, "max_workers", what="a number of workers")
         self.gpus = gpus.usable()
         self.max_workers = given or len(self.gpus) or _cores()
         self.price = parse_money(price_per_hour, "price_per_hour", zero=True)

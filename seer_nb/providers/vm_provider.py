@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.money import BillingRule, Offer
 from seer_nb.core.units import parse_duration, parse_money, show
 from seer_nb.errors import SeerError
 from seer_nb.prices import PROVIDERS, Price, billing_rule, price, surcharge_per_hour
 from seer_nb.providers import launch
-from seer_nb.providers.arguments import text, whole
+from seer_nb.providers.arguments import text
 from seer_nb.providers.vm_launch import VMSite
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class VMProvider:
         self.region = region
         self.disk_gb = disk_gb
         self.public_address = public_address
-        self.max_machines = whole(max_machines, "max_machines", "machines", 1)
+        self.max_machines = whole(max_machines, "max_machines", what="a number of machines")
         self.image = image
         self.env = dict(env or {})
         self.boot_s = parse_duration(boot_time, "boot_time")
@@ -194,7 +195,7 @@ class VMProvider:
             known = Price(
                 provider=self.cloud, region=self.region, instance_type=kind, vcpus=1, memory_gib=1, per_hour=amount
             )
-        gpus = known.gpus if gpus is None else whole(gpus, "gpus", "GPUs", 0)
+        gpus = known.gpus if gpus is None else whole(gpus, "gpus", 0, what="a number of GPUs")
         return Price(
             provider=self.cloud,
             region=self.region,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,17 +65,6 @@ class Share:
             first, last = (start + -(-rank * count // self.size) for rank in (self.rank, self.rank + 1))
             if last > first:
                 yield first, last
-
-
-def whole(name: str, value: object) -> int:
-    """A positive int, or an error that names it."""
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name}={value!r} is not a whole number") from None
-    if number < 1:
-        raise ValueError(f"{name}={number} must be at least 1")
-    return number
 
 
 def check(dataset: Any, batch_size: int, size: int, *, shuffle: bool, drop_last: bool) -> int:

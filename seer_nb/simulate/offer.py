@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
 from seer_nb.core import money
+from seer_nb.core.arguments import whole
 from seer_nb.core.units import parse_money
-
-if TYPE_CHECKING:
-    from typing import Any
 
 MAX_WORKERS = 512
 """Workers that a study may rent when neither the offer nor the caller says how many."""
@@ -48,9 +46,9 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
         if self.billing not in {"second", "hour"}:
             raise ValueError(f'billing={self.billing!r} is unknown: give "second" or "hour"')
         for name, least in (("workers_per_machine", 1), ("minimum_seconds", 0)):
-            _check_whole(name, getattr(self, name), least)
+            whole(getattr(self, name), name, least)
         if self.quota is not None:
-            _check_whole("quota", self.quota, 1)
+            whole(self.quota, "quota")
         for name in ("boot_seconds", "release_seconds"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not a time: give seconds from 0 on")
@@ -75,8 +73,3 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
             spot=self.spot,
             max_machines=self.machines(max_workers),
         )
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r} is not allowed: give a whole number from {least} on")

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core import model as m
+from seer_nb.core.arguments import whole
 from seer_nb.core.money import lease_seconds
 from seer_nb.core.units import parse_duration, parse_money
 from seer_nb.policies import by_name
@@ -89,11 +90,9 @@ def _settings(  # noqa: PLR0913, PLR0917 - what run was given
     max_workers: int | None,
     seed: int,
 ) -> m.Settings:
-    epochs = table.max_epochs if max_epochs is None else max_epochs
-    if not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"max_epochs={max_epochs!r} is not allowed: give a whole number from 1 on")
-    if max_workers is not None and (not isinstance(max_workers, int) or max_workers < 1):
-        raise ValueError(f"max_workers={max_workers!r} is not allowed: give a whole number from 1 on, or None")
+    epochs = table.max_epochs if max_epochs is None else whole(max_epochs, "max_epochs", what="a number of epochs")
+    if max_workers is not None:
+        max_workers = whole(max_workers, "max_workers", what="a number of workers")
     money = parse_money(budget, "budget")
     rented = offer.to_core(max_workers)
     workers = rented.max_machines * rented.workers_per_machine

@@ -156,6 +156,23 @@ def test_failures_that_are_results_are_the_studys_affair_alone():
     assert (state.failed, state.reason) == (False, "as it comes")
 
 
+@pytest.mark.parametrize(
+    ("fate", "failed", "reason"),
+    [
+        ("failed", True, "all 1 trials failed, the last with RuntimeError: twice in epoch 0"),
+        ("lost", False, "the deadline has come"),
+    ],
+)
+def test_a_limit_that_comes_when_all_have_failed_does_not_hide_it(fate, failed, reason):
+    """Guards against a study that ends well at its deadline though no trial came through; one that waits might have."""
+    engine = started(Engine(settings(retries=1), Simple(trials=1, total=2)))
+    draw(engine, 20.0)
+    engine.handle(reported(0, 1), 21.0)
+    engine.handle(m.GangEnded(gang=0, outcome=fate, error=f"{TWICE} 0", own_fault=False), 23.0)
+    engine.handle(m.SetDeadline(deadline_s=20.0), 24.0)
+    assert (engine.state.failed, engine.state.reason) == (failed, reason)
+
+
 # --- silence ---
 
 

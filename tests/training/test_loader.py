@@ -3,12 +3,11 @@
 
 from itertools import chain
 
-import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from seer_nb.runner.loader import Share, check, make, whole
+from seer_nb.runner.loader import Share, check, make
 
 
 def shares(length, batch, size, *, shuffle=True, drop_last=False, seed=0):
@@ -98,11 +97,6 @@ def test_sentences():
     )
     with pytest.raises(TypeError, match=sentence):
         check(Stream(), 64, 1, shuffle=True, drop_last=False)
-    with pytest.raises(TypeError, match=r"^batch_size=2.5 is not a whole number$"):
-        whole("batch_size", 2.5)
-    with pytest.raises(ValueError, match=r"^batch_size=0 must be at least 1$"):
-        whole("batch_size", 0)
-    assert whole("batch_size", np.int64(3)) == 3
 
 
 def test_epochs_differ_and_the_batch_is_told(gangs):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from seer_nb.core.arguments import one_of
 from seer_nb.core.units import show
-from seer_nb.methods.arguments import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from seer_nb.methods.arguments import real, whole
+from seer_nb.core.arguments import real, whole
 from seer_nb.methods.bilevel.box import Box
 from seer_nb.methods.bilevel.data import Net, decay, index_batches, labelled, train
 from seer_nb.methods.bilevel.epochs import goes_on, stopwatch

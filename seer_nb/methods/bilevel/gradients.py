@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from seer_nb.methods.arguments import real
+from seer_nb.core.arguments import real
 from seer_nb.methods.bilevel.box import Box, Variables, tensors
 from seer_nb.methods.bilevel.penalty import slopes
 from seer_nb.methods.bilevel.problem import Batch, Problem, grad

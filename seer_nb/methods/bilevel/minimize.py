@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from seer_nb.core.arguments import one_of, real, whole
 from seer_nb.core.units import show
-from seer_nb.methods.arguments import one_of, real, whole
 from seer_nb.methods.bilevel.box import Box, Variables, boxes_for, tensors
 from seer_nb.methods.bilevel.epochs import go
 from seer_nb.methods.bilevel.loop import Judge, Loop

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from seer_nb.core.arguments import real, whole
 from seer_nb.core.units import show
-from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.bilevel.data import Net, accuracy, decay, fit
 from seer_nb.methods.bilevel.epochs import goes_on, stopwatch
 from seer_nb.methods.bilevel.figures import histogram_plot

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
+from seer_nb.core.arguments import real, whole
 from seer_nb.core.units import show
-from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.bilevel.box import Box
 from seer_nb.methods.bilevel.data import Labelled, accuracy, decay, fit, flip_labels, labelled
 from seer_nb.methods.bilevel.epochs import go, goes_on, stopwatch

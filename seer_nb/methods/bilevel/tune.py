@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
+from seer_nb.core.arguments import real, whole
 from seer_nb.core.units import show
-from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.bilevel.box import Box
 from seer_nb.methods.bilevel.data import Net, index_batches, labelled
 from seer_nb.methods.bilevel.data import train as trained

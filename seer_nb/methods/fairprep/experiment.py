@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from seer_nb.core.arguments import real, whole
 from seer_nb.core.money import MICRO
 from seer_nb.core.units import parse_duration, show
-from seer_nb.methods.arguments import real, whole
 from seer_nb.methods.fairprep.errors import need_fairlearn
 from seer_nb.methods.fairprep.parts import Interventions, components
 from seer_nb.methods.fairprep.rental import Terms, collect, sealed_of, selection_file, study_of

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 
 from seer_nb.best import of_trial
+from seer_nb.core.arguments import whole
 from seer_nb.core.units import show
 from seer_nb.domains import choice
 from seer_nb.errors import MissingCheckpointError, SeerError
 from seer_nb.function import dumps_parts
-from seer_nb.methods.arguments import whole
 from seer_nb.methods.fairprep.splits import SealedTest
 from seer_nb.methods.fairprep.work import Place, Record, Work, decode
 from seer_nb.runner import files

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from seer_nb.core.arguments import real
 from seer_nb.core.units import show
-from seer_nb.methods.arguments import real
 from seer_nb.methods.fairprep.metrics import COUNTS, DIFFERENCES, LOWER, RATES, RATIOS
 
 if TYPE_CHECKING:

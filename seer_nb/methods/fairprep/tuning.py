@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.units import show
 from seer_nb.domains import choice
-from seer_nb.methods.arguments import whole
 from seer_nb.methods.fairprep.errors import UnfitError
 from seer_nb.simulate.table import CurveTable
 from seer_nb.space import ConfigSampler, Space

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seer_nb.methods.arguments import one_of, real, whole
+from seer_nb.core.arguments import one_of, real, whole
 from seer_nb.methods.fedex import read
 from seer_nb.methods.fedex.gang import Gang
 from seer_nb.methods.fedex.method import FedEx

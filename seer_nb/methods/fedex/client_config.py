@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seer_nb.core.arguments import real, whole
 from seer_nb.core.units import show
-from seer_nb.methods.arguments import real, whole
 
 if TYPE_CHECKING:
     from seer_nb.core.model import Config

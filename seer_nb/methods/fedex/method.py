@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from seer_nb.core.arguments import one_of, real, whole
 from seer_nb.core.units import show
-from seer_nb.methods.arguments import one_of, real, whole
 from seer_nb.methods.fedex import client_config, records
 from seer_nb.methods.fedex.federation import Federation
 from seer_nb.methods.fedex.options import Options

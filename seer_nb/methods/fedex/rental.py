@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.units import show
 from seer_nb.errors import SeerError
-from seer_nb.methods.arguments import whole
 from seer_nb.methods.fedex.local import work
 from seer_nb.methods.fedex.pool import Here, TimeUpError
 from seer_nb.providers.base import FleetContext

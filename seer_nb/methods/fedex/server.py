@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from seer_nb.methods.arguments import real, whole
+from seer_nb.core.arguments import real, whole
 from seer_nb.methods.fedex import client_config
 from seer_nb.methods.fedex.local import Errand
 from seer_nb.methods.fedex.pool import Here

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.money import MICRO
 from seer_nb.errors import MissingCheckpointError
-from seer_nb.methods.arguments import whole
 from seer_nb.methods.fedex.arms import Arms
 from seer_nb.methods.fedex.result import Best, Result
 from seer_nb.methods.fedex.trial_arm import TrialArm

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
+from seer_nb.core.arguments import one_of
 from seer_nb.core.units import show as shown
-from seer_nb.methods.arguments import one_of
 from seer_nb.methods.sweep.grid import RATIO
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from seer_nb.methods.arguments import one_of
+from seer_nb.core.arguments import one_of
 from seer_nb.methods.result import MethodResult
 from seer_nb.methods.sweep import plots
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from seer_nb.core.arguments import real, whole
 from seer_nb.core.units import show
-from seer_nb.methods.arguments import real, whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,6 +90,4 @@ def fraction(value: float, name: str) -> float:
 
 def seed_of(value: int) -> int:
     """A seed."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**63:
-        raise ValueError(f"seed={show(value)} is not a seed: give a whole number from 0 to {2**63 - 1}")
-    return int(value)
+    return whole(value, "seed", 0, 2**63 - 1, what="a seed")

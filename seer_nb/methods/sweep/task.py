@@ -6,8 +6,8 @@ import inspect
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Self
 
+from seer_nb.core.arguments import whole
 from seer_nb.core.units import show
-from seer_nb.methods.arguments import whole
 from seer_nb.methods.sweep import table, wire
 from seer_nb.methods.sweep.cell_run import Trained
 from seer_nb.methods.sweep.fitting import Fit, fit

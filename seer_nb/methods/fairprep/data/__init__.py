@@ -71,7 +71,7 @@ def adult(protected: str = "race") -> Dataset:
     Raises:
         ValueError: It is another column.
     """
-    from seer_nb.methods.arguments import one_of
+    from seer_nb.core.arguments import one_of
 
     privileged = {"race": "White", "sex": "Male"}
     one_of(protected, "protected", tuple(privileged))

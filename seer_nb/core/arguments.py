@@ -1,9 +1,10 @@
-"""Checks that arguments of methods share."""
+"""Checks that arguments share: one sentence with the name, the value and what is allowed."""
 
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+import operator
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.units import show
@@ -12,18 +13,28 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-def whole(value: Any, name: str, least: int = 1) -> int:
-    """A whole number, of Python or numpy.
+def whole(value: Any, name: str, least: int = 1, most: int | None = None, *, what: str = "") -> int:
+    """A whole number, of Python, numpy or torch.
+
+    Args:
+        value: What was given; True and False are none.
+        name: Of the argument.
+        least: Least that is allowed.
+        most: Greatest that is allowed; None: no bound.
+        what: What it would be, such as "a number of epochs"; empty: a whole number.
 
     Raises:
         TypeError: It is none.
-        ValueError: It is less.
+        ValueError: It is less, or more.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}={show(value)} is not a whole number: give one from {least} on")
-    if value < least:
-        raise ValueError(f"{name}={show(value)} is too small: give a whole number from {least} on")
-    return int(value)
+    allowed = f"give a whole number from {least} {'on' if most is None else f'to {most}'}"
+    number = _index(value)
+    if number is None:
+        raise TypeError(f"{name}={show(value)} is not {what or 'a whole number'}: {allowed}")
+    if number < least or (most is not None and number > most):
+        bad = f"is not {what}" if what else f"is too {'small' if number < least else 'large'}"
+        raise ValueError(f"{name}={show(value)} {bad}: {allowed}")
+    return number
 
 
 def real(value: Any, name: str, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf) -> float:
@@ -51,6 +62,15 @@ def one_of(value: Any, name: str, options: Collection[str]) -> str:
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name}={show(value)} is unknown: give one of {', '.join(map(repr, options))}")
     return value
+
+
+def _index(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError):  # ValueError: torch, of a tensor with more than one value
+        return None
 
 
 def _allowed(above: float, least: float, most: float) -> str:
