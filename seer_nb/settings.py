@@ -16,6 +16,7 @@ from seer_nb.core.model import Mode, Settings
 from seer_nb.core.money import Ledger, Offer, lease_seconds
 from seer_nb.core.units import format_duration, format_money, parse_deadline, parse_duration, parse_money, show
 from seer_nb.policies import by_name
+from seer_nb.runner import stores
 
 if TYPE_CHECKING:
     from seer_nb.core.engine import Policy
@@ -134,26 +135,25 @@ def _check_offers(provider: Any) -> tuple[Offer, ...]:
 
 def check_store(store: Any) -> str:
     """An fsspec URL as it is; a folder as an absolute path, for workers and notebooks may stand elsewhere."""
-    hint = 'give a folder, or an fsspec URL such as "s3://bucket/folder"'
     place = os.fspath(store) if isinstance(store, str | os.PathLike) else None
     if not isinstance(place, str):
-        raise TypeError(f"store={show(store)} is not a place for checkpoints: {hint}")
+        raise TypeError(f"store={show(store)} is not a place for checkpoints: {stores.HINT}")
     if not place.strip():
-        raise ValueError(f"store={show(store)} is empty: {hint}")
+        raise ValueError(f"store={show(store)} is empty: {stores.HINT}")
     if "://" not in place and (lacking := _ONE_SLASH.match(place)):
         meant = f"{lacking[1]}://{'/' if lacking[1] in {'file', 'local'} else ''}{place[lacking.end() :]}"
         raise ValueError(f"store={show(store)} lacks a slash: did you mean {meant!r}?")
-    if "://" not in place and "::" not in place:
+    if not stores.is_url(place):
         return str(Path(place).absolute())
-    protocol = re.split("::|://", place, maxsplit=1)[0]
-    if protocol == "memory":
-        raise ValueError(f"store={show(store)} is not shared between processes: {hint}")
+    if (protocol := stores.protocol(place)) == "memory":
+        raise ValueError(f"store={show(store)} is not shared between processes: {stores.HINT}")
+    stores.check(place)
     import fsspec
 
     try:
         fsspec.get_filesystem_class(protocol)
     except (ImportError, ValueError) as error:
-        raise ValueError(f"store={show(store)} cannot be reached ({error}): {hint}") from None
+        raise ValueError(f"store={show(store)} cannot be reached ({error}): {stores.HINT}") from None
     return place
 
 
@@ -164,8 +164,7 @@ def _own(name: str, store: str) -> str:
 
 def _check_reachable(store: str, given: Any, provider: Provider) -> str:
     """Machines elsewhere do not see this one's files."""
-    local = "://" not in store and "::" not in store
-    if not getattr(provider, "shares_files", True) and (local or re.match("(file|local)://", store)):
+    if not getattr(provider, "shares_files", True) and stores.folder(store) is not None:
         raise ValueError(
             f"store={show(given)} is a folder of this machine, which machines of {show(provider)} cannot reach: "
             'give the URL of an object store, such as "s3://bucket/folder"'

@@ -14,6 +14,10 @@ from tests.builders import Builder
 from tests.refusals import DEADLINE, MONEY, TIME, Rents, make, raised, stored, train
 
 SPACE = 'give a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
+STORES = (
+    ", with one of abfs, abfss, adl, az, dbfs, file, gcs, gs, hdfs, hf, lakefs, local, memory, oci, ocilake, oss, s3, "
+    "s3a, sftp, ssh, tos, webhdfs"
+)
 STORE = 'give a folder, or an fsspec URL such as "s3://bucket/folder"'
 EPOCHS = "is not a number of epochs: give a whole number from 1 to 1000000000"
 SEED = "is not a seed: give a whole number from 0 to 9223372036854775807"
@@ -131,7 +135,7 @@ BAD = [
     ("store", 3, TypeError, f"store=3 is not a place for checkpoints: {STORE}"),
     ("store", b"there", TypeError, f"store=b'there' is not a place for checkpoints: {STORE}"),
     ("store", " ", ValueError, f"store=' ' is empty: {STORE}"),
-    ("store", "foo://there", ValueError, f"store='foo://there' cannot be reached (Protocol not known: foo): {STORE}"),
+    ("store", "foo://there", ValueError, f"store='foo://there' is not one that only holds files: {STORE}{STORES}"),
     ("store", "s3:/there/x", ValueError, "store='s3:/there/x' lacks a slash: did you mean 's3://there/x'?"),
     ("store", "file:/x", ValueError, "store='file:/x' lacks a slash: did you mean 'file:///x'?"),
     ("store", Path("s3://x"), ValueError, "store=PosixPath('s3:/x') lacks a slash: did you mean 's3://x'?"),

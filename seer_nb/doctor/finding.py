@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
 from seer_nb.core.units import printable
+from seer_nb.runner.stores import unnamed
 
 Level: TypeAlias = Literal["ok", "warning", "problem"]
 LONGEST = 400
 """Characters of what a library says that are repeated."""
-_USER = re.compile(r"(://)[^/@\s]*@")
 _SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|ACCOUNT_KEY|API_KEY", re.IGNORECASE)
 LEAST_SECRET = 6
 """Characters; what is shorter could be part of any word."""
@@ -44,7 +44,7 @@ def discreet(text: str) -> str:
     for name, value in os.environ.items():
         if _SECRET.search(name) and len(value) >= LEAST_SECRET:
             text = text.replace(value, "***")
-    text = _USER.sub(r"\1***@", text)
+    text = unnamed(text)
     return printable(" ".join(text.split()))
 
 

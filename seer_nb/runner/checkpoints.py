@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 from seer_nb.core.units import printable, show
 from seer_nb.errors import CheckpointError, DamagedCheckpointError, MissingCheckpointError, sentence
+from seer_nb.runner import stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,11 +48,11 @@ def stored(store: str, trial: int) -> list[tuple[int, int]]:
     Raises:
         OSError: The store cannot be read.
     """
-    local = _local(store)
+    local = stores.folder(store)
     if local is not None:
         names = [path.name for path in (local / str(trial)).glob("*.pt")]
     else:
-        fs, root = _filesystem(store)
+        fs, root = stores.filesystem(store)
         # What another process has stored is not in a listing that is kept from before.
         fs.invalidate_cache()
         try:
@@ -81,13 +82,13 @@ def save(store: str, path: str, payload: dict[str, Any]) -> None:
     """
     import torch
 
-    local = _local(store)
+    local = stores.folder(store)
     if local is not None:
         _save_local(local / path, payload)
         return
     buffer = io.BytesIO()
     torch.save(payload, buffer)
-    fs, root = _filesystem(store)
+    fs, root = stores.filesystem(store)
     target = f"{root}/{path}"
     if not _ATOMIC.isdisjoint([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
         fs.pipe_file(target, buffer.getvalue())
@@ -112,7 +113,7 @@ def load(store: str, path: str, map_location: Any = "cpu") -> dict[str, Any]:
     """
     import torch
 
-    where = f"{store.rstrip('/')}/{_checked(path)}"
+    where = f"{stores.unnamed(store).rstrip('/')}/{_checked(path)}"
     try:
         with _opened(store, path) as file:
             _verify(file, where)
@@ -151,14 +152,14 @@ def remove(store: str, paths: Iterable[str]) -> None:
         store: fsspec URL of a folder.
         paths: Relative to the store.
     """
-    local, paths = _local(store), [_checked(path) for path in paths]
+    local, paths = stores.folder(store), [_checked(path) for path in paths]
     if local is not None:
         for path in paths:
             (local / path).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # others of the trial are there
                 (local / path).parent.rmdir()
         return
-    fs, root = _filesystem(store)
+    fs, root = stores.filesystem(store)
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
             fs.rm_file(f"{root}/{path}")
@@ -213,10 +214,10 @@ def _verify(file: Any, where: str) -> None:
 
 
 def _opened(store: str, path: str) -> Any:
-    local = _local(store)
+    local = stores.folder(store)
     if local is not None:
         return (local / path).open("rb")
-    fs, root = _filesystem(store)
+    fs, root = stores.filesystem(store)
     return io.BytesIO(fs.cat_file(f"{root}/{path}"))
 
 
@@ -252,21 +253,3 @@ def _opened_anew(path: Path) -> IO[bytes]:
 def _temporary(target: str) -> str:
     folder, _, file = target.rpartition("/")
     return f"{folder}/.{file}.{os.getpid()}-{threading.get_ident()}.tmp"
-
-
-def _local(store: str) -> Path | None:
-    """The folder, when the store is one; then fsspec is not needed."""
-    if "://" not in store and "::" not in store:
-        return Path(store)
-    if store.startswith("file://"):
-        return Path(store.removeprefix("file://"))
-    if store.startswith("local://"):
-        return Path(store.removeprefix("local://"))
-    return None
-
-
-def _filesystem(store: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
-
-    fs, root = url_to_fs(store)
-    return fs, str(root).rstrip("/")

@@ -46,7 +46,7 @@ def test_a_line_for_a_person_says_what_to_do(home, capsys, monkeypatch, tmp_path
     monkeypatch.setattr(command, "checks", lambda options: [examine.Named("store", lambda: store.check("nope://x"))])
     assert cli.main(["doctor"]) == 1
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("problem     store         store='nope://x' cannot be reached (")
+    assert line.startswith("problem     store         store='nope://x' is not one that only holds files: ")
     assert "give a folder, or an fsspec URL" in line
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seer_nb.errors import CheckpointError
-from seer_nb.runner import checkpoints
+from seer_nb.runner import checkpoints, stores
 
 PATH = checkpoints.name(3, 12, 5)
 
@@ -16,14 +16,17 @@ def payload(**more):
     return {"format": 1, "trial": 3, "epoch": 12, "objects": [{"w": torch.arange(1000.0)}], "state": {}, **more}
 
 
-@pytest.fixture(params=["path", "file", "memory", "dir"])
-def store(request, tmp_path):
-    """A plain folder, its URL, an object store, and a filesystem in which writing is not atomic."""
+@pytest.fixture(params=["path", "file", "memory", "plain"])
+def store(request, tmp_path, monkeypatch):
+    """A plain folder, its URL, an object store, and a filesystem of fsspec in which writing is not atomic."""
+    if request.param == "plain":
+        monkeypatch.setattr(checkpoints, "_ATOMIC", frozenset())
+        monkeypatch.setattr(stores, "folder", lambda store: None)
     return {
         "path": str(tmp_path / "store"),
         "file": f"file://{tmp_path}/store/",
         "memory": f"memory://{uuid.uuid4()}",
-        "dir": f"dir::file://{tmp_path}",
+        "plain": f"file://{tmp_path}",
     }[request.param]
 
 
