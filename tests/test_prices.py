@@ -9,6 +9,7 @@ import pytest
 
 from seer_nb import cli, prices
 from seer_nb.core.money import BillingRule, Offer
+from seer_nb.errors import UntrustedError
 from seer_nb.prices import tables
 from tests.refusals import raised
 
@@ -291,3 +292,21 @@ def test_the_command_says_what_is_near(capsys):
 def test_the_command_refreshes_no_provider_without_a_price_api(capsys):
     told = "seer-nb: --refresh asks AWS, Azure, GCP: it knows no price API of hetzner\n"
     assert tell(capsys, "--refresh", "--provider", "hetzner") == (1, "", told)
+
+
+@pytest.mark.parametrize("how", ["owner", "mode"])
+def test_prices_that_somebody_else_may_have_written_are_not_believed(home, monkeypatch, how):
+    """Guards against a budget that buys a thousand times too much, by a file that another user has left there."""
+    own(home, "aws,us-east-1,p4d.24xlarge,96,1152,8,A100,0.01")
+    if how == "owner":
+        monkeypatch.setattr("os.geteuid", lambda: 4242)
+    else:
+        (home / "prices.csv").chmod(0o666)
+    with pytest.raises(UntrustedError, match=r"prices\.csv (belongs to|can be written)"):
+        prices.price("aws", "us-east-1", "p4d.24xlarge")
+
+
+def test_prices_that_a_users_own_group_may_write_are_believed(home):
+    own(home, "aws,us-east-1,p4d.24xlarge,96,1152,8,A100,0.01")
+    (home / "prices.csv").chmod(0o664)
+    assert prices.price("aws", "us-east-1", "p4d.24xlarge").per_hour == 10_000

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from seer_nb.core.units import MAX_DOLLARS, show
 from seer_nb.prices.record import PROVIDERS, YOURS, Key, Price, micro
-from seer_nb.runner import files
+from seer_nb.runner import files, sealing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -51,10 +51,12 @@ def yours() -> Table:
 
     Raises:
         ValueError: For a file that cannot be understood; the sentence names the line.
+        UntrustedError: Somebody else may have written it: by a price too low, the budget would buy too much.
     """
     path = yours_path()
     if not path.exists():
         return {}
+    sealing.check_own(path, "a study's spending would go by it")
     # utf-8-sig, for spreadsheets put a mark at the beginning.
     return _read(path.read_text("utf-8-sig"), str(path), YOURS)
 

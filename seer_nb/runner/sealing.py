@@ -90,6 +90,27 @@ def check_private(folder: Path) -> None:
             )
 
 
+def check_own(path: Path, what: str) -> None:
+    """Refuse to go by a file that somebody else may have written.
+
+    A group may write: where the user's files are their group's too, that group is usually theirs alone.
+
+    Args:
+        path: The file.
+        what: What would come of it.
+
+    Raises:
+        UntrustedError: It belongs to another user, or anybody may write it.
+    """
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        raise UntrustedError(
+            f"{path} belongs to the user {found.st_uid}, not to you, and {what}: put a copy in its place"
+        )
+    if found.st_mode & stat.S_IWOTH:
+        raise UntrustedError(f"{path} can be written by anybody, and {what}: chmod o-w {path} ends that")
+
+
 def make_private(folder: Path) -> None:
     """Leave others no rights in a study's folder.
 
