@@ -24,15 +24,17 @@ def _runner_started(state: State, event: m.RunnerStarted, now_s: float) -> None:
             continue
         told_s = lived_s if machine.retired_s is None else machine.retired_s
         unseen_s = min(event.unseen_s, max(0.0, state.ledger.lives_s(machine.id, told_s) - last_s))
-        if state.offers[machine.offer].billed_until_deleted:
-            unseen_s = event.unseen_s
+        billed = state.offers[machine.offer].billed_until_deleted
         if machine.id in event.left:
+            unseen_s = event.unseen_s if billed else unseen_s
             _outlived(state, machine, unseen_s)
             # Its lease was renewed by its own runner last, but to delete it is for this one.
-            billed = state.offers[machine.offer].billed_until_deleted
             state.ledger.retire(machine.id, now_s if billed else now_s - unseen_s)
             state.update_machine(machine.id, state="retiring", retired_s=now_s, reason="its runner died")
             continue
+        if billed:
+            # It would still be there: its own runner has seen it deleted, or has never asked for it.
+            unseen_s = min(event.unseen_s, lived_s - last_s)
         state.ledger.close(machine.id, last_s, unseen_s)
         unseen_s += machine.unseen_s
         state.update_machine(machine.id, state="ended", ended_s=last_s, unseen_s=unseen_s, reason="its runner died")

@@ -36,8 +36,20 @@ def test_what_has_shut_itself_down_is_counted_for_its_lease():
 
 
 def test_what_is_billed_until_it_is_deleted_is_counted_for_all_the_time():
-    study = running(BILLED).apply(m.RunnerStarted(unseen_s=10 * HOUR_S), 10.0)
+    study = running(BILLED).apply(m.RunnerStarted(unseen_s=10 * HOUR_S, left=(0, 1)), 10.0)
     assert spent(study) == both(10 * HOUR_S)
+
+
+def test_what_was_never_asked_for_or_had_gone_already_is_not_billed_until_somebody_comes_back():
+    """What may exist is written down before it is asked for, so what nobody has left is not there."""
+    study = running(BILLED).apply(m.Rent(machine=2, offer="local", reason="the plan wants a worker"))
+    study.apply(m.RunnerStarted(unseen_s=24 * HOUR_S, left=(0,)), 10.0)
+    assert study.state.ledger.bill(0, 10.0) == BILLED.bill(10.0 + 24 * HOUR_S)
+    heartbeat_s = study.state.heartbeat_s + m.SLACK_S
+    assert study.state.ledger.bill(1, 10.0) == BILLED.bill(8.0 + heartbeat_s)
+    assert study.state.ledger.bill(2, 10.0) == BILLED.bill(heartbeat_s)
+    short = running(BILLED).apply(m.RunnerStarted(unseen_s=2.0), 10.0)
+    assert spent(short) == both(2.0)
 
 
 def test_what_still_exists_is_counted_until_it_is_gone():
