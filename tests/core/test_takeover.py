@@ -227,25 +227,3 @@ def test_a_trial_that_was_ended_while_it_trained_leaves_nothing_when_its_gang_ha
     gone += janitor.useless(study.state)
     assert len(gone) == 4
     assert kept < set(gone)
-
-
-def test_nothing_is_decided_before_what_waited_for_a_runner_is_known():
-    def fresh():
-        engine = Engine(settings(), RandomSearch())
-        engine.handle(m.Began(settings=engine.state.settings), 0.0)
-        return engine
-
-    assert [a for a in fresh().handle(m.RunnerStarted(), 1.0) if isinstance(a, m.Rent)]
-    late = fresh()
-    assert not late.handle(m.RunnerStarted(unseen_s=7200.0, waiting=1), 1.0)
-    assert type(late.handle(m.DeadlineMoved(deadline_s=-3600.0), 1.0)[0]) is m.BeginEnd
-    stopped = fresh()
-    assert not stopped.handle(m.RunnerStarted(waiting=2), 1.0)
-    assert not stopped.handle(m.SetBudget(budget=400_000), 1.0)
-    assert not [a for a in stopped.handle(m.Stop(), 1.0) if isinstance(a, m.Rent)]
-    # The last of them decides, also where the study was paused before.
-    paused = fresh()
-    paused.handle(m.Pause(), 0.5)
-    assert not paused.handle(m.RunnerStarted(waiting=2), 1.0)
-    assert not paused.handle(m.SetBudget(budget=400_000), 1.0)
-    assert [a for a in paused.handle(m.Resume(), 1.0) if isinstance(a, m.Rent)]
