@@ -42,6 +42,12 @@ class Engine:
     def __init__(self, settings: m.Settings, policy: Policy) -> None:
         self.state = State(settings)
         self.policy = policy
+        self._awake_s = 0.0
+        """Since when it has been listening without a pause."""
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """A runner knows nothing but the records: nor may an engine that has known the one before it."""
         self._policy_wake_s: float | None = None
         self._each_report = False
         self._wake_s: float | None = None
@@ -59,8 +65,6 @@ class Engine:
         """For gangs and machines that have been silent for too long."""
         self._endings = Lookout()
         """For gangs whose next epoch would end too late."""
-        self._awake_s = 0.0
-        """Since when it has been listening without a pause."""
         self._waiting = 0
         """Events that are known to come next."""
         self._seen_kill_s = 0.0
@@ -71,6 +75,8 @@ class Engine:
     def handle(self, event: m.Event, now_s: float) -> tuple[m.Action, ...]:
         """Take an event in; return the actions it calls for, in order."""
         state, self._wake_s = self.state, None
+        if isinstance(event, m.RunnerStarted):
+            self._begin_anew()
         state.apply(event, now_s)
         done = list(self._do(faults.react(state, event)))
         done += self._do(faults.leave(state))
@@ -208,8 +214,6 @@ class Engine:
 
     def _decides(self, event: m.Event) -> bool:
         """Whether the event can change what the policy wants."""
-        if isinstance(event, m.RunnerStarted):
-            self._carry = None
         if self._due():
             return True
         if isinstance(event, m.Reported):

@@ -33,6 +33,9 @@ def react(state: State, event: m.Event) -> Iterator[m.Action]:
     """What an event calls for whatever the policy wants."""
     if isinstance(event, m.Stop) and state.phase != "ended":
         yield from _begin_end(state, "stopped by hand")
+    if isinstance(event, m.StopTrial):
+        # Also while nothing trains: what was asked for then holds once the study goes on.
+        yield from _stopped(state, event)
     if state.phase in QUIET:
         return
     if isinstance(event, m.Reported):
@@ -46,10 +49,6 @@ def react(state: State, event: m.Event) -> Iterator[m.Action]:
         yield from _begin_end(
             state, f"a worker could not load the training function: {headline(event.error)}", failed=True
         )
-    elif isinstance(event, m.StopTrial):
-        trial = state.trials.get(event.trial)
-        if trial is not None and trial.alive:
-            yield from end_trial(state, trial, "stopped", "stopped by hand")
     elif isinstance(event, m.MachineEnded):
         yield from _no_scheduler(state, event)
         yield from _no_machines(state, event)
@@ -58,6 +57,12 @@ def react(state: State, event: m.Event) -> Iterator[m.Action]:
 def _begin_end(state: State, reason: str, *, failed: bool = False) -> Iterator[m.Action]:
     if state.phase != "ending":
         yield m.BeginEnd(reason=reason, failed=failed)
+
+
+def _stopped(state: State, event: m.StopTrial) -> Iterator[m.Action]:
+    trial = state.trials.get(event.trial)
+    if trial is not None and trial.alive:
+        yield from end_trial(state, trial, "stopped", "stopped by hand")
 
 
 def _diverged(state: State, event: m.Reported) -> Iterator[m.Action]:

@@ -140,7 +140,9 @@ class Ledger:
 
     def outlived(self, machine: int, unseen_s: float) -> None:
         """The machine lived on for so long without a runner's clock, and goes on."""
-        self._change(machine, opened_s=self._open[machine].opened_s - unseen_s)
+        opened_s, told_s = self._open[machine].opened_s, self._open[machine].retired_s
+        told_s = None if told_s is None else told_s - unseen_s
+        self._change(machine, opened_s=opened_s - unseen_s, retired_s=told_s)
 
     def lasts(self, now_s: float, unseen_s: float) -> bool:
         """Whether the money suffices for all machines to get new leases that have lived on unseen for so long."""
@@ -149,10 +151,10 @@ class Ledger:
             then.outlived(machine, unseen_s)
         return then.floor(now_s) <= self.budget
 
-    def retire(self, machine: int, at_s: float) -> None:
-        """The machine was told to go at that time."""
+    def retire(self, machine: int, at_s: float, *, again: bool = False) -> None:
+        """The machine was told to go at that time; ``again``: if it was told before, that was in vain."""
         account = self._open.get(machine)
-        if account is not None and account.retired_s is None:
+        if account is not None and (again or account.retired_s is None):
             self._change(machine, retired_s=at_s)
 
     def close(self, machine: int, at_s: float, unseen_s: float = 0.0, lived_s: float | None = None) -> None:
@@ -203,9 +205,10 @@ class Ledger:
         """Micro-dollars that a machine may cost which is rented now and kept for so long."""
         return offer.bill(max(keep_s + self.hold_s(offer), offer.boot_lease_s))
 
-    def lives_s(self, machine: int, told_s: float) -> float:
-        """Study seconds until which a machine may live on that was last told of its runner, or told to go, then."""
-        return self._lives_s(self._open[machine].alike, told_s)
+    def lives_s(self, machine: int, heard_s: float) -> float:
+        """Study seconds until which a machine may live on that heard of its runner then, unless it was told to go."""
+        account = self._open[machine]
+        return self._lives_s(account.alike, heard_s if account.retired_s is None else account.retired_s)
 
     def hold_s(self, offer: Offer) -> float:
         """How long a machine may live on, and be paid for, when nobody renews its lease, or it was told to go."""

@@ -21,27 +21,47 @@ def _runner_started(state: State, event: m.RunnerStarted, now_s: float) -> None:
     for machine in list(state.live.values()):
         if machine.id in event.adopted:
             _outlived(state, machine, event.unseen_s)
-            continue
-        told_s = lived_s if machine.retired_s is None else machine.retired_s
-        unseen_s = min(event.unseen_s, max(0.0, state.ledger.lives_s(machine.id, told_s) - last_s))
-        if state.offers[machine.offer].billed_until_deleted:
-            unseen_s = event.unseen_s
-        if machine.id in event.left:
-            _outlived(state, machine, unseen_s)
-            # Its lease was renewed by its own runner last, but to delete it is for this one.
-            billed = state.offers[machine.offer].billed_until_deleted
-            state.ledger.retire(machine.id, now_s if billed else now_s - unseen_s)
-            state.update_machine(machine.id, state="retiring", retired_s=now_s, reason="its runner died")
-            continue
-        state.ledger.close(machine.id, last_s, unseen_s)
-        unseen_s += machine.unseen_s
-        state.update_machine(machine.id, state="ended", ended_s=last_s, unseen_s=unseen_s, reason="its runner died")
+        elif machine.id in event.left:
+            _left(state, machine, event, lived_s)
+        else:
+            _gone(state, machine, event, lived_s)
     for gang in list(state.gangs.values()):
         state.end_gang(gang, now_s, "its runner died")
     state.draws_pending = state.boot_failures = 0
     state.refusals, state.left_behind = {}, ()
     if state.phase == "pausing" and not state.live:
         state.phase = "paused"
+
+
+def _left(state: State, machine: m.Machine, event: m.RunnerStarted, lived_s: float) -> None:
+    """It is told to go by this runner, but its lease is from its own, which lived until ``lived_s`` at most."""
+    if state.offers[machine.offer].billed_until_deleted:
+        # To delete it is for this runner, whatever the one before had begun.
+        _outlived(state, machine, event.unseen_s)
+        state.ledger.retire(machine.id, state.now_s, again=True)
+    else:
+        unseen_s = _unseen_s(state, machine, event, lived_s)
+        _outlived(state, machine, unseen_s)
+        state.ledger.retire(machine.id, min(lived_s, state.before_s + event.unseen_s) - unseen_s)
+    state.update_machine(machine.id, state="retiring", retired_s=state.now_s, reason="its runner died")
+
+
+def _gone(state: State, machine: m.Machine, event: m.RunnerStarted, lived_s: float) -> None:
+    """It ended unseen, at some time after its runner's last record."""
+    last_s = state.before_s
+    if state.offers[machine.offer].billed_until_deleted:
+        # It would still be there: its own runner has seen it deleted, or has never asked for it.
+        unseen_s = min(event.unseen_s, lived_s - last_s)
+    else:
+        unseen_s = _unseen_s(state, machine, event, lived_s)
+    state.ledger.close(machine.id, last_s, unseen_s)
+    unseen_s += machine.unseen_s
+    state.update_machine(machine.id, state="ended", ended_s=last_s, unseen_s=unseen_s, reason="its runner died")
+
+
+def _unseen_s(state: State, machine: m.Machine, event: m.RunnerStarted, lived_s: float) -> float:
+    """How long it has lived since the last record, at most until the end of its lease."""
+    return min(event.unseen_s, max(0.0, state.ledger.lives_s(machine.id, lived_s) - state.before_s))
 
 
 def _outlived(state: State, machine: m.Machine, unseen_s: float) -> None:

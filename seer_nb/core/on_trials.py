@@ -134,7 +134,9 @@ def _gang_ended(state: State, event: m.GangEnded, now_s: float) -> None:
     if gang is None:
         return
     trial = state.end_gang(gang, now_s, "")
-    if event.outcome == "lost":
+    # One that did not stop in time was ended by the study itself: that says nothing of the trial.
+    asked = gang.stopping and not gang.abandoned
+    if event.outcome == "lost" and not asked:
         state.update_trial(trial.id, losses=trial.losses + 1)
     elif event.outcome == "damaged" and trial.resume is not None and trial.resume_epoch == gang.from_epoch:
         _fall_back(state, trial, trial.resume)

@@ -108,7 +108,7 @@ class Trial(Frozen, frozen=True, kw_only=True):
     error: str = ""
     pinned: bool = False
     losses: int = 0
-    """Gangs lost in a row without a new report."""
+    """Gangs lost in a row without a new report, other than while they were told to stop."""
 
     @property
     def epoch(self) -> int:

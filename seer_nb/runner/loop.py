@@ -396,7 +396,7 @@ class Runner:
         for machine in list(state.live.values()):
             if machine.state != "retiring" or state.offers[machine.offer].billed_until_deleted:
                 continue
-            lives_s = state.ledger.lives_s(machine.id, machine.retired_s or self._clock.now_s())
+            lives_s = state.ledger.lives_s(machine.id, self._clock.now_s())
             if self._clock.now_s() > lives_s:
                 lived_s = lives_s - machine.rented_s + machine.unseen_s
                 reason = "nothing was heard of its end, but its lease has ended"

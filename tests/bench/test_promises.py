@@ -51,7 +51,8 @@ def test_a_crash_is_a_finding(monkeypatch):
     assert study(0).error == "RuntimeError: the study runs hot"
 
 
-@pytest.mark.parametrize("seed", [5943, 101397, 105359])
+@pytest.mark.parametrize("seed", [5943, 101397, 105359, 300055])
 def test_what_was_found_stays_mended(seed):
-    """Machines of a dead runner that were taken over without the money for new leases; and a trial drawn twice."""
+    """Machines of a dead runner that were taken over without the money for new leases; a trial drawn twice; and
+    what a policy carried, over its runner's death."""
     assert watched(seed) > 0

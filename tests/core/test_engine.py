@@ -167,6 +167,39 @@ def test_an_ended_study_goes_on_when_money_was_added():
     assert [trial.state for trial in cloud.state.trials.values()] == ["completed", "completed"]
 
 
+def paused(*, trials=2):
+    """A study whose trials have all trained a little, and whose machines have gone."""
+    engine = started(Engine(settings(), Simple(trials=trials, total=trials)), machines=trials)
+    draw(engine, 10.0, trials)
+    engine.handle(m.Pause(), 15.0)
+    for gang in range(trials):
+        engine.handle(reported(gang, 1), 20.0)
+        engine.handle(m.GangEnded(gang=gang, outcome="stopped"), 20.0)
+        engine.handle(m.MachineEnded(machine=gang, expected=True), 20.0)
+    assert engine.state.phase == "paused"
+    return engine
+
+
+def test_a_trial_that_is_stopped_by_hand_during_a_pause_does_not_train_on_after_it():
+    engine = paused()
+    (end,) = engine.handle(m.StopTrial(trial=0), 20.0)
+    assert (end.trial, end.state, end.reason) == (0, "stopped", "stopped by hand")
+    assert engine.state.phase == "paused"
+    assert not engine.handle(m.StopTrial(trial=0), 20.0), "it has ended"
+    engine.handle(m.Resume(), 20.0)
+    for machine in list(engine.state.live):
+        engine.handle(m.MachineReady(machine=machine, boot_s=1.0), 21.0)
+    assert {gang.trial for gang in engine.state.gangs.values()} == {1}
+
+
+def test_a_trial_that_was_stopped_while_no_runner_lived_of_a_paused_study_does_not_train_on():
+    engine = paused()
+    assert not engine.handle(m.RunnerStarted(unseen_s=60.0, waiting=2), 20.0)
+    assert len(of(engine.handle(m.StopTrial(trial=1), 20.0), m.EndTrial)) == 1
+    assert of(engine.handle(m.Resume(), 20.0), m.Rent)
+    assert (engine.state.trials[0].state, engine.state.trials[1].state) == ("paused", "stopped")
+
+
 def test_a_trial_is_stopped_by_hand_and_the_others_go_on():
     cloud = FakeCloud(Simple(trials=2, total=2), commands=[(45.0, m.StopTrial(trial=0))]).run()
     stopped, other = cloud.state.trials.values()

@@ -24,35 +24,6 @@ def test_a_trial_whose_function_raises_failed_with_its_traceback():
     assert end == m.EndTrial(trial=0, state="failed", reason="RuntimeError: boom", error=error)
 
 
-@pytest.mark.parametrize("retries", [0, 1, 3])
-def test_a_trial_that_loses_its_workers_is_tried_again_so_often_and_no_more(retries):
-    engine = started(Engine(settings(retries=retries), Simple(total=1)))
-    draw(engine, 10.0)
-    for gang in range(retries + 1):
-        assert engine.state.trials[0].state == "running"
-        engine.handle(m.GangEnded(gang=gang, outcome="lost", own_fault=False), 20.0 + gang)
-    trial = engine.state.trials[0]
-    assert (trial.state, trial.reason) == ("failed", f"lost its workers {retries + 1} times after epoch 0")
-    assert engine.state.n_gangs == retries + 1
-
-
-def test_a_report_forgives_the_losses_before_it():
-    engine = started(Engine(settings(retries=1), Simple(total=1)))
-    draw(engine, 10.0)
-    for gang in range(5):
-        engine.handle(reported(gang, gang + 1), 20.0 + 10 * gang)
-        engine.handle(m.GangEnded(gang=gang, outcome="lost", own_fault=False), 21.0 + 10 * gang)
-    assert engine.state.trials[0].state == "running"
-    assert engine.state.gangs[5].from_epoch == 5
-
-
-def test_a_worker_that_the_function_ended_is_not_tried_again():
-    engine = started(Engine(settings(), Simple()))
-    draw(engine, 10.0)
-    engine.handle(m.GangEnded(gang=0, outcome="lost", own_fault=True, error="exit code 1"), 20.0)
-    assert engine.state.trials[0].state == "failed"
-
-
 def test_a_function_that_returns_early_completes_its_trial_if_it_reported():
     for epochs, state in ((0, "failed"), (2, "completed")):
         engine = started(Engine(settings(), Simple()))

@@ -1,5 +1,7 @@
 """What the books say of machines that a runner has left to the one after it, and of those that nobody could end."""
 
+from types import SimpleNamespace
+
 import pytest
 from msgspec.structs import replace
 
@@ -7,6 +9,7 @@ from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
 from seer_nb.policies import RandomSearch
 from seer_nb.runner.janitor import Janitor
+from seer_nb.runner.loop import Runner
 from tests.builders import OFFER, Builder, settings
 
 HOUR_S = 3600.0
@@ -36,8 +39,20 @@ def test_what_has_shut_itself_down_is_counted_for_its_lease():
 
 
 def test_what_is_billed_until_it_is_deleted_is_counted_for_all_the_time():
-    study = running(BILLED).apply(m.RunnerStarted(unseen_s=10 * HOUR_S), 10.0)
+    study = running(BILLED).apply(m.RunnerStarted(unseen_s=10 * HOUR_S, left=(0, 1)), 10.0)
     assert spent(study) == both(10 * HOUR_S)
+
+
+def test_what_was_never_asked_for_or_had_gone_already_is_not_billed_until_somebody_comes_back():
+    """What may exist is written down before it is asked for, so what nobody has left is not there."""
+    study = running(BILLED).apply(m.Rent(machine=2, offer="local", reason="the plan wants a worker"))
+    study.apply(m.RunnerStarted(unseen_s=24 * HOUR_S, left=(0,)), 10.0)
+    assert study.state.ledger.bill(0, 10.0) == BILLED.bill(10.0 + 24 * HOUR_S)
+    heartbeat_s = study.state.heartbeat_s + m.SLACK_S
+    assert study.state.ledger.bill(1, 10.0) == BILLED.bill(8.0 + heartbeat_s)
+    assert study.state.ledger.bill(2, 10.0) == BILLED.bill(heartbeat_s)
+    short = running(BILLED).apply(m.RunnerStarted(unseen_s=2.0), 10.0)
+    assert spent(short) == both(2.0)
 
 
 def test_what_still_exists_is_counted_until_it_is_gone():
@@ -50,6 +65,50 @@ def test_what_still_exists_is_counted_until_it_is_gone():
     study.apply(m.MachineEnded(machine=1, expected=True, lived_s=HOUR_S + 100.0), 25.0)
     assert not study.state.live
     assert spent(study) == BILLED.bill(25.0 + HOUR_S) + BILLED.bill(HOUR_S + 100.0)
+
+
+def given_up(study, at_s):
+    """What a runner says to itself of machines whose provider does not say that they have ended."""
+    said = []
+    clock, engine = SimpleNamespace(now_s=lambda: at_s), SimpleNamespace(state=study.state)
+    Runner._give_up_silent(SimpleNamespace(_clock=clock, _engine=engine, _machine_ended=said.append))
+    return said
+
+
+@pytest.mark.parametrize("unseen_s", [5.0, 20.0, HOUR_S])
+def test_what_was_left_and_is_never_heard_of_again_costs_no_more_than_its_lease(unseen_s):
+    """Guards against a lease that the books counted from before its runner's death, and the runner from after it."""
+    study = Builder(budget=131_000).machine(0, 0.0, 2.0).apply(m.Ticked(), 100.0)
+    study.apply(m.RunnerStarted(unseen_s=unseen_s, left=(0,)), 100.0)
+    # It was told of its runner for up to a second after the last record, as long as the money lasted.
+    lives_s = 100.0 + min(1.0, unseen_s) + 30.0 - study.state.machines[0].unseen_s
+    floor = study.state.ledger.floor(100.0)
+    assert floor == study.state.ledger.floor(lives_s) <= 131_000
+    assert not given_up(study, lives_s - 0.1)
+    (ended,) = given_up(study, lives_s + 0.1)
+    study.apply(ended, lives_s + 5.0)
+    assert spent(study) == floor
+
+
+def test_of_what_was_left_the_leases_count_that_its_runner_may_have_renewed_after_its_last_record():
+    study = running().apply(m.RunnerStarted(unseen_s=5.0, left=(0, 1)), 10.0)
+    assert study.state.ledger.floor(10.0) == both(5.0 + 30.0)
+
+
+@pytest.mark.parametrize("unseen_s", [20.0, HOUR_S])
+def test_what_was_told_to_go_before_its_runner_died_is_counted_for_its_lease_from_there(unseen_s):
+    study = running().apply(m.Retire(machine=0, reason="too many")).apply(m.Ticked(), 15.0)
+    study.apply(m.RunnerStarted(unseen_s=unseen_s, left=(0,)), 15.0)
+    assert study.state.ledger.floor(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(10.0 + 30.0)
+    (ended,) = given_up(study, 36.0)
+    assert ended.lived_s == 10.0 + 30.0
+
+
+def test_to_delete_what_its_own_runner_had_not_deleted_yet_is_for_the_next_one():
+    study = running(BILLED).apply(m.Retire(machine=0, reason="too many")).apply(m.Ticked(), 15.0)
+    study.apply(m.RunnerStarted(unseen_s=HOUR_S, left=(0,)), 15.0)
+    assert study.state.ledger.floor(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(15.0 + HOUR_S + 30.0)
+    assert not given_up(study, HOUR_S)
 
 
 def test_a_bill_that_comes_late_counts():
@@ -168,25 +227,3 @@ def test_a_trial_that_was_ended_while_it_trained_leaves_nothing_when_its_gang_ha
     gone += janitor.useless(study.state)
     assert len(gone) == 4
     assert kept < set(gone)
-
-
-def test_nothing_is_decided_before_what_waited_for_a_runner_is_known():
-    def fresh():
-        engine = Engine(settings(), RandomSearch())
-        engine.handle(m.Began(settings=engine.state.settings), 0.0)
-        return engine
-
-    assert [a for a in fresh().handle(m.RunnerStarted(), 1.0) if isinstance(a, m.Rent)]
-    late = fresh()
-    assert not late.handle(m.RunnerStarted(unseen_s=7200.0, waiting=1), 1.0)
-    assert type(late.handle(m.DeadlineMoved(deadline_s=-3600.0), 1.0)[0]) is m.BeginEnd
-    stopped = fresh()
-    assert not stopped.handle(m.RunnerStarted(waiting=2), 1.0)
-    assert not stopped.handle(m.SetBudget(budget=400_000), 1.0)
-    assert not [a for a in stopped.handle(m.Stop(), 1.0) if isinstance(a, m.Rent)]
-    # The last of them decides, also where the study was paused before.
-    paused = fresh()
-    paused.handle(m.Pause(), 0.5)
-    assert not paused.handle(m.RunnerStarted(waiting=2), 1.0)
-    assert not paused.handle(m.SetBudget(budget=400_000), 1.0)
-    assert [a for a in paused.handle(m.Resume(), 1.0) if isinstance(a, m.Rent)]

@@ -44,6 +44,7 @@ class Whim:
                 for _ in range(more)
             ]
         rng.shuffle(jobs)
+        whims = 1 if snapshot.carry is None else snapshot.carry + 1
         spared = {trial.id for trial in chosen}
         out = [trial for trial in alive if trial.id not in spared and rng.random() < 0.05]  # noqa: PLR2004 - seldom
         return Plan(
@@ -51,7 +52,9 @@ class Whim:
             verdicts=tuple(Verdict(trial=trial.id, reason="a whim") for trial in out),
             workers=rng.randint(0, snapshot.max_workers),
             done=not jobs and (not draws or rng.random() < 0.02),  # noqa: PLR2004 - seldom
-            reason="a whim",
+            # So that a replay which carries something else on is seen.
+            reason=f"whim {whims}",
+            carry=whims,
             wake_s=snapshot.now_s + rng.uniform(0.5, 20.0),
             each_report=rng.choice([False, True]),
         )
