@@ -27,6 +27,7 @@ from seer_nb.runner.janitor import Janitor
 from seer_nb.runner.restoring import restore
 from seer_nb.runner.snapper import Snapper
 from seer_nb.runner.stillness import OVERSLEPT_S, Stillness
+from seer_nb.runner.taking_over import TakingOver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,20 +130,15 @@ class Runner:
     async def _started(self) -> m.RunnerStarted:
         """This runner takes the study up, with those machines of an earlier one that can go on."""
         state = self._engine.state
-        # To go on with them renews their leases.
-        lasts = state.ledger.lasts(state.now_s, self._unseen_s)
-        ready = [machine for machine in state.live.values() if machine.state == "ready"] if lasts else []
-        scheduler, alive, left = await self._fleet.adopt([machine.id for machine in ready])
-        if scheduler is None:
-            return m.RunnerStarted(unseen_s=self._unseen_s, left=left)
-        await self._connect(scheduler)
-        self._host_machine = next((x.id for x in ready if x.hosts), None)
-        await self._gangs.adopt()
-        kept = [x.id for x in ready if x.id in alive and all(self._gangs.knows(worker) for worker in x.workers)]
-        useless = sorted(set(alive) - set(kept))
-        for machine in useless:
-            await self._fleet.retire(machine, force=True)
-        return m.RunnerStarted(unseen_s=self._unseen_s, adopted=tuple(kept), left=(*left, *useless))
+        self._host_machine = next((machine.id for machine in state.live.values() if machine.hosts), None)
+        found = await TakingOver(state, self._lasts, self._fleet, self._gangs, self._connect).find()
+        if self._host_machine not in found.adopted:
+            self._host_machine = None
+        return m.RunnerStarted(unseen_s=self._unseen_s, adopted=found.adopted, left=found.left)
+
+    def _lasts(self) -> bool:
+        """Whether the money suffices for all machines to get new leases in a moment."""
+        return self._engine.state.ledger.lasts(self._clock.now_s() + m.SLACK_S, self._unseen_s)
 
     # --- the loop ---
 
