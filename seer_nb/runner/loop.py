@@ -23,6 +23,7 @@ from seer_nb.runner.background import Background
 from seer_nb.runner.clock import StudyClock, steady_s
 from seer_nb.runner.dask_gangs import DaskGangs
 from seer_nb.runner.drawing import Drawer
+from seer_nb.runner.ends import Ends
 from seer_nb.runner.janitor import Janitor
 from seer_nb.runner.restoring import restore
 from seer_nb.runner.snapper import Snapper
@@ -73,6 +74,7 @@ class Runner:
         """Reading of steady_s() at which this process has to end, if it was told to."""
         self._handing_back = False
         self._stillness = Stillness(lambda wait_s: self._engine.woke(self._clock.now_s() + wait_s))
+        self._ends = Ends(self._stillness, self._machine_gone)
         self._host_machine: int | None = None
         """Whose scheduler is joined."""
         settings = self._engine.state.settings
@@ -104,6 +106,7 @@ class Runner:
     async def _hand_back(self) -> None:
         """End what still lives, and write down what has ended meanwhile: nobody else will."""
         self._handing_back = True
+        self._ends.hurry()
         left = await self._fleet.close()
         late: list[m.Event] = [m.MachinesLeftBehind(machines=left)] if left else []
         while not self._events.empty():
@@ -329,10 +332,9 @@ class Runner:
             self._tasks.go(self._fleet.lost(machine.id))
 
     def _machine_ended(self, event: m.MachineEnded) -> None:
-        wait_s = self._stillness.left_s()
-        if wait_s > 0:
-            asyncio.get_running_loop().call_later(wait_s, self._machine_ended, event)
-            return
+        self._ends.come(event)
+
+    def _machine_gone(self, event: m.MachineEnded) -> None:
         self._events.put_nowait(event)
         self._gangs.machine_ended(event)
         # Not that of an earlier runner's scheduler: there may be another one by now.
