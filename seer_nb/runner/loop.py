@@ -170,10 +170,10 @@ class Runner:
     def _take_up(self, started: m.RunnerStarted) -> None:
         """Begin, with what was asked for while no runner lived, and before anything is decided."""
         asked, state = requests.commands(self._journal), self._engine.state
-        commands = [command for _, command in asked if command is not None]
-        moved = () if state.phase == "paused" else requests.moved_deadline(state, self._clock.now_s())
-        goes = [m.Pause()] if self._go_s is not None else []
-        waited = [*moved, *commands, *goes]
+        commands: list[m.Command] = [command for _, command in asked if command is not None]
+        if self._go_s is not None:
+            commands.append(m.Pause())
+        waited = requests.timely(state, commands, self._clock.now_s())
         taken = tuple(number for numbers, _ in asked for number in numbers)
         self._step([structs.replace(started, waiting=len(waited)), *waited], taken)
 
@@ -342,7 +342,9 @@ class Runner:
         for numbers, command in asked:
             if isinstance(command, m.Resume):
                 self._clock.thaw()
-            self._step([] if command is None else [command], tuple(numbers))
+            commands = [] if command is None else [command]
+            # In one step: nothing is decided by a deadline that the clock on the wall has overtaken during a pause.
+            self._step(requests.timely(self._engine.state, commands, self._clock.now_s()), tuple(numbers))
             # Many of them take a while, and leases are renewed meanwhile.
             await asyncio.sleep(0)
         if asked:
