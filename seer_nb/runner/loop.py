@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sqlite3
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -20,13 +18,16 @@ from seer_nb.providers.base import FleetContext
 from seer_nb.runner import checkpoints, files, logs, requests
 from seer_nb.runner.attendant import Attendant
 from seer_nb.runner.background import Background
+from seer_nb.runner.book import Book, news
 from seer_nb.runner.clock import StudyClock, steady_s
 from seer_nb.runner.dask_gangs import DaskGangs
 from seer_nb.runner.drawing import Drawer
+from seer_nb.runner.ends import Ends
 from seer_nb.runner.janitor import Janitor
 from seer_nb.runner.restoring import restore
 from seer_nb.runner.snapper import Snapper
 from seer_nb.runner.stillness import OVERSLEPT_S, Stillness
+from seer_nb.runner.taking_over import TakingOver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +40,6 @@ INBOX_S = 0.05
 """How often the inbox is looked into."""
 FORGOTTEN_S = 1800.0
 """Workers of a machine that ended so long ago do not come any more."""
-AGAIN_S = 0.25
-"""How often the journal is tried again on a full disk."""
 LAST_WORDS_S = 8.0
 """A computer that shuts down, or a container that is stopped, leaves a process about so long."""
 BATCH = 200
@@ -72,6 +71,9 @@ class Runner:
         """Reading of steady_s() at which this process has to end, if it was told to."""
         self._handing_back = False
         self._stillness = Stillness(lambda wait_s: self._engine.woke(self._clock.now_s() + wait_s))
+        # What was said while it was waited for the disk is heard first.
+        self._book = Book(self._journal, self._patience_s, self._stillness.begin)
+        self._ends = Ends(self._stillness, self._machine_gone)
         self._host_machine: int | None = None
         """Whose scheduler is joined."""
         settings = self._engine.state.settings
@@ -103,25 +105,18 @@ class Runner:
     async def _hand_back(self) -> None:
         """End what still lives, and write down what has ended meanwhile: nobody else will."""
         self._handing_back = True
+        self._ends.hurry()
         left = await self._fleet.close()
         late: list[m.Event] = [m.MachinesLeftBehind(machines=left)] if left else []
         while not self._events.empty():
             event = self._events.get_nowait()
             if isinstance(event, m.MachineEnded):
                 late.append(event)
-        if self._engine.state.phase == "running":
+        if self._book.behind or self._engine.state.phase == "running":
             # This process has failed: what the study needs next is for another one to decide.
-            self._keep(late)
+            self._book.add(late, self._clock.now_s(), self._engine.state)
         else:
             self._take_in(late)
-
-    def _keep(self, events: list[m.Event]) -> None:
-        """Write events down, and take them in without any decision."""
-        now_s = self._clock.now_s()
-        news = [self._news(event) for event in events]
-        for event in news:
-            self._engine.state.apply(event, now_s)
-        self._write_down([(now_s, event) for event in news], ())
 
     async def _connect(self, scheduler: SchedulerAddress) -> None:
         await self._gangs.connect(scheduler, files.read_function(self.folder))
@@ -129,20 +124,15 @@ class Runner:
     async def _started(self) -> m.RunnerStarted:
         """This runner takes the study up, with those machines of an earlier one that can go on."""
         state = self._engine.state
-        # To go on with them renews their leases.
-        lasts = state.ledger.lasts(state.now_s, self._unseen_s)
-        ready = [machine for machine in state.live.values() if machine.state == "ready"] if lasts else []
-        scheduler, alive, left = await self._fleet.adopt([machine.id for machine in ready])
-        if scheduler is None:
-            return m.RunnerStarted(unseen_s=self._unseen_s, left=left)
-        await self._connect(scheduler)
-        self._host_machine = next((x.id for x in ready if x.hosts), None)
-        await self._gangs.adopt()
-        kept = [x.id for x in ready if x.id in alive and all(self._gangs.knows(worker) for worker in x.workers)]
-        useless = sorted(set(alive) - set(kept))
-        for machine in useless:
-            await self._fleet.retire(machine, force=True)
-        return m.RunnerStarted(unseen_s=self._unseen_s, adopted=tuple(kept), left=(*left, *useless))
+        self._host_machine = next((machine.id for machine in state.live.values() if machine.hosts), None)
+        found = await TakingOver(state, self._lasts, self._fleet, self._gangs, self._connect).find()
+        if self._host_machine not in found.adopted:
+            self._host_machine = None
+        return m.RunnerStarted(unseen_s=self._unseen_s, adopted=found.adopted, left=found.left)
+
+    def _lasts(self) -> bool:
+        """Whether the money suffices for all machines to get new leases in a moment."""
+        return self._engine.state.ledger.lasts(self._clock.now_s() + m.SLACK_S, self._unseen_s)
 
     # --- the loop ---
 
@@ -159,13 +149,20 @@ class Runner:
         try:
             while state.phase != "ended" and not self._has_to_go():
                 events = await self._next_events()
-                await self._stillness.over()
+                try:
+                    await self._stillness.over()
+                    # One that could not write down what it took in leaves a state that nothing may be decided on.
+                    for keeper in keepers:
+                        if keeper.done():
+                            keeper.result()
+                except BaseException:
+                    # Whoever hands back writes down which machines have ended.
+                    for event in events:
+                        self._events.put_nowait(event)
+                    raise
                 if events:
                     self._step(events)
                 self._stillness.beat()
-                for keeper in keepers:
-                    if keeper.done():
-                        keeper.result()
         finally:
             for keeper in keepers:
                 keeper.cancel()
@@ -173,9 +170,10 @@ class Runner:
     def _take_up(self, started: m.RunnerStarted) -> None:
         """Begin, with what was asked for while no runner lived, and before anything is decided."""
         asked, state = requests.commands(self._journal), self._engine.state
-        commands = [command for _, command in asked if command is not None]
-        moved = () if state.phase == "paused" else requests.moved_deadline(state, self._clock.now_s())
-        waited = [*moved, *commands]
+        commands: list[m.Command] = [command for _, command in asked if command is not None]
+        if self._go_s is not None:
+            commands.append(m.Pause())
+        waited = requests.timely(state, commands, self._clock.now_s())
         taken = tuple(number for numbers, _ in asked for number in numbers)
         self._step([structs.replace(started, waiting=len(waited)), *waited], taken)
 
@@ -187,8 +185,8 @@ class Runner:
         if self._go_s is None:
             self._go_s = steady_s() + LAST_WORDS_S
             asyncio.get_running_loop().call_later(LAST_WORDS_S, self._look_again)
-            self._step([m.Pause()])
-            self._look_again()
+            # Taken in by the loop: what a signal's callback raises is logged only.
+            self._events.put_nowait(m.Pause())
 
     def _has_to_go(self) -> bool:
         return self._go_s is not None and (self._engine.state.phase == "paused" or steady_s() >= self._go_s)
@@ -219,8 +217,9 @@ class Runner:
         pending, drawn = deque(events), deque[m.Event]()
         records: list[tuple[float, m.Event | m.Action]] = []
         todo: list[m.Action] = []
+        self._book.open(events)
         while drawn or pending:
-            event = self._news((drawn or pending).popleft())
+            event = news(self._engine.state, (drawn or pending).popleft())
             now_s = self._clock.now_s()
             actions = self._engine.handle(event, now_s)
             records += [(now_s, event), *((now_s, action) for action in actions)]
@@ -229,35 +228,18 @@ class Runner:
                     drawn.extend(self._drawer.draw(action, len(drawn)))
                 else:
                     todo.append(action)
-        self._write_down(records, taken)
+        self._book.write(records, taken)
         self._snapper.written(len(records))
         for _, record in records:
             self._janitor.note(self._engine.state, record)
             self._drawer.teach(record)
         return todo
 
-    def _write_down(self, records: list[tuple[float, m.Event | m.Action]], taken: tuple[int, ...]) -> None:
-        """Wait while the disk is full, for nothing is done that is not written down; not beyond leases and limits."""
-        now_s = self._clock.now_s()
-        end_s = steady_s() + min(self._engine.state.settings.lease_s, self._engine.kill_s() - now_s)
-        while True:
-            try:
-                self._journal.append(records, taken)
-            except sqlite3.OperationalError as error:
-                logger.warning("the journal cannot be written, which is tried again: %s", error)
-                if self._handing_back or steady_s() > end_s:
-                    raise
-                time.sleep(AGAIN_S)
-                # What was said meanwhile is heard first.
-                self._stillness.begin()
-            else:
-                return
-
-    def _news(self, event: m.Event) -> m.Event:
-        """What a machine that was thought to have ended has really cost is not its end once more."""
-        if not isinstance(event, m.MachineEnded) or event.machine in self._engine.state.live or event.lived_s is None:
-            return event
-        return m.MachineBilled(machine=event.machine, lived_s=event.lived_s)
+    def _patience_s(self) -> float:
+        """For how long a journal that cannot be written is tried again: not beyond leases and limits."""
+        if self._handing_back:
+            return -1.0
+        return min(self._engine.state.settings.lease_s, self._engine.kill_s() - self._clock.now_s())
 
     def _set_clock(self) -> None:
         if self._engine.state.phase == "paused" and not self._clock.frozen:
@@ -333,10 +315,9 @@ class Runner:
             self._tasks.go(self._fleet.lost(machine.id))
 
     def _machine_ended(self, event: m.MachineEnded) -> None:
-        wait_s = self._stillness.left_s()
-        if wait_s > 0:
-            asyncio.get_running_loop().call_later(wait_s, self._machine_ended, event)
-            return
+        self._ends.come(event)
+
+    def _machine_gone(self, event: m.MachineEnded) -> None:
         self._events.put_nowait(event)
         self._gangs.machine_ended(event)
         # Not that of an earlier runner's scheduler: there may be another one by now.
@@ -361,7 +342,9 @@ class Runner:
         for numbers, command in asked:
             if isinstance(command, m.Resume):
                 self._clock.thaw()
-            self._step([] if command is None else [command], tuple(numbers))
+            commands = [] if command is None else [command]
+            # In one step: nothing is decided by a deadline that the clock on the wall has overtaken during a pause.
+            self._step(requests.timely(self._engine.state, commands, self._clock.now_s()), tuple(numbers))
             # Many of them take a while, and leases are renewed meanwhile.
             await asyncio.sleep(0)
         if asked:

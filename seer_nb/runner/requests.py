@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from seer_nb.core import model as m
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from seer_nb.core.state import State
     from seer_nb.journal import Journal
 
@@ -44,7 +46,30 @@ def moved_deadline(state: State, now_s: float) -> tuple[m.DeadlineMoved, ...]:
         state: The study's.
         now_s: Study seconds.
     """
-    if state.deadline_wall is None:
+    return _moved(state.deadline_s, state.deadline_wall, now_s)
+
+
+def timely(state: State, asked: Sequence[m.Command], now_s: float) -> list[m.Event]:
+    """Commands, with the deadline expressed anew before they are decided on.
+
+    Args:
+        state: The study's. While it is paused its clock stands still, and the one on the wall goes on: the deadline is
+            expressed anew only where the study is to go on.
+        asked: The commands, oldest first.
+        now_s: Study seconds.
+    """
+    goes_on = state.phase != "paused" or any(isinstance(command, m.Resume) for command in asked)
+    found: list[m.Event] = [*moved_deadline(state, now_s)] if goes_on else []
+    for command in asked:
+        found.append(command)
+        if goes_on and isinstance(command, m.SetDeadline):
+            # It was said when the study's clock may have stood still.
+            found += _moved(command.deadline_s, command.deadline_wall, now_s)
+    return found
+
+
+def _moved(deadline_s: float, wall: float | None, now_s: float) -> tuple[m.DeadlineMoved, ...]:
+    if wall is None:
         return ()
-    deadline_s = now_s + state.deadline_wall - time.time()
-    return (m.DeadlineMoved(deadline_s=deadline_s),) if abs(deadline_s - state.deadline_s) > DRIFT_S else ()
+    true_s = now_s + wall - time.time()
+    return (m.DeadlineMoved(deadline_s=true_s),) if abs(true_s - deadline_s) > DRIFT_S else ()
