@@ -133,10 +133,23 @@ class Journal:
             if len(rows) < PAGE:
                 return
 
-    def _page(self, after: int) -> list[tuple[int, float, float, str]]:
+    def settings(self) -> m.Settings:
+        """What the study was made with, wherever its folder was then.
+
+        Raises:
+            SeerError: It is no journal of a study.
+        """
+        rows = self._page(0, 1)
+        with self._damage_told():
+            record = _RECORD.decode(rows[0][-1]) if rows else None
+        if not isinstance(record, m.Began):
+            raise SeerError(f"{self.path} does not begin with the study's settings")
+        return record.settings
+
+    def _page(self, after: int, most: int = PAGE) -> list[tuple[int, float, float, str]]:
         query = "SELECT seq, at_s, wall, body FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
         with self._damage_told(), self._lock:
-            return self._db.execute(query, (after, PAGE)).fetchall()
+            return self._db.execute(query, (after, most)).fetchall()
 
     def mark(self, seq: int) -> str | None:
         """Of a record: the same only in this journal, or in a copy of it. None if there is no such record."""
@@ -208,7 +221,8 @@ class View:
         if found is not None:
             self.seq = self.resumed = found.seq
             self._state, self.history = found.state, found.history
-            self._state.settings = placed(self._state.settings, self.journal.path.parent)
+            # Not the snapshot's: in that of a copy, the store was placed already.
+            self._state.settings = placed(self.journal.settings(), self.journal.path.parent)
             self.wall = next(self.journal.read(found.seq - 1)).wall
             with snapshots.uncollected():
                 self._catch_up()

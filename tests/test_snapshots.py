@@ -1,6 +1,7 @@
 """A snapshot and the records after it give the same as all records; one that cannot be used is not."""
 
 import copy
+import shutil
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -19,7 +20,9 @@ from seer_nb.core.tally import Tally
 from seer_nb.history import History
 from seer_nb.journal import Journal, View
 from seer_nb.policies import RandomSearch
+from seer_nb.runner import files
 from seer_nb.runner.janitor import Janitor
+from seer_nb.runner.restoring import restore
 from tests.builders import Builder, big_study
 from tests.core.effort import examples
 from tests.core.fake_cloud import FakeCloud, World, picture
@@ -269,3 +272,23 @@ def test_attach_begins_with_the_snapshot(tmp_path, monkeypatch):
     last = found.results(view="last")
     values = [trial.curve[-1].value if trial.curve else float("nan") for trial in made.state.trials.values()]
     assert list(last.value) == pytest.approx(values, nan_ok=True)
+
+
+def test_a_copy_of_a_copy_has_checkpoints_of_its_own_whatever_snapshots_were_written(tmp_path):
+    """A snapshot holds the settings with the store of the folder in which it was written."""
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    builder = big_study(trials=8, epochs=9, store=str(folder / files.CHECKPOINTS))
+    journal = Journal.create(folder / files.JOURNAL, [(at_s, record) for _, at_s, record in builder.records])
+    write(journal)
+    journal.close()
+    for name in ("digits2", "digits3"):
+        folder = shutil.copytree(folder, tmp_path / name)
+        journal = Journal(folder / files.JOURNAL)
+        view = View(journal)
+        own = str(folder / files.CHECKPOINTS)
+        assert view.state().settings.store == own
+        assert view.resumed
+        assert restore(journal, RandomSearch(), Janitor()).engine.state.settings.store == own
+        snapshots.save(journal, snapshots.Found(view.seq, view.state(), view.history), anew=False)
+        journal.close()

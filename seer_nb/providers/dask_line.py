@@ -1,7 +1,8 @@
 """How a runner reaches the hand of a cluster: in its own process, or in the notebook's, over a socket.
 
-A cluster object cannot leave the process that it was made in. So that process listens, on the loopback interface, for
-whoever knows a random key; provider, and with it key and address, travel in a file that only its owner can read.
+A cluster object cannot leave the process that it was made in. So that process listens, in a folder that only its user
+can enter, for whoever knows a random key; provider, and with it key and address, travel in a file that only its owner
+can read.
 """
 
 from __future__ import annotations
@@ -9,11 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
+import shutil
 import signal
+import socket
+import struct
+import tempfile
 import threading
 import weakref
-from multiprocessing.connection import Client, Listener
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Listener, answer_challenge, deliver_challenge
+from multiprocessing.util import Finalize
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from seer_nb.errors import SeerError
@@ -30,13 +39,16 @@ LEAVES_S = 20.0
 LOOK_S = 1.0
 """Between two looks whether a cluster of the notebook still lives."""
 BACKLOG = 64
+LONGEST_FOLDER = 70
+"""Characters: the name of a socket has no more than 103."""
 HOLD, BEAT = "hold", "beat"
 
 
 class Door(NamedTuple):
     """Where a notebook's process listens, and the key to it."""
 
-    address: tuple[str, int]
+    address: str
+    """Of a socket in the file system: one with a number could be knocked at by every user of this computer."""
     key: bytes
 
     def __repr__(self) -> str:
@@ -198,12 +210,30 @@ class Far:
             raise
 
     def _ask(self, method: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        with self._connect() as connection:
-            connection.send((method, args, named))
-            return _answer(connection)
+        try:
+            with self._connect() as connection:
+                connection.send((method, args, named))
+                return _answer(connection)
+        except BlockingIOError as error:
+            raise TimeoutError(f"the notebook's process did not answer {method!r}") from error
 
     def _connect(self) -> Connection[Any, Any]:
-        return Client(self._door.address, authkey=self._door.key)
+        connection = Client(self._door.address)
+        try:
+            # The other side has its own limit for what it does.
+            _limit(connection, ANSWER_S + LEAVES_S)
+            answer_challenge(connection, self._door.key)
+            deliver_challenge(connection, self._door.key)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _limit(connection: Connection[Any, Any], seconds: float) -> None:
+    """Have every wait for the other side end by then, with a BlockingIOError: it may hang, or be stopped."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
 
 
 def _answer(connection: Connection[Any, Any]) -> Any:
@@ -233,38 +263,52 @@ class Desk:
         self._cluster = cluster
         self._hand = Hand(cluster, own=False)
         self._held = threading.Lock()
-        self._listener = Listener(("127.0.0.1", 0), backlog=BACKLOG, authkey=secrets.token_bytes(32))
+        self._key = secrets.token_bytes(32)
+        folder = _folder()
+        # At the end of this process after the listener, which removes the socket.
+        self._tidy = Finalize(self, shutil.rmtree, (folder, True), exitpriority=-1)
+        # Without the key, or it would wait for whoever comes and says nothing, and let nobody else in.
+        self._listener = Listener(str(folder / "desk"), "AF_UNIX", backlog=BACKLOG)
         self._listener._listener._socket.settimeout(LOOK_S)  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
         threading.Thread(target=self._serve, name="seer-cluster", daemon=True).start()
 
     @property
     def door(self) -> Door:
         """By which it is found."""
-        address, key = self._listener.address, self._listener._authkey  # type: ignore[attr-defined]  # noqa: SLF001
-        return Door(address, key)
+        return Door(str(self._listener.address), self._key)
 
     def _serve(self) -> None:
         """For as long as the cluster lives: it is held by whoever serves it."""
         while not _has_closed(self._cluster):
             try:
                 connection = self._listener.accept()
-            except (OSError, EOFError, ValueError):  # nobody came, or whoever it was has gone again
-                continue
-            except Exception:  # noqa: BLE001 - a wrong key
-                logger.warning("somebody without the key wanted the Dask cluster")
+            except OSError:  # nobody came, or whoever it was has gone again
                 continue
             threading.Thread(target=self._talk, args=(connection,), name="seer-call", daemon=True).start()
         with _DESKS_LOCK:
             _DESKS.pop(self._cluster, None)
         self._listener.close()
+        self._tidy()
 
     def _talk(self, connection: Connection[Any, Any]) -> None:
         with contextlib.suppress(OSError, EOFError), connection:
+            if not self._admits(connection):
+                return
             method, args, named = connection.recv()
             if method == HOLD:
                 self._hold(connection, *args)
             else:
                 connection.send(self._do(method, args, named))
+
+    def _admits(self, connection: Connection[Any, Any]) -> bool:
+        """Whether whoever has come knows the key, and knows that we do."""
+        try:
+            deliver_challenge(connection, self._key)
+            answer_challenge(connection, self._key)
+        except (AuthenticationError, AssertionError, ValueError):
+            logger.warning("somebody without the key wanted the Dask cluster")
+            return False
+        return True
 
     def _do(self, method: str, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[str, Any]:
         try:
@@ -287,6 +331,12 @@ class Desk:
         finally:
             self._do("leave", (), {})
             self._held.release()
+
+
+def _folder() -> Path:
+    """For the socket, for nobody but this user; a name as long as some folders for temporary files it cannot have."""
+    usual = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="seer-", dir=usual if len(os.fsencode(usual)) <= LONGEST_FOLDER else "/tmp"))  # noqa: S108 - it is made there for us alone
 
 
 def _has_closed(cluster: Any) -> bool:

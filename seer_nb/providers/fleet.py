@@ -68,6 +68,8 @@ class MachineFleet(ABC, Generic[R]):
         self._rented: dict[int, R] = {}
         self._changed = asyncio.Event()
         """Set when one has gone."""
+        self._closing = False
+        """Nothing is launched any more: who ends all machines would not know of it."""
         self._tasks = Background("the fleet failed")
 
     # --- the fleet ---
@@ -102,6 +104,7 @@ class MachineFleet(ABC, Generic[R]):
 
     async def close(self) -> tuple[int, ...]:
         """End whatever lives, also what is being launched, and take down what was made for it."""
+        self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.end_timeout_s):
                 await asyncio.gather(*(self.retire(machine, force=True) for machine in list(self._rented)))
@@ -142,6 +145,11 @@ class MachineFleet(ABC, Generic[R]):
 
     async def _begin(self, machine: int, offer: Offer) -> R:
         rented = self._rented[machine] = self._new()
+        if self._closing:
+            rented.launching = False
+            rented.leave()
+            self._ended(machine, lived_s=0.0)
+            return rented
         try:
             await self._launch(machine, rented, offer)
         except Exception as error:  # noqa: BLE001 - every cloud has errors of its own

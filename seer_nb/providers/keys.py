@@ -1,17 +1,26 @@
-"""What a later runner must know to go on with the machines of an earlier one; readable by its owner only."""
+"""What a later runner must know to go on with the machines of an earlier one; readable by its owner only.
+
+A copy of a study's folder must not end, nor use, the machines of the study that it was copied from: it gets keys and
+an ident of its own. A folder that is renamed keeps its machines. One that is moved to another disk, or restored from a
+backup, cannot be told from a copy: its machines end by their leases, and where one that has powered itself off is still
+billed, it must be deleted by hand. To be on the safe side, pause or end a study before it is moved so.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
 
-from seer_nb.runner.files import write_private
+from seer_nb.runner.files import JOURNAL, write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+logger = logging.getLogger(__name__)
 FILE = "cluster.json"
 _ROLES = ("scheduler", "worker", "client")
 
@@ -44,6 +53,8 @@ class ClusterFile(msgspec.Struct, kw_only=True):
     ident: str
     """Tells this study's machines from those of another one with the same name."""
     pem: Pem
+    mark: str = ""
+    """Of the folder that it was made for. Files of versions that did not mark them have none."""
     machine: int | None = None
     """On which the scheduler runs ..."""
     address: str = ""
@@ -53,13 +64,37 @@ class ClusterFile(msgspec.Struct, kw_only=True):
 
 
 def load(folder: Path) -> ClusterFile:
-    """The study's, made if there is none yet."""
-    path = folder / FILE
+    """The study's, made if there is none yet, or if it is that of the study that this one was copied from."""
+    path, mark = folder / FILE, _mark(folder)
     if path.exists():
-        return msgspec.json.decode(path.read_bytes(), type=ClusterFile)
-    made = ClusterFile(ident=uuid4().hex, pem=_fresh())
+        found = msgspec.json.decode(path.read_bytes(), type=ClusterFile)
+        if found.mark == mark:
+            return found
+        if not found.mark:
+            found.mark = mark
+            save(folder, found)
+            return found
+        logger.warning(
+            "the folder %s is a copy, or was moved to another disk: machines whose names or tags have %s are left to "
+            "the study that has rented them, and to their leases",
+            folder,
+            found.ident,
+        )
+    made = ClusterFile(ident=uuid4().hex, pem=_fresh(), mark=mark)
     save(folder, made)
     return made
+
+
+def _mark(folder: Path) -> str:
+    """What no copy shares with a study's folder, and a new name does not change: numbers of what is never replaced.
+
+    Not the disk's number: it can be another one after a restart, and machines would be lost from sight. Two numbers,
+    for a single one may by chance be the same on another disk.
+    """
+    numbers = [folder.stat().st_ino]
+    with contextlib.suppress(FileNotFoundError):
+        numbers.append((folder / JOURNAL).stat().st_ino)
+    return "-".join(map(str, numbers))
 
 
 def save(folder: Path, content: ClusterFile) -> None:

@@ -156,8 +156,9 @@ class LocalFleet(MachineFleet[Worker]):
         # The first start waits until the fork server has imported torch: never on the event loop.
         await asyncio.get_running_loop().run_in_executor(None, process.start)
         rented.process = process
-        self._pids.add(process.pid)
+        # First of all: whatever fails from here on, its end is seen.
         asyncio.get_running_loop().add_reader(process.sentinel, self._seen_to_end, machine, process)
+        self._pids.add(process.pid)
 
     async def _end(self, machine: int, rented: Worker, *, force: bool) -> None:  # noqa: ARG002 - nothing is kept on one
         if rented.process is not None:

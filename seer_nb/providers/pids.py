@@ -37,8 +37,8 @@ class Pids:
         self._path = path
 
     def add(self, pid: int) -> None:
-        """A process was made."""
-        with contextlib.suppress(psutil.Error), self._path.open("a") as file:
+        """A process was made. On a full disk it is not noted: that is no reason to go without it."""
+        with contextlib.suppress(psutil.Error, OSError), self._path.open("a") as file:
             file.write(f"{pid} {psutil.Process(pid).create_time()!r} {os.fstat(file.fileno()).st_ino}\n")
 
     def end_all(self) -> None:

@@ -50,6 +50,8 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
     machine: int
     rented: float
     """Unix seconds: no other clock goes on from one runner to the next, whatever happens to this computer."""
+    ident: str = ""
+    """Under which it was launched: in a copy of a study, other machines are noted than its own."""
 
 
 class VM(Rented):
@@ -107,7 +109,7 @@ class VMFleet(MachineFleet[VM]):
 
     async def adopt(self, machines: Collection[int]) -> Adopted:  # noqa: ARG002 - none can be kept
         """Delete whatever an earlier runner has left; the study goes on with new machines."""
-        left = {noted.machine: VM.of(noted) for noted in _noted(self._context)}
+        left = {noted.machine: VM.of(noted) for noted in self._noted()}
         self._rented |= left
         for machine, rented in left.items():
             await self._end(machine, rented, force=True)
@@ -198,8 +200,14 @@ class VMFleet(MachineFleet[VM]):
     def _note(self) -> None:
         """Write down which machines may exist."""
         there = {machine: x for machine, x in self._rented.items() if x.left or x.vm is not None}
-        noted = [Noted(machine=machine, rented=there[machine].rented) for machine in sorted(there)]
+        ident = self._file.ident
+        noted = [Noted(machine=machine, rented=there[machine].rented, ident=ident) for machine in sorted(there)]
         write_private(self._context.folder / FILE, msgspec.json.encode(noted))
+
+    def _noted(self) -> list[Noted]:
+        path = self._context.folder / FILE
+        noted = msgspec.json.decode(path.read_bytes(), type=list[Noted]) if path.exists() else []
+        return [x for x in noted if x.ident in {"", self._file.ident}]
 
     async def _shut(self) -> None:
         """What could not be deleted is noted for a later runner."""
@@ -229,8 +237,3 @@ class VMFleet(MachineFleet[VM]):
 
 async def _made(launcher: VMLauncher, make: Callable[[VMLauncher], Any]) -> Any:
     return make(launcher)
-
-
-def _noted(context: FleetContext) -> list[Noted]:
-    path = context.folder / FILE
-    return msgspec.json.decode(path.read_bytes(), type=list[Noted]) if path.exists() else []

@@ -36,7 +36,8 @@ def placed(settings: Settings, folder: Path) -> Settings:
     A copy must not train into, nor tidy up, the checkpoints of the study that it was copied from.
 
     Args:
-        settings: Where the store, if none was given, is that of the folder in which the study was made.
+        settings: As the journal begins with them: there the store, if none was given, is that of the folder in which
+            the study was made. Those that were placed once have lost that.
         folder: Where the journal lies.
     """
     made = Path(settings.store)

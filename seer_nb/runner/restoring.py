@@ -39,7 +39,8 @@ def restore(journal: Journal, policy: Policy, janitor: Janitor) -> Restored:
     wall, count, seq = 0.0, 0, 0
     found = snapshots.load(journal)
     if found is not None:
-        settings = placed(found.state.settings, journal.path.parent)
+        # Not the snapshot's: in that of a copy, the store was placed already.
+        settings = placed(journal.settings(), journal.path.parent)
         engine, seq = Engine(settings, policy), found.seq
         engine.state = found.state
         engine.state.settings = settings

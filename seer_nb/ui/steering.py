@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from seer_nb.adjusting import new_budget, new_deadline
@@ -16,6 +17,7 @@ from seer_nb.reading import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from seer_nb.core.state import State
     from seer_nb.study import Study
     from seer_nb.ui.view import StudyView
 
@@ -30,6 +32,28 @@ class Limits(NamedTuple):
     budget: int
     """Micro-dollars."""
     deadline_s: float
+    deadline_wall: float | None = None
+    """Unix seconds, of one on the wall: then the seconds above are only what it comes to so far."""
+
+    @property
+    def deadline(self) -> float | datetime:
+        """As a person gives it."""
+        return self.deadline_s if self.deadline_wall is None else datetime.fromtimestamp(self.deadline_wall, UTC)
+
+
+class Step(NamedTuple):
+    """What one Apply has changed: all that differs between the two, and nothing else."""
+
+    before: Limits
+    after: Limits
+
+    def undone(self, now: Limits) -> Limits:
+        """The limits without it: what it left alone stays as it is by now, whoever has changed it since."""
+        before, after = self
+        return Limits(
+            now.budget if before.budget == after.budget else before.budget,
+            *(now[1:] if before.deadline == after.deadline else before[1:]),
+        )
 
 
 class Steering:
@@ -41,8 +65,8 @@ class Steering:
 
     def __init__(self, study: Study) -> None:
         self.handle = Handle(study)
-        self._before: list[Limits] = []
-        """What was applied over, the latest last."""
+        self._steps: list[Step] = []
+        """What was applied, the latest last."""
         self.lock = threading.RLock()
         """Held by whoever uses the handle."""
 
@@ -75,9 +99,9 @@ class Steering:
                 "resume": view.status in {"paused", "pausing", "interrupted", "ended", "failed"},
                 "stop": view.status in {"running", "paused", "pausing"},
                 "adjust": view.status != "created",
-                "undo": bool(self._before),
+                "undo": bool(self._steps),
             },
-            "undo": self._undo_words(),
+            "undo": self._undo_words(_limits(state)),
             "kept": f"Results, checkpoints and the best value stay; machines are handed back, "
             f"{format_money(view.free)} is not spent.",
             "budget": _range(view.budget / MICRO, floor / MICRO, MOST * settings.budget / MICRO),
@@ -87,11 +111,7 @@ class Steering:
     def wanted(self, asked: Asked) -> Limits:
         """The limits that a person has set the sliders to, checked; what was not touched stays as it is."""
         with self.lock:
-            state, budget, deadline = self.handle.state(), asked.get("budget"), asked.get("deadline")
-            return Limits(
-                state.budget if budget is None else new_budget(state, budget).budget,
-                state.deadline_s if deadline is None else new_deadline(state, deadline).deadline_s,
-            )
+            return _wanted(self.handle.state(), asked)
 
     # --- commands ---
 
@@ -125,22 +145,22 @@ class Steering:
         return f"trial {trial} is being stopped"
 
     def _apply(self, asked: Asked) -> str:
-        wanted = self.wanted(asked)
-        now = self._now()
-        if wanted == now:
+        # Read once: what another view changes meanwhile would look like something to be changed back.
+        state = self.handle.state()
+        step = Step(_limits(state), _wanted(state, asked))
+        if not self._send(*step):
             return "nothing to apply: budget and deadline are what they were"
-        self._adjust(now, wanted)
-        self._before.append(now)
-        return f"applied: {_words(wanted)}"
+        self._steps.append(step)
+        return f"applied: {_words(step.after)}"
 
     def _undo(self, _: Asked) -> str:
-        if not self._before:
+        if not self._steps:
             raise SeerError("there is nothing to undo")
-        wanted, now = self._before[-1], self._now()
-        if wanted != now:  # else another view has taken it back
-            self._adjust(now, wanted)
-        self._before.pop()
-        return f"taken back: {_words(wanted)}"
+        step = self._steps[-1]
+        # Also if it seems to be undone: perhaps no runner has taken it in yet.
+        self._send(step.after, step.before)
+        self._steps.pop()
+        return f"taken back: {_words(step.undone(_limits(self.handle.state())))}"
 
     def _export(self, asked: Asked) -> str:
         table: Any = asked.get("table")
@@ -158,22 +178,43 @@ class Steering:
 
     # --- inside ---
 
-    def _now(self) -> Limits:
-        state = self.handle.state()
-        return Limits(state.budget, state.deadline_s)
+    def _send(self, old: Limits, new: Limits) -> bool:
+        """Have the study change what differs, if anything does."""
+        changed: dict[str, Any] = {}
+        if new.budget != old.budget:
+            changed["budget"] = new.budget / MICRO
+        if new.deadline != old.deadline:
+            changed["deadline"] = new.deadline
+        if changed:
+            self.handle.study.adjust(**changed)
+        return bool(changed)
 
-    def _adjust(self, now: Limits, wanted: Limits) -> None:
-        self.handle.study.adjust(
-            budget=wanted.budget / MICRO if wanted.budget != now.budget else None,
-            deadline=wanted.deadline_s if wanted.deadline_s != now.deadline_s else None,
-        )
+    def _undo_words(self, now: Limits) -> str:
+        return f"take back: {_words(self._steps[-1].undone(now))}" if self._steps else "take back what was set here"
 
-    def _undo_words(self) -> str:
-        return f"take back: {_words(self._before[-1])}" if self._before else "take back what was set here"
+
+def _limits(state: State) -> Limits:
+    return Limits(state.budget, state.deadline_s, state.deadline_wall)
+
+
+def _wanted(state: State, asked: Asked) -> Limits:
+    now, budget, deadline = _limits(state), asked.get("budget"), asked.get("deadline")
+    if budget is not None:
+        now = now._replace(budget=new_budget(state, budget).budget)
+    if deadline is not None:
+        moved = new_deadline(state, deadline)
+        now = now._replace(deadline_s=moved.deadline_s, deadline_wall=moved.deadline_wall)
+    return now
 
 
 def _words(limits: Limits) -> str:
-    return f"budget {format_money(limits.budget)}, deadline {format_duration(limits.deadline_s)}"
+    wall = limits.deadline_wall
+    deadline = (
+        format_duration(limits.deadline_s)
+        if wall is None
+        else f"{datetime.fromtimestamp(wall, UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    )
+    return f"budget {format_money(limits.budget)}, deadline {deadline}"
 
 
 def _range(value: float, low: float, high: float) -> dict[str, float]:

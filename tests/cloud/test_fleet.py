@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 
 import pytest
 from botocore.session import get_session
@@ -137,6 +138,18 @@ async def test_a_fleet_leaves_others_machines_alone(cloud, home):
         assert await second.fleet.adopt([]) == Adopted(left=(0,))
         (left,) = living(cloud)
         assert left.tags[IDENT_TAG] == keys.load(home / "one").ident
+
+
+async def test_a_copy_of_a_study_ends_none_of_the_machines_of_the_original(cloud, home):
+    of = provider(cloud)
+    async with opened(home / "f", of) as original:
+        await rented(original, of, 0)
+        shutil.copytree(home / "f", home / "copy")
+        async with opened(home / "copy", of) as copy:
+            assert await copy.fleet.adopt([0]) == Adopted()
+            await rented(copy, of, 1)
+        assert [machine.tags["seer:machine"] for machine in living(cloud)] == ["0"]
+        assert not original.ended
 
 
 async def test_nothing_is_open_to_the_world_and_nothing_is_left(cloud, home):

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import json
 import shlex
+import shutil
 
 import pytest
 import yaml
@@ -156,6 +157,20 @@ async def test_a_later_fleet_deletes_what_an_earlier_one_has_left(cloud, park, h
         assert all(event.expected and 1.0 <= event.lived_s < 10 for event in ended)
     assert not park.parts
     dead.fleet._side.stop()
+
+
+@pytest.mark.anyio
+async def test_a_copy_of_a_study_deletes_none_of_the_machines_of_the_original(park, home):
+    async with Books(home / "f", CLOUDS["hetzner"]()) as original:
+        await original.rent(4)
+        shutil.copytree(home / "f", home / "copy")
+        async with Books(home / "copy", CLOUDS["hetzner"]()) as copy:
+            assert await copy.fleet.adopt([4]) == Adopted()
+            await copy.rent(5)
+        assert copy.ended.keys() == {5}
+        (left,) = park.machines
+        assert left.endswith("-00004")
+        assert not original.ended
 
 
 @pytest.mark.anyio

@@ -1,14 +1,21 @@
 """What a DaskCluster does not take, and whom it does not let in."""
 
 import multiprocessing
+import os
+import socket
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Client
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from distributed import LocalCluster
 
 import seer_nb as seer
-from seer_nb.providers.dask_line import Desk, Far, desk_of
+from seer_nb.providers import dask_line
+from seer_nb.providers.dask_line import Desk, Door, Far, desk_of
 from tests.providers import clusters
+from tests.studies.running import until
 
 THREADS = (
     "the Dask cluster's workers have 2 threads each, but a worker trains one trial at a time: "
@@ -71,7 +78,8 @@ def test_workers_elsewhere_need_a_store_that_they_reach(tmp_path, monkeypatch):
 def test_nobody_gets_in_without_the_key():
     with clusters.local() as cluster:
         desk = Desk(cluster)
-        assert desk.door.address[0] == "127.0.0.1"
+        folder = Path(desk.door.address).parent
+        assert folder.stat().st_mode & 0o777 == 0o700, "other users of this computer cannot even knock"
         assert len(desk.door.key) == 32
         assert repr(desk.door) == f"Door({desk.door.address!r})"
         for key in (b"", b"guessed", bytes(32)):
@@ -81,6 +89,61 @@ def test_nobody_gets_in_without_the_key():
         held, facts = Far(desk.door)._hold(30.0)
         assert facts.address == cluster.scheduler_address
         held.close()
+
+
+class Idle:
+    """A cluster that does nothing."""
+
+    status = "running"
+
+
+@pytest.fixture
+def desk(monkeypatch):
+    """Of an idle cluster; its hand gives back what it is asked."""
+
+    def call(method, *_, **__):
+        told = Future()
+        told.set_result(method)
+        return told
+
+    monkeypatch.setattr(dask_line, "LOOK_S", 0.05)
+    monkeypatch.setattr(dask_line, "Hand", lambda *_, **__: SimpleNamespace(call=call))
+    cluster = Idle()
+    made = Desk(cluster)
+    folder = Path(made.door.address).parent
+    yield made
+    cluster.status = "closed"
+    until(lambda: not folder.exists(), "the end of the desk with all that it has made")
+
+
+@pytest.mark.parametrize("said", [b"", b"\0\0", b"\0\0\0\x10hello"], ids=["nothing", "a begun word", "half a word"])
+def test_who_comes_and_says_no_more_keeps_nobody_from_being_answered(desk, said):
+    """Workers of a paid cluster would not be ended at the limits."""
+    with Client(desk.door.address) as stranger:
+        os.write(stranger.fileno(), said)
+        with ThreadPoolExecutor() as others:
+            asked = [others.submit(Far(desk.door)._ask, "end", (), {}) for _ in range(3)]
+            try:
+                assert [answer.result(10) for answer in asked] == ["end"] * 3
+            finally:
+                stranger.close()  # or those that still wait would wait for ever
+
+
+def test_a_process_that_hangs_is_not_waited_for_for_ever(monkeypatch, tmp_path):
+    monkeypatch.setattr(dask_line, "ANSWER_S", 0.1)
+    monkeypatch.setattr(dask_line, "LEAVES_S", 0.1)
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(tmp_path / "desk"))
+        deaf.listen()
+        with pytest.raises(TimeoutError, match="the notebook's process did not answer 'end'"):
+            Far(Door(str(tmp_path / "desk"), bytes(32)))._ask("end", (), {})
+
+
+def test_a_folder_for_temporary_files_may_have_a_long_name(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 100)))
+    made = dask_line._folder()
+    assert len(str(made)) < 100
+    made.rmdir()
 
 
 def test_one_study_at_a_time_holds_a_cluster():

@@ -1,14 +1,16 @@
 """What all fleets have in common, on one whose cloud does as it is told, and the clocks and files that they use."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from seer_nb.core.money import Offer
-from seer_nb.providers import watchdog
+from seer_nb.providers import local, watchdog
 from seer_nb.providers.base import FleetContext
 from seer_nb.providers.fleet import MachineFleet, Rented
 from seer_nb.providers.local import LocalFleet, Worker
@@ -91,17 +93,36 @@ async def test_who_is_given_up_is_reported_with_the_reason_by_the_fleet_alone(fl
 
 
 @pytest.mark.anyio
-async def test_closing_waits_for_launches_and_says_what_may_live_on(fleet):
+async def test_closing_waits_for_launches(fleet):
     renting = asyncio.ensure_future(fleet.rent(1, OFFER))
     await asyncio.sleep(0)
     asyncio.get_running_loop().call_later(0.05, fleet.launched.set)
     assert await fleet.close() == ()
     assert [ended.machine for ended in fleet.ended] == [1]
     await renting
+
+
+@pytest.mark.anyio
+async def test_closing_does_not_wait_forever_and_says_what_may_live_on(fleet):
+    fleet.launched.set()
     await fleet.rent(2, OFFER)
     fleet.stubborn = True
     assert await fleet.close() == (2,)
-    assert [ended.machine for ended in fleet.ended] == [1], "nobody knows whether it has ended"
+    assert not fleet.ended, "nobody knows whether it has ended"
+
+
+@pytest.mark.anyio
+async def test_nothing_is_launched_any_more_while_the_fleet_closes_or_after_it(fleet):
+    """A runner that hands all back may have had a rent still to be performed in that turn of the loop."""
+    fleet.launched.set()
+    await fleet.rent(0, OFFER)
+    renting = asyncio.ensure_future(fleet.rent(1, OFFER))
+    assert await fleet.close() == ()
+    await renting
+    await fleet.rent(2, OFFER)
+    assert sorted((ended.machine, ended.expected) for ended in fleet.ended) == [(0, True), (1, True), (2, True)]
+    assert [ended.lived_s for ended in fleet.ended if ended.machine] == [0.0, 0.0], "they were never asked for"
+    assert not fleet._rented
 
 
 @pytest.mark.anyio
@@ -118,6 +139,49 @@ async def test_each_worker_has_a_gpu_of_its_own(tmp_path):
     del fleet._rented[0]
     assert begin(3) == "3", "the other one is machine 2's, whatever its number is"
     assert sorted([begin(4), begin(5)]) == ["3", "GPU-7b"], "more workers than GPUs share them evenly"
+
+
+class Sleeper:
+    """A process as multiprocessing has it, which does nothing."""
+
+    exitcode = -9
+
+    def __init__(self, **_):
+        self.sentinel, self._end = os.pipe()
+
+    def start(self):
+        command = [sys.executable, "-c", "import time; time.sleep(100)"]
+        self._child = subprocess.Popen(command, start_new_session=True, pass_fds=[self._end])
+        os.close(self._end)
+        self.pid = self._child.pid
+
+    def join(self):
+        self._child.wait()
+
+    def kill(self):
+        self._child.kill()
+
+    def close(self):
+        os.close(self.sentinel)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyError("what nobody has thought of")])
+async def test_a_worker_that_is_there_is_reported_when_it_ends_though_it_could_not_be_noted(
+    tmp_path, monkeypatch, error
+):
+    def fails(_):
+        raise error
+
+    ended = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(local, "spawner", lambda: SimpleNamespace(Process=Sleeper))
+    fleet = LocalFleet(FleetContext(study="s", folder=tmp_path, lease_s=30.0, ended=ended.set_result), ())
+    fleet._scheduler = SimpleNamespace(address="tls://127.0.0.1:1")
+    monkeypatch.setattr(fleet._pids, "add", fails)
+    await fleet.rent(1, OFFER)
+    end = await asyncio.wait_for(ended, 10)
+    assert (end.machine, end.expected, end.reason) == (1, False, str(error))
+    assert not fleet._rented
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the others count no time in which they are suspended")

@@ -45,3 +45,10 @@ def test_a_copy_of_a_study_does_not_end_the_workers_of_the_original(sleeper, tmp
     shutil.copy2(tmp_path / "pids", tmp_path / "copy")
     Pids(tmp_path / "copy").end_all()
     assert sleeper.poll() is None
+
+
+def test_one_that_cannot_be_noted_is_left_alone(sleeper, tmp_path):
+    nowhere = Pids(tmp_path / "gone" / "pids")
+    nowhere.add(sleeper.pid)
+    nowhere.end_all()
+    assert sleeper.poll() is None

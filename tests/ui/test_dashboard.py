@@ -1,6 +1,8 @@
 """The widget without a browser: the journal goes in, messages and traits come out; a click calls one command."""
 
 import json
+import time
+from datetime import datetime
 
 import pytest
 
@@ -165,6 +167,76 @@ def test_undo_sends_what_was_before(journalled, show):
     assert on_disk.commands()[2:] == [m.SetBudget(budget=500_000), m.SetDeadline(deadline_s=600.0)]
     shown.hear(id=3, do="undo")
     assert shown.sent[-1]["wrong"]
+
+
+def hour():
+    """A deadline on the wall, an hour from now."""
+    return {"deadline_s": 3600.0, "deadline_wall": time.time() + 3600}
+
+
+def took(on_disk, commands):
+    """What a runner makes of them."""
+    for command in commands:
+        on_disk.builder.apply(command)
+    on_disk.write()
+
+
+def test_undoing_a_budget_leaves_a_deadline_on_the_wall_alone(journalled, show):
+    """A pause expresses it anew in seconds, which are not what is to be taken back."""
+    on_disk = journalled(small_study(**hour()))
+    shown = show(on_disk.study)
+    shown.hear(id=1, do="apply", budget=0.8)
+    took(on_disk, [*on_disk.commands(), m.DeadlineMoved(deadline_s=1800.0)])
+    shown.hear(id=2, do="undo")
+    assert on_disk.commands()[1:] == [m.SetBudget(budget=500_000)]
+    assert not shown.sent[-1]["wrong"]
+
+
+def test_undoing_a_deadline_puts_the_one_on_the_wall_back(journalled, show):
+    on_disk = journalled(small_study(**hour()))
+    wall = on_disk.builder.settings.deadline_wall
+    shown = show(on_disk.study)
+    shown.hear(id=1, do="apply", deadline=900.0)
+    took(on_disk, on_disk.commands())
+    shown.hear(id=2, do="undo")
+    (back,) = on_disk.commands()[1:]
+    assert back.deadline_wall == pytest.approx(wall, abs=1e-5)
+    assert f"{datetime.fromtimestamp(wall).astimezone():%H:%M:%S}" in shown.sent[-1]["said"]
+
+
+def test_undo_leaves_alone_what_another_view_has_changed(journalled, show):
+    on_disk = journalled(small_study())
+    shown = show(on_disk.study)
+    shown.hear(id=1, do="apply", deadline=900.0)
+    took(on_disk, [*on_disk.commands(), m.SetBudget(budget=900_000)])
+    shown.hear(id=2, do="undo")
+    assert on_disk.commands()[1:] == [m.SetDeadline(deadline_s=600.0)]
+    assert "$0.90" in shown.sent[-1]["said"]
+
+
+def test_undo_is_sent_also_while_no_runner_has_taken_in_what_was_applied(journalled, show):
+    on_disk = journalled(small_study())
+    shown = show(on_disk.study)
+    shown.hear(id=1, do="apply", budget=0.8)
+    shown.hear(id=2, do="undo")
+    assert on_disk.commands()[1:] == [m.SetBudget(budget=500_000)]
+
+
+def test_what_another_view_changes_while_a_deadline_is_applied_is_not_changed_back(journalled, show, monkeypatch):
+    on_disk = journalled(small_study())
+    shown = show(on_disk.study)
+    handle = shown.dashboard._steering.handle
+    states = iter([None, m.SetBudget(budget=900_000)])
+    read = handle.state
+
+    def state():
+        other = next(states, None)
+        took(on_disk, [other] if other else [])
+        return read()
+
+    monkeypatch.setattr(handle, "state", state)
+    shown.hear(id=1, do="apply", deadline=900.0)
+    assert on_disk.commands() == [m.SetDeadline(deadline_s=900.0)]
 
 
 def test_the_sliders_reach_down_to_what_is_owed(journalled, show):
