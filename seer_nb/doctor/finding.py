@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
-from seer_nb.core.units import printable
+from seer_nb.core.units import one_line
 
 Level: TypeAlias = Literal["ok", "warning", "problem"]
 LONGEST = 400
@@ -45,7 +45,7 @@ def discreet(text: str) -> str:
         if _SECRET.search(name) and len(value) >= LEAST_SECRET:
             text = text.replace(value, "***")
     text = _USER.sub(r"\1***@", text)
-    return printable(" ".join(text.split()))
+    return one_line(text)
 
 
 def brief(error: BaseException) -> str:
