@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.money import MICRO
 from seer_nb.core.near import did_you_mean
-from seer_nb.errors import SeerError, StudyNotFoundError
+from seer_nb.errors import StudyNotFoundError
 from seer_nb.runner import files, sealing
 from seer_nb.settings import check_name, is_name
 from seer_nb.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 
 def attach(name: str) -> Study:
@@ -61,17 +64,18 @@ def _row(name: str) -> dict[str, Any]:
     try:
         study = attach(name)
         state, top = study._state(), study.best  # noqa: SLF001 - of the same family
-    except SeerError:
+        return {
+            "name": name,
+            "status": study.status,
+            "trials": len(state.trials),
+            "metric": state.settings.metric,
+            "value": None if top is None else top.value,
+            "spent_usd": state.ledger.spent(state.now_s) / MICRO,
+            "elapsed_s": state.now_s,
+        }
+    except Exception:  # whatever somebody has put into one folder, it must not hide the others
+        logger.debug("study %r cannot be read", name, exc_info=True)
         return {"name": name, "status": "unreadable", "trials": 0, "metric": ""}
-    return {
-        "name": name,
-        "status": study.status,
-        "trials": len(state.trials),
-        "metric": state.settings.metric,
-        "value": None if top is None else top.value,
-        "spent_usd": state.ledger.spent(state.now_s) / MICRO,
-        "elapsed_s": state.now_s,
-    }
 
 
 def names() -> list[str]:

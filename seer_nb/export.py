@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 Writer = Callable[["pd.DataFrame", str], bytes]
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 """How a cell begins that spreadsheets would take for a formula; also in the wide characters of East Asian keyboards."""
-_LATER = re.compile(r"(?<=[;\t])(?=\s*[=+\-@])")
-"""Where one would begin for a spreadsheet that parts the cells of a csv file by something else than commas."""
+_LATER = re.compile(r"(?<=[;\t\n])(?=(?:\"|[^\S\t\n])*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""Where one would begin for a spreadsheet that parts the cells of a csv file by something else than commas: to it, the
+quotes of a cell that holds a line's end are none, and those behind a semicolon are. No gap may hold what could begin
+another one, else a long row of tabs would be looked at again from each of them."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """What steers a terminal, or what a file cannot hold; colours in a traceback, for instance."""
 _SHORT = 24

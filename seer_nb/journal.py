@@ -11,7 +11,6 @@ import hashlib
 import logging
 import math
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -19,11 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from seer_nb import snapshots
+from seer_nb import foreign, snapshots
 from seer_nb.core import model as m
 from seer_nb.core.state import State
-from seer_nb.core.units import show
-from seer_nb.errors import SeerError
+from seer_nb.core.units import one_line, show
+from seer_nb.errors import SeerError, sentence
 from seer_nb.history import History
 from seer_nb.runner.files import placed
 
@@ -41,6 +40,11 @@ CREATE TABLE inbox (id INTEGER PRIMARY KEY, wall REAL NOT NULL, body TEXT NOT NU
 PAGE = 5000
 """Records that are read at once."""
 _TABLES = {"meta", "records", "inbox"}
+_DAMAGE = (
+    *(sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, OverflowError),
+    *(RecursionError, MemoryError),  # of what is nested too deep, or too large
+)
+"""What reading somebody else's file may raise."""
 _encode = msgspec.json.Encoder().encode
 _RECORD = msgspec.json.Decoder(m.Event | m.Action)
 _COMMAND = msgspec.json.Decoder(m.Command)
@@ -63,6 +67,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise SeerError(f"there is no journal at {path}")
+        if not foreign.are_files(path):
+            raise SeerError(f"{path} is not a journal of seer_nb: what lies beside it is no file")
         self.path = path
         self._lock = threading.Lock()
         with self._damage_told():
@@ -74,14 +80,10 @@ class Journal:
                 raise
 
     def _open(self) -> None:
-        # A file that somebody else has made may hold anything: nothing in it is called as a function.
-        self._db.execute("PRAGMA trusted_schema=OFF")
+        if not foreign.holds_tables_only(self._db, _TABLES):
+            raise SeerError(f"{self.path} is not a journal of seer_nb: it has other tables")
         # A commit survives the death of the process; only a power cut may take the last ones, never corrupt the file.
         self._db.execute("PRAGMA synchronous=NORMAL")
-        made = self._db.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
-        # Views, triggers and computed columns could do anything when a table is read, or take for ever.
-        if not {name for _, name, _ in made} >= _TABLES or any(_odd(kind, sql) for kind, _, sql in made):
-            raise SeerError(f"{self.path} is not a journal of seer_nb: it has other tables")
         version = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
         if version is None or version[0] != str(SCHEMA_VERSION):
             found = show(version[0]) if version else "none"
@@ -174,9 +176,8 @@ class Journal:
         """One sentence for whatever is wrong with the file."""
         try:
             yield
-        except (sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
-            said = " ".join(str(error).split())
-            raise SeerError(f"the journal {self.path} cannot be {what}: {said}") from error
+        except _DAMAGE as error:
+            raise SeerError(f"the journal {self.path} cannot be {what}: {one_line(sentence(error))}") from error
 
     def close(self) -> None:
         """Let the file go."""
@@ -248,16 +249,12 @@ class View:
             ) from error
 
 
-def _odd(kind: str, sql: str | None) -> bool:
-    """Whether there is more to a part of a database than what it holds."""
-    return kind not in {"table", "index"} or re.search(r"\bAS\b|\bVIRTUAL\b", sql or "", re.IGNORECASE) is not None
-
-
 def _command(body: str) -> m.Command | None:
     try:
         command: m.Command = _COMMAND.decode(body)
-    except (msgspec.MsgspecError, TypeError, ValueError) as error:
-        logger.warning("a command is not understood, perhaps that of another version: %s", error)
+    except _DAMAGE as error:
+        said = one_line(sentence(error))
+        logger.warning("a command is not understood, perhaps that of another version: %s", said)
         return None
     return command
 

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seer_nb.core.units import format_duration, format_money
+from seer_nb.core.units import format_duration, format_money, one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -136,7 +136,7 @@ def _run(options: argparse.Namespace) -> int:
     left = [group for group in made if group.study_ident not in in_use]
     sys.stdout.write(_table(machines) if machines else "no machine of a study lives here\n")
     for group in left:
-        sys.stdout.write(f"security group {group.ident} of study {group.study} was left behind\n")
+        sys.stdout.write(f"security group {group.ident} of study {one_line(group.study)} was left behind\n")
     if not options.terminate or not (machines or left):
         return 0
     what = " and ".join(filter(None, (_count(len(machines), "machine"), _count(len(left), "security group"))))
@@ -168,7 +168,8 @@ def _table(machines: list[Rented]) -> str:
     now = datetime.now(UTC)
     rows = [
         {
-            "study": rented.instance.study,
+            # A tag, which anybody may have written who can write to the account.
+            "study": one_line(rented.instance.study),
             "machine": rented.instance.machine,
             "instance": rented.instance.ident,
             "type": rented.instance.kind + (" spot" if rented.instance.spot else ""),

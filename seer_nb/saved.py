@@ -5,7 +5,7 @@ Curves are kept apart, in pieces that never change: a snapshot names them by the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -39,7 +39,7 @@ class SavedCurve(msgspec.Struct, frozen=True, array_like=True):
     pieces: tuple[int, ...]
     rest: bytes | int
     """The last reports themselves, or (once the trial has ended) their place."""
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=1, le=2 * CHUNK)]
     """How many these are."""
 
 

@@ -11,7 +11,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+import msgspec
+
 from seer_nb.core.arguments import whole
+from seer_nb.core.bounds import MOST_EPOCHS, MOST_SEED, MOST_WORKERS
 from seer_nb.core.model import Mode, Settings
 from seer_nb.core.money import Ledger, Offer, lease_seconds
 from seer_nb.core.units import format_duration, format_money, parse_deadline, parse_duration, parse_money, show
@@ -24,9 +27,6 @@ if TYPE_CHECKING:
 
 Money = str | float | Decimal
 Time = str | float | timedelta | datetime
-MOST_EPOCHS = 10**9
-MOST_SEED = 2**63 - 1
-"""The journal holds numbers of 64 bits."""
 START_S = 3.0
 """What is needed beside a boot before the first epoch is stored: the runner's start, the gang's, the engine's slack."""
 _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
@@ -125,12 +125,27 @@ def _check_offers(provider: Any) -> tuple[Offer, ...]:
     if isinstance(provider, type) or not methods:
         raise TypeError(f"provider={show(provider)} does not rent machines: give a provider such as seer.Local()")
     most = getattr(provider, "max_workers", None)
-    if not isinstance(most, int) or most < 1:
-        raise ValueError(f"provider={show(provider)} has max_workers={show(most)}: it must be a whole number from 1 on")
+    if not isinstance(most, int) or not 1 <= most <= MOST_WORKERS:
+        allowed = f"it must be a whole number from 1 to {MOST_WORKERS}"
+        raise ValueError(f"provider={show(provider)} has max_workers={show(most)}: {allowed}")
     offers = tuple(provider.offers())
     if not offers:
         raise ValueError(f"provider={show(provider)} offers no machines: it must have one to rent")
+    for offer in (*offers, getattr(provider, "host", None)):
+        _check_readable(offer, provider)
     return offers
+
+
+def _check_readable(offer: Offer | None, provider: Any) -> None:
+    """What the journal's readers would refuse, nobody could open again."""
+    if offer is None:
+        return
+    try:
+        msgspec.convert(msgspec.to_builtins(offer), Offer)
+    except msgspec.ValidationError as error:
+        said, _, place = str(error).partition(" - at `$.")
+        what = f"{place.rstrip('`') or 'fields'} cannot be: {said[:1].lower()}{said[1:]}"
+        raise ValueError(f"provider={show(provider)} offers a machine {show(offer.name)} whose {what}") from None
 
 
 def check_store(store: Any) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from seer_nb import foreign
 from seer_nb.core.curve import CHUNK, Piece
 from seer_nb.core.state import State
 from seer_nb.saved import Saved
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from seer_nb.journal import Entry
 
 logger = logging.getLogger(__name__)
+TABLES = frozenset({"head", "pieces"})
 
 
 class Shelf:
@@ -34,6 +36,7 @@ class Shelf:
 
     Raises:
         sqlite3.Error: It is none.
+        ValueError: There is more in it than what a snapshot holds.
     """
 
     def __init__(self, path: Path, records: Callable[[], Iterator[Entry]]) -> None:
@@ -41,6 +44,10 @@ class Shelf:
         self._records = records
         self._lock = threading.Lock()
         self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=30, check_same_thread=False)
+        # The head of a snapshot that somebody else has made could be a view without an end.
+        if not foreign.holds_tables_only(self._db, TABLES):
+            self._db.close()
+            raise ValueError("it has other tables")
         self._seq, self._body = 0, b""
         self._anew: State | None = None
         """All of it, once a piece was found damaged."""
@@ -64,7 +71,7 @@ class Shelf:
                 row = self._db.execute("SELECT crc, body FROM pieces WHERE place = ?", (place,)).fetchone()
             if row is not None and zlib.crc32(row[1]) == row[0]:
                 return bytes(row[1])
-        except sqlite3.Error:
+        except (sqlite3.Error, TypeError):  # TypeError: there is something else than bytes
             logger.debug("piece %d cannot be read", place, exc_info=True)
         return self._mended(place)
 

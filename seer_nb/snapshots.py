@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from seer_nb import saved
+from seer_nb import foreign, saved
+from seer_nb.core.units import one_line
+from seer_nb.errors import sentence
 from seer_nb.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -66,11 +68,15 @@ def load(journal: Journal) -> Found | None:
     path = path_of(journal)
     if not path.exists():
         return None
+    if not foreign.are_files(path):
+        logger.warning("%s is no file, all records are read instead", path)
+        return None
     try:
         with uncollected():
             return _load(path, journal)
-    except (sqlite3.Error, msgspec.MsgspecError, ValueError, LookupError) as error:
-        logger.warning("%s cannot be used, all records are read instead: %s", path, error)
+    except Exception as error:  # noqa: BLE001 - nothing that is in it is needed, whatever is wrong with it
+        said = one_line(sentence(error))
+        logger.warning("%s cannot be used, all records are read instead: %s", path, said)
         return None
 
 

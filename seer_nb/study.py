@@ -16,7 +16,7 @@ from seer_nb.adjusting import new_budget, new_deadline
 from seer_nb.core import model as m
 from seer_nb.core.keywords import refuses_unknown
 from seer_nb.core.state import State
-from seer_nb.core.units import format_duration, parse_duration, show
+from seer_nb.core.units import format_duration, one_line, parse_duration, show
 from seer_nb.errors import RunnerError, SeerError, StudyEndedError, StudyFailedError
 from seer_nb.foretelling import Foretelling
 from seer_nb.history import begun
@@ -197,7 +197,8 @@ class Study(Foretelling):
             if number not in dict(journal.inbox()):
                 return self
             if time.monotonic() > end_s:
-                raise RunnerError(f"the runner of study {self.name!r} does not answer: {self.stuck or 'it is busy'}")
+                why = one_line(self.stuck) or "it is busy"
+                raise RunnerError(f"the runner of study {self.name!r} does not answer: {why}")
             time.sleep(POLL_S)  # a runner that is about to end takes no commands any more
         self._launched.append(launch(self._folder))
         return self
@@ -279,7 +280,8 @@ class Study(Foretelling):
 
     def __repr__(self) -> str:
         """Short, without reading the journal."""
-        return f"<Study {self.name!r}: {self._settings.mode} {self._settings.metric}>"
+        # A terminal shows it as it is, and the journal may be of somebody else.
+        return f"<Study {self.name!r}: {self._settings.mode} {one_line(self._settings.metric)}>"
 
     # --- inside ---
 
@@ -378,7 +380,7 @@ class Study(Foretelling):
                 + log_tail(self._folder)
             )
         if state.failed:
-            raise StudyFailedError(f"study {self.name!r} failed: {state.reason}")
+            raise StudyFailedError(f"study {self.name!r} failed: {one_line(state.reason)}")
         return True
 
 

@@ -115,7 +115,7 @@ BAD = [
         "provider",
         Rents(max_workers=0),
         ValueError,
-        "provider=Rents() has max_workers=0: it must be a whole number from 1 on",
+        "provider=Rents() has max_workers=0: it must be a whole number from 1 to 100000",
     ),
     (
         "sampler",

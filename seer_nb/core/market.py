@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 BACKOFF_S = 2.0
 """Seconds to wait after a machine that did not boot before its offer is tried again; doubled at each further one."""
 LONGEST_BACKOFF_S = 300.0
+DOUBLINGS = 16
+"""More lead to the longest wait in any case."""
 PRIOR_HOURS = 2.0
 """What is expected of losses weighs as much as so many hours that were seen."""
 
@@ -25,7 +27,8 @@ class Refusals(NamedTuple):
     @property
     def again_s(self) -> float:
         """When the offer may be tried again."""
-        return self.at_s + min(LONGEST_BACKOFF_S, BACKOFF_S * 2.0 ** (self.times - 1))
+        # Days of refusals, or a snapshot of somebody else, may say more times than a float can be doubled.
+        return self.at_s + min(LONGEST_BACKOFF_S, BACKOFF_S * 2.0 ** min(self.times - 1, DOUBLINGS))
 
 
 def choose(state: State) -> Offer | None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
+from seer_nb.core.bounds import Micro, Seconds, Slots, WholeSeconds, Workers
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -22,7 +24,7 @@ class BillingRule(msgspec.Struct, frozen=True, kw_only=True):
     """How a provider rounds the time a machine was rented: up to whole units, at least a minimum."""
 
     unit: Literal["second", "hour"] = "second"
-    minimum_s: int = 0
+    minimum_s: WholeSeconds = 0
 
     def billed_s(self, seconds: float) -> int:
         """Seconds that are billed for a machine that lived so long."""
@@ -36,28 +38,28 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider rents."""
 
     name: str
-    price_per_hour: int
+    price_per_hour: Micro
     """Micro-dollars for one machine."""
     billing: BillingRule = BillingRule()
-    boot_s: float = 60.0
+    boot_s: Seconds = 60.0
     """Expected seconds until it can train."""
-    boot_timeout_s: float = 600.0
-    release_s: float = 10.0
+    boot_timeout_s: Seconds = 600.0
+    release_s: Seconds = 10.0
     """Seconds from being told to go until billing ends, at most."""
-    boot_lease_s: float = 0.0
+    boot_lease_s: Seconds = 0.0
     """A machine that boots has no runner to listen to yet: it ends itself unless it has heard of one so many seconds
     after it was rented. 0: it cannot outlive its runner."""
     billed_until_deleted: bool = False
     """Whether a machine that has shut itself down is still billed, until it is deleted."""
-    workers_per_machine: int = 1
+    workers_per_machine: Slots = 1
     """0: it hosts the Dask scheduler, and trains nothing."""
-    gpus: int = 0
+    gpus: Slots = 0
     kind: str = ""
     """Offers of one kind train alike, such as an instance type on demand and as a spot machine."""
     spot: bool = False
     losses_per_hour: float = 0.0
     """How often a machine is expected to be taken away, before that was seen."""
-    max_machines: int = 1
+    max_machines: Workers = 1
 
     def bill(self, seconds: float) -> int:
         """Micro-dollars for one machine rented for so long, rounded up."""

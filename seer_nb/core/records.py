@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from seer_nb.core.bounds import MOST_WORKERS, Epochs, Micro, Seconds, Seed, Slots, Workers
 from seer_nb.core.curve import value_at
 from seer_nb.core.money import Offer
 
@@ -39,20 +40,20 @@ class Settings(Frozen, frozen=True, kw_only=True):
     name: str
     metric: str
     mode: Mode
-    max_epochs: int
-    deadline_s: float
+    max_epochs: Epochs
+    deadline_s: Seconds
     """Study seconds. For a wall-clock deadline the runner keeps it in step by DeadlineMoved."""
     deadline_wall: float | None = None
     """Unix seconds when the deadline was given as a datetime."""
-    budget: int
+    budget: Micro
     """Micro-dollars."""
-    seed: int
-    offers: tuple[Offer, ...]
+    seed: Seed
+    offers: Annotated[tuple[Offer, ...], msgspec.Meta(min_length=1)]
     """That train, the preferred kind first."""
     host: Offer | None = None
     """A machine for the Dask scheduler, where that needs one of its own."""
-    max_workers: int
-    lease_s: float
+    max_workers: Workers
+    lease_s: Seconds
     """A machine that has not heard of its runner for so long ends itself."""
     store: str
     """fsspec URL of the checkpoints' folder."""
@@ -148,7 +149,7 @@ class Machine(Frozen, frozen=True, kw_only=True):
 
     id: int
     offer: str
-    slots: int
+    slots: Slots
     state: MachineState = "booting"
     rented_s: float
     ready_s: float | None = None
@@ -179,7 +180,7 @@ class Machine(Frozen, frozen=True, kw_only=True):
         return _names(self.id, self.slots)
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 13)
 def _names(machine: int, slots: int) -> tuple[str, ...]:
     return tuple(f"{machine}.{slot}" for slot in range(slots))
 
@@ -189,7 +190,7 @@ class Gang(Frozen, frozen=True, kw_only=True):
 
     id: int
     trial: int
-    workers: tuple[str, ...]
+    workers: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_WORKERS)]
     from_epoch: int
     until: int
     started_s: float

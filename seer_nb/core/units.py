@@ -215,6 +215,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 
 
+def one_line(text: str) -> str:
+    """A text for a sentence: on one line, and nothing in it steers a terminal."""
+    return printable(" ".join(text.split()))
+
+
 def _is_real(value: object) -> TypeGuard[Real]:
     return isinstance(value, Real) and not isinstance(value, bool)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
-from seer_nb.core.units import printable
+from seer_nb.core.units import one_line
 from seer_nb.runner.stores import unnamed
 
 Level: TypeAlias = Literal["ok", "warning", "problem"]
@@ -44,8 +44,7 @@ def discreet(text: str) -> str:
     for name, value in os.environ.items():
         if _SECRET.search(name) and len(value) >= LEAST_SECRET:
             text = text.replace(value, "***")
-    text = unnamed(text)
-    return printable(" ".join(text.split()))
+    return one_line(unnamed(text))
 
 
 def brief(error: BaseException) -> str:

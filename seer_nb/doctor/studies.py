@@ -10,7 +10,6 @@ import psutil
 from seer_nb.catalog import attach, names
 from seer_nb.doctor.finding import Finding, brief
 from seer_nb.doctor.home import room
-from seer_nb.errors import SeerError
 from seer_nb.runner import files
 from seer_nb.runner.lock import runner_pid
 from seer_nb.standstill import GOING
@@ -38,7 +37,7 @@ def _study(name: str) -> Iterator[Finding]:
     try:
         study = attach(name)
         state, status = study._state(), study.status  # noqa: SLF001 - a view like the others
-    except SeerError as error:
+    except Exception as error:  # noqa: BLE001 - whatever is in one folder, the others are looked at
         yield Finding("studies", "warning", f"{name!r} cannot be read ({brief(error)})", "move its folder away")
         return
     if status == "interrupted":

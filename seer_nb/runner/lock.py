@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK = "runner.lock"
+MOST_PID = 2**31 - 1
 TRIES, TRY_AGAIN_S = 10, 0.02
 """Whoever asks for the runner's id holds the lock for a moment."""
 
@@ -57,7 +58,8 @@ def runner_pid(folder: Path) -> int | None:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         told = os.read(file, 32)
-        return int(told) if told.isdigit() else 0
+        # What others have written there is no process of any system.
+        return int(told) if told.isdigit() and int(told) <= MOST_PID else 0
     finally:
         os.close(file)
     return None

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 IDS = ("trial", "gang", "rank", "machine")
 """What a record may be about, beside its study."""
-_BARE = re.compile(r'[^\s"=\\]+')
+_BARE = re.compile(r"[!#-<>-\[\]-~]+")
+"""ASCII that is seen, but for what quotes, parts and escapes."""
 _about: ContextVar[Mapping[str, object]] = ContextVar("seer_about")
 
 
@@ -87,4 +88,8 @@ def in_lines(text: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    return value if _BARE.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    if _BARE.fullmatch(value):
+        return value
+    # json.dumps leaves some characters as they are that steer a terminal, such as U+009B.
+    quoted = json.dumps(value, ensure_ascii=False)
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in quoted)

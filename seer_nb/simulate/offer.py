@@ -9,6 +9,7 @@ import msgspec
 
 from seer_nb.core import money
 from seer_nb.core.arguments import whole
+from seer_nb.core.bounds import MOST_SECONDS, MOST_SLOTS
 from seer_nb.core.units import parse_money
 
 MAX_WORKERS = 512
@@ -45,8 +46,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
         parse_money(self.price_per_hour, "price_per_hour", zero=True)
         if self.billing not in {"second", "hour"}:
             raise ValueError(f'billing={self.billing!r} is unknown: give "second" or "hour"')
-        for name, least in (("workers_per_machine", 1), ("minimum_seconds", 0)):
-            whole(getattr(self, name), name, least)
+        whole(self.workers_per_machine, "workers_per_machine", 1, MOST_SLOTS)
+        whole(self.minimum_seconds, "minimum_seconds", 0, int(MOST_SECONDS))
         if self.quota is not None:
             whole(self.quota, "quota")
         for name in ("boot_seconds", "release_seconds"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seer_nb.core import model as m
 from seer_nb.core.arguments import whole
+from seer_nb.core.bounds import MOST_WORKERS
 from seer_nb.core.money import lease_seconds
 from seer_nb.core.units import parse_duration, parse_money
 from seer_nb.policies import by_name
@@ -92,7 +93,7 @@ def _settings(  # noqa: PLR0913, PLR0917 - what run was given
 ) -> m.Settings:
     epochs = table.max_epochs if max_epochs is None else whole(max_epochs, "max_epochs", what="a number of epochs")
     if max_workers is not None:
-        max_workers = whole(max_workers, "max_workers", what="a number of workers")
+        max_workers = whole(max_workers, "max_workers", 1, MOST_WORKERS, what="a number of workers")
     money = parse_money(budget, "budget")
     rented = offer.to_core(max_workers)
     workers = rented.max_machines * rented.workers_per_machine

@@ -65,6 +65,7 @@ def coordinates_plot(info: CoordinatesInfo) -> Figure:
             "label": shown(axis.name),
             "values": list(axis.places),
             "tickvals": [place for place, _ in axis.ticks],
+            # Plotly draws these words, and only these, as they are: escaped ones would be read with their entities.
             "ticktext": [word for _, word in axis.ticks],
         }
         for axis in info.axes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.history import begun, value_at
+from seer_nb.ui.figures import shown
 from seer_nb.ui.infos import burn, told
 from seer_nb.ui.palette import GREY, OKABE_ITO, PLOTLY_DASHES, Look, Palette
 from seer_nb.ui.view import look
@@ -188,4 +189,4 @@ def _add_spending(figure: Figure, info: BurnInfo) -> None:
 def _mark(figure: Figure, marks: Iterable[Mark]) -> None:
     for mark in marks:
         line = {"color": OKABE_ITO[4], "dash": "dot"}
-        figure.add_vline(x=mark.at_s, line=line, annotation_text=mark.text, annotation_textangle=-90)
+        figure.add_vline(x=mark.at_s, line=line, annotation_text=shown(mark.text), annotation_textangle=-90)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seer_nb.core.units import format_duration, format_money
+from seer_nb.core.units import format_duration, format_money, one_line
 from seer_nb.ui.view import StudyView, TrialView, format_value, look
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def summary(state: State, status: str | None = None, stuck: str = "", now_s: flo
         f"trials: {view.trials_in_words}" + (f"; {_workers(view)}" if view.driven else ""),
         _best(view),
     ]
-    return "\n".join([_printable(line) for line in lines] + _table(view))
+    return "\n".join([one_line(line) for line in lines] + _table(view))
 
 
 def progress_line(state: State, stuck: str = "", now_s: float | None = None) -> str:
@@ -45,7 +45,7 @@ def progress_line(state: State, stuck: str = "", now_s: float | None = None) -> 
         f"{len(view.trials)} trials" + ("" if view.over else f", {view.n_survivors} left"),
         _workers(view),
     ]
-    return _printable(" | ".join(parts))
+    return one_line(" | ".join(parts))
 
 
 def _time(view: StudyView) -> str:
@@ -109,10 +109,5 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _short(cell: str) -> str:
-    cell = _printable(cell)
+    cell = one_line(cell)
     return cell if len(cell) <= CELL else f"{cell[: CELL - 3]}..."
-
-
-def _printable(text: str) -> str:
-    """On one line, without characters that would steer a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))

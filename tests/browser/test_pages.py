@@ -10,7 +10,7 @@ from seer_nb.ui import figures_space, report
 from seer_nb.ui.figures import plot_curves, write_figure
 from seer_nb.ui.static import html
 from tests.browser import chromium
-from tests.builders import big_study, small_study
+from tests.builders import Builder, big_study, small_study
 from tests.hostile import texts
 
 pytestmark = [chromium.needed, pytest.mark.xdist_group("browser")]
@@ -95,6 +95,19 @@ def test_nothing_that_somebody_wrote_is_run(opened, tmp_path):
         page.wait_for_timeout(300)
         assert page.evaluate("window.stolen") is None, path.name
         assert page.url == path.as_uri()
+
+
+def test_words_at_a_parallel_axis_are_drawn_as_they_are(opened, tmp_path):
+    """So they must not be escaped, unlike all other texts of plotly: their entities would be read."""
+    study = Builder().machine(0, 0.0, 1.0).draw(*({"act": word} for word in ("<b>a</b>", "R&D")))
+    for trial in (0, 1):
+        study.start(trial, trial, "0.0").report(trial, 0.5 + trial / 10).end(trial, "completed")
+    figure = figures_space.coordinates_plot(figures_space.coordinates_info(study.state))
+    page = opened(write_figure(figure, tmp_path / "space.html"))
+    page.wait_for_selector(".axis .tick text")
+    words = page.evaluate("[...document.querySelectorAll('.axis .tick text')].map(text => text.textContent)")
+    assert {"<b>a</b>", "R&D"} <= set(words)
+    assert page.locator(".axis .tick b").count() == 0
 
 
 def test_a_page_that_runs_it_would_be_noticed(browser, tmp_path):

