@@ -81,8 +81,10 @@ class Engine:
         done = list(self._do(faults.react(state, event)))
         done += self._do(faults.leave(state))
         done += self._do(self._hung())
+        if self._holds_back(event):
+            return tuple(done)
         done += self._do(self._limits())
-        if not self._holds_back(event) and state.phase == "running":
+        if state.phase == "running":
             if self._decides(event):
                 done += self._decide()
             elif isinstance(event, m.MachineReady | m.Drawn):
@@ -205,7 +207,11 @@ class Engine:
             self._silence.sight(state.now_s, faults.alarms(state, self._awake_s))
 
     def _holds_back(self, event: m.Event) -> bool:
-        """Whether more is known to come: what was asked for while no runner lived must be known before one decides."""
+        """Whether more is known to come: what was asked for while no runner lived must be known before one decides.
+
+        Nor may limits that were moved meanwhile end anything. What waits is taken in at one moment, in which nothing is
+        begun: no money is spent before the limits are looked at with the last of it.
+        """
         if isinstance(event, m.RunnerStarted):
             self._waiting = event.waiting
         elif self._waiting:

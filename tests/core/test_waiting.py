@@ -6,6 +6,7 @@ from seer_nb.core import model as m
 from seer_nb.core.engine import Engine
 from seer_nb.policies import RandomSearch
 from tests.builders import settings
+from tests.core.small import Simple, draw, of, started
 
 
 def test_nothing_is_decided_before_what_waited_for_a_runner_is_known():
@@ -59,3 +60,50 @@ def test_an_engine_that_lives_on_decides_as_one_that_knows_its_records_alone(wai
     for at_s, events in ((14.0, restart), (15.5, [m.Ticked()]), (17.5, [m.Ticked()]), (25.0, [m.Ticked()])):
         assert told(first, at_s, *events) == told(second, at_s, *events)
         assert first.wake_s() == second.wake_s()
+
+
+def taken_up(*waiting, **changes):
+    """A study with a machine at 75 s, when the runner had died and the next one hears what was asked for meanwhile."""
+    engine = started(Engine(settings(**changes), Simple(total=1)))
+    draw(engine, 10.0)
+    engine.state.apply(m.Ticked(), 75.0)
+    restart = m.RunnerStarted(unseen_s=1.0, adopted=(0,), waiting=len(waiting))
+    return engine, [action for event in (restart, *waiting) for action in engine.handle(event, 75.0)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "command"),
+    [
+        ({"budget": 106_000}, m.SetBudget(budget=500_000)),
+        ({"deadline_s": 80.0}, m.SetDeadline(deadline_s=600.0)),
+        ({"deadline_s": 80.0}, m.DeadlineMoved(deadline_s=600.0)),
+    ],
+)
+@pytest.mark.parametrize("more", [(), (m.Resume(),)])
+def test_limits_that_have_been_moved_meanwhile_end_nothing(limits, command, more):
+    """Guards against machines that are handed back by limits of before, and rented anew a moment later."""
+    engine, actions = taken_up(command, *more, **limits)
+    assert engine.state.phase == "running"
+    assert not of(actions, m.BeginEnd | m.Retire | m.Rent)
+    assert [start.workers for start in of(actions, m.StartGang)] == [("0.0",)]
+
+
+@pytest.mark.parametrize("limits", [{"budget": 106_000}, {"deadline_s": 80.0}])
+@pytest.mark.parametrize("waiting", [(), (m.Pin(trial=0),), (m.Pin(trial=0), m.Resume())])
+def test_limits_that_have_not_been_moved_end_a_study_before_anything_else(limits, waiting):
+    engine, actions = taken_up(*waiting, **limits)
+    assert engine.state.phase == "ending"
+    assert [type(action) for action in actions] == [m.BeginEnd, m.Retire]
+    assert engine.state.ledger.floor(75.0) <= engine.state.budget
+
+
+def test_machines_of_a_study_that_was_ending_are_kept_if_it_is_to_go_on():
+    engine = started(Engine(settings(), Simple(total=1)))
+    draw(engine, 10.0)
+    engine.handle(m.Stop(), 20.0)
+    waiting = m.SetBudget(budget=600_000), m.Resume()
+    actions = engine.handle(m.RunnerStarted(unseen_s=1.0, adopted=(0,), waiting=2), 21.0)
+    assert not actions
+    actions = [action for event in waiting for action in engine.handle(event, 21.0)]
+    assert of(actions, m.StartGang)
+    assert not of(actions, m.Retire | m.Finish)
