@@ -6,9 +6,12 @@ Runs by itself, without seer_nb: ``tools.py`` puts it into the PATH of machines 
 import json
 import os
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
 
+HANDED_OVER = "@3"
+"""Instead of arguments of ``docker``: they come, each with a NUL behind it, from file 3."""
 _SWITCHES = {
     *("detach", "disable-content-trust", "help", "init", "interactive", "no-healthcheck", "oom-kill-disable"),
     *("privileged", "publish-all", "quiet", "read-only", "rm", "sig-proxy", "tty", "use-api-socket"),
@@ -34,6 +37,9 @@ def main(name: str, args: list[str]) -> None:
 
 
 def _docker(args: list[str]) -> None:
+    if args == [HANDED_OVER]:
+        with open(3, "rb") as pipe:
+            args = os.fsdecode(pipe.read()).split("\0")[:-1]
     if args[:1] != ["run"]:
         return
     options, command = _split(args[1:])
@@ -123,6 +129,7 @@ def _shutdown(args: list[str]) -> None:
 
 
 def _run(command: list[str]) -> None:
+    command = _surrounded(command)
     if not command:
         return
     sys.stdout.flush()
@@ -131,6 +138,13 @@ def _run(command: list[str]) -> None:
     except OSError as error:
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")
         sys.exit(127)
+
+
+def _surrounded(command: list[str]) -> list[str]:
+    """Do what ``env`` would do with its variables, for as its arguments they could be seen by every user."""
+    given = list(takewhile(lambda word: word.find("=") > 0, command[1:])) if command[:1] == ["env"] else []
+    os.environ.update({name: value for name, _, value in (word.partition("=") for word in given)})
+    return command[1 + len(given) :] or ["env"] if given else command
 
 
 if __name__ == "__main__":

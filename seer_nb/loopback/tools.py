@@ -33,6 +33,10 @@ _NAMES = (
     "ubuntu-drivers",
 )
 
+DOCKER = f"docker() {{ {{ printf '%s\\0' \"$@\" | command docker {shims.HANDED_OVER} 3<&0 <&4 4<&-; }} 4<&0; }}"
+"""For a machine's shell. What a container is told may be seen on a machine of its own, but here every user of this
+computer sees the arguments of all processes. So they go through a pipe: a shell's own printf is no process."""
+
 
 def write_tools(folder: Path) -> None:
     """Write the commands into a folder, for the PATH of machines."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seer_nb.core.units import show
+from seer_nb.loopback import tools
 
 LONGEST = 2**20
 """Bytes; no cloud takes so many."""
@@ -76,7 +77,7 @@ def _cloud_config(text: str) -> Boot:
     if not isinstance(given, list):
         raise ValueError(f"runcmd is {show(given)}: give a list of texts or of lists of words")  # noqa: TRY004
     ignored = tuple(str(name) for name in config if name != "runcmd")
-    return Boot("\n".join(["#!/bin/sh", *map(_line, given), ""]), ignored)
+    return Boot("\n".join(["#!/bin/sh", tools.DOCKER, *map(_line, given), ""]), ignored)
 
 
 def _line(item: object) -> str:

@@ -9,7 +9,7 @@ from seer_nb.core.money import Offer
 from seer_nb.core.units import parse_duration, parse_money, show
 from seer_nb.prices import billing_rule, price, surcharge_per_hour
 from seer_nb.providers import launch
-from seer_nb.providers.arguments import network, texts
+from seer_nb.providers.arguments import image_name, network, texts, variables
 from seer_nb.providers.aws import ec2_client, region_or_default, spot_price
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class EC2:
         public_address: Whether machines have public addresses. False: the notebook is in the VPC itself.
         ingress: Network from which the scheduler may be reached. Default: this machine's public address, or the VPC.
         disk_gb: Size of each machine's disk.
-        env: Environment variables of the containers.
+        env: Environment variables of the containers: any text each.
         key_name: SSH key that is put on the machines.
 
     Raises:
@@ -102,7 +102,7 @@ class EC2:
         self.region = region_or_default(region)
         self.spot = spot
         self.max_machines = whole(max_machines, "max_machines", what="a number of machines")
-        self.image = image
+        self.image = image_name(image, "image")
         self.vpc = vpc
         self.subnets = texts(subnet, "subnet")
         self.security_group = security_group
@@ -115,7 +115,7 @@ class EC2:
         self.public_address = public_address
         self.ingress = None if ingress is None else network(ingress, "ingress")
         self.disk_gb = disk_gb
-        self.env = dict(env or {})
+        self.env = variables(env, "env")
         self.key_name = key_name
         self._prices = {kind: price("aws", self.region, kind) for kind in (*self.instance_types, scheduler_type)}
         self._spot_prices: dict[str, int | None] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.model import Frozen
-from seer_nb.providers import launch
+from seer_nb.providers import cloud_init, launch
 from seer_nb.providers.keys import Pem
 from seer_nb.runner import notices
 
@@ -138,7 +138,7 @@ class Launcher:
 
     def _checked(self, vm: Any, machine: int) -> Any:
         vm.name = f"seer-{self.site.study}-{machine}"
-        launch.check_size(self._cluster, vm, machine, USER_DATA_LIMIT, "EC2")
+        cloud_init.check(self._cluster, vm, machine, USER_DATA_LIMIT, "EC2")
         return vm
 
     def _complete(self, params: dict[str, Any], **_: Any) -> None:

@@ -8,8 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from seer_nb import iam
-from seer_nb.errors import SeerError
-from seer_nb.providers import watchdog
+from seer_nb.providers import cloud_init, watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +49,7 @@ def scheduler_command(pem: Pem) -> str:
 
 
 def worker_command(pem: Pem, machine: int, offer: Offer, scheduler: str, **options: Any) -> str:
-    """The command of a machine's workers, as it stands within single quotes in yaml: there two of them stand for one.
+    """The command of a machine's workers, as it stands within single quotes in yaml.
 
     Args:
         pem: The study's keys.
@@ -60,7 +59,8 @@ def worker_command(pem: Pem, machine: int, offer: Offer, scheduler: str, **optio
         **options: More of what a worker takes.
     """
     spec = json.dumps(worker_spec(machine, offer, **options), separators=(",", ":"))
-    return f"{_environment(pem, 'worker')} python -m distributed.cli.dask_spec {scheduler} --spec ''{spec}''"
+    given = f"{cloud_init.word(scheduler)} --spec {cloud_init.word(spec)}"
+    return f"{_environment(pem, 'worker')} python -m distributed.cli.dask_spec {given}"
 
 
 def worker_spec(machine: int, offer: Offer, **more: Any) -> dict[str, Any]:
@@ -106,28 +106,17 @@ def _environment(pem: Pem, role: str) -> str:
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Of a machine's container: where the lease lies that its watchdog reads."""
-    return {**env, LEASE_VARIABLE: watchdog.LEASE}
+    """Of a machine's container, as its template must be given it: the user's, exactly as they are given ...
+
+    ... and where the lease lies that its watchdog reads, for the machine's shell to say.
+    """
+    return {**{name: cloud_init.variable(value) for name, value in env.items()}, LEASE_VARIABLE: watchdog.LEASE}
 
 
 def bootstrap(offer: Offer) -> list[str]:
     """What a machine does before its container starts: it begins to watch over itself."""
     # As JSON, which yaml takes for a text whatever is in it.
     return [json.dumps(watchdog.command(offer.boot_lease_s))]
-
-
-def check_size(cluster: Any, vm: Any, machine: int, limit: int, cloud: str) -> None:
-    """Refuse a machine whose start-up data its cloud would not take.
-
-    Raises:
-        SeerError: With a sentence that says what to change.
-    """
-    size = len(cluster.render_process_cloud_init(vm).encode())
-    if size > limit:
-        raise SeerError(
-            f"the start-up data of machine {machine} has {size} bytes, but {cloud} takes {limit}: "
-            "give fewer or shorter variables in env="
-        )
 
 
 def have_no_scheduler(cluster: Any) -> None:

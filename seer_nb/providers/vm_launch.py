@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.model import Frozen
 from seer_nb.errors import SeerError
-from seer_nb.providers import launch
+from seer_nb.providers import cloud_init, launch
 from seer_nb.providers.keys import Pem
 from seer_nb.runner import notices
 
@@ -125,7 +125,7 @@ class VMLauncher:
         vm.bootstrap = self.site.install_docker
         vm.gpu_instance = offer.gpus > 0
         vm.auto_shutdown = True
-        launch.check_size(self._cluster, vm, machine, self.limit, self.cloud)
+        cloud_init.check(self._cluster, vm, machine, self.limit, self.cloud)
         return vm
 
 

@@ -11,7 +11,7 @@ from seer_nb.core.units import parse_duration, parse_money, show
 from seer_nb.errors import SeerError
 from seer_nb.prices import PROVIDERS, Price, billing_rule, price, surcharge_per_hour
 from seer_nb.providers import launch
-from seer_nb.providers.arguments import text
+from seer_nb.providers.arguments import image_name, text, variables
 from seer_nb.providers.vm_launch import VMSite
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class VMProvider:
         max_machines: The most at once that train.
         image: Docker image with Python, Dask and torch in the notebook's versions. Default: Dask's own image of that
             version, into which torch is installed at boot.
-        env: Environment variables of the containers.
+        env: Environment variables of the containers: any text each.
         boot_time: How long a boot is expected to take, before one was seen.
         boot_timeout: A machine that cannot train by then is given up.
         price_per_hour: Of one machine, instead of the known price.
@@ -101,8 +101,8 @@ class VMProvider:
         self.disk_gb = disk_gb
         self.public_address = public_address
         self.max_machines = whole(max_machines, "max_machines", what="a number of machines")
-        self.image = image
-        self.env = dict(env or {})
+        self.image = image_name(image, "image")
+        self.env = variables(env, "env")
         self.boot_s = parse_duration(boot_time, "boot_time")
         self.boot_timeout_s = parse_duration(boot_timeout, "boot_timeout")
         self.install_docker = install_docker

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.arguments import seen
 from tests.loopback.machines import (
     HERE,
     alive,
@@ -108,6 +109,30 @@ def test_docker_runs_its_command_here(cloud):
     found = printed(cloud, name, "nosuchthing: No such file")
     assert "A=1 2\nB=3\n" in found
     assert "code 3\n" in found
+
+
+def test_what_a_container_is_told_is_seen_by_no_other_user(cloud):
+    run = "docker run -e A='its own' --env-file /dev/null image env B='its own, too' sh -c 'echo \"$A, $B\"; cat'"
+    with seen() as arguments:
+        name = launch(cloud, *[run] * 5, f"echo given | {run}", f"{run} | cat && echo over")
+        found = printed(cloud, name, "over")
+    line = "its own, its own, too\n"
+    assert found == f"{line * 6}given\n{line}over\n", "its input is what it was"
+    assert any(b"shims.py\0docker" in each for each in arguments), "nobody has looked quickly"
+    assert not [each for each in arguments if b"its own" in each]
+
+
+def test_docker_is_told_its_variables_as_they_are(cloud):
+    odd = "'it'\\''s\n\n \t$A `b` \\z \"' "
+    name = launch(cloud, f'docker run -e A={odd} image env B={odd} sh -c \'test "$A" = "$B" && printf %s. "$A"\'')
+    printed(cloud, name, "it's\n\n \t$A `b` \\z \".")
+    name = launch(
+        cloud, "docker run image env -u HOME -i C=3 env", "docker run image env D=4", "docker run", "echo over"
+    )
+    found = printed(cloud, name, "over")
+    assert found.startswith("C=3\n")
+    assert "\nD=4\n" in found
+    assert "docker: the command is missing" in found
 
 
 def test_nothing_sets_up_this_computer(cloud):

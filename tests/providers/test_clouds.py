@@ -14,6 +14,7 @@ import yaml
 
 from seer_nb.providers import keys, vm_fleet
 from seer_nb.providers.base import Adopted
+from tests.providers import docker_line
 from tests.providers.cloud_kinds import CLOUDS, GPUS, SIZES, Books
 from tests.providers.contract import DescribedTestCase
 from tests.providers.fake_sdks import install
@@ -281,6 +282,28 @@ async def test_labels_are_each_machines_own_and_the_location_is_passed_on(park, 
         assert [network.id for network in machine.body["networks"]] == [7]
         assert [firewall.id for firewall in machine.body["firewalls"]] == [9]
         assert '"interface":"enp7s0"' in machine.user_data
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("cloud", CLOUDS)
+async def test_variables_arrive_whatever_is_in_them(cloud, park, home):
+    env = {"ODD": 'it\'s $5 "x" `y` \\z', "LINES": "one\n two \n", "FOREIGN": "\xe9\u2028\U0001f600"}
+    async with Books(home / "f", CLOUDS[cloud](env=env)) as books:
+        await books.fleet.host(0, books.provider.host)
+        await books.rent(1)
+        for machine in park.machines.values():
+            arrived = docker_line.variables(docker_line.told(machine.user_data, home))
+            assert arrived.items() >= env.items()
+
+
+@pytest.mark.anyio
+async def test_an_interface_is_no_more_than_that(park, home):
+    interface = "eth0' ; curl evil; '"
+    async with Books(home / "f", CLOUDS["hetzner"](interface=interface)) as books:
+        await books.rent(1)
+        (machine,) = park.machines.values()
+        spec = json.loads(docker_line.told(machine.user_data, home)[-1])
+        assert spec["opts"]["interface"] == interface
 
 
 @pytest.mark.anyio
