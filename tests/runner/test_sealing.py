@@ -34,8 +34,9 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def study(home):
-    """Written down, but not running."""
+def study(home, monkeypatch):
+    """Written down, but not running; who resumes it need not wait whether it is just about to."""
+    monkeypatch.setattr("seer_nb.study.LAUNCH_S", 0.0)
     made = make(train)
     made._create()
     return made
