@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "r2", "memory"})
 """Stores in which an object appears whole or not at all."""
+_FOLDER = 0x10
+"""Among the attributes of a part of a zip archive."""
 
 
 _NAME = re.compile(r"(\d{6,18})-g(\d{1,18})\.pt", re.ASCII)
@@ -199,18 +201,24 @@ def _verify(file: Any, where: str) -> None:
     """Torch reads an archive without looking at its checksums, so that a flipped bit would become a weight."""
     try:
         with zipfile.ZipFile(file) as archive:
-            # Torch never packs them; whoever does wants a small file to fill the memory.
-            packed = next((part.filename for part in archive.infolist() if part.compress_type), None)
-            broken = None if packed else archive.testzip()
+            fault = _fault(archive)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError) as error:
-        raise DamagedCheckpointError(f"the checkpoint {where} is damaged: {' '.join(str(error).split())}") from None
-    if packed is not None:
-        raise DamagedCheckpointError(f"the checkpoint {where} is damaged: its part {show(packed)} is packed")
-    if broken is not None:
-        raise DamagedCheckpointError(
-            f"the checkpoint {where} is damaged: the checksum of its part {' '.join(broken.split())} is wrong"
-        )
+        fault = " ".join(str(error).split()) or type(error).__name__
+    if fault:
+        raise DamagedCheckpointError(f"the checkpoint {where} is damaged: {fault}")
     file.seek(0)
+
+
+def _fault(archive: zipfile.ZipFile) -> str:
+    for part in archive.infolist():
+        # Torch never packs them; whoever does wants a small file to fill the memory.
+        if part.compress_type:
+            return f"its part {show(part.filename)} is packed"
+        # Of a folder torch reads nothing, and takes for weights whatever its memory held.
+        if part.external_attr & _FOLDER:
+            return f"its part {show(part.filename)} is marked as a folder"
+    broken = archive.testzip()
+    return f"the checksum of its part {' '.join(broken.split())} is wrong" if broken else ""
 
 
 def _opened(store: str, path: str) -> Any:

@@ -1,5 +1,6 @@
 """Checkpoints are whole or absent, and damage is noticed."""
 
+import contextlib
 import re
 import uuid
 
@@ -73,6 +74,22 @@ def test_a_flipped_bit(tmp_path):
     torch.load(file, weights_only=True)  # torch does not notice
     with pytest.raises(CheckpointError, match=r"is damaged: the checksum of its part .*data/0 is wrong$"):
         checkpoints.load(str(tmp_path), PATH)
+
+
+def test_any_flipped_bit_of_what_is_said_of_the_weights(tmp_path):
+    """Guards against weights that are what torch's memory happened to hold: it reads nothing of what seems a folder."""
+    checkpoints.save(str(tmp_path), PATH, payload())
+    file = tmp_path / PATH
+    whole = file.read_bytes()
+    name = b"archive/data/0" if b"archive/data/0" in whole else b"data/0"
+    weights = torch.arange(1000.0)
+    for start, end in ((whole.index(name) - 30, whole.index(name)), (whole.rindex(name) - 46, whole.rindex(name))):
+        for bit in range(8 * start, 8 * end):
+            data = bytearray(whole)
+            data[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(data)
+            with contextlib.suppress(CheckpointError):
+                assert checkpoints.load(str(tmp_path), PATH)["objects"][0]["w"].equal(weights), bit
 
 
 def test_another_file_of_torch(tmp_path):
