@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from seer_nb.core.units import format_duration, format_money, format_usd
 from seer_nb.history import value_at
 from seer_nb.ui import charts, infos, page
@@ -234,9 +236,11 @@ def _burn_table(info: infos.BurnInfo) -> str:
     def row(at_s: float, *amounts: float) -> list[str]:
         return [format_duration(at_s), *(format_usd(amount) for amount in amounts)]
 
-    past = [
-        row(at_s, value_at(info.spent, at_s)) for at_s in (info.now_s * k / N_MOMENTS for k in range(N_MOMENTS + 1))
-    ]
+    # As the line beside it is drawn: machines cost between two looks, too.
+    moments = [info.now_s * k / N_MOMENTS for k in range(N_MOMENTS + 1)]
+    looks_s, spent = zip(*info.spent, strict=True)
+    amounts = np.interp(moments, looks_s, spent)
+    past = [row(at_s, float(amount)) for at_s, amount in zip(moments, amounts, strict=True)]
     found = page.table("spent", ["time", "spent"], past)
     if info.plan:
         every = max(1, len(info.plan) // N_MOMENTS)

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seer_nb.core import model as m
-from seer_nb.ui import charts, infos
+from seer_nb.ui import charts, infos, scene
 from seer_nb.ui.frame import Frame, ticks, time_ticks, widened
 from seer_nb.ui.palette import Palette
 from seer_nb.ui.view import look
-from tests.builders import big_study, small_study
+from tests.builders import Builder, big_study, small_study
 
 finite = st.floats(-1e12, 1e12, allow_nan=False)
 
@@ -106,6 +106,14 @@ def test_the_burn_says_what_is_expected():
     assert "seer-plan" in drawing.layers[0][0].content
     empty = charts.draw_burn(infos.burn(study.history, look(study.state)))
     assert empty.layers[0][0].content == "<g></g>"
+
+
+def test_the_table_of_the_burn_says_what_its_line_shows():
+    """Guards against $0.00 for all the time in which machines boot, and nothing is recorded."""
+    study = Builder().machine(0, 0.0)
+    table = scene._burn_table(infos.burn(study.history, look(study.state, now_s=12.0)))
+    spent = [float(amount) for amount in re.findall(r"\$([\d.]+)", table)]
+    assert spent == pytest.approx([0.001 * second for second in range(13)])
 
 
 def test_only_the_last_grey_piece_changes_when_a_trial_ends():
