@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from seer_nb.core.money import MICRO
 from seer_nb.core.near import did_you_mean
-from seer_nb.errors import StudyNotFoundError
+from seer_nb.core.units import one_line
+from seer_nb.errors import SeerError, StudyNotFoundError
 from seer_nb.runner import files, sealing
 from seer_nb.settings import check_name, is_name
 from seer_nb.study import Study
@@ -73,8 +74,9 @@ def _row(name: str) -> dict[str, Any]:
             "spent_usd": state.ledger.spent(state.now_s) / MICRO,
             "elapsed_s": state.now_s,
         }
-    except Exception:  # whatever somebody has put into one folder, it must not hide the others
-        logger.debug("study %r cannot be read", name, exc_info=True)
+    except Exception as error:  # noqa: BLE001 - whatever somebody has put into one folder must not hide the others
+        if not isinstance(error, SeerError):  # nothing that is foreseen, so perhaps a defect of ours
+            logger.warning("study %r cannot be read: %s: %s", name, type(error).__name__, one_line(str(error)))
         return {"name": name, "status": "unreadable", "trials": 0, "metric": ""}
 
 

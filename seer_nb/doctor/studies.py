@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -10,7 +9,7 @@ import psutil
 from seer_nb.catalog import attach, names
 from seer_nb.doctor.finding import Finding, brief
 from seer_nb.doctor.home import room
-from seer_nb.runner import files
+from seer_nb.runner import files, stores
 from seer_nb.runner.lock import runner_pid
 from seer_nb.standstill import GOING
 
@@ -54,8 +53,8 @@ def _running(name: str, study: Study, state: State) -> Iterator[Finding]:
     if reason := study.stuck:
         advice = f"look at seer-nb show {name}, and into {folder / files.LOGS}"
         yield Finding("studies", "problem", f"{name!r} does not get on: {reason}", advice)
-    store = Path(state.settings.store)
-    if "://" not in state.settings.store and store.is_dir():
+    store = stores.folder(state.settings.store)
+    if store is not None and store.is_dir():
         finding = room("studies", store)
         if finding.level != "ok":
             yield finding

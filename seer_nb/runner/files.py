@@ -10,7 +10,7 @@ import cloudpickle
 from msgspec import structs
 
 from seer_nb.errors import SeerError
-from seer_nb.runner import sealing
+from seer_nb.runner import sealing, stores
 
 if TYPE_CHECKING:
     from seer_nb.core.model import Settings
@@ -41,7 +41,7 @@ def placed(settings: Settings, folder: Path) -> Settings:
         folder: Where the journal lies.
     """
     made = Path(settings.store)
-    own = "://" not in settings.store and made.parts[-2:] == (settings.name, CHECKPOINTS)
+    own = not stores.is_url(settings.store) and made.parts[-2:] == (settings.name, CHECKPOINTS)
     return structs.replace(settings, store=str(folder.absolute() / CHECKPOINTS)) if own else settings
 
 

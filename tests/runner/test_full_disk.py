@@ -1,6 +1,7 @@
 """A journal that cannot be written for longer than leases last: nothing is written that does not follow from it."""
 
 import asyncio
+import functools
 import os
 import signal
 import sqlite3
@@ -45,12 +46,19 @@ class Three:
         return m.Plan(jobs=(*jobs, *new), workers=3, reason="three")
 
 
-async def until_it_fails(runner, act, timeout_s=20.0):
-    running = asyncio.create_task(runner.run())
-    await asyncio.sleep(0.5)
-    act()
-    with pytest.raises(sqlite3.OperationalError):
-        await asyncio.wait_for(running, timeout_s)
+def fails(study, strike, timeout_s=20.0):
+    """The runner of a study that fails because its journal cannot be written, after it was struck."""
+
+    async def run():
+        runner = Runner(study._folder)
+        running = asyncio.create_task(runner.run())
+        await asyncio.sleep(0.5)
+        strike(runner)
+        with pytest.raises(sqlite3.OperationalError):
+            await asyncio.wait_for(running, timeout_s)
+        return runner
+
+    return asyncio.run(run())
 
 
 async def goes_on(study):
@@ -71,20 +79,12 @@ def test_what_happens_after_a_command_that_could_not_be_written_is_not_decided_o
     """Guards against a journal in which a machine is rented that does not follow from what is in it."""
     study = create(Cloud(max_workers=3), policy=Three(), budget=0.08)
 
-    def lost():
-        runner._fleet._ended(0, lived_s=3.0, reason="it was taken away")
-
-    def ask():
-        FullDisk(runner, m.SetBudget, TRIES, lost)
+    def ask(runner):
+        lose = functools.partial(runner._fleet._ended, 0, lived_s=3.0, reason="it was taken away")
+        FullDisk(runner, m.SetBudget, TRIES, lose)
         study._send(m.SetBudget(budget=5_000_000))
 
-    async def run():
-        nonlocal runner
-        runner = Runner(study._folder)
-        await until_it_fails(runner, ask)
-
-    runner = None
-    asyncio.run(run())
+    runner = fails(study, ask)
     records, state = journalled(study)
     assert of(m.Rent, records) == of(m.MachineEnded, records) == runner._fleet.asked
     assert records[-len(runner._fleet.asked) :] == [x for x in records if isinstance(x, m.MachineEnded)]
@@ -96,16 +96,11 @@ def test_what_happens_after_a_command_that_could_not_be_written_is_not_decided_o
 def test_a_pause_that_could_not_be_written_does_not_end_the_study(home):
     study = create(Cloud())
 
-    async def run():
-        runner = Runner(study._folder)
+    def ask(runner):
+        FullDisk(runner, m.Pause)
+        study._send(m.Pause())
 
-        def ask():
-            FullDisk(runner, m.Pause)
-            study._send(m.Pause())
-
-        await until_it_fails(runner, ask)
-
-    asyncio.run(run())
+    fails(study, ask)
     records, state = journalled(study)
     assert not [record for record in records if isinstance(record, m.Finish)]
     assert state.phase == "running"
@@ -115,17 +110,12 @@ def test_a_pause_that_could_not_be_written_does_not_end_the_study(home):
 def test_the_end_of_a_machine_that_could_not_be_written_is_written_last(home):
     study = create(Cloud())
 
-    async def run():
-        runner = Runner(study._folder)
+    def lose(runner):
+        # When the others end there is room again.
+        FullDisk(runner, m.MachineEnded, TRIES)
+        runner._fleet._ended(0, lived_s=3.0, reason="it was taken away")
 
-        def lose():
-            # When the others end there is room again.
-            FullDisk(runner, m.MachineEnded, TRIES)
-            runner._fleet._ended(0, lived_s=3.0, reason="it was taken away")
-
-        await until_it_fails(runner, lose)
-
-    asyncio.run(run())
+    fails(study, lose)
     records, state = journalled(study)
     assert of(m.Rent, records) == of(m.MachineEnded, records)
     assert state.machines[0].reason == "it was taken away"
@@ -135,16 +125,11 @@ def test_a_runner_that_is_told_to_end_while_the_disk_is_full_fails_instead_of_go
     """Guards against a signal's callback in which it is lost that the journal could not be written."""
     study = create(Cloud())
 
-    async def run():
-        runner = Runner(study._folder)
+    def end(runner):
+        FullDisk(runner, m.Pause)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-        def end():
-            FullDisk(runner, m.Pause)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-        await until_it_fails(runner, end, 6.0)
-
-    asyncio.run(run())
+    fails(study, end, 6.0)
     records, state = journalled(study)
     assert not [record for record in records if isinstance(record, m.Pause | m.Finish)]
     assert state.phase == "running"

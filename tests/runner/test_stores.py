@@ -2,11 +2,11 @@
 
 import pytest
 
-import seer_nb as seer
 from seer_nb.best import of
 from seer_nb.errors import CheckpointError
 from seer_nb.runner import checkpoints, stores
 from tests.builders import small_study
+from tests.refusals import make
 
 PATH = checkpoints.name(0, 1, 1)
 
@@ -71,15 +71,6 @@ def test_stores_that_only_hold_files_are_allowed(store):
 def test_a_password_in_an_address_is_refused_and_not_shown(home):
     """Guards against credentials in outputs of a notebook: the address of the best checkpoint is one."""
     with pytest.raises(ValueError, match="holds a password") as told:
-        seer.Study(
-            print,
-            space={"lr": 1},
-            metric="accuracy",
-            mode="max",
-            max_epochs=1,
-            deadline="1h",
-            budget="$1",
-            store="sftp://me:hunter2@host/x",
-        )
+        make(store="sftp://me:hunter2@host/x")
     assert "hunter2" not in str(told.value)
     assert "sftp://***@host/x" in str(told.value)

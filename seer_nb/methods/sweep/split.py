@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from seer_nb.core.arguments import real, whole
+from seer_nb.core.bounds import MOST_SEED
 from seer_nb.core.units import show
 
 if TYPE_CHECKING:
@@ -90,4 +91,4 @@ def fraction(value: float, name: str) -> float:
 
 def seed_of(value: int) -> int:
     """A seed."""
-    return whole(value, "seed", 0, 2**63 - 1, what="a seed")
+    return whole(value, "seed", 0, MOST_SEED, what="a seed")
