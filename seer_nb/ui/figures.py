@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from seer_nb.core.state import State
 
+LABEL_WIDTH, LABEL_HEIGHT = 0.1, 0.045
+"""Of all epochs, and of the range of values, in a figure of the usual size."""
+
 
 def plot_curves(state: State) -> Figure:
     """The learning curves: survivors in colour with labels at their ends, all others in grey, the best marked."""
@@ -54,8 +57,9 @@ def _get_curves_plot(info: CurvesInfo) -> Figure:
     if info.others:
         figure.add_trace(_grey_trace(info.others))
     looks = Palette().deal(trial.trial for trial in info.coloured)
+    apart = _apart(info)
     for trial in info.coloured:
-        figure.add_trace(_coloured_trace(trial, looks[trial.trial]))
+        figure.add_trace(_coloured_trace(trial, looks[trial.trial], labelled=trial.trial in apart))
     if info.best is not None:
         figure.add_trace(_best_mark(info.best))
     return figure
@@ -96,11 +100,27 @@ def _grey_trace(trials: tuple[TrialView, ...]) -> Scatter:
     )
 
 
-def _coloured_trace(trial: TrialView, drawn: Look) -> Scatter:
+def _end(trial: TrialView) -> int:
+    """The place of its last value among its points."""
+    return max(place for place, (_, value) in enumerate(trial.points) if value is not None)
+
+
+def _apart(info: CurvesInfo) -> set[int]:
+    """Trials whose labels do not stand on one another: the better one has it, and the legend names all."""
+    wide, high = LABEL_WIDTH * info.max_epochs, LABEL_HEIGHT * (info.high - info.low)
+    found: dict[int, tuple[float, float]] = {}
+    for trial in info.coloured:
+        epoch, value = trial.points[_end(trial)]
+        if value is not None and not any(abs(epoch - x) < wide and abs(value - y) < high for x, y in found.values()):
+            found[trial.trial] = epoch, value
+    return set(found)
+
+
+def _coloured_trace(trial: TrialView, drawn: Look, *, labelled: bool) -> Scatter:
     import plotly.graph_objects as go
 
     label = f"trial {trial.trial}"
-    end = max(place for place, (_, value) in enumerate(trial.points) if value is not None)
+    end = _end(trial) if labelled else None
     config = ", ".join(f"{shown(name)}={shown(format_value(value))}" for name, value in trial.config.items())
     return go.Scatter(
         x=[epoch for epoch, _ in trial.points],

@@ -37,6 +37,15 @@ def test_the_label_stands_at_the_last_finite_value():
     assert "k=% {x}&lt;b&gt;" in trace.hovertemplate
 
 
+def test_labels_do_not_stand_on_one_another():
+    """Guards against a heap of letters where many good curves end; the best one's label stays."""
+    study = Builder().machine(0, 0.0, 1.0).draw({"k": 0}, {"k": 1}, {"k": 2})
+    for trial, last in enumerate((0.90, 0.91, 0.2)):
+        study.start(trial, trial, "0.0").report(trial, 0.1, last)
+    labels = {trace.name: any(trace.text) for trace in plot_curves(study.state).data if trace.text}
+    assert labels == {"trial 1": True, "trial 0": False, "trial 2": True}
+
+
 def test_info_is_what_the_static_figure_shows_too():
     info = _get_curves_info(small_study().state)
     assert (info.metric, info.max_epochs, info.best.trial) == ("accuracy", 9, 1)
