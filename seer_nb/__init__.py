@@ -9,8 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seer_nb import datasets, figures, simulate
-    from seer_nb.catalog import attach, studies, trust
+    from seer_nb import figures, simulate
     from seer_nb.errors import (
         CheckpointError,
         RunnerError,
@@ -20,17 +19,20 @@ if TYPE_CHECKING:
         StudyNotFoundError,
         UntrustedError,
     )
-    from seer_nb.loopback import loopback_cloud
+    from seer_nb.methods.sweep import datasets
     from seer_nb.policies import ASHA, SEER, RandomSearch
     from seer_nb.providers import EC2, GCP, Azure, DaskCluster, DigitalOcean, Fargate, Hetzner, Local, OpenStack
-    from seer_nb.space import choice, lograndint, loguniform, quniform, randint, uniform
-    from seer_nb.study import Study
-    from seer_nb.training import Run
+    from seer_nb.search_space import choice, lograndint, loguniform, quniform, randint, uniform
+    from seer_nb.study.catalog import attach, studies, trust
+    from seer_nb.study.study import Study
+    from seer_nb.testing.loopback import loopback_cloud
+    from seer_nb.worker.run import Run
+
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "catalog": ("attach", "studies", "trust"),
+    "study.catalog": ("attach", "studies", "trust"),
     "errors": (
         "CheckpointError",
         "RunnerError",
@@ -40,14 +42,14 @@ _HOMES = {
         "StudyNotFoundError",
         "UntrustedError",
     ),
-    "loopback": ("loopback_cloud",),
+    "testing.loopback": ("loopback_cloud",),
     "policies": ("ASHA", "SEER", "RandomSearch"),
     "providers": ("EC2", "GCP", "Azure", "DaskCluster", "DigitalOcean", "Fargate", "Hetzner", "Local", "OpenStack"),
-    "space": ("choice", "loguniform", "lograndint", "quniform", "randint", "uniform"),
-    "study": ("Study",),
-    "training": ("Run",),
+    "search_space": ("choice", "loguniform", "lograndint", "quniform", "randint", "uniform"),
+    "study.study": ("Study",),
+    "worker.run": ("Run",),
 }
-_MODULES = ("datasets", "figures", "simulate")
+_MODULES = {"datasets": "methods.sweep.datasets", "figures": "figures", "simulate": "simulate"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -91,7 +93,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name from where it is defined."""
     if name in _MODULES:
-        return importlib.import_module(f"seer_nb.{name}")
+        return importlib.import_module(f"seer_nb.{_MODULES[name]}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'seer_nb' has no attribute {name!r}")
     return getattr(importlib.import_module(f"seer_nb.{_HOME_OF[name]}"), name)
@@ -104,6 +106,6 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """``%load_ext seer_nb`` makes the magic ``%%seer`` known."""
-    from seer_nb.ui.magic import load
+    from seer_nb.ui.notebook.magic import load
 
     load(shell)

@@ -1,5 +1,5 @@
 """The command seer-nb where it is not on the path: ``python -m seer_nb``."""
 
-from seer_nb.cli import main
+from seer_nb.ui.cli import main
 
 raise SystemExit(main())

@@ -39,8 +39,3 @@ class StudyEndedError(SeerError):
 
 class StudyFailedError(SeerError):
     """The study ended early because of a fault; its results so far can still be read."""
-
-
-def sentence(error: BaseException) -> str:
-    """What an error says; its name if it says nothing."""
-    return str(error) or type(error).__name__

@@ -1,9 +1,9 @@
 """States built from real records, as a journal would hold them."""
 
-from seer_nb.core import model as m
+from seer_nb import core
+from seer_nb.core.history import History
 from seer_nb.core.money import Offer
 from seer_nb.core.state import State
-from seer_nb.history import History
 
 OFFER = Offer(name="local", price_per_hour=3_600_000, boot_s=2.0, max_machines=8)
 """A dollar a second would be 3.6e9; this is 1000 micro-dollars a second."""
@@ -24,7 +24,7 @@ def settings(**changes):
         "store": "/store",
         "policy": "seer",
     }
-    return m.Settings(**{**given, **changes})
+    return core.Settings(**{**given, **changes})
 
 
 class Builder:
@@ -36,7 +36,7 @@ class Builder:
         self.history = History()
         self.records = []
         self.now_s = 0.0
-        self.apply(m.Began(settings=self.settings))
+        self.apply(core.Began(settings=self.settings))
 
     def apply(self, record, at_s=None):
         self.now_s = self.now_s if at_s is None else at_s
@@ -46,20 +46,20 @@ class Builder:
         return self
 
     def machine(self, number, at_s=None, ready_s=None):
-        self.apply(m.Rent(machine=number, offer="local", reason="the plan wants a worker"), at_s)
+        self.apply(core.Rent(machine=number, offer="local", reason="the plan wants a worker"), at_s)
         if ready_s is not None:
-            self.apply(m.MachineReady(machine=number, boot_s=ready_s - self.now_s), ready_s)
+            self.apply(core.MachineReady(machine=number, boot_s=ready_s - self.now_s), ready_s)
         return self
 
     def draw(self, *configs):
         for config in configs:
-            self.apply(m.Drawn(trial=self.state.n_drawn, config=config))
+            self.apply(core.Drawn(trial=self.state.n_drawn, config=config))
         return self
 
     def start(self, trial, gang, *workers, until=9, at_s=None):
         of = self.state.trials[trial]
         return self.apply(
-            m.StartGang(
+            core.StartGang(
                 gang=gang,
                 trial=trial,
                 workers=workers,
@@ -77,7 +77,7 @@ class Builder:
         for value in values:
             epoch = self.state.trials[trial].epoch + 1
             self.apply(
-                m.Reported(
+                core.Reported(
                     gang=gang,
                     epoch=epoch,
                     value=value,
@@ -92,8 +92,8 @@ class Builder:
     def end(self, gang, state, reason="because", error=""):
         trial = self.state.gangs[gang].trial
         outcome = {"completed": "target", "failed": "failed"}.get(state, "stopped")
-        self.apply(m.GangEnded(gang=gang, outcome=outcome, error=error))
-        return self.apply(m.EndTrial(trial=trial, state=state, reason=reason, error=error))
+        self.apply(core.GangEnded(gang=gang, outcome=outcome, error=error))
+        return self.apply(core.EndTrial(trial=trial, state=state, reason=reason, error=error))
 
 
 def small_study(**changes):

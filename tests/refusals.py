@@ -3,8 +3,8 @@
 import pytest
 
 import seer_nb as seer
-from seer_nb.journal import Journal
-from seer_nb.runner import files
+from seer_nb.storage import layout
+from seer_nb.storage.journal import Journal
 
 TIME = 'give a time such as "10min", "1h30m", 90 (seconds) or a timedelta'
 DEADLINE = f"{TIME}, or a datetime with a time zone"
@@ -64,6 +64,6 @@ class Rents:
 
 def stored(builder, folder):
     """Write what a builder has recorded as a study's journal."""
-    (folder / files.LOGS).mkdir(parents=True)
-    Journal.create(folder / files.JOURNAL, [(at_s, record) for _, at_s, record in builder.records]).close()
+    (folder / layout.LOGS).mkdir(parents=True)
+    Journal.create(folder / layout.JOURNAL, [(at_s, record) for _, at_s, record in builder.records]).close()
     return seer.attach(folder.name)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import seer_nb as seer
-from seer_nb.core import model as m
+from seer_nb import core
 from tests import refusals
 from tests.builders import small_study
 from tests.refusals import DEADLINE, MONEY, TIME, make, raised, stored
@@ -87,7 +87,7 @@ def test_a_budget_below_what_is_spent_and_committed(study):
     assert raised(TypeError, study.adjust, budget=[1]) == f"budget=[1] is not an amount of money: {MONEY}"
     assert commands(study) == []
     study.adjust(budget="$0.079")
-    assert commands(study) == [m.SetBudget(budget=79_000)]
+    assert commands(study) == [core.SetBudget(budget=79_000)]
 
 
 def test_a_deadline_that_has_passed(study):
@@ -99,7 +99,7 @@ def test_a_deadline_that_has_passed(study):
     assert raised(ValueError, study.adjust, deadline="later") == f"deadline='later' is not a length of time: {DEADLINE}"
     assert commands(study) == []
     study.adjust(deadline="11.5s")
-    assert commands(study) == [m.SetDeadline(deadline_s=11.5)]
+    assert commands(study) == [core.SetDeadline(deadline_s=11.5)]
 
 
 def test_an_adjustment_is_made_whole_or_not_at_all(study):
@@ -119,14 +119,14 @@ def test_trials_as_a_frame_gives_them(study):
     for trial in study.results().trial[1:3]:
         study.stop_trial(trial)
     study.pin(np.int64(1), pinned=False)
-    assert commands(study) == [m.StopTrial(trial=1), m.StopTrial(trial=2), m.Pin(trial=1, pinned=False)]
+    assert commands(study) == [core.StopTrial(trial=1), core.StopTrial(trial=2), core.Pin(trial=1, pinned=False)]
 
 
 @pytest.fixture(params=[False, True], ids=["ended", "failed"])
 def over(home, request):
     """One that has ended."""
-    end = m.BeginEnd(reason="the deadline has come", failed=request.param)
-    return stored(small_study().apply(end).apply(m.Finish()), home / "digits")
+    end = core.BeginEnd(reason="the deadline has come", failed=request.param)
+    return stored(small_study().apply(end).apply(core.Finish()), home / "digits")
 
 
 @pytest.mark.parametrize(
@@ -148,13 +148,13 @@ def test_a_study_that_has_ended_is_told_nothing(over, act, word):
 
 def test_a_study_that_has_ended_gets_new_limits_and_goes_on_with_what_it_is_told_then(over):
     over.adjust(budget="$0.9", deadline="15min")
-    adjusted = [m.SetBudget(budget=900_000), m.SetDeadline(deadline_s=900.0)]
+    adjusted = [core.SetBudget(budget=900_000), core.SetDeadline(deadline_s=900.0)]
     assert commands(over) == adjusted
     # As resume() does before its runner has read it.
-    over._view.journal.send(m.Resume())
+    over._view.journal.send(core.Resume())
     over.pin(0)
     over.stop()
-    assert commands(over) == [*adjusted, m.Resume(), m.Pin(trial=0, pinned=True), m.Stop()]
+    assert commands(over) == [*adjusted, core.Resume(), core.Pin(trial=0, pinned=True), core.Stop()]
 
 
 def test_nothing_can_be_paused_without_a_runner(study):

@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 
 import seer_nb as seer
-from seer_nb import cli
-from seer_nb.core import model as m
-from seer_nb.journal import Journal
+from seer_nb import core
+from seer_nb.storage.journal import Journal
+from seer_nb.ui import cli
 from tests.builders import small_study
 from tests.studies.running import processes, until
 
@@ -55,7 +55,7 @@ def store(builder, home):
 @pytest.fixture
 def ended(home):
     """A study called digits that has ended."""
-    study = small_study().apply(m.BeginEnd(reason="the deadline has come")).apply(m.Finish())
+    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
     return store(study, home)
 
 
@@ -99,7 +99,7 @@ def test_a_command_is_needed(capsys):
 def test_studies_are_listed(capsys, home):
     assert tell(capsys, "studies") == (0, "no studies here\n", "")
     store(small_study(), home)
-    store(small_study(name="letters").apply(m.BeginEnd(reason="x")).apply(m.Finish()), home)
+    store(small_study(name="letters").apply(core.BeginEnd(reason="x")).apply(core.Finish()), home)
     code, out, err = tell(capsys, "studies")
     assert (code, err) == (0, "")
     head, *rows = (line.split() for line in out.splitlines())
@@ -173,7 +173,7 @@ def test_an_error_is_one_sentence_and_exit_code_1(arguments, sentence, capsys, e
 def test_commands_reach_the_inbox(capsys, ended):
     assert tell(capsys, "adjust", "digits", "--budget", "$0.80", "--deadline", "15min")[0] == 0
     commands = [command for _, command in Journal(ended / "journal.sqlite").inbox()]
-    assert commands == [m.SetBudget(budget=800_000), m.SetDeadline(deadline_s=900.0)]
+    assert commands == [core.SetBudget(budget=800_000), core.SetDeadline(deadline_s=900.0)]
 
 
 def test_a_study_without_a_runner_cannot_be_paused(capsys, interrupted):

@@ -8,14 +8,13 @@ import pandas as pd
 import pytest
 
 import seer_nb as seer
-from seer_nb import simulate
-from seer_nb.core import model as m
-from seer_nb.core.units import format_duration, format_usd
-from seer_nb.forecast import ENOUGH, TIME_COLUMNS, forecast, frontier, plot_frontier
-from seer_nb.journal import Journal
+from seer_nb import core, simulate
+from seer_nb._utils.units import format_duration, format_usd
 from seer_nb.policies import SEER, RandomSearch
-from seer_nb.simulate.fitted import Fit, FittedWorld
-from seer_nb.stages import COLUMNS
+from seer_nb.simulate.extrapolated import Fit, FittedWorld
+from seer_nb.storage.journal import Journal
+from seer_nb.study.forecast import ENOUGH, TIME_COLUMNS, forecast, frontier, plot_frontier
+from seer_nb.study.stage_table import COLUMNS
 from tests.builders import Builder
 from tests.core.fake_cloud import FakeCloud, World
 from tests.refusals import stored
@@ -35,14 +34,14 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     """However slow the machine is; fewer futures take less time."""
-    monkeypatch.setattr("seer_nb.forecast.LIMIT_S", 100.0)
-    monkeypatch.setattr("seer_nb.forecast.FUTURES", 4)
+    monkeypatch.setattr("seer_nb.study.forecast.LIMIT_S", 100.0)
+    monkeypatch.setattr("seer_nb.study.forecast.FUTURES", 4)
 
 
 @pytest.fixture
 def one_future(monkeypatch):
     """For tests that look at the plan alone, which does not come from futures."""
-    monkeypatch.setattr("seer_nb.forecast.FUTURES", 1)
+    monkeypatch.setattr("seer_nb.study.forecast.FUTURES", 1)
 
 
 def make(**changes):
@@ -102,7 +101,7 @@ def test_on_its_way_it_goes_by_what_was_measured(home):
     study = Builder(name="halfway", max_epochs=9, policy="seer", deadline_s=300.0, budget=2_000_000)
     study.machine(0, 0.0, 2.0)
     study.draw({"x": 0.1}, {"x": 0.2}).start(0, 0, "0.0", until=1).report(0, 0.5, seconds=4.0)
-    study.apply(m.GangEnded(gang=0, outcome="target"))
+    study.apply(core.GangEnded(gang=0, outcome="target"))
     (home / "halfway").mkdir()
     Journal.create(home / "halfway/journal.sqlite", [(at_s, record) for _, at_s, record in study.records])
     attached = seer.attach("halfway")
@@ -351,6 +350,6 @@ def test_in_its_first_seconds_it_says_that_it_is_too_early(home):
             ask()
     assert study.forecast(epoch_seconds=2.0).finish_s is not None
     assert study.preview(deadline="9min", epoch_seconds=2.0).finish_s is not None
-    over = Builder(name="over").machine(0, 0.0, 2.0).apply(m.BeginEnd(reason="x")).apply(m.Finish())
+    over = Builder(name="over").machine(0, 0.0, 2.0).apply(core.BeginEnd(reason="x")).apply(core.Finish())
     with pytest.raises(ValueError, match=f"^nothing is measured, for no epoch has ended: {re.escape(GUESS)}$"):
         stored(over, home / "over").forecast()

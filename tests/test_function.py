@@ -11,7 +11,7 @@ import cloudpickle
 import optuna
 import pytest
 
-from seer_nb import function
+from seer_nb.study import serialization
 from tests import refusals
 from tests.refusals import Rents, make, raised, train
 
@@ -247,7 +247,7 @@ def test_a_users_module_goes_along_by_value_with_its_source(users_module, tmp_pa
     users_module.rate = None
     code = "print(found({}, None), found.__code__.co_filename.rpartition('/')[2], found.__module__)\n"
     code += "import linecache; print(linecache.getline(found.__code__.co_filename, 11).strip())"
-    pickled = function.dumps(users_module.clean)
+    pickled = serialization.dumps(users_module.clean)
     away = tmp_path / "away"
     away.mkdir()
     (tmp_path / "users_module.py").unlink()
@@ -258,17 +258,17 @@ def test_what_is_installed_in_a_folder_of_any_name_is_not_the_users(users_module
     """As by ``pip install --target``, which clusters of many a firm and university use."""
     assert raised(ValueError, make, users_module.locked)
     (tmp_path / "users_package-1.0.dist-info").mkdir()
-    assert b"def locked" not in function.dumps(users_module.locked)
+    assert b"def locked" not in serialization.dumps(users_module.locked)
 
 
 def test_modules_that_the_user_registered_stay_registered(users_module):
     cloudpickle.register_pickle_by_value(users_module)
     try:
-        function.dumps(users_module.clean)
+        serialization.dumps(users_module.clean)
         assert "users_module" in cloudpickle.list_registry_pickle_by_value()
     finally:
         cloudpickle.unregister_pickle_by_value(users_module)
-    function.dumps(users_module.clean)
+    serialization.dumps(users_module.clean)
     assert "users_module" not in cloudpickle.list_registry_pickle_by_value()
 
 

@@ -9,8 +9,9 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from seer_nb import cli, iam
-from seer_nb.runner import checkpoints
+from seer_nb.providers.aws import iam
+from seer_nb.storage import checkpoints
+from seer_nb.ui import cli
 from tests.refusals import raised
 
 ARN = "arn:aws:ec2:us-east-1:123456789012:"

@@ -5,9 +5,10 @@ import sqlite3
 import pytest
 
 import seer_nb as seer
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.errors import StudyNotFoundError
-from seer_nb.journal import Journal, View
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.replay import View
 
 
 class CutOff(BaseException):
@@ -43,7 +44,7 @@ def test_a_journal_is_there_only_when_its_first_records_are(tmp_path, monkeypatc
 
 def test_a_new_journal_is_private_and_holds_what_it_was_made_with(tmp_path):
     path = tmp_path / "journal.sqlite"
-    journal = Journal.create(path, [(0.0, m.Note(reason="first")), (1.5, m.Note(reason="second"))])
+    journal = Journal.create(path, [(0.0, core.Note(reason="first")), (1.5, core.Note(reason="second"))])
     assert path.stat().st_mode & 0o777 == 0o600
     assert [(entry.at_s, entry.record.reason) for entry in journal.read()] == [(0.0, "first"), (1.5, "second")]
     journal.close()
@@ -51,16 +52,16 @@ def test_a_new_journal_is_private_and_holds_what_it_was_made_with(tmp_path):
 
 
 def test_a_journal_that_begins_otherwise_is_refused(tmp_path):
-    journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, m.Note(reason="first"))])
+    journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, core.Note(reason="first"))])
     with pytest.raises(seer.SeerError, match="does not begin with the study's settings"):
         View(journal).state()
 
 
 def test_a_full_disk_takes_nothing_and_what_follows_finds_room(tmp_path):
-    journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, m.RunnerStarted())])
+    journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, core.RunnerStarted())])
     pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
     journal._db.execute(f"PRAGMA max_page_count={pages}")
-    records = [(1.0, m.Note(reason=f"{number}" * 400)) for number in range(100)]
+    records = [(1.0, core.Note(reason=f"{number}" * 400)) for number in range(100)]
     with pytest.raises(sqlite3.OperationalError, match="full"):
         journal.append(records)
     journal._db.execute("PRAGMA max_page_count=100000")

@@ -6,9 +6,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from seer_nb.core import model as m
-from seer_nb.optuna_study import to_optuna
-from seer_nb.space import Space, choice, uniform
+from seer_nb import core
+from seer_nb.search_space import Space, choice, uniform
+from seer_nb.study.optuna import to_optuna
 from tests.builders import big_study, small_study
 
 SPACE = Space({"lr": uniform(0.001, 1.0), "act": choice(["relu", "tanh"])})
@@ -49,8 +49,8 @@ def test_the_best_is_the_same_one():
 def ended(study):
     """The study, at its end; what trained is paused."""
     for gang in list(study.state.gangs):
-        study.apply(m.GangEnded(gang=gang, outcome="stopped"))
-    return study.apply(m.BeginEnd(reason="the deadline has come")).apply(m.Finish())
+        study.apply(core.GangEnded(gang=gang, outcome="stopped"))
+    return study.apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
 
 
 def test_what_was_in_the_running_to_the_end_is_complete():
@@ -59,7 +59,7 @@ def test_what_was_in_the_running_to_the_end_is_complete():
     study.start(3, 3, "0.0").report(3, 0.3)
     training = to_optuna(study.state, SPACE, began=0.0)
     assert [trial.state.name for trial in training.trials] == ["PRUNED", "COMPLETE", "FAIL", "RUNNING"]
-    study.apply(m.GangEnded(gang=3, outcome="stopped"))
+    study.apply(core.GangEnded(gang=3, outcome="stopped"))
     assert study.state.trials[3].state == "paused"
     paused = to_optuna(study.state, SPACE, began=0.0)
     assert [trial.state.name for trial in paused.trials] == ["PRUNED", "COMPLETE", "FAIL", "PRUNED"]
@@ -140,7 +140,7 @@ def test_somebody_elses_study_of_that_name_is_left_alone(tmp_path, theirs):
 
 def test_constants_are_attributes():
     study = small_study()
-    study.draw({"lr": 0.3, "act": "relu", "depth": 3, "layers": [8, 4]}).apply(m.Note(reason="x"))
+    study.draw({"lr": 0.3, "act": "relu", "depth": 3, "layers": [8, 4]}).apply(core.Note(reason="x"))
     study.start(4, 9, "0.0").report(9, 0.5)
     found = to_optuna(study.state, SPACE, began=0.0)
     assert found.trials[-1].user_attrs["depth"] == 3

@@ -7,7 +7,8 @@ import pytest
 
 import seer_nb as seer
 from seer_nb import policies
-from seer_nb.hints import STUDY, Hints
+from seer_nb.study.settings import HINTS
+from seer_nb.worker.run import Hints
 from tests import refusals
 from tests.refusals import make, raised
 
@@ -21,16 +22,16 @@ def home(tmp_path, monkeypatch):
 # --- arguments ---
 
 
-@pytest.mark.parametrize("name", STUDY)
+@pytest.mark.parametrize("name", HINTS)
 def test_an_argument_of_other_tools_is_answered_with_ours(home, name):
-    assert raised(TypeError, make, **{name: 3}) == f"Study({name}=3): there is no such argument; {STUDY[name]}"
+    assert raised(TypeError, make, **{name: 3}) == f"Study({name}=3): there is no such argument; {HINTS[name]}"
     assert not home.exists()
 
 
 def test_what_a_hint_names_is_there():
     ours = inspect.signature(seer.Study).parameters
-    assert not ours.keys() & STUDY.keys()
-    for hint in STUDY.values():
+    assert not ours.keys() & HINTS.keys()
+    for hint in HINTS.values():
         assert any(f"{name}=" in hint for name in ours), hint
 
 

@@ -7,10 +7,11 @@ from datetime import date
 
 import pytest
 
-from seer_nb import cli, prices
 from seer_nb.core.money import BillingRule, Offer
 from seer_nb.errors import UntrustedError
-from seer_nb.prices import tables
+from seer_nb.providers import prices
+from seer_nb.providers.prices import tables
+from seer_nb.ui import cli
 from tests.refusals import raised
 
 HEAD = ",".join(tables.COLUMNS)

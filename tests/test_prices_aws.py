@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from moto.server import ThreadedMotoServer
 
-from seer_nb import cli, prices
 from seer_nb.errors import SeerError
-from seer_nb.prices import aws
+from seer_nb.providers import prices
+from seer_nb.providers.prices import aws
+from seer_nb.ui import cli
 from tests.refusals import raised
 
 OURS = """\

@@ -5,9 +5,10 @@ from functools import partial
 
 import pytest
 
-from seer_nb import cli, prices
 from seer_nb.errors import SeerError
-from seer_nb.prices import azure, tables
+from seer_nb.providers import prices
+from seer_nb.providers.prices import azure, tables
+from seer_nb.ui import cli
 from tests.refusals import raised
 from tests.test_prices_web import BAD, Site
 

@@ -7,9 +7,10 @@ from functools import partial
 
 import pytest
 
-from seer_nb import cli, prices
 from seer_nb.errors import SeerError
-from seer_nb.prices import gcp, gcp_access, tables
+from seer_nb.providers import prices
+from seer_nb.providers.prices import gcp, tables
+from seer_nb.ui import cli
 from tests.refusals import raised
 from tests.test_prices_web import BAD, Site
 
@@ -239,7 +240,7 @@ def test_after_a_bad_answer_the_known_prices_are_kept(site, home, answer):
 # --- credentials ---
 
 
-@pytest.mark.parametrize("name", gcp_access.KEYS)
+@pytest.mark.parametrize("name", gcp.KEYS)
 def test_an_api_key_is_used_and_is_not_in_the_address(site, monkeypatch, name):
     monkeypatch.delenv("GOOGLE_CLOUD_API_KEY")
     monkeypatch.setenv(name, "the key")

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from seer_nb.errors import SeerError
-from seer_nb.prices import web
+from seer_nb.providers.prices import refresh
 from tests.refusals import raised
 
 
@@ -91,11 +91,11 @@ class Numbers(msgspec.Struct):
 
 
 def api(url, timeout_s=5.0, **headers):
-    return web.Api("Sky", url, "look up", headers, timeout_s)
+    return refresh.Api("Sky", url, "look up", headers, timeout_s)
 
 
 def numbers(site, **settings):
-    found = web.pages(api(site.url, **settings), {"$filter": "a eq 'b c'"}, Numbers, following)
+    found = refresh.pages(api(site.url, **settings), {"$filter": "a eq 'b c'"}, Numbers, following)
     return [number for page in found for number in page.numbers]
 
 
@@ -128,7 +128,7 @@ def test_a_bad_answer_is_one_sentence(site, answer, begin):
 
 
 def test_an_answer_without_an_end_is_given_up(site, monkeypatch):
-    monkeypatch.setattr(web, "MAX_PAGES", 3)
+    monkeypatch.setattr(refresh, "MAX_PAGES", 3)
     site.answer = lambda query: (200, {"numbers": [1], "after": "0"})
     assert raised(SeerError, numbers, site) == "Sky told no prices: its answer has no end; look up"
     assert len(site.asked) == 3
@@ -148,7 +148,7 @@ def test_an_api_that_does_not_answer_is_given_up(site):
 def test_an_api_that_is_not_there_is_told():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    told = raised(SeerError, list, web.pages(api(url), {}, Numbers, following))
+    told = raised(SeerError, list, refresh.pages(api(url), {}, Numbers, following))
     assert told.startswith("Sky told no prices: it did not answer ([Errno ")
     assert "refused" in told
 

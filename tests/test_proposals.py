@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 import seer_nb as seer
-from seer_nb.proposals import LEAST, Features, Proposer, SpaceProposer
-from seer_nb.sampling import ConfigSampler
-from seer_nb.space import Space
+from seer_nb.search_space import Space
+from seer_nb.search_space.sampler import ConfigSampler
+from seer_nb.search_space.surrogate import LEAST, Features, Proposer, SpaceProposer
 from tests.core.snapshots import trial
 
 BOWL = {"lr": seer.loguniform(1e-5, 1.0), "width": seer.lograndint(4, 512), "act": seer.choice(["relu", "tanh"])}

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import seer_nb as seer
-from seer_nb.best import Best
-from seer_nb.results import curves_frame, results_frame
+from seer_nb.study.best import Best
+from seer_nb.views.tables import curves_frame, results_frame
 from tests.builders import small_study
 
 HEAVY = ("torch", "dask", "distributed", "optuna", "pandas", "plotly", "sklearn", "ipywidgets")
@@ -20,7 +20,7 @@ CURVES = ("trial", "epoch", "value", "elapsed_s", "parallelism", "cost_usd", "lo
 
 @pytest.mark.parametrize("name", seer.__all__)
 def test_every_public_name_is_there(name):
-    assert getattr(seer, name).__name__.removeprefix("seer_nb.") == name
+    assert getattr(seer, name).__name__.rpartition(".")[2] == name
     assert name in dir(seer)
 
 

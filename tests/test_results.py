@@ -11,10 +11,10 @@ import openpyxl
 import pandas as pd
 import pytest
 
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.errors import SeerError
-from seer_nb.results import curves_frame, events_frame, export, results_frame, spending_frame
-from seer_nb.space import Space
+from seer_nb.search_space import Space
+from seer_nb.views.tables import curves_frame, events_frame, export, results_frame, spending_frame
 from tests.builders import Builder, small_study
 
 HEAD = ["trial", "state", "value", "epoch"]
@@ -109,15 +109,15 @@ def test_metrics_that_are_called_like_columns_have_names_of_their_own():
 
 def test_spending_agrees_with_the_ledger():
     study = small_study()
-    study.apply(m.Retire(machine=1, reason="not needed"), 20.0)
-    study.apply(m.Ticked(), 22.0)
+    study.apply(core.Retire(machine=1, reason="not needed"), 20.0)
+    study.apply(core.Ticked(), 22.0)
     open_ledger = spending_frame(study.state)
     state = study.state
     last = open_ledger.iloc[-1]
     assert last["elapsed_s"] == 22.0
     assert round(last["study_spent_usd"] * 1e6) == state.ledger.spent(22.0)
     assert round(last["study_committed_usd"] * 1e6) == state.ledger.committed(22.0)
-    study.apply(m.MachineEnded(machine=1, expected=True), 25.0).apply(m.Ticked(), 40.0)
+    study.apply(core.MachineEnded(machine=1, expected=True), 25.0).apply(core.Ticked(), 40.0)
     frame = spending_frame(state)
     ends = frame.groupby("machine").last()
     assert [round(usd * 1e6) for usd in ends["spent_usd"]] == [state.ledger.bill(0, 40.0), state.ledger.bill(1, 40.0)]
@@ -130,14 +130,14 @@ def test_spending_agrees_with_the_ledger():
 
 def test_spending_holds_what_a_dead_runner_could_not_see():
     study = small_study()
-    study.apply(m.RunnerStarted(unseen_s=10.0), 12.0)
+    study.apply(core.RunnerStarted(unseen_s=10.0), 12.0)
     frame = spending_frame(study.state)
     assert round(frame["study_spent_usd"].iloc[-1] * 1e6) == study.state.ledger.spent(12.0)
 
 
 def test_events_tell_what_was_decided_and_why():
     study = small_study()
-    study.apply(m.Pin(trial=3)).apply(m.WorkerFailed(worker="0.0", error="ImportError"))
+    study.apply(core.Pin(trial=3)).apply(core.WorkerFailed(worker="0.0", error="ImportError"))
     frame = events_frame(study.records)
     assert list(frame) == ["seq", "elapsed_s", "source", "kind", "trial", "machine", "gang", "reason", "details"]
     rent = frame[frame["kind"] == "Rent"].iloc[1]

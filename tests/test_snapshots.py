@@ -11,18 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seer_nb as seer
-from seer_nb import saved, shelf, snapshots
+from seer_nb import core
 from seer_nb.core import curve, scaling
-from seer_nb.core import model as m
 from seer_nb.core.curve import Curve
-from seer_nb.core.state import State
-from seer_nb.core.tally import Tally
-from seer_nb.history import History
-from seer_nb.journal import Journal, View
+from seer_nb.core.history import History
+from seer_nb.core.state import State, StateIndex
 from seer_nb.policies import RandomSearch
-from seer_nb.runner import files
-from seer_nb.runner.janitor import Janitor
-from seer_nb.runner.restoring import restore
+from seer_nb.runner.checkpoint_gc import Janitor
+from seer_nb.runner.recovery import restore
+from seer_nb.storage import layout, snapshot, snapshot_codec
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.replay import View
 from tests.builders import Builder, big_study
 from tests.core.effort import examples
 from tests.core.fake_cloud import FakeCloud, World, picture
@@ -33,9 +32,9 @@ from tests.core.test_engine_promises import studies
 def short_pieces():
     """So that curves of a few epochs have several."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (curve, saved, shelf):
+        for module in (curve, snapshot_codec, snapshot):
             patch.setattr(module, "CHUNK", 2)
-        patch.setattr(saved, "SHORT", 1)
+        patch.setattr(snapshot_codec, "SHORT", 1)
         yield
 
 
@@ -47,7 +46,7 @@ def write(journal):
     """As the runner's snapper does."""
     view = View(journal)
     state = view.state()
-    snapshots.save(journal, snapshots.Found(view.seq, state, view.history), anew=not view.resumed)
+    snapshot.save(journal, snapshot.Found(view.seq, state, view.history), anew=not view.resumed)
     return view.seq
 
 
@@ -99,7 +98,7 @@ def test_what_is_counted_as_it_changes_is_what_there_is(study):
     for at_s, record in records_of(study):
         state = State(record.settings) if state is None else state
         state.apply(record, at_s)
-        assert state.tally == Tally.of(state)
+        assert state.tally == StateIndex.of(state)
 
 
 @examples(25)
@@ -124,14 +123,14 @@ def test_a_runner_that_begins_with_a_snapshot_removes_the_same_checkpoints(study
 def test_every_attribute_is_saved():
     """Who adds one to a state or a history finds out here that snapshots must hold it."""
     state = Builder().state
-    assert set(vars(state)) == {*saved.Plain.__struct_fields__, *saved.ELSEWHERE}
-    assert {name.lstrip("_") for name in vars(History())} == set(saved.SavedHistory.__struct_fields__)
+    assert set(vars(state)) == {*snapshot_codec.Plain.__struct_fields__, *snapshot_codec.ELSEWHERE}
+    assert {name.lstrip("_") for name in vars(History())} == set(snapshot_codec.SavedHistory.__struct_fields__)
     assert len(vars(state.ledger)) == 7
     assert len(vars(state.speed)) == len(scaling.Seen._fields) + 3
 
 
 def damage(study, statement, *values):
-    with sqlite3.connect(snapshots.path_of(study)) as db:
+    with sqlite3.connect(snapshot.path_of(study)) as db:
         db.execute(statement, values)
     db.close()
 
@@ -162,7 +161,7 @@ def test_a_snapshot_that_cannot_be_used_is_not(study, statement):
 
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 1000])
 def test_a_file_that_is_no_snapshot_is_not_used(study, content):
-    snapshots.path_of(study).write_bytes(content)
+    snapshot.path_of(study).write_bytes(content)
     assert pictures(View(study)) == pictures(View(study, resume=False))
 
 
@@ -196,7 +195,7 @@ def test_a_writer_that_is_cut_off_leaves_the_snapshot_before(study, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(saved, "encode", cut_off)
+        patch.setattr(snapshot_codec, "encode", cut_off)
         with pytest.raises(KeyboardInterrupt):
             write(study)
     view = View(study)
@@ -205,7 +204,7 @@ def test_a_writer_that_is_cut_off_leaves_the_snapshot_before(study, monkeypatch)
 
 
 def test_a_snapshot_is_private(study):
-    assert snapshots.path_of(study).stat().st_mode & 0o777 == 0o600
+    assert snapshot.path_of(study).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_number_without_a_place_in_bytes_only_costs_the_snapshot(tmp_path):
@@ -221,7 +220,7 @@ def test_a_number_without_a_place_in_bytes_only_costs_the_snapshot(tmp_path):
 
 def report(epoch, **changes):
     given_ = {"value": epoch / 7, "metrics": {"loss": 1.5}, "seconds": 1.0, "parallelism": 1, "at_s": 2.0, "cost": 3}
-    return m.Report(epoch=epoch, checkpoint=f"0/{epoch}", **{**given_, **changes})
+    return core.Report(epoch=epoch, checkpoint=f"0/{epoch}", **{**given_, **changes})
 
 
 @given(st.integers(0, 20), st.data())
@@ -278,17 +277,17 @@ def test_a_copy_of_a_copy_has_checkpoints_of_its_own_whatever_snapshots_were_wri
     """A snapshot holds the settings with the store of the folder in which it was written."""
     folder = tmp_path / "digits"
     folder.mkdir()
-    builder = big_study(trials=8, epochs=9, store=str(folder / files.CHECKPOINTS))
-    journal = Journal.create(folder / files.JOURNAL, [(at_s, record) for _, at_s, record in builder.records])
+    builder = big_study(trials=8, epochs=9, store=str(folder / layout.CHECKPOINTS))
+    journal = Journal.create(folder / layout.JOURNAL, [(at_s, record) for _, at_s, record in builder.records])
     write(journal)
     journal.close()
     for name in ("digits2", "digits3"):
         folder = shutil.copytree(folder, tmp_path / name)
-        journal = Journal(folder / files.JOURNAL)
+        journal = Journal(folder / layout.JOURNAL)
         view = View(journal)
-        own = str(folder / files.CHECKPOINTS)
+        own = str(folder / layout.CHECKPOINTS)
         assert view.state().settings.store == own
         assert view.resumed
         assert restore(journal, RandomSearch(), Janitor()).engine.state.settings.store == own
-        snapshots.save(journal, snapshots.Found(view.seq, view.state(), view.history), anew=False)
+        snapshot.save(journal, snapshot.Found(view.seq, view.state(), view.history), anew=False)
         journal.close()

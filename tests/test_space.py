@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seer_nb as seer
-from seer_nb.core import model as m
-from seer_nb.core.units import show
-from seer_nb.space import Choice, ConfigSampler, Float, Integer, Space
+from seer_nb import core
+from seer_nb._utils.text import show
+from seer_nb.search_space import Choice, ConfigSampler, Float, Integer, Space
 
 HINT = 'give a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
 KINDS = (
@@ -39,11 +39,11 @@ TINY = {"a": seer.choice(["x", "y", None]), "b": seer.randint(1, 2), "c": 7}
 
 def trial(number, config, *values, state="completed"):
     curve = tuple(
-        m.Report(epoch=k, value=v, metrics={}, seconds=1.0, parallelism=1, at_s=0.0, cost=0, checkpoint="c")
+        core.Report(epoch=k, value=v, metrics={}, seconds=1.0, parallelism=1, at_s=0.0, cost=0, checkpoint="c")
         for k, v in enumerate(values, 1)
     )
     best = max((r for r in curve if r.value is not None), key=lambda r: r.value, default=None)
-    return m.Trial(id=number, config=config, state=state, curve=curve, best=best)
+    return core.Trial(id=number, config=config, state=state, curve=curve, best=best)
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_optunas_log_level_is_left_alone(capfd):
 
 def test_the_space_does_not_import_optuna():
     code = (
-        "import sys, seer_nb as s; from seer_nb.space import Space; Space({'a': s.uniform(0, 1)});"
+        "import sys, seer_nb as s; from seer_nb.search_space import Space; Space({'a': s.uniform(0, 1)});"
         "print({'optuna', 'numpy', 'pandas', 'torch'} & set(sys.modules))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

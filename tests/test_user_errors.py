@@ -18,7 +18,8 @@ import pytest
 import torch
 
 import seer_nb as seer
-from seer_nb.runner import files, output
+from seer_nb.storage import layout
+from seer_nb.worker import output
 from tests.studies.running import processes, until
 
 HUNG = "hung: it did not report in time; the lines above show where it stood"
@@ -274,7 +275,7 @@ def check_what_was_told(study, results):
     """What was reported beside the metric, what was printed, and that all of it can be shown and stored."""
     curves = study.curves().set_index("trial").loc[results.trial["one_element"]]
     assert curves[["loss", "steps"]].to_numpy().tolist() == [[1.5, 3.0], [1.5, 3.0]]
-    log = (study._folder / files.LOGS / f"trial-{results.trial['print_much']}.log").read_bytes()
+    log = (study._folder / layout.LOGS / f"trial-{results.trial['print_much']}.log").read_bytes()
     assert log.startswith(b"x" * 999 + b"\n")
     assert log.endswith(output.NOTE)
     assert len(log) <= output.LIMIT + len(output.NOTE)

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from seer_nb import vitals
-from seer_nb.vitals import Use, Vitals
+from seer_nb.storage import resource_usage
+from seer_nb.storage.resource_usage import Use, Vitals
 from tests.builders import small_study
 
 MIB = 1024 * 1024
@@ -17,21 +17,21 @@ def now(**workers):
 
 def test_what_is_written_is_read(tmp_path):
     told = now(a=Use(50.0, 100))
-    vitals.write(tmp_path, told)
-    assert vitals.read(tmp_path) == told
+    resource_usage.write(tmp_path, told)
+    assert resource_usage.read(tmp_path) == told
     assert [path.name for path in tmp_path.iterdir()] == ["vitals.json"]
 
 
 def test_what_is_old_tells_nothing(tmp_path):
-    vitals.write(tmp_path, Vitals(time.time() - 60, Use(1.0, 1), {}))
-    assert vitals.read(tmp_path) is None
+    resource_usage.write(tmp_path, Vitals(time.time() - 60, Use(1.0, 1), {}))
+    assert resource_usage.read(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"wall": 1}', '{"wall": "x", "runner": [], "workers": 3}'])
 def test_what_cannot_be_read(tmp_path, content):
-    assert vitals.read(tmp_path) is None
+    assert resource_usage.read(tmp_path) is None
     (tmp_path / "vitals.json").write_text(content)
-    assert vitals.read(tmp_path) is None
+    assert resource_usage.read(tmp_path) is None
 
 
 def test_a_machine_uses_what_its_workers_do():
@@ -43,8 +43,7 @@ def test_a_machine_uses_what_its_workers_do():
 
 
 def test_the_dashboard_shows_it(tmp_path, monkeypatch):
-    from seer_nb.ui.scene import Subject, Wish
-    from seer_nb.ui.static import fragment
+    from seer_nb.views.page import Subject, Wish, fragment
 
     study = small_study()
     told = now(**{"0.0": Use(97.2, 300 * MIB)})

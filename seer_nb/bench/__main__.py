@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING
 
 from seer_nb.bench import (
     bilevel,
-    cloud,
     dashboard,
     demo,
     fairprep,
     faults,
     fedex,
+    loopback,
     overhead,
+    policies,
     promises,
     record,
     scale,
     sweep,
 )
-from seer_nb.bench.policies import command as policies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
 COMMANDS = (
     overhead,
     demo,
-    cloud,
+    loopback,
     faults,
     dashboard,
     record,

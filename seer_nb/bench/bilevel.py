@@ -5,8 +5,7 @@ from __future__ import annotations
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.bench.figures import Figure
-from seer_nb.bench.parts import Part, command
+from seer_nb.bench._figures import Figure, Part, command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from seer_nb.methods.bilevel.minimize import Name
+
 
 TIMES, OUTER = 7, 5
 INNER = (5, 50)
@@ -50,7 +50,7 @@ def _step_s(method: Name, inner_steps: int) -> float:
 
 
 def _peak_bytes(method: Name, inner_steps: int) -> int:
-    from seer_nb.bench.live_memory import LiveMemory
+    from seer_nb.bench._workloads import LiveMemory
     from seer_nb.methods.bilevel import minimize
 
     upper, lower, u, v = _denoising()

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.bench.figures import Figure, table, write
-from seer_nb.bench.journalled import EPOCH_S, Journalled
+from seer_nb.bench._figures import Figure, table, write
+from seer_nb.bench._large import JOURNAL_EPOCH_S, Journalled
 from seer_nb.errors import SeerError
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
     from psutil import Process
 
-    from seer_nb.bench.lab import Lab, Notebook
+    from seer_nb.bench._jupyterlab import Lab, Notebook
+
 
 SECONDS = 60.0
 BURST = 10_000
@@ -72,7 +73,7 @@ def measured(seconds: float) -> list[Figure]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         raise SeerError('playwright is not installed: pip install "seer_nb[test]"') from None
-    from seer_nb.bench.lab import Lab, browser
+    from seer_nb.bench._jupyterlab import Lab, browser
 
     with tempfile.TemporaryDirectory(prefix="seer-bench-") as folder, sync_playwright() as playwright:
         lab = Lab(Path(folder))
@@ -84,7 +85,7 @@ def measured(seconds: float) -> list[Figure]:
 
 
 def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
-    epochs = max(200, round(seconds / EPOCH_S) + 40)
+    epochs = max(200, round(seconds / JOURNAL_EPOCH_S) + 40)
     study = Journalled(lab.folder / "studies", "steady", epochs)
     book, meter = _opened(chromium, lab, "steady")
     paint_s = _paint(book)
@@ -100,7 +101,7 @@ def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
     while time.monotonic() < begun_s + seconds:
         study.report()
         written[study.reached[0]] = time.time()
-        book.page.wait_for_timeout(1000 * EPOCH_S)
+        book.page.wait_for_timeout(1000 * JOURNAL_EPOCH_S)
     took_s = time.monotonic() - begun_s
     cpu = 100 * (_cpu(kernel) - cpu_s) / took_s
     book.page.wait_for_timeout(1500)
@@ -150,7 +151,7 @@ def _burst(chromium: Any, lab: Lab) -> list[Figure]:
 
 
 def _opened(chromium: Any, lab: Lab, name: str) -> tuple[Notebook, Meter]:
-    from seer_nb.bench.lab import Notebook, write_notebook
+    from seer_nb.bench._jupyterlab import Notebook, write_notebook
 
     write_notebook(lab.folder / f"{name}.ipynb", WARM.format(name=name), "study")
     meter = Meter()

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.bench.figures import Figure, table, write
-from seer_nb.bench.measured import Ran, pieces, read, temporary_home
-from seer_nb.bench.startup import command
+from seer_nb.bench._figures import Figure, table, write
+from seer_nb.bench._studies import Ran, command, pieces, read, temporary_home
 
 if TYPE_CHECKING:
     import argparse
+
 
 HALF_S = 30.0
 SPARE_S = 60.0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.bench.figures import Figure
-from seer_nb.bench.parts import Part, command
+from seer_nb.bench._figures import Figure, Part, command
 
 if TYPE_CHECKING:
     import argparse
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from seer_nb.methods.fairprep import FairResult
 
     Row: TypeAlias = dict[Any, Any]
+
 
 SEEDS = (
     *(0xBEEF, 0xCAFE, 0xDEAD, 0xDEADCAFE, 0xDEADBEEF, 0xBEEFCAFE, 0xCAFEBEEF, 50, 583, 5278, 100000),

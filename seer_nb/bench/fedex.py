@@ -12,15 +12,15 @@ from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 import seer_nb as seer
-from seer_nb.bench.figures import Figure
-from seer_nb.bench.parts import Part, command
+from seer_nb.bench._figures import Figure, Part, command
 from seer_nb.methods.fedex import Federation, FedEx, tune
 
 if TYPE_CHECKING:
     from torch import nn
 
     from seer_nb.methods.fedex import Scores
-    from seer_nb.methods.fedex.wrappers import Wrapper
+    from seer_nb.methods.fedex.search import Wrapper
+
 
 LRS = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)
 ROUNDS = 60

@@ -8,15 +8,14 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import seer_nb as seer
-from seer_nb.bench import workloads
-from seer_nb.bench.figures import Figure, spread
-from seer_nb.bench.measured import Ran, pieces, run
-from seer_nb.bench.parts import Part, command
-from seer_nb.bench.startup import startup
-from seer_nb.core import model as m
+from seer_nb import core
+from seer_nb.bench import _workloads
+from seer_nb.bench._figures import Figure, Part, command, spread
+from seer_nb.bench._studies import Ran, pieces, run, startup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
 
 N_TRIALS, N_REPORTS = 200, 10
 N_CONFIGS = 16
@@ -28,7 +27,7 @@ def busy(policies: Iterable[str] = POLICIES) -> list[Figure]:
     figures = []
     for policy in policies:
         space = {"x": seer.choice(range(1, N_CONFIGS + 1))}
-        ran = run(workloads.one_second, space, max_epochs=4, deadline="40s", policy=policy)
+        ran = run(_workloads.one_second, space, max_epochs=4, deadline="40s", policy=policy)
         paid_s = sum(machine.ended_s - machine.ready_s for machine in _machines(ran))
         reports = [report for trial in ran.state.trials.values() for report in trial.curve]
         inside_s = sum(report.seconds * report.parallelism for report in reports)
@@ -39,9 +38,9 @@ def busy(policies: Iterable[str] = POLICIES) -> list[Figure]:
 
 def resize(count: int = 12) -> list[Figure]:
     """Gangs on warm workers, and resizes with a checkpoint of 20 MB."""
-    policy = workloads.Alternating(every=3)
+    policy = _workloads.Alternating(every=3)
     ran = run(
-        workloads.twenty_megabytes,
+        _workloads.twenty_megabytes,
         {"x": 1.0},
         max_epochs=(policy.every + 1) * (count + 1),
         deadline="2min",
@@ -73,10 +72,10 @@ def trials() -> list[Figure]:
     """200 trials that do nothing but 10 reports each, on 2 workers."""
     begun_s = time.monotonic()
     space = {"x": seer.choice(range(1, N_TRIALS + 1))}
-    ran = run(workloads.noop, space, max_epochs=N_REPORTS, deadline="2min", policy="random_search")
+    ran = run(_workloads.noop, space, max_epochs=N_REPORTS, deadline="2min", policy="random_search")
     whole_s = time.monotonic() - begun_s
     full = sum(len(trial.curve) == N_REPORTS for trial in ran.state.trials.values())
-    reported_s = [entry.at_s for entry in ran.entries if isinstance(entry.record, m.Reported)]
+    reported_s = [entry.at_s for entry in ran.entries if isinstance(entry.record, core.Reported)]
     ready_s = min(machine.ready_s for machine in _machines(ran))
     rate = full / (reported_s[-1] - ready_s)
     return [
@@ -92,11 +91,11 @@ def trials() -> list[Figure]:
 def boots(count: int = 3) -> list[Figure]:
     """Boots of workers one after the other, and the first gang on each."""
     ran = run(
-        workloads.small,
+        _workloads.small,
         {"x": seer.uniform(1, 2)},
         max_epochs=2,
         deadline="1min",
-        policy=workloads.OneByOne(count),
+        policy=_workloads.OneByOne(count),
         workers=count,
     )
     boot_s = [machine.ready_s - machine.rented_s for machine in _machines(ran)]

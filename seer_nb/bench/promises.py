@@ -17,17 +17,18 @@ from functools import cache
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seer_nb.bench.adversary.draw import watched
-from seer_nb.bench.curve_files import tables
-from seer_nb.bench.figures import Figure, table
+from seer_nb import core
+from seer_nb._utils.units import MICRO
+from seer_nb.bench._figures import Figure, table
 from seer_nb.bench.record import Progress
-from seer_nb.core import model as m
-from seer_nb.core.money import MICRO
 from seer_nb.simulate import Conditions, CurveTable, Offer, run
+from seer_nb.simulate.curve_files import tables
+from seer_nb.testing.adversary.strategies import watched
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+
 
 POLICIES = (
     *("seer", "seer", "seer", "asha", "halving", "hyperband", "hypersched", "rubberband", "naive_elastic"),
@@ -155,16 +156,16 @@ def _conditions(rng: random.Random, whole_s: float) -> Conditions:
     )
 
 
-def _moves(rng: random.Random, deadline_s: float, budget: float) -> Iterator[tuple[float, m.Command]]:
+def _moves(rng: random.Random, deadline_s: float, budget: float) -> Iterator[tuple[float, core.Command]]:
     """What a person does with the sliders and buttons."""
     for _ in range(rng.choice([0, 1, 3])):
         at_s = rng.uniform(0, deadline_s)
         share = rng.choice([0.1, 0.5, 1.5, 3.0])
-        commands: list[m.Command] = [
-            m.SetBudget(budget=max(1, round(share * budget * MICRO))),
-            m.SetDeadline(deadline_s=share * deadline_s),
-            m.Pause(),
-            m.Resume(),
+        commands: list[core.Command] = [
+            core.SetBudget(budget=max(1, round(share * budget * MICRO))),
+            core.SetDeadline(deadline_s=share * deadline_s),
+            core.Pause(),
+            core.Resume(),
         ]
         yield at_s, rng.choice(commands)
 

@@ -19,20 +19,21 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from seer_nb.bench.curve_files import CurveFile, Point, tables
+from seer_nb._utils.randomness import seed_all
+from seer_nb._utils.units import format_duration
 from seer_nb.bench.tasks import TASKS
-from seer_nb.core.units import format_duration
 from seer_nb.errors import SeerError
-from seer_nb.runner.flags import Flags
-from seer_nb.runner.keeper import Keeper
-from seer_nb.runner.orders import Order
-from seer_nb.runner.seeding import seed_all
-from seer_nb.training import Run, StopTraining
+from seer_nb.simulate.curve_files import CurveFile, Point, tables
+from seer_nb.worker.agent import GangSignals
+from seer_nb.worker.checkpointing import CheckpointManager
+from seer_nb.worker.messages import MemberTask
+from seer_nb.worker.run import Run, StopTraining
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from seer_nb.core.model import Config, Reported
+    from seer_nb.core import Config, Reported
+
 
 __all__ = ["record", "summary", "tables"]
 
@@ -114,7 +115,7 @@ def train(job: Job) -> tuple[int, list[Point]]:
         if math.isnan(value):
             raise StopTraining
 
-    order = Order(
+    order = MemberTask(
         gang=0,
         trial=job.number,
         config=job.config,
@@ -130,7 +131,7 @@ def train(job: Job) -> tuple[int, list[Point]]:
         seed=job.seed,
         store="",
     )
-    run = _Timed(order, _Forgetful(order, None), None, keep, Flags(), time.monotonic())
+    run = _Timed(order, _Forgetful(order, None), None, keep, GangSignals(), time.monotonic())
     seed_all(order.seed, order.trial)
     with contextlib.suppress(StopTraining):
         task.train(job.config, run)
@@ -141,7 +142,7 @@ def summary(path: Path) -> str:
     """How a file's curves are spread, in a line."""
     import pandas as pd
 
-    from seer_nb.bench.curve_files import metadata
+    from seer_nb.simulate.curve_files import metadata
 
     about = metadata(path)
     wide = pd.read_parquet(path).pivot_table(index="trial", columns="epoch", values="value", dropna=False)
@@ -212,7 +213,7 @@ class _Timed(Run):
             yield epoch
 
 
-class _Forgetful(Keeper):
+class _Forgetful(CheckpointManager):
     """Stores nothing: a recording has no use for checkpoints."""
 
     keeps = False

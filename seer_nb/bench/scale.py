@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 import seer_nb as seer
-from seer_nb import snapshots
-from seer_nb.bench import many, workloads
-from seer_nb.bench.figures import Figure
-from seer_nb.bench.measured import temporary_home
-from seer_nb.bench.parts import Part, command
-from seer_nb.bench.wide import wide
-from seer_nb.function import dumps_parts
-from seer_nb.journal import Journal, View
+from seer_nb._utils import files
+from seer_nb.bench import _large, _workloads
+from seer_nb.bench._figures import Figure, Part, command
+from seer_nb.bench._large import wide
+from seer_nb.bench._studies import temporary_home
 from seer_nb.policies import RandomSearch
-from seer_nb.runner import files, snapper
-from seer_nb.runner.lock import runner_pid
+from seer_nb.runner import journal_writer
+from seer_nb.storage import layout, snapshot
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.lock import runner_pid
+from seer_nb.storage.replay import View
+from seer_nb.study.serialization import dumps_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
 
 LOOK_S = 1.0
 WORKERS = 2
@@ -49,18 +51,18 @@ def journal(*, quick: bool) -> list[Figure]:
     with temporary_home() as home:
         folder = home / "many"
         folder.mkdir()
-        files.write_private(folder / files.PARTS, dumps_parts(policy=RandomSearch()))
-        path = folder / files.JOURNAL
-        begun_s, rest = time.monotonic(), snapper.EVERY - 1
-        stream = many.make(path, n_records - rest, rest, n_trials, n_workers)
+        files.write_private(folder / layout.PARTS, dumps_parts(policy=RandomSearch()))
+        path = folder / layout.JOURNAL
+        begun_s, rest = time.monotonic(), journal_writer.EVERY - 1
+        stream = _large.make(path, n_records - rest, rest, n_trials, n_workers)
         made_s = time.monotonic() - begun_s
         first_s = _timed(lambda: _snapshot(folder))
         # The worst that can be: another snapshot would be written at the next event.
         again = Journal(path)
-        many.append(again, stream, rest)
+        _large.append(again, stream, rest)
         view = View(again)
         open_s = _timed(view.state)
-        size = snapshots.path_of(again).stat().st_size
+        size = snapshot.path_of(again).stat().st_size
         again.close()
         attach_s, best_s = _attached()
         second_s = _timed(lambda: _snapshot(folder))
@@ -79,7 +81,7 @@ def journal(*, quick: bool) -> list[Figure]:
 
 def _snapshot(folder: Path) -> None:
     """As the runner has it done."""
-    subprocess.run([sys.executable, "-m", "seer_nb.runner.snapper", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "seer_nb.runner.journal_writer", str(folder)], check=True)
 
 
 def _attached() -> tuple[float, float]:
@@ -93,7 +95,7 @@ def real(*, quick: bool) -> list[Figure]:
     n_trials = 60 if quick else 4000
     with temporary_home() as home:
         study = seer.Study(
-            workloads.noop,
+            _workloads.noop,
             {"x": seer.choice(range(1, n_trials + 1))},
             metric="loss",
             mode="min",
@@ -105,7 +107,7 @@ def real(*, quick: bool) -> list[Figure]:
             name="bench",
         ).start()
         seen = _watched(study, home / "bench")
-        state = View(Journal(home / "bench" / files.JOURNAL)).state()
+        state = View(Journal(home / "bench" / layout.JOURNAL)).state()
         full = sum(len(trial.curve) == 10 for trial in state.trials.values())  # noqa: PLR2004 - max_epochs
     figures = [Figure("short trials with all 10 reports", full, least=n_trials), Figure("in", state.now_s, "s")]
     for who, samples in seen.items():

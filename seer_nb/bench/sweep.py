@@ -13,13 +13,13 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import seer_nb as seer
-from seer_nb.bench.figures import Figure
-from seer_nb.bench.measured import temporary_home
-from seer_nb.bench.parts import Part, command
+from seer_nb.bench._figures import Figure, Part, command
+from seer_nb.bench._studies import temporary_home
 from seer_nb.methods.sweep import sweep
 
 if TYPE_CHECKING:
     from seer_nb.methods.sweep import SweepResult
+
 
 CELL_S = 0.5
 FASTER = 1.7
@@ -39,7 +39,7 @@ def workers() -> list[Figure]:
 
 def waiting() -> list[Figure]:
     """The same with cells that compute nothing."""
-    from seer_nb.bench.waiting import Waiting
+    from seer_nb.bench._studies import Waiting
 
     return _compared(Waiting(CELL_S), {"place": range(20)})
 

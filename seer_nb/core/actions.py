@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from seer_nb.core.records import TrialState
+from seer_nb.core.model import TrialState
 
 
 class ActionBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -11,22 +11,39 @@ from collections import deque
 from collections.abc import Sequence
 from math import isnan, nan
 from operator import index
-from typing import TYPE_CHECKING, Any, Self, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeAlias, overload
 
 import msgspec
 
+from seer_nb.core.types import Frozen
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import TypeAlias
 
-    from seer_nb.core.records import Report
-
-    Ends: TypeAlias = tuple[Report | None, Report | None]
 
 CHUNK = 64
 """Reports of a piece. A curve of twice as many is packed."""
 UNPACKED = 256
 """Pieces that are kept unpacked beside, of all curves: those that were asked for last."""
+
+
+class Report(Frozen, frozen=True, kw_only=True):
+    """One epoch of one trial."""
+
+    epoch: int
+    value: float | None
+    metrics: dict[str, float | None]
+    seconds: float
+    """Duration of the epoch on its gang, without set-up and saving."""
+    parallelism: int
+    at_s: float
+    cost: int
+    """Micro-dollars that the trial has cost up to here."""
+    checkpoint: str | None
+    """Where its state is stored, relative to the store; "" when the function keeps no state; None: not stored."""
+
+
+Ends: TypeAlias = "tuple[Report | None, Report | None]"
 
 
 class _Columns(msgspec.Struct, frozen=True, array_like=True):
@@ -45,10 +62,10 @@ class _Columns(msgspec.Struct, frozen=True, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _COLUMNS = msgspec.msgpack.Decoder(_Columns)
-_unpacked: deque[Piece] = deque()
+_unpacked: deque[Chunk] = deque()
 
 
-class Piece:
+class Chunk:
     """Some reports, packed.
 
     Args:
@@ -65,7 +82,7 @@ class Piece:
         self._values: array[float] | None = None
 
     @classmethod
-    def of(cls, reports: Sequence[Report]) -> Piece:
+    def of(cls, reports: Sequence[Report]) -> Chunk:
         """Pack these."""
         piece = cls(
             _encode(
@@ -122,8 +139,8 @@ class Curve(Sequence["Report"]):
     __slots__ = ("_first", "_last", "_packed", "_pieces", "_size", "_tail")
 
     def __init__(self, reports: Iterable[Report] = ()) -> None:
-        self._pieces: tuple[Piece, ...] = ()
-        self._packed: Piece | None = None
+        self._pieces: tuple[Chunk, ...] = ()
+        self._packed: Chunk | None = None
         """The reports behind those pieces; None: not packed yet."""
         self._tail: list[Report] | None = list(reports)
         """The same. Curves that follow from this one share it, and may have added to it. None: not unpacked yet."""
@@ -133,7 +150,7 @@ class Curve(Sequence["Report"]):
         self._last = self._tail[-1] if self._tail else None
 
     @classmethod
-    def joined(cls, ends: Ends, pieces: tuple[Piece, ...], rest: Piece, size: int) -> Self:
+    def joined(cls, ends: Ends, pieces: tuple[Chunk, ...], rest: Chunk, size: int) -> Self:
         """Of what ``ends``, ``pieces`` and ``rest`` gave; so many reports are in the latter."""
         curve = cls()
         curve._first, curve._last = ends
@@ -146,15 +163,15 @@ class Curve(Sequence["Report"]):
         return self._first, self._last
 
     @property
-    def pieces(self) -> tuple[Piece, ...]:
+    def pieces(self) -> tuple[Chunk, ...]:
         """Its reports but for the last ones."""
         return self._pieces
 
     @property
-    def rest(self) -> Piece:
+    def rest(self) -> Chunk:
         """Its last reports."""
         if self._packed is None:
-            self._packed = Piece.of(self._loose())
+            self._packed = Chunk.of(self._loose())
         return self._packed
 
     def _loose(self) -> list[Report]:
@@ -169,7 +186,7 @@ class Curve(Sequence["Report"]):
         tail.append(report)
         curve._pieces, curve._tail, curve._size = self._pieces, tail, self._size + 1
         if curve._size >= 2 * CHUNK:
-            curve._pieces = (*self._pieces, Piece.of(tail[:CHUNK]))
+            curve._pieces = (*self._pieces, Chunk.of(tail[:CHUNK]))
             curve._tail, curve._size = tail[CHUNK:], curve._size - CHUNK
         curve._first, curve._last = self._first or report, report
         return curve
@@ -180,7 +197,7 @@ class Curve(Sequence["Report"]):
         curve, pieces = Curve(self._loose()), list(self._pieces)
         if place < len(pieces):
             reports = pieces[place].reports
-            pieces[place] = Piece.of((*reports[:within], report, *reports[within + 1 :]))
+            pieces[place] = Chunk.of((*reports[:within], report, *reports[within + 1 :]))
         else:
             curve._loose()[report.epoch - 1 - CHUNK * len(pieces)] = report
         curve._pieces = tuple(pieces)
@@ -273,7 +290,6 @@ def _array(values: Iterable[float | None]) -> array[float]:
 
 
 def _unpack(packed: bytes) -> Iterator[Report]:
-    from seer_nb.core.records import Report
 
     columns = _COLUMNS.decode(packed)
     rows = zip(

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from seer_nb.core.records import Config, Outcome, Settings
+from seer_nb.core.model import Config, Outcome, Settings
 
 
 class EventBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):

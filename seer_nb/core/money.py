@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from seer_nb.core.bounds import Micro, Seconds, Slots, WholeSeconds, Workers
+from seer_nb.core.types import Micro, Seconds, Slots, WholeSeconds, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-MICRO = 1_000_000
-"""Micro-dollars in a dollar."""
+
 MS = 1000
 """Milliseconds in a second."""
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from seer_nb.core.model import Scaling, Snapshot
+    from seer_nb.core.policy import Scaling, Snapshot
+
 
 FINENESS = 100
 FIRST_STEP = 16

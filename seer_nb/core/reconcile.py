@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from seer_nb.core import market
-from seer_nb.core import model as m
+from seer_nb.core import offer_choice
+from seer_nb.core.actions import Action, Draw, EndTrial, ExtendGang, Rent, Retire, StartGang, StopGang
+from seer_nb.core.model import SLACK_S, Gang, Machine, Trial, TrialState
+from seer_nb.core.policy import Job, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,11 +18,12 @@ if TYPE_CHECKING:
     from seer_nb.core.money import Offer
     from seer_nb.core.state import State
 
+
 IDLE_SHARE = 0.5
 """An idle machine is kept for so much of the time that another would take to boot."""
 
 
-def verdicts(state: State, plan: m.Plan) -> Iterator[m.Action]:
+def verdicts(state: State, plan: Plan) -> Iterator[Action]:
     """Eliminate trials, unless a person pinned them."""
     for verdict in plan.verdicts:
         trial = state.trials[verdict.trial]
@@ -28,15 +31,15 @@ def verdicts(state: State, plan: m.Plan) -> Iterator[m.Action]:
             yield from end_trial(state, trial, "stopped", verdict.reason)
 
 
-def end_trial(state: State, trial: m.Trial, to: m.TrialState, reason: str, error: str = "") -> Iterator[m.Action]:
+def end_trial(state: State, trial: Trial, to: TrialState, reason: str, error: str = "") -> Iterator[Action]:
     """A verdict on a trial, and the end of its gang."""
-    yield m.EndTrial(trial=trial.id, state=to, reason=reason, error=error)
+    yield EndTrial(trial=trial.id, state=to, reason=reason, error=error)
     gang = state.gangs.get(trial.gang) if trial.gang is not None else None
     if gang is not None and not gang.stopping:
-        yield m.StopGang(gang=gang.id, reason=reason)
+        yield StopGang(gang=gang.id, reason=reason)
 
 
-def running(state: State, plan: m.Plan) -> Iterator[m.Action]:
+def running(state: State, plan: Plan) -> Iterator[Action]:
     """Stop, resize or extend the gangs that train."""
     wanted = {job.trial: job for job in plan.jobs if job.trial is not None}
     for gang in list(state.gangs.values()):
@@ -44,14 +47,14 @@ def running(state: State, plan: m.Plan) -> Iterator[m.Action]:
             continue
         job = wanted.get(gang.trial)
         if job is None:
-            yield m.StopGang(gang=gang.id, reason="its workers are needed elsewhere, or are handed back")
+            yield StopGang(gang=gang.id, reason="its workers are needed elsewhere, or are handed back")
         elif job.workers != len(gang.workers):
-            yield m.StopGang(gang=gang.id, reason=job.reason or f"goes on with {job.workers} workers")
+            yield StopGang(gang=gang.id, reason=job.reason or f"goes on with {job.workers} workers")
         elif job.until != gang.until:
-            yield m.ExtendGang(gang=gang.id, until=job.until, reason=job.reason)
+            yield ExtendGang(gang=gang.id, until=job.until, reason=job.reason)
 
 
-def starts(state: State, jobs: list[m.Job], last_s: float, *, shrink: bool = False) -> Iterator[m.Action]:
+def starts(state: State, jobs: list[Job], last_s: float, *, shrink: bool = False) -> Iterator[Action]:
     """Start the most urgent jobs on idle workers; draw configurations for those that need one.
 
     Args:
@@ -83,20 +86,20 @@ def starts(state: State, jobs: list[m.Job], last_s: float, *, shrink: bool = Fal
     count = sum(missing.values()) - state.draws_pending
     if count > 0 and not state.exhausted:
         why = f"{count} workers are free for new configurations"
-        yield m.Draw(count=count, proposed=min(count, missing[True]), reason=why)
+        yield Draw(count=count, proposed=min(count, missing[True]), reason=why)
 
 
-def hopeless(state: State, jobs: list[m.Job], last_s: float) -> bool:
+def hopeless(state: State, jobs: list[Job], last_s: float) -> bool:
     """Whether jobs wait for workers, and none of them would train an epoch in time."""
     waiting = _waiting(state, jobs)
     return bool(waiting) and all(_too_late(state, job.trial, job.workers, last_s) for job in waiting)
 
 
-def _waiting(state: State, jobs: Iterable[m.Job]) -> list[m.Job]:
+def _waiting(state: State, jobs: Iterable[Job]) -> list[Job]:
     return [job for job in jobs if job.trial is None or state.trials[job.trial].gang is None]
 
 
-def idle(state: State) -> list[m.Machine]:
+def idle(state: State) -> list[Machine]:
     """Machines that are ready and not in use."""
     return [x for number in sorted(state.tally.idle) if not state.in_use(x := state.live[number])]
 
@@ -121,7 +124,7 @@ def done(state: State) -> dict[int, float]:
     return found
 
 
-def _left(state: State, gang: m.Gang) -> int:
+def _left(state: State, gang: Gang) -> int:
     """Epochs until a gang is done."""
     return 1 if gang.stopping else max(0, gang.until - max(gang.from_epoch, state.trials[gang.trial].epoch))
 
@@ -139,9 +142,9 @@ def _too_late(state: State, trial: int | None, parallelism: int, last_s: float) 
     return state.now_s + state.speed.estimate().stall_s + epoch_s > last_s
 
 
-def _start(state: State, trial: m.Trial, workers: tuple[str, ...], job: m.Job) -> m.StartGang:
+def _start(state: State, trial: Trial, workers: tuple[str, ...], job: Job) -> StartGang:
     resume = trial.resume
-    return m.StartGang(
+    return StartGang(
         gang=state.n_gangs,
         trial=trial.id,
         workers=workers,
@@ -152,7 +155,7 @@ def _start(state: State, trial: m.Trial, workers: tuple[str, ...], job: m.Job) -
     )
 
 
-def cluster(state: State, plan: m.Plan, last_s: float, *, thrifty: bool) -> Iterator[m.Action]:
+def cluster(state: State, plan: Plan, last_s: float, *, thrifty: bool) -> Iterator[Action]:
     """Grow or shrink towards the wanted size.
 
     Never a machine whose worst case the budget does not hold, nor one for which time or money end before it has
@@ -166,59 +169,59 @@ def cluster(state: State, plan: m.Plan, last_s: float, *, thrifty: bool) -> Iter
     """
     for machine in surplus(state, plan):
         if state.now_s >= kept_s(state, machine, thrifty=thrifty):
-            yield m.Retire(machine=machine.id, reason=f"{plan.workers} workers are enough")
+            yield Retire(machine=machine.id, reason=f"{plan.workers} workers are enough")
     least_s = useful_s(state, plan.jobs)
     if state.now_s + least_s > last_s:
         return
-    if not market.hosted(state):
+    if not offer_choice.hosted(state):
         yield from _host(state, plan, least_s)
         return
     missing = _wanted(state, plan) - state.tally.staying_slots
-    while missing > 0 and (offer := market.choose(state)) is not None:
+    while missing > 0 and (offer := offer_choice.choose(state)) is not None:
         if not _affordable(state, offer, least_s):
             return
-        yield m.Rent(machine=len(state.machines), offer=offer.name, reason=f"{plan.workers} workers wanted")
+        yield Rent(machine=len(state.machines), offer=offer.name, reason=f"{plan.workers} workers wanted")
         missing -= offer.workers_per_machine
 
 
-def _host(state: State, plan: m.Plan, least_s: float) -> Iterator[m.Action]:
+def _host(state: State, plan: Plan, least_s: float) -> Iterator[Action]:
     """Rent the machine that workers will join, if there is none and it leaves money for one of them."""
     host = state.settings.host
     wanted = host is not None and plan.workers > 0 and not any(machine.hosts for machine in state.live.values())
-    if host is None or not wanted or state.now_s < market.again_s(state, host):
+    if host is None or not wanted or state.now_s < offer_choice.again_s(state, host):
         return
     worker = state.settings.offers[0]
-    least = sum(state.ledger.worst(offer, least_s + 2 * m.SLACK_S) for offer in (host, worker))
+    least = sum(state.ledger.worst(offer, least_s + 2 * SLACK_S) for offer in (host, worker))
     if least <= state.ledger.free(state.now_s):
-        yield m.Rent(machine=len(state.machines), offer=host.name, reason="hosts the Dask scheduler that workers join")
+        yield Rent(machine=len(state.machines), offer=host.name, reason="hosts the Dask scheduler that workers join")
 
 
 def _affordable(state: State, offer: Offer, least_s: float) -> bool:
     # Once the slack for the machine's end, and once so that its end is still to come when it is rented.
-    return state.ledger.affords(offer, state.now_s, least_s + 2 * m.SLACK_S)
+    return state.ledger.affords(offer, state.now_s, least_s + 2 * SLACK_S)
 
 
-def _wanted(state: State, plan: m.Plan) -> int:
+def _wanted(state: State, plan: Plan) -> int:
     """Workers, no more than may be."""
     return min(plan.workers, state.settings.max_workers)
 
 
-def _kept(state: State) -> list[m.Machine]:
+def _kept(state: State) -> list[Machine]:
     """Machines that will go on to train."""
     return [machine for machine in state.live.values() if machine.stays]
 
 
-def useful_s(state: State, jobs: Iterable[m.Job]) -> float:
+def useful_s(state: State, jobs: Iterable[Job]) -> float:
     """The least seconds in which a machine boots and trains an epoch: of a job that waits, else in the largest gang."""
     scaling = state.speed.estimate()
-    waiting = _waiting(state, jobs) or [m.Job(trial=None, workers=state.settings.max_workers, until=1)]
+    waiting = _waiting(state, jobs) or [Job(trial=None, workers=state.settings.max_workers, until=1)]
     epoch_s = min(state.epoch_s(job.trial, job.workers) or 0.0 for job in waiting)
     host = state.settings.host
-    host_s = 0.0 if host is None or market.hosted(state) else host.boot_s
+    host_s = 0.0 if host is None or offer_choice.hosted(state) else host.boot_s
     return host_s + scaling.boot_s + scaling.stall_s + epoch_s
 
 
-def surplus(state: State, plan: m.Plan) -> list[m.Machine]:
+def surplus(state: State, plan: Plan) -> list[Machine]:
     """The machines to give back: those that boot first, then idle ones, the dearest and newest first."""
     extra = state.tally.staying_slots - _wanted(state, plan)
     if extra <= 0:
@@ -234,11 +237,11 @@ def surplus(state: State, plan: m.Plan) -> list[m.Machine]:
     return found
 
 
-def _price(state: State, machine: m.Machine) -> float:
+def _price(state: State, machine: Machine) -> float:
     return state.offers[machine.offer].worker_price_s()
 
 
-def kept_s(state: State, machine: m.Machine, *, thrifty: bool) -> float:
+def kept_s(state: State, machine: Machine, *, thrifty: bool) -> float:
     """Until when a machine is kept though the plan does not need it.
 
     Plans change with every report: a machine that was handed back too soon is paid twice, for its boot or minimum.
@@ -247,4 +250,4 @@ def kept_s(state: State, machine: m.Machine, *, thrifty: bool) -> float:
     paid_s = machine.rented_s + offer.billing.billed_s(state.now_s - machine.rented_s)
     # Beyond the lease before its end, a machine commits the next unit.
     idle_s = state.free_s[machine.id] + (0.0 if thrifty else IDLE_SHARE * state.speed.estimate().boot_s)
-    return max(idle_s, paid_s - state.settings.lease_s - m.SLACK_S)
+    return max(idle_s, paid_s - state.settings.lease_s - SLACK_S)

@@ -10,12 +10,13 @@ from collections import deque
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
-from seer_nb.core.model import Scaling
+from seer_nb.core.policy import Scaling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seer_nb.core.records import Report
+    from seer_nb.core.curve import Report
+
 
 PRIOR_OVERHEAD = 0.15
 PRIOR_EPOCHS = 2.0

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from seer_nb.core.arguments import one_of
-from seer_nb.core.units import format_duration
-from seer_nb.export import export
+from seer_nb._utils.units import format_duration
+from seer_nb._utils.validation import one_of
+from seer_nb.views.export import export
 
 if TYPE_CHECKING:
     import os
@@ -63,7 +63,7 @@ class MethodResult(ABC):
         return f"{seed}, {format_duration(self.wall_s)}"
 
     def export(self, path: str | os.PathLike[str], table: str = "results") -> Path:
-        """Write a table to a file, in the format that the suffix says; see ``seer_nb.export.export``.
+        """Write a table to a file, in the format that the suffix says; see ``seer_nb.views.export.export``.
 
         Args:
             path: With the suffix csv, parquet, json, md, tex, html or xlsx.

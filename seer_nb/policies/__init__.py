@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seer_nb.core.near import did_you_mean
+from seer_nb._utils.validation import did_you_mean
 from seer_nb.policies.asha import ASHA
-from seer_nb.policies.grid import Grid
 from seer_nb.policies.halving import Halving
 from seer_nb.policies.hyperband import Hyperband
 from seer_nb.policies.hypersched import HyperSched
 from seer_nb.policies.naive_elastic import NaiveElastic
-from seer_nb.policies.random_search import RandomSearch
+from seer_nb.policies.random_search import Grid, RandomSearch
 from seer_nb.policies.rubberband import RubberBand
 from seer_nb.policies.seer import SEER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seer_nb.core.engine import Policy
+    from seer_nb.core.policy import Policy
+
 
 __all__ = [
     "ASHA",

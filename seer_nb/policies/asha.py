@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
-from seer_nb.core.model import Job, Plan, Snapshot
-from seer_nb.policies.rungs import WithRungs, fixed_size, fresh, kept, paused, ranked, rungs
+from seer_nb.core import Job, Plan, Snapshot
+from seer_nb.policies._rungs import WithRungs, fixed_size, fresh, kept, paused, ranked, rungs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

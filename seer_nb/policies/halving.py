@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seer_nb.core.planner import Resources
-from seer_nb.policies.profile import lasting_s, most, share, steps, stragglers
-from seer_nb.policies.rungs import fixed_size, measured, power
-from seer_nb.policies.stages import WithJob, job_size, pilot_size, plan, standing
+from seer_nb.policies._profile import lasting_s, most, share, steps, stragglers
+from seer_nb.policies._rungs import fixed_size, measured, power
+from seer_nb.policies._stages import SynchronousHalving, job_size, pilot_size, plan, standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seer_nb.core.model import Plan, Snapshot
+    from seer_nb.core import Plan, Snapshot
 
 
-class Halving(WithJob):
+class Halving(SynchronousHalving):
     """Runs floor(B / (c T)) workers from start to end; each stage's trials share all of them.
 
     Money needs no thought: the fixed cluster costs what it costs. Without ``n`` the job has as many configurations as

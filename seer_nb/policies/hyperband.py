@@ -6,16 +6,16 @@ from bisect import bisect_left
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from seer_nb.core.keywords import refuses_unknown
-from seer_nb.core.model import Plan
-from seer_nb.policies.rungs import WithRungs, fixed_size, kept
-from seer_nb.policies.stages import standing, starts
+from seer_nb._utils.validation import refuses_unknown
+from seer_nb.core import Plan
+from seer_nb.policies._rungs import WithRungs, fixed_size, kept
+from seer_nb.policies._stages import standing, starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from seer_nb.core.model import Job, Snapshot, Trial, Verdict
-    from seer_nb.policies.stages import Stage
+    from seer_nb.core import Job, Snapshot, Trial, Verdict
+    from seer_nb.policies._stages import Stage
 
 
 class Bracket(NamedTuple):

@@ -12,15 +12,17 @@ from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from seer_nb.core.keywords import refuses_unknown
-from seer_nb.core.model import Job, Plan, Verdict
-from seer_nb.policies.profile import lasting_s
-from seer_nb.policies.rungs import WithRungs, dividing, fixed_size, fresh, paused
+from seer_nb._utils.validation import refuses_unknown
+from seer_nb.core import Job, Plan, Verdict
+from seer_nb.policies._profile import lasting_s
+from seer_nb.policies._rungs import WithRungs, dividing, fixed_size, fresh, paused
+from seer_nb.policies._statistics import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from seer_nb.core.model import Gang, Snapshot, Trial
+    from seer_nb.core import Gang, Snapshot, Trial
+
 
 PAYS = 1.1
 """More workers must make so much more progress in the time left, their set-up included."""
@@ -105,15 +107,6 @@ class HyperSched(WithRungs):
         while epoch <= len(trial.curve):
             rung, epoch = epoch, epoch * self.eta
         return -rung, _loss(trial, rung, mode)
-
-
-def quantile(values: Iterable[float], share: float) -> float:
-    """By linear interpolation, as numpy's percentile; values may be minus infinity."""
-    order = sorted(values)
-    place = share * (len(order) - 1)
-    k = math.floor(place)
-    low, high = order[k], order[min(k + 1, len(order) - 1)]
-    return low if low == high or math.isinf(low) else low + (place - k) * (high - low)
 
 
 def dealt(order: Sequence[Trial], most: int, spare: int) -> dict[int, int]:

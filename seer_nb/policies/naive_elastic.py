@@ -5,19 +5,19 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from seer_nb.core.keywords import refuses_unknown
-from seer_nb.policies.profile import handback_s, most, profiled, share, steps, stragglers
-from seer_nb.policies.rubberband_plan import affordable, schedule
-from seer_nb.policies.rungs import fixed_size, measured, rungs
-from seer_nb.policies.stages import WithJob, job_size, pilot_size, plan, standing
+from seer_nb._utils.validation import refuses_unknown
+from seer_nb.policies._profile import handback_s, most, profiled, share, steps, stragglers
+from seer_nb.policies._rungs import fixed_size, measured, rungs
+from seer_nb.policies._stages import SynchronousHalving, job_size, pilot_size, plan, standing
+from seer_nb.policies.rubberband import affordable, schedule
 
 if TYPE_CHECKING:
-    from seer_nb.core.model import Plan, Snapshot
+    from seer_nb.core import Plan, Snapshot
     from seer_nb.core.planner import Resources, Schedule
-    from seer_nb.policies.profile import Step
+    from seer_nb.policies._profile import Step
 
 
-class NaiveElastic(WithJob):
+class NaiveElastic(SynchronousHalving):
     """As many workers as there are trials to train, never more than one a trial.
 
     The job has as many configurations as the budget pays for, with boots, billing minimums and leases. If the deadline

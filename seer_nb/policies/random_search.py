@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import ClassVar
 
-from seer_nb.core.model import Job, Plan, Snapshot
-from seer_nb.policies.rungs import fixed_size, fresh, kept, paused
+from seer_nb.core import Job, Plan, Snapshot
+from seer_nb.policies._rungs import fixed_size, fresh, kept, paused
 
 
 class RandomSearch:
@@ -31,3 +31,14 @@ class RandomSearch:
             done=not jobs,
             reason=f"{self.name} on {size} workers" if jobs else "every configuration is trained",
         )
+
+
+class Grid(RandomSearch):
+    """Random search on a grid: which configurations there are, and in which order, is the study's sampler's to say.
+
+    To a policy the two differ in nothing but that a grid comes to an end: when the sampler has no further
+    configuration and all are trained, the study is done. Give the study a grid sampler, such as Optuna's GridSampler,
+    or a space of finitely many values.
+    """
+
+    name: ClassVar[str] = "grid search"

@@ -1,8 +1,16 @@
 """Where machines come from. A provider knows no trial."""
 
-from seer_nb.providers.clouds import GCP, Azure, DigitalOcean, Fargate, Hetzner, OpenStack
-from seer_nb.providers.dask_cluster import DaskCluster
-from seer_nb.providers.ec2 import EC2
+from seer_nb.providers.aws import EC2
+from seer_nb.providers.aws.fargate import Fargate
+from seer_nb.providers.azure import Azure
+from seer_nb.providers.dask import DaskCluster
+from seer_nb.providers.digitalocean import DigitalOcean
+from seer_nb.providers.gcp import GCP
+from seer_nb.providers.hetzner import Hetzner
 from seer_nb.providers.local import Local
+from seer_nb.providers.openstack import OpenStack
+
+__all__ = ["GCP", "Azure", "DigitalOcean", "Fargate", "Hetzner", "OpenStack"]
+
 
 __all__ = ["EC2", "GCP", "Azure", "DaskCluster", "DigitalOcean", "Fargate", "Hetzner", "Local", "OpenStack"]

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from seer_nb.core.model import Frozen, MachineEnded
+from seer_nb.core import Frozen, MachineEnded
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from seer_nb.core.money import Offer
-
-
-LEASE_ENDED = 86
-"""Exit code of a worker that ended itself because its runner was silent."""
-WORKER_CLOSED = 87
-"""Exit code of a worker whose Dask worker has closed, by itself or because its scheduler has."""
-
-
-def end_process(code: int) -> NoReturn:
-    """End this worker at once, and with it the processes that a training function has started."""
-    import psutil
-
-    with contextlib.suppress(psutil.Error):
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                child.kill()
-    os._exit(code)
 
 
 class SchedulerAddress(NamedTuple):

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from seer_nb.runner import logs
+from seer_nb._utils import log_context
 
 TAKEN = 75
 """Exit code when another runner drives the study already."""
@@ -22,13 +22,13 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--since", type=float, default=None)
     arguments = parser.parse_args()
-    logs.of_runner(arguments.folder.name)
+    log_context.of_runner(arguments.folder.name)
     for name in ("distributed", "aiobotocore", "botocore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.umask(0o077)
     # A notebook's interrupt is for the cell, not for the study.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from seer_nb.runner.lock import RunnerLock
+    from seer_nb.storage.lock import RunnerLock
 
     lock = RunnerLock(arguments.folder)
     if not lock.take():

@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import seer_nb
-from seer_nb.core.units import printable
-from seer_nb.runner import files
-from seer_nb.runner.logs import in_lines
+from seer_nb._utils.log_context import in_lines
+from seer_nb._utils.text import printable
+from seer_nb.storage import layout
 
 TAIL_BYTES = 65_536
 """Of a log that are looked at for its last lines."""
@@ -26,14 +25,14 @@ def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
     Raises:
         UntrustedError: What is stored there is not what the user has stored.
     """
-    files.check(folder)
+    layout.check(folder)
     # -P: a file called, say, random.py beside the notebook must not hide a module of the standard library.
     command = [sys.executable, "-P", "-m", "seer_nb.runner", str(folder)]
     if since is not None:
         command += ["--since", repr(since)]
-    paths = [str(Path(seer_nb.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    log = os.open(folder / files.LOGS / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(folder / layout.LOGS / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         return subprocess.Popen(
             command,
@@ -51,7 +50,7 @@ def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
 
 def _directory(folder: Path, log: int) -> Path:
     """Where the study was made; if that is gone, as when all of it was moved, where this process is."""
-    made = Path((folder / files.CWD).read_text())
+    made = Path((folder / layout.CWD).read_text())
     if made.is_dir():
         return made
     os.write(log, f"{made}, where the study was made, is gone: it goes on in {Path.cwd()}\n".encode())
@@ -60,7 +59,7 @@ def _directory(folder: Path, log: int) -> Path:
 
 def log_tail(folder: Path, lines: int = 12) -> str:
     """The last lines that a runner wrote, without what would steer a terminal."""
-    path = folder / files.LOGS / "runner.log"
+    path = folder / layout.LOGS / "runner.log"
     if not path.is_file():
         return ""
     with path.open("rb") as file:

@@ -1,1 +1,1 @@
-"""Views of a study: text, static html, figures. They know neither Dask nor a policy."""
+"""Notebook dashboard, cell magic and command line."""

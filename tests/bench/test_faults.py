@@ -10,8 +10,9 @@ import time
 
 import pytest
 
+from seer_nb.bench import faults
 from seer_nb.bench.__main__ import main
-from seer_nb.bench.faults import catalog, clocks, command, networks, table
+from seer_nb.bench.faults import catalog, inject_clocks, inject_networks, table
 from seer_nb.bench.faults.verdict import Verdict
 
 
@@ -45,7 +46,7 @@ def test_it_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
         ran.append(task)
         return verdict(*task[::2])
 
-    monkeypatch.setattr(command, "_one", one)
+    monkeypatch.setattr(faults, "_one", one)
     out, page = tmp_path / "faults.csv", tmp_path / "docs" / "faults.md"
     words = ["faults", "--only", "the kernel is killed", "--out", str(out), "--markdown", str(page)]
     assert main([*words, "--times", "1"]) == 0
@@ -59,7 +60,7 @@ def test_it_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
 def test_no_study_begins_when_it_is_to_stop():
     stop = threading.Event()
     stop.set()
-    assert command._one(("a worker is killed", "local", 0), stop) is None
+    assert faults._one(("a worker is killed", "local", 0), stop) is None
 
 
 def test_what_is_lacking_is_said(tmp_path, monkeypatch, capsys):
@@ -80,7 +81,7 @@ def test_pairs_are_the_same_again_and_can_be_made():
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_a_clock_that_is_set_shows_another_time_of_day_and_no_other_duration(tmp_path):
-    clock = clocks.FalseClock(tmp_path)
+    clock = inject_clocks.FalseClock(tmp_path)
     code = "import time; print(time.time(), time.monotonic(), time.clock_gettime(7), flush=True); input()"
     shown = []
     for offset_s in (0, 3600, -3600):
@@ -133,7 +134,8 @@ os.write(write, b"2")
 
 
 @pytest.mark.skipif(
-    os.geteuid() != 0 or any(shutil.which(name) is None for name in networks.NEEDS), reason="needs root and iptables"
+    os.geteuid() != 0 or any(shutil.which(name) is None for name in inject_networks.NEEDS),
+    reason="needs root and iptables",
 )
 def test_a_connection_that_is_cut_is_silent_until_it_is_mended():
     enter = f"from seer_nb.bench.faults import networks; networks.enter([{sys.executable!r}, '-c', {CUT!r}])"

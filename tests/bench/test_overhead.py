@@ -6,8 +6,8 @@ import pytest
 
 from seer_nb.bench import __main__ as bench
 from seer_nb.bench import overhead
-from seer_nb.bench.figures import Figure, spread, table
-from seer_nb.bench.startup import startup
+from seer_nb.bench._figures import Figure, spread, table
+from seer_nb.bench._studies import startup
 
 
 def by_name(figures):

@@ -8,8 +8,7 @@ import pytest
 
 from seer_nb.bench import __main__ as bench
 from seer_nb.bench.policies import analysis, running
-from seer_nb.bench.policies.cells import Cell, speedup
-from seer_nb.bench.policies.contenders import ALONE, BASELINES, CONTENDERS, OFF, OURS
+from seer_nb.bench.policies.grid import ALONE, BASELINES, CONTENDERS, OFF, OURS, Cell, speedup
 from seer_nb.simulate import CurveTable
 from tests.simulate.tables import table
 
@@ -206,7 +205,7 @@ def test_other_code_is_measured_anew(small, monkeypatch):
     assert bench.main(few) == 0
     assert len(pd.read_csv(out / "runs.csv")) == count
     monkeypatch.setattr("seer_nb.bench.policies.running.version", lambda: "other")
-    monkeypatch.setattr("seer_nb.bench.policies.command.version", lambda: "other")
+    monkeypatch.setattr("seer_nb.bench.policies.version", lambda: "other")
     assert bench.main(few) == 0
     assert len(pd.read_csv(out / "runs.csv")) == 2 * count
 

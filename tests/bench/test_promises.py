@@ -4,8 +4,8 @@ import pytest
 
 from seer_nb.bench import __main__ as bench
 from seer_nb.bench import promises
-from seer_nb.bench.adversary.draw import watched
 from seer_nb.bench.promises import Result, study
+from seer_nb.testing.adversary.strategies import watched
 
 
 def test_no_promise_is_broken(capsys):

@@ -10,9 +10,9 @@ import pytest
 
 from seer_nb.bench import __main__ as bench
 from seer_nb.bench import record
-from seer_nb.bench.curve_files import CURVES, CurveFile, metadata
 from seer_nb.bench.tasks import TASKS
-from seer_nb.space import Space
+from seer_nb.search_space import Space
+from seer_nb.simulate.curve_files import CURVES, CurveFile, metadata
 
 METADATA = {"task", "about", "metric", "mode", "max_epochs", "seed", "space", "data", "licence", "versions"}
 SMALL = ("--configurations", "2", "--epochs", "2")

@@ -2,18 +2,19 @@
 
 from collections import Counter
 
-from seer_nb.bench import many
-from seer_nb.bench.wide import wide
-from seer_nb.journal import Journal, View
-from seer_nb.runner import snapper
-from seer_nb.runner.files import JOURNAL
+from seer_nb.bench import _large
+from seer_nb.bench._large import wide
+from seer_nb.runner import journal_writer
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.layout import JOURNAL
+from seer_nb.storage.replay import View
 
 
 def test_a_journal_of_many_events_is_one_of_a_study(tmp_path):
-    stream = many.make(tmp_path / JOURNAL, 3000, 1000, 20, 4)
+    stream = _large.make(tmp_path / JOURNAL, 3000, 1000, 20, 4)
     journal = Journal(tmp_path / JOURNAL)
-    assert snapper.write(tmp_path) == 3000
-    many.append(journal, stream, 1000)
+    assert journal_writer.write(tmp_path) == 3000
+    _large.append(journal, stream, 1000)
     view, whole = View(journal), View(journal, resume=False)
     assert view.state().trials == whole.state().trials
     assert vars(view.history) == vars(whole.history)

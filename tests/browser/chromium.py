@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from seer_nb.bench.lab import CHROMIUM
+from seer_nb.bench._jupyterlab import CHROMIUM
 
 needed = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("SEER_REQUIRE_BROWSER"), reason="there is no Chromium on this machine"

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import TimeoutError as Late
 
-from seer_nb.bench.lab import Lab, Notebook, write_notebook
+from seer_nb.bench._jupyterlab import Lab, Notebook, write_notebook
 from tests.browser import chromium
 from tests.studies.running import processes, until
 

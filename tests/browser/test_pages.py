@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from seer_nb.export import export
-from seer_nb.results import results_frame
-from seer_nb.ui import figures_space, report
-from seer_nb.ui.figures import plot_curves, write_figure
-from seer_nb.ui.static import html
+from seer_nb.views import page as page_views
+from seer_nb.views import plotly_curves
+from seer_nb.views.export import export
+from seer_nb.views.page import static_html
+from seer_nb.views.plotly_curves import plot_curves, write_figure
+from seer_nb.views.tables import results_frame
 from tests.browser import chromium
 from tests.builders import Builder, big_study, small_study
 from tests.hostile import texts
@@ -60,7 +61,7 @@ def test_the_results_table(opened, tmp_path):
 @pytest.mark.parametrize("width", [1000, 420])
 def test_the_static_view_in_wide_and_narrow_cells(opened, tmp_path, width):
     study = big_study()
-    state, shown = study.state, html(study.state, study.history)
+    state, shown = study.state, static_html(study.state, study.history)
     path = tmp_path / "study.html"
     path.write_text(f'<!doctype html><html lang="en"><meta charset="utf-8"><title>study</title>{shown}</html>')
     page = opened(path, width)
@@ -76,12 +77,12 @@ def hostile_pages(folder):
     """All that is written of a study, full of texts that want to be more."""
     made = texts.study()
     state, title = made.state, texts.SCRIPTS[3]
-    yield report.write(folder / "report.html", title, state, made.history, "ended")
+    yield page_views.write(folder / "report.html", title, state, made.history, "ended")
     yield export(results_frame(state), folder / "results.html")
     yield write_figure(plot_curves(state), folder / "curves.html", title=title)
-    space = figures_space.coordinates_plot(figures_space.coordinates_info(state))
+    space = plotly_curves.coordinates_plot(plotly_curves.coordinates_info(state))
     yield write_figure(space, folder / "space.html", title=title)
-    (folder / "static.html").write_text(f"<!doctype html><meta charset=utf-8>{html(state, made.history)}")
+    (folder / "static.html").write_text(f"<!doctype html><meta charset=utf-8>{static_html(state, made.history)}")
     yield folder / "static.html"
 
 
@@ -102,7 +103,7 @@ def test_words_at_a_parallel_axis_are_drawn_as_they_are(opened, tmp_path):
     study = Builder().machine(0, 0.0, 1.0).draw(*({"act": word} for word in ("<b>a</b>", "R&D")))
     for trial in (0, 1):
         study.start(trial, trial, "0.0").report(trial, 0.5 + trial / 10).end(trial, "completed")
-    figure = figures_space.coordinates_plot(figures_space.coordinates_info(study.state))
+    figure = plotly_curves.coordinates_plot(plotly_curves.coordinates_info(study.state))
     page = opened(write_figure(figure, tmp_path / "space.html"))
     page.wait_for_selector(".axis .tick text")
     words = page.evaluate("[...document.querySelectorAll('.axis .tick text')].map(text => text.textContent)")

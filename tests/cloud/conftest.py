@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from seer_nb.loopback import LoopbackCloud
+from seer_nb.testing.loopback import LoopbackCloud
 
 if not sys.platform.startswith("linux"):
     collect_ignore_glob = ["test_*.py"]

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 from moto.servicequotas.models import ServiceQuotasBackend
 
-from seer_nb.doctor import ec2, quotas, store
+from seer_nb.ui.cli.doctor import ec2, local
 
 HOST = "t3.small"
 
@@ -56,9 +56,7 @@ def test_a_quota_that_may_not_be_looked_up(cloud):
 
 
 def test_families_of_types():
-    assert [
-        quotas.family(kind) for kind in ("m5.large", "g4dn.xlarge", "p4d.24xlarge", "im4gn.large", "inf1.xlarge")
-    ] == [
+    assert [ec2.family(kind) for kind in ("m5.large", "g4dn.xlarge", "p4d.24xlarge", "im4gn.large", "inf1.xlarge")] == [
         *("standard", "g", "p", "standard"),
         None,
     ]
@@ -104,7 +102,7 @@ def test_a_clock(off_s, level):
 
 
 def test_the_store_of_a_cloud(cloud):
-    (fine,) = store.check(cloud.store)
+    (fine,) = local.check_store_url(cloud.store)
     assert fine.level == "ok", fine
-    (problem,) = store.check("s3://no-such-bucket-here/x")
+    (problem,) = local.check_store_url("s3://no-such-bucket-here/x")
     assert problem.level == "problem"

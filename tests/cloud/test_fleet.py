@@ -7,9 +7,9 @@ import shutil
 import pytest
 from botocore.session import get_session
 
-from seer_nb.providers import keys
+from seer_nb.providers.aws.launcher import IDENT_TAG, STUDY_TAG, USER_DATA_LIMIT
 from seer_nb.providers.base import Adopted
-from seer_nb.providers.ec2_launch import IDENT_TAG, STUDY_TAG, USER_DATA_LIMIT
+from seer_nb.providers.vm import tls
 from tests.cloud.renting import living, numbered, opened, provider, soon
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +37,7 @@ async def test_a_machine_is_launched_tagged_and_ended_and_its_time_is_told(cloud
         machine = numbered(cloud, 3)
         assert machine.state == "running"
         assert machine.tags[STUDY_TAG] == "study"
-        assert machine.tags[IDENT_TAG] == keys.load(home / "f").ident
+        assert machine.tags[IDENT_TAG] == tls.load(home / "f").ident
         await books.fleet.retire(3, force=False)
         ended = await books.has_ended(3)
     machine = numbered(cloud, 3)
@@ -137,7 +137,7 @@ async def test_a_fleet_leaves_others_machines_alone(cloud, home):
         await rented(second, of, 0)
         assert await second.fleet.adopt([]) == Adopted(left=(0,))
         (left,) = living(cloud)
-        assert left.tags[IDENT_TAG] == keys.load(home / "one").ident
+        assert left.tags[IDENT_TAG] == tls.load(home / "one").ident
 
 
 async def test_a_copy_of_a_study_ends_none_of_the_machines_of_the_original(cloud, home):
@@ -186,7 +186,7 @@ async def test_user_data_fits_and_holds_only_the_keys_of_its_role(cloud, home):
 async def test_what_is_kept_for_a_later_runner_is_for_its_owner_only(cloud, home):
     of = provider(cloud)
     async with opened(home / "f", of):
-        path = home / "f" / keys.FILE
+        path = home / "f" / tls.FILE
         assert path.stat().st_mode & 0o777 == 0o600
 
 

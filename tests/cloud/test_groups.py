@@ -6,7 +6,8 @@ import pytest
 from botocore.session import get_session
 
 import seer_nb as seer
-from seer_nb.providers import ec2_network, keys
+from seer_nb.providers.aws import api
+from seer_nb.providers.vm import tls
 from tests.cloud.renting import living, opened, provider
 
 pytestmark = pytest.mark.anyio
@@ -40,10 +41,10 @@ async def rent(books, of, machine):
 async def test_one_that_a_dead_runner_has_made_is_used_and_lets_in_where_the_runner_is_today(cloud, home):
     of = provider(cloud, ingress="192.0.2.7")
     async with opened(home / "f", of) as books:
-        ident = keys.load(home / "f").ident
+        ident = tls.load(home / "f").ident
         # As if the runner had died before its rules were added, and before it could note anything.
         async with of.client() as client:
-            made = await ec2_network._make_group(client, cloud.vpc, "study", ident)
+            made = await api._make_group(client, cloud.vpc, "study", ident)
         await rent(books, of, 0)
         assert [group["GroupId"] for group in groups(cloud)] == [made]
         assert networks(cloud) == ["192.0.2.7/32"]
@@ -61,7 +62,7 @@ async def test_one_that_is_in_use_for_longer_than_machines_may_take_is_deleted_a
     from botocore.exceptions import ClientError
 
     tries = []
-    original = ec2_network.drop_group
+    original = api.drop_group
 
     class Busy:
         """EC2's client, while machines are on their way out."""
@@ -75,13 +76,13 @@ async def test_one_that_is_in_use_for_longer_than_machines_may_take_is_deleted_a
                 raise ClientError({"Error": {"Code": "DependencyViolation"}}, "DeleteSecurityGroup")
             return await self.client.delete_security_group(**given)
 
-    monkeypatch.setattr(ec2_network, "DROP_EVERY_S", 0.1)
-    monkeypatch.setattr(ec2_network, "drop_group", lambda client, group: original(Busy(client), group))
-    monkeypatch.setattr("seer_nb.providers.ec2_fleet.EC2Fleet.end_timeout_s", 2.0)
+    monkeypatch.setattr(api, "DROP_EVERY_S", 0.1)
+    monkeypatch.setattr(api, "drop_group", lambda client, group: original(Busy(client), group))
+    monkeypatch.setattr("seer_nb.providers.aws.fleet.EC2Fleet.end_timeout_s", 2.0)
     of = provider(cloud)
     async with opened(home / "f", of) as books:
         await rent(books, of, 0)
-        monkeypatch.setattr(ec2_network, "DROP_EVERY_S", 0.7)
+        monkeypatch.setattr(api, "DROP_EVERY_S", 0.7)
     assert len(tries) == 5
     assert not groups(cloud)
 
@@ -90,7 +91,7 @@ async def test_one_that_was_never_noted_is_deleted_too(cloud, home):
     of = provider(cloud)
     async with opened(home / "f", of):
         async with of.client() as client:
-            await ec2_network._make_group(client, cloud.vpc, "study", keys.load(home / "f").ident)
+            await api._make_group(client, cloud.vpc, "study", tls.load(home / "f").ident)
         assert groups(cloud)
     assert not groups(cloud)
     assert not living(cloud)
@@ -113,4 +114,4 @@ async def test_an_address_that_is_none_is_not_taken_for_this_machines(monkeypatc
 
     monkeypatch.setattr(asyncio, "to_thread", page)
     with pytest.raises(seer.SeerError, match=r"this machine's public address is not known .*give ingress="):
-        await ec2_network.own_address()
+        await api.own_address()

@@ -7,9 +7,10 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from botocore.session import get_session
 from dask_cloudprovider.aws.ec2 import EC2Instance
 
-from seer_nb.providers import ec2_fleet, ec2_instances, keys
+from seer_nb.providers.aws import api, fleet
+from seer_nb.providers.aws.launcher import IDENT_TAG, MACHINE_TAG, STUDY_TAG
 from seer_nb.providers.base import Adopted
-from seer_nb.providers.ec2_launch import IDENT_TAG, MACHINE_TAG, STUDY_TAG
+from seer_nb.providers.vm import tls
 from tests.cloud.renting import living, numbered, opened, provider, soon
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +21,7 @@ def nothing_boots(cloud, monkeypatch):
     """Machines run, and are billed, but no process of theirs ever begins; the fleet looks often."""
     cloud.faults.boot_s = 1000.0
     for name, value in {"SOON_S": 0.1, "LATER_S": 0.1, "UNSEEN_S": 1.0}.items():
-        monkeypatch.setattr(ec2_fleet, name, value)
+        monkeypatch.setattr(fleet, name, value)
 
 
 def ec2(cloud):
@@ -42,12 +43,12 @@ async def test_one_that_is_missing_from_an_answer_is_neither_ended_nor_forgotten
         await rent(books, of, 0)
         await soon(lambda: books.fleet._rented[0].seen)
         with monkeypatch.context() as hidden:
-            hidden.setattr(ec2_instances, "of_study", blind)
+            hidden.setattr(api, "of_study", blind)
             await asyncio.sleep(0.5)
         assert not books.ended
         assert len(living(cloud)) == 1
         # For good: then it is ended for certain, wherever it is.
-        monkeypatch.setattr(ec2_instances, "of_study", blind)
+        monkeypatch.setattr(api, "of_study", blind)
         ended = await books.has_ended(0)
         assert not ended.expected
         assert ended.lived_s >= 1.0
@@ -99,7 +100,7 @@ async def test_whatever_bears_the_studys_tag_and_is_no_machine_of_it_is_ended(cl
     of = provider(cloud)
     async with opened(home / "f", of) as books:
         await rent(books, of, 0)
-        tags = {STUDY_TAG: "study", IDENT_TAG: keys.load(home / "f").ident, MACHINE_TAG: "7"}
+        tags = {STUDY_TAG: "study", IDENT_TAG: tls.load(home / "f").ident, MACHINE_TAG: "7"}
         ec2(cloud).run_instances(
             ImageId=cloud.ami,
             InstanceType="m5.large",
@@ -148,14 +149,14 @@ async def test_the_watcher_goes_on_whatever_a_look_has_raised(cloud, home, monke
     async with opened(home / "f", of) as books:
         await rent(books, of, 0)
         with monkeypatch.context() as broken:
-            broken.setattr(ec2_instances, "of_study", odd)
+            broken.setattr(api, "of_study", odd)
             await asyncio.sleep(0.5)
         cloud.lose(numbered(cloud, 0).instance_id)
         assert not (await books.has_ended(0)).expected
 
 
 async def test_a_launch_that_fails_in_an_unknown_way_is_reported(cloud, home, monkeypatch):
-    monkeypatch.setattr("seer_nb.providers.ec2_launch.Launcher.worker", lambda *_: {}["no such thing"])
+    monkeypatch.setattr("seer_nb.providers.aws.launcher.Launcher.worker", lambda *_: {}["no such thing"])
     of = provider(cloud)
     async with opened(home / "f", of) as books:
         await rent(books, of, 0)

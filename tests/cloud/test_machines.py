@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from seer_nb import cli
-from seer_nb.providers import ec2_network
+from seer_nb.providers.aws import api
+from seer_nb.ui import cli
 from tests.cloud.renting import living, opened, provider
 
 pytestmark = pytest.mark.anyio
@@ -58,7 +58,7 @@ async def test_all_are_listed_with_their_price_and_ended_after_a_yes(rented, mon
 async def test_security_groups_that_were_left_behind_are_listed_and_deleted(cloud, home, monkeypatch, capsys):
     of = provider(cloud)
     async with of.client() as client:
-        left = await ec2_network._make_group(client, cloud.vpc, "dead", "0123456789abcdef")
+        left = await api._make_group(client, cloud.vpc, "dead", "0123456789abcdef")
         code, said = await in_a_thread(run, monkeypatch, capsys)
         assert (code, said.splitlines()[0]) == (0, "no machine of a study lives here")
         assert said.splitlines()[1] == f"security group {left} of study dead was left behind"
@@ -67,11 +67,11 @@ async def test_security_groups_that_were_left_behind_are_listed_and_deleted(clou
         code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="n\n")
         assert code == 1
         assert "end 1 security group? [y/N]" in said
-        assert await ec2_network.groups_of_all_studies(client)
+        assert await api.groups_of_all_studies(client)
         code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="y\n")
         assert code == 0
         assert said.endswith("deleted 1 security group\n")
-        assert not await ec2_network.groups_of_all_studies(client)
+        assert not await api.groups_of_all_studies(client)
 
 
 async def test_without_a_region_it_says_so(home, monkeypatch, capsys):

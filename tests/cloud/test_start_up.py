@@ -1,7 +1,7 @@
 """What a machine is told when it is launched arrives there, and is seen by nobody else on this computer."""
 
 import seer_nb as seer
-from seer_nb.providers import keys, launch
+from seer_nb.providers.vm import bootstrap, tls
 from tests.arguments import seen
 from tests.cloud.renting import provider
 from tests.core.small import Simple
@@ -35,8 +35,8 @@ def test_a_studys_key_and_variables_reach_its_machines_and_no_process_is_seen_wi
         study.run()
     assert study.best.value == 1.0
     assert len(cloud.machines()) == 2
-    pem = keys.load(study._folder).pem
-    secret = [launch.config(pem, role) for role in ("scheduler", "worker")] + [pem.key, ODD, '$5 "x"']
+    pem = tls.load(study._folder).pem
+    secret = [bootstrap.config(pem, role) for role in ("scheduler", "worker")] + [pem.key, ODD, '$5 "x"']
     assert any(b"distributed.cli.dask_spec" in each for each in arguments), "nobody has looked"
     assert any(b"shims.py\0docker" in each for each in arguments), "nobody has looked quickly"
     for text in secret:

@@ -6,10 +6,10 @@ import time
 import pytest
 
 import seer_nb as seer
-from seer_nb.core import model as m
-from seer_nb.journal import Journal
-from seer_nb.providers import keys
-from seer_nb.runner.lock import runner_pid
+from seer_nb import core
+from seer_nb.providers.vm import tls
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.lock import runner_pid
 from tests.cloud.renting import bill, living, numbered, provider
 from tests.core.effort import thorough
 from tests.core.small import Simple
@@ -83,12 +83,12 @@ def test_from_study_to_results_with_a_gang_across_machines(cloud, home):
 
     study.best.load(torch.nn.Linear(4, 1))
     # What is secret is in one file only.
-    secrets = [keys.load(study._folder).pem.key, cloud.environment["AWS_ACCESS_KEY_ID"]]
+    secrets = [tls.load(study._folder).pem.key, cloud.environment["AWS_ACCESS_KEY_ID"]]
     study.export("results.json")
     study.report("report.html")
     told = [path for path in (*study._folder.rglob("*"), home / "results.json", home / "report.html") if path.is_file()]
     for path in told:
-        if path.name != keys.FILE:
+        if path.name != tls.FILE:
             text = path.read_bytes()
             for secret in secrets:
                 assert secret.encode() not in text
@@ -102,7 +102,7 @@ def test_a_machine_with_several_gpus_has_as_many_workers(cloud, home):
     ).run()
     assert study.results().max_parallelism.tolist() == [4]
     assert [machine.instance_type for machine in cloud.machines()] == ["t3.small", "g4dn.12xlarge"]
-    assert of(study, m.StartGang)[0].workers == ("1.0", "1.1", "1.2", "1.3")
+    assert of(study, core.StartGang)[0].workers == ("1.0", "1.1", "1.2", "1.3")
 
 
 def test_machines_that_are_taken_away_or_lost_cost_no_more_than_an_epoch(cloud, home):
@@ -110,14 +110,14 @@ def test_machines_that_are_taken_away_or_lost_cost_no_more_than_an_epoch(cloud, 
     reports(study, 4)
     # With notice: what trains there is saved and moves on before the machine goes.
     cloud.interrupt(numbered(cloud, 1).instance_id, notice_s=60.0)
-    until(lambda: of(study, m.MachineLeaving), "the notice")
-    until(lambda: [e for e in of(study, m.MachineEnded) if e.machine == 1 and e.expected], "the machine's end")
-    assert 0 < of(study, m.MachineLeaving)[0].left_s <= 60.0
+    until(lambda: of(study, core.MachineLeaving), "the notice")
+    until(lambda: [e for e in of(study, core.MachineEnded) if e.machine == 1 and e.expected], "the machine's end")
+    assert 0 < of(study, core.MachineLeaving)[0].left_s <= 60.0
     # Without: noticed within seconds.
     until(lambda: [machine for machine in study._state().live.values() if machine.id == 3 and machine.ready_s])
     lost_s = time.monotonic()
     cloud.lose(numbered(cloud, 2).instance_id)
-    until(lambda: [e for e in of(study, m.MachineEnded) if e.machine == 2], "the loss")
+    until(lambda: [e for e in of(study, core.MachineEnded) if e.machine == 2], "the loss")
     assert time.monotonic() - lost_s < 5.0
     seen = len(study.curves())
     reports(study, seen + 2)
@@ -140,7 +140,7 @@ def test_a_new_runner_goes_on_with_the_machines_and_a_dead_ones_end_themselves(c
     seen = len(study.curves())
     study.resume()
     reports(study, seen + 2)
-    assert of(study, m.RunnerStarted)[-1].adopted == (0, 1, 2)
+    assert of(study, core.RunnerStarted)[-1].adopted == (0, 1, 2)
     assert {machine.instance_id for machine in living(cloud)} == before
     # Whatever has died: nothing lives on beyond the lease.
     kill(runner_pid(study._folder))
@@ -164,7 +164,7 @@ def test_without_its_scheduler_a_study_begins_anew_from_its_checkpoints(cloud, h
     ).start()
     reports(study, 3)
     cloud.lose(numbered(cloud, 0).instance_id)
-    until(lambda: len([a for a in of(study, m.StartGang) if a.from_epoch > 0]) > 0, "a start from a checkpoint")
+    until(lambda: len([a for a in of(study, core.StartGang) if a.from_epoch > 0]) > 0, "a start from a checkpoint")
     seen = len(study.curves())
     reports(study, seen + 2)
     study.stop()
@@ -180,15 +180,15 @@ def test_what_cannot_be_had_is_tried_elsewhere_and_what_never_boots_is_given_up(
     chosen = provider(cloud, ["c5.large", "m5.large"], spot="mixed", max_machines=1, boot_timeout=20)
     study = make(cloud, chosen, max_epochs=2, policy=Simple(trials=1, until=2, total=2))
     study.start()
-    until(lambda: [a for a in of(study, m.Rent) if a.offer == "scheduler"])
-    until(lambda: of(study, m.MachineReady), "the scheduler")
+    until(lambda: [a for a in of(study, core.Rent) if a.offer == "scheduler"])
+    until(lambda: of(study, core.MachineReady), "the scheduler")
     cloud.faults.dead_boots = 1
     study.wait(100)
     assert study.results().state.tolist() == ["completed", "completed"]
-    tried = [a.offer for a in of(study, m.Rent)]
+    tried = [a.offer for a in of(study, core.Rent)]
     assert set(tried) == {"scheduler", "c5.large spot", "c5.large", "m5.large spot", "m5.large"}
     assert [machine.instance_type for machine in cloud.machines()] == ["t3.small", "m5.large", "m5.large"]
-    assert any("did not boot" in a.reason for a in of(study, m.Retire))
+    assert any("did not boot" in a.reason for a in of(study, core.Retire))
 
 
 def test_machines_elsewhere_cannot_reach_a_folder(cloud, home):
@@ -210,7 +210,7 @@ def test_a_cloud_that_is_out_of_reach_for_good_ends_the_study_when_the_last_leas
         time.sleep(0.2)
     state = study._state()
     assert state.ledger.spent(state.now_s) <= state.budget
-    silent = [event for event in of(study, m.MachineEnded) if "its lease has ended" in event.reason]
+    silent = [event for event in of(study, core.MachineEnded) if "its lease has ended" in event.reason]
     assert silent, "nobody could say when they ended"
     assert len(study.curves()) >= 2
     # Its runner tries for minutes yet to take down what costs nothing, such as the security group.

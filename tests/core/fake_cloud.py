@@ -1,7 +1,6 @@
 """A cloud on which everything can go wrong, for settings that are given one by one."""
 
-from seer_nb.bench.adversary.cloud import AdverseCloud, Restart, picture
-from seer_nb.bench.adversary.world import World
+from seer_nb.testing.adversary.simulator import AdverseCloud, Restart, World, picture
 from tests.builders import settings
 
 __all__ = ["FakeCloud", "Restart", "World", "picture"]

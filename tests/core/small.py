@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from seer_nb.core import model as m
+from seer_nb import core
 
 
 @dataclass(frozen=True)
@@ -18,22 +18,22 @@ class Simple:
 
     def decide(self, snapshot):
         busy = {gang.trial for gang in snapshot.gangs}
-        jobs = [m.Job(trial=g.trial, workers=g.parallelism, until=g.until) for g in snapshot.gangs if not g.stopping]
+        jobs = [core.Job(trial=g.trial, workers=g.parallelism, until=g.until) for g in snapshot.gangs if not g.stopping]
         paused = [t.id for t in snapshot.trials if t.state == "paused" and t.id not in busy and t.epoch < self.until]
         fresh = [None] * (min(self.total, snapshot.waiting if snapshot.exhausted else 1000) - len(snapshot.trials))
         room = max(0, self.trials - len(jobs))
         jobs += [
-            m.Job(trial=t, workers=self.p, until=self.until, reason="it is next") for t in [*paused, *fresh][:room]
+            core.Job(trial=t, workers=self.p, until=self.until, reason="it is next") for t in [*paused, *fresh][:room]
         ]
         workers = sum(job.workers for job in jobs)
-        return m.Plan(jobs=tuple(jobs), workers=workers, done=not jobs, reason="as it comes")
+        return core.Plan(jobs=tuple(jobs), workers=workers, done=not jobs, reason="as it comes")
 
 
 @dataclass(frozen=True)
 class Fixed:
     """Always the same plan."""
 
-    plan: m.Plan
+    plan: core.Plan
 
     def decide(self, snapshot):
         return self.plan
@@ -54,16 +54,16 @@ class Switch:
 
 def only(*jobs, **plan):
     """A policy that always wants the same; jobs: (trial, workers, until)."""
-    wanted = tuple(m.Job(trial=trial, workers=workers, until=until) for trial, workers, until in jobs)
-    return Fixed(m.Plan(jobs=wanted, **{"workers": sum(job.workers for job in wanted), **plan}))
+    wanted = tuple(core.Job(trial=trial, workers=workers, until=until) for trial, workers, until in jobs)
+    return Fixed(core.Plan(jobs=wanted, **{"workers": sum(job.workers for job in wanted), **plan}))
 
 
 def started(engine, *, machines=1):
     """An engine with machines that are ready, at 10 s."""
-    engine.handle(m.Began(settings=engine.state.settings), 0.0)
-    engine.handle(m.RunnerStarted(), 0.0)
+    engine.handle(core.Began(settings=engine.state.settings), 0.0)
+    engine.handle(core.RunnerStarted(), 0.0)
     for machine in range(machines):
-        engine.handle(m.MachineReady(machine=machine, boot_s=10.0), 10.0)
+        engine.handle(core.MachineReady(machine=machine, boot_s=10.0), 10.0)
     return engine
 
 
@@ -75,12 +75,12 @@ def draw(engine, at_s, count=1):
     first = engine.state.n_drawn
     actions = []
     for number in range(first, first + count):
-        actions += engine.handle(m.Drawn(trial=number, config={"x": number}), at_s)
+        actions += engine.handle(core.Drawn(trial=number, config={"x": number}), at_s)
     return actions
 
 
 def reported(gang, epoch, value=0.5, *, seconds=10.0, checkpoint="there"):
-    return m.Reported(gang=gang, epoch=epoch, value=value, seconds=seconds, checkpoint=checkpoint)
+    return core.Reported(gang=gang, epoch=epoch, value=value, seconds=seconds, checkpoint=checkpoint)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Snapshots made by hand, for what decides on them."""
 
-from seer_nb.core import model as m
+from seer_nb import core
 from tests.builders import OFFER
 
 
 def report(epoch, value, *, seconds=10.0, parallelism=1, stored=True):
-    return m.Report(
+    return core.Report(
         epoch=epoch,
         value=value,
         metrics={},
@@ -21,12 +21,12 @@ def trial(number, *values, state="paused", **changes):
     """A trial that has reported these values, one an epoch, all stored."""
     curve = tuple(report(epoch, value) for epoch, value in enumerate(values, 1))
     stored = {"resume": curve[-1], "best": max(curve, key=lambda r: r.value or 0.0)} if curve else {}
-    return m.Trial(id=number, config={}, state=state, curve=curve, **{**stored, **changes})
+    return core.Trial(id=number, config={}, state=state, curve=curve, **{**stored, **changes})
 
 
 def gang(number, of, *workers, until, stopping=""):
     """A gang that trains a trial."""
-    return m.Gang(
+    return core.Gang(
         id=number,
         trial=of.id,
         workers=workers,
@@ -41,7 +41,9 @@ def gang(number, of, *workers, until, stopping=""):
 def machines(offer, *states):
     """Machines from (number, state)."""
     return tuple(
-        m.Machine(id=number, offer=offer.name, slots=offer.workers_per_machine, state=state, rented_s=0.0, ready_s=0.0)
+        core.Machine(
+            id=number, offer=offer.name, slots=offer.workers_per_machine, state=state, rented_s=0.0, ready_s=0.0
+        )
         for number, state in states
     )
 
@@ -59,9 +61,9 @@ def snapshot(*trials, machines=(), gangs=(), offers=(OFFER,), **changes):
         "seed": 0,
         "max_workers": 4,
         "lease_s": 30.0,
-        "scaling": m.Scaling(epoch_s=10.0, stall_s=1.0, boot_s=20.0),
+        "scaling": core.Scaling(epoch_s=10.0, stall_s=1.0, boot_s=20.0),
     }
-    return m.Snapshot(
+    return core.Snapshot(
         trials=trials,
         gangs=gangs,
         machines=_machines(offers[0], *machines),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import seer_nb as seer
-from seer_nb.core.arguments import whole
+from seer_nb._utils.validation import whole
 
 
 @pytest.mark.parametrize("three", [3, np.int64(3), np.uint8(3), torch.tensor(3)])

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.policies import SEER
 from tests.builders import OFFER, settings
@@ -17,7 +17,7 @@ from tests.core.small import Simple, Switch, draw, of, only, reported, started
 
 def test_a_study_rents_draws_trains_and_hands_back():
     cloud = FakeCloud(Simple(total=1)).run()
-    kinds = [type(action).__name__ for action in cloud.actions if not isinstance(action, m.Note)]
+    kinds = [type(action).__name__ for action in cloud.actions if not isinstance(action, core.Note)]
     assert kinds == ["Rent", "Draw", "StartGang", "EndTrial", "Retire", "BeginEnd", "Finish"]
     trial = cloud.state.trials[0]
     assert (trial.state, trial.epoch, trial.reason) == ("completed", 9, "trained all 9 epochs")
@@ -27,7 +27,7 @@ def test_a_study_rents_draws_trains_and_hands_back():
 def test_machines_go_once_nothing_useful_is_left():
     cloud = FakeCloud(Simple(trials=4, total=4)).run()
     assert cloud.now_s < 200
-    assert cloud.of(m.BeginEnd)[0][1].reason == "as it comes"
+    assert cloud.of(core.BeginEnd)[0][1].reason == "as it comes"
     assert all(box.gone_s is not None for box in cloud.boxes.values())
 
 
@@ -44,7 +44,7 @@ def test_an_epoch_that_would_not_end_before_the_deadline_is_not_begun():
     # 10 s of boot, a stall of 1 s, then epochs of 30 s: the fourth would end at 131 s.
     cloud = FakeCloud(Simple(), World(epoch_s=30.0), deadline_s=120.0).run()
     assert cloud.state.trials[0].epoch == 3
-    (at_s, stop), *_ = cloud.of(m.StopGang)
+    (at_s, stop), *_ = cloud.of(core.StopGang)
     assert stop.reason == "another epoch would not end before the deadline"
     assert at_s < 101.0
     assert cloud.now_s < 112.0, "an idle machine is paid for until the deadline"
@@ -53,7 +53,7 @@ def test_an_epoch_that_would_not_end_before_the_deadline_is_not_begun():
 def test_a_gang_that_has_no_time_for_an_epoch_is_not_started():
     """Guards against starting and stopping gangs without end shortly before the deadline."""
     cloud = FakeCloud(Simple(trials=2), World(epoch_s=30.0), deadline_s=120.0).run()
-    assert len(cloud.of(m.StartGang)) == 2
+    assert len(cloud.of(core.StartGang)) == 2
 
 
 def test_a_machine_that_would_boot_too_late_is_not_rented():
@@ -81,7 +81,7 @@ def test_when_the_money_does_not_last_for_all_machines_it_lasts_for_fewer(seed):
     assert cloud.state.reason != "the budget has come"
     assert cloud.state.now_s > 300.0
     assert cloud.state.trials[cloud.state.best.id].state == "completed"
-    lost = [event for event in cloud.events if isinstance(event, m.GangEnded) and event.outcome == "lost"]
+    lost = [event for event in cloud.events if isinstance(event, core.GangEnded) and event.outcome == "lost"]
     assert not lost, "machines were taken from their gangs"
 
 
@@ -114,32 +114,32 @@ def test_a_policy_without_jobs_ends_the_study():
 
 
 def test_a_pause_saves_hands_back_and_a_resume_goes_on_where_it_was():
-    cloud = FakeCloud(Simple(trials=2, total=2), commands=[(40.0, m.Pause()), (60.0, m.Resume())])
+    cloud = FakeCloud(Simple(trials=2, total=2), commands=[(40.0, core.Pause()), (60.0, core.Resume())])
     cloud.run(until_s=59.0)
     assert cloud.state.phase == "paused"
     assert all(box.gone_s <= 51.0 for box in cloud.boxes.values())
     before = {trial.id: trial.epoch for trial in cloud.state.trials.values()}
     assert all(trial.state == "paused" for trial in cloud.state.trials.values())
     cloud.run()
-    goes_on = {start.trial: start.from_epoch for at_s, start in cloud.of(m.StartGang) if at_s > 41.0}
+    goes_on = {start.trial: start.from_epoch for at_s, start in cloud.of(core.StartGang) if at_s > 41.0}
     assert goes_on == before
     assert all(trial.state == "completed" for trial in cloud.state.trials.values())
 
 
 def test_a_paused_study_waits_for_nobody_but_a_person():
-    cloud = FakeCloud(Simple(), commands=[(40.0, m.Pause())]).run(until_s=60.0)
+    cloud = FakeCloud(Simple(), commands=[(40.0, core.Pause())]).run(until_s=60.0)
     assert cloud.state.phase == "paused"
     assert cloud.engine.wake_s() == float("inf")
 
 
 def test_a_pause_that_is_taken_back_at_once_loses_no_epoch():
-    cloud = FakeCloud(Simple(total=1), commands=[(35.0, m.Pause()), (36.0, m.Resume())]).run()
-    epochs = [event.epoch for event in cloud.events if isinstance(event, m.Reported)]
+    cloud = FakeCloud(Simple(total=1), commands=[(35.0, core.Pause()), (36.0, core.Resume())]).run()
+    epochs = [event.epoch for event in cloud.events if isinstance(event, core.Reported)]
     assert epochs == list(range(1, 10))
 
 
 def test_a_stop_saves_what_trains_and_ends():
-    cloud = FakeCloud(Simple(trials=2), commands=[(45.0, m.Stop())]).run()
+    cloud = FakeCloud(Simple(trials=2), commands=[(45.0, core.Stop())]).run()
     assert cloud.state.reason == "stopped by hand"
     # The epochs in progress were finished.
     assert [trial.epoch for trial in cloud.state.trials.values()] == [4, 4]
@@ -147,12 +147,12 @@ def test_a_stop_saves_what_trains_and_ends():
 
 
 def test_a_stop_does_not_wait_for_a_gang_that_hangs():
-    cloud = FakeCloud(Simple(trials=2), World(hangs=1.0), commands=[(45.0, m.Stop())]).run()
+    cloud = FakeCloud(Simple(trials=2), World(hangs=1.0), commands=[(45.0, core.Stop())]).run()
     assert cloud.now_s < 45.0 + 60.0
 
 
 def test_a_paused_study_can_be_stopped():
-    cloud = FakeCloud(Simple(), commands=[(40.0, m.Pause()), (60.0, m.Stop())]).run()
+    cloud = FakeCloud(Simple(), commands=[(40.0, core.Pause()), (60.0, core.Stop())]).run()
     assert (cloud.state.phase, cloud.state.reason) == ("ended", "stopped by hand")
 
 
@@ -160,8 +160,8 @@ def test_an_ended_study_goes_on_when_money_was_added():
     cloud = FakeCloud(Simple(trials=2, total=2), budget=130_000).run()
     assert "budget" in cloud.state.reason
     before = [trial.epoch for trial in cloud.state.trials.values()]
-    cloud._handle(m.SetBudget(budget=500_000))
-    cloud._handle(m.Resume())
+    cloud._handle(core.SetBudget(budget=500_000))
+    cloud._handle(core.Resume())
     cloud.run()
     assert max(before) < 9
     assert [trial.state for trial in cloud.state.trials.values()] == ["completed", "completed"]
@@ -171,43 +171,45 @@ def paused(*, trials=2):
     """A study whose trials have all trained a little, and whose machines have gone."""
     engine = started(Engine(settings(), Simple(trials=trials, total=trials)), machines=trials)
     draw(engine, 10.0, trials)
-    engine.handle(m.Pause(), 15.0)
+    engine.handle(core.Pause(), 15.0)
     for gang in range(trials):
         engine.handle(reported(gang, 1), 20.0)
-        engine.handle(m.GangEnded(gang=gang, outcome="stopped"), 20.0)
-        engine.handle(m.MachineEnded(machine=gang, expected=True), 20.0)
+        engine.handle(core.GangEnded(gang=gang, outcome="stopped"), 20.0)
+        engine.handle(core.MachineEnded(machine=gang, expected=True), 20.0)
     assert engine.state.phase == "paused"
     return engine
 
 
 def test_a_trial_that_is_stopped_by_hand_during_a_pause_does_not_train_on_after_it():
     engine = paused()
-    (end,) = engine.handle(m.StopTrial(trial=0), 20.0)
+    (end,) = engine.handle(core.StopTrial(trial=0), 20.0)
     assert (end.trial, end.state, end.reason) == (0, "stopped", "stopped by hand")
     assert engine.state.phase == "paused"
-    assert not engine.handle(m.StopTrial(trial=0), 20.0), "it has ended"
-    engine.handle(m.Resume(), 20.0)
+    assert not engine.handle(core.StopTrial(trial=0), 20.0), "it has ended"
+    engine.handle(core.Resume(), 20.0)
     for machine in list(engine.state.live):
-        engine.handle(m.MachineReady(machine=machine, boot_s=1.0), 21.0)
+        engine.handle(core.MachineReady(machine=machine, boot_s=1.0), 21.0)
     assert {gang.trial for gang in engine.state.gangs.values()} == {1}
 
 
 def test_a_trial_that_was_stopped_while_no_runner_lived_of_a_paused_study_does_not_train_on():
     engine = paused()
-    assert not engine.handle(m.RunnerStarted(unseen_s=60.0, waiting=2), 20.0)
-    assert len(of(engine.handle(m.StopTrial(trial=1), 20.0), m.EndTrial)) == 1
-    assert of(engine.handle(m.Resume(), 20.0), m.Rent)
+    assert not engine.handle(core.RunnerStarted(unseen_s=60.0, waiting=2), 20.0)
+    assert len(of(engine.handle(core.StopTrial(trial=1), 20.0), core.EndTrial)) == 1
+    assert of(engine.handle(core.Resume(), 20.0), core.Rent)
     assert (engine.state.trials[0].state, engine.state.trials[1].state) == ("paused", "stopped")
 
 
 def test_a_trial_is_stopped_by_hand_and_the_others_go_on():
-    cloud = FakeCloud(Simple(trials=2, total=2), commands=[(45.0, m.StopTrial(trial=0))]).run()
+    cloud = FakeCloud(Simple(trials=2, total=2), commands=[(45.0, core.StopTrial(trial=0))]).run()
     stopped, other = cloud.state.trials.values()
     assert (stopped.state, stopped.reason, stopped.epoch) == ("stopped", "stopped by hand", 4)
     assert other.state == "completed"
 
 
-@pytest.mark.parametrize("command", [m.StopTrial(trial=99), m.Pin(trial=99), m.Resume(), m.SetBudget(budget=0)])
+@pytest.mark.parametrize(
+    "command", [core.StopTrial(trial=99), core.Pin(trial=99), core.Resume(), core.SetBudget(budget=0)]
+)
 def test_a_command_that_makes_no_sense_does_no_harm(command):
     cloud = FakeCloud(Simple(total=1), commands=[(45.0, command)]).run()
     assert cloud.state.phase == "ended"
@@ -215,18 +217,18 @@ def test_a_command_that_makes_no_sense_does_no_harm(command):
 
 
 def test_a_pinned_trial_is_not_eliminated_until_it_is_let_go():
-    verdict = only((0, 1, 9), verdicts=(m.Verdict(trial=0, reason="ranked last"),))
+    verdict = only((0, 1, 9), verdicts=(core.Verdict(trial=0, reason="ranked last"),))
     engine = started(Engine(settings(), Switch(Simple(), 50.0, verdict)))
     draw(engine, 10.0)
-    engine.handle(m.Pin(trial=0), 20.0)
-    assert not of(engine.handle(reported(0, 1), 60.0), m.EndTrial)
-    actions = engine.handle(m.Pin(trial=0, pinned=False), 61.0)
-    assert of(actions, m.EndTrial) == [m.EndTrial(trial=0, state="stopped", reason="ranked last")]
-    assert of(actions, m.StopGang) == [m.StopGang(gang=0, reason="ranked last")]
+    engine.handle(core.Pin(trial=0), 20.0)
+    assert not of(engine.handle(reported(0, 1), 60.0), core.EndTrial)
+    actions = engine.handle(core.Pin(trial=0, pinned=False), 61.0)
+    assert of(actions, core.EndTrial) == [core.EndTrial(trial=0, state="stopped", reason="ranked last")]
+    assert of(actions, core.StopGang) == [core.StopGang(gang=0, reason="ranked last")]
 
 
 def test_the_budget_cannot_be_set_below_what_is_spent_and_committed():
-    cloud = FakeCloud(Simple(), commands=[(40.0, m.SetBudget(budget=1))]).run(until_s=40.0)
+    cloud = FakeCloud(Simple(), commands=[(40.0, core.SetBudget(budget=1))]).run(until_s=40.0)
     # 40 s have been lived, and the lease is 30 s.
     assert cloud.state.budget == 70_000
     assert cloud.run().state.reason == "the budget has come"
@@ -235,18 +237,18 @@ def test_the_budget_cannot_be_set_below_what_is_spent_and_committed():
 
 
 def test_a_deadline_moved_into_the_past_ends_the_study_at_once():
-    cloud = FakeCloud(Simple(), commands=[(40.0, m.SetDeadline(deadline_s=20.0))]).run()
+    cloud = FakeCloud(Simple(), commands=[(40.0, core.SetDeadline(deadline_s=20.0))]).run()
     assert cloud.state.reason == "the deadline has come"
     assert cloud.now_s <= 40.0 + OFFER.release_s
 
 
 def test_a_deadline_that_moves_with_the_wall_clock_is_kept():
-    cloud = FakeCloud(Simple(), commands=[(40.0, m.DeadlineMoved(deadline_s=100.0))], budget=10**9).run()
+    cloud = FakeCloud(Simple(), commands=[(40.0, core.DeadlineMoved(deadline_s=100.0))], budget=10**9).run()
     assert 80.0 < cloud.now_s <= 100.0
 
 
 def test_more_time_and_money_let_the_study_go_on():
-    commands = [(100.0, m.SetDeadline(deadline_s=300.0)), (101.0, m.SetBudget(budget=10**9))]
+    commands = [(100.0, core.SetDeadline(deadline_s=300.0)), (101.0, core.SetBudget(budget=10**9))]
     cloud = FakeCloud(Simple(), commands=commands, deadline_s=120.0, budget=140_000).run()
     assert 270.0 < cloud.now_s <= 300.0
 
@@ -259,8 +261,8 @@ def test_a_diverged_trial_is_stopped_and_is_never_the_best():
     draw(engine, 10.0)
     engine.handle(reported(0, 1, 0.5), 21.0)
     actions = engine.handle(reported(0, 2, None), 31.0)
-    assert of(actions, m.EndTrial)[0].reason == "diverged: its value was not finite at epoch 2"
-    assert of(actions, m.StopGang)
+    assert of(actions, core.EndTrial)[0].reason == "diverged: its value was not finite at epoch 2"
+    assert of(actions, core.StopGang)
     assert engine.state.best.best.epoch == 1
 
 
@@ -287,7 +289,7 @@ def test_an_epoch_that_is_trained_again_counts_once_but_its_checkpoint_is_used()
     draw(engine, 10.0)
     engine.handle(reported(0, 1, 0.5), 20.0)
     engine.handle(reported(0, 2, 0.9, checkpoint=None), 30.0)
-    engine.handle(m.GangEnded(gang=0, outcome="lost", own_fault=False), 31.0)
+    engine.handle(core.GangEnded(gang=0, outcome="lost", own_fault=False), 31.0)
     assert engine.state.gangs[1].from_epoch == 1
     engine.handle(reported(1, 2, 0.8), 42.0)
     trial = engine.state.trials[0]
@@ -298,7 +300,7 @@ def test_an_epoch_that_is_trained_again_counts_once_but_its_checkpoint_is_used()
 def test_a_report_of_a_gang_that_has_ended_is_not_taken_in():
     engine = started(Engine(settings(), Simple()))
     draw(engine, 10.0)
-    engine.handle(m.GangEnded(gang=0, outcome="lost", own_fault=False), 20.0)
+    engine.handle(core.GangEnded(gang=0, outcome="lost", own_fault=False), 20.0)
     engine.handle(reported(0, 1), 21.0)
     assert engine.state.trials[0].epoch == 0
 
@@ -307,7 +309,7 @@ def test_fast_epochs_are_not_worth_a_decision_each():
     engine = started(Engine(settings(), Switch(Simple(), 15.0, only())))
     draw(engine, 10.0)
     assert not engine.handle(reported(0, 1, seconds=0.1), 20.0)
-    assert of(engine.handle(reported(0, 2, seconds=1.0), 21.0), m.StopGang)
+    assert of(engine.handle(reported(0, 2, seconds=1.0), 21.0), core.StopGang)
 
 
 # --- gangs ---
@@ -315,17 +317,17 @@ def test_fast_epochs_are_not_worth_a_decision_each():
 
 def test_a_gang_is_resized_after_its_epoch_and_goes_on_from_there():
     cloud = FakeCloud(Switch(Simple(total=1), 35.0, only((0, 2, 9)))).run(until_s=75.0)
-    (_, first), (at_s, second) = cloud.of(m.StartGang)
+    (_, first), (at_s, second) = cloud.of(core.StartGang)
     assert (len(first.workers), len(second.workers)) == (1, 2)
     # It is asked for at the third report, at 41 s, and so acts after the fourth epoch.
     assert (second.from_epoch, second.checkpoint, at_s) == (4, "0/4", 51.0)
-    assert [stop.reason for _, stop in cloud.of(m.StopGang)] == ["goes on with 2 workers"]
+    assert [stop.reason for _, stop in cloud.of(core.StopGang)] == ["goes on with 2 workers"]
 
 
 def test_a_gang_is_let_train_on_without_a_stop():
     cloud = FakeCloud(Switch(Simple(until=3, total=1), 25.0, only((0, 1, 9)))).run(until_s=110.0)
-    assert [extend.until for _, extend in cloud.of(m.ExtendGang)] == [9]
-    assert len(cloud.of(m.StartGang)) == 1
+    assert [extend.until for _, extend in cloud.of(core.ExtendGang)] == [9]
+    assert len(cloud.of(core.StartGang)) == 1
     assert cloud.state.trials[0].epoch == 9
 
 
@@ -339,7 +341,7 @@ def test_a_large_gang_is_not_starved_by_small_jobs_behind_it():
     engine = started(Engine(settings(), policy), machines=1)
     draw(engine, 12.0, 2)
     assert not engine.state.gangs
-    engine.handle(m.MachineReady(machine=1, boot_s=13.0), 13.0)
+    engine.handle(core.MachineReady(machine=1, boot_s=13.0), 13.0)
     assert [gang.parallelism for gang in engine.state.gangs.values()] == [2]
 
 
@@ -349,13 +351,13 @@ def test_a_gang_that_the_money_never_pays_for_is_started_smaller():
     offer = replace(OFFER, boot_s=10.0)
     cloud = FakeCloud(Simple(p=4, total=1), World(epoch_s=4.0), offers=(offer,), budget=120_000).run()
     assert len(cloud.boxes) == 2
-    assert {len(start.workers) for _, start in cloud.of(m.StartGang)} == {2}
+    assert {len(start.workers) for _, start in cloud.of(core.StartGang)} == {2}
     assert cloud.state.trials[0].epoch > 3
 
 
 def test_a_gang_that_is_larger_than_the_quota_is_started_smaller():
     cloud = FakeCloud(Simple(p=4, total=1), offers=(replace(OFFER, max_machines=2),)).run()
-    assert [len(start.workers) for _, start in cloud.of(m.StartGang)] == [2]
+    assert [len(start.workers) for _, start in cloud.of(core.StartGang)] == [2]
 
 
 # --- what is written down ---
@@ -363,7 +365,7 @@ def test_a_gang_that_is_larger_than_the_quota_is_started_smaller():
 
 def test_a_plan_is_noted_when_it_changes_and_its_words_not_more_often_than_once_a_second():
     cloud = FakeCloud(Simple(total=4)).run()
-    notes = cloud.of(m.Note)
+    notes = cloud.of(core.Note)
     assert {note.reason for _, note in notes} == {"as it comes"}
     told = [(note.reason, note.workers, note.wanted) for _, note in notes]
     assert all(before != after for before, after in pairwise(told))
@@ -371,7 +373,7 @@ def test_a_plan_is_noted_when_it_changes_and_its_words_not_more_often_than_once_
 
 def test_what_the_plan_wants_for_each_trial_is_noted():
     cloud = FakeCloud(Simple(p=2, total=2)).run()
-    wants = [note.wanted for _, note in cloud.of(m.Note)]
+    wants = [note.wanted for _, note in cloud.of(core.Note)]
     assert {0: 2} in wants
     assert {1: 2} in wants
     assert wants[-1] == cloud.state.wanted

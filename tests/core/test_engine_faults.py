@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.core.engine import Engine
-from seer_nb.core.faults import BOOT_FAILURES
+from seer_nb.core.failure_rules import BOOT_FAILURES
 from seer_nb.core.money import BillingRule
 from tests.builders import OFFER, settings
 from tests.core.fake_cloud import FakeCloud, Restart, World
@@ -20,8 +20,8 @@ def test_a_trial_whose_function_raises_failed_with_its_traceback():
     engine = started(Engine(settings(), Simple()))
     draw(engine, 10.0)
     error = 'Traceback ...\n  File "x.py"\nRuntimeError: boom'
-    (end,) = of(engine.handle(m.GangEnded(gang=0, outcome="failed", error=error), 20.0), m.EndTrial)
-    assert end == m.EndTrial(trial=0, state="failed", reason="RuntimeError: boom", error=error)
+    (end,) = of(engine.handle(core.GangEnded(gang=0, outcome="failed", error=error), 20.0), core.EndTrial)
+    assert end == core.EndTrial(trial=0, state="failed", reason="RuntimeError: boom", error=error)
 
 
 def test_a_function_that_returns_early_completes_its_trial_if_it_reported():
@@ -30,7 +30,7 @@ def test_a_function_that_returns_early_completes_its_trial_if_it_reported():
         draw(engine, 10.0)
         for epoch in range(1, epochs + 1):
             engine.handle(reported(0, epoch), 10.0 + 10 * epoch)
-        engine.handle(m.GangEnded(gang=0, outcome="returned"), 50.0)
+        engine.handle(core.GangEnded(gang=0, outcome="returned"), 50.0)
         assert engine.state.trials[0].state == state
 
 
@@ -51,7 +51,7 @@ def test_first_trials_that_fail_differently_do_not_end_the_study():
     engine = started(Engine(settings(), Simple()))
     for number in range(4):
         draw(engine, 10.0 + number)
-        engine.handle(m.GangEnded(gang=number, outcome="failed", error=f"Error{'ABCD'[number]}"), 10.5 + number)
+        engine.handle(core.GangEnded(gang=number, outcome="failed", error=f"Error{'ABCD'[number]}"), 10.5 + number)
     assert engine.state.phase == "running"
 
 
@@ -61,14 +61,14 @@ def test_failures_alike_do_not_end_a_study_in_which_a_trial_trains_well():
     draw(engine, 10.0, 2)
     engine.handle(reported(0, 1), 20.0)
     for gang in range(1, 4):
-        engine.handle(m.GangEnded(gang=gang, outcome="failed", error="OutOfMemoryError"), 20.0 + gang)
+        engine.handle(core.GangEnded(gang=gang, outcome="failed", error="OutOfMemoryError"), 20.0 + gang)
         draw(engine, 20.5 + gang)
     assert engine.state.phase == "running"
 
 
 def test_a_function_that_cannot_be_loaded_ends_the_study():
     engine = started(Engine(settings(), Simple()))
-    engine.handle(m.WorkerFailed(worker="0.0", error="ImportError: no module named x"), 11.0)
+    engine.handle(core.WorkerFailed(worker="0.0", error="ImportError: no module named x"), 11.0)
     assert engine.state.failed
     assert engine.state.reason == "a worker could not load the training function: ImportError: no module named x"
 
@@ -86,12 +86,12 @@ def ended_after(fates, **changes):
             engine.handle(reported(gang, 1), at_s + 1)
         if fate == "completed":
             engine.handle(reported(gang, 2), at_s + 2)
-            engine.handle(m.GangEnded(gang=gang, outcome="target"), at_s + 3)
+            engine.handle(core.GangEnded(gang=gang, outcome="target"), at_s + 3)
         elif fate == "ruled out":
-            engine.handle(m.StopTrial(trial=gang), at_s + 2)
-            engine.handle(m.GangEnded(gang=gang, outcome="stopped"), at_s + 3)
+            engine.handle(core.StopTrial(trial=gang), at_s + 2)
+            engine.handle(core.GangEnded(gang=gang, outcome="stopped"), at_s + 3)
         else:
-            engine.handle(m.GangEnded(gang=gang, outcome="failed", error=f"{TWICE} {gang}"), at_s + 3)
+            engine.handle(core.GangEnded(gang=gang, outcome="failed", error=f"{TWICE} {gang}"), at_s + 3)
     return engine.state
 
 
@@ -139,8 +139,8 @@ def test_a_limit_that_comes_when_all_have_failed_does_not_hide_it(fate, failed, 
     engine = started(Engine(settings(retries=1), Simple(trials=1, total=2)))
     draw(engine, 20.0)
     engine.handle(reported(0, 1), 21.0)
-    engine.handle(m.GangEnded(gang=0, outcome=fate, error=f"{TWICE} 0", own_fault=False), 23.0)
-    engine.handle(m.SetDeadline(deadline_s=20.0), 24.0)
+    engine.handle(core.GangEnded(gang=0, outcome=fate, error=f"{TWICE} 0", own_fault=False), 23.0)
+    engine.handle(core.SetDeadline(deadline_s=20.0), 24.0)
     assert (engine.state.failed, engine.state.reason) == (failed, reason)
 
 
@@ -149,11 +149,11 @@ def test_a_limit_that_comes_when_all_have_failed_does_not_hide_it(fate, failed, 
 
 def test_a_gang_that_hangs_is_given_up_and_its_machine_goes():
     cloud = FakeCloud(Simple(total=1), World(hangs=0.3), report_timeout_s=50.0).run()
-    (abandoned_s, abandon), *_ = cloud.of(m.AbandonGang)
+    (abandoned_s, abandon), *_ = cloud.of(core.AbandonGang)
     assert abandon.reason == "hung: no report for 50 s"
-    heard_s = max(at_s for at_s, event, _ in cloud.log if isinstance(event, m.Reported) and at_s < abandoned_s)
+    heard_s = max(at_s for at_s, event, _ in cloud.log if isinstance(event, core.Reported) and at_s < abandoned_s)
     assert abandoned_s == pytest.approx(heard_s + 50.0)
-    retired = [action for at_s, action in cloud.of(m.Retire) if at_s == abandoned_s]
+    retired = [action for at_s, action in cloud.of(core.Retire) if at_s == abandoned_s]
     assert [action.force for action in retired] == [True]
     assert cloud.state.trials[0].state == "failed"
 
@@ -163,20 +163,20 @@ def test_patience_grows_with_the_epochs():
     draw(engine, 10.0)
     # A set-up of 5 s belongs to what is usual.
     engine.handle(reported(0, 1, seconds=100.0), 115.0)
-    assert not of(engine.handle(m.Ticked(), 1164.0), m.AbandonGang)
-    assert of(engine.handle(m.Ticked(), 1166.0), m.AbandonGang)
+    assert not of(engine.handle(core.Ticked(), 1164.0), core.AbandonGang)
+    assert of(engine.handle(core.Ticked(), 1166.0), core.AbandonGang)
 
 
 def test_a_long_first_epoch_is_not_taken_for_a_hung_one():
     """Guards against failing every trial whose epochs take longer than a minute, before one was ever seen."""
     cloud = FakeCloud(Simple(total=1), World(epoch_s=300.0), deadline_s=3600.0, budget=10**9).run()
     assert cloud.state.trials[0].state == "completed"
-    assert not cloud.of(m.AbandonGang)
+    assert not cloud.of(core.AbandonGang)
 
 
 def test_a_first_epoch_that_never_ends_is_given_up_after_half_of_the_deadline():
     cloud = FakeCloud(Simple(total=1), World(hangs=1.0), deadline_s=600.0, budget=10**9).run()
-    ((at_s, _),) = cloud.of(m.AbandonGang)
+    ((at_s, _),) = cloud.of(core.AbandonGang)
     assert at_s == 10.0 + 300.0
 
 
@@ -184,19 +184,19 @@ def test_a_hung_gang_is_given_up_even_if_another_event_comes_when_it_is_due():
     """Guards against an alarm that nobody hears: an event that came just after it took the place of the tick."""
     engine = started(Engine(settings(report_timeout_s=50.0), Simple(trials=2)), machines=2)
     draw(engine, 10.0, 2)
-    engine.handle(m.Ticked(), 59.0)
+    engine.handle(core.Ticked(), 59.0)
     assert engine.wake_s() == 60.0
     actions = engine.handle(reported(1, 1), 60.001)
-    assert [abandon.gang for abandon in of(actions, m.AbandonGang)] == [0]
+    assert [abandon.gang for abandon in of(actions, core.AbandonGang)] == [0]
 
 
 def test_nobody_is_taken_for_hung_for_what_could_not_be_heard():
     engine = started(Engine(settings(report_timeout_s=50.0), Simple()))
     draw(engine, 10.0)
     engine.woke(200.0)
-    assert not of(engine.handle(m.Ticked(), 249.0), m.AbandonGang)
+    assert not of(engine.handle(core.Ticked(), 249.0), core.AbandonGang)
     assert engine.wake_s() == 250.0
-    assert of(engine.handle(m.Ticked(), 250.0), m.AbandonGang)
+    assert of(engine.handle(core.Ticked(), 250.0), core.AbandonGang)
 
 
 def test_an_epoch_that_an_earlier_gang_trained_unheard_is_booked_on_its_workers():
@@ -216,7 +216,7 @@ def test_machines_that_do_not_boot_are_tried_again_ever_later_and_end_the_study(
     cloud = FakeCloud(Simple(), World(no_boot=1.0)).run()
     assert cloud.state.failed
     assert cloud.state.reason == f"{BOOT_FAILURES} machines in a row did not boot: no capacity"
-    rented_s = [at_s for at_s, _ in cloud.of(m.Rent)]
+    rented_s = [at_s for at_s, _ in cloud.of(core.Rent)]
     waits = [later - sooner - 5.0 for sooner, later in pairwise(rented_s)]
     assert waits == pytest.approx([2.0, 4.0, 8.0])
 
@@ -226,7 +226,7 @@ def test_machines_that_boot_for_ever_are_given_up_and_end_the_study():
     offer = replace(OFFER, boot_timeout_s=60.0)
     cloud = FakeCloud(Simple(), World(no_word=1.0), offers=(offer,), deadline_s=10_000.0, budget=10**9).run()
     assert len(cloud.boxes) == BOOT_FAILURES
-    assert [retire.reason for _, retire in cloud.of(m.Retire)] == ["did not boot within 60 s"] * BOOT_FAILURES
+    assert [retire.reason for _, retire in cloud.of(core.Retire)] == ["did not boot within 60 s"] * BOOT_FAILURES
     assert cloud.state.failed
 
 
@@ -242,8 +242,8 @@ def test_a_study_goes_on_with_the_machines_that_a_quota_allows():
 
 def test_a_machine_that_was_handed_back_while_it_booted_is_no_failure():
     policy = Switch(Simple(trials=4), 5.0, Simple(trials=1))
-    cloud = FakeCloud(policy, commands=[(5.0, m.Pin(trial=9))]).run(until_s=20.0)
-    assert len(cloud.of(m.Retire)) == 3
+    cloud = FakeCloud(policy, commands=[(5.0, core.Pin(trial=9))]).run(until_s=20.0)
+    assert len(cloud.of(core.Retire)) == 3
     assert cloud.state.boot_failures == 0
 
 
@@ -252,9 +252,9 @@ def test_a_machine_that_trained_and_was_lost_is_no_boot_failure():
     engine = started(Engine(settings(budget=10**9, max_workers=8), Simple(trials=8)))
     draw(engine, 10.0)
     for machine in range(1, 8):
-        engine.handle(m.MachineEnded(machine=machine, expected=False, reason="no capacity"), 11.0)
+        engine.handle(core.MachineEnded(machine=machine, expected=False, reason="no capacity"), 11.0)
     assert engine.state.boot_failures >= BOOT_FAILURES
-    engine.handle(m.MachineEnded(machine=0, expected=False, reason="spot"), 12.0)
+    engine.handle(core.MachineEnded(machine=0, expected=False, reason="spot"), 12.0)
     assert engine.state.phase == "running"
 
 
@@ -262,7 +262,7 @@ def test_a_lost_machine_is_replaced_and_its_trial_goes_on():
     cloud = FakeCloud(Simple(total=1)).run(until_s=45.0)
     cloud._end_machine(0, "spot")
     cloud.run()
-    starts = [start for _, start in cloud.of(m.StartGang)]
+    starts = [start for _, start in cloud.of(core.StartGang)]
     assert [start.from_epoch for start in starts] == [0, 3]
     assert cloud.state.machines[0].reason == "spot"
     assert cloud.state.trials[0].state == "completed"
@@ -273,7 +273,7 @@ def test_busy_machines_are_not_handed_back_for_being_too_many():
     cloud = FakeCloud(policy, budget=10**9).run(until_s=60.0)
     # The plan changes at the first report, at 21 s, while the second gang is in its second epoch.
     # It is kept for half of the 10 s of a boot, for it may be needed again.
-    assert [(at_s, retire.machine) for at_s, retire in cloud.of(m.Retire)] == [(pytest.approx(36.0), 1)]
+    assert [(at_s, retire.machine) for at_s, retire in cloud.of(core.Retire)] == [(pytest.approx(36.0), 1)]
 
 
 def test_a_plan_that_changes_its_mind_does_not_rent_and_hand_back_each_time():
@@ -287,23 +287,23 @@ def test_an_idle_machine_is_kept_as_long_as_it_is_paid_for():
     cloud = FakeCloud(Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9))), offers=(offer,), budget=10**9)
     cloud.run(until_s=90.0)
     # Its minimum ends at 80 s; a lease before that it would begin to commit more.
-    assert [(at_s, retire.machine) for at_s, retire in cloud.of(m.Retire)] == [(pytest.approx(49.0), 1)]
+    assert [(at_s, retire.machine) for at_s, retire in cloud.of(core.Retire)] == [(pytest.approx(49.0), 1)]
 
 
 def test_money_that_is_scarce_is_not_for_idle_machines():
     cloud = FakeCloud(Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9))), budget=200_000).run(until_s=60.0)
-    assert [(at_s, retire.machine) for at_s, retire in cloud.of(m.Retire)] == [(pytest.approx(31.0), 1)]
+    assert [(at_s, retire.machine) for at_s, retire in cloud.of(core.Retire)] == [(pytest.approx(31.0), 1)]
 
 
 def test_a_retiring_machine_still_fills_its_place():
     offer = replace(OFFER, max_machines=1)
     wants = only((None, 1, 9))
     engine = Engine(settings(offers=(offer,)), Switch(wants, 5.0, Switch(only((None, 1, 9), workers=0), 6.0, wants)))
-    engine.handle(m.Began(settings=engine.state.settings), 0.0)
-    assert of(engine.handle(m.RunnerStarted(), 0.0), m.Rent)
-    assert of(engine.handle(m.Pin(trial=0), 5.0), m.Retire)
-    assert not of(engine.handle(m.Pin(trial=0), 6.0), m.Rent)
-    assert of(engine.handle(m.MachineEnded(machine=0, expected=True), 7.0), m.Rent)
+    engine.handle(core.Began(settings=engine.state.settings), 0.0)
+    assert of(engine.handle(core.RunnerStarted(), 0.0), core.Rent)
+    assert of(engine.handle(core.Pin(trial=0), 5.0), core.Retire)
+    assert not of(engine.handle(core.Pin(trial=0), 6.0), core.Rent)
+    assert of(engine.handle(core.MachineEnded(machine=0, expected=True), 7.0), core.Rent)
 
 
 # --- a lost runner ---
@@ -311,7 +311,7 @@ def test_a_retiring_machine_still_fills_its_place():
 
 def test_after_a_lost_runner_trials_go_on_from_what_was_stored_on_new_machines():
     cloud = FakeCloud(Simple(total=1), World(store_every=2), commands=[(57.0, Restart(100.0))]).run()
-    starts = [start for _, start in cloud.of(m.StartGang)]
+    starts = [start for _, start in cloud.of(core.StartGang)]
     # At 57 s four epochs were reported; the last stored was the fourth.
     assert [(start.from_epoch, start.workers) for start in starts] == [(0, ("0.0",)), (4, ("1.0",))]
     assert cloud.state.trials[0].state == "completed"
@@ -332,14 +332,14 @@ def test_what_machines_lived_without_a_runner_is_billed(died_s, unseen_s):
 def test_a_machine_that_was_told_to_go_before_its_runner_died_is_billed_no_lease_from_there():
     cloud = FakeCloud(Simple(total=1), budget=100_000, commands=[(68.5, Restart(1000.0))])
     cloud.run(until_s=68.5)
-    assert cloud.of(m.Retire)
+    assert cloud.of(core.Retire)
     assert cloud.state.ledger.spent(cloud.now_s) <= 100_000
 
 
 def test_a_runner_that_takes_long_to_start_does_not_make_its_predecessors_machines_dearer():
     engine = started(Engine(settings(), Simple()))
-    engine.handle(m.Ticked(), 20.0)
-    engine.handle(m.RunnerStarted(unseen_s=2.0), 25.0)
+    engine.handle(core.Ticked(), 20.0)
+    engine.handle(core.RunnerStarted(unseen_s=2.0), 25.0)
     assert engine.state.ledger.bill(0, 25.0) == 22_000
 
 
@@ -353,25 +353,25 @@ def test_what_a_lost_runner_had_asked_the_sampler_for_is_asked_again():
     """Guards against waiting for ever for a configuration that nobody draws."""
     engine = started(Engine(settings(), Simple()))
     assert engine.state.draws_pending == 1
-    engine.handle(m.RunnerStarted(unseen_s=5.0), 20.0)
+    engine.handle(core.RunnerStarted(unseen_s=5.0), 20.0)
     (rent,) = engine.state.live
-    assert of(engine.handle(m.MachineReady(machine=rent, boot_s=5.0), 25.0), m.Draw)[0].count == 1
+    assert of(engine.handle(core.MachineReady(machine=rent, boot_s=5.0), 25.0), core.Draw)[0].count == 1
 
 
 def test_no_more_is_drawn_than_there_are_workers_for():
     engine = started(Engine(settings(), Simple(trials=2)), machines=1)
-    actions = engine.handle(m.MachineReady(machine=1, boot_s=11.0), 11.0)
+    actions = engine.handle(core.MachineReady(machine=1, boot_s=11.0), 11.0)
     assert engine.state.draws_pending == 2
-    assert of(actions, m.Draw)[0].count == 1
+    assert of(actions, core.Draw)[0].count == 1
 
 
 def test_a_study_that_was_ending_when_its_runner_died_ends():
-    cloud = FakeCloud(Simple(), commands=[(45.0, m.Stop()), (46.0, Restart(5.0))]).run()
+    cloud = FakeCloud(Simple(), commands=[(45.0, core.Stop()), (46.0, Restart(5.0))]).run()
     assert cloud.state.phase == "ended"
     assert cloud.now_s <= 46.0
 
 
 def test_a_study_that_was_pausing_when_its_runner_died_is_paused():
-    cloud = FakeCloud(Simple(), commands=[(45.0, m.Pause()), (46.0, Restart(5.0))]).run(until_s=46.0)
+    cloud = FakeCloud(Simple(), commands=[(45.0, core.Pause()), (46.0, Restart(5.0))]).run(until_s=46.0)
     assert cloud.state.phase == "paused"
     assert cloud.run().state.phase == "ended"

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from seer_nb.bench.adversary.draw import watched
-from seer_nb.bench.adversary.watch import Watch, check
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.core.money import BillingRule
 from seer_nb.policies import ASHA, SEER, RandomSearch
+from seer_nb.testing.adversary.invariants import Watch, check
+from seer_nb.testing.adversary.strategies import watched
 from tests.builders import OFFER
 from tests.core.effort import EFFORT, examples
 from tests.core.fake_cloud import FakeCloud, Restart, World
@@ -79,14 +79,14 @@ def markets(draw):
 
 
 asked = st.one_of(
-    st.builds(m.SetBudget, budget=st.integers(0, 2_000_000)),
-    st.builds(m.SetDeadline, deadline_s=st.floats(50, 600)),
-    st.builds(m.DeadlineMoved, deadline_s=st.floats(50, 600)),
-    st.builds(m.Pin, trial=st.integers(0, 5), pinned=st.booleans()),
-    st.builds(m.StopTrial, trial=st.integers(0, 5)),
-    st.just(m.Pause()),
-    st.just(m.Resume()),
-    st.just(m.Stop()),
+    st.builds(core.SetBudget, budget=st.integers(0, 2_000_000)),
+    st.builds(core.SetDeadline, deadline_s=st.floats(50, 600)),
+    st.builds(core.DeadlineMoved, deadline_s=st.floats(50, 600)),
+    st.builds(core.Pin, trial=st.integers(0, 5), pinned=st.booleans()),
+    st.builds(core.StopTrial, trial=st.integers(0, 5)),
+    st.just(core.Pause()),
+    st.just(core.Resume()),
+    st.just(core.Stop()),
 )
 restarts = st.builds(
     Restart, seconds=st.sampled_from([0.0, 10.0, 1000.0]), waited=st.lists(asked, max_size=3).map(tuple)

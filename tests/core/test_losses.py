@@ -2,7 +2,7 @@
 
 import pytest
 
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.core.engine import Engine
 from tests.builders import settings
 from tests.core.small import Simple, draw, of, reported, started
@@ -14,7 +14,7 @@ def test_a_trial_that_loses_its_workers_is_tried_again_so_often_and_no_more(retr
     draw(engine, 10.0)
     for gang in range(retries + 1):
         assert engine.state.trials[0].state == "running"
-        engine.handle(m.GangEnded(gang=gang, outcome="lost", own_fault=False), 20.0 + gang)
+        engine.handle(core.GangEnded(gang=gang, outcome="lost", own_fault=False), 20.0 + gang)
     trial = engine.state.trials[0]
     assert (trial.state, trial.reason) == ("failed", f"lost its workers {retries + 1} times after epoch 0")
     assert engine.state.n_gangs == retries + 1
@@ -25,7 +25,7 @@ def test_a_report_forgives_the_losses_before_it():
     draw(engine, 10.0)
     for gang in range(5):
         engine.handle(reported(gang, gang + 1), 20.0 + 10 * gang)
-        engine.handle(m.GangEnded(gang=gang, outcome="lost", own_fault=False), 21.0 + 10 * gang)
+        engine.handle(core.GangEnded(gang=gang, outcome="lost", own_fault=False), 21.0 + 10 * gang)
     assert engine.state.trials[0].state == "running"
     assert engine.state.gangs[5].from_epoch == 5
 
@@ -34,10 +34,10 @@ def test_a_gang_whose_machine_a_pause_ends_is_no_loss():
     """Guards against pauses during first epochs, of which nobody knows how long they take, that fail the study."""
     engine = started(Engine(settings(retries=0), Simple(total=1)))
     draw(engine, 10.0)
-    engine.handle(m.Pause(), 20.0)
-    assert of(engine.handle(m.Ticked(), 31.0), m.Retire)[0].force
-    engine.handle(m.MachineEnded(machine=0, expected=True), 32.0)
-    engine.handle(m.GangEnded(gang=0, outcome="lost", own_fault=False, error="its worker was ended"), 32.0)
+    engine.handle(core.Pause(), 20.0)
+    assert of(engine.handle(core.Ticked(), 31.0), core.Retire)[0].force
+    engine.handle(core.MachineEnded(machine=0, expected=True), 32.0)
+    engine.handle(core.GangEnded(gang=0, outcome="lost", own_fault=False, error="its worker was ended"), 32.0)
     assert (engine.state.phase, engine.state.trials[0].state) == ("paused", "paused")
     assert engine.state.trials[0].losses == 0
 
@@ -45,13 +45,13 @@ def test_a_gang_whose_machine_a_pause_ends_is_no_loss():
 def test_a_gang_that_hangs_until_its_machine_is_ended_is_a_loss():
     engine = started(Engine(settings(retries=0, report_timeout_s=50.0), Simple(total=1)))
     draw(engine, 10.0)
-    assert of(engine.handle(m.Ticked(), 60.0), m.AbandonGang)
-    engine.handle(m.GangEnded(gang=0, outcome="lost", own_fault=False, error="its worker does not answer"), 61.0)
+    assert of(engine.handle(core.Ticked(), 60.0), core.AbandonGang)
+    engine.handle(core.GangEnded(gang=0, outcome="lost", own_fault=False, error="its worker does not answer"), 61.0)
     assert engine.state.trials[0].state == "failed"
 
 
 def test_a_worker_that_the_function_ended_is_not_tried_again():
     engine = started(Engine(settings(), Simple()))
     draw(engine, 10.0)
-    engine.handle(m.GangEnded(gang=0, outcome="lost", own_fault=True, error="exit code 1"), 20.0)
+    engine.handle(core.GangEnded(gang=0, outcome="lost", own_fault=True, error="exit code 1"), 20.0)
     assert engine.state.trials[0].state == "failed"

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from seer_nb.core import planner
-from seer_nb.core.model import Scaling
+from seer_nb.core import Scaling, planner
 from seer_nb.core.money import BillingRule, Offer
 from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_parallelism, sizes
 from tests.core.effort import examples

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seer_nb.core.model import Report, Scaling
+from seer_nb.core import Report, Scaling
 from seer_nb.core.scaling import OUTLIER, PRIOR_EPOCHS, PRIOR_OVERHEAD, RECENT, SpeedTracker, usual_s
 from tests.core.effort import examples
 

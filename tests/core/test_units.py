@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seer_nb.core.units import format_duration, format_money, parse_deadline, parse_duration, parse_money
+from seer_nb._utils.units import format_duration, format_money, parse_deadline, parse_duration, parse_money
 
 ANYTHING = st.one_of(
     st.none(),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from seer_nb import cli
+from seer_nb.ui import cli
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from seer_nb import cli
-from seer_nb.core import model as m
-from seer_nb.doctor import command, examine, installation, ports, store, studies
-from seer_nb.doctor import home as homes
-from seer_nb.doctor.finding import Finding, discreet
-from seer_nb.journal import Journal
-from seer_nb.runner.lock import RunnerLock
+from seer_nb import core
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.lock import RunnerLock
+from seer_nb.ui import cli
+from seer_nb.ui.cli import doctor as doctor_command
+from seer_nb.ui.cli.doctor import finding as examine
+from seer_nb.ui.cli.doctor import local
+from seer_nb.ui.cli.doctor.finding import Finding, discreet
 from tests.builders import small_study
 
 
@@ -43,7 +44,9 @@ def test_all_is_well_here(doctor, tmp_path):
 
 
 def test_a_line_for_a_person_says_what_to_do(home, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(command, "checks", lambda options: [examine.Named("store", lambda: store.check("nope://x"))])
+    monkeypatch.setattr(
+        doctor_command, "checks", lambda options: [examine.Named("store", lambda: local.check_store_url("nope://x"))]
+    )
     assert cli.main(["doctor"]) == 1
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("problem     store         store='nope://x' is not one that only holds files: ")
@@ -52,7 +55,7 @@ def test_a_line_for_a_person_says_what_to_do(home, capsys, monkeypatch, tmp_path
 
 def test_a_home_that_cannot_be_written_to(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", "/proc/studies")
-    (problem,) = [finding for finding in homes.check() if finding.level == "problem" and finding.check == "home"]
+    (problem,) = [finding for finding in local.check_home() if finding.level == "problem" and finding.check == "home"]
     assert problem.text.startswith("/proc cannot be written to (")
     assert "set SEER_HOME to a folder" in problem.advice
 
@@ -73,7 +76,7 @@ def test_a_home_that_is_read_only_or_cannot_be_looked_into(mode, monkeypatch, no
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(mode)
         monkeypatch.setenv("SEER_HOME", f"{folder}/studies")
-        problem, *_ = homes.check()
+        problem, *_ = local.check_home()
         Path(folder).chmod(0o700)
     assert problem.sentence == (
         f"{folder} cannot be written to (Permission denied): set SEER_HOME to a folder on a local disk that is yours"
@@ -83,20 +86,20 @@ def test_a_home_that_is_read_only_or_cannot_be_looked_into(mode, monkeypatch, no
 def test_a_home_that_others_may_write_to(home):
     home.mkdir(mode=0o700)
     home.chmod(0o777)
-    (warning,) = wrong(homes.check())
+    (warning,) = wrong(local.check_home())
     assert (warning.level, warning.check, warning.advice) == ("warning", "rights", f"chmod 700 {home}")
 
 
 def test_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda place: type("Usage", (), {"free": 100 * 1024 * 1024}))
-    assert homes.room("disk", tmp_path).level == "problem"
+    assert local.room("disk", tmp_path).level == "problem"
     monkeypatch.setattr("shutil.disk_usage", lambda place: type("Usage", (), {"free": 1024 * 1024 * 1024}))
-    assert homes.room("disk", tmp_path).level == "warning"
+    assert local.room("disk", tmp_path).level == "warning"
 
 
 def test_a_lock_that_keeps_nobody_out(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", lambda file, how: None)
-    assert homes._locks(tmp_path / "lock").level == "problem"
+    assert local._locks(tmp_path / "lock").level == "problem"
 
 
 def test_a_key_that_others_may_read(home, tmp_path, monkeypatch):
@@ -104,28 +107,28 @@ def test_a_key_that_others_may_read(home, tmp_path, monkeypatch):
     key.write_bytes(b"k" * 32)
     key.chmod(0o644)
     monkeypatch.setenv("SEER_KEY_FILE", str(key))
-    (problem,) = wrong(homes.check())
+    (problem,) = wrong(local.check_home())
     assert "chmod 600" in problem.text
 
 
 def test_a_store_that_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    (problem,) = store.check(str(tmp_path / "file" / "store"))
+    (problem,) = local.check_store_url(str(tmp_path / "file" / "store"))
     assert problem.level == "problem"
     assert "Not a directory" in problem.text
 
 
 def test_few_open_files(monkeypatch):
     monkeypatch.setattr("resource.getrlimit", lambda _: (256, 256))
-    (warning,) = wrong(ports.check())
+    (warning,) = wrong(local.check_ports())
     assert (warning.level, warning.check) == ("warning", "ports")
 
 
 def test_packages_out_of_bounds():
-    lacks = installation.lacks
-    assert lacks(installation.Requirement("pytest<1")).endswith(" is not within <1")
-    assert lacks(installation.Requirement("no-such-package-here")) == "no-such-package-here is missing"
-    assert lacks(installation.Requirement("pytest>=1")) == ""
+    lacks = local.lacks
+    assert lacks(local.Requirement("pytest<1")).endswith(" is not within <1")
+    assert lacks(local.Requirement("no-such-package-here")) == "no-such-package-here is missing"
+    assert lacks(local.Requirement("pytest>=1")) == ""
 
 
 # --- studies ---
@@ -133,7 +136,7 @@ def test_packages_out_of_bounds():
 
 def test_a_runner_that_has_died_with_machines(home):
     keep(small_study(), home / "digits")
-    (problem,) = studies.check()
+    (problem,) = local.check_studies()
     assert (problem.level, problem.check) == ("problem", "studies")
     assert problem.sentence == (
         "the runner of 'digits' has died, and machines of it may still cost money: "
@@ -142,14 +145,14 @@ def test_a_runner_that_has_died_with_machines(home):
 
 
 def test_a_study_that_has_ended_is_fine(home):
-    keep(small_study().apply(m.BeginEnd(reason="x")).apply(m.Finish()), home / "digits")
-    (fine,) = studies.check()
+    keep(small_study().apply(core.BeginEnd(reason="x")).apply(core.Finish()), home / "digits")
+    (fine,) = local.check_studies()
     assert (fine.level, fine.text.split()[0]) == ("ok", "1")
 
 
 def test_a_journal_that_cannot_be_read(home):
     keep(small_study(), home / "digits").joinpath("journal.sqlite").write_bytes(b"nothing of the kind" * 100)
-    (warning,) = studies.check()
+    (warning,) = local.check_studies()
     assert (warning.level, warning.advice) == ("warning", "move its folder away")
 
 
@@ -158,16 +161,16 @@ def test_a_lock_that_a_process_of_elsewhere_holds(home):
     lock = RunnerLock(folder)
     assert lock.take()
     (folder / "runner.lock").write_text("999999999")
-    assert "does not run on this computer" in " ".join(finding.text for finding in studies.check())
+    assert "does not run on this computer" in " ".join(finding.text for finding in local.check_studies())
 
 
 def test_a_runner_that_writes_nothing(home, monkeypatch):
     lock = RunnerLock(keep(small_study(), home / "digits"))
     assert lock.take()
-    assert [finding.level for finding in studies.check()] == ["ok"]
+    assert [finding.level for finding in local.check_studies()] == ["ok"]
     later = time.time() + 1000
     monkeypatch.setattr("time.time", lambda: later)
-    (problem,) = studies.check()
+    (problem,) = local.check_studies()
     assert problem.text.startswith("'digits' does not get on: its runner has written nothing for 16 min")
 
 

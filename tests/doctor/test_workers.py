@@ -2,12 +2,12 @@
 
 import sys
 
-from seer_nb.doctor import workers
+from seer_nb.ui.cli.doctor import local
 
 
 def test_workers_that_cannot_reach_each_other(monkeypatch):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nosuch0")
-    (problem,) = workers.check()
+    (problem,) = local.check_workers()
     assert problem.level == "problem"
     assert problem.text.startswith("two workers could not train together (gloo): ")
     assert "unset GLOO_SOCKET_IFNAME" in problem.advice
@@ -15,12 +15,12 @@ def test_workers_that_cannot_reach_each_other(monkeypatch):
 
 def test_no_torch(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    (problem,) = workers.check()
+    (problem,) = local.check_workers()
     assert (problem.level, problem.text) == ("problem", "no worker process could be made: exit code 1")
 
 
 def test_workers_that_take_too_long(monkeypatch):
-    monkeypatch.setattr(workers, "LIMIT_S", 0.05)
-    (warning,) = workers.check()
+    monkeypatch.setattr(local, "WORKERS_LIMIT_S", 0.05)
+    (warning,) = local.check_workers()
     assert warning.level == "warning"
     assert "torch takes long to import" in warning.text

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seer_nb as seer
-from seer_nb.loopback import user_data
-from seer_nb.runner import checkpoints
 from seer_nb.simulate import CurveTable
+from seer_nb.storage import checkpoints
+from seer_nb.testing.loopback import user_data
 from tests.fuzz.test_journals import DAMAGES, damaged
 from tests.fuzz.told import examples, refusal
 

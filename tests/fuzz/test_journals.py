@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seer_nb as seer
-from seer_nb import cli
-from seer_nb.core import model as m
-from seer_nb.journal import Journal, View
-from seer_nb.results import curves_frame, results_frame, spending_frame
-from seer_nb.runner import files
-from seer_nb.ui import static, text
+from seer_nb import core
+from seer_nb.storage import layout
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.replay import View
+from seer_nb.ui import cli
+from seer_nb.views import page, text
+from seer_nb.views.tables import curves_frame, results_frame, spending_frame
 from tests.builders import small_study
 from tests.fuzz.told import examples, refusal
 
@@ -52,7 +53,7 @@ def look(path):
         view = View(journal)
         state = view.state()
         journal.inbox()
-        static.html(state, view.history)
+        page.static_html(state, view.history)
         text.summary(state)
         for frame in (results_frame, curves_frame, spending_frame):
             frame(state)
@@ -203,8 +204,8 @@ def test_one_bad_study_hides_no_other(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     for name in ("bad", "good", "not a name", "odd\x1b[31m"):
         (tmp_path / name).mkdir()
-        write(tmp_path / name / files.JOURNAL, small_study(name="good").records)
-    (tmp_path / "bad" / files.JOURNAL).write_bytes(b"no journal at all")
+        write(tmp_path / name / layout.JOURNAL, small_study(name="good").records)
+    (tmp_path / "bad" / layout.JOURNAL).write_bytes(b"no journal at all")
     table = seer.studies()
     assert table["name"].tolist() == ["bad", "good"]
     assert table["status"].tolist() == ["unreadable", "interrupted"]
@@ -216,8 +217,8 @@ def test_one_bad_study_hides_no_other(tmp_path, monkeypatch, capsys):
 
 def test_text_never_becomes_sql(path):
     evil = "'); DROP TABLE records; --"
-    journal = Journal.create(path, [(0.0, m.Note(reason=evil))])
-    journal.send(m.Pin(trial=0))
+    journal = Journal.create(path, [(0.0, core.Note(reason=evil))])
+    journal.send(core.Pin(trial=0))
     assert next(journal.read()).record.reason == evil
-    assert journal.inbox() == [(1, m.Pin(trial=0))]
+    assert journal.inbox() == [(1, core.Pin(trial=0))]
     journal.close()

@@ -11,19 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seer_nb.core import model as m
-from seer_nb.core.units import (
-    MAX_DOLLARS,
-    format_duration,
-    format_money,
-    parse_deadline,
-    parse_duration,
-    parse_money,
-    printable,
-)
-from seer_nb.domains import choice, lograndint, loguniform, quniform, randint, uniform
-from seer_nb.settings import check_name, is_name
-from seer_nb.space import Space
+from seer_nb import core
+from seer_nb._utils.text import printable
+from seer_nb._utils.units import MAX_DOLLARS, format_duration, format_money, parse_deadline, parse_duration, parse_money
+from seer_nb.search_space import Space
+from seer_nb.search_space.domains import choice, lograndint, loguniform, quniform, randint, uniform
+from seer_nb.study.settings import check_name, is_name
 from tests.fuzz.told import examples, refusal
 
 CHARACTERS = st.text(st.one_of(st.characters(), st.sampled_from("\ud800\udfff\0\u202e")), max_size=30)
@@ -142,9 +135,9 @@ def test_spaces(given_space):
     with refusal(ValueError, TypeError):
         space = Space(given_space)
         config = space.sample(np.random.default_rng(0))
-        drawn = m.Drawn(trial=0, config=config)
+        drawn = core.Drawn(trial=0, config=config)
         # What is taken can be written down, and read again as it was.
-        assert msgspec.json.decode(msgspec.json.encode(drawn), type=m.Drawn) == drawn
+        assert msgspec.json.decode(msgspec.json.encode(drawn), type=core.Drawn) == drawn
         assert repr(space)
 
 

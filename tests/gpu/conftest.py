@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from seer_nb.providers import gpus
+from seer_nb.providers.local import gpus
 from tests.conftest import ALL, GPUS
 
 

@@ -6,11 +6,11 @@ import sys
 import pytest
 
 import seer_nb as seer
-from seer_nb import demo
-from seer_nb.doctor import gpus as doctor
 from seer_nb.methods.sweep import sweep
-from seer_nb.providers.gpus import usable
-from seer_nb.runner.dask_gangs import BROKEN
+from seer_nb.providers.local.gpus import usable
+from seer_nb.runner.gangs import BROKEN
+from seer_nb.ui.cli import demo
+from seer_nb.ui.cli.doctor import local as doctor
 from tests.methods.sweep.small import samples
 from tests.studies.running import check_nothing_is_left, make
 from tests.studies.test_life import Resizing
@@ -45,8 +45,8 @@ def one(**changes):
 
 def test_a_worker_for_each_gpu():
     assert seer.Local().max_workers == len(usable())
-    assert "GPU" in next(iter(doctor.check())).text
-    assert {finding.level for finding in doctor.check()} == {"ok"}
+    assert "GPU" in next(iter(doctor.check_gpus())).text
+    assert {finding.level for finding in doctor.check_gpus()} == {"ok"}
 
 
 def test_resized_over_workers_that_share_a_gpu_and_the_curve_is_the_same(home, monkeypatch):

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seer_nb.export import export, formats
-from seer_nb.results import curves_frame, events_frame, results_frame, spending_frame
+from seer_nb.views.export import export, formats
+from seer_nb.views.tables import curves_frame, events_frame, results_frame, spending_frame
 from tests.fuzz.told import examples
 from tests.hostile.texts import ALL, FORMULAS, SCRIPTS, assert_harmless, study
 from tests.refusals import make, raised

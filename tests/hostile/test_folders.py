@@ -11,13 +11,14 @@ import msgspec
 import pytest
 
 import seer_nb as seer
-from seer_nb import cli, snapshots
-from seer_nb.core import bounds, market
-from seer_nb.core import model as m
-from seer_nb.doctor import studies as doctor
-from seer_nb.journal import Journal, View
-from seer_nb.runner import files
-from seer_nb.runner.lock import LOCK, runner_pid
+from seer_nb import core
+from seer_nb.core import offer_choice, types
+from seer_nb.storage import layout, snapshot
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.lock import LOCK, runner_pid
+from seer_nb.storage.replay import View
+from seer_nb.ui import cli
+from seer_nb.ui.cli.doctor import local as doctor
 from tests.builders import OFFER, settings, small_study
 from tests.refusals import make, raised
 
@@ -33,7 +34,7 @@ DEEP = 200_000
 def written(folder):
     folder.mkdir()
     records = [(at_s, record) for _, at_s, record in small_study(name=folder.name).records]
-    Journal.create(folder / files.JOURNAL, records).close()
+    Journal.create(folder / layout.JOURNAL, records).close()
     return folder
 
 
@@ -61,7 +62,7 @@ def statuses(capsys):
     said = capsys.readouterr().out
     assert "good" in said
     assert said.replace("\n", "").isprintable()
-    assert any("'good'" in finding.text for finding in doctor.check())
+    assert any("'good'" in finding.text for finding in doctor.check_studies())
     return table["status"].to_dict()
 
 
@@ -72,7 +73,7 @@ def began(change):
     """With other settings in the first record."""
 
     def prepare(folder):
-        path = folder / files.JOURNAL
+        path = folder / layout.JOURNAL
         db = sqlite3.connect(path)
         body = json.loads(db.execute("SELECT body FROM records WHERE seq = 1").fetchone()[0])
         db.close()
@@ -84,18 +85,18 @@ def began(change):
 
 def nested(folder):
     body = '{"type":"Ticked","x":' + "[" * DEEP + "]" * DEEP + "}"
-    run(folder / files.JOURNAL, ("INSERT INTO records (at_s, wall, body) VALUES (99.0, 0.0, ?)", (body,)))
+    run(folder / layout.JOURNAL, ("INSERT INTO records (at_s, wall, body) VALUES (99.0, 0.0, ?)", (body,)))
 
 
 def steering(folder):
     body = '{"type":"\\u001b]0;OWNED\\u0007\\u009b2J"}'
-    run(folder / files.JOURNAL, ("INSERT INTO records (at_s, wall, body) VALUES (99.0, 0.0, ?)", (body,)))
+    run(folder / layout.JOURNAL, ("INSERT INTO records (at_s, wall, body) VALUES (99.0, 0.0, ?)", (body,)))
 
 
 def disguised(folder):
     """A trigger that calls itself a table."""
     run(
-        folder / files.JOURNAL,
+        folder / layout.JOURNAL,
         ("CREATE TRIGGER t AFTER INSERT ON inbox BEGIN DELETE FROM records; END",),
         ("PRAGMA writable_schema=ON",),
         ("UPDATE sqlite_schema SET type = 'table' WHERE name = 't'",),
@@ -114,7 +115,7 @@ UNREADABLE = {
     "a record nested too deep": nested,
     "a record that steers terminals": steering,
     "a trigger in disguise": disguised,
-    "a pipe beside the journal": pipe(f"{files.JOURNAL}-journal"),
+    "a pipe beside the journal": pipe(f"{layout.JOURNAL}-journal"),
     "machines with 10**9 workers": began(lambda given: given["offers"][0].update(workers_per_machine=10**9)),
     "10**18 machines": began(lambda given: given["offers"][0].update(max_machines=10**18)),
     "10**18 workers": began(lambda given: given.update(max_workers=10**18)),
@@ -152,9 +153,9 @@ def test_a_command_nested_too_deep_is_left_out(bad, capsys, caplog):
     body = '{"type":"Pause","x":' + "[" * DEEP + "]" * DEEP + "}"
     steers = '{"type":"\\u001b]0;OWNED\\u0007"}'
     for each in (body, steers):
-        run(bad / files.JOURNAL, ("INSERT INTO inbox (wall, body) VALUES (0, ?)", (each,)))
+        run(bad / layout.JOURNAL, ("INSERT INTO inbox (wall, body) VALUES (0, ?)", (each,)))
     assert statuses(capsys)["bad"] == "interrupted"
-    journal = Journal(bad / files.JOURNAL)
+    journal = Journal(bad / layout.JOURNAL)
     assert [command for _, command in journal.inbox()] == [None, None]
     journal.close()
     assert caplog.text.replace("\n", "").isprintable()
@@ -212,13 +213,13 @@ IGNORED = {
 
 @pytest.mark.parametrize("prepare", IGNORED.values(), ids=IGNORED)
 def test_a_snapshot_of_somebody_else_is_not_used(bad, prepare, capsys):
-    journal = Journal(bad / files.JOURNAL)
+    journal = Journal(bad / layout.JOURNAL)
     view = View(journal)
     state = view.state()
-    snapshots.save(journal, snapshots.Found(view.seq, state, view.history), anew=True)
-    assert snapshots.load(journal) is not None
+    snapshot.save(journal, snapshot.Found(view.seq, state, view.history), anew=True)
+    assert snapshot.load(journal) is not None
     prepare(bad)
-    assert snapshots.load(journal) is None
+    assert snapshot.load(journal) is None
     journal.close()
     assert statuses(capsys)["bad"] == "interrupted"
     assert len(seer.attach("bad").results()) == 4
@@ -229,14 +230,14 @@ def test_a_snapshot_of_somebody_else_is_not_used(bad, prepare, capsys):
 
 def test_what_a_study_may_be_given_its_journal_may_hold():
     most = {
-        "max_epochs": bounds.MOST_EPOCHS,
-        "seed": bounds.MOST_SEED,
-        "max_workers": bounds.MOST_WORKERS,
-        "budget": bounds.MOST_MICRO,
-        "offers": (msgspec.structs.replace(OFFER, workers_per_machine=bounds.MOST_SLOTS),),
+        "max_epochs": types.MOST_EPOCHS,
+        "seed": types.MOST_SEED,
+        "max_workers": types.MOST_WORKERS,
+        "budget": types.MOST_MICRO,
+        "offers": (msgspec.structs.replace(OFFER, workers_per_machine=types.MOST_SLOTS),),
     }
-    record = m.Began(settings=settings(**most))
-    assert msgspec.json.decode(msgspec.json.encode(record), type=m.Event) == record
+    record = core.Began(settings=settings(**most))
+    assert msgspec.json.decode(msgspec.json.encode(record), type=core.Event) == record
 
 
 class Rents(seer.Local):
@@ -267,5 +268,5 @@ def test_a_study_that_could_not_be_read_again_is_not_made(tmp_path, monkeypatch)
 
 
 def test_machines_that_were_refused_for_days_are_asked_for_again():
-    assert market.Refusals(5000, 7.0).again_s == 7.0 + market.LONGEST_BACKOFF_S
-    assert [market.Refusals(times, 0.0).again_s for times in (1, 2, 3)] == [2.0, 4.0, 8.0]
+    assert offer_choice.Refusals(5000, 7.0).again_s == 7.0 + offer_choice.LONGEST_BACKOFF_S
+    assert [offer_choice.Refusals(times, 0.0).again_s for times in (1, 2, 3)] == [2.0, 4.0, 8.0]

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seer_nb as seer
-from seer_nb import cli, machines
-from seer_nb.core import model as m
+from seer_nb import core
+from seer_nb._utils.log_context import Line
 from seer_nb.errors import StudyFailedError
-from seer_nb.journal import Journal
-from seer_nb.providers.ec2_instances import Instance
-from seer_nb.providers.ec2_network import Group
-from seer_nb.runner.logs import Line
+from seer_nb.providers.aws.api import Group, Instance
+from seer_nb.storage.journal import Journal
+from seer_nb.ui import cli
+from seer_nb.ui.cli import cloud
 from tests.builders import Builder
 from tests.fuzz.told import examples
 from tests.hostile.texts import ALL
@@ -37,7 +37,7 @@ def test_a_study_of_somebody_else_in_a_python_prompt(home):
 
 
 def test_why_it_failed_in_a_traceback(home):
-    made = Builder().apply(m.BeginEnd(reason=STEERS, failed=True)).apply(m.Finish())
+    made = Builder().apply(core.BeginEnd(reason=STEERS, failed=True)).apply(core.Finish())
     study = Journalled(home, made, driven=False).study
     with pytest.raises(StudyFailedError) as caught:
         study.wait()
@@ -47,7 +47,7 @@ def test_why_it_failed_in_a_traceback(home):
 
 def test_a_damaged_journal_in_a_traceback(tmp_path):
     """SQLite repeats names that are in the file."""
-    journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, m.Ticked())])
+    journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, core.Ticked())])
     with pytest.raises(seer.SeerError) as caught, journal._damage_told():
         raise ValueError(STEERS)
     assert str(caught.value).endswith(f"journal.sqlite cannot be read: {SEEN}")
@@ -93,8 +93,8 @@ def test_tags_of_an_account(monkeypatch, capsys):
         *("i-1", STEERS, "another", 0, "running", "m5.large", False, datetime.now(UTC), "", "10.0.0.1", ""),
     )
     group = Group(ident="sg-1", study=STEERS, study_ident="x")
-    monkeypatch.setattr(machines, "living", lambda *_: [machines.Rented(instance, None)])
-    monkeypatch.setattr(machines, "groups", lambda *_: [group])
+    monkeypatch.setattr(cloud, "living", lambda *_: [cloud.Rented(instance, None)])
+    monkeypatch.setattr(cloud, "groups", lambda *_: [group])
     assert cli.main(["machines"]) == 0
     said = capsys.readouterr().out
     assert said.count(SEEN) == 2

@@ -5,10 +5,12 @@ import re
 
 import pytest
 
-from seer_nb.history import Mark
-from seer_nb.ui import figures, figures_space, figures_time, infos, report, static, text
-from seer_nb.ui.dashboard import Dashboard
-from seer_nb.ui.view import look
+from seer_nb.core.history import Mark
+from seer_nb.ui.notebook.dashboard import Dashboard
+from seer_nb.views import figure_data, plotly_curves, plotly_time
+from seer_nb.views import page as page_views
+from seer_nb.views import text as text_views
+from seer_nb.views.view_model import view_of
 from tests.builders import small_study
 from tests.hostile.texts import ALL, SCRIPTS, assert_harmless, study
 from tests.ui.conftest import Journalled
@@ -26,19 +28,19 @@ def told(page):
 @pytest.mark.parametrize("status", [None, "interrupted", "<script>"])
 def test_the_static_picture(status):
     made = study()
-    told(static.html(made.state, made.history, status))
+    told(page_views.static_html(made.state, made.history, status))
 
 
 @EACH
 def test_a_study_of_that_name(hostile):
     """No study can be called so; but a journal that somebody else has written may say it."""
     made = study(SCRIPTS, name=hostile)
-    assert hostile in assert_harmless(static.html(made.state, made.history)).text
+    assert hostile in assert_harmless(page_views.static_html(made.state, made.history)).text
 
 
 def test_the_report(tmp_path):
     made = study()
-    path = report.write(tmp_path / "report.html", SCRIPTS[3], made.state, made.history, "ended")
+    path = page_views.write(tmp_path / "report.html", SCRIPTS[3], made.state, made.history, "ended")
     page = path.read_text(encoding="utf-8", errors="strict")
     told(page)
     assert page.partition("</head>")[0].count("</title>") == 1
@@ -102,20 +104,20 @@ def test_what_a_browser_may_say(tmp_path, monkeypatch, content):
 
 def test_the_terminal():
     made = study()
-    for shown in (text.summary(made.state), text.progress_line(made.state)):
+    for shown in (text_views.summary(made.state), text_views.progress_line(made.state)):
         assert all(character.isprintable() or character == "\n" for character in shown)
 
 
 def test_plotly_figures_show_text_as_it_is(tmp_path):
     made = study()
     for figure in (
-        figures.plot_curves(made.state),
-        figures_space.coordinates_plot(figures_space.coordinates_info(made.state)),
+        plotly_curves.plot_curves(made.state),
+        plotly_curves.coordinates_plot(plotly_curves.coordinates_info(made.state)),
     ):
         # Where it reads html (not in the words at a parallel axis), nothing is left of it.
         texts = [value for key, value in leaves(json.loads(figure.to_json())) if key != "ticktext"]
         assert not any(re.search(r"<(?!br>|extra>|/extra>)", value) for value in texts)
-        page = figures.write_figure(figure, tmp_path / "figure.html", title=SCRIPTS[3]).read_text()
+        page = plotly_curves.write_figure(figure, tmp_path / "figure.html", title=SCRIPTS[3]).read_text()
         assert "<img src=x" not in page
         assert "<script>window.stolen" not in page
 
@@ -124,13 +126,13 @@ def test_what_a_person_changed_is_no_html_in_figures():
     """A snapshot that somebody else has made may call it anything."""
     made = small_study()
     made.history.marks.extend(Mark(1.0, hostile) for hostile in SCRIPTS)
-    view = look(made.state)
+    view = view_of(made.state)
     for figure in (
-        figures_time.burn_plot(infos.burn(made.history, view)),
-        figures_time.parallelism_plot(infos.parallelism(made.state, made.history, view, [1])),
+        plotly_time.burn_plot(figure_data.burn(made.history, view)),
+        plotly_time.parallelism_plot(figure_data.parallelism(made.state, made.history, view, [1])),
     ):
         texts = [annotation.text for annotation in figure.layout.annotations]
-        assert figures.shown(SCRIPTS[1]) in texts
+        assert plotly_curves.shown(SCRIPTS[1]) in texts
         assert not any("<" in text for text in texts)
 
 

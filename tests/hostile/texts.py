@@ -2,7 +2,7 @@
 
 import html.parser
 
-from seer_nb.core import model as m
+from seer_nb import core
 from tests.builders import Builder
 
 SCRIPTS = (
@@ -59,15 +59,15 @@ def study(texts=ALL, **settings):
     made.draw(*({text: text for text in texts} for _ in range(4)))
     made.start(0, 0, "0.0").report(0, 0.5, **dict.fromkeys(texts, 1.0))
     for text in texts:
-        made.apply(m.Note(reason=text))
-    made.apply(m.GangEnded(gang=0, outcome="lost", error=texts[0]))
-    made.apply(m.EndTrial(trial=0, state="failed", reason=texts[1 % len(texts)], error="\n".join(texts)))
+        made.apply(core.Note(reason=text))
+    made.apply(core.GangEnded(gang=0, outcome="lost", error=texts[0]))
+    made.apply(core.EndTrial(trial=0, state="failed", reason=texts[1 % len(texts)], error="\n".join(texts)))
     for place, text in enumerate(texts[:3], 1):
         made.start(place, place, "0.0").report(place, 0.5 + place / 10).end(place, "stopped", text, text)
-    made.apply(m.WorkerFailed(worker=texts[0], error=texts[0]))
-    made.apply(m.MachineLeaving(machine=0, left_s=9.0, reason=texts[0]))
-    made.apply(m.MachineEnded(machine=0, expected=False, reason=texts[0]))
-    return made.apply(m.BeginEnd(reason=texts[0]))
+    made.apply(core.WorkerFailed(worker=texts[0], error=texts[0]))
+    made.apply(core.MachineLeaving(machine=0, left_s=9.0, reason=texts[0]))
+    made.apply(core.MachineEnded(machine=0, expected=False, reason=texts[0]))
+    return made.apply(core.BeginEnd(reason=texts[0]))
 
 
 class Tags(html.parser.HTMLParser):

@@ -1,6 +1,6 @@
 import pytest
 
-from seer_nb.loopback import LoopbackCloud
+from seer_nb.testing.loopback import LoopbackCloud
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import boto3
 import pytest
 
 from seer_nb.errors import SeerError
-from seer_nb.loopback import LoopbackCloud, guard
-from seer_nb.loopback.addresses import Block
+from seer_nb.testing.loopback import LoopbackCloud, cleanup
+from seer_nb.testing.loopback.environment import Block
 from tests.loopback.machines import HERE, ec2, launch, machine, printed, refused, request, until
 
 
@@ -114,8 +114,8 @@ def test_nothing_is_left_when_it_closes(tmp_path):
         names = [launch(cloud, "(setsid sleep 100 &)", "sleep 100") for _ in range(2)]
         until(lambda: all(len(machine(cloud, name).pids) >= 2 for name in names))
         mark, folder, scratch = cloud._park._homes._cloud, cloud.machines()[0].folder, cloud._park._homes._scratch
-        assert guard.marked(f"{mark}/")
-    assert not guard.marked(f"{mark}/")
+        assert cleanup.marked(f"{mark}/")
+    assert not cleanup.marked(f"{mark}/")
     assert not folder.exists()
     assert not scratch.exists()
     assert [m.state for m in cloud.machines()] == ["terminated"] * 2
@@ -183,7 +183,7 @@ def on_machines_of(key):
     """Processes of machines that were given this key."""
     needle = f"AWS_ACCESS_KEY_ID={key}\0".encode()
     found = []
-    for pid in guard.marked(""):
+    for pid in cleanup.marked(""):
         with suppress(OSError):
             found += [pid] if needle in Path(f"/proc/{pid}/environ").read_bytes() else []
     return found
@@ -191,7 +191,7 @@ def on_machines_of(key):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_in_a_shell(how):
-    command = [HERE, "-m", "seer_nb.loopback", "--boot-s", "0"]
+    command = [HERE, "-m", "seer_nb.testing.loopback", "--boot-s", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         lines = []
         while not lines or "Ctrl-C" not in lines[-1]:
@@ -213,7 +213,7 @@ def test_in_a_shell(how):
 
 def test_a_bad_argument_in_a_shell():
     done = subprocess.run(
-        [HERE, "-m", "seer_nb.loopback", "--boot-s", "-3"], capture_output=True, text=True, check=False
+        [HERE, "-m", "seer_nb.testing.loopback", "--boot-s", "-3"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "boot_s=-3.0 is not a time: give seconds from 0 on\n"

@@ -11,7 +11,7 @@ from dask_cloudprovider.aws import EC2Cluster
 from dask_cloudprovider.aws.ec2 import EC2Scheduler, EC2Worker
 from distributed import Client
 
-from seer_nb.loopback import LoopbackCloud
+from seer_nb.testing.loopback import LoopbackCloud
 from tests.loopback.machines import machine
 
 WORKER = {"nthreads": 1, "memory_limit": "1GiB"}

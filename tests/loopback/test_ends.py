@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seer_nb.loopback import guard
+from seer_nb.testing.loopback import cleanup
 from tests.loopback.machines import HERE, alive, described, ec2, ended, launch, machine, on, until
 
 
@@ -117,7 +117,7 @@ def test_bad_calls_are_refused(cloud):
 
 def test_a_process_that_dies_leaves_no_machine_behind(tmp_path):
     code = (
-        "import time, os, yaml, boto3; from seer_nb.loopback import LoopbackCloud\n"
+        "import time, os, yaml, boto3; from seer_nb.testing.loopback import LoopbackCloud\n"
         f"cloud = LoopbackCloud(boot_s=0, folder={str(tmp_path)!r}).start()\n"
         "data = '#cloud-config\\nruncmd: [sleep 100]'\n"
         "boto3.client('ec2').run_instances(ImageId=cloud.ami, InstanceType='m5.large', MinCount=1, MaxCount=1,"
@@ -127,7 +127,7 @@ def test_a_process_that_dies_leaves_no_machine_behind(tmp_path):
     )
     with subprocess.Popen([HERE, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         name, scratch, *pids = process.stdout.readline().split()
-        assert guard.marked(f"{name}/")
+        assert cleanup.marked(f"{name}/")
         os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not alive(map(int, pids)) and not guard.marked(f"{name}/"), "their end")
+    until(lambda: not alive(map(int, pids)) and not cleanup.marked(f"{name}/"), "their end")
     until(lambda: not Path(scratch).exists())

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from seer_nb.bench.live_memory import LiveMemory
+from seer_nb.bench._workloads import LiveMemory
 from seer_nb.methods.bilevel import Box, PenaltySchedule, hypergradient, minimize, penalty_gradient
 from tests.methods.problems import Plain, Quadratic, Saddle, Singular, far, start
 

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 import seer_nb as seer
-from seer_nb.core.units import format_duration
+from seer_nb._utils.units import format_duration
 from seer_nb.methods import bilevel
-from seer_nb.runner import checkpoints
-from seer_nb.runner.flags import Flags
-from seer_nb.runner.keeper import Keeper
-from seer_nb.training import Run
+from seer_nb.storage import checkpoints
+from seer_nb.worker.agent import GangSignals
+from seer_nb.worker.checkpointing import CheckpointManager
+from seer_nb.worker.run import Run
 from tests.methods.problems import Saddle, start
 from tests.studies.running import check_nothing_is_left, kill, training, worker_pids
 from tests.training.conftest import Gangs
@@ -240,7 +240,7 @@ def sentence(gangs, train, **changes):
 
 def test_a_gang_of_several_is_refused(gangs):
     order = gangs.order(rank=1, size=2)
-    run = Run(order, Keeper(order, None), None, lambda _: None, Flags(), time.monotonic())
+    run = Run(order, CheckpointManager(order, None), None, lambda _: None, GangSignals(), time.monotonic())
     for train in (solve, tune):
         with pytest.raises(
             ValueError, match=r"world_size=2\) has 2 workers, but a bilevel method runs on one: choose a"

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.policies import ASHA
-from seer_nb.policies.rungs import fixed_size, ranked, rungs
+from seer_nb.policies._rungs import fixed_size, ranked, rungs
 from tests.builders import OFFER
 from tests.core.effort import examples
 from tests.core.fake_cloud import FakeCloud, World
@@ -177,7 +177,7 @@ def test_it_runs_its_cluster_from_start_to_deadline():
     assert len(cloud.boxes) == 2
     assert cloud.now_s > 560.0
     assert max(trial.epoch for trial in cloud.state.trials.values()) == 9
-    assert all(len(start.workers) == 1 for _, start in cloud.of(m.StartGang))
+    assert all(len(start.workers) == 1 for _, start in cloud.of(core.StartGang))
 
 
 def test_a_finite_space_ends_it_early():

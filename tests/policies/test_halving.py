@@ -4,11 +4,10 @@ from collections import Counter
 
 import pytest
 
-from seer_nb import simulate
-from seer_nb.core import model as m
+from seer_nb import core, simulate
 from seer_nb.policies import Halving
-from seer_nb.policies.rungs import fixed_size
-from seer_nb.policies.stages import standing
+from seer_nb.policies._rungs import fixed_size
+from seer_nb.policies._stages import standing
 from tests.core.snapshots import gang, snapshot, trial
 from tests.simulate.tables import table
 
@@ -120,4 +119,4 @@ def test_a_person_may_pin_a_trial():
     plan = Halving(eta=3, n=9).decide(snapshot(*trials, machines=FOUR))
     assert 0 in {job.trial for job in plan.jobs}
     assert 0 not in {verdict.trial for verdict in plan.verdicts}
-    assert isinstance(plan, m.Plan)
+    assert isinstance(plan, core.Plan)

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seer_nb import simulate
-from seer_nb.core.model import Scaling
+from seer_nb.core import Scaling
 from seer_nb.policies import HyperSched
-from seer_nb.policies.hypersched import dealt, quantile
+from seer_nb.policies._statistics import quantile
+from seer_nb.policies.hypersched import dealt
 from tests.core.effort import examples
 from tests.core.snapshots import gang, snapshot, trial
 from tests.simulate.tables import table

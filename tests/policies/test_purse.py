@@ -1,8 +1,8 @@
 """The purse: gangs whose costs and leases the money holds."""
 
-from seer_nb.core.model import Scaling
+from seer_nb.core import Scaling
 from seer_nb.core.planner import Resources
-from seer_nb.policies.purse import Need, affordable, lasts
+from seer_nb.policies.seer.schedule import Need, affordable, lasts
 
 
 def resources(money):

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.policies import RandomSearch
 from tests.builders import OFFER
 from tests.core.fake_cloud import FakeCloud, World
@@ -46,7 +46,7 @@ def test_it_is_done_when_everything_is_trained():
 def test_a_run_trains_each_configuration_to_the_end():
     cloud = FakeCloud(RandomSearch(), World(configs=5), budget=10**9).run()
     assert [trial.epoch for trial in cloud.state.trials.values()] == [9] * 5
-    assert len(cloud.of(m.StartGang)) == 5
+    assert len(cloud.of(core.StartGang)) == 5
     assert cloud.state.best.id == max(cloud.state.trials, key=lambda number: cloud.world.value(number, 9))
 
 

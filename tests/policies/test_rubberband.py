@@ -5,11 +5,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from seer_nb import simulate
-from seer_nb.core.model import Scaling
+from seer_nb.core import Scaling
 from seer_nb.core.planner import Resources
 from seer_nb.policies import RubberBand
-from seer_nb.policies.profile import steps
-from seer_nb.policies.rubberband_plan import elastic_plan, static_plan
+from seer_nb.policies._profile import steps
+from seer_nb.policies.rubberband import elastic_plan, static_plan
 from tests.core.effort import examples
 from tests.simulate.tables import table
 

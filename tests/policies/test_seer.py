@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from msgspec import json
 from msgspec.structs import replace
 
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.core.planner import Resources
 from seer_nb.policies import SEER, by_name
-from seer_nb.policies.seer_aim import _Candidate, _Given
+from seer_nb.policies.seer.goal import _Candidate, _Given
 from tests.builders import OFFER
 from tests.core.effort import examples
 from tests.core.fake_cloud import FakeCloud, World
@@ -112,14 +112,14 @@ def test_paid_workers_train(cloud):
 def test_no_trial_is_interrupted_again_and_again(cloud):
     """A stop and a start a rung, and one resize on the way to each."""
     counts = {}
-    for _, start in cloud.of(m.StartGang):
+    for _, start in cloud.of(core.StartGang):
         counts[start.trial] = counts.get(start.trial, 0) + 1
     assert max(counts.values()) <= 8
     assert sum(counts.values()) <= 2 * len(counts)
 
 
 def test_every_plan_says_what_it_is_about(cloud):
-    assert all(note.reason for _, note in cloud.of(m.Note))
+    assert all(note.reason for _, note in cloud.of(core.Note))
     assert cloud.state.reason
 
 
@@ -138,7 +138,7 @@ def test_it_raises_parallelism_when_few_are_left_and_the_deadline_is_tight():
     assert complete(tight)
     # A second costs least where few are left: in the last leg, and not in the first.
     workers = {0: [], 3: []}
-    for _, start in tight.of(m.StartGang):
+    for _, start in tight.of(core.StartGang):
         workers.setdefault(start.from_epoch, []).append(len(start.workers))
     assert fmean(workers[0]) < 1.3
     assert fmean(workers[3]) > 2.0
@@ -146,13 +146,13 @@ def test_it_raises_parallelism_when_few_are_left_and_the_deadline_is_tight():
 
 def test_it_buys_no_parallelism_when_money_is_what_is_scarce():
     slack = run(budget=700_000, deadline_s=5000.0, max_workers=16, offers=MANY)
-    assert {len(start.workers) for _, start in slack.of(m.StartGang)} == {1}
+    assert {len(start.workers) for _, start in slack.of(core.StartGang)} == {1}
     assert complete(slack)
 
 
 def test_gangs_divide_the_batch():
     odd = run(World(batch_size=6), budget=PLENTY, deadline_s=100.0, max_workers=16, offers=MANY)
-    sizes = {len(start.workers) for _, start in odd.of(m.StartGang) if start.from_epoch}
+    sizes = {len(start.workers) for _, start in odd.of(core.StartGang) if start.from_epoch}
     assert sizes <= {1, 2}
 
 
@@ -160,13 +160,13 @@ def test_a_pinned_trial_is_kept_to_the_end():
     free = run(budget=1_000_000)
     worst = min(range(8), key=lambda number: free.world.value(number, 1))
     assert free.state.trials[worst].epoch < 9
-    pinned = run(budget=1_000_000, commands=[(15.0, m.Pin(trial=worst))])
+    pinned = run(budget=1_000_000, commands=[(15.0, core.Pin(trial=worst))])
     assert pinned.state.trials[worst].epoch == 9
 
 
 def test_the_weakest_are_dropped_when_the_budget_is_cut():
     rich = run(budget=2_000_000)
-    cut = run(budget=2_000_000, commands=[(100.0, m.SetBudget(budget=700_000))])
+    cut = run(budget=2_000_000, commands=[(100.0, core.SetBudget(budget=700_000))])
     assert cut.real_bill() <= 700_000
     assert 0 < len(complete(cut)) < len(complete(rich))
     # Who went on after the cut is better than who stopped at the first rung.
@@ -175,13 +175,13 @@ def test_the_weakest_are_dropped_when_the_budget_is_cut():
 
 
 def test_more_money_on_the_way_lets_it_try_more():
-    more = run(budget=500_000, commands=[(60.0, m.SetBudget(budget=2_000_000))])
+    more = run(budget=500_000, commands=[(60.0, core.SetBudget(budget=2_000_000))])
     assert tried(more) > 2 * tried(run(budget=500_000))
     assert more.real_bill() > 1_000_000
 
 
 def test_a_deadline_that_is_cut_is_kept_and_something_is_trained_fully():
-    cut = run(budget=PLENTY, max_workers=8, commands=[(60.0, m.SetDeadline(deadline_s=180.0))])
+    cut = run(budget=PLENTY, max_workers=8, commands=[(60.0, core.SetDeadline(deadline_s=180.0))])
     assert gone_s(cut) <= 180.0
     assert complete(cut)
     assert max(trial.max_parallelism for trial in cut.state.trials.values()) > 1
@@ -219,12 +219,12 @@ def decide(*trials, **changes):
 
 
 def test_before_anything_is_known_it_begins_a_fixed_clusters_worth():
-    plan = decide(scaling=m.Scaling(), budget=1_300_000, stop_s=600.0)
+    plan = decide(scaling=core.Scaling(), budget=1_300_000, stop_s=600.0)
     assert [(job.trial, job.workers, job.until) for job in plan.jobs] == [(None, 1, 1)] * 2
 
 
 def test_a_gang_that_is_slower_than_one_worker_is_undone():
-    slow = m.Scaling(epoch_s=10.0, overhead=3.0, stall_s=1.0, boot_s=20.0)  # two workers train half as fast as one
+    slow = core.Scaling(epoch_s=10.0, overhead=3.0, stall_s=1.0, boot_s=20.0)  # two workers train half as fast as one
     running = trial(0, 0.5, 0.6, 0.7, state="running")
     pair = replace(gang(0, running, "0.0", "1.0", until=9), heard_s=30.0)
     for scaling, workers in ((slow, 1), (None, 2)):
@@ -324,7 +324,7 @@ def test_a_decision_depends_on_nothing_but_the_snapshot(seed, deadline_s, budget
     def again(cloud):
         seen = cloud.engine.snapshot()
         if cloud.steps % 7 == 0:
-            copy = json.decode(json.encode(replace(seen, carry=None)), type=m.Snapshot)
+            copy = json.decode(json.encode(replace(seen, carry=None)), type=core.Snapshot)
             # What was counted so far is only kept to save time.
             aim = seen.carry and (seen.carry[0], None)
             found, again = cloud.policy.decide(seen), SEER().decide(replace(copy, carry=aim))
@@ -380,7 +380,7 @@ def test_where_all_go_on_there_is_no_stop_at_a_rung():
 
 def test_gangs_are_not_resized_to_and_fro():
     """Guards against gangs that take idle workers, give them back to a larger one, and take them again, 31 times."""
-    cut = [(500.0, m.SetDeadline(deadline_s=1200.0))]
+    cut = [(500.0, core.SetDeadline(deadline_s=1200.0))]
     cloud = run(budget=PLENTY, max_epochs=81, deadline_s=3000.0, max_workers=16, offers=MANY, commands=cut)
     gangs = Counter(gang.trial for gang in cloud.state.ended_gangs.values())
     assert max(gangs.values()) <= 8

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from seer_nb.core import model as m
-from seer_nb.policies.censored import GRAIN, censored_mean
-from seer_nb.policies.rungs import expected_epoch_s, paces
+from seer_nb import core
+from seer_nb.policies._rungs import expected_epoch_s, paces
+from seer_nb.policies._statistics import GRAIN, censored_mean
 from tests.core.snapshots import gang, report, snapshot, trial
 
 SPREAD = NormalDist(math.log(10.0), 0.9)
@@ -66,14 +66,14 @@ def test_gangs_in_their_first_epoch_tell_of_speed():
     slow = [trial(number, state="running") for number in range(len(quick), len(TIMES))]
     gangs = [gang(each.id, each, f"{each.id}.0", until=1) for each in slow]
     now = snapshot(
-        *quick, *slow, gangs=tuple(gangs), now_s=11.0, scaling=m.Scaling(epoch_s=3.0, stall_s=1.0, boot_s=0.0)
+        *quick, *slow, gangs=tuple(gangs), now_s=11.0, scaling=core.Scaling(epoch_s=3.0, stall_s=1.0, boot_s=0.0)
     )
     assert expected_epoch_s(now) == pytest.approx(fmean(TIMES), rel=0.1)
     assert expected_epoch_s(replace(now, gangs=())) == pytest.approx(fmean(t.curve[0].seconds for t in quick))
 
 
 def test_before_any_report_it_is_what_is_thought():
-    assert expected_epoch_s(snapshot(scaling=m.Scaling(epoch_s=7.0, stall_s=0.0, boot_s=0.0))) == 7.0
+    assert expected_epoch_s(snapshot(scaling=core.Scaling(epoch_s=7.0, stall_s=0.0, boot_s=0.0))) == 7.0
 
 
 def test_the_best_may_be_slow():

@@ -19,10 +19,10 @@ import msgspec
 import psutil
 import pytest
 
-from seer_nb import function
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.providers.base import Adopted, FleetContext
-from seer_nb.runner.dask_gangs import DaskGangs
+from seer_nb.runner.gangs import DaskGangs
+from seer_nb.study import serialization
 from tests.studies.running import processes
 
 LEASE_S = 30.0
@@ -46,7 +46,7 @@ class Rig:
         self.fleet = pickle.loads(cloudpickle.dumps(provider)).fleet(
             FleetContext(study="study", folder=folder, lease_s=LEASE_S, ended=self._ended)
         )
-        settings = m.Settings(
+        settings = core.Settings(
             name="study",
             metric="value",
             mode="max",
@@ -85,7 +85,7 @@ class Rig:
         if scheduler is None:
             assert await self.fleet.adopt([]) == Adopted()
             scheduler = await self.fleet.host(0, self.provider.host)
-        await self.gangs.connect(scheduler, function.dumps(nothing))
+        await self.gangs.connect(scheduler, serialization.dumps(nothing))
         self._tasks.add(asyncio.ensure_future(self._renew()))
 
     async def close(self):

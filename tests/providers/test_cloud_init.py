@@ -11,13 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import seer_nb as seer
-from seer_nb.providers import cloud_init, keys, launch, watchdog
+from seer_nb.providers.vm import bootstrap as vm_bootstrap
+from seer_nb.providers.vm import cloud_init, tls
 from tests.core.effort import examples
 from tests.providers.cloud_kinds import CLOUDS
 from tests.providers.docker_line import told, variables
 
 EC2 = seer.EC2("g5.xlarge", region="us-east-1")
-PEM = keys.Pem(key="key", certificate="certificate")
+PEM = tls.Pem(key="key", certificate="certificate")
 SCHEDULER = "tls://[fd00::1]:8786"
 SHELLS = [shell for shell in ("sh", "bash") if shutil.which(shell)]
 TEXTS = st.one_of(
@@ -39,11 +40,11 @@ def machine(env=None, **changes):
     """A machine that trains, before it is launched."""
     return SimpleNamespace(
         **{
-            "env_vars": launch.environment(env or {}),
+            "env_vars": vm_bootstrap.environment(env or {}),
             "docker_image": "ghcr.io/dask/dask:1-py3.11",
-            "docker_args": launch.DOCKER_ARGS,
-            "command": launch.worker_command(PEM, 1, EC2.offers()[0], SCHEDULER),
-            "extra_bootstrap": launch.bootstrap(EC2.offers()[0]),
+            "docker_args": vm_bootstrap.DOCKER_ARGS,
+            "command": vm_bootstrap.worker_command(PEM, 1, EC2.offers()[0], SCHEDULER),
+            "extra_bootstrap": vm_bootstrap.bootstrap(EC2.offers()[0]),
             "bootstrap": False,
             "gpu_instance": True,
             "auto_shutdown": True,
@@ -64,18 +65,18 @@ def check(vm, of=None):
 @example(values=["\n", " \n \n\n ", "\t\n\r\n\\\n"], interface="\n")
 def test_any_text_arrives_as_it_is(tmp_path_factory, shell, bootstrap, values, interface):
     env = {f"V_{at}": value for at, value in enumerate(values)}
-    command = launch.worker_command(PEM, 1, EC2.offers()[0], SCHEDULER, interface=interface)
+    command = vm_bootstrap.worker_command(PEM, 1, EC2.offers()[0], SCHEDULER, interface=interface)
     vm = machine(env, command=command, bootstrap=bootstrap)
     check(vm)
     user_data = cluster().render_process_cloud_init(vm)
     assert user_data.isascii(), "dask-cloudprovider takes no more for Azure"
-    assert yaml.safe_load(user_data)["runcmd"][-3::2] == [watchdog.command(EC2.boot_timeout_s), "shutdown -h now"]
+    assert yaml.safe_load(user_data)["runcmd"][-3::2] == [vm_bootstrap.command(EC2.boot_timeout_s), "shutdown -h now"]
     words = told(user_data, tmp_path_factory.mktemp("machine"), shell)
     assert variables(words) == {**env, "SEER_LEASE": "/run/seer/lease"}
     image = words.index("ghcr.io/dask/dask:1-py3.11")
     assert words[image + 1 : image + 7] == [
         "env",
-        f"DASK_INTERNAL_INHERIT_CONFIG={launch.config(PEM, 'worker')}",
+        f"DASK_INTERNAL_INHERIT_CONFIG={vm_bootstrap.config(PEM, 'worker')}",
         "python",
         "-m",
         "distributed.cli.dask_spec",

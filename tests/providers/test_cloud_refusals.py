@@ -6,7 +6,7 @@ import pytest
 
 import seer_nb as seer
 from seer_nb.core.money import BillingRule
-from seer_nb.providers import keys
+from seer_nb.providers.vm import tls
 from tests.providers.cloud_kinds import CLOUDS
 
 
@@ -100,7 +100,7 @@ def test_a_project_or_token_that_is_nowhere_is_asked_for(monkeypatch, home):
     with pytest.raises(ValueError, match=f"project=None, and {places}"):
         seer.GCP("n1-standard-8", zone="us-central1-a")
     with pytest.raises(seer.SeerError, match="no token of Hetzner is known: set HCLOUD_TOKEN or "):
-        CLOUDS["hetzner"]().launcher("study", keys.load(home))
+        CLOUDS["hetzner"]().launcher("study", tls.load(home))
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
@@ -110,4 +110,4 @@ def test_packages_that_are_missing_are_named(cloud, home, monkeypatch):
     for name in [name for name in sys.modules if name.startswith(f"dask_cloudprovider.{cloud}")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(seer.SeerError, match=rf'needs packages that are not .*"dask-cloudprovider\[{cloud}\]"'):
-        CLOUDS[cloud]().launcher("study", keys.load(home))
+        CLOUDS[cloud]().launcher("study", tls.load(home))

@@ -12,8 +12,9 @@ import shutil
 import pytest
 import yaml
 
-from seer_nb.providers import keys, vm_fleet
 from seer_nb.providers.base import Adopted
+from seer_nb.providers.vm import fleet
+from seer_nb.providers.vm import tls as vm_tls
 from tests.providers import docker_line
 from tests.providers.cloud_kinds import CLOUDS, GPUS, SIZES, Books
 from tests.providers.contract import DescribedTestCase
@@ -28,12 +29,12 @@ def anyio_backend():
 @pytest.fixture
 def park(monkeypatch):
     for name in ("KNOCK_S", "UNSEEN_S", "LISTEN_S"):
-        monkeypatch.setattr(vm_fleet, name, 0.02)
+        monkeypatch.setattr(fleet, name, 0.02)
 
     async def listens(address):
         return True
 
-    monkeypatch.setattr(vm_fleet, "listens", listens)
+    monkeypatch.setattr(fleet, "listens", listens)
     return install(monkeypatch)
 
 
@@ -53,7 +54,7 @@ async def test_machines_are_launched_as_asked_for_and_deleted(cloud, park, home)
             inner = "10.0.0.1"
         assert scheduler.address == f"tls://{outer}:8786"
         await books.rent(1)
-        ident = keys.load(home / "f").ident[:8]
+        ident = vm_tls.load(home / "f").ident[:8]
         names = [f"seer-my-study-1-{ident}-0000{machine}" for machine in (0, 1)]
         assert list(park.machines) == names
         assert tuple(machine.size for machine in park.machines.values()) == SIZES[cloud]
@@ -64,8 +65,8 @@ async def test_machines_are_launched_as_asked_for_and_deleted(cloud, park, home)
         assert (ended.expected, ended.reason) == (True, "")
         assert 0 < ended.lived_s < 10
         assert list(park.machines) == names[:1]
-        assert json.loads((home / "f" / vm_fleet.FILE).read_bytes())[0]["machine"] == 0
-        assert (home / "f" / vm_fleet.FILE).stat().st_mode & 0o777 == 0o600
+        assert json.loads((home / "f" / fleet.FILE).read_bytes())[0]["machine"] == 0
+        assert (home / "f" / fleet.FILE).stat().st_mode & 0o777 == 0o600
     assert books.ended.keys() == {0, 1}
     assert not park.machines
     assert not park.parts
@@ -130,7 +131,7 @@ async def test_one_that_breaks_when_it_was_made_is_deleted_and_billed(cloud, par
 @pytest.mark.anyio
 @pytest.mark.parametrize("cloud", CLOUDS)
 async def test_what_cannot_be_deleted_is_deleted_again(cloud, park, home, monkeypatch):
-    monkeypatch.setattr(vm_fleet, "AGAIN_S", 0.0)
+    monkeypatch.setattr(fleet, "AGAIN_S", 0.0)
     async with Books(home / "f", CLOUDS[cloud]()) as books:
         await books.rent(1)
         park.undeletable = 3
@@ -179,9 +180,9 @@ async def test_what_an_earlier_one_has_left_is_deleted_however_late_the_cloud_ca
     dead = Books(home / "f", CLOUDS["hetzner"]())
     await dead.rent(4)
     # An hour ago, by the only clock that has gone on.
-    noted = json.loads((home / "f" / vm_fleet.FILE).read_bytes())
+    noted = json.loads((home / "f" / fleet.FILE).read_bytes())
     noted[0]["rented"] -= 3600
-    (home / "f" / vm_fleet.FILE).write_text(json.dumps(noted))
+    (home / "f" / fleet.FILE).write_text(json.dumps(noted))
     async with Books(home / "f", CLOUDS["hetzner"]()) as books:
         launcher, failures = books.provider.launcher, [OSError("no way there"), OSError("still none")]
 
@@ -196,7 +197,7 @@ async def test_what_an_earlier_one_has_left_is_deleted_however_late_the_cloud_ca
         assert not failures
         assert 3600 <= ended.lived_s < 3700
         assert not park.machines
-    assert json.loads((home / "f" / vm_fleet.FILE).read_bytes()) == []
+    assert json.loads((home / "f" / fleet.FILE).read_bytes()) == []
     dead.fleet._side.stop()
 
 
@@ -213,12 +214,12 @@ async def test_what_has_gone_before_a_later_one_has_come_may_have_lived_for_as_l
 
 @pytest.mark.anyio
 async def test_what_could_not_be_deleted_is_told_and_noted(park, home, monkeypatch):
-    monkeypatch.setattr(vm_fleet.VMFleet, "end_timeout_s", 0.2)
+    monkeypatch.setattr(fleet.VMFleet, "end_timeout_s", 0.2)
     books = Books(home / "f", CLOUDS["hetzner"]())
     await books.rent(4)
     park.undeletable = 10**6
     assert await books.fleet.close() == (4,)
-    assert [noted["machine"] for noted in json.loads((home / "f" / vm_fleet.FILE).read_bytes())] == [4]
+    assert [noted["machine"] for noted in json.loads((home / "f" / fleet.FILE).read_bytes())] == [4]
     assert not books.ended
 
 
@@ -233,8 +234,8 @@ async def test_the_scheduler_is_watched_whatever_a_look_has_raised(park, home, m
                 raise odd.pop()
             return False
 
-        monkeypatch.setattr(vm_fleet, "listens", listens)
-        monkeypatch.setattr(vm_fleet, "DEAF_S", 0.1)
+        monkeypatch.setattr(fleet, "listens", listens)
+        monkeypatch.setattr(fleet, "DEAF_S", 0.1)
         assert "could not be reached" in (await books.has_ended(0)).reason
 
 
@@ -258,8 +259,8 @@ async def test_a_scheduler_that_is_not_reached_any_more_is_lost(park, home, monk
         async def deaf(address):
             return False
 
-        monkeypatch.setattr(vm_fleet, "listens", deaf)
-        monkeypatch.setattr(vm_fleet, "DEAF_S", 0.1)
+        monkeypatch.setattr(fleet, "listens", deaf)
+        monkeypatch.setattr(fleet, "DEAF_S", 0.1)
         ended = await books.has_ended(0)
         assert not ended.expected
         assert "could not be reached" in ended.reason

@@ -8,10 +8,11 @@ import weakref
 import pytest
 
 from seer_nb.errors import SeerError
-from seer_nb.providers import DaskCluster, dask_line
-from seer_nb.providers.dask_fleet import DEAF_S, DaskFleet
-from seer_nb.providers.dask_hand import Facts, Seen
-from seer_nb.providers.dask_line import Far, Near, desk_of
+from seer_nb.providers import DaskCluster
+from seer_nb.providers.dask import rpc
+from seer_nb.providers.dask.controller import Facts, Seen
+from seer_nb.providers.dask.fleet import DEAF_S, DaskFleet
+from seer_nb.providers.dask.rpc import InProcessChannel, SocketChannel, desk_of
 from tests.providers import clusters
 from tests.providers.cloud_kinds import Books
 
@@ -61,8 +62,8 @@ def lines():
 
 @pytest.fixture
 async def books(tmp_path, lines, monkeypatch):
-    monkeypatch.setattr("seer_nb.providers.dask_fleet.SOON_S", 0.01)
-    monkeypatch.setattr("seer_nb.providers.dask_fleet.LATER_S", 0.01)
+    monkeypatch.setattr("seer_nb.providers.dask.fleet.SOON_S", 0.01)
+    monkeypatch.setattr("seer_nb.providers.dask.fleet.LATER_S", 0.01)
     monkeypatch.setattr(DaskCluster, "line", lambda _: lines.append(Line()) or lines[-1])
     async with Books(tmp_path / "f", DaskCluster(clusters.local, 0.05, **clusters.GIVEN)) as opened:
         await opened.fleet.host(0, opened.provider.host)
@@ -133,7 +134,7 @@ async def test_the_watcher_goes_on_whatever_a_look_has_raised(books, lines):
 
 async def test_a_cluster_that_is_not_heard_is_lost(books, lines, monkeypatch):
     assert DEAF_S > 1
-    monkeypatch.setattr("seer_nb.providers.dask_fleet.DEAF_S", 0.1)
+    monkeypatch.setattr("seer_nb.providers.dask.fleet.DEAF_S", 0.1)
     lines[0].error = {"workers": OSError("no answer")}
     ended = await books.has_ended(0)
     assert not ended.expected
@@ -206,7 +207,7 @@ async def test_a_cluster_that_nobody_waits_for_any_more_is_closed_by_who_has_mad
 async def test_a_line_that_was_closed_first_gives_no_cluster():
     slow = Slow()
     slow.go.set()
-    line = Near(slow)
+    line = InProcessChannel(slow)
     await line.close()
     with pytest.raises(SeerError, match="not wanted any more"):
         await line.open(30.0, lambda: None)
@@ -216,7 +217,7 @@ async def test_a_line_that_was_closed_first_gives_no_cluster():
 async def test_what_a_dead_runner_has_started_ends_on_a_cluster_that_knows_names_only():
     cluster = clusters.Plain(workers=1)
     try:
-        line = Far(desk_of(cluster).door)
+        line = SocketChannel(desk_of(cluster).door)
         facts = await line.open(30.0, lambda: None)
         (kept,) = facts.kept
         await line.call("grow")
@@ -234,11 +235,11 @@ async def test_what_a_dead_runner_has_started_ends_on_a_cluster_that_knows_names
 
 
 async def test_a_cluster_that_has_closed_is_not_held_any_more(monkeypatch):
-    monkeypatch.setattr(dask_line, "LOOK_S", 0.05)
+    monkeypatch.setattr(rpc, "LOOK_S", 0.05)
     cluster = await asyncio.to_thread(clusters.local)
     held = weakref.ref(cluster)
     desk_of(cluster)
     await asyncio.to_thread(cluster.close)
-    await soon(lambda: held() not in dask_line._DESKS)
+    await soon(lambda: held() not in rpc._DESKS)
     del cluster
     await soon(lambda: gc.collect() is not None and held() is None)

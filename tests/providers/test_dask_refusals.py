@@ -12,8 +12,8 @@ import pytest
 from distributed import LocalCluster
 
 import seer_nb as seer
-from seer_nb.providers import dask_line
-from seer_nb.providers.dask_line import Desk, Door, Far, desk_of
+from seer_nb.providers.dask import rpc
+from seer_nb.providers.dask.rpc import ControllerServer, Endpoint, SocketChannel, desk_of
 from tests.providers import clusters
 from tests.studies.running import until
 
@@ -77,7 +77,7 @@ def test_workers_elsewhere_need_a_store_that_they_reach(tmp_path, monkeypatch):
 
 def test_nobody_gets_in_without_the_key():
     with clusters.local() as cluster:
-        desk = Desk(cluster)
+        desk = ControllerServer(cluster)
         folder = Path(desk.door.address).parent
         assert folder.stat().st_mode & 0o777 == 0o700, "other users of this computer cannot even knock"
         assert len(desk.door.key) == 32
@@ -86,7 +86,7 @@ def test_nobody_gets_in_without_the_key():
             with pytest.raises((multiprocessing.AuthenticationError, EOFError, OSError)):
                 Client(desk.door.address, authkey=key)
         # Whoever knows it still does.
-        held, facts = Far(desk.door)._hold(30.0)
+        held, facts = SocketChannel(desk.door)._hold(30.0)
         assert facts.address == cluster.scheduler_address
         held.close()
 
@@ -106,10 +106,10 @@ def desk(monkeypatch):
         told.set_result(method)
         return told
 
-    monkeypatch.setattr(dask_line, "LOOK_S", 0.05)
-    monkeypatch.setattr(dask_line, "Hand", lambda *_, **__: SimpleNamespace(call=call))
+    monkeypatch.setattr(rpc, "LOOK_S", 0.05)
+    monkeypatch.setattr(rpc, "Hand", lambda *_, **__: SimpleNamespace(call=call))
     cluster = Idle()
-    made = Desk(cluster)
+    made = ControllerServer(cluster)
     folder = Path(made.door.address).parent
     yield made
     cluster.status = "closed"
@@ -122,7 +122,7 @@ def test_who_comes_and_says_no_more_keeps_nobody_from_being_answered(desk, said)
     with Client(desk.door.address) as stranger:
         os.write(stranger.fileno(), said)
         with ThreadPoolExecutor() as others:
-            asked = [others.submit(Far(desk.door)._ask, "end", (), {}) for _ in range(3)]
+            asked = [others.submit(SocketChannel(desk.door)._ask, "end", (), {}) for _ in range(3)]
             try:
                 assert [answer.result(10) for answer in asked] == ["end"] * 3
             finally:
@@ -130,18 +130,18 @@ def test_who_comes_and_says_no_more_keeps_nobody_from_being_answered(desk, said)
 
 
 def test_a_process_that_hangs_is_not_waited_for_for_ever(monkeypatch, tmp_path):
-    monkeypatch.setattr(dask_line, "ANSWER_S", 0.1)
-    monkeypatch.setattr(dask_line, "LEAVES_S", 0.1)
+    monkeypatch.setattr(rpc, "ANSWER_S", 0.1)
+    monkeypatch.setattr(rpc, "LEAVES_S", 0.1)
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(str(tmp_path / "desk"))
         deaf.listen()
         with pytest.raises(TimeoutError, match="the notebook's process did not answer 'end'"):
-            Far(Door(str(tmp_path / "desk"), bytes(32)))._ask("end", (), {})
+            SocketChannel(Endpoint(str(tmp_path / "desk"), bytes(32)))._ask("end", (), {})
 
 
 def test_a_folder_for_temporary_files_may_have_a_long_name(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 100)))
-    made = dask_line._folder()
+    made = rpc._folder()
     assert len(str(made)) < 100
     made.rmdir()
 
@@ -150,9 +150,9 @@ def test_one_study_at_a_time_holds_a_cluster():
     with clusters.local() as cluster:
         desk = desk_of(cluster)
         assert desk_of(cluster) is desk
-        held, _ = Far(desk.door)._hold(30.0)
+        held, _ = SocketChannel(desk.door)._hold(30.0)
         with pytest.raises(seer.SeerError, match="another study holds the Dask cluster: give each study one"):
-            Far(desk.door)._hold(0.2)
+            SocketChannel(desk.door)._hold(0.2)
         held.close()
-        again, _ = Far(desk.door)._hold(30.0)
+        again, _ = SocketChannel(desk.door)._hold(30.0)
         again.close()

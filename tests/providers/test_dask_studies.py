@@ -11,9 +11,9 @@ import pytest
 from distributed import Client
 
 import seer_nb as seer
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.providers import DaskCluster
-from seer_nb.runner.lock import runner_pid
+from seer_nb.storage.lock import runner_pid
 from tests.core.effort import thorough
 from tests.providers import clusters
 from tests.studies.running import check_nothing_is_left, counting, kill, make, processes, training, until
@@ -30,15 +30,15 @@ class TwoThenOne:
 
     def decide(self, snapshot):
         begun = [trial for trial in snapshot.trials if trial.alive]
-        fresh = [m.Job(trial=None, until=3, reason="one of two")] * (2 - len(snapshot.trials))
+        fresh = [core.Job(trial=None, until=3, reason="one of two")] * (2 - len(snapshot.trials))
         if fresh or any(trial.epoch < 3 for trial in begun):
-            jobs = [m.Job(trial=trial.id, until=3, reason="one of two") for trial in begun if trial.epoch < 3]
-            return m.Plan(jobs=(*jobs, *fresh), workers=2, reason="two")
+            jobs = [core.Job(trial=trial.id, until=3, reason="one of two") for trial in begun if trial.epoch < 3]
+            return core.Plan(jobs=(*jobs, *fresh), workers=2, reason="two")
         best = max(snapshot.trials, key=lambda trial: trial.best.value)
         if best.epoch >= snapshot.max_epochs:
-            return m.Plan(done=not snapshot.gangs, reason="the better one is trained")
-        job = m.Job(trial=best.id, until=snapshot.max_epochs, reason="the better one")
-        return m.Plan(jobs=(job,), workers=1, reason="one")
+            return core.Plan(done=not snapshot.gangs, reason="the better one is trained")
+        job = core.Job(trial=best.id, until=snapshot.max_epochs, reason="the better one")
+        return core.Plan(jobs=(job,), workers=1, reason="one")
 
 
 def records(study, kind):
@@ -48,13 +48,13 @@ def records(study, kind):
 def check_two_then_one(study):
     table = study.results().set_index("trial")
     assert sorted(table.epoch) == [3, 40]
-    rented = [e for e in records(study, m.Rent) if e.record.offer == "worker"]
+    rented = [e for e in records(study, core.Rent) if e.record.offer == "worker"]
     assert len(rented) == 2
-    (first, second, host) = records(study, m.MachineEnded)
+    (first, second, host) = records(study, core.MachineEnded)
     assert all(entry.record.expected for entry in (first, second, host))
     # One was handed back long before the other had trained its trial, and the cluster went last.
-    (told, *_) = [e for e in records(study, m.Retire) if e.record.machine == first.record.machine]
-    assert sum(told.seq < e.seq < second.seq for e in records(study, m.Reported)) > 10
+    (told, *_) = [e for e in records(study, core.Retire) if e.record.machine == first.record.machine]
+    assert sum(told.seq < e.seq < second.seq for e in records(study, core.Reported)) > 10
     assert study._state().machines[host.record.machine].hosts
     assert 0 < study._state().ledger.spent(study._state().now_s) < 2 * 50_000 * 60 / 3600
 
@@ -101,7 +101,7 @@ def test_the_runner_is_killed_and_another_makes_a_new_cluster(home):
 
 
 def test_a_scheduler_that_outlives_its_runner_ends_with_the_lease(home, monkeypatch):
-    monkeypatch.setattr("seer_nb.settings.lease_seconds", lambda *_: 6.0)
+    monkeypatch.setattr("seer_nb.study.settings.lease_seconds", lambda *_: 6.0)
     provider = DaskCluster(clusters.subprocesses, 0.05, **clusters.GIVEN)
     study = make(counting, provider=provider, max_epochs=1000).start()
     # Both workers are there: one that boots would look for its scheduler for longer than the lease.

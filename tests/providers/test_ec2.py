@@ -2,7 +2,7 @@
 
 import pytest
 
-from seer_nb.loopback import LoopbackCloud
+from seer_nb.testing.loopback import LoopbackCloud
 from tests.cloud.renting import living, numbered, provider
 from tests.providers.contract import ProviderTestCase
 

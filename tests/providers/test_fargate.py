@@ -12,9 +12,9 @@ from moto.moto_api import state_manager
 from moto.server import ThreadedMotoServer
 
 import seer_nb as seer
-from seer_nb.providers import keys, vm_fleet
+from seer_nb.providers.aws import fargate
 from seer_nb.providers.base import Adopted
-from seer_nb.providers.clouds import fargate
+from seer_nb.providers.vm import fleet, tls
 from tests.providers.cloud_kinds import Books
 from tests.providers.contract import DescribedTestCase
 
@@ -39,13 +39,13 @@ def interface(monkeypatch, aws):
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
     monkeypatch.delenv("AWS_REGION", raising=False)
     for name in ("KNOCK_S", "UNSEEN_S"):
-        monkeypatch.setattr(vm_fleet, name, 0.02)
+        monkeypatch.setattr(fleet, name, 0.02)
     monkeypatch.setattr(fargate, "LOOK_S", 0.0)
 
     async def listens(address):
         return True
 
-    monkeypatch.setattr(vm_fleet, "listens", listens)
+    monkeypatch.setattr(fleet, "listens", listens)
     # What dask-cloudprovider has done at the end of the process needs an event loop that is gone by then.
     monkeypatch.setattr(ecs, "weakref", SimpleNamespace(finalize=lambda *_: None))
     # Else a task ends by itself as soon as it is looked at.
@@ -89,7 +89,7 @@ async def test_containers_run_as_asked_for_and_are_stopped(home):
     async with Books(home / "f", given(env={"MINE": "1"})) as books:
         scheduler = await books.fleet.host(0, books.provider.host)
         await books.rent(1)
-        ident = keys.load(home / "f").ident[:8]
+        ident = tls.load(home / "f").ident[:8]
         told = [running()[f"seer-my-study-1-{ident}-0000{machine}"] for machine in (0, 1)]
         check_told(*told, scheduler)
         definitions = boto3.client("ecs").list_task_definitions()["taskDefinitionArns"]

@@ -9,13 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from seer_nb._utils.clock import steady_s
+from seer_nb._utils.files import write_private
 from seer_nb.core.money import Offer
-from seer_nb.providers import local, watchdog
+from seer_nb.providers import local
+from seer_nb.providers._fleet import MachineFleet, Rented
 from seer_nb.providers.base import FleetContext
-from seer_nb.providers.fleet import MachineFleet, Rented
 from seer_nb.providers.local import LocalFleet, Worker
-from seer_nb.runner.clock import steady_s
-from seer_nb.runner.files import write_private
+from seer_nb.providers.vm import bootstrap
 
 OFFER = Offer(name="one", price_per_hour=1)
 
@@ -205,7 +206,7 @@ def test_a_machine_that_hears_of_no_runner_ends_so_long_after_its_boot(tmp_path)
     lease, ended = tmp_path / "run" / "lease", tmp_path / "ended"
 
     def begin(boot_lease_s, **environment):
-        command = watchdog.command(boot_lease_s, str(lease), f"touch {ended}; exit")
+        command = bootstrap.command(boot_lease_s, str(lease), f"touch {ended}; exit")
         subprocess.run(["sh", "-c", command], check=True, env=environment)
 
     now_s = time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -3,8 +3,8 @@
 import pytest
 
 from seer_nb import Local
-from seer_nb.doctor import gpus as doctor
-from seer_nb.providers import gpus
+from seer_nb.providers.local import gpus
+from seer_nb.ui.cli.doctor import local as doctor
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_torch_for_cpus_has_no_use_for_them(monkeypatch):
     monkeypatch.setattr(gpus.metadata, "version", lambda _: "2.13.0+cpu")
     assert gpus.usable() == ()
     assert Local().gpus == ()
-    (warning,) = doctor.check()
+    (warning,) = doctor.check_gpus()
     assert warning.level == "warning"
     assert warning.text == "this computer has 2 GPUs, but torch 2.13.0+cpu is a build for CPUs only"
     monkeypatch.setattr(gpus.metadata, "version", lambda _: "2.13.0")
@@ -43,11 +43,11 @@ def test_a_torch_for_cpus_has_no_use_for_them(monkeypatch):
 def test_the_doctor_says_when_torch_finds_fewer(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(1000))))
     monkeypatch.setattr(gpus, "built_for_cuda", lambda: True)
-    (problem,) = doctor.check()
+    (problem,) = doctor.check_gpus()
     assert problem.level == "problem"
     assert problem.text.startswith("this computer has 1000 GPUs, but torch finds ")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert not list(doctor.check())
+    assert not list(doctor.check_gpus())
 
 
 def test_under_windows_nvidias_tool_counts_them(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from seer_nb.providers.pids import Pids
+from seer_nb.providers.local import Pids
 
 
 @pytest.fixture

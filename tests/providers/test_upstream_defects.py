@@ -28,15 +28,15 @@ from distributed.deploy.spec import SpecCluster
 from distributed.deploy.subprocess import SubprocessWorker
 
 import seer_nb as seer
-from seer_nb.core import model as m
-from seer_nb.providers import keys, launch, vm_fleet, watchdog
-from seer_nb.providers.clouds import fargate
-from seer_nb.providers.dask_hand import Hand
-from seer_nb.providers.dask_line import Near
-from seer_nb.providers.ec2_launch import Launcher, Site
-from seer_nb.runner import shipping
-from seer_nb.runner.dask_gangs import DaskGangs
-from seer_nb.runner.orders import WorkerReady
+from seer_nb import core
+from seer_nb.providers.aws import fargate
+from seer_nb.providers.aws.launcher import Launcher, Site
+from seer_nb.providers.dask.controller import ClusterController
+from seer_nb.providers.dask.rpc import InProcessChannel
+from seer_nb.providers.vm import bootstrap, fleet, tls
+from seer_nb.runner.gangs import DaskGangs
+from seer_nb.worker import remote
+from seer_nb.worker.messages import WorkerReady
 from tests.builders import settings
 from tests.providers.cloud_kinds import CLOUDS, Books
 from tests.providers.fake_sdks import install
@@ -86,7 +86,7 @@ async def ec2(tmp_path):
     site = Site(
         study="study",
         ident="ident",
-        pem=keys.load(tmp_path).pem,
+        pem=tls.load(tmp_path).pem,
         region="us-east-1",
         vpc="vpc-1",
         subnets=("subnet-1",),
@@ -173,7 +173,7 @@ async def test_a_worker_that_finds_no_scheduler_ends(ec2):
     assert spec["cls"] == "distributed.Worker"
     with told(words):
         worker = Worker("tcp://127.0.0.1:9", **spec["opts"])
-    assert worker.death_timeout == launch.DEATH_TIMEOUT_S
+    assert worker.death_timeout == bootstrap.DEATH_TIMEOUT_S
     await worker.close()
 
 
@@ -181,7 +181,7 @@ async def test_a_worker_that_finds_no_scheduler_ends(ec2):
 async def test_a_machine_whose_container_hangs_ends(ec2, role):
     """VMCluster's machines shut down only when Dask's process in them has ended by itself."""
     watch, run, down = commands(ec2, role)
-    assert watch == watchdog.command(EC2.host.boot_lease_s)
+    assert watch == bootstrap.command(EC2.host.boot_lease_s)
     assert run.startswith("docker run")
     assert down == "shutdown -h now"
 
@@ -244,7 +244,7 @@ async def hand_of(worker=Named, **options):
     given = options or {"nthreads": 1, **QUIET}
     scheduler = {"cls": Scheduler, "options": QUIET}
     async with SpecCluster(scheduler=scheduler, worker={"cls": worker, "options": given}, asynchronous=True) as cluster:
-        hand = Hand(cluster, own=False)
+        hand = ClusterController(cluster, own=False)
         await hand.open(30.0)
         try:
             yield hand, cluster
@@ -350,7 +350,7 @@ async def test_a_subprocess_bears_its_specs_name():
         assert (seen.name, seen.key) == (key, key)
         # Without a scheduler to join it ends: by itself it would look for one for ever.
         (spec,) = cluster.worker_spec.values()
-        assert spec["options"]["worker_kwargs"]["death_timeout"] == launch.DEATH_TIMEOUT_S
+        assert spec["options"]["worker_kwargs"]["death_timeout"] == bootstrap.DEATH_TIMEOUT_S
         await hand.end(key, None, force=True)
 
 
@@ -376,7 +376,7 @@ async def test_all_workers_are_seen_and_not_the_first_five():
         await grown(hand, 7)
         assert len(await hand.workers()) == 7
         other = Unspecified(cluster)
-        second = Hand(other, own=False)
+        second = ClusterController(other, own=False)
         await second.open(30.0)
         assert await second.grow() is None
         assert other.scaled == [8], "fewer than there are would end some"
@@ -391,7 +391,7 @@ async def test_a_cluster_that_wants_the_main_thread_is_made_there():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return "a cluster"
 
-    assert await Near(make)._made() == "a cluster"
+    assert await InProcessChannel(make)._made() == "a cluster"
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -406,7 +406,7 @@ def note(order):
 
 async def test_a_member_runs_on_its_own_worker_and_nowhere_else(monkeypatch, tmp_path):
     """Dask runs the task of a lost worker again on another, where a gang's other members do not look for it."""
-    monkeypatch.setattr(shipping, "train", note)
+    monkeypatch.setattr(remote, "train", note)
     RAN.clear()
     given = settings(max_epochs=1, store=str(tmp_path))
     gangs = DaskGangs(given, [].append, [].append, [].append, tmp_path)
@@ -415,15 +415,15 @@ async def test_a_member_runs_on_its_own_worker_and_nowhere_else(monkeypatch, tmp
         gangs._connection.client = await Client(scheduler.address, asynchronous=True, set_as_default=False)
         stack.push_async_callback(gangs.close)
         gangs._workers = {"1.0": WorkerReady(worker="1.0", address=one.address, store_port=1, pid=1)}
-        start = m.StartGang(gang=1, trial=0, workers=("1.0",), from_epoch=0, checkpoint=None, until=1)
-        gangs.start(start, m.Trial(id=0, config={}))
+        start = core.StartGang(gang=1, trial=0, workers=("1.0",), from_epoch=0, checkpoint=None, until=1)
+        gangs.start(start, core.Trial(id=0, config={}))
         await until(lambda: RAN)
         await one.close(timeout=0.1, executor_wait=False)
         await until(lambda: len(scheduler.workers) == 1)
         await asyncio.sleep(0.3)
         assert [one.address] == RAN
         # And when the gang has ended, no worker that comes to have that address gets it.
-        gangs.machine_ended(m.MachineEnded(machine=1, expected=True))
+        gangs.machine_ended(core.MachineEnded(machine=1, expected=True))
         await until(lambda: not scheduler.tasks)
 
 
@@ -433,7 +433,7 @@ async def test_a_member_runs_on_its_own_worker_and_nowhere_else(monkeypatch, tmp
 @pytest.fixture
 def park(home, monkeypatch):
     for name in ("KNOCK_S", "UNSEEN_S", "LISTEN_S"):
-        monkeypatch.setattr(vm_fleet, name, 0.02)
+        monkeypatch.setattr(fleet, name, 0.02)
     return install(monkeypatch)
 
 
@@ -454,7 +454,7 @@ async def test_a_scheduler_that_never_listens_is_not_waited_for_when_it_is_hande
     async def deaf(address):
         return False
 
-    monkeypatch.setattr(vm_fleet, "listens", deaf)
+    monkeypatch.setattr(fleet, "listens", deaf)
     async with Books(home / "f", CLOUDS["hetzner"]()) as books:
         hosting = asyncio.create_task(books.fleet.host(0, books.provider.host))
         await until(lambda: park.machines)
@@ -479,7 +479,7 @@ async def test_a_knock_at_the_scheduler_does_not_hold_up_the_runner():
         await asyncio.sleep(0.1)
         async with going_on():
             began_s = time.monotonic()
-            assert not await launch.listens(f"tls://127.0.0.1:{full.getsockname()[1]}")
+            assert not await bootstrap.listens(f"tls://127.0.0.1:{full.getsockname()[1]}")
             assert time.monotonic() - began_s < 5.0
 
 
@@ -540,7 +540,7 @@ async def test_packages_that_do_not_take_its_requests_any_more_are_refused(park,
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: versions.get(name) or real(name))
     with pytest.raises(seer.SeerError, match=r"azure-mgmt-compute 38\.0\.0 does not understand"):
-        CLOUDS["azure"]().launcher("study", keys.load(home))
+        CLOUDS["azure"]().launcher("study", tls.load(home))
 
 
 async def test_a_machine_is_private_if_that_was_asked_for(park, home):
@@ -629,11 +629,11 @@ async def test_what_other_clusters_have_made_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(ecs, "_cleanup_stale_resources", clean_up)
     given = {"cluster": "mine", "execution_role": "role", "security_groups": ["sg-1"], "subnets": ["subnet-1"]}
     provider = seer.Fargate(4, 16, region="us-east-1", price_per_hour=0.2, **given)
-    launcher = provider.launcher("study", keys.load(tmp_path))
+    launcher = provider.launcher("study", tls.load(tmp_path))
     # What it would ask AWS for, or make there.
     launcher._cluster.cluster_name, launcher._cluster._vpc = "mine", "vpc-1"
     for what in ("scheduler_task_definition_arn", "worker_task_definition_arn", "cloudwatch_logs_group"):
         monkeypatch.setattr(launcher._cluster, f"_create_{what}", made)
     await launcher.open()
     assert not cleaned
-    launch.let_go(launcher._cluster)
+    bootstrap.let_go(launcher._cluster)

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 import seer_nb as seer
-from seer_nb.loopback import LoopbackCloud
 from seer_nb.providers.base import Adopted
-from seer_nb.providers.vm_launch import VMLauncher
-from seer_nb.providers.vm_provider import VMProvider
-from seer_nb.runner.lock import runner_pid
+from seer_nb.providers.vm import VMProvider
+from seer_nb.providers.vm.launcher import VMLauncher
+from seer_nb.storage.lock import runner_pid
+from seer_nb.testing.loopback import LoopbackCloud
 from tests.core.effort import thorough
 from tests.providers.contract import ProviderTestCase
 from tests.studies.running import counting, kill, make, processes, training
@@ -94,7 +94,7 @@ class TestVMFleet(ProviderTestCase):
         return [machine for machine in self.cloud.machines() if machine.state in {"pending", "running"}]
 
     async def test_a_scheduler_that_is_lost_is_told_of(self, rig, monkeypatch):
-        monkeypatch.setattr("seer_nb.providers.vm_fleet.DEAF_S", 1.0)
+        monkeypatch.setattr("seer_nb.providers.vm.fleet.DEAF_S", 1.0)
         self.cloud.lose(numbered(self.cloud, 0).instance_id)
         ended = await rig.has_ended(0, 15.0)
         assert not ended.expected

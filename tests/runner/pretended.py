@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import seer_nb as seer
 from seer_nb.core.money import Offer
-from seer_nb.journal import Journal, View
+from seer_nb.providers._fleet import MachineFleet, Rented
 from seer_nb.providers.base import Adopted, SchedulerAddress
-from seer_nb.providers.fleet import MachineFleet, Rented
-from seer_nb.runner import files
+from seer_nb.storage import layout
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.replay import View
 
 OFFER = Offer(name="vm", price_per_hour=3_600_000, boot_s=5.0, release_s=5.0, max_machines=3)
 """1000 micro-dollars a second."""
@@ -77,5 +78,5 @@ def create(cloud, **changes):
 
 def journalled(study):
     """The records, and the state that they make."""
-    view = View(Journal(study._folder / files.JOURNAL))
+    view = View(Journal(study._folder / layout.JOURNAL))
     return [entry.record for entry in view.journal.read()], view.state()

@@ -5,10 +5,10 @@ import logging
 
 import pytest
 
-from seer_nb import vitals
-from seer_nb.core import model as m
-from seer_nb.runner import attendant
-from seer_nb.runner.attendant import Attendant
+from seer_nb import core
+from seer_nb.runner import monitor
+from seer_nb.runner.monitor import Monitor
+from seer_nb.storage import resource_usage
 from tests.builders import small_study
 
 
@@ -33,13 +33,13 @@ class Gangs:
     async def used(self):
         if self.fails:
             raise RuntimeError("boom")
-        return {"0.0": vitals.Use(1.0, 2)}
+        return {"0.0": resource_usage.Use(1.0, 2)}
 
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
-    monkeypatch.setattr(attendant, "LOOK_S", 0.01)
-    monkeypatch.setattr(vitals, "EVERY_S", 0.01)
+    monkeypatch.setattr(monitor, "LOOK_S", 0.01)
+    monkeypatch.setattr(resource_usage, "EVERY_S", 0.01)
 
 
 def attended(folder, late_s, gangs=None, seconds=0.2):
@@ -49,9 +49,9 @@ def attended(folder, late_s, gangs=None, seconds=0.2):
     told, clock = [], Clock(study.now_s + late_s)
 
     async def run():
-        task = asyncio.create_task(Attendant(folder, study.state, clock, gangs or Gangs(), told.append).attend())
+        task = asyncio.create_task(Monitor(folder, study.state, clock, gangs or Gangs(), told.append).attend())
         await asyncio.sleep(seconds)
-        seen = vitals.read(folder)
+        seen = resource_usage.read(folder)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         return seen
@@ -61,8 +61,8 @@ def attended(folder, late_s, gangs=None, seconds=0.2):
 
 def test_a_silence_is_told_once(tmp_path):
     told, seen = attended(tmp_path, 60.0)
-    assert told == [m.Silent(gang=2, silent_s=60.0, where="gang 2 stands there")]
-    assert seen.workers == {"0.0": vitals.Use(1.0, 2)}
+    assert told == [core.Silent(gang=2, silent_s=60.0, where="gang 2 stands there")]
+    assert seen.workers == {"0.0": resource_usage.Use(1.0, 2)}
     assert not (tmp_path / "vitals.json").exists()
 
 

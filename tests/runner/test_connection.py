@@ -7,7 +7,7 @@ import pytest
 from distributed import LocalCluster
 
 from seer_nb.providers.base import SchedulerAddress
-from seer_nb.runner.connection import Connection
+from seer_nb.runner.dask_client import Connection
 
 
 @pytest.fixture

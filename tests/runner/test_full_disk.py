@@ -9,7 +9,7 @@ import sqlite3
 import pytest
 from msgspec.structs import replace
 
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.runner.loop import Runner
 from tests.runner.pretended import Cloud, create, journalled
 
@@ -41,9 +41,9 @@ class Three:
     """Wants three machines."""
 
     def decide(self, snapshot):
-        jobs = tuple(m.Job(trial=trial.id, workers=1, until=3) for trial in snapshot.trials if trial.alive)
-        new = (m.Job(trial=None, workers=1, until=3) for _ in range(3 - len(jobs)))
-        return m.Plan(jobs=(*jobs, *new), workers=3, reason="three")
+        jobs = tuple(core.Job(trial=trial.id, workers=1, until=3) for trial in snapshot.trials if trial.alive)
+        new = (core.Job(trial=None, workers=1, until=3) for _ in range(3 - len(jobs)))
+        return core.Plan(jobs=(*jobs, *new), workers=3, reason="three")
 
 
 def fails(study, strike, timeout_s=20.0):
@@ -68,7 +68,7 @@ async def goes_on(study):
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    return isinstance(journalled(study)[0][-1], m.MachineEnded)
+    return isinstance(journalled(study)[0][-1], core.MachineEnded)
 
 
 def of(kind, records):
@@ -81,13 +81,13 @@ def test_what_happens_after_a_command_that_could_not_be_written_is_not_decided_o
 
     def ask(runner):
         lose = functools.partial(runner._fleet._ended, 0, lived_s=3.0, reason="it was taken away")
-        FullDisk(runner, m.SetBudget, TRIES, lose)
-        study._send(m.SetBudget(budget=5_000_000))
+        FullDisk(runner, core.SetBudget, TRIES, lose)
+        study._send(core.SetBudget(budget=5_000_000))
 
     runner = fails(study, ask)
     records, state = journalled(study)
-    assert of(m.Rent, records) == of(m.MachineEnded, records) == runner._fleet.asked
-    assert records[-len(runner._fleet.asked) :] == [x for x in records if isinstance(x, m.MachineEnded)]
+    assert of(core.Rent, records) == of(core.MachineEnded, records) == runner._fleet.asked
+    assert records[-len(runner._fleet.asked) :] == [x for x in records if isinstance(x, core.MachineEnded)]
     assert state.phase == "running"
     assert len(study._view.journal.inbox()) == 1, "it is asked of the next runner"
     assert asyncio.run(goes_on(study))
@@ -97,12 +97,12 @@ def test_a_pause_that_could_not_be_written_does_not_end_the_study(home):
     study = create(Cloud())
 
     def ask(runner):
-        FullDisk(runner, m.Pause)
-        study._send(m.Pause())
+        FullDisk(runner, core.Pause)
+        study._send(core.Pause())
 
     fails(study, ask)
     records, state = journalled(study)
-    assert not [record for record in records if isinstance(record, m.Finish)]
+    assert not [record for record in records if isinstance(record, core.Finish)]
     assert state.phase == "running"
     assert not state.live
 
@@ -112,12 +112,12 @@ def test_the_end_of_a_machine_that_could_not_be_written_is_written_last(home):
 
     def lose(runner):
         # When the others end there is room again.
-        FullDisk(runner, m.MachineEnded, TRIES)
+        FullDisk(runner, core.MachineEnded, TRIES)
         runner._fleet._ended(0, lived_s=3.0, reason="it was taken away")
 
     fails(study, lose)
     records, state = journalled(study)
-    assert of(m.Rent, records) == of(m.MachineEnded, records)
+    assert of(core.Rent, records) == of(core.MachineEnded, records)
     assert state.machines[0].reason == "it was taken away"
 
 
@@ -126,12 +126,12 @@ def test_a_runner_that_is_told_to_end_while_the_disk_is_full_fails_instead_of_go
     study = create(Cloud())
 
     def end(runner):
-        FullDisk(runner, m.Pause)
+        FullDisk(runner, core.Pause)
         os.kill(os.getpid(), signal.SIGTERM)
 
     fails(study, end, 6.0)
     records, state = journalled(study)
-    assert not [record for record in records if isinstance(record, m.Pause | m.Finish)]
+    assert not [record for record in records if isinstance(record, core.Pause | core.Finish)]
     assert state.phase == "running"
     assert not state.live
 
@@ -153,5 +153,5 @@ def test_a_runner_that_is_told_to_end_before_it_has_begun_rents_nothing(home):
 
     asyncio.run(run())
     records, state = journalled(study)
-    assert of(m.Rent, records) == []
+    assert of(core.Rent, records) == []
     assert state.phase == "paused"

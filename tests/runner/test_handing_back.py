@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.runner.loop import Runner
 from tests.runner.pretended import OFFER, Cloud, create, journalled
 
@@ -35,10 +35,10 @@ def test_the_end_of_a_machine_that_takes_a_while_to_end_is_written_down(home):
     study = create(Cloud(end_s=1.5, offer=BILLED))
     runner = asyncio.run(failing(study))
     records, state = journalled(study)
-    assert [record.machine for record in records if isinstance(record, m.MachineEnded)] == runner._fleet.asked
+    assert [record.machine for record in records if isinstance(record, core.MachineEnded)] == runner._fleet.asked
     assert not state.live
     # Nobody was there for a night: that costs nothing.
-    state.apply(m.RunnerStarted(unseen_s=8 * 3600.0), state.now_s)
+    state.apply(core.RunnerStarted(unseen_s=8 * 3600.0), state.now_s)
     assert state.ledger.spent(state.now_s) <= len(runner._fleet.asked) * OFFER.bill(10.0)
 
 

@@ -8,13 +8,11 @@ import msgspec
 import pytest
 from distributed import Client, Scheduler
 
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.providers.base import SchedulerAddress
-from seer_nb.runner.dask_gangs import DaskGangs
-from seer_nb.runner.gangs import GangTracker
-from seer_nb.runner.hearing import Hearing
-from seer_nb.runner.orders import MemberEnded
-from seer_nb.runner.shipping import TOPIC
+from seer_nb.runner.dask_client import EventStream
+from seer_nb.runner.gangs import DaskGangs, GangTracker
+from seer_nb.worker.messages import TOPIC, MemberEnded
 from tests.builders import settings
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +28,7 @@ class Counting:
 
     def __init__(self):
         self.heard, self.missed = [], 0
-        self.hearing = Hearing(self._take, self._missing)
+        self.hearing = EventStream(self._take, self._missing)
 
     def _take(self, text, *, anyway):
         if not anyway and self.heard and int(text) > self.heard[-1] + 1:
@@ -138,14 +136,14 @@ async def test_a_client_that_has_given_up_comes_back_and_hears_the_end_of_its_ga
     events = []
     gangs = DaskGangs(settings(store=str(tmp_path)), events.append, print, print, tmp_path)
     await gangs.connect(SchedulerAddress(scheduler.address), b"")
-    start = m.StartGang(gang=7, trial=0, workers=("0.0",), from_epoch=0, checkpoint=None, until=2, reason="")
+    start = core.StartGang(gang=7, trial=0, workers=("0.0",), from_epoch=0, checkpoint=None, until=2, reason="")
     gangs._gangs[7] = GangTracker(start)
     await gangs._connection.client.close()
-    told = [m.Reported(gang=7, epoch=epoch, value=0.5, seconds=1.0) for epoch in (1, 2)]
+    told = [core.Reported(gang=7, epoch=epoch, value=0.5, seconds=1.0) for epoch in (1, 2)]
     told.append(MemberEnded(gang=7, rank=0, outcome="target"))
     for record in told:
         scheduler.log_event(TOPIC, msgspec.json.encode(record).decode())
-    gangs.start(m.StartGang(gang=8, trial=1, workers=("0.0",), from_epoch=0, checkpoint=None, until=2), None)
+    gangs.start(core.StartGang(gang=8, trial=1, workers=("0.0",), from_epoch=0, checkpoint=None, until=2), None)
     assert events.pop().outcome == "lost", "nothing can be asked for by then"
     for _ in range(2):
         gangs.renew()

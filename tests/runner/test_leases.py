@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from seer_nb.runner import agent as agents
+from seer_nb.worker import agent as agents
 
 
 class EndedError(Exception):

@@ -4,7 +4,7 @@ import fcntl
 import os
 import threading
 
-from seer_nb.runner.lock import LOCK, RunnerLock, runner_pid
+from seer_nb.storage.lock import LOCK, RunnerLock, runner_pid
 
 
 def test_only_one_takes_it_and_it_names_its_process(tmp_path):

@@ -10,10 +10,11 @@ import sys
 
 import pytest
 
-from seer_nb.core import model as m
-from seer_nb.runner import log_files, logs
-from seer_nb.runner.background import Background
+from seer_nb import core
+from seer_nb._utils import log_context
+from seer_nb._utils.aio import Background
 from seer_nb.runner.launch import log_tail
+from seer_nb.storage import log_files
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def stream():
 def lines(stream):
     """A logger, and what it has written, as dictionaries."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logs.Line(study="digits"))
+    handler.setFormatter(log_context.Line(study="digits"))
     logger = logging.getLogger("seer_nb.test_logs")
     logger.handlers[:], logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
@@ -38,7 +39,7 @@ def lines(stream):
 
 def test_a_record_is_a_line_of_pairs(lines):
     logger, written = lines
-    with logs.about(trial=3, gang=7):
+    with log_context.about(trial=3, gang=7):
         logger.warning("no word of %s", "it")
     logger.info("done")
     first, second = written()
@@ -70,7 +71,7 @@ def test_tasks_are_about_what_they_were_begun_for(lines):
 
     async def begin():
         tasks = Background("it failed")
-        with logs.about(**logs.ids_of(m.Rent(machine=4, offer="local"))):
+        with log_context.about(**log_context.ids_of(core.Rent(machine=4, offer="local"))):
             tasks.go(says())
         await asyncio.sleep(0.01)
 

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from seer_nb.core.model import StartGang
-from seer_nb.runner.flags import Flags
-from seer_nb.runner.gang_env import host_store
+from seer_nb.core import StartGang
 from seer_nb.runner.gangs import GangTracker
-from seer_nb.runner.member import run_member
-from seer_nb.runner.orders import Order
+from seer_nb.worker.agent import GangSignals
+from seer_nb.worker.member import run_member
+from seer_nb.worker.messages import MemberTask
+from seer_nb.worker.rendezvous import host_store
 
 START = StartGang(gang=7, trial=1, workers=("0.0", "1.0"), from_epoch=0, checkpoint=None, until=9)
 
@@ -33,8 +33,8 @@ def test_a_gang_that_hangs_together_has_failed():
 @pytest.mark.parametrize("rank", [0, 1])
 def test_nobody_waits_for_a_member_that_was_lost_before_they_met(rank, tmp_path):
     store, port = host_store("127.0.0.1")
-    flags, records = Flags(), []
-    order = Order(
+    flags, records = GangSignals(), []
+    order = MemberTask(
         gang=7,
         trial=1,
         config={},

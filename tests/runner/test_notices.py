@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from seer_nb.runner import notices
+from seer_nb._utils import environment
+from seer_nb.worker import preemption
 
 AT_S = 1_800_000_000.0
 
@@ -56,18 +57,18 @@ def service(monkeypatch):
 
 def test_aws_tells_when(service):
     service.answers["/latest/api/token"] = ("X-aws-ec2-metadata-token-ttl-seconds", "secret")
-    assert notices.look("aws") is None
+    assert preemption.look("aws") is None
     action = json.dumps({"action": "terminate", "time": "2027-01-15T08:00:00Z"})
     service.answers["/latest/meta-data/spot/instance-action"] = ("X-aws-ec2-metadata-token", action)
-    assert notices.look("aws") == AT_S
+    assert preemption.look("aws") == AT_S
 
 
 def test_gcp_tells_that_it_has_begun(service):
     path = "/computeMetadata/v1/instance/preempted"
     service.answers[path] = ("Metadata-Flavor", "FALSE")
-    assert notices.look("gcp") is None
+    assert preemption.look("gcp") is None
     service.answers[path] = ("Metadata-Flavor", "TRUE")
-    assert notices.look("gcp") == pytest.approx(time.time() + notices.LEAST_S, abs=5)
+    assert preemption.look("gcp") == pytest.approx(time.time() + preemption.LEAST_S, abs=5)
 
 
 @pytest.mark.parametrize(("at", "left"), [("Fri, 15 Jan 2027 08:00:00 GMT", AT_S), ("", None)])
@@ -75,29 +76,29 @@ def test_azure_tells_of_events_of_which_only_some_matter(service, at, left):
     path = "/metadata/scheduledevents?api-version=2020-07-01"
     other = {"EventType": "Reboot", "NotBefore": "Fri, 15 Jan 2021 08:00:00 GMT"}
     service.answers[path] = ("Metadata", json.dumps({"Events": [other]}))
-    assert notices.look("azure") is None
+    assert preemption.look("azure") is None
     service.answers[path] = ("Metadata", json.dumps({"Events": [other, {"EventType": "Preempt", "NotBefore": at}]}))
-    assert notices.look("azure") == pytest.approx(left or time.time() + notices.LEAST_S, abs=5)
+    assert preemption.look("azure") == pytest.approx(left or time.time() + preemption.LEAST_S, abs=5)
 
 
 def test_a_service_that_is_not_there_or_talks_nonsense_is_no_notice(service, monkeypatch):
     service.answers["/latest/api/token"] = ("X-aws-ec2-metadata-token-ttl-seconds", "secret")
     for nonsense in ("", "soon", "{}", '{"time": "tomorrow"}', "[1]"):
         service.answers["/latest/meta-data/spot/instance-action"] = ("X-aws-ec2-metadata-token", nonsense)
-        assert notices.look("aws") is None
+        assert preemption.look("aws") is None
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "127.0.0.1:9")
-    assert notices.look("aws") is None
+    assert preemption.look("aws") is None
 
 
 def test_only_machines_that_may_be_taken_away_look(monkeypatch):
     for value, looks in (("", False), ("aws", True), ("gcp", True), ("azure", True), ("1", False)):
-        monkeypatch.setenv(notices.WANTED, value)
-        assert notices.wanted() is looks
+        monkeypatch.setenv(environment.SPOT_PROVIDER, value)
+        assert preemption.wanted() is looks
 
 
 def test_the_watch_ends_with_the_notice(service, monkeypatch):
-    monkeypatch.setenv(notices.WANTED, "gcp")
+    monkeypatch.setenv(environment.SPOT_PROVIDER, "gcp")
     service.answers["/computeMetadata/v1/instance/preempted"] = ("Metadata-Flavor", "TRUE")
-    (notice,) = notices.watch("3.0")
+    (notice,) = preemption.watch("3.0")
     assert (notice.worker, notice.reason) == ("3.0", "spot interruption")
     assert 25 < notice.left_s <= 30

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 import seer_nb as seer
-from seer_nb import study as studies
-from seer_nb.core import model as m
-from seer_nb.journal import View
-from seer_nb.runner import snapper
+from seer_nb import core
+from seer_nb.runner import journal_writer
 from seer_nb.runner.loop import Runner
+from seer_nb.storage.replay import View
+from seer_nb.study import study as studies
 from tests.core.fake_cloud import picture
 
 
@@ -29,18 +29,18 @@ def study(tmp_path, monkeypatch):
         name="new",
     ).start()
     made._view.journal.append(
-        [(1.0, m.RunnerStarted()), *((2.0, m.Drawn(trial=k, config={"x": k})) for k in range(20))]
+        [(1.0, core.RunnerStarted()), *((2.0, core.Drawn(trial=k, config={"x": k})) for k in range(20))]
     )
     return made
 
 
 def drawn(numbers):
-    return [(2.0, m.Drawn(trial=number, config={"x": number})) for number in numbers]
+    return [(2.0, core.Drawn(trial=number, config={"x": number})) for number in numbers]
 
 
 def test_a_process_of_its_own_writes_one_after_so_many_records(study, monkeypatch):
-    monkeypatch.setattr(snapper, "EVERY", 10)
-    busy = snapper.Snapper(study._folder, 3)
+    monkeypatch.setattr(journal_writer, "EVERY", 10)
+    busy = journal_writer.SnapshotWriter(study._folder, 3)
     busy.written(6)
     assert busy._process is None
     busy.written(1)
@@ -48,7 +48,7 @@ def test_a_process_of_its_own_writes_one_after_so_many_records(study, monkeypatc
     view = View(study._view.journal)
     view.state()
     assert view.resumed == 22
-    assert not (study._folder / snapper.LOCK).stat().st_mode & 0o077
+    assert not (study._folder / journal_writer.LOCK).stat().st_mode & 0o077
 
 
 @pytest.mark.parametrize("rest", [0, 5])
@@ -56,7 +56,7 @@ def test_a_later_runner_begins_with_the_snapshot(study, rest):
     async def restored():
         return Runner(study._folder)
 
-    snapper.write(study._folder)
+    journal_writer.write(study._folder)
     study._view.journal.append(drawn(range(20, 20 + rest)))
     runner = asyncio.run(restored())
     assert picture(runner._engine.state) == picture(View(study._view.journal, resume=False).state())

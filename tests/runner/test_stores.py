@@ -2,9 +2,9 @@
 
 import pytest
 
-from seer_nb.best import of
 from seer_nb.errors import CheckpointError
-from seer_nb.runner import checkpoints, stores
+from seer_nb.storage import checkpoints, object_store
+from seer_nb.study.best import of
 from tests.builders import small_study
 from tests.refusals import make
 
@@ -65,7 +65,7 @@ def test_a_study_with_a_forged_store_can_be_looked_at_and_connects_nowhere(trap,
 
 @pytest.mark.parametrize("store", ["s3://b/x", "gs://b", "az://b/x", "file:///x", "sftp://me@host/x", "/x", "a:b"])
 def test_stores_that_only_hold_files_are_allowed(store):
-    stores.check(store)
+    object_store.check(store)
 
 
 def test_a_password_in_an_address_is_refused_and_not_shown(home):

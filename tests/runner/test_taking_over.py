@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.runner.loop import Runner
 from tests.runner.pretended import Cloud, create
 
@@ -20,8 +20,8 @@ def taken_over(home):
 
     async def begin(budget, joining_s):
         study = create(Cloud(), budget=budget)
-        rent, ready = m.Rent(machine=0, offer="vm", reason="it is wanted"), m.MachineReady(machine=0, boot_s=2.0)
-        study._view.journal.append([(0.0, m.RunnerStarted()), (0.0, rent), (2.0, ready), (100.0, m.Ticked())])
+        rent, ready = core.Rent(machine=0, offer="vm", reason="it is wanted"), core.MachineReady(machine=0, boot_s=2.0)
+        study._view.journal.append([(0.0, core.RunnerStarted()), (0.0, rent), (2.0, ready), (100.0, core.Ticked())])
         runner = Runner(study._folder)
         runner._unseen_s = 20.0
 

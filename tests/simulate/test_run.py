@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seer_nb import simulate
-from seer_nb.core import model as m
-from seer_nb.core.money import MICRO
+from seer_nb import core, simulate
+from seer_nb._utils.units import MICRO
 from seer_nb.policies import by_name
 from seer_nb.simulate import Conditions, Offer
 from tests.core.effort import examples
@@ -54,11 +53,11 @@ moves = st.lists(
     st.tuples(
         st.floats(0, 500),
         st.one_of(
-            st.builds(m.SetBudget, budget=st.integers(10_000, 3_000_000)),
-            st.builds(m.SetDeadline, deadline_s=st.floats(20, 900)),
-            st.just(m.Pause()),
-            st.just(m.Resume()),
-            st.just(m.Stop()),
+            st.builds(core.SetBudget, budget=st.integers(10_000, 3_000_000)),
+            st.builds(core.SetDeadline, deadline_s=st.floats(20, 900)),
+            st.just(core.Pause()),
+            st.just(core.Resume()),
+            st.just(core.Stop()),
         ),
     ),
     max_size=3,
@@ -193,8 +192,8 @@ class Wide:
     def decide(self, snapshot):
         trial = snapshot.trials[0] if snapshot.trials else None
         if trial is not None and trial.state == "completed":
-            return m.Plan(done=True)
-        return m.Plan(jobs=(m.Job(trial=trial.id if trial else None, workers=4, until=9),), workers=4)
+            return core.Plan(done=True)
+        return core.Plan(jobs=(core.Job(trial=trial.id if trial else None, workers=4, until=9),), workers=4)
 
 
 @pytest.mark.parametrize(
@@ -272,12 +271,14 @@ def test_machines_that_do_not_boot():
 
 def test_a_person_moves_the_limits():
     found = run(
-        deadline=400, budget=1.0, commands=[(50.0, m.SetBudget(budget=700_000)), (60.0, m.SetDeadline(deadline_s=200))]
+        deadline=400,
+        budget=1.0,
+        commands=[(50.0, core.SetBudget(budget=700_000)), (60.0, core.SetDeadline(deadline_s=200))],
     )
     assert found.spent_usd <= 0.7
     assert found.elapsed_s <= 200
     assert not found.violated
-    assert run(commands=[(70.0, m.Stop())]).elapsed_s < 120
+    assert run(commands=[(70.0, core.Stop())]).elapsed_s < 120
 
 
 # --- what is told of it ---

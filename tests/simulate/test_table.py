@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import seer_nb as seer
-from seer_nb.core import model as m
-from seer_nb.journal import Journal
+from seer_nb import core
 from seer_nb.simulate import CurveTable
+from seer_nb.storage.journal import Journal
 from tests.builders import Builder
 from tests.simulate.tables import table
 
@@ -131,7 +131,7 @@ def test_a_study_becomes_a_table(tmp_path, monkeypatch):
     assert of.configs == ({"x": 0.1},)
     assert [of.value(0, epoch) for epoch in (1, 2)] == [0.5, None]
     # Two workers took 4 s: one would take 4 s x s(2).
-    assert of.epoch_seconds[0] == pytest.approx(4 * m.Scaling(overhead=0.15).speedup(2))
+    assert of.epoch_seconds[0] == pytest.approx(4 * core.Scaling(overhead=0.15).speedup(2))
 
 
 def test_a_study_without_reports_is_no_table():

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 import seer_nb as seer
-from seer_nb.runner.lock import runner_pid
+from seer_nb.storage.lock import runner_pid
 
 PATIENCE_S = 60.0
 

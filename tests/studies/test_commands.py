@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 import seer_nb as seer
-from seer_nb.core import model as m
-from seer_nb.runner import files
-from seer_nb.runner.lock import runner_pid
+from seer_nb import core
+from seer_nb.storage import layout
+from seer_nb.storage.lock import runner_pid
 from tests.studies.running import check_nothing_is_left, counting, kill, make, training, until, worker_pids
 
 
@@ -38,7 +38,7 @@ def test_a_study_that_is_stopped_while_it_is_paused_ends(home):
 
 def test_what_another_version_asks_for_is_left_out(home):
     study = paused()
-    with sqlite3.connect(study._folder / files.JOURNAL) as journal:
+    with sqlite3.connect(study._folder / layout.JOURNAL) as journal:
         journal.execute('INSERT INTO inbox (wall, body) VALUES (0, \'{"type": "Newer"}\')')
     journal.close()
     study.stop()
@@ -57,7 +57,7 @@ def interrupted(**changes):
 
 def after_the_second_start(study):
     found = [entry.record for entry in study._view.journal.read()]
-    starts = [place for place, record in enumerate(found) if isinstance(record, m.RunnerStarted)]
+    starts = [place for place, record in enumerate(found) if isinstance(record, core.RunnerStarted)]
     return found[starts[1] :]
 
 
@@ -69,8 +69,8 @@ def test_what_was_asked_for_while_no_runner_lived_is_known_before_one_rents(home
     study.wait(30)
     found = after_the_second_start(study)
     assert found[0].waiting == 2, "of many moves of a slider the last one counts"
-    assert [type(record) for record in found[1:3]] == [m.SetBudget, m.Stop]
-    assert not [record for record in found if isinstance(record, m.Rent)]
+    assert [type(record) for record in found[1:3]] == [core.SetBudget, core.Stop]
+    assert not [record for record in found if isinstance(record, core.Rent)]
     assert study._state().budget == 980_000
     check_nothing_is_left(home)
 
@@ -81,7 +81,7 @@ def test_a_deadline_on_the_wall_that_has_passed_meanwhile_rents_nothing(home):
     study.resume()
     study.wait(30)
     found = after_the_second_start(study)
-    assert not [record for record in found if isinstance(record, m.Rent)]
+    assert not [record for record in found if isinstance(record, core.Rent)]
     assert study.reason == "the deadline has come"
 
 
@@ -103,7 +103,7 @@ class Failing:
         if len([machine for machine in snapshot.machines if machine.state == "ready"]) == 2 and not self.failed:
             self.failed = True
             raise RuntimeError("by my own fault")
-        return m.Plan(jobs=(m.Job(trial=None, until=3, workers=2, reason="two"),), workers=2, reason="two")
+        return core.Plan(jobs=(core.Job(trial=None, until=3, workers=2, reason="two"),), workers=2, reason="two")
 
     failed = False
 
@@ -116,7 +116,7 @@ def test_workers_whose_fork_server_was_killed_are_lost_by_nobodys_fault(home):
     server.kill()
     study.wait(60)
     assert set(study.results().state) == {"completed"}
-    assert len(records(study, m.MachineEnded)) >= 3
+    assert len(records(study, core.MachineEnded)) >= 3
     check_nothing_is_left(home)
 
 
@@ -129,7 +129,7 @@ def test_a_copy_keeps_to_its_own_checkpoints_and_a_study_may_be_moved(home, monk
     shutil.copytree(tmp_path / "studies", away)
     monkeypatch.setenv("SEER_HOME", str(away))
     copy = seer.attach("study")
-    assert copy._state().settings.store == str(away / "study" / files.CHECKPOINTS)
+    assert copy._state().settings.store == str(away / "study" / layout.CHECKPOINTS)
     shutil.rmtree(tmp_path / "studies")
     assert copy.best.state["weight"] == copy.best.value
     assert str(away) in copy.best.checkpoint
@@ -169,7 +169,7 @@ def test_a_study_whose_making_is_interrupted_leaves_its_name_free(home, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "seal", interrupt)
+        patched.setattr(layout, "seal", interrupt)
         with pytest.raises(KeyboardInterrupt):
             study.start()
     assert not study._folder.exists()
@@ -180,7 +180,7 @@ def test_a_runner_that_stands_still_is_not_waited_for_without_end(home, monkeypa
     study = make(counting).start()
     training(study, 1)
     pid = runner_pid(study._folder)
-    monkeypatch.setattr("seer_nb.study.ANSWER_S", 1.0)
+    monkeypatch.setattr("seer_nb.study.study.ANSWER_S", 1.0)
     os.kill(pid, signal.SIGSTOP)
     try:
         with pytest.raises(seer.RunnerError, match=r"^the runner of study 'study' does not answer: "):

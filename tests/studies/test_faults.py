@@ -11,11 +11,11 @@ import psutil
 import pytest
 
 import seer_nb as seer
-from seer_nb import cli
-from seer_nb.core import model as m
-from seer_nb.runner import files
-from seer_nb.runner.dask_gangs import BROKEN
-from seer_nb.runner.lock import runner_pid
+from seer_nb import core
+from seer_nb.runner.gangs import BROKEN
+from seer_nb.storage import layout
+from seer_nb.storage.lock import runner_pid
+from seer_nb.ui import cli
 from tests.studies.running import check_nothing_is_left, counting, kill, make, processes, training, until, worker_pids
 
 
@@ -37,10 +37,10 @@ def test_a_worker_is_killed_in_the_middle_of_an_epoch(home):
     kill(worker_pids(study)[worker])
     study.wait(60)
     assert trained(study)
-    (lost,) = [r for r in records(study, m.GangEnded) if r.outcome == "lost"]
+    (lost,) = [r for r in records(study, core.GangEnded) if r.outcome == "lost"]
     assert "exit code -9" in lost.error
     assert not lost.own_fault
-    ended = [r for r in records(study, m.MachineEnded) if not r.expected]
+    ended = [r for r in records(study, core.MachineEnded) if not r.expected]
     assert [r.exit_code for r in ended] == [-9]
     check_nothing_is_left(home)
 
@@ -62,7 +62,7 @@ def test_the_runner_is_killed_and_another_goes_on(home):
     assert trained(other)
     # Nothing that was recorded is recorded anew, or differently.
     assert other.curves().merge(before, how="inner").shape == before.shape
-    assert len(records(other, m.RunnerStarted)) == 2
+    assert len(records(other, core.RunnerStarted)) == 2
     spent = other.spending()
     state = other._state()
     assert state.ledger.spent(state.now_s) <= state.budget
@@ -73,7 +73,7 @@ def test_the_runner_is_killed_and_another_goes_on(home):
 
 def test_a_worker_may_warm_up_for_longer_than_its_lease(home, monkeypatch):
     """Guards against leases that are renewed only for workers that are ready: a cold torch takes a minute to import."""
-    monkeypatch.setattr("seer_nb.settings.lease_seconds", lambda *_: 2.0)
+    monkeypatch.setattr("seer_nb.study.settings.lease_seconds", lambda *_: 2.0)
 
     class Slow:
         def __reduce__(self):
@@ -90,7 +90,7 @@ def test_a_worker_may_warm_up_for_longer_than_its_lease(home, monkeypatch):
     ready = [machine for machine in study._state().machines.values() if machine.ready_s is not None]
     assert ready
     assert all(machine.ready_s - machine.rented_s > 5 for machine in ready)
-    assert all(record.expected for record in records(study, m.MachineEnded))
+    assert all(record.expected for record in records(study, core.MachineEnded))
 
 
 def _wait(seconds):
@@ -100,7 +100,7 @@ def _wait(seconds):
 
 
 def test_the_runner_stands_still_the_workers_end_themselves_and_nothing_is_lost(home, monkeypatch):
-    monkeypatch.setattr("seer_nb.settings.lease_seconds", lambda *_: 5.0)
+    monkeypatch.setattr("seer_nb.study.settings.lease_seconds", lambda *_: 5.0)
     study = make(counting, max_epochs=1000, deadline="10min").start()
     until(lambda: study.curves().trial.nunique() == 2, "a report of both trials")
     workers, runner = list(worker_pids(study).values()), runner_pid(study._folder)
@@ -110,7 +110,7 @@ def test_the_runner_stands_still_the_workers_end_themselves_and_nothing_is_lost(
     gone = lambda pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # noqa: E731
     until(lambda: all(gone(pid) for pid in workers), "the end of the leases")
     assert time.monotonic() - began < 5.0 + 5.0
-    stored = sorted((study._folder / files.CHECKPOINTS).glob("*/*.pt"))
+    stored = sorted((study._folder / layout.CHECKPOINTS).glob("*/*.pt"))
     last = {int(path.parent.name): int(path.name[:6]) for path in stored}
     kill(runner, signal.SIGCONT)
     study.stop()
@@ -125,7 +125,7 @@ def test_the_runner_stands_still_the_workers_end_themselves_and_nothing_is_lost(
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root, for a file system of its own")
 def test_a_full_disk_makes_the_runner_wait_and_nothing_is_lost():
-    command = [sys.executable, "-m", "seer_nb.bench.faults.one", "the journal's disk is full for 6 s", "local", "0"]
+    command = [sys.executable, "-m", "seer_nb.bench.faults.run_one", "the journal's disk is full for 6 s", "local", "0"]
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     verdict = json.loads(told.splitlines()[-1])
     assert (verdict["wrong"], verdict["repeated"], verdict["leftovers"]) == ("", 0, 0)
@@ -142,7 +142,7 @@ def test_a_runner_that_is_told_to_end_saves_and_hands_back_first(home):
     state = study._state()
     assert (study.status, state.phase) == ("interrupted", "paused")
     assert not state.live
-    assert all(record.expected for record in records(study, m.MachineEnded))
+    assert all(record.expected for record in records(study, core.MachineEnded))
     curve = study.curves().groupby("trial").epoch.max()
     assert all(state.trials[trial].resume_epoch == epoch for trial, epoch in curve.items()), "all is saved"
     study.resume()
@@ -169,7 +169,7 @@ def test_stop_ends_a_study_whose_runner_has_died(home, by):
 
 def breaking(config, run):
     """One configuration leaves its worker in a state in which nothing can be trained, as an assertion on a GPU does."""
-    from seer_nb.runner import gpu
+    from seer_nb.worker import gpu
 
     assert not gpu.broken(), "it trains where nothing can be trained"
     for epoch in run.epochs():

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import seer_nb as seer
-from seer_nb import demo
-from seer_nb.core import model as m
+from seer_nb import core
 from seer_nb.core.engine import Engine
-from seer_nb.ui.steering import Steering
+from seer_nb.ui.cli import demo
+from seer_nb.ui.notebook.controller import Controller
 from tests.studies.running import check_nothing_is_left, make, until
 
 
@@ -41,12 +41,14 @@ class Resizing:
         for trial in snapshot.trials:
             leg = next((leg for leg in self.legs if leg[0] > trial.epoch), None)
             if trial.alive and leg:
-                job = m.Job(trial=trial.id, workers=leg[1], until=leg[0], reason="next leg")
-                return m.Plan(jobs=(job,), workers=2, reason="legs")
+                job = core.Job(trial=trial.id, workers=leg[1], until=leg[0], reason="next leg")
+                return core.Plan(jobs=(job,), workers=2, reason="legs")
         if snapshot.exhausted and not snapshot.waiting:
-            return m.Plan(done=not snapshot.gangs, reason="all legs are done")
+            return core.Plan(done=not snapshot.gangs, reason="all legs are done")
         until, workers = self.legs[0]
-        return m.Plan(jobs=(m.Job(trial=None, workers=workers, until=until, reason="new"),), workers=2, reason="legs")
+        return core.Plan(
+            jobs=(core.Job(trial=None, workers=workers, until=until, reason="new"),), workers=2, reason="legs"
+        )
 
 
 def test_resized_while_it_trains_and_the_curve_is_the_same(home):
@@ -89,9 +91,9 @@ def test_steered_by_hand_and_replayed(home):
     assert len(study.curves()) == reports
     study.resume()
     until(lambda: len(study.curves()) > reports, "a report after the pause")
-    resumed = next(r for r in records(study, m.StartGang) if r.from_epoch > 0)
+    resumed = next(r for r in records(study, core.StartGang) if r.from_epoch > 0)
     assert resumed.checkpoint, "it goes on from what was stored"
-    assert next(e.at_s for e in study._view.journal.read() if isinstance(e.record, m.Resume)) - used_s < 0.5
+    assert next(e.at_s for e in study._view.journal.read() if isinstance(e.record, core.Resume)) - used_s < 0.5
 
     study.adjust(deadline="90s", budget="$0.9")
     study.pin(0)
@@ -110,12 +112,12 @@ def test_steered_by_hand_and_replayed(home):
     entries = list(study._view.journal.read())
     engine, decided = None, []
     for entry in entries:
-        if isinstance(entry.record, m.Began):
+        if isinstance(entry.record, core.Began):
             engine = Engine(entry.record.settings, seer.RandomSearch())
             engine.state.apply(entry.record, entry.at_s)
-        elif not isinstance(entry.record, m.ActionBase):
+        elif not isinstance(entry.record, core.ActionBase):
             decided += engine.handle(entry.record, entry.at_s)
-    assert decided == [entry.record for entry in entries if isinstance(entry.record, m.ActionBase)]
+    assert decided == [entry.record for entry in entries if isinstance(entry.record, core.ActionBase)]
 
 
 def leaning(config, run):
@@ -129,7 +131,7 @@ def test_later_configurations_are_proposed_by_what_the_first_have_shown(home):
     study = make(leaning, space, policy="seer", max_epochs=9, deadline="20s").run()
     off = (np.log10(study.results().set_index("trial").config_lr) + 2).abs()
     proposed, drawn = set(), 0
-    for draw in records(study, m.Draw):
+    for draw in records(study, core.Draw):
         drawn += draw.count
         proposed |= set(range(drawn - draw.proposed, drawn))
     chosen = off.index.isin(proposed)
@@ -172,7 +174,7 @@ def test_stop_then_more_time(home):
 def test_the_live_view_can_pause_at_once(home):
     """Guards against a runner that is starting being taken for one that has died: it has no lock yet."""
     study = make(ticking, max_epochs=30).start()
-    assert Steering(study).do({"do": "pause"}).startswith("pausing")
+    assert Controller(study).do({"do": "pause"}).startswith("pausing")
     until(lambda: study.status == "paused", "the pause")
     study.resume()
     study.stop()  # what comes after resume() is for the study that goes on

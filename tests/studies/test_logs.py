@@ -4,7 +4,7 @@ import subprocess
 import time
 
 import seer_nb as seer
-from seer_nb.runner import log_files
+from seer_nb.storage import log_files
 from tests.studies.running import make, until
 
 

@@ -7,8 +7,8 @@ import stat
 import psutil
 from distributed.security import Security
 
-from seer_nb.runner import files
-from seer_nb.runner.lock import runner_pid
+from seer_nb.storage import layout
+from seer_nb.storage.lock import runner_pid
 from tests.studies.running import make, until, worker_pids
 
 
@@ -63,4 +63,4 @@ def test_nobody_without_the_key_is_let_in_and_nobody_else_reads_the_files(home):
     assert list(study._folder.glob("checkpoints/*/*.pt"))
     for path in (study._folder, *study._folder.rglob("*")):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
-    files.check(study._folder)
+    layout.check(study._folder)

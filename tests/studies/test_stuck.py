@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import seer_nb as seer
-from seer_nb.core import model as m
-from seer_nb.runner import faults
-from seer_nb.runner.lock import runner_pid
-from seer_nb.runner.patience import patiently
+from seer_nb import core
+from seer_nb._utils.retry import patiently
+from seer_nb.storage.lock import runner_pid
+from seer_nb.worker import tracebacks
 from tests.studies.running import kill, make, training, until, worker_pids
 
 
@@ -53,7 +53,7 @@ def test_a_function_that_sleeps_for_ever(home, end):
     assert told.endswith("in sleepy: time.sleep(1.0 if epoch < 3 else 1000.0)")
     assert study.status == "running", "nothing is ended for it"
     assert f"stuck: {told[:20]}" in study._repr_mimebundle_()["text/plain"]
-    (warning,) = [entry.record for entry in study._view.journal.read() if isinstance(entry.record, m.Silent)]
+    (warning,) = [entry.record for entry in study._view.journal.read() if isinstance(entry.record, core.Silent)]
     assert warning.where in told
     assert "Silent" in set(study.events().kind)
 
@@ -97,7 +97,7 @@ def test_one_that_waits_for_the_store():
     thread = threading.Thread(target=waits, daemon=True)
     thread.start()
     time.sleep(0.1)
-    assert faults.standing(sys._current_frames()[thread.ident]) == "it waits for the store"
+    assert tracebacks.standing(sys._current_frames()[thread.ident]) == "it waits for the store"
     thread.join()
 
 

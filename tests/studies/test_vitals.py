@@ -3,8 +3,8 @@
 import time
 
 import seer_nb as seer
-from seer_nb import vitals
-from seer_nb.ui.scene import Scene, Subject, Wish
+from seer_nb.storage import resource_usage
+from seer_nb.views.page import Scene, Subject, Wish
 from tests.studies.running import make, training, until
 
 
@@ -21,9 +21,13 @@ def busy(config, run):
 def test_what_processes_use_is_shown(home):
     study = make(busy, {"x": 1}, provider=seer.Local(max_workers=1), max_epochs=1000).start()
     training(study, epochs=1)
-    found = until(lambda: (now := vitals.read(study._folder)) and now.workers.get("0.0") and now, "what a worker uses")
+    found = until(
+        lambda: (now := resource_usage.read(study._folder)) and now.workers.get("0.0") and now, "what a worker uses"
+    )
     assert found.runner.memory > 30 * 1024 * 1024
-    used = until(lambda: (now := vitals.read(study._folder)).workers["0.0"].cpu > 20 and now.workers["0.0"], "its work")
+    used = until(
+        lambda: (now := resource_usage.read(study._folder)).workers["0.0"].cpu > 20 and now.workers["0.0"], "its work"
+    )
     assert used.memory > 200 * 1024 * 1024
     assert (study._folder / "vitals.json").stat().st_mode & 0o77 == 0
     subject = Subject(study._state(), study._history(), "running", vitals=found)
@@ -33,5 +37,5 @@ def test_what_processes_use_is_shown(home):
     assert not any("memory" in str(entry.record) for entry in study._view.journal.read())
     study.stop()
     study.wait(60)
-    assert vitals.read(study._folder) is None
+    assert resource_usage.read(study._folder) is None
     assert not list(study._folder.glob("*vitals*"))

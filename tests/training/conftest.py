@@ -9,10 +9,10 @@ from typing import NamedTuple
 import cloudpickle
 import pytest
 
-from seer_nb.core.model import Reported
-from seer_nb.runner.flags import Flags
-from seer_nb.runner.member import run_member
-from seer_nb.runner.orders import MemberEnded, Order
+from seer_nb.core import Reported
+from seer_nb.worker.agent import GangSignals
+from seer_nb.worker.member import run_member
+from seer_nb.worker.messages import MemberEnded, MemberTask
 
 WORKER = Path(__file__).with_name("worker_process.py")
 
@@ -69,7 +69,7 @@ class Gangs:
         cloudpickle.register_pickle_by_value(request.module)
         self._gang = 0
 
-    def order(self, rank: int = 0, size: int = 1, port: int = 0, **changes) -> Order:
+    def order(self, rank: int = 0, size: int = 1, port: int = 0, **changes) -> MemberTask:
         fields = {
             "gang": self._gang,
             "trial": 7,
@@ -89,12 +89,12 @@ class Gangs:
             "timeout_s": 5.0,
             "store_patience_s": 1.0,
         }
-        return Order(**(fields | changes))
+        return MemberTask(**(fields | changes))
 
     def alone(self, function, flags=None, hook=None, **changes) -> Told:
         """One member, in this process."""
         self._gang += 1
-        flags = flags or Flags()
+        flags = flags or GangSignals()
         records = []
 
         def send(record):

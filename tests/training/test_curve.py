@@ -75,7 +75,7 @@ def test_dropout_does_not_depend_on_the_cuts(gangs):
 
 
 def test_stored_states_are_alike_for_every_parallelism(gangs):
-    from seer_nb.runner import checkpoints
+    from seer_nb.storage import checkpoints
 
     states = []
     for size in (1, 2):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from seer_nb.core.model import Reported
+from seer_nb.core import Reported
 
 
 def test_a_gang_as_torchrun_would_start_it(gangs):
@@ -42,7 +42,7 @@ def test_alone_a_function_may_open_a_group_too(gangs, workers):
         assert dist.get_world_size() == 1
         run.report(accuracy=1)
 
-    from seer_nb.runner.gang_env import host_store
+    from seer_nb.worker.rendezvous import host_store
 
     store, port = host_store("127.0.0.1")
     for _ in range(2):
@@ -125,7 +125,7 @@ def test_a_checkpoint_that_cannot_be_stored_ends_both(gangs):
     assert (
         first.end.error.strip()
         .splitlines()[-1]
-        .startswith("TypeError: run.state['bad'] is of type seer_nb.training.Run")
+        .startswith("TypeError: run.state['bad'] is of type seer_nb.worker.run.Run")
     )
     assert (first.end.collective, second.end.collective) == (False, True)
 
@@ -250,9 +250,9 @@ def test_accelerate_runs_unchanged_one_gang_after_the_other(gangs):
 
 def test_a_member_that_never_comes(gangs, workers):
     order = gangs.order(rank=1, size=2, port=workers.ports[0], gang=999_999, timeout_s=0.5)
-    from seer_nb.runner.flags import Flags
-    from seer_nb.runner.member import run_member
+    from seer_nb.worker.agent import GangSignals
+    from seer_nb.worker.member import run_member
 
     records = []
-    run_member(lambda config, run: None, order, records.append, Flags())
+    run_member(lambda config, run: None, order, records.append, GangSignals())
     assert [(r.outcome, r.collective) for r in records] == [("failed", True)]

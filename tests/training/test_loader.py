@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from seer_nb.runner.loader import Share, check, make
+from seer_nb.worker.data_loader import Share, check, make
 
 
 def shares(length, batch, size, *, shuffle=True, drop_last=False, seed=0):

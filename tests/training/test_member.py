@@ -8,10 +8,10 @@ import threading
 import pytest
 import torch
 
-from seer_nb.runner import output
-from seer_nb.runner.faults import LONGEST
-from seer_nb.runner.flags import Flags
-from seer_nb.runner.member import run_member
+from seer_nb.worker import output
+from seer_nb.worker.agent import GangSignals
+from seer_nb.worker.member import run_member
+from seer_nb.worker.tracebacks import LONGEST
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_runner_that_cannot_be_told(gangs):
     def train(config, run):
         run.report(accuracy=1)
 
-    run_member(train, gangs.order(), send, Flags())
+    run_member(train, gangs.order(), send, GangSignals())
 
 
 def test_the_environment_is_put_back(gangs):
@@ -117,6 +117,6 @@ def test_a_handler_that_outlives_the_function(gangs, tmp_path, capsys):
 
 
 def test_nothing_imports_torch_before_it_is_needed():
-    modules = "seer_nb.training, seer_nb.runner.flags, seer_nb.runner.orders, seer_nb.runner.checkpoints"
-    code = f"import sys, {modules}, seer_nb.runner.member; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    modules = "seer_nb.worker.run, seer_nb.worker.agent, seer_nb.worker.messages, seer_nb.storage.checkpoints"
+    code = f"import sys, {modules}, seer_nb.worker.member; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from seer_nb.core.model import Reported
-from seer_nb.runner import checkpoints
-from seer_nb.runner.pace import Pace
+from seer_nb.core import Reported
+from seer_nb.storage import checkpoints
+from seer_nb.worker.checkpointing import CheckpointInterval
 
 
 @pytest.fixture(autouse=True)
 def _each_epoch(monkeypatch):
     """Is stored, however short it is."""
-    monkeypatch.setattr(Pace, "due", lambda pace, seconds: True)
+    monkeypatch.setattr(CheckpointInterval, "due", lambda pace, seconds: True)
 
 
 def train(config, run):

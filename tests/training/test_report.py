@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from seer_nb.runner.flags import Flags
+from seer_nb.worker.agent import GangSignals
 
 
 def last_line(told):
@@ -172,7 +172,7 @@ def test_stop_and_extend(gangs):
 
 
 def test_stopped_before_it_began(gangs):
-    flags = Flags()
+    flags = GangSignals()
     flags.stop(1)
     reports, end = gangs.alone(reporting(accuracy=1), flags=flags)
     assert not reports
@@ -180,7 +180,7 @@ def test_stopped_before_it_began(gangs):
 
 
 def test_flags_are_forgotten():
-    flags = Flags()
+    flags = GangSignals()
     flags.stop(1)
     flags.extend(1, 5)
     flags.extend(1, 4)

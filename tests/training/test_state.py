@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from seer_nb.core.model import Reported
-from seer_nb.runner import checkpoints
-from seer_nb.runner.pace import Pace
+from seer_nb.core import Reported
+from seer_nb.storage import checkpoints
+from seer_nb.worker.checkpointing import CheckpointInterval
 
 
 def go_on(gangs, train, last, **changes):
@@ -246,7 +246,7 @@ def test_what_has_no_state(gangs):
 
 
 def test_the_metadata_of_a_state_dict_is_kept():
-    from seer_nb.runner.storable import storable
+    from seer_nb.worker.prepare import storable
 
     state = nn.BatchNorm1d(2).state_dict()
     copy = storable(state, "it")
@@ -255,7 +255,7 @@ def test_the_metadata_of_a_state_dict_is_kept():
 
 
 def test_a_checkpoint_is_stored_as_often_as_it_is_cheap():
-    pace = Pace()
+    pace = CheckpointInterval()
     assert pace.due(1.0)
     pace.stored(0.05)
     assert pace.due(1.0)
@@ -267,13 +267,13 @@ def test_a_checkpoint_is_stored_as_often_as_it_is_cheap():
 
 
 def test_a_slow_first_time_does_not_leave_many_epochs_unstored():
-    pace = Pace()
+    pace = CheckpointInterval()
     assert pace.due(0.4)
     pace.stored(0.7)  # its clients were made and its modules imported
     assert [pace.due(0.4) for _ in range(2)] == [False, True], "as much training as it took, not twenty times that"
     pace.stored(0.02)
     assert pace.due(0.4)
-    pace = Pace()
+    pace = CheckpointInterval()
     assert pace.due(0.4)
     pace.stored(0.7)
     assert [pace.due(0.4) for _ in range(2)] == [False, True]

@@ -9,9 +9,9 @@ import cloudpickle
 import torch
 import torch.distributed
 
-from seer_nb.runner.flags import Flags
-from seer_nb.runner.gang_env import host_store
-from seer_nb.runner.member import run_member
+from seer_nb.worker.agent import GangSignals
+from seer_nb.worker.member import run_member
+from seer_nb.worker.rendezvous import host_store
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def serve(connection, function, order, hook) -> None:
-    flags, records, before = Flags(), [], dict(os.environ)
+    flags, records, before = GangSignals(), [], dict(os.environ)
 
     def send(record) -> None:
         records.append(record)

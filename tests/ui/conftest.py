@@ -1,11 +1,12 @@
 import pytest
 
 import seer_nb as seer
-from seer_nb import function
-from seer_nb.journal import Journal
+from seer_nb._utils import files
 from seer_nb.policies import SEER
-from seer_nb.runner import files
-from seer_nb.runner.lock import RunnerLock
+from seer_nb.storage import layout
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.lock import RunnerLock
+from seer_nb.study import serialization
 
 
 class Journalled:
@@ -14,10 +15,10 @@ class Journalled:
     def __init__(self, folder, builder, *, driven=True):
         self.builder = builder
         self.folder = folder / builder.settings.name
-        files.make_folder(self.folder)
-        files.write_private(self.folder / files.PARTS, function.dumps_parts(policy=SEER()))
-        files.seal(self.folder)
-        self.journal = Journal.create(self.folder / files.JOURNAL, ())
+        layout.make_folder(self.folder)
+        files.write_private(self.folder / layout.PARTS, serialization.dumps_parts(policy=SEER()))
+        layout.seal(self.folder)
+        self.journal = Journal.create(self.folder / layout.JOURNAL, ())
         self._written = 0
         self.write()
         self.lock = RunnerLock(self.folder)

@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seer_nb.core import model as m
-from seer_nb.ui import charts, infos, scene
-from seer_nb.ui.frame import Frame, ticks, time_ticks, widened
-from seer_nb.ui.palette import Palette
-from seer_nb.ui.view import look
+from seer_nb import core
+from seer_nb.views import figure_data, page, svg_charts
+from seer_nb.views.palette import Palette
+from seer_nb.views.svg_axes import Frame, ticks, time_ticks, widened
+from seer_nb.views.view_model import view_of
 from tests.builders import Builder, big_study, small_study
 
 finite = st.floats(-1e12, 1e12, allow_nan=False)
 
 
 def workers_of(study):
-    view = look(study.state)
-    coloured = [trial.trial for trial in infos.curves(view).coloured]
-    return infos.parallelism(study.state, study.history, view, coloured), Palette().deal(coloured)
+    view = view_of(study.state)
+    coloured = [trial.trial for trial in figure_data.curves(view).coloured]
+    return figure_data.parallelism(study.state, study.history, view, coloured), Palette().deal(coloured)
 
 
 @given(finite, finite)
@@ -70,7 +70,7 @@ def test_a_survivor_keeps_its_look_and_shares_it_with_nobody():
 def test_bands_stand_on_each_other():
     study = small_study()
     info, looks = workers_of(study)
-    drawing = charts.draw_parallelism(info, looks)
+    drawing = svg_charts.draw_parallelism(info, looks)
     bands, lines = drawing.layers
     assert [band.key for band in bands] == ["band:1", "band:others"]
     assert 'data-trial="1"' in bands[0].content
@@ -81,8 +81,10 @@ def test_bands_stand_on_each_other():
 
 def test_boots_losses_and_changes_are_drawn():
     study = small_study()
-    study.apply(m.MachineEnded(machine=1, expected=False, reason="killed"), 20.0).apply(m.SetBudget(budget=900_000))
-    drawing = charts.draw_parallelism(*workers_of(study))
+    study.apply(core.MachineEnded(machine=1, expected=False, reason="killed"), 20.0).apply(
+        core.SetBudget(budget=900_000)
+    )
+    drawing = svg_charts.draw_parallelism(*workers_of(study))
     faults, marks = drawing.layers[1][1].content, drawing.layers[1][2].content
     assert faults.count("l8 8") == 1
     assert "budget set to $0.90 after 20 s" in marks
@@ -90,9 +92,9 @@ def test_boots_losses_and_changes_are_drawn():
 
 def test_projected_ends_are_dotted_and_move_the_range_only_so_far():
     study = small_study()
-    view = look(study.state)
-    near, far = infos.curves(view, {1: 0.97}), infos.curves(view, {1: 100.0})
-    drawing = charts.draw_curves(near, Palette().deal([1]), charts.Pen())
+    view = view_of(study.state)
+    near, far = figure_data.curves(view, {1: 0.97}), figure_data.curves(view, {1: 100.0})
+    drawing = svg_charts.draw_curves(near, Palette().deal([1]), svg_charts.Pen())
     assert 'stroke-dasharray="1 5"' in drawing.layers[1][0].content
     assert near.high >= 0.97
     assert far.high < 2
@@ -100,29 +102,29 @@ def test_projected_ends_are_dotted_and_move_the_range_only_so_far():
 
 def test_the_burn_says_what_is_expected():
     study = small_study()
-    plan = infos.Expectation(((11.0, 0.02, 0.02, 0.02), (500.0, 0.4, 0.3, 0.5)), 500.0)
-    drawing = charts.draw_burn(infos.burn(study.history, look(study.state), plan))
+    plan = figure_data.Expectation(((11.0, 0.02, 0.02, 0.02), (500.0, 0.4, 0.3, 0.5)), 500.0)
+    drawing = svg_charts.draw_burn(figure_data.burn(study.history, view_of(study.state), plan))
     assert drawing.title.endswith("about $0.40 expected after 8 min 20 s")
     assert "seer-plan" in drawing.layers[0][0].content
-    empty = charts.draw_burn(infos.burn(study.history, look(study.state)))
+    empty = svg_charts.draw_burn(figure_data.burn(study.history, view_of(study.state)))
     assert empty.layers[0][0].content == "<g></g>"
 
 
 def test_the_table_of_the_burn_says_what_its_line_shows():
     """Guards against $0.00 for all the time in which machines boot, and nothing is recorded."""
     study = Builder().machine(0, 0.0)
-    table = scene._burn_table(infos.burn(study.history, look(study.state, now_s=12.0)))
+    table = page._burn_table(figure_data.burn(study.history, view_of(study.state, now_s=12.0)))
     spent = [float(amount) for amount in re.findall(r"\$([\d.]+)", table)]
     assert spent == pytest.approx([0.001 * second for second in range(13)])
 
 
 def test_only_the_last_grey_piece_changes_when_a_trial_ends():
     study = big_study()
-    pen = charts.Pen()
+    pen = svg_charts.Pen()
 
     def grey():
-        info = infos.curves(look(study.state))
-        return charts.draw_curves(info, Palette().deal(t.trial for t in info.coloured), pen).layers[0]
+        info = figure_data.curves(view_of(study.state))
+        return svg_charts.draw_curves(info, Palette().deal(t.trial for t in info.coloured), pen).layers[0]
 
     before = grey()
     study.draw({"lr": 0.1, "width": 32}).start(60, 60, "0.0").report(60, 0.2).end(60, "stopped")
@@ -134,7 +136,7 @@ def test_only_the_last_grey_piece_changes_when_a_trial_ends():
 @pytest.mark.parametrize("name", ["<b>", 'a"b', "a&b"])
 def test_names_of_metrics_are_text(name):
     study = small_study(metric=name)
-    info = infos.curves(look(study.state))
-    drawing = charts.draw_curves(info, Palette().deal([1]), charts.Pen())
+    info = figure_data.curves(view_of(study.state))
+    drawing = svg_charts.draw_curves(info, Palette().deal([1]), svg_charts.Pen())
     assert name not in drawing.axes
     assert name not in drawing.layers[1][0].content

@@ -6,9 +6,10 @@ from datetime import datetime
 
 import pytest
 
-from seer_nb.core import model as m
-from seer_nb.ui.dashboard import Dashboard
-from seer_nb.ui.foresee import Foreseen, Question
+from seer_nb import core
+from seer_nb.ui.notebook.dashboard import Dashboard
+from seer_nb.ui.notebook.forecast_client import Question
+from seer_nb.views.figure_data import Foreseen
 from tests.builders import Builder, big_study, small_study
 
 
@@ -114,13 +115,13 @@ def test_a_browser_that_comes_later_is_told_all(journalled, show):
 @pytest.mark.parametrize(
     ("content", "command"),
     [
-        ({"do": "pause"}, m.Pause()),
-        ({"do": "stop"}, m.Stop()),
-        ({"do": "pin", "trial": 1, "pinned": True}, m.Pin(trial=1)),
-        ({"do": "pin", "trial": 1, "pinned": False}, m.Pin(trial=1, pinned=False)),
-        ({"do": "stop_trial", "trial": 3}, m.StopTrial(trial=3)),
-        ({"do": "apply", "budget": 0.8}, m.SetBudget(budget=800_000)),
-        ({"do": "apply", "deadline": 900}, m.SetDeadline(deadline_s=900.0)),
+        ({"do": "pause"}, core.Pause()),
+        ({"do": "stop"}, core.Stop()),
+        ({"do": "pin", "trial": 1, "pinned": True}, core.Pin(trial=1)),
+        ({"do": "pin", "trial": 1, "pinned": False}, core.Pin(trial=1, pinned=False)),
+        ({"do": "stop_trial", "trial": 3}, core.StopTrial(trial=3)),
+        ({"do": "apply", "budget": 0.8}, core.SetBudget(budget=800_000)),
+        ({"do": "apply", "deadline": 900}, core.SetDeadline(deadline_s=900.0)),
     ],
     ids=lambda value: value.get("do") if isinstance(value, dict) else "",
 )
@@ -164,7 +165,7 @@ def test_undo_sends_what_was_before(journalled, show):
         on_disk.builder.apply(command)
     on_disk.write()
     shown.hear(id=2, do="undo")
-    assert on_disk.commands()[2:] == [m.SetBudget(budget=500_000), m.SetDeadline(deadline_s=600.0)]
+    assert on_disk.commands()[2:] == [core.SetBudget(budget=500_000), core.SetDeadline(deadline_s=600.0)]
     shown.hear(id=3, do="undo")
     assert shown.sent[-1]["wrong"]
 
@@ -186,9 +187,9 @@ def test_undoing_a_budget_leaves_a_deadline_on_the_wall_alone(journalled, show):
     on_disk = journalled(small_study(**hour()))
     shown = show(on_disk.study)
     shown.hear(id=1, do="apply", budget=0.8)
-    took(on_disk, [*on_disk.commands(), m.DeadlineMoved(deadline_s=1800.0)])
+    took(on_disk, [*on_disk.commands(), core.DeadlineMoved(deadline_s=1800.0)])
     shown.hear(id=2, do="undo")
-    assert on_disk.commands()[1:] == [m.SetBudget(budget=500_000)]
+    assert on_disk.commands()[1:] == [core.SetBudget(budget=500_000)]
     assert not shown.sent[-1]["wrong"]
 
 
@@ -208,9 +209,9 @@ def test_undo_leaves_alone_what_another_view_has_changed(journalled, show):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
     shown.hear(id=1, do="apply", deadline=900.0)
-    took(on_disk, [*on_disk.commands(), m.SetBudget(budget=900_000)])
+    took(on_disk, [*on_disk.commands(), core.SetBudget(budget=900_000)])
     shown.hear(id=2, do="undo")
-    assert on_disk.commands()[1:] == [m.SetDeadline(deadline_s=600.0)]
+    assert on_disk.commands()[1:] == [core.SetDeadline(deadline_s=600.0)]
     assert "$0.90" in shown.sent[-1]["said"]
 
 
@@ -219,14 +220,14 @@ def test_undo_is_sent_also_while_no_runner_has_taken_in_what_was_applied(journal
     shown = show(on_disk.study)
     shown.hear(id=1, do="apply", budget=0.8)
     shown.hear(id=2, do="undo")
-    assert on_disk.commands()[1:] == [m.SetBudget(budget=500_000)]
+    assert on_disk.commands()[1:] == [core.SetBudget(budget=500_000)]
 
 
 def test_what_another_view_changes_while_a_deadline_is_applied_is_not_changed_back(journalled, show, monkeypatch):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
     handle = shown.dashboard._steering.handle
-    states = iter([None, m.SetBudget(budget=900_000)])
+    states = iter([None, core.SetBudget(budget=900_000)])
     read = handle.state
 
     def state():
@@ -236,7 +237,7 @@ def test_what_another_view_changes_while_a_deadline_is_applied_is_not_changed_ba
 
     monkeypatch.setattr(handle, "state", state)
     shown.hear(id=1, do="apply", deadline=900.0)
-    assert on_disk.commands() == [m.SetDeadline(deadline_s=900.0)]
+    assert on_disk.commands() == [core.SetDeadline(deadline_s=900.0)]
 
 
 def test_the_sliders_reach_down_to_what_is_owed(journalled, show):
@@ -283,7 +284,7 @@ def test_all_trials_are_shown_when_wanted(journalled, show):
 
 
 def test_a_study_that_has_ended_ends_the_loop(journalled, show):
-    study = small_study().apply(m.BeginEnd(reason="the deadline has come")).apply(m.Finish())
+    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
     shown = show(journalled(study, driven=False).study)
     shown.draw()
     while not shown.tick():

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from seer_nb.ui.figures import _get_curves_info, plot_curves, write_figure
+from seer_nb.views.plotly_curves import _get_curves_info, plot_curves, write_figure
 from tests.builders import Builder, big_study, small_study
 
 

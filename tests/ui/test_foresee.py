@@ -4,7 +4,7 @@ import queue
 
 import pytest
 
-from seer_nb.ui.foresee import Foresight, Question
+from seer_nb.ui.notebook.forecast_client import Foresight, Question
 from tests.builders import Builder, big_study, small_study
 
 PATIENCE_S = 60.0

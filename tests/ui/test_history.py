@@ -1,7 +1,7 @@
 """How a study came to where it is: told from its records, and the same whenever they are read."""
 
-from seer_nb.core import model as m
-from seer_nb.history import History, value_at
+from seer_nb import core
+from seer_nb.core.history import History, value_at
 from tests.builders import Builder, small_study
 
 
@@ -21,8 +21,8 @@ def test_decisions_are_told_with_their_reasons():
 
 def test_commands_are_told_and_marked():
     study = small_study()
-    study.apply(m.SetBudget(budget=700_000), 20.0).apply(m.SetDeadline(deadline_s=90.0), 21.0)
-    study.apply(m.Pin(trial=1)).apply(m.StopTrial(trial=3)).apply(m.Pause(), 22.0)
+    study.apply(core.SetBudget(budget=700_000), 20.0).apply(core.SetDeadline(deadline_s=90.0), 21.0)
+    study.apply(core.Pin(trial=1)).apply(core.StopTrial(trial=3)).apply(core.Pause(), 22.0)
     assert [mark.text for mark in study.history.marks] == [
         "budget set to $0.70",
         "deadline set to 1 min 30 s",
@@ -35,14 +35,14 @@ def test_commands_are_told_and_marked():
 
 
 def test_a_budget_below_what_is_owed_is_told_as_it_was_taken():
-    study = small_study().apply(m.SetBudget(budget=1), 20.0)
+    study = small_study().apply(core.SetBudget(budget=1), 20.0)
     assert study.history.budgets[-1][1] == study.state.budget > 1
 
 
 def test_the_plan_is_told_once_and_its_wishes_are_kept():
     study = Builder()
     for workers, reason in ((2, "2 survivors"), (3, "2 survivors"), (3, "1 survivor")):
-        study.apply(m.Note(reason=reason, workers=workers), study.now_s + 1)
+        study.apply(core.Note(reason=reason, workers=workers), study.now_s + 1)
     assert [entry.reason for entry in study.history.log] == ["2 survivors", "1 survivor"]
     assert study.history.wanted == [(0.0, 0), (1.0, 2), (2.0, 3)]
 
@@ -59,10 +59,10 @@ def test_who_had_how_many_workers():
 
 def test_losses_and_a_new_runner_are_faults():
     study = small_study()
-    study.apply(m.MachineEnded(machine=1, expected=False, reason="killed"), 20.0)
+    study.apply(core.MachineEnded(machine=1, expected=False, reason="killed"), 20.0)
     assert study.history.losses == [20.0]
     assert ("fault", None, "machine 1 was lost", "killed") in told(study)
-    study.apply(m.RunnerStarted(unseen_s=30.0), 25.0)
+    study.apply(core.RunnerStarted(unseen_s=30.0), 25.0)
     assert told(study)[-1][2] == "a new runner took the study up, 30 s after the last word of the one before"
     assert value_at(study.history.busy, 25.0) == 0
     assert value_at(study.history.workers[1], 25.0) == 0

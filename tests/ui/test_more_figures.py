@@ -3,13 +3,13 @@
 import pytest
 
 import seer_nb as seer
-from seer_nb.core import model as m
-from seer_nb.history import value_at
-from seer_nb.importance import importances
-from seer_nb.ui import infos
-from seer_nb.ui.figures_space import coordinates_info, coordinates_plot, importance_info
-from seer_nb.ui.figures_time import burn_plot, parallelism_plot, timeline_info, timeline_plot
-from seer_nb.ui.view import look
+from seer_nb import core
+from seer_nb.core.history import value_at
+from seer_nb.search_space.surrogate import importances
+from seer_nb.views import figure_data
+from seer_nb.views.plotly_curves import coordinates_info, coordinates_plot, importance_info
+from seer_nb.views.plotly_time import burn_plot, parallelism_plot, timeline_info, timeline_plot
+from seer_nb.views.view_model import view_of
 from tests.builders import Builder, big_study, small_study
 
 
@@ -27,7 +27,7 @@ def test_a_span_for_each_time_that_a_trial_had_workers():
 
 
 def workers(study, coloured):
-    return infos.parallelism(study.state, study.history, look(study.state), coloured)
+    return figure_data.parallelism(study.state, study.history, view_of(study.state), coloured)
 
 
 def test_bands_add_up_to_the_workers_that_trained():
@@ -50,7 +50,7 @@ def test_bands_add_up_to_the_workers_that_trained():
 
 def test_losses_and_boots_are_marked():
     study = small_study()
-    study.apply(m.MachineEnded(machine=1, expected=False, reason="killed"), 20.0)
+    study.apply(core.MachineEnded(machine=1, expected=False, reason="killed"), 20.0)
     info = workers(study, [1])
     assert info.losses == (20.0,)
     assert info.boots == ((0.0, 2.0), (3.0, 5.0))
@@ -58,12 +58,12 @@ def test_losses_and_boots_are_marked():
 
 
 def test_the_burn_follows_the_ledger_and_the_limits():
-    study = small_study().apply(m.SetBudget(budget=700_000), 20.0)
-    info = infos.burn(study.history, look(study.state))
+    study = small_study().apply(core.SetBudget(budget=700_000), 20.0)
+    info = figure_data.burn(study.history, view_of(study.state))
     assert info.spent[-1] == (20.0, study.state.ledger.spent(20.0) / 1e6)
     assert info.budgets == [(0.0, 0.5), (20.0, 0.7)]
-    plan = infos.Expectation(((20.0, 0.1, 0.1, 0.1), (500.0, 0.4, 0.3, 0.5)), 500.0)
-    names = [trace.name for trace in burn_plot(infos.burn(study.history, look(study.state), plan)).data]
+    plan = figure_data.Expectation(((20.0, 0.1, 0.1, 0.1), (500.0, 0.4, 0.3, 0.5)), 500.0)
+    names = [trace.name for trace in burn_plot(figure_data.burn(study.history, view_of(study.state), plan)).data]
     assert names == ["band", "expected", "spent", "budget"]
 
 

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seer_nb.ui.charts import Piece
-from seer_nb.ui.outbox import PATIENCE_S, Outbox
-from seer_nb.ui.page import Page
+from seer_nb.ui.notebook.dom_diff import PATIENCE_S, Outbox
+from seer_nb.views.html import Page
+from seer_nb.views.svg_charts import Piece
 
 
 def page(rows, **parts):

@@ -5,16 +5,16 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from seer_nb.core import model as m
-from seer_nb.ui import static
-from seer_nb.ui.frame import spread, ticks
+from seer_nb import core
+from seer_nb.views import page
+from seer_nb.views.svg_axes import spread, ticks
 from tests.builders import Builder, big_study, small_study
 
 EVIL = "<img src=x onerror=alert(1)>"
 
 
 def picture(study, status=None):
-    return static.html(study.state, study.history, status)
+    return page.static_html(study.state, study.history, status)
 
 
 def parse(study, status=None):
@@ -28,7 +28,7 @@ def texts(root, tag):
 
 def test_head_and_table_tell_the_study():
     study = small_study()
-    study.apply(m.Note(reason="2 survivors", workers=2, wanted={1: 2}))
+    study.apply(core.Note(reason="2 survivors", workers=2, wanted={1: 2}))
     root = parse(study)
     assert texts(root, "h3") == ["digits ▶ running"]
     head = dict(zip(texts(root, "dt"), texts(root, "dd"), strict=True))
@@ -63,12 +63,12 @@ def test_what_is_rented_is_listed():
         "$3.60",
         "$0.008",
     ]
-    study.apply(m.MachineLeaving(machine=1, left_s=60.0, reason="spot"))
+    study.apply(core.MachineLeaving(machine=1, left_s=60.0, reason="spot"))
     assert "is taken away" in texts(parse(study).find(".//details[@class='seer-machines']"), "td")
 
 
 def test_a_study_that_has_ended_says_why_and_what_became_of_its_trials():
-    study = small_study().apply(m.BeginEnd(reason="the deadline has come")).apply(m.Finish())
+    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
     root = parse(study)
     head = dict(zip(texts(root, "dt"), texts(root, "dd"), strict=True))
     assert head["trials"] == "1 waiting, 1 running, 1 stopped, 1 failed"
@@ -111,7 +111,7 @@ def test_an_empty_study_has_no_figure():
 
 def test_everything_is_escaped_and_nothing_is_fetched():
     study = Builder(name="a&b", metric="acc").machine(0, 0.0, 1.0).draw({EVIL: EVIL}).start(0, 0, "0.0").report(0, 0.5)
-    study.apply(m.Note(reason=EVIL))
+    study.apply(core.Note(reason=EVIL))
     text = picture(study)
     root = parse(study)
     assert not list(root.iter("img"))

@@ -1,7 +1,7 @@
 """A study in the terminal."""
 
-from seer_nb.core import model as m
-from seer_nb.ui.text import progress_line, summary
+from seer_nb import core
+from seer_nb.views.text import progress_line, summary
 from tests.builders import Builder, big_study, small_study
 
 SUMMARY = """\
@@ -18,12 +18,12 @@ trial    state  accuracy  epoch  workers    cost    lr   act
 
 def test_the_summary_of_a_small_study():
     study = small_study()
-    study.apply(m.Note(reason="2 survivors"))
+    study.apply(core.Note(reason="2 survivors"))
     assert summary(study.state).replace("\N{EN DASH}", "-") == SUMMARY
 
 
 def test_a_study_that_has_ended_says_what_became_of_its_trials_and_nothing_of_workers():
-    study = small_study().apply(m.BeginEnd(reason="the deadline has come")).apply(m.Finish())
+    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
     lines = summary(study.state).splitlines()
     assert lines[0] == "study digits: ended, 11 s of 10 min - the deadline has come"
     assert lines[2] == "trials: 1 waiting, 1 running, 1 stopped, 1 failed"
@@ -44,7 +44,7 @@ def test_the_progress_line_says_what_matters_on_one_line():
     assert progress_line(study.state) == (
         "11 s of 10 min | accuracy 0.9 | $0.019 of $0.50 | 4 trials, 2 left | 2/2 workers busy"
     )
-    study.machine(2, 12.0).apply(m.Pause())
+    study.machine(2, 12.0).apply(core.Pause())
     line = progress_line(study.state)
     assert line.startswith("pausing, 12 s of 10 min")
     assert "2/2 workers busy, 1 booting" in line
@@ -58,7 +58,7 @@ def test_a_big_study_shows_ten_trials_and_says_how_many_are_left():
 
 def test_wide_spaces_are_cut_and_nothing_steers_the_terminal():
     study = Builder().draw({f"parameter_{k}": "\x1b[31m" + "x" * 40 for k in range(20)})
-    study.apply(m.Note(reason="line one\nline \x07two"))
+    study.apply(core.Note(reason="line one\nline \x07two"))
     text = summary(study.state)
     assert max(map(len, text.splitlines())) <= 110
     assert "parameter_0" in text

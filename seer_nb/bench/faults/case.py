@@ -13,19 +13,40 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 import seer_nb as seer
+from seer_nb._utils.clock import steady_s
 from seer_nb.bench.faults import training
-from seer_nb.bench.faults.policy import Steady
-from seer_nb.runner import files
-from seer_nb.runner.clock import steady_s
-from seer_nb.runner.lock import runner_pid
+from seer_nb.core import Job, Plan
+from seer_nb.storage import layout
+from seer_nb.storage.lock import runner_pid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seer_nb.core.model import Gang
+    from seer_nb.core import Gang, Snapshot
     from seer_nb.core.state import State
-    from seer_nb.loopback import LoopbackCloud
-    from seer_nb.study import Study
+    from seer_nb.study.study import Study
+    from seer_nb.testing.loopback import LoopbackCloud
+
+
+class Steady:
+    """Trains so many trials, each on so many workers, for ever; a trial that has ended is followed by another one.
+
+    Args:
+        trials: At a time.
+        workers: Of each.
+    """
+
+    def __init__(self, trials: int, workers: int) -> None:
+        self.trials = trials
+        self.workers = workers
+
+    def decide(self, snapshot: Snapshot) -> Plan:
+        """Keep them going."""
+        alive = [trial for trial in snapshot.trials if trial.alive][: self.trials]
+        jobs = [Job(trial=trial.id, workers=self.workers, until=snapshot.max_epochs) for trial in alive]
+        new = [Job(trial=None, workers=self.workers, until=snapshot.max_epochs)] * (self.trials - len(alive))
+        return Plan(jobs=(*jobs, *new), workers=self.trials * self.workers, reason="as it goes")
+
 
 PATIENCE_S = 90.0
 LIMIT_S = 400.0
@@ -114,7 +135,7 @@ class Case:
 
     def attach(self) -> None:
         """Wait for the study that another process starts."""
-        self.until((files.home() / "study" / files.JOURNAL).exists, "the study's journal")
+        self.until((layout.home() / "study" / layout.JOURNAL).exists, "the study's journal")
         self.study = seer.attach("study")
 
     def _provider(self, machines: int, kind: str, *, spot: bool) -> Any:
@@ -203,7 +224,7 @@ class Case:
 
     def runner(self) -> int:
         """The runner's process."""
-        return int(self.until(lambda: runner_pid(files.home() / "study"), "the runner"))
+        return int(self.until(lambda: runner_pid(layout.home() / "study"), "the runner"))
 
     def scheduler(self) -> int:
         """The process of a cloud's scheduler, which has a machine of its own."""

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from seer_nb.bench.faults import clocks, clouds, functions, moments, networks, processes, stores
+from seer_nb.bench.faults import inject_clocks, inject_networks, inject_processes, inject_stores, training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,19 +16,24 @@ if TYPE_CHECKING:
     from seer_nb.bench.faults.case import Case
     from seer_nb.bench.faults.fault import Fault
 
+
 FAULTS = [
-    *processes.FAULTS,
-    *moments.FAULTS,
-    *stores.FAULTS,
-    *functions.FAULTS,
-    *clouds.FAULTS,
-    *clocks.FAULTS,
-    *networks.FAULTS,
+    *inject_processes.PROCESS_FAULTS,
+    *inject_processes.MOMENT_FAULTS,
+    *inject_stores.FAULTS,
+    *training.FAULTS,
+    *inject_processes.CLOUD_FAULTS,
+    *inject_clocks.FAULTS,
+    *inject_networks.FAULTS,
 ]
 AND = " + "
 PAIRED = [
-    *processes.FAULTS[:8],
-    *[fault for fault in processes.FAULTS if fault.name in {"the runner is killed", "the runner is told to end"}],
+    *inject_processes.PROCESS_FAULTS[:8],
+    *[
+        fault
+        for fault in inject_processes.PROCESS_FAULTS
+        if fault.name in {"the runner is killed", "the runner is told to end"}
+    ],
 ]
 """Faults that can follow another one in the same study."""
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from seer_nb.bench.faults.case import Case
 
+
 LOCAL, CLOUD = "local", "cloud"
 
 

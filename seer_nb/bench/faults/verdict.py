@@ -6,16 +6,17 @@ import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from seer_nb import core
 from seer_nb.bench.faults.training import repeated
-from seer_nb.core import model as m
 from seer_nb.core.state import State
-from seer_nb.journal import Journal
-from seer_nb.runner import files
+from seer_nb.storage import layout
+from seer_nb.storage.journal import Journal
 
 if TYPE_CHECKING:
     from seer_nb.bench.faults.case import Case
     from seer_nb.bench.faults.fault import Fault
-    from seer_nb.journal import Entry
+    from seer_nb.storage.journal import Entry
+
 
 LATE_S = 2.0
 """A machine may live on for so long after the deadline."""
@@ -99,21 +100,21 @@ def _every(case: Case, fault: Fault) -> int:
     most = 1
     since: dict[int, int] = {}
     for entry in _entries():
-        if isinstance(entry.record, m.Reported):
+        if isinstance(entry.record, core.Reported):
             since[entry.record.gang] = 0 if entry.record.checkpoint else since.get(entry.record.gang, 0) + 1
             most = max(most, since[entry.record.gang] + 1)
     return most
 
 
 def _entries() -> list[Entry]:
-    journal = Journal(files.home() / "study" / files.JOURNAL)
+    journal = Journal(layout.home() / "study" / layout.JOURNAL)
     try:
         return list(journal.read())
     finally:
         journal.close()
 
 
-def _why(trials: list[m.Trial]) -> str:
+def _why(trials: list[core.Trial]) -> str:
     """The end of what was told of the trials that failed."""
     told = [trial.error.strip().splitlines()[-1] for trial in trials if trial.error and trial.error.strip()]
     return " / ".join(told)
@@ -166,7 +167,7 @@ def _replays(case: Case) -> bool:
     """Whether the journal is whole, and gives the state that its readers have followed."""
     state: State | None = None
     for entry in _entries():
-        if isinstance(entry.record, m.Began):
+        if isinstance(entry.record, core.Began):
             state = State(entry.record.settings)
         assert state is not None
         state.apply(entry.record, entry.at_s)
@@ -175,7 +176,7 @@ def _replays(case: Case) -> bool:
 
 def _best_loads(case: Case) -> bool:
     from seer_nb.errors import CheckpointError
-    from seer_nb.runner import checkpoints
+    from seer_nb.storage import checkpoints
 
     best = case.state.best
     if best is None or best.best is None or not best.best.checkpoint:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from seer_nb.bench.policies.contenders import OURS
+from seer_nb.bench.policies.grid import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
+
 
 CELL = ["crossed", "deadline", "speedup", "boot_s", "budget"]
 PAIR = ["table", "seed"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.bench.policies.analysis import CELL, cells, chosen, one_setting
-from seer_nb.bench.policies.cells import TIGHT
-from seer_nb.bench.policies.contenders import ABLATIONS, ALONE, OURS
-from seer_nb.ui.figures import write_figure
-from seer_nb.ui.palette import OKABE_ITO
+from seer_nb.bench.policies.grid import ABLATIONS, ALONE, OURS, TIGHT
+from seer_nb.views.palette import OKABE_ITO
+from seer_nb.views.plotly_curves import write_figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

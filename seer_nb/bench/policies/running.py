@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import seer_nb
-from seer_nb.bench.policies.cells import EPOCH_S, PRICE_PER_HOUR, Cell, speedup
-from seer_nb.bench.policies.contenders import CONTENDERS
+from seer_nb.bench.policies.grid import CONTENDERS, EPOCH_S, PRICE_PER_HOUR, Cell, speedup
 from seer_nb.simulate import CurveTable, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from seer_nb.core.engine import Policy
-    from seer_nb.core.model import Mode, Plan, Snapshot
+    from seer_nb.core import Mode, Plan, Snapshot
+    from seer_nb.core.policy import Policy
+
 
 CHUNK = 8
 KEYS = ("contender", "setting", "table", "mode", "crossed", "deadline", "budget", "speedup", "boot_s", "seed", "code")
@@ -151,9 +151,9 @@ def run_all(jobs: Sequence[Job], path: Path, processes: int, advance: Callable[[
 def version() -> str:
     """Tells one state of the code from another: figures of an older one are not taken for those of this one."""
     root = Path(seer_nb.__file__).parent
-    parts = [*(root / "core").glob("*.py"), *(root / "policies").glob("*.py"), *(root / "simulate").glob("*.py")]
+    parts = [*(root / "core").glob("*.py"), *(root / "policies").rglob("*.py"), *(root / "simulate").glob("*.py")]
     digest = hashlib.sha256()
-    for path in sorted([*parts, root / "proposals.py"]):
+    for path in sorted([*parts, root / "search_space" / "surrogate.py"]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

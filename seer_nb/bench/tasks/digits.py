@@ -6,15 +6,16 @@ import functools
 from typing import TYPE_CHECKING
 
 import seer_nb as seer
-from seer_nb import demo
 from seer_nb.bench.tasks.task import Task, searched
+from seer_nb.ui.cli import demo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from seer_nb.bench.tasks.fitting import Parts
-    from seer_nb.core.model import Config
-    from seer_nb.training import Run
+    from seer_nb.core import Config
+    from seer_nb.worker.run import Run
+
 
 N_TRAIN = 600
 """Of the demo's 1257 training digits; the others are the test set."""

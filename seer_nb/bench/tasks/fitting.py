@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.data import TensorDataset
 
-    from seer_nb.training import Run
+    from seer_nb.worker.run import Run
 
     Measure = Callable[[Tensor, Tensor], float]
+
 
 CAP = 10.0
 """Losses beyond it tell nothing: chance is below 3 in all tasks."""

@@ -10,8 +10,9 @@ from seer_nb.bench.tasks.task import Task, searched
 
 if TYPE_CHECKING:
     from seer_nb.bench.tasks.fitting import Parts
-    from seer_nb.core.model import Config
-    from seer_nb.training import Run
+    from seer_nb.core import Config
+    from seer_nb.worker.run import Run
+
 
 COUNTRIES = 142
 NUMBERS = 3

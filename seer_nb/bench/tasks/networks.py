@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from seer_nb.demo import mlp
+from seer_nb.ui.cli.demo import mlp
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seer_nb.core.model import Config
+    from seer_nb.core import Config
+
 
 CELLS: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 

@@ -9,7 +9,8 @@ import seer_nb as seer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seer_nb.core.model import Mode
+    from seer_nb.core import Mode
+
 
 DECAY = seer.loguniform(1e-6, 0.1)
 MOMENTUM = seer.uniform(0.0, 0.99)

@@ -1,9 +1,9 @@
 """Bilevel optimisation: minimise one function subject to another one's being minimal, and what that is good for."""
 
-from seer_nb.methods.bilevel.box import Box
+from seer_nb.methods.bilevel.constraints import Box
 from seer_nb.methods.bilevel.data import Labelled, flip_labels
 from seer_nb.methods.bilevel.denoise import Denoised, denoise
-from seer_nb.methods.bilevel.gradients import hypergradient, penalty_gradient
+from seer_nb.methods.bilevel.hypergradients import hypergradient, penalty_gradient
 from seer_nb.methods.bilevel.minimize import minimize
 from seer_nb.methods.bilevel.represent import Represented, Tasks, adapted, make_tasks, represent
 from seer_nb.methods.bilevel.robustness import Harm, Robustness, robustness

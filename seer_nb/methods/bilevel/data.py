@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import Dataset, TensorDataset
 
-from seer_nb.core.arguments import real, whole
-from seer_nb.core.units import show
+from seer_nb._utils.text import show
+from seer_nb._utils.validation import real, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

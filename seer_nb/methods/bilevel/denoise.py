@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from seer_nb.core.arguments import real, whole
-from seer_nb.methods.bilevel.box import Box
+from seer_nb._utils.validation import real, whole
+from seer_nb.methods.bilevel.constraints import Box
 from seer_nb.methods.bilevel.data import Net, decay, index_batches, labelled, train
-from seer_nb.methods.bilevel.epochs import goes_on, stopwatch
 from seer_nb.methods.bilevel.figures import histogram_plot
 from seer_nb.methods.bilevel.minimize import minimize
+from seer_nb.methods.bilevel.outer_loop import goes_on, stopwatch
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
 from seer_nb.methods.result import MethodResult
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from seer_nb.methods.bilevel.data import Labelled
     from seer_nb.methods.bilevel.minimize import Name
     from seer_nb.methods.bilevel.trace import Minimum, Point
-    from seer_nb.training import Run
+    from seer_nb.worker.run import Run
+
 
 SCHEDULE = PenaltySchedule(gamma=1e-2, regulariser=1e-2, eps=0.3, eps_factor=0.95, lr_factor=1.0)
 AGREED, DISPUTED = 0.6, 0.4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.ui.palette import OKABE_ITO, PLOTLY_DASHES
+from seer_nb.views.palette import OKABE_ITO, PLOTLY_DASHES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from seer_nb.methods.bilevel.trace import Row
+
 
 _LABELS = {
     "upper": "upper: f(u, v)",

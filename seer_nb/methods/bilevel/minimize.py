@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from seer_nb.core.arguments import one_of, real, whole
-from seer_nb.core.units import show
-from seer_nb.methods.bilevel.box import Box, Variables, boxes_for, tensors
-from seer_nb.methods.bilevel.epochs import go
-from seer_nb.methods.bilevel.loop import Judge, Loop
+from seer_nb._utils.text import show
+from seer_nb._utils.validation import one_of, real, whole
+from seer_nb.methods.bilevel.constraints import Box, Variables, boxes_for, tensors
+from seer_nb.methods.bilevel.optimizers import Approx, Descent, Method, Pace, Reverse
+from seer_nb.methods.bilevel.outer_loop import Judge, Loop, go
 from seer_nb.methods.bilevel.penalty import Penalty
 from seer_nb.methods.bilevel.problem import Batch, Level, Problem
-from seer_nb.methods.bilevel.rivals import Approx, Descent, Reverse
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
-from seer_nb.methods.bilevel.steps import Method, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from seer_nb.methods.bilevel.trace import Minimum
-    from seer_nb.training import Run
+    from seer_nb.worker.run import Run
+
 
 Name = Literal["penalty", "rmd", "approx", "gd"]
 Boxes = Box | list[Box | None] | None

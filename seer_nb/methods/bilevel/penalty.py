@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from seer_nb.methods.bilevel.box import beside
+from seer_nb.methods.bilevel.constraints import beside
+from seer_nb.methods.bilevel.optimizers import Mover, Parts, Told
 from seer_nb.methods.bilevel.problem import grad, norm
-from seer_nb.methods.bilevel.steps import Mover, Parts, Told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
+    from seer_nb.methods.bilevel.optimizers import Pace
     from seer_nb.methods.bilevel.problem import Batch, Problem
     from seer_nb.methods.bilevel.schedule import PenaltySchedule
-    from seer_nb.methods.bilevel.steps import Pace
 
 
 class Slopes(NamedTuple):

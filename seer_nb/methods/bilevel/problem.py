@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from seer_nb.core.units import show
+from seer_nb._utils.text import show
 
 if TYPE_CHECKING:
-    from seer_nb.methods.bilevel.box import Variables
+    from seer_nb.methods.bilevel.constraints import Variables
+
 
 Level = Callable[..., Tensor]
 """(u, v) or, with minibatches, (u, v, batch) -> a tensor of one number. u and v are lists of tensors."""

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from seer_nb.core.arguments import real, whole
-from seer_nb.core.units import show
+from seer_nb._utils.text import show
+from seer_nb._utils.validation import real, whole
 from seer_nb.methods.bilevel.data import Net, accuracy, decay, fit
-from seer_nb.methods.bilevel.epochs import goes_on, stopwatch
 from seer_nb.methods.bilevel.figures import histogram_plot
 from seer_nb.methods.bilevel.minimize import minimize
+from seer_nb.methods.bilevel.outer_loop import goes_on, stopwatch
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
 from seer_nb.methods.result import MethodResult
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from seer_nb.methods.bilevel.data import Labelled
     from seer_nb.methods.bilevel.minimize import Name
     from seer_nb.methods.bilevel.trace import Minimum, Point
-    from seer_nb.training import Run
+    from seer_nb.worker.run import Run
+
 
 SCHEDULE = PenaltySchedule(gamma=0.1, regulariser=10.0, lr_factor=1.0, patience=5)
 

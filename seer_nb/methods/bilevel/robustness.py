@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
-from seer_nb.core.arguments import real, whole
-from seer_nb.core.units import show
-from seer_nb.methods.bilevel.box import Box
+from seer_nb._utils.text import show
+from seer_nb._utils.validation import real, whole
+from seer_nb.methods.bilevel.constraints import Box
 from seer_nb.methods.bilevel.data import Labelled, accuracy, decay, fit, flip_labels, labelled
-from seer_nb.methods.bilevel.epochs import go, goes_on, stopwatch
 from seer_nb.methods.bilevel.figures import lines_plot
-from seer_nb.methods.bilevel.loops import Loops
 from seer_nb.methods.bilevel.minimize import begin
+from seer_nb.methods.bilevel.outer_loop import Loops, go, goes_on, stopwatch
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
 from seer_nb.methods.result import MethodResult
 
@@ -27,10 +26,11 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
     from torch import Tensor
 
-    from seer_nb.methods.bilevel.loop import Loop
     from seer_nb.methods.bilevel.minimize import Name
+    from seer_nb.methods.bilevel.outer_loop import Loop
     from seer_nb.methods.bilevel.trace import Minimum
-    from seer_nb.training import Run
+    from seer_nb.worker.run import Run
+
 
 SCHEDULE = PenaltySchedule(gamma=10.0, regulariser=100.0, eps=1.0, lr_factor=1.0, patience=10)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from seer_nb.core.arguments import real, whole
+from seer_nb._utils.validation import real, whole
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
     from torch import Tensor
 
-    from seer_nb.methods.bilevel.steps import Told
+    from seer_nb.methods.bilevel.optimizers import Told
 
 
 class Point(NamedTuple):

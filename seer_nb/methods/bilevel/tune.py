@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
-from seer_nb.core.arguments import real, whole
-from seer_nb.core.units import show
-from seer_nb.methods.bilevel.box import Box
+from seer_nb._utils.text import show
+from seer_nb._utils.validation import real, whole
+from seer_nb.methods.bilevel.constraints import Box
 from seer_nb.methods.bilevel.data import Net, index_batches, labelled
 from seer_nb.methods.bilevel.data import train as trained
-from seer_nb.methods.bilevel.epochs import goes_on, stopwatch
 from seer_nb.methods.bilevel.figures import bars_plot
 from seer_nb.methods.bilevel.minimize import minimize
+from seer_nb.methods.bilevel.outer_loop import goes_on, stopwatch
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
 from seer_nb.methods.result import MethodResult
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from seer_nb.methods.bilevel.minimize import Name
     from seer_nb.methods.bilevel.trace import Minimum
-    from seer_nb.training import Run
+    from seer_nb.worker.run import Run
+
 
 SCHEDULE = PenaltySchedule(gamma=1e2, lr_factor=1.0, patience=5)
 """In some directions the training loss is curved by the weight decay alone. gamma times the square of that has to keep

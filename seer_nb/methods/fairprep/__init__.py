@@ -14,15 +14,19 @@ the paper is claimed. Needs fairlearn: ``pip install "seer_nb[fair]"``.
 from __future__ import annotations
 
 from seer_nb.methods.fairprep import data
+from seer_nb.methods.fairprep.components import Setting
 from seer_nb.methods.fairprep.encoding import Examples, NamedScaler
 from seer_nb.methods.fairprep.errors import SealedError, UnfitError
 from seer_nb.methods.fairprep.experiment import Experiment
-from seer_nb.methods.fairprep.handlers import CompleteCase, Learned, Mode
 from seer_nb.methods.fairprep.learners import SklearnLearner, decision_tree, logistic_regression
-from seer_nb.methods.fairprep.odds import CalibratedEqualizedOdds, EqualizedOdds
-from seer_nb.methods.fairprep.parts import Setting
-from seer_nb.methods.fairprep.postprocessors import NoPostProcessing, RejectOption
-from seer_nb.methods.fairprep.preprocessors import DisparateImpactRemover, NoPreProcessing, Reweighing, reweighing
+from seer_nb.methods.fairprep.missing_values import CompleteCase, Learned, Mode
+from seer_nb.methods.fairprep.postprocessing import (
+    CalibratedEqualizedOdds,
+    EqualizedOdds,
+    NoPostProcessing,
+    RejectOption,
+)
+from seer_nb.methods.fairprep.preprocessing import DisparateImpactRemover, NoPreProcessing, Reweighing, reweighing
 from seer_nb.methods.fairprep.result import Best, FairResult
 from seer_nb.methods.fairprep.table import Table
 from seer_nb.methods.fairprep.tuning import Tuning

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from seer_nb.core.arguments import real, whole
-from seer_nb.core.money import MICRO
-from seer_nb.core.units import parse_duration, show
+from seer_nb._utils.text import show
+from seer_nb._utils.units import MICRO, parse_duration
+from seer_nb._utils.validation import real, whole
+from seer_nb.methods.fairprep.components import Interventions, components
 from seer_nb.methods.fairprep.errors import need_fairlearn
-from seer_nb.methods.fairprep.parts import Interventions, components
-from seer_nb.methods.fairprep.rental import Terms, collect, sealed_of, selection_file, study_of
+from seer_nb.methods.fairprep.lifecycle import Work
 from seer_nb.methods.fairprep.result import FairResult, Origin
 from seer_nb.methods.fairprep.splits import TEST, VALIDATION, SealedTest, Visible, split
+from seer_nb.methods.fairprep.study_backend import Terms, collect, sealed_of, selection_file, study_of
 from seer_nb.methods.fairprep.table import Table
-from seer_nb.methods.fairprep.work import Work
-from seer_nb.methods.running import Running
+from seer_nb.methods.study_backed import Running
 
 if TYPE_CHECKING:
     import os
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from seer_nb.methods.fairprep.work import Place, Record
+    from seer_nb.methods.fairprep.lifecycle import Place, Record
     from seer_nb.providers.base import Provider
-    from seer_nb.study import Study
+    from seer_nb.study.study import Study
 
 
 class Experiment(Running[Work, FairResult]):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.ui.palette import OKABE_ITO
+from seer_nb.views.palette import OKABE_ITO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
     from plotly.graph_objects import Figure
+
 
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star")
 X, Y = "disparate_impact", "accuracy"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
+from seer_nb._utils.randomness import derive
 from seer_nb.methods.fairprep.errors import UnfitError
 from seer_nb.methods.fairprep.tuning import Step, Tuning, tune
-from seer_nb.runner.seeding import derive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seer_nb.core.model import Config
+    from seer_nb.core import Config
     from seer_nb.methods.fairprep.table import Flags, Floats
 
 
@@ -64,13 +65,6 @@ class SklearnLearner:
         return self.make(random_state=derive(seed, 1) % 2**32, **config).fit(x, y, sample_weight=weights)
 
 
-def score(model: Any, x: Floats) -> Floats:
-    """N probabilities of the favourable label."""
-    (place,) = np.flatnonzero(model.classes_)
-    found: Floats = np.asarray(model.predict_proba(x), dtype=np.float64)[:, place]
-    return found
-
-
 def _sgd(**hyperparameters: Any) -> Any:
     from sklearn.linear_model import SGDClassifier
 
@@ -103,7 +97,7 @@ def decision_tree(*, tuned: bool = False, tuning: Tuning | None = None) -> Sklea
         tuning: Another search.
     """
     if tuning is None and tuned:
-        from seer_nb.domains import checked_integer
+        from seer_nb.search_space.domains import checked_integer
 
         tuning = Tuning(
             {
@@ -115,3 +109,48 @@ def decision_tree(*, tuned: bool = False, tuning: Tuning | None = None) -> Sklea
             configurations=48,
         )
     return SklearnLearner("decision_tree_tuned" if tuning else "decision_tree", _tree, tuning)
+
+
+MOST = 100
+"""Different whole numbers that are still taken for classes."""
+
+
+class MixedTree(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
+    """A classifier where all values are few whole numbers, else a regressor.
+
+    Args:
+        min_samples_leaf: Fewest examples in a leaf.
+    """
+
+    def __init__(self, min_samples_leaf: int = 1) -> None:
+        self.min_samples_leaf = min_samples_leaf
+
+    def fit(self, x: Floats, y: Floats) -> Self:
+        """Fit on n x d and n."""
+        from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+        values = np.unique(y)
+        classes = len(values) <= MOST and bool(np.all(values == np.rint(values)))
+        kind = DecisionTreeClassifier if classes else DecisionTreeRegressor
+        self.tree_: Any = kind(min_samples_leaf=self.min_samples_leaf, random_state=0).fit(x, y)
+        return self
+
+    def predict(self, x: Floats) -> Floats:
+        """N values."""
+        found: Floats = self.tree_.predict(x)
+        return found
+
+
+class Scores(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
+    """Takes its only feature for the score."""
+
+    def fit(self, x: Floats, y: Any) -> Self:  # noqa: ARG002 - scikit-learn's signature
+        """There is nothing to learn."""
+        return self
+
+    def predict(self, x: Floats) -> Floats:
+        """The scores."""
+        return np.asarray(x, dtype=np.float64)[:, 0]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True

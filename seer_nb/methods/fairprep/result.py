@@ -6,13 +6,13 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from seer_nb.core.units import show
+from seer_nb._utils.text import show
 from seer_nb.errors import SeerError
-from seer_nb.methods.fairprep import skyline
+from seer_nb.methods.fairprep import selection as selection_module
+from seer_nb.methods.fairprep.components import Setting
 from seer_nb.methods.fairprep.errors import SealedError
-from seer_nb.methods.fairprep.parts import Setting
+from seer_nb.methods.fairprep.lifecycle import Life, Place, Record
 from seer_nb.methods.fairprep.splits import Selection
-from seer_nb.methods.fairprep.work import Life, Place, Record
 from seer_nb.methods.result import MethodResult
 
 if TYPE_CHECKING:
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
+    from seer_nb.methods.fairprep.lifecycle import Work
     from seer_nb.methods.fairprep.metrics import Measured
-    from seer_nb.methods.fairprep.skyline import By
+    from seer_nb.methods.fairprep.selection import By
     from seer_nb.methods.fairprep.splits import SealedTest
-    from seer_nb.methods.fairprep.work import Work
-    from seer_nb.study import Study
+    from seer_nb.study.study import Study
+
 
 COLUMNS = ("run", "seed", *Setting._fields, "split", "group", "metric", "value")
 SAME = 1e-9
@@ -164,9 +165,9 @@ class FairResult(MethodResult):
 
         frame = self._of_split(split)
         for metric in metrics:
-            if metric not in skyline.METRICS:
+            if metric not in selection_module.METRICS:
                 raise ValueError(
-                    f"metrics has {show(metric)}, which is unknown: give some of {', '.join(skyline.METRICS)}"
+                    f"metrics has {show(metric)}, which is unknown: give some of {', '.join(selection_module.METRICS)}"
                 )
         kept = frame[frame["metric"].isin(list(metrics)) & frame["group"].isin(["all", "between"])]
         rows = []
@@ -194,7 +195,7 @@ class FairResult(MethodResult):
             TypeError, ValueError: For what cannot be; the sentence names the argument.
             SeerError: No run has ended well, or a model could not be fitted again as it was.
         """
-        score = skyline.scorer(by)
+        score = selection_module.scorer(by)
         for place, name in enumerate(for_each):
             if name not in Setting._fields:
                 raise ValueError(
@@ -238,20 +239,23 @@ class FairResult(MethodResult):
         """
         import pandas as pd
 
-        names = skyline.names(by)
+        names = selection_module.names(by)
         settings = list(self._by_setting())
         values = [
             [_mean([_metrics(run)[name] for run in self._good(setting)]) for name in names] for setting in settings
         ]
-        good = [[_mean([skyline.goodness(n, _metrics(r)[n]) for r in self._good(s)]) for n in names] for s in settings]
-        kept = skyline.undominated(good)
+        good = [
+            [_mean([selection_module.goodness(n, _metrics(r)[n]) for r in self._good(s)]) for n in names]
+            for s in settings
+        ]
+        kept = selection_module.undominated(good)
         rows = [(*setting, *row) for setting, row, keep in zip(settings, values, kept, strict=True) if keep]
         return pd.DataFrame(rows, columns=[*Setting._fields, *names])
 
     @property
     def best(self) -> Best | None:
         """The best setting on validation examples; None: no setting has run well for all seeds. It unseals nothing."""
-        score = skyline.scorer(self._by)
+        score = selection_module.scorer(self._by)
         among = self._by_setting() if self._selection is None else self.selected
         values = {setting: self._score(setting, score) for setting in among}
         known = {setting: value for setting, value in values.items() if not math.isnan(value)}

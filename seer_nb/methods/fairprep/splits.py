@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from seer_nb.methods.fairprep.lifecycle import Fitted
     from seer_nb.methods.fairprep.metrics import Measured
-    from seer_nb.methods.fairprep.postprocessors import FittedPostProcessor
+    from seer_nb.methods.fairprep.postprocessing import FittedPostProcessor
     from seer_nb.methods.fairprep.table import Rows, Table
+
 
 TEST, VALIDATION = 0.2, 0.1
 """Shares of all examples (github DataResponsibly/FairPrep, fp/dataset_experiments.py); the rest is trained on."""

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from seer_nb.core.units import show
+from seer_nb._utils.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
+
 
 Flags: TypeAlias = NDArray[np.bool_]
 Floats: TypeAlias = NDArray[np.float64]

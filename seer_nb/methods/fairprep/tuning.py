@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from seer_nb.core.arguments import whole
-from seer_nb.core.units import show
-from seer_nb.domains import choice
+from seer_nb._utils.text import show
+from seer_nb._utils.validation import whole
 from seer_nb.methods.fairprep.errors import UnfitError
-from seer_nb.simulate.table import CurveTable
-from seer_nb.space import ConfigSampler, Space
+from seer_nb.search_space import ConfigSampler, Space
+from seer_nb.search_space.domains import choice
+from seer_nb.simulate.curve_table import CurveTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from seer_nb.core.model import Config
+    from seer_nb.core import Config
     from seer_nb.methods.fairprep.table import Flags, Floats, Rows
+
 
 WORKERS = 1
 FOLD_S = 1.0
@@ -166,8 +167,6 @@ def _measure(
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
 
-    from seer_nb.methods.fairprep.learners import score
-
     if min(y.sum(), (~y).sum()) < tuning.folds:
         raise UnfitError(f"a label has fewer than {tuning.folds} training examples, one for each fold")
     folds: list[tuple[Rows, Rows]] = list(StratifiedKFold(tuning.folds).split(x, y))
@@ -178,3 +177,10 @@ def _measure(
         return float(roc_auc_score(y[held], score(model, x[held])))
 
     return measure
+
+
+def score(model: Any, x: Floats) -> Floats:
+    """N probabilities of the favourable label."""
+    (place,) = np.flatnonzero(model.classes_)
+    found: Floats = np.asarray(model.predict_proba(x), dtype=np.float64)[:, place]
+    return found

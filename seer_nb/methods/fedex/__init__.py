@@ -12,18 +12,15 @@ paper is claimed.
 
 from __future__ import annotations
 
-from seer_nb.methods.fedex.client_config import ClientConfig
-from seer_nb.methods.fedex.clients import Client
+from seer_nb.methods.fedex.client import ClientConfig
 from seer_nb.methods.fedex.federation import Federation
-from seer_nb.methods.fedex.method import FedEx
-from seer_nb.methods.fedex.partition import partition, split
-from seer_nb.methods.fedex.records import Round, Scores
+from seer_nb.methods.fedex.fedex import FedEx, Round, Scores
+from seer_nb.methods.fedex.options import client_space, server_space
+from seer_nb.methods.fedex.partition import Client, partition, split
 from seer_nb.methods.fedex.result import Best, Result
-from seer_nb.methods.fedex.search import tune
+from seer_nb.methods.fedex.search import Ladder, elimination, random_search, tune
 from seer_nb.methods.fedex.server import Answers, Rounds, Server, ServerSettings
-from seer_nb.methods.fedex.spaces import client_space, server_space
-from seer_nb.methods.fedex.study import Search
-from seer_nb.methods.fedex.wrappers import Ladder, elimination, random_search
+from seer_nb.methods.fedex.study_backend import Search
 
 __all__ = [
     "Answers",

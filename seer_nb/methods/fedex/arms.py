@@ -6,26 +6,93 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seer_nb.core.arguments import one_of, real, whole
-from seer_nb.methods.fedex import read
-from seer_nb.methods.fedex.gang import Gang
-from seer_nb.methods.fedex.method import FedEx
+from seer_nb._utils.randomness import derive
+from seer_nb._utils.validation import one_of, real, whole
+from seer_nb.methods.fedex import validation
+from seer_nb.methods.fedex.client import Visit
+from seer_nb.methods.fedex.fedex import FedEx
+from seer_nb.methods.fedex.options import neighbours
 from seer_nb.methods.fedex.server import Server
-from seer_nb.methods.fedex.spaces import neighbours
-from seer_nb.methods.fedex.steps import SCHEDULES
-from seer_nb.runner.seeding import derive
+from seer_nb.methods.fedex.simplex import SCHEDULES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
-    from seer_nb.core.model import Config
+    from torch import Tensor
+
+    from seer_nb.core import Config
+    from seer_nb.methods.fedex.client import Errand, Vector
     from seer_nb.methods.fedex.federation import Federation
-    from seer_nb.methods.fedex.pool import Pool
-    from seer_nb.methods.fedex.records import Round
+    from seer_nb.methods.fedex.fedex import Round
     from seer_nb.methods.fedex.server import ServerSettings
-    from seer_nb.space import Space
-    from seer_nb.training import Run
+    from seer_nb.methods.fedex.worker_pool import Pool
+    from seer_nb.search_space import Space
+    from seer_nb.worker.run import Run
+
+
+class Gang:
+    """Each member visits a share of the clients, and all members learn what came of all visits.
+
+    A visit depends on nothing but its errand, so all of them take the same step, and it is that of one worker alone.
+    Every member calls it, with the same arguments; torch's default process group must be there by then.
+
+    Args:
+        federation: Whose clients are visited.
+        rank: Of this member.
+        size: Members.
+    """
+
+    def __init__(self, federation: Federation, rank: int, size: int) -> None:
+        self._federation, self._rank, self._size = federation, rank, size
+
+    def visit(self, weights: Vector, errands: Sequence[Errand]) -> list[Visit]:
+        """Have clients visited.
+
+        Raises:
+            RuntimeError: A member was lost.
+        """
+        # In turn, so that large clients, which often lie together, do not all come to one member.
+        own = self._federation.bench.visit(weights, errands[self._rank :: self._size])
+        most = -(-len(errands) // self._size)
+        numbers = self._of_all(_numbers(own, most))
+        models = self._of_all(_models(own, most, len(weights))) if errands[0].keeps else None
+        visits = []
+        for place in range(len(errands)):
+            rank, row = place % self._size, place // self._size
+            before, after, kept = numbers[rank][row].tolist()
+            visits.append(Visit(before, after, models[rank][row].numpy() if models and kept else None))
+        return visits
+
+    def _of_all(self, own: Tensor) -> list[Tensor]:
+        """The tensors of all members, by rank; to the last bit."""
+        import torch
+        import torch.distributed as dist
+
+        found = [torch.empty_like(own) for _ in range(self._size)]
+        dist.all_gather(found, own)
+        return found
+
+
+def _numbers(visits: Sequence[Visit], most: int) -> Tensor:
+    """(most, 3): errors before and after, and whether there is a model; rows beyond the visits are 0."""
+    import torch
+
+    rows = [[visit.before, visit.after, float(visit.weights is not None)] for visit in visits]
+    rows += [[0.0, 0.0, 0.0]] * (most - len(rows))
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _models(visits: Sequence[Visit], most: int, size: int) -> Tensor:
+    """(most, size): the models; rows without one are 0."""
+    import torch
+
+    rows = torch.zeros(most, size)
+    for row, visit in zip(rows, visits, strict=False):
+        if visit.weights is not None:
+            row.copy_(torch.from_numpy(visit.weights))
+    return rows
+
 
 CLIENT, SERVER = "client_", "server_"
 """How the names of a trial's configuration begin."""
@@ -72,7 +139,7 @@ class Arms:
         self.federation, self.clients, self.server = federation, clients, server
         self.fedex_k = whole(fedex_k, "fedex_k")
         self.eps = real(eps, "eps", least=0.0, most=1.0)
-        self.target = one_of(target, "target", read.TARGETS)
+        self.target = one_of(target, "target", validation.TARGETS)
         self.clients_per_round = whole(clients_per_round, "clients_per_round")
         self.options = dict(options)
         self.seed = whole(seed, "seed", 0)
@@ -89,9 +156,9 @@ class Arms:
     ) -> Self:
         """Check what a user has given; see ``Search``."""
         one_of(options["schedule"], "schedule", SCHEDULES)
-        clients, server = read.clients(client_space), read.server(server_space)
-        made = cls(read.federation(federation), clients, server, options=options, **more)
-        read.sendable(federation)
+        clients, server = validation.clients(client_space), validation.server(server_space)
+        made = cls(validation.federation(federation), clients, server, options=options, **more)
+        validation.sendable(federation)
         # Whatever else cannot be is said before a machine is rented.
         rng = np.random.default_rng(0)
         drawn = {SERVER + name: value for name, value in server.sample(rng).items()}
@@ -115,7 +182,7 @@ class Arms:
 
     def settings(self, config: Config) -> ServerSettings:
         """Of the server of a trial with that configuration."""
-        return read.settings(_part(config, SERVER))
+        return validation.settings(_part(config, SERVER))
 
     def configs(self, config: Config, trial: int) -> list[Config]:
         """What the clients of a trial choose from: those of its configuration, then others close to it."""

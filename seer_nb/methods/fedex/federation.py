@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from seer_nb.core.units import show
-from seer_nb.methods.fedex.clients import Client
-from seer_nb.methods.fedex.partition import split
+from seer_nb._utils.text import show
+from seer_nb.methods.fedex.partition import Client, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from torch import Tensor, nn
 
-    from seer_nb.methods.fedex.local import Bench
+    from seer_nb.methods.fedex.client import Bench
 
 
 class Federation:
@@ -96,7 +95,7 @@ class Federation:
     @property
     def bench(self) -> Bench:
         """Where this process does clients' work; made once."""
-        from seer_nb.methods.fedex.local import Bench
+        from seer_nb.methods.fedex.client import Bench
 
         if self._bench is None:
             self._bench = Bench(self)

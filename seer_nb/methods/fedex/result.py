@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from seer_nb.methods.fedex.read import FIELDS
+from seer_nb.methods.fedex.validation import FIELDS
 from seer_nb.methods.result import MethodResult
 
 if TYPE_CHECKING:
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
-    from seer_nb.core.model import Config
-    from seer_nb.methods.fedex.local import Vector
-    from seer_nb.methods.fedex.method import FedEx
+    from seer_nb.core import Config
+    from seer_nb.methods.fedex.client import Vector
+    from seer_nb.methods.fedex.fedex import FedEx, Round, Scores
     from seer_nb.methods.fedex.options import Options
-    from seer_nb.methods.fedex.pool import Pool
-    from seer_nb.methods.fedex.records import Round, Scores
+    from seer_nb.methods.fedex.search import Ladder
     from seer_nb.methods.fedex.server import Server, ServerSettings
-    from seer_nb.methods.fedex.wrappers import Ladder
-    from seer_nb.study import Study
+    from seer_nb.methods.fedex.worker_pool import Pool
+    from seer_nb.study.study import Study
 
 
 class Shown(Protocol):
@@ -227,7 +226,7 @@ class Result(MethodResult):
     @property
     def figures(self) -> Mapping[str, Figure]:
         """Plotly figures: "curves" (validation error of each arm by round), "theta" (of the best arm, by round)."""
-        from seer_nb.methods.fedex.plots import curves_plot, theta_plot
+        from seer_nb.methods.fedex.figures import curves_plot, theta_plot
 
         drawn = {"curves": curves_plot(self)}
         return drawn if self.best is None else {**drawn, "theta": theta_plot(self)}

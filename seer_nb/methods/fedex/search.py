@@ -2,33 +2,96 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from seer_nb.core.arguments import one_of, real, whole
-from seer_nb.methods.fedex import read
-from seer_nb.methods.fedex.limits import Limits
-from seer_nb.methods.fedex.method import FedEx
-from seer_nb.methods.fedex.pool import TimeUpError
-from seer_nb.methods.fedex.rental import pool_of
+from seer_nb._utils.randomness import derive
+from seer_nb._utils.validation import one_of, real, whole
+from seer_nb.methods.fedex import validation
+from seer_nb.methods.fedex.fedex import FedEx
+from seer_nb.methods.fedex.options import neighbours
 from seer_nb.methods.fedex.result import Arm, Result
 from seer_nb.methods.fedex.server import Server
-from seer_nb.methods.fedex.spaces import neighbours
-from seer_nb.methods.fedex.steps import SCHEDULES, discounted_mean
-from seer_nb.methods.fedex.wrappers import WRAPPERS, Ladder, elimination, random_search
-from seer_nb.runner.seeding import derive
+from seer_nb.methods.fedex.simplex import SCHEDULES, discounted_mean
+from seer_nb.methods.fedex.validation import Limits
+from seer_nb.methods.fedex.worker_pool import TimeUpError, pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
     from seer_nb.methods.fedex.federation import Federation
-    from seer_nb.methods.fedex.read import Target
-    from seer_nb.methods.fedex.steps import Schedule
-    from seer_nb.methods.fedex.wrappers import Wrapper
+    from seer_nb.methods.fedex.simplex import Schedule
+    from seer_nb.methods.fedex.validation import Target
     from seer_nb.providers.base import Provider
-    from seer_nb.space import Space
+    from seer_nb.search_space import Space
+
+
+Wrapper: TypeAlias = Literal["random", "sha"]
+WRAPPERS: tuple[str, ...] = get_args(Wrapper)
+
+
+class Ladder(NamedTuple):
+    """What a wrapper is going to do."""
+
+    arms: int
+    rate: int
+    """One in so many goes on after each rung but the last."""
+    rungs: tuple[int, ...]
+    """Rounds that an arm has had when a rung ends, ascending."""
+
+    @property
+    def rounds(self) -> int:
+        """Rounds that it takes in all."""
+        total, arms, before = 0, self.arms, 0
+        for rung in self.rungs:
+            total += arms * (rung - before)
+            arms, before = max(1, arms // self.rate), rung
+        return total
+
+
+def random_search(max_rounds: int, total_rounds: int) -> Ladder:
+    """floor(total / max) arms, each for all of its rounds (github mkhodak/FedEx, hyper.py).
+
+    Raises:
+        ValueError: There are not enough rounds for one arm.
+    """
+    if total_rounds < max_rounds:
+        raise ValueError(
+            f"total_rounds={total_rounds} is less than one arm takes, max_rounds={max_rounds}: give as many or more"
+        )
+    return Ladder(total_rounds // max_rounds, 1, (max_rounds,))
+
+
+def elimination(max_rounds: int, total_rounds: int, eliminations: int = 3, rate: int = 3) -> Ladder:
+    """rate^eliminations arms, of which one in ``rate`` goes on at each elimination, and the last to ``max_rounds``.
+
+    An arm more in the stage before elimination i of i costs rate^i - 1 rounds more than none, for one arm goes on to
+    ``max_rounds`` anyway. All stages are as long, and what is left over is dealt out to the longest that it pays for:
+    each of those costs is a multiple of the last, so nothing that could be used is left (github mkhodak/FedEx,
+    hyper.py, tries all instead).
+
+    Raises:
+        ValueError: There are not enough rounds for every stage to have one.
+    """
+    costs = [rate**i - 1 for i in range(eliminations, 0, -1)]
+    least = max_rounds + sum(costs)
+    if max_rounds < eliminations + 1 or total_rounds < least:
+        raise ValueError(
+            f"max_rounds={max_rounds} and total_rounds={total_rounds} are too few for eliminations={eliminations} at "
+            f"rate={rate}: give at least {max(max_rounds, eliminations + 1)} and {least}, or fewer eliminations"
+        )
+    left = total_rounds - max_rounds
+    each = min(left // sum(costs), max_rounds // (eliminations + 1))
+    left -= each * sum(costs)
+    lengths, spare = [], max_rounds - 1 - each * eliminations
+    for cost in costs:
+        more = min(left // cost, spare)
+        lengths.append(each + more)
+        left, spare = left - more * cost, spare - more
+    ends = [sum(lengths[: place + 1]) for place in range(eliminations)]
+    return Ladder(rate**eliminations, rate, (*ends, max_rounds))
 
 
 def tune(  # noqa: PLR0913 - the options of the authors' scripts
@@ -93,14 +156,14 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
     """
     limits = Limits.read(deadline, budget, provider)
     plan = _Plan(
-        federation=read.federation(federation),
-        clients=read.clients(client_space),
-        server=read.server(server_space),
+        federation=validation.federation(federation),
+        clients=validation.clients(client_space),
+        server=validation.server(server_space),
         ladder=_ladder(wrapper, max_rounds, total_rounds, eliminations),
         fedex_k=whole(fedex_k, "fedex_k"),
         eps=real(eps, "eps", least=0.0, most=1.0),
         discount=real(discount, "discount", least=0.0, most=1.0),
-        target=one_of(target, "target", read.TARGETS),
+        target=one_of(target, "target", validation.TARGETS),
         options={"schedule": one_of(schedule, "schedule", SCHEDULES), "baseline": baseline, "cutoff": cutoff},
         clients_per_round=whole(clients_per_round, "clients_per_round"),
         seed=whole(seed, "seed", 0),
@@ -202,7 +265,7 @@ class _Search:
 
 
 def _score(plan: _Plan, arm: Arm, before: int) -> float:
-    trace = [getattr(x.validation, read.FIELDS[plan.target]) for x in arm.fedex.history[before:]]
+    trace = [getattr(x.validation, validation.FIELDS[plan.target]) for x in arm.fedex.history[before:]]
     return discounted_mean(trace, plan.discount)
 
 
@@ -222,7 +285,7 @@ def _survivors(plan: _Plan, alive: list[Arm], before: int, rung: int) -> list[Ar
 def _arm(plan: _Plan, number: int) -> Arm:
     rng = np.random.default_rng([plan.seed, 4, number])
     drawn = plan.server.sample(rng)
-    settings = read.settings(drawn)
+    settings = validation.settings(drawn)
     configs = neighbours(plan.clients, plan.fedex_k, plan.eps, rng)
     seed = derive(plan.seed, number)
 

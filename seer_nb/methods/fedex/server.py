@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from seer_nb.core.arguments import real, whole
-from seer_nb.methods.fedex import client_config
-from seer_nb.methods.fedex.local import Errand
-from seer_nb.methods.fedex.pool import Here
-from seer_nb.runner.seeding import derive
+from seer_nb._utils.randomness import derive
+from seer_nb._utils.validation import real, whole
+from seer_nb.methods.fedex import client as client_module
+from seer_nb.methods.fedex.client import Errand
+from seer_nb.methods.fedex.worker_pool import Here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from seer_nb.core.model import Config
+    from seer_nb.core import Config
+    from seer_nb.methods.fedex.client import Vector, Visit
     from seer_nb.methods.fedex.federation import Federation
-    from seer_nb.methods.fedex.local import Vector, Visit
-    from seer_nb.methods.fedex.pool import Pool
+    from seer_nb.methods.fedex.worker_pool import Pool
+
 
 ROUND, EVALUATION, DRAW = 0, 1, 2
 """Random streams that have nothing to do with each other."""
@@ -125,7 +126,7 @@ class Server:
         errands = [
             Errand(
                 client=client,
-                config=client_config.read(get_config(), "config"),
+                config=client_module.read(get_config(), "config"),
                 part="validation",
                 seed=derive(self._seed, ROUND, self.rounds, slot),
                 keeps=True,
@@ -145,7 +146,7 @@ class Server:
         errands = [
             Errand(
                 client=client,
-                config=client_config.read(get_config(), "config"),
+                config=client_module.read(get_config(), "config"),
                 part="test",
                 seed=derive(self._seed, EVALUATION, client),
                 keeps=False,

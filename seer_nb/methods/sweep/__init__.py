@@ -1,6 +1,6 @@
 """Grid x train ratio sweeps of regressors with several targets: error and computational time of every cell.
 
-What such sweeps are for, and what the five inputs and three outputs of ``seer_nb.datasets`` are, is known from the
+What such sweeps are for, and what the five inputs and three outputs of ``seer.datasets`` are, is known from the
 abstract of a study of additive manufacturing (an MLP for fused filament fabrication); its numbers are not, so none is
 claimed.
 
@@ -11,11 +11,10 @@ claimed.
 >>> found.best, found.best_table(), found.figures["rmse"]
 """
 
-from seer_nb.methods.sweep.cell_run import CellRun
-from seer_nb.methods.sweep.fitting import Fit
-from seer_nb.methods.sweep.method import sweep
+from seer_nb.methods.sweep.cell import CellRun, Fit
+from seer_nb.methods.sweep.data import Split, split
 from seer_nb.methods.sweep.result import Best, Outcome, SweepResult
-from seer_nb.methods.sweep.running import Sweep
-from seer_nb.methods.sweep.split import Split, split
+from seer_nb.methods.sweep.study_backend import Sweep
+from seer_nb.methods.sweep.sweep import sweep
 
 __all__ = ["Best", "CellRun", "Fit", "Outcome", "Split", "Sweep", "SweepResult", "split", "sweep"]

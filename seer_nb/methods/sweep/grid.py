@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from seer_nb.core.units import show
-from seer_nb.domains import Option, storable
-from seer_nb.methods.sweep.split import fraction
+from seer_nb._utils.text import show
+from seer_nb.methods.sweep.data import fraction
+from seer_nb.search_space.domains import Option, storable
 
 if TYPE_CHECKING:
-    from seer_nb.core.model import Config
+    from seer_nb.core import Config
+
 
 RATIO = "train_ratio"
 """Its name among the hyperparameters of a study."""
@@ -62,7 +63,7 @@ class Grid:
 
     def space(self) -> dict[str, Any]:
         """The same as a study's search space."""
-        from seer_nb.domains import choice
+        from seer_nb.search_space.domains import choice
 
         return {RATIO: choice(self.ratios), **{name: choice(labels) for name, labels in self.labels.items()}}
 

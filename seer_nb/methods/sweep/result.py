@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from seer_nb.core.arguments import one_of
+from seer_nb._utils.validation import one_of
 from seer_nb.methods.result import MethodResult
-from seer_nb.methods.sweep import plots
+from seer_nb.methods.sweep import figures as sweep_figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
-    from seer_nb.core.model import Config
-    from seer_nb.methods.sweep.fitting import Fit
+    from seer_nb.core import Config
+    from seer_nb.methods.sweep.cell import Fit
+    from seer_nb.methods.sweep.figures import Shown
     from seer_nb.methods.sweep.grid import Cell
-    from seer_nb.methods.sweep.plots import Shown
     from seer_nb.methods.sweep.task import Task
-    from seer_nb.study import Study
+    from seer_nb.study.study import Study
+
 
 By: TypeAlias = Literal["rmse", "ct"]
 
@@ -153,9 +154,9 @@ class SweepResult(MethodResult):
     def figures(self) -> Mapping[str, Figure]:
         """Plotly heat maps by name: "rmse" and "ct" (configurations by train ratios), "best" (lines by train ratio)."""
         return {
-            "rmse": plots.cells_plot(self, "rmse"),
-            "ct": plots.cells_plot(self, "ct_s"),
-            "best": plots.ratios_plot(self),
+            "rmse": sweep_figures.cells_plot(self, "rmse"),
+            "ct": sweep_figures.cells_plot(self, "ct_s"),
+            "best": sweep_figures.ratios_plot(self),
         }
 
     def heat_map(self, across: str, down: str, *, show: Shown = "rmse", train_ratio: float | None = None) -> Figure:
@@ -170,7 +171,7 @@ class SweepResult(MethodResult):
         Raises:
             ValueError: For an unknown name or ratio.
         """
-        return plots.pair_plot(self, across, down, show, train_ratio)
+        return sweep_figures.pair_plot(self, across, down, show, train_ratio)
 
     def _columns(self) -> list[str]:
         return [*(f"rmse_{name}" for name in self.targets), *(f"rmse_standard_{name}" for name in self.targets)]

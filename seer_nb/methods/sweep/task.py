@@ -3,26 +3,74 @@
 from __future__ import annotations
 
 import inspect
+import math
 from copy import deepcopy
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any, Self
 
-from seer_nb.core.arguments import whole
-from seer_nb.core.units import show
-from seer_nb.methods.sweep import table, wire
-from seer_nb.methods.sweep.cell_run import Trained
-from seer_nb.methods.sweep.fitting import Fit, fit
+from seer_nb._utils.randomness import derive, seed_all
+from seer_nb._utils.text import show
+from seer_nb._utils.validation import whole
+from seer_nb.methods.sweep import data
+from seer_nb.methods.sweep.cell import Fit, Trained, fit
+from seer_nb.methods.sweep.data import seed_of, sizes_of, split
 from seer_nb.methods.sweep.grid import Grid
-from seer_nb.methods.sweep.split import seed_of, sizes_of, split
-from seer_nb.runner.seeding import derive, seed_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from seer_nb.core.model import Config
-    from seer_nb.methods.sweep.fitting import Model
+    from seer_nb.core import Config
+    from seer_nb.methods.sweep.cell import Model
+    from seer_nb.methods.sweep.data import Table
     from seer_nb.methods.sweep.grid import Cell
-    from seer_nb.methods.sweep.table import Table
-    from seer_nb.training import Run
+    from seer_nb.worker.run import Run
+
+
+METRIC = "validation_rmse"
+"""What a study of a sweep minimises: the mean over a cell's repeats."""
+_OF_FITS = ("validation", "rmse", "ct_s", "converged")
+_OF_TARGETS = ("units", "standard")
+
+
+def metrics(fits: Sequence[Fit], targets: Iterable[str]) -> dict[str, float]:
+    """As one report: three numbers to look at, then those of each repeat."""
+    found = {
+        METRIC: mean(fit.validation for fit in fits),
+        "rmse": mean(fit.rmse for fit in fits),
+        "ct_s": median(fit.ct_s for fit in fits),
+    }
+    names = tuple(targets)
+    for repeat, done in enumerate(fits, 1):
+        found |= {_of_fit(name, repeat): getattr(done, name) for name in _OF_FITS}
+        for kind in _OF_TARGETS:
+            values = zip(names, getattr(done, kind), strict=True)
+            found |= {_of_target(kind, repeat, target): value for target, value in values}
+    return found
+
+
+def fits(reported: Mapping[str, float | None], targets: Iterable[str], repeats: int) -> tuple[Fit, ...]:
+    """The fits of a report."""
+    names = tuple(targets)
+
+    def read(name: str) -> float:
+        value = reported[name]
+        return math.nan if value is None else value
+
+    def read_fit(repeat: int) -> Fit:
+        numbers = {name: read(_of_fit(name, repeat)) for name in _OF_FITS}
+        units, standard = (tuple(read(_of_target(kind, repeat, name)) for name in names) for kind in _OF_TARGETS)
+        return Fit(**numbers, units=units, standard=standard)
+
+    return tuple(read_fit(repeat) for repeat in range(1, repeats + 1))
+
+
+def _of_fit(name: str, repeat: int) -> str:
+    return f"{name}:{repeat}"
+
+
+def _of_target(kind: str, repeat: int, target: str) -> str:
+    return f"{kind}:{repeat}:{target}"
+
 
 RATIOS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -85,7 +133,7 @@ class Task:
         return cls(
             estimator,
             Grid(grid, train_ratios),
-            table.read(x, y),
+            data.read(x, y),
             repeats=repeats,
             validation=validation,
             max_epochs=max_epochs,
@@ -97,7 +145,7 @@ class Task:
 
     def __call__(self, config: Config, run: Run) -> None:
         """Train one cell, as a study's function."""
-        run.report(**wire.metrics(self.fits(self.grid.cell(config)), self.table.targets))
+        run.report(**metrics(self.fits(self.grid.cell(config)), self.table.targets))
 
     def fits(self, cell: Cell) -> tuple[Fit, ...]:
         """All repeats of a cell.

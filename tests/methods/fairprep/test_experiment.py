@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 import seer_nb as seer
-from seer_nb.core.units import format_duration
+from seer_nb._utils.units import format_duration
 from seer_nb.methods import fairprep
+from seer_nb.methods.fairprep.lifecycle import Record
 from seer_nb.methods.fairprep.splits import Selection, _noted, split
-from seer_nb.methods.fairprep.work import Record
-from seer_nb.runner import files
+from seer_nb.storage import layout
 from tests.methods.fairprep.small import KNOWN, QUICK, experiment, made, value
 from tests.studies.running import check_nothing_is_left, until
 
@@ -145,7 +145,7 @@ def test_a_selection_for_each(result):
     ],
 )
 def test_what_is_best(by, best):
-    from seer_nb.methods.fairprep import skyline
+    from seer_nb.methods.fairprep import selection
 
     # A ratio of 2 is as far from 1 as one of a half: the original compared the metric's name with 1.
     metrics = {
@@ -153,11 +153,11 @@ def test_what_is_best(by, best):
         "fair": {"accuracy": 0.7, "disparate_impact": 1.05, "equal_opportunity_difference": 0.01},
         "neither": {"accuracy": 0.6, "disparate_impact": 0.4, "equal_opportunity_difference": 0.4},
     }
-    score = skyline.scorer(by)
+    score = selection.scorer(by)
     assert max(metrics, key=lambda name: score(metrics[name])) == best
-    assert skyline.goodness("disparate_impact", 2.0) == skyline.goodness("disparate_impact", 0.5)
-    assert skyline.goodness("false_negative_rate", 0.1) > skyline.goodness("false_negative_rate", 0.2)
-    assert skyline.undominated([(1, 0), (0, 1), (0, 0), (1, 0), (float("nan"), 2)]) == [True, True, False, True, True]
+    assert selection.goodness("disparate_impact", 2.0) == selection.goodness("disparate_impact", 0.5)
+    assert selection.goodness("false_negative_rate", 0.1) > selection.goodness("false_negative_rate", 0.2)
+    assert selection.undominated([(1, 0), (0, 1), (0, 0), (1, 0), (float("nan"), 2)]) == [True, True, False, True, True]
 
 
 def test_the_same_seed_gives_the_same_tables(result):
@@ -298,8 +298,8 @@ def test_an_experiment_is_opened_again_by_who_has_nothing_but_its_name(home):
         expected._origin.sealed.measure(Selection([other]), other, 0, None, None)
     pd.testing.assert_frame_equal(expected.select().test_metrics(), found.test_metrics())
     # What workers get holds no test example; the notebook's own part of the folder does.
-    assert np.float64(7.25).tobytes() not in files.read_function(opened.study._folder)
-    assert np.float64(7.25).tobytes() in (opened.study._folder / files.PARTS).read_bytes()
+    assert np.float64(7.25).tobytes() not in layout.read_function(opened.study._folder)
+    assert np.float64(7.25).tobytes() in (opened.study._folder / layout.PARTS).read_bytes()
     check_nothing_is_left(home)
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from seer_nb.methods import fairprep
 from seer_nb.methods.fairprep.metrics import measure
-from seer_nb.methods.fairprep.repair import Repair
+from seer_nb.methods.fairprep.preprocessing import Repair
 from seer_nb.methods.fairprep.table import Table
 from tests.methods.fairprep.small import KNOWN, made
 

@@ -12,14 +12,12 @@ from hypothesis import strategies as st
 
 import seer_nb as seer
 from seer_nb.methods.fedex import elimination, random_search, tune
-from seer_nb.methods.fedex.client_config import ClientConfig
-from seer_nb.methods.fedex.limits import Limits
-from seer_nb.methods.fedex.local import Errand
-from seer_nb.methods.fedex.pool import Here
-from seer_nb.methods.fedex.rental import pool_of
-from seer_nb.methods.fedex.spaces import client_space, neighbours
+from seer_nb.methods.fedex.client import ClientConfig, Errand
+from seer_nb.methods.fedex.options import client_space, neighbours
+from seer_nb.methods.fedex.validation import Limits
+from seer_nb.methods.fedex.worker_pool import Here, pool_of
 from seer_nb.methods.result import MethodResult
-from seer_nb.space import Space
+from seer_nb.search_space import Space
 from tests.methods.fedex.small import dropping, federation
 
 SMALL = {"max_rounds": 5, "total_rounds": 20, "wrapper": "sha", "eliminations": 1, "fedex_k": 3, "clients_per_round": 4}

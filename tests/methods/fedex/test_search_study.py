@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import seer_nb as seer
-from seer_nb import function
+from seer_nb._utils.randomness import derive
 from seer_nb.methods import fedex
-from seer_nb.methods.fedex.gang import Gang
-from seer_nb.methods.fedex.local import Errand
+from seer_nb.methods.fedex.arms import Gang
+from seer_nb.methods.fedex.client import Errand
 from seer_nb.methods.result import MethodResult
-from seer_nb.runner import shipping
-from seer_nb.runner.seeding import derive
+from seer_nb.study import serialization
+from seer_nb.worker import remote
 from tests.methods.fedex.small import dropping, federation
 from tests.studies.running import check_nothing_is_left, kill, training, until, worker_pids
 from tests.studies.test_life import Resizing
@@ -170,8 +170,8 @@ def test_a_gang_of_more_members_than_clients_learns_all(monkeypatch):
 
 
 def test_machines_without_seer_nb_are_brought_all_that_an_arm_needs(tmp_path):
-    (tmp_path / "seer_nb.zip").write_bytes(shipping.archive())
-    (tmp_path / "function").write_bytes(function.dumps(search()._task))
+    (tmp_path / "seer_nb.zip").write_bytes(remote.archive())
+    (tmp_path / "function").write_bytes(serialization.dumps(search()._task))
     code = "import sys; sys.path.insert(0, 'seer_nb.zip'); import cloudpickle; "
     code += "print(cloudpickle.loads(open('function', 'rb').read()), sys.modules['seer_nb'].__file__)"
     command = [sys.executable, "-P", "-c", code]
@@ -181,7 +181,7 @@ def test_machines_without_seer_nb_are_brought_all_that_an_arm_needs(tmp_path):
 
 
 def test_a_federation_that_is_too_large_to_be_sent_is_refused(home, monkeypatch):
-    monkeypatch.setattr("seer_nb.methods.fedex.read.LARGEST", 2**16)
+    monkeypatch.setattr("seer_nb.methods.fedex.validation.LARGEST", 2**16)
     with pytest.raises(ValueError, match="MiB of data, which is too large to be sent to each worker: give at most"):
         search()
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from seer_nb.methods.fedex import FedEx
-from seer_nb.methods.fedex.simplex import Simplex
-from seer_nb.methods.fedex.steps import SCHEDULES, Steps, discounted_mean
+from seer_nb.methods.fedex.simplex import SCHEDULES, Simplex, Steps, discounted_mean
 from tests.methods.fedex.small import Known
 
 

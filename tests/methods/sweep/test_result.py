@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seer_nb.core.units import format_duration
-from seer_nb.methods.sweep import Fit, wire
+from seer_nb._utils.units import format_duration
+from seer_nb.methods.sweep import Fit, task
+from seer_nb.methods.sweep.figures import cells_info, pair_info
 from seer_nb.methods.sweep.grid import Grid
-from seer_nb.methods.sweep.plots import cells_info, pair_info
 from seer_nb.methods.sweep.result import Outcome, SweepResult, ranking
 from tests.methods.sweep.small import ridges
 
@@ -26,9 +26,9 @@ def found():
 
 @given(st.lists(FITS, min_size=1, max_size=4))
 def test_a_report_gives_its_fits_back_to_the_last_bit(fits):
-    reported = json.loads(json.dumps(wire.metrics(fits, ("a:1", "b"))))
-    reported.pop(wire.METRIC)
-    assert wire.fits(reported, ("a:1", "b"), len(fits)) == tuple(fits)
+    reported = json.loads(json.dumps(task.metrics(fits, ("a:1", "b"))))
+    reported.pop(task.METRIC)
+    assert task.fits(reported, ("a:1", "b"), len(fits)) == tuple(fits)
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.2]), st.sampled_from([1.0, 2.0])), min_size=1, max_size=9))

@@ -8,7 +8,7 @@ from sklearn.neural_network import MLPRegressor
 
 import seer_nb as seer
 from seer_nb.methods.sweep import Sweep, sweep
-from seer_nb.policies.grid import Grid
+from seer_nb.policies.random_search import Grid
 from tests.methods.sweep.small import RIDGES, Picky, ridges, samples, train, untimed
 from tests.studies.running import check_nothing_is_left, kill, runner_pid, until
 

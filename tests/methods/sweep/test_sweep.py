@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import seer_nb as seer
-from seer_nb.methods.sweep import SweepResult, fitting, split, sweep
-from seer_nb.methods.sweep.split import Split
+from seer_nb.methods.sweep import SweepResult, cell, split, sweep
+from seer_nb.methods.sweep.data import Split
 from tests.methods.sweep.small import RIDGES, Noisy, Picky, ridges, samples, train, untimed
 
 
@@ -127,7 +127,7 @@ def test_a_cell_that_fails_is_a_row_with_its_error():
 
 def test_ties_are_broken_by_computational_time(monkeypatch):
     seconds = iter([0, 9, 0, 9, 0, 2, 0, 2, 0, 5, 0, 5])
-    monkeypatch.setattr(fitting.time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(cell.time, "perf_counter", lambda: next(seconds))
     # The seed of ridge's solver makes no difference.
     found = ridges({"random_state": [1, 2, 3]}, train_ratios=(0.5,), repeats=1)
     assert len(set(found.frame.value)) == 1
@@ -148,7 +148,7 @@ def test_the_time_of_a_cell_is_the_median_of_its_fits_alone(monkeypatch):
             clock["now"] += 1000.0
             return super().predict(x)
 
-    monkeypatch.setattr(fitting.time, "perf_counter", lambda: clock["now"])
+    monkeypatch.setattr(cell.time, "perf_counter", lambda: clock["now"])
     found = ridges({"alpha": [1.0]}, estimator=Slow(), train_ratios=(0.5,), repeats=3)
     assert found.curves().ct_s.tolist() == [20.0] * 3
     assert found.best.ct_s == 20.0
@@ -231,7 +231,7 @@ def test_a_split_is_the_same_for_all_configurations(monkeypatch):
 
 
 def _fit():
-    return fitting.Fit(0.1, 0.1, 0.1, 1.0, (0.1,) * 3, (0.1,) * 3)
+    return cell.Fit(0.1, 0.1, 0.1, 1.0, (0.1,) * 3, (0.1,) * 3)
 
 
 @pytest.mark.parametrize(

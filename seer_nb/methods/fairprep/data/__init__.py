@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
+
 _USED = (
     "month",
     "credit_history",
@@ -71,7 +72,7 @@ def adult(protected: str = "race") -> Dataset:
     Raises:
         ValueError: It is another column.
     """
-    from seer_nb.core.arguments import one_of
+    from seer_nb._utils.validation import one_of
 
     privileged = {"race": "White", "sex": "Male"}
     one_of(protected, "protected", tuple(privileged))

@@ -1,0 +1,389 @@
+"""A large study that is only written down: what the live view shows of it costs the same as of a real one."""
+
+from __future__ import annotations
+
+import math
+import random
+import resource
+import sys
+import tempfile
+import time
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seer_nb import core, simulate
+from seer_nb._utils import files
+from seer_nb._utils.units import MICRO
+from seer_nb.bench._figures import Figure
+from seer_nb.core.engine import Engine
+from seer_nb.core.money import Offer
+from seer_nb.policies import SEER, by_name
+from seer_nb.simulate.simulator import Simulator
+from seer_nb.simulate.worlds import TableWorld
+from seer_nb.storage import layout
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.lock import RunnerLock
+from seer_nb.storage.replay import View
+from seer_nb.study.serialization import dumps_parts
+from seer_nb.views.page import Scene, Subject, Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from seer_nb.core.policy import Policy
+    from seer_nb.simulate.worlds import World
+
+
+N_TRIALS = 256
+N_SURVIVORS = 16
+N_EPOCHS = 200
+JOURNAL_EPOCH_S = 0.5
+Record = tuple[float, "core.Event | core.Action"]
+
+
+class Journalled:
+    """256 trials, of which all but 16 have ended after up to 200 epochs; the others report twice a second.
+
+    Args:
+        home: Folder of all studies.
+        name: Of the study.
+        epochs: That train a trial fully.
+    """
+
+    def __init__(self, home: Path, name: str, epochs: int = N_EPOCHS) -> None:
+        self._rng = random.Random(0)  # noqa: S311 - reproducible, not secret
+        self._epochs = epochs
+        self.folder = home / name
+        layout.make_folder(self.folder)
+        files.write_private(self.folder / layout.PARTS, dumps_parts(policy=SEER()))
+        layout.seal(self.folder)
+        self._lock = RunnerLock(self.folder)
+        self._lock.take()
+        self.now_s = 0.0
+        self._begun_s = 0.0
+        self.reached = dict.fromkeys(range(N_SURVIVORS), 0)
+        """Epochs of each survivor."""
+        self.journal = Journal.create(self.folder / layout.JOURNAL, list(self._past(name)))
+        self._begun_s = time.monotonic() - self.now_s
+
+    def report(self, epochs: int = 1) -> None:
+        """Each survivor has so many more epochs behind it."""
+        self.now_s = time.monotonic() - self._begun_s
+        records: list[Record] = []
+        for trial in self.reached:
+            for _ in range(epochs):
+                records.append((self.now_s, self._reported(trial, self.reached[trial] + 1, trial)))
+                self.reached[trial] += 1
+        self.journal.append(records)
+
+    def _past(self, name: str) -> Iterator[Record]:
+        offer = Offer(name="local", price_per_hour=50_000, boot_s=1.0, max_machines=N_SURVIVORS)
+        yield (
+            0.0,
+            core.Began(settings=_journal_settings(name, offer, self._epochs, str(self.folder / layout.CHECKPOINTS))),
+        )
+        for machine in range(N_SURVIVORS):
+            yield 0.0, core.Rent(machine=machine, offer="local", reason="16 workers wanted")
+            yield 1.0, core.MachineReady(machine=machine, boot_s=1.0)
+        for trial in range(N_TRIALS):
+            yield 1.0, core.Drawn(trial=trial, config={"lr": self._rng.uniform(1e-4, 1.0), "width": 32 << trial % 4})
+        self.now_s = 1.0
+        for trial in range(N_SURVIVORS, N_TRIALS):
+            yield from self._ended(trial, trial % N_SURVIVORS)
+        for trial in range(N_SURVIVORS):
+            yield self.now_s, self._started(trial, trial, trial)
+        yield self.now_s, core.Note(reason="16 survivors", workers=16, wanted=dict.fromkeys(range(N_SURVIVORS), 1))
+
+    def _ended(self, trial: int, machine: int) -> Iterator[Record]:
+        gang = N_TRIALS + trial
+        yield self.now_s, self._started(trial, gang, machine)
+        for epoch in range(1, min(N_EPOCHS, self._epochs) + 1):
+            self.now_s += 0.01
+            yield self.now_s, self._reported(trial, epoch, gang)
+        yield self.now_s, core.GangEnded(gang=gang, outcome="stopped")
+        yield self.now_s, core.EndTrial(trial=trial, state="stopped", reason=f"ranked {trial} of {N_TRIALS}")
+
+    def _started(self, trial: int, gang: int, machine: int) -> core.StartGang:
+        return core.StartGang(
+            gang=gang,
+            trial=trial,
+            workers=(f"{machine}.0",),
+            from_epoch=0,
+            checkpoint=None,
+            until=self._epochs,
+            reason="it is next",
+        )
+
+    def _reported(self, trial: int, epoch: int, gang: int) -> core.Reported:
+        top = 0.99 - 0.5 * trial / N_TRIALS
+        value = top * (1 - 0.97**epoch) + self._rng.gauss(0, 0.003)
+        return core.Reported(
+            gang=gang,
+            epoch=epoch,
+            value=value,
+            metrics={"accuracy": value},
+            seconds=JOURNAL_EPOCH_S,
+            checkpoint=f"{trial}/{epoch}",
+        )
+
+
+def _journal_settings(name: str, offer: Offer, epochs: int, store: str) -> core.Settings:
+    return core.Settings(
+        name=name,
+        metric="accuracy",
+        mode="max",
+        max_epochs=epochs,
+        deadline_s=7200.0,
+        budget=2_000_000,
+        seed=0,
+        offers=(offer,),
+        max_workers=N_SURVIVORS,
+        lease_s=30.0,
+        store=store,
+        policy="seer",
+    )
+
+
+MANY_BATCH = 20_000
+MANY_EPOCH_S = 10.0
+RUNGS = 5
+"""Gangs of a trial: it is saved and goes on at so many rungs, evenly spaced."""
+
+
+def make(path: Path, n_records: int, n_more: int, n_trials: int, n_workers: int) -> Iterator[Record]:
+    """Write it; returns what follows, of which so many more will be wanted.
+
+    Each of the trials trains alone, is saved at every rung, and goes on later on the next free worker; a curve rises to
+    a height of its own, with noise, and each report has two metrics and a checkpoint. So about 97 of 100 records are
+    reports, as in a study whose epochs are short.
+    """
+    epochs = max(RUNGS, (n_records + n_more) // n_trials)
+    settings = _many_settings(epochs, n_workers)
+    stream = _records(settings, n_trials, n_workers, epochs + 1)
+    journal = Journal.create(path, [next(stream)])
+    append(journal, stream, n_records - 1)
+    journal.close()
+    return stream
+
+
+def append(journal: Journal, stream: Iterator[Record], count: int) -> None:
+    """Write so many of them."""
+    for first in range(0, count, MANY_BATCH):
+        journal.append(list(islice(stream, min(MANY_BATCH, count - first))))
+
+
+def _records(settings: core.Settings, n_trials: int, n_workers: int, epochs: int) -> Iterator[Record]:
+    yield 0.0, core.Began(settings=settings)
+    yield 0.0, core.RunnerStarted()
+    for machine in range(n_workers):
+        yield 0.0, core.Rent(machine=machine, offer=settings.offers[0].name, reason=f"{n_workers} workers wanted")
+    for machine in range(n_workers):
+        yield 30.0, core.MachineReady(machine=machine, boot_s=30.0)
+    rng = np.random.default_rng(0)
+    for trial in range(n_trials):
+        yield 30.0, core.Drawn(trial=trial, config={"lr": float(rng.uniform()), "width": 32 << trial % 4})
+    tops, now_s, gang = rng.uniform(0.3, 0.99, n_trials), 30.0, 0
+    bounds = [round(epochs * k / RUNGS) for k in range(RUNGS + 1)]
+    for first, last in pairwise(bounds):
+        for begin in range(0, n_trials, n_workers):
+            wave = np.arange(begin, min(begin + n_workers, n_trials))
+            yield from _wave(wave, tops[wave], first, last, now_s, gang, rng)
+            now_s, gang = now_s + (last - first) * MANY_EPOCH_S + 1.0, gang + len(wave)
+
+
+def _wave(  # noqa: PLR0913, PLR0917 - what a wave is
+    trials: NDArray[np.int64],
+    tops: NDArray[np.float64],
+    first: int,
+    last: int,
+    now_s: float,
+    gang: int,
+    rng: np.random.Generator,
+) -> Iterator[Record]:
+    """All of these trials train side by side from one rung to the next."""
+    for place, trial in enumerate(map(int, trials)):
+        yield (
+            now_s,
+            core.StartGang(
+                gang=gang + place,
+                trial=trial,
+                workers=(f"{place}.0",),
+                from_epoch=first,
+                checkpoint=f"{trial}/{first}" if first else None,
+                until=last,
+                reason=f"ranked among {len(trials)} at epoch {first}: goes on to epoch {last}",
+            ),
+        )
+    for epoch in range(first + 1, last + 1):
+        at_s = now_s + (epoch - first) * MANY_EPOCH_S
+        values = tops * (1 - math.exp(-epoch / 100)) + rng.normal(0, 0.003, len(trials))
+        seconds = MANY_EPOCH_S * (1 + 0.01 * rng.normal(size=len(trials)))
+        for place, (trial, value, took_s) in enumerate(zip(trials, values.tolist(), seconds.tolist(), strict=True)):
+            yield (
+                at_s,
+                core.Reported(
+                    gang=gang + place,
+                    epoch=epoch,
+                    value=value,
+                    metrics={"accuracy": value, "loss": 1 - value},
+                    seconds=took_s,
+                    checkpoint=f"{trial}/{epoch:06d}-g{gang + place}.pt",
+                ),
+            )
+    for place in range(len(trials)):
+        yield now_s + (last - first) * MANY_EPOCH_S, core.GangEnded(gang=gang + place, outcome="target")
+
+
+def _many_settings(epochs: int, n_workers: int) -> core.Settings:
+    return core.Settings(
+        name="many",
+        metric="accuracy",
+        mode="max",
+        max_epochs=epochs,
+        deadline_s=1e7,
+        budget=10**9 * MICRO,
+        seed=0,
+        offers=(Offer(name="m", price_per_hour=100_000, boot_s=30.0, max_machines=n_workers),),
+        max_workers=n_workers,
+        lease_s=30.0,
+        store="/nowhere",
+        policy="random_search",
+    )
+
+
+EPOCHS, WIDE_EPOCH_S = 9, 60.0
+LOOK_EVERY = 2000
+"""Records between two looks of the live view."""
+WIDE_BATCH = 200
+
+
+class Timed(Engine):
+    """Notes how long each event takes."""
+
+    def __init__(self, settings: core.Settings, policy: Policy) -> None:
+        super().__init__(settings, policy)
+        self.took_s: list[float] = []
+
+    def handle(self, event: core.Event, now_s: float) -> tuple[core.Action, ...]:
+        """As an engine's."""
+        begun_s = time.perf_counter()
+        actions = super().handle(event, now_s)
+        self.took_s.append(time.perf_counter() - begun_s)
+        return actions
+
+
+class Recorded(Simulator):
+    """Writes a journal, and looks at it as a dashboard does."""
+
+    def __init__(self, settings: core.Settings, policy: Policy, world: World, path: Path) -> None:
+        super().__init__(settings, policy, world)
+        self.engine = self.timed = Timed(settings, policy)
+        self._path = path
+        self._records: list[tuple[float, core.Event | core.Action]] = []
+        self._view: View | None = None
+        self._scene, self._since = Scene(), 0
+        self.looks_s: list[float] = []
+        self.pages_s: list[float] = []
+
+    def _saw(self, event: core.Event, actions: tuple[core.Action, ...]) -> None:
+        self._records += [(self.now_s, record) for record in (event, *actions)]
+        if len(self._records) >= WIDE_BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has not been written."""
+        if self._view is None:
+            self._view = View(Journal.create(self._path, self._records))
+        else:
+            self._view.journal.append(self._records)
+        self._since += len(self._records)
+        self._records = []
+        if self._since >= LOOK_EVERY:
+            self._since = 0
+            self.look()
+
+    def close(self) -> None:
+        """Nobody looks any more."""
+        assert self._view is not None
+        self._view.journal.close()
+
+    def look(self) -> None:
+        """Read what is new, and compute the page."""
+        assert self._view is not None
+        begun_s = time.perf_counter()
+        state = self._view.state()
+        read_s = time.perf_counter()
+        subject = Subject(state, self._view.history)
+        self._scene.page(subject, self._scene.view(subject), Wish(buttons=True))
+        self.looks_s.append(read_s - begun_s)
+        self.pages_s.append(time.perf_counter() - read_s)
+
+
+def wide(*, quick: bool) -> list[Figure]:
+    """10 000 trials on 2 000 workers."""
+    n_trials, n_workers = (400, 80) if quick else (10_000, 2000)
+    with tempfile.TemporaryDirectory(prefix="seer-bench-") as folder:
+        path = Path(folder) / "journal.sqlite"
+        begun_s = time.monotonic()
+        cloud = Recorded(_wide_settings(n_trials, n_workers), by_name("asha"), _world(n_trials), path)
+        cloud.run()
+        cloud.flush()
+        cloud.look()
+        took_s = time.monotonic() - begun_s
+        cloud.close()
+        size = path.stat().st_size
+    handled = 1000 * np.array(cloud.timed.took_s)
+    pages, looks = 1000 * np.array(cloud.pages_s), 1000 * np.array(cloud.looks_s)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return [
+        Figure("trials that were begun", sum(t.state != "waiting" for t in cloud.state.trials.values())),
+        Figure("workers at a time, at most", cloud.peak),
+        Figure("simulated events", cloud.steps),
+        Figure("all of it", took_s, "s"),
+        Figure("the engine takes an event in, median", float(np.median(handled)), "ms"),
+        Figure("the engine takes an event in, 99 of 100", float(np.percentile(handled, 99)), "ms", most=50),
+        Figure(f"a look reads {LOOK_EVERY} records, 99 of 100", float(np.percentile(looks, 99)), "ms"),
+        Figure("the live view's page is computed, 99 of 100", float(np.percentile(pages, 99)), "ms", most=500),
+        Figure("peak memory", peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, "MB"),
+        Figure("journal", size / 1e6, "MB"),
+        Figure("spent beyond the budget", cloud.over_budget / MICRO, "$", most=0),
+    ]
+
+
+def _world(n_trials: int) -> TableWorld:
+    heights = np.random.default_rng(0).uniform(0, 1, n_trials)
+    table = simulate.CurveTable(
+        [{"height": float(height)} for height in heights],
+        heights[:, None] * (1 - 0.8 ** np.arange(1, EPOCHS + 1)),
+        [EPOCHS] * n_trials,
+        "max",
+    )
+    conditions = simulate.Conditions(noise=0.1, stall_seconds=1.0)
+    return TableWorld(
+        table, epoch_seconds=WIDE_EPOCH_S, speedup=lambda p: p / (1 + 0.15 * (p - 1)), conditions=conditions, seed=0
+    )
+
+
+def _wide_settings(n_trials: int, n_workers: int) -> core.Settings:
+    offer = Offer(name="m", price_per_hour=100_000, boot_s=30.0, max_machines=n_workers)
+    # ASHA trains two epochs and a little of most trials; money is ample, and workers are scarce.
+    deadline_s = 300 + 2.5 * n_trials * WIDE_EPOCH_S / n_workers
+    return core.Settings(
+        name="wide",
+        metric="value",
+        mode="max",
+        max_epochs=EPOCHS,
+        deadline_s=deadline_s,
+        budget=round(2 * n_workers * offer.price_per_hour * deadline_s / 3600),
+        seed=0,
+        offers=(offer,),
+        max_workers=n_workers,
+        lease_s=30.0,
+        store="",
+        policy="asha",
+    )

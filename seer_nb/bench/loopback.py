@@ -1,0 +1,253 @@
+"""``python -m seer_nb.bench cloud``: studies on the loopback cloud, by its own books and clock.
+
+EC2's API is moto's, its machines really boot their Dask processes from their user data; nothing is rented.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import seer_nb as seer
+from seer_nb import core
+from seer_nb.bench import _workloads
+from seer_nb.bench._figures import Figure, command
+from seer_nb.errors import SeerError
+from seer_nb.storage import layout
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.lock import runner_pid
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from seer_nb.storage.journal import Entry
+    from seer_nb.testing.loopback import LoopbackCloud
+
+
+BOOT_S = 5.0
+SLOW_BOOT_S = 60.0
+PATIENCE_S = 120.0
+
+
+def add(commands: Any) -> None:
+    """Add the subcommand."""
+    about = "growing, shrinking, losses and leases on a cloud on this computer"
+    command(commands, "cloud", about, {name: partial(_on_a_cloud, part) for name, part in PARTS.items()})
+
+
+def _on_a_cloud(part: Callable[[LoopbackCloud], list[Figure]], _: argparse.Namespace) -> list[Figure]:
+    with ExitStack() as stack:
+        return part(_opened(stack))
+
+
+def _opened(stack: ExitStack) -> LoopbackCloud:
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="seer-bench-"))
+    before = os.environ.get("SEER_HOME")
+    stack.callback(lambda: os.environ.update(SEER_HOME=before) if before else os.environ.pop("SEER_HOME"))
+    os.environ["SEER_HOME"] = str(Path(folder) / "studies")
+    cloud = seer.loopback_cloud(BOOT_S)
+    stack.callback(cloud.close)
+    return cloud
+
+
+# --- the parts ---
+
+
+def elastic(cloud: LoopbackCloud) -> list[Figure]:
+    """24 trials, of which ever fewer go on: 4 machines at first, one at last."""
+    policy = _workloads.Tapering()
+    study = _study(cloud, policy, seconds=1.2, max_machines=4, max_epochs=policy.last).run()
+    entries, state = _entries(study), study._state()  # noqa: SLF001 - what a notebook has no need for
+    machines = [machine for machine in state.machines.values() if not machine.hosts]
+    idle_s, ready_s = _idle(entries, machines)
+    spent, real = state.ledger.spent(state.now_s), _bill(cloud, state)
+    return [
+        Figure("trials", len(state.trials), least=24),
+        Figure("machines that trained, at most", max(_sizes(entries)), least=4),
+        Figure("machines that trained, at last", _sizes(entries)[-2], most=1),
+        Figure("instances that live afterwards", sum(x.state != "terminated" for x in cloud.machines()), most=0),
+        Figure("processes that live afterwards", sum(len(x.pids) for x in cloud.machines()), most=0),
+        Figure("ledger minus EC2's bill, micro-dollars", abs(spent - real), most=0),
+        Figure("EC2's bill, micro-dollars", real),
+        Figure("paid but idle: booted and no trial", 100 * idle_s / ready_s, "%", most=10),
+        Figure("machine ready after it was rented, slowest", max(_boots(machines)), "s"),
+        Figure("machine ended after its trial was saved, slowest", max(_handbacks(entries)), "s", most=2),
+    ]
+
+
+def lost(cloud: LoopbackCloud) -> list[Figure]:
+    """A machine vanishes while a trial is on it."""
+    study = _study(cloud, _workloads.Tapering(), seconds=0.5, max_machines=1, max_epochs=40).start()
+    _until(lambda: len(study.curves()) >= 3)  # noqa: PLR2004
+    victim = next(x for x in cloud.machines() if x.tags["seer:machine"] == "1")
+    begun_s = time.monotonic()
+    cloud.lose(victim.instance_id)
+    _until(lambda: any(isinstance(e.record, core.MachineEnded) for e in _entries(study)))
+    noticed_s = time.monotonic() - begun_s
+    seen = len(study.curves())
+    _until(lambda: len(study.curves()) > seen)
+    again_s = time.monotonic() - begun_s
+    study.stop()
+    study.wait()
+    return [
+        Figure("a lost machine is noticed after", noticed_s, "s", most=5),
+        Figure("training goes on, on another machine, after", again_s, "s"),
+    ]
+
+
+def shrink(cloud: LoopbackCloud) -> list[Figure]:
+    """One machine is handed back while another boots slowly."""
+    cloud.faults.boot_s = SLOW_BOOT_S
+    return [
+        Figure(
+            f"a machine is handed back during a boot of {SLOW_BOOT_S:.0f} s", asyncio.run(_shrunk(cloud)), "s", most=3
+        )
+    ]
+
+
+def killed(cloud: LoopbackCloud) -> list[Figure]:
+    """The runner is killed, and nobody comes back."""
+    policy = _workloads.Tapering()
+    study = _study(cloud, policy, seconds=0.5, max_machines=2, max_epochs=policy.last, budget=0.02).start()
+    _until(lambda: len(study.curves()) >= 3)  # noqa: PLR2004
+    pid = runner_pid(layout.home() / study.name)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    begun_s, state = time.monotonic(), study._state()  # noqa: SLF001
+    _until(lambda: all(x.state == "terminated" for x in cloud.machines()))
+    gone_s, lease_s = time.monotonic() - begun_s, state.settings.lease_s
+    real = _bill(cloud, state)
+    return [
+        Figure("the lease", lease_s, "s"),
+        Figure("all machines are gone after the runner was killed", gone_s, "s", most=lease_s + 30),
+        Figure("of the budget spent, by EC2's bill", 100 * real / state.budget, "%", most=100),
+    ]
+
+
+PARTS: dict[str, Callable[[LoopbackCloud], list[Figure]]] = {
+    "elastic": elastic,
+    "lost": lost,
+    "shrink": shrink,
+    "killed": killed,
+}
+
+
+# --- how ---
+
+
+def _study(  # noqa: PLR0913 - what differs between the parts
+    cloud: LoopbackCloud, policy: Any, *, seconds: float, max_machines: int, max_epochs: int, budget: float = 1.0
+) -> seer.Study:
+    return seer.Study(
+        _workloads.sleeping,
+        {"x": seer.uniform(0, 1), "seconds": seconds},
+        metric="accuracy",
+        mode="max",
+        max_epochs=max_epochs,
+        deadline="10min",
+        budget=budget,
+        provider=cloud.provider(max_machines=max_machines),
+        policy=policy,
+        store=cloud.store,
+        name=f"bench-{time.time_ns()}",
+    )
+
+
+def _entries(study: seer.Study) -> list[Entry]:
+    return list(Journal(layout.home() / study.name / layout.JOURNAL).read())
+
+
+def _until(condition: Callable[[], object]) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end_s:
+            raise SeerError(f"what was waited for did not come within {PATIENCE_S:.0f} s")
+        time.sleep(0.05)
+
+
+def _bill(cloud: LoopbackCloud, state: Any) -> int:
+    """Micro-dollars: over all instances, whole seconds from launch to end, times the price."""
+    offers = {offer.kind: offer for offer in state.offers.values()}
+    total = 0
+    for machine in cloud.machines():
+        assert machine.ended is not None
+        lived = machine.ended.replace(microsecond=0) - machine.launched.replace(microsecond=0)
+        total += offers[machine.instance_type].bill(max(1.0, lived.total_seconds()))
+    return total
+
+
+def _idle(entries: list[Entry], machines: list[core.Machine]) -> tuple[float, float]:
+    """Machine-seconds in which no gang was on a machine that was ready, and all in which it was ready."""
+    busy_s, started = 0.0, {}
+    for entry in entries:
+        if isinstance(entry.record, core.StartGang):
+            started[entry.record.gang] = (entry.at_s, len(entry.record.workers))
+        elif isinstance(entry.record, core.GangEnded):
+            at_s, size = started.pop(entry.record.gang)
+            busy_s += size * (entry.at_s - at_s)
+    ready_s = sum((x.ended_s or 0.0) - x.ready_s for x in machines if x.ready_s is not None)
+    return ready_s - busy_s, ready_s
+
+
+def _sizes(entries: list[Entry]) -> list[int]:
+    """Machines that can train, after each change."""
+    sizes, ready = [0], set()
+    for entry in entries:
+        if isinstance(entry.record, core.MachineReady) and entry.record.machine:
+            ready.add(entry.record.machine)
+            sizes.append(len(ready))
+        elif isinstance(entry.record, core.MachineEnded) and entry.record.machine in ready:
+            ready.discard(entry.record.machine)
+            sizes.append(len(ready))
+    return sizes
+
+
+def _boots(machines: list[core.Machine]) -> list[float]:
+    return [x.ready_s - x.rented_s for x in machines if x.ready_s is not None]
+
+
+def _handbacks(entries: list[Entry]) -> list[float]:
+    """For each machine that was handed back when its trial had been saved: seconds from then until it had ended."""
+    saved: dict[int, float] = {}
+    told: dict[int, float] = {}
+    found = []
+    workers = {e.record.gang: e.record.workers for e in entries if isinstance(e.record, core.StartGang)}
+    for entry in entries:
+        record = entry.record
+        if isinstance(record, core.Reported):
+            saved |= {int(worker.partition(".")[0]): entry.at_s for worker in workers[record.gang]}
+        elif isinstance(record, core.Retire) and record.machine in saved:
+            told[record.machine] = entry.at_s
+        elif isinstance(record, core.MachineEnded) and record.machine in told:
+            # Unless it was kept on purpose: its first minute is paid for anyway.
+            since_s = saved[record.machine]
+            found.append(entry.at_s - (since_s if told[record.machine] - since_s < 1.0 else told[record.machine]))
+    return found
+
+
+async def _shrunk(cloud: LoopbackCloud) -> float:
+    from seer_nb.providers.base import FleetContext
+
+    provider = cloud.provider()
+    ended: asyncio.Queue[core.MachineEnded] = asyncio.Queue()
+    with tempfile.TemporaryDirectory() as folder:
+        context = FleetContext(study="bench", folder=Path(folder), lease_s=30.0, ended=ended.put_nowait)
+        fleet = provider.fleet(context)
+        await fleet.open()
+        try:
+            (offer, *_) = provider.offers()
+            await asyncio.gather(*(fleet.rent(machine, offer) for machine in (1, 2)))
+            begun_s = time.monotonic()
+            await fleet.retire(1, force=False)
+            await ended.get()
+            return time.monotonic() - begun_s
+        finally:
+            await fleet.close()

@@ -1,0 +1,141 @@
+"""What policies are compared under: deadlines, budgets, speedups and boots."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
+
+from seer_nb import policies
+from seer_nb.simulate import Offer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Speedup = Callable[[int], float]
+    from seer_nb.core.policy import Policy
+
+
+DEADLINES = (0.25, 0.5, 1.0, 2.0)
+"""In times that it takes to train one configuration fully on one worker."""
+BUDGETS = (4.0, 8.0, 16.0, 32.0)
+"""In what that costs."""
+BEYOND = (64.0, 128.0)
+"""Budgets at which others than SEER are tried too: what they need to be as good."""
+BOOTS = (0.0, 60.0)
+"""Seconds."""
+TIGHT = 0.5
+"""Deadlines up to this are tight: nobody is trained fully in time on one worker."""
+EPOCH_S = 60.0
+PRICE_PER_HOUR = 3.6
+MINIMUM_S = 60
+
+MEASURED: dict[str, tuple[float, ...]] = {
+    "resnet18": (1.0, 1.854, 3.426, 5.398),
+    "resnet50": (1.0, 1.870, 3.421, 5.598),
+    "resnet101": (1.0, 1.892, 3.632, 6.672),
+    "imagenet-resnet50": (1.0, 1.77, 2.93, 4.29),
+}
+"""s(1), s(2), s(4), s(8) of data-parallel training on V100s of one machine, from HyperSched's published code."""
+
+
+class Cell(NamedTuple):
+    """One setting."""
+
+    deadline: float
+    budget: float
+    speedup: str
+    boot_s: float
+
+    @property
+    def tight(self) -> bool:
+        """Whether the deadline is."""
+        return self.deadline <= TIGHT
+
+    def key(self) -> tuple[float, str, float, float]:
+        """Deadline, speedup, boots and budget: as studies are grouped."""
+        return self.deadline, self.speedup, self.boot_s, self.budget
+
+    def offer(self) -> Offer:
+        """Machines of one worker, billed by the second, for a minute at least."""
+        return Offer(price_per_hour=PRICE_PER_HOUR, minimum_seconds=MINIMUM_S, boot_seconds=self.boot_s)
+
+
+def grid(
+    deadlines: Iterable[float], budgets: Iterable[float], speedups: Iterable[str], boots: Iterable[float]
+) -> list[Cell]:
+    """All combinations."""
+    return [Cell(*each) for each in product(deadlines, budgets, speedups, boots)]
+
+
+def speedup(name: str) -> Speedup:
+    """The function of that name: "0.15" is c in s(p) = p / (1 + c (p - 1)); or one of MEASURED.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if name in MEASURED:
+        return _interpolated(MEASURED[name])
+    try:
+        overhead: float = float(name)
+    except ValueError:
+        overhead = -1.0
+    if not 0 <= overhead <= 1:
+        raise ValueError(f"speedup {name!r} is unknown: give c from 0 to 1, or one of {', '.join(MEASURED)}")
+    return lambda p: float(p / (1 + overhead * (p - 1)))
+
+
+def _interpolated(points: tuple[float, ...]) -> Speedup:
+    """Linear between powers of two, level beyond the last."""
+    sizes = [1 << k for k in range(len(points))]
+
+    def at(p: int) -> float:
+        k = bisect_right(sizes, p) - 1
+        if k == len(sizes) - 1:
+            return points[-1]
+        share = (p - sizes[k]) / (sizes[k + 1] - sizes[k])
+        return points[k] + share * (points[k + 1] - points[k])
+
+    return at
+
+
+OURS = "SEER"
+ALONE = "SEER alone"
+OFF = ("proposals", "rounds", "overlap", "slopes", "tops")
+"""What SEER adds to elastic halving, each of which can be switched off."""
+
+
+class Setting(NamedTuple):
+    """One way to run a contender."""
+
+    name: str
+    make: Callable[[], Policy]
+
+
+def _tuned(kind: Callable[..., Policy], **ranges: Iterable[int]) -> list[Setting]:
+    return [
+        Setting(", ".join(f"{name}={value}" for name, value in given.items()), lambda given=given: kind(**given))  # type: ignore[misc]
+        for values in product(*ranges.values())
+        for given in [dict(zip(ranges, values, strict=True))]
+    ]
+
+
+def _without(*names: str) -> list[Setting]:
+    return [Setting("", lambda: policies.SEER(**dict.fromkeys(names, False)))]
+
+
+ETAS, FIRST = (2, 3, 4), (1, 3)
+CONTENDERS: dict[str, list[Setting]] = {
+    OURS: _without(),
+    ALONE: _without(*OFF),
+    "halving": _tuned(policies.Halving, eta=ETAS, first_rung=FIRST),
+    "ASHA": _tuned(policies.ASHA, eta=ETAS, first_rung=FIRST),
+    "Hyperband": _tuned(policies.Hyperband, eta=ETAS),
+    "HyperSched": _tuned(policies.HyperSched, eta=ETAS, first_rung=FIRST),
+    "RubberBand": _tuned(policies.RubberBand, eta=ETAS, first_rung=FIRST),
+    "naive elastic": _tuned(policies.NaiveElastic, eta=ETAS, first_rung=FIRST),
+    "random search": _tuned(policies.RandomSearch),
+    **{f"SEER without {name}": _without(name) for name in OFF},
+}
+BASELINES = tuple(name for name in CONTENDERS if not name.startswith(OURS))
+ABLATIONS = tuple(name for name in CONTENDERS if name.startswith(f"{OURS} without"))

@@ -1,0 +1,65 @@
+"""Plotly figures of a federation's search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seer_nb.views.palette import GREY, OKABE_ITO
+from seer_nb.views.plotly_curves import shown
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from seer_nb.methods.fedex.result import Result
+
+
+def curves_plot(result: Result) -> Figure:
+    """Validation error of each arm by round: the best arm in colour, all others in one grey trace."""
+    import plotly.graph_objects as go
+
+    frame = result.curves()
+    best = None if result.best is None else result.best.trial
+    rounds: list[int | None] = []
+    values: list[float | None] = []
+    for _, curve in frame[frame.trial != best].groupby("trial"):
+        # A gap keeps one curve from running on into the next.
+        rounds += [*curve.epoch, None]
+        values += [*curve.value, None]
+    figure = go.Figure(layout=_layout(f"{result.target} validation error by round", f"{result.target} error"))
+    figure.add_scatter(x=rounds, y=values, mode="lines", name="other arms", line={"color": GREY, "width": 1})
+    own = frame[frame.trial == best]
+    figure.add_scatter(
+        x=own.epoch, y=own.value, mode="lines", name=f"best: arm {best}", line={"color": OKABE_ITO[0], "width": 2}
+    )
+    return figure
+
+
+def theta_plot(result: Result) -> Figure:
+    """Probabilities of the best arm's options by round, as a map: a row an option."""
+    import plotly.graph_objects as go
+
+    number = result.best.trial if result.best is not None else 0
+    frame = result.theta()
+    frame = frame[frame.trial == number]
+    table = frame.pivot_table(index=["axis", "option", "label"], columns="epoch", values="probability")
+    figure = go.Figure(layout=_layout(f"what arm {number}'s clients draw, by round", "configuration"))
+    labels = [f"{place}: {shown(label)}" for _, place, label in table.index]
+    figure.add_heatmap(
+        z=table.to_numpy(),
+        x=list(table.columns),
+        y=labels,
+        zmin=0,
+        zmax=1,
+        colorscale="Blues",
+        colorbar={"title": {"text": "probability"}},
+    )
+    return figure
+
+
+def _layout(title: str, values: str) -> dict[str, object]:
+    return {
+        "template": "plotly_white",
+        "title": {"text": title},
+        "xaxis": {"title": {"text": "round of communication"}},
+        "yaxis": {"title": {"text": values}},
+    }

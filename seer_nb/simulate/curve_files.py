@@ -1,0 +1,167 @@
+"""Recorded curves as parquet files: those that ship with the package, and those that are being recorded."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seer_nb._utils.files import write_atomically
+from seer_nb._utils.randomness import derive
+from seer_nb.errors import SeerError
+from seer_nb.search_space import Space
+from seer_nb.search_space.sampler import ConfigSampler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seer_nb.bench.tasks import Task
+    from seer_nb.core import Config
+
+
+CURVES = Path(__file__).with_name("curves")
+PREFIX = "config_"
+PARTS = ("seer_nb", "torch", "numpy", "scikit-learn")
+"""Packages whose versions are told."""
+ZSTD_LEVEL = 19
+
+
+class Point(NamedTuple):
+    """One epoch of a curve."""
+
+    value: float
+    """NaN when the trial has diverged; then it is the curve's last."""
+    test_value: float
+    seconds: float
+    """Processor time of training, validation and test on one thread."""
+
+
+def tables() -> dict[str, Path]:
+    """The files that ship with the package, by task."""
+    return {path.stem: path for path in sorted(CURVES.glob("*.parquet"))}
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What a file tells of itself: task, about, metric, mode, max_epochs, seed, space, data (source), versions (JSON).
+
+    Raises:
+        SeerError: pyarrow is not installed, or the file is none of this kind.
+    """
+    arrow = _pyarrow()
+    try:
+        found: dict[bytes, bytes] = arrow.parquet.read_schema(path).metadata or {}
+    except arrow.ArrowInvalid as error:
+        raise SeerError(f"{path} is not a table of curves: remove it, or write elsewhere") from error
+    return {key.decode(): value.decode() for key, value in found.items() if not key.startswith(b"ARROW")}
+
+
+class CurveFile:
+    """The curves of one task, on disk in whole or in part.
+
+    Args:
+        path: Of the file. What it holds already is taken in.
+        task: What is trained.
+        epochs: Most epochs of a curve.
+        seed: Of configurations, initial weights, data order.
+
+    Raises:
+        SeerError: The file was recorded otherwise, so that its curves do not belong together with new ones.
+    """
+
+    def __init__(self, path: Path, task: Task, epochs: int, seed: int) -> None:
+        self.path = path
+        self.curves: dict[int, list[Point]] = {}
+        # Each task has configurations of its own: were they alike, what one table shows another would repeat.
+        self.seed = derive(seed, *task.name.encode())
+        self._task = task
+        self._sampler = ConfigSampler(Space(task.space), seed=self.seed)
+        self._metadata = _metadata(task, epochs, seed)
+        if path.exists():
+            self._load()
+
+    def config(self, number: int) -> Config:
+        """The configuration of a trial; the same whatever was drawn before."""
+        config = self._sampler.draw(number)
+        if config is None:
+            raise SeerError(f"task {self._task.name} has no configuration number {number}: its space has no more")
+        return config
+
+    def save(self) -> None:
+        """Write all curves: readers see the old file or the new one."""
+        arrow = _pyarrow()
+        table = arrow.table(self._columns(arrow), metadata=self._metadata)
+        floats = [field.name for field in table.schema if field.type == arrow.float32()]
+        buffer = arrow.BufferOutputStream()
+        arrow.parquet.write_table(
+            table,
+            buffer,
+            compression="zstd",
+            compression_level=ZSTD_LEVEL,
+            # What repeats is stored once; the bytes of floats compress better apart.
+            use_dictionary=[name for name in table.column_names if name not in floats],
+            use_byte_stream_split=floats,
+        )
+        write_atomically(self.path, buffer.getvalue().to_pybytes())
+
+    def _columns(self, arrow: Any) -> dict[str, Any]:
+        rows = list(self._rows())
+        numbers, epochs, points = zip(*rows, strict=True) if rows else ((), (), ())
+        columns = {
+            "trial": arrow.array(numbers, arrow.int32()),
+            "epoch": arrow.array(epochs, arrow.int32()),
+            "value": arrow.array([point.value for point in points], arrow.float32()),
+            "test_value": arrow.array([point.test_value for point in points], arrow.float32()),
+            "epoch_seconds": arrow.array([point.seconds for point in points], arrow.float32()),
+        }
+        configs = {number: self.config(number) for number in self.curves}
+        # Not rounded: whoever trains a configuration again gets its curve.
+        for name in self._task.space:
+            columns[PREFIX + name] = arrow.array([configs[number][name] for number in numbers])
+        return columns
+
+    def _rows(self) -> Iterator[tuple[int, int, Point]]:
+        for number in sorted(self.curves):
+            for epoch, point in enumerate(self.curves[number], 1):
+                yield number, epoch, point
+
+    def _load(self) -> None:
+        found = metadata(self.path)
+        for key, wanted in self._metadata.items():
+            if found.get(key) != wanted:
+                raise SeerError(
+                    f"{self.path} has {key} = {found.get(key)!r}, but now it is {wanted!r}: such curves cannot share a "
+                    "file; remove it, or give another --out"
+                )
+        columns = ["trial", "value", "test_value", "epoch_seconds"]
+        for row in _pyarrow().parquet.read_table(self.path, columns=columns).to_pylist():
+            point = Point(row["value"], row["test_value"], row["epoch_seconds"])
+            self.curves.setdefault(row["trial"], []).append(point)
+
+
+def _metadata(task: Task, epochs: int, seed: int) -> dict[str, str]:
+    versions = {"python": platform.python_version(), **{part: version(part) for part in PARTS}}
+    return {
+        "task": task.name,
+        "about": task.about,
+        "metric": task.metric,
+        "mode": task.mode,
+        "max_epochs": str(epochs),
+        "seed": str(seed),
+        "space": repr(Space(task.space)),
+        "data": task.data,
+        "licence": "Apache-2.0",
+        "versions": json.dumps(versions),
+    }
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet
+    except ImportError as error:
+        raise SeerError(
+            'tables of curves need the package pyarrow, which is not installed: pip install "seer_nb[export]" brings it'
+        ) from error
+    return pa

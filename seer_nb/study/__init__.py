@@ -1,0 +1,1 @@
+"""What a user holds: Study, Best, attach, forecast."""

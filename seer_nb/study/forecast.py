@@ -1,0 +1,405 @@
+"""What is to be expected of a study's time and money: the same policy, simulated on curves that fit what is known."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from seer_nb import core
+from seer_nb._utils.units import MICRO, format_duration, format_usd, parse_duration
+from seer_nb.simulate.extrapolated import Fit, FittedWorld, natural_range
+from seer_nb.simulate.simulator import OutOfTimeError, ahead
+from seer_nb.study.stage_table import stages_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+    from seer_nb.core.history import History
+    from seer_nb.core.policy import Policy
+    from seer_nb.core.state import State
+
+
+FUTURES = 12
+"""So many are simulated ..."""
+QUICK_S = 2.0
+"""... or as many as this processor time suffices for ..."""
+ENOUGH = 5
+"""... but at least so many, which have a band ..."""
+LIMIT_S = 20.0
+"""... unless that takes longer than this. Processor time, so that a busy machine gives no other answer."""
+FRONTIER_S = 40.0
+"""All of a frontier."""
+LOW, HIGH = 0.1, 0.9
+"""Quantiles of the band."""
+WIDER = 3.0
+"""Futures differ less from each other than from what comes. On the four tables that ship, bands so many times as wide
+held the best value in two cases of three."""
+MOMENTS = 40
+TIME_COLUMNS = ("elapsed_s", "cost_usd", "cost_low", "cost_high", "survivors", "workers")
+
+
+class Expected(NamedTuple):
+    """A number and its band: nine futures in ten lie above ``low``, nine in ten below ``high``."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Forecast(NamedTuple):
+    """What a study is expected to do from now on."""
+
+    over_time: pd.DataFrame
+    """A row a moment: elapsed_s (study seconds), cost_usd (spent until then) with its band cost_low to cost_high,
+    survivors (trials in the running), workers. Empty if there was too little time to simulate."""
+    stages: pd.DataFrame | None
+    """What the planner expects, a row a stage: see ``study.stages()``; None if the policy does not plan ahead."""
+    finish_s: Expected | None
+    """Study seconds."""
+    cost_usd: Expected | None
+    best_value: Expected | None
+    """None as well before anything was reported: then nothing is known of the metric. Its band is less sure than the
+    others: nobody knows how far curves will rise."""
+    completed: float | None
+    """Trials that will have been fully trained."""
+    futures: int
+    """How many were simulated."""
+
+    def __repr__(self) -> str:
+        if self.finish_s is None or self.cost_usd is None:
+            return f"Forecast(too long to simulate{self._planned()}; a longer patience= simulates it)"
+        best = "" if self.best_value is None else f", best value {_band(self.best_value)}"
+        finish = format_duration(self.finish_s.value)
+        return f"Forecast(finish after {finish}, {format_usd(self.cost_usd.value)}{best})"
+
+    def _planned(self) -> str:
+        """What the planner says in its stead."""
+        if self.stages is None:
+            return ""
+        if not len(self.stages):
+            return ", but by the plan no further trial can be trained to its last epoch"
+        last = self.stages.iloc[-1]
+        finish = format_duration(last.ends_s)
+        return f", but by the plan finish after {finish}, {format_usd(last.cost_usd)}: see .stages"
+
+    def plot(self, state: State | None = None, history: History | None = None) -> Figure:
+        """Expected spending with its band, and workers.
+
+        Args:
+            state: Of a study: then what it has spent, and its limits, are shown beside it.
+            history: Of that study: then its spending is shown on its whole way.
+        """
+        from seer_nb.views.plotly_time import forecast_plot
+
+        return forecast_plot(self, state, history)
+
+
+def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
+    state: State,
+    policy: Policy,
+    *,
+    epoch_seconds: float | None = None,
+    budget: int | None = None,
+    deadline_s: float | None = None,
+    limit_s: float | None = None,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> Forecast:
+    """Simulate what is left of a study, several times.
+
+    Args:
+        state: Of the study; it is left alone.
+        policy: The study's.
+        epoch_seconds: Of an epoch on one worker; None: as measured so far.
+        budget: Another one, in micro-dollars.
+        deadline_s: Another one, in study seconds.
+        limit_s: Seconds of this thread's processor time that it may take; None: LIMIT_S.
+        goes_on: Asked now and then; when it says False, what is simulated by then must do.
+
+    Raises:
+        ValueError: Nothing was measured yet, and epoch_seconds is not given; or that is not a time.
+    """
+    import numpy as np
+
+    if epoch_seconds is not None:
+        epoch_seconds = parse_duration(epoch_seconds, "epoch_seconds")
+    stages = stages_frame(state, policy, epoch_seconds=epoch_seconds, budget=budget, deadline_s=deadline_s)
+    commands: list[core.Command] = []
+    if budget is not None:
+        commands.append(core.SetBudget(budget=budget))
+    if deadline_s is not None:
+        commands.append(core.SetDeadline(deadline_s=deadline_s))
+    limit_s = LIMIT_S if limit_s is None else limit_s
+    patience = _Patience(limit_s, goes_on)
+    ends = _futures(state, policy, epoch_seconds, commands, patience) if state.phase != "ended" else [state]
+    if not ends:
+        return Forecast(_over_time([], state.now_s), stages, None, None, None, None, 0)
+    return Forecast(
+        over_time=_over_time(ends, state.now_s),
+        stages=stages,
+        finish_s=expected_of([end.now_s for end in ends]),
+        cost_usd=expected_of([spent_at(end, end.now_s) for end in ends]),
+        best_value=_best(ends, state),
+        completed=float(np.median([sum(t.state == "completed" for t in end.trials.values()) for end in ends])),
+        futures=len(ends),
+    )
+
+
+def frontier(  # noqa: PLR0913 - the study, and what may be changed of it
+    state: State,
+    policy: Policy,
+    budgets: Sequence[int],
+    deadlines: Sequence[float],
+    *,
+    epoch_seconds: float | None = None,
+    limit_s: float | None = None,
+) -> pd.DataFrame:
+    """The best value to be expected by budget and deadline.
+
+    Args:
+        state: Of the study; something must have been reported.
+        policy: The study's.
+        budgets: Micro-dollars.
+        deadlines: Study seconds.
+        epoch_seconds: Of an epoch on one worker; None: as measured so far.
+        limit_s: Seconds of processor time that all may take; None: FRONTIER_S.
+
+    Returns:
+        Columns deadline_s, budget_usd, best_value, best_low, best_high; NaN where it takes too long to simulate.
+
+    Raises:
+        ValueError: Nothing was measured yet.
+    """
+    import pandas as pd
+
+    each_s = (FRONTIER_S if limit_s is None else limit_s) / max(1, len(budgets) * len(deadlines))
+    rows = []
+    for deadline_s in deadlines:
+        for budget in budgets:
+            found = forecast(
+                state, policy, epoch_seconds=epoch_seconds, budget=budget, deadline_s=deadline_s, limit_s=each_s
+            ).best_value
+            rows.append((deadline_s, budget / MICRO, *(found or (float("nan"),) * 3)))
+    return pd.DataFrame(rows, columns=["deadline_s", "budget_usd", "best_value", "best_low", "best_high"])
+
+
+def plot_frontier(table: pd.DataFrame, metric: str) -> Figure:
+    """Best value against budget, a line a deadline."""
+    import plotly.graph_objects as go
+
+    from seer_nb.views.palette import OKABE_ITO
+
+    figure = go.Figure()
+    known = table.best_value.notna().any()
+    for (deadline_s, rows), colour in zip(table.groupby("deadline_s"), OKABE_ITO, strict=False):
+        band = {"type": "data", "symmetric": False, "width": 4}
+        errors = {"array": rows.best_high - rows.best_value, "arrayminus": rows.best_value - rows.best_low}
+        name = f"deadline {format_duration(float(deadline_s))}"  # type: ignore[arg-type]
+        line = {"color": colour}
+        trace = go.Scatter(x=rows.budget_usd, y=rows.best_value, error_y={**band, **errors}, name=name, line=line)
+        figure.add_trace(trace)
+    figure.update_layout(
+        template="plotly_white",
+        title="Expected best value by budget" if known else "Too long to simulate: a longer patience= shows it",
+        xaxis={"title": "budget, USD", "type": "log"},
+        yaxis={"title": metric},
+    )
+    return figure
+
+
+class _Patience:
+    """For the thread that it is made on.
+
+    Args:
+        limit_s: Seconds of the thread's processor time.
+        goes_on: When it says False, patience is at its end too.
+    """
+
+    def __init__(self, limit_s: float, goes_on: Callable[[], bool]) -> None:
+        self._limit_s, self._goes_on = limit_s, goes_on
+        self._begun_s = time.thread_time()
+
+    def used_s(self) -> float:
+        """So far."""
+        return time.thread_time() - self._begun_s
+
+    def lasts(self, seconds: float = 0.0) -> bool:
+        """Whether it will for so long."""
+        return self.used_s() + seconds < self._limit_s and self._goes_on()
+
+
+def _futures(
+    state: State, policy: Policy, epoch_seconds: float | None, commands: Sequence[core.Command], patience: _Patience
+) -> list[State]:
+    ends: list[State] = []
+    longest_s = 0.0
+    fit = Fit(state, epoch_seconds)
+    for seed in range(FUTURES):
+        begun_s = patience.used_s()
+        if not patience.lasts(longest_s) or (len(ends) >= ENOUGH and begun_s + longest_s > QUICK_S):
+            break
+        try:
+            ends.append(ahead(state, policy, FittedWorld(fit, seed), commands, goes_on=patience.lasts))
+        except OutOfTimeError:
+            break
+        longest_s = max(longest_s, patience.used_s() - begun_s)
+    return ends
+
+
+def _over_time(ends: Sequence[State], since_s: float) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    last_s = max((end.now_s for end in ends), default=since_s)
+    rows = []
+    for at_s in np.linspace(since_s, last_s, MOMENTS) if ends else ():
+        costs = [spent_at(end, at_s) for end in ends]
+        survivors = [_survivors(end, at_s) for end in ends]
+        workers = [_workers(end, at_s) for end in ends]
+        rows.append(
+            (
+                float(at_s),
+                float(np.median(costs)),
+                *np.quantile(costs, [LOW, HIGH]).tolist(),
+                float(np.median(survivors)),
+                float(np.median(workers)),
+            )
+        )
+    return pd.DataFrame(rows, columns=list(TIME_COLUMNS))
+
+
+def spent_at(state: State, at_s: float) -> float:
+    """Dollars that the machines had cost by then."""
+    bills = (_bill_at(state, machine, at_s) for machine in state.machines.values() if machine.rented_s <= at_s)
+    return sum(bills) / MICRO
+
+
+def _bill_at(state: State, machine: core.Machine, at_s: float) -> int:
+    if machine.ended_s is not None and at_s >= machine.ended_s:
+        return state.ledger.bill(machine.id, at_s)
+    return state.offers[machine.offer].bill(max(0.0, at_s - machine.rented_s))
+
+
+def _survivors(state: State, at_s: float) -> int:
+    begun = (trial for trial in state.trials.values() if trial.started_s is not None and trial.started_s <= at_s)
+    return sum(trial.ended_s is None or trial.ended_s > at_s for trial in begun)
+
+
+def _workers(state: State, at_s: float) -> int:
+    return sum(
+        x.slots for x in state.machines.values() if x.rented_s <= at_s and (x.ended_s is None or x.ended_s > at_s)
+    )
+
+
+def _best(ends: Sequence[State], state: State) -> Expected | None:
+    values = [end.best.best.value for end in ends if end.best and end.best.best]
+    return best_value_of([value for value in values if value is not None], state)
+
+
+def best_value_of(found: Sequence[float], state: State) -> Expected | None:
+    """With a band that is wider than the futures are, but not beyond what can be."""
+    seen = [report.value for trial in state.trials.values() for report in trial.curve if report.value is not None]
+    if not found or not seen:
+        return None
+    value, low, high = expected_of(found)
+    least, most = natural_range(seen)
+    now = state.best.best.value if state.best and state.best.best else None
+    if now is not None and state.settings.mode == "max":
+        least = max(least, min(now, value))
+    elif now is not None:
+        most = min(most, max(now, value))
+    return Expected(value, max(least, value - WIDER * (value - low)), min(most, value + WIDER * (high - value)))
+
+
+def expected_of(values: Sequence[float]) -> Expected:
+    """The middle of equally likely numbers, and their band."""
+    import numpy as np
+
+    low, middle, high = np.quantile(values, [LOW, 0.5, HIGH]).tolist()
+    return Expected(middle, low, high)
+
+
+def _band(expected: Expected) -> str:
+    return f"{expected.value:.4g} ({expected.low:.4g} to {expected.high:.4g})"
+
+
+MOST_FRESH = 200
+"""New trials that are drawn."""
+MOST_CURVES = 12
+"""Of those in the running, and of new ones, that are continued: the best."""
+HORIZON = 300
+"""Epochs, at most, that a curve is continued."""
+_PLANNED = ["elapsed_s", "cost_usd", "survivors", "workers"]
+
+
+def estimate(state: State, policy: Policy, *, budget: int | None = None, deadline_s: float | None = None) -> Forecast:
+    """A forecast within a fraction of a second, by the planner instead of by simulation.
+
+    Finish and cost are the plan's. The best value is that of as many curves, of trials in the running and of new ones,
+    as the plan trains to the end.
+
+    Args:
+        state: Of the study; something must have been reported.
+        policy: The study's.
+        budget: Another one, in micro-dollars.
+        deadline_s: Another one, in study seconds.
+
+    Raises:
+        ValueError: Nothing was measured yet, or the policy does not plan ahead.
+    """
+    stages = stages_frame(state, policy, budget=budget, deadline_s=deadline_s)
+    if stages is None:
+        raise ValueError(f"policy={state.settings.policy!r} does not plan ahead, so there is only what is simulated")
+    if not len(stages):
+        return Forecast(_planned(stages, state), stages, None, None, None, 0.0, 0)
+    last = stages.iloc[-1]
+    completed, started = int(last.survivors), int(stages.survivors.iloc[0])
+    fit = Fit(state)
+    values = [_best_of(FittedWorld(fit, seed), state, completed, started) for seed in range(FUTURES)]
+    return Forecast(
+        over_time=_planned(stages, state),
+        stages=stages,
+        finish_s=Expected(*[float(last.ends_s)] * 3),
+        cost_usd=Expected(*[float(last.cost_usd)] * 3),
+        best_value=best_value_of([value for value in values if value is not None], state),
+        completed=float(completed),
+        futures=0,
+    )
+
+
+def _best_of(world: FittedWorld, state: State, completed: int, started: int) -> float | None:
+    """The best last value of so many trials that are trained to the end, of so many that were started."""
+    sign = -1 if state.settings.mode == "max" else 1
+    able = [trial for trial in state.trials.values() if trial.alive and trial.best and trial.best.value is not None]
+    able.sort(key=lambda trial: sign * (trial.best.value or 0.0) if trial.best else 0.0)
+    known = [trial.id for trial in able[:completed]]
+    fresh = range(len(state.trials), min(started, len(state.trials) + MOST_FRESH))
+    first = {number: world.report(number, 1)[0] for number in fresh}
+    likely = sorted((n for n, value in first.items() if value is not None), key=lambda n: sign * (first[n] or 0.0))
+    share = math.ceil(completed * len(first) / max(1, started))
+    shown = (*known[:MOST_CURVES], *likely[: min(share, MOST_CURVES)])
+    ends = [world.report(number, horizon(state))[0] for number in shown]
+    done = [state.best.best.value] if state.best and state.best.best else []
+    found = [value for value in (*ends, *done) if value is not None]
+    return (max(found) if sign < 0 else min(found)) if found else None
+
+
+def horizon(state: State) -> int:
+    """The last epoch to which curves are continued one by one: what comes after it changes little."""
+    return min(state.settings.max_epochs, HORIZON)
+
+
+def _planned(stages: pd.DataFrame, state: State) -> pd.DataFrame:
+    import pandas as pd
+
+    if not len(stages):
+        return pd.DataFrame(columns=list(TIME_COLUMNS))
+    spent = spent_at(state, state.now_s)
+    now = pd.DataFrame([(state.now_s, spent, len(state.trials), stages.workers.iloc[0])], columns=_PLANNED)
+    then = stages.rename(columns={"ends_s": "elapsed_s"})[_PLANNED]
+    return pd.concat([now, then], ignore_index=True).assign(
+        cost_low=lambda table: table.cost_usd, cost_high=lambda table: table.cost_usd
+    )[list(TIME_COLUMNS)]

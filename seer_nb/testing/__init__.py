@@ -1,0 +1,1 @@
+"""A loopback cloud and adversarial simulations, for tests and benchmarks."""

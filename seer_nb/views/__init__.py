@@ -1,0 +1,1 @@
+"""Views of a study: text, static html, figures. They know neither Dask nor a policy."""

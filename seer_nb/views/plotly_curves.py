@@ -1,0 +1,260 @@
+"""Plotly figures of a study, in Optuna's shape: first what is to be seen, then how."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seer_nb._utils.files import write_atomically
+from seer_nb.search_space.surrogate import importances
+from seer_nb.views.figure_data import CurvesInfo, curves
+from seer_nb.views.palette import GREY, OKABE_ITO, PLOTLY_DASHES, Look, Palette
+from seer_nb.views.view_model import TrialView, format_value, view_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from plotly.graph_objects import Figure, Scatter
+
+    from seer_nb.core.state import State
+
+
+LABEL_WIDTH, LABEL_HEIGHT = 0.1, 0.045
+"""Of all epochs, and of the range of values, in a figure of the usual size."""
+
+
+def plot_curves(state: State) -> Figure:
+    """The learning curves: survivors in colour with labels at their ends, all others in grey, the best marked."""
+    return _get_curves_plot(_get_curves_info(state))
+
+
+def write_figure(figure: Figure, path: str | os.PathLike[str], title: str = "seer_nb") -> Path:
+    """Write a figure as one html file that works without a network.
+
+    Args:
+        figure: A plotly figure.
+        path: Of the file; an existing one is replaced.
+        title: Of the page.
+
+    Returns:
+        The path.
+    """
+    content: str = figure.to_html(full_html=True, include_plotlyjs=True, include_mathjax=False)
+    head = f'<!doctype html>\n<html lang="en">\n<head><title>{html.escape(title)}</title>'
+    content = re.sub(r"\A(?:<!doctype html>\s*)?<html>\s*<head>", lambda _: head, content, count=1)
+    write_atomically(Path(path), content.encode())
+    return Path(path)
+
+
+def _get_curves_info(state: State) -> CurvesInfo:
+    return curves(view_of(state))
+
+
+def _get_curves_plot(info: CurvesInfo) -> Figure:
+    import plotly.graph_objects as go
+
+    figure = go.Figure(layout=_layout(info))
+    if info.others:
+        figure.add_trace(_grey_trace(info.others))
+    looks = Palette().deal(trial.trial for trial in info.coloured)
+    apart = _apart(info)
+    for trial in info.coloured:
+        figure.add_trace(_coloured_trace(trial, looks[trial.trial], labelled=trial.trial in apart))
+    if info.best is not None:
+        figure.add_trace(_best_mark(info.best))
+    return figure
+
+
+def _layout(info: CurvesInfo) -> dict[str, Any]:
+    return {
+        "template": "plotly_white",
+        "title": {"text": f"{shown(info.metric)} by epoch"},
+        "xaxis": {"title": {"text": "epoch"}, "range": [0.5, info.max_epochs * 1.12 + 0.5]},
+        "yaxis": {"title": {"text": shown(info.metric)}, "range": [info.low, info.high]},
+        "legend": {"title": {"text": "best first"}},
+        "hovermode": "closest",
+    }
+
+
+def _grey_trace(trials: tuple[TrialView, ...]) -> Scatter:
+    """One trace for all: hundreds of traces make a browser slow."""
+    import plotly.graph_objects as go
+
+    epochs: list[int | None] = []
+    values: list[float | None] = []
+    numbers: list[int | None] = []
+    for trial in trials:
+        # A gap keeps one curve from running on into the next.
+        epochs += [*(epoch for epoch, _ in trial.points), None]
+        values += [*(value for _, value in trial.points), None]
+        numbers += [*(trial.trial for _ in trial.points), None]
+    return go.Scatter(
+        x=epochs,
+        y=values,
+        customdata=numbers,
+        name=f"{len(trials)} others",
+        mode="lines",
+        line={"color": GREY, "width": 1},
+        opacity=0.5,
+        hovertemplate="trial %{customdata}, epoch %{x}: %{y:.4g}<extra></extra>",
+    )
+
+
+def _end(trial: TrialView) -> int:
+    """The place of its last value among its points."""
+    return max(place for place, (_, value) in enumerate(trial.points) if value is not None)
+
+
+def _apart(info: CurvesInfo) -> set[int]:
+    """Trials whose labels do not stand on one another: the better one has it, and the legend names all."""
+    wide, high = LABEL_WIDTH * info.max_epochs, LABEL_HEIGHT * (info.high - info.low)
+    found: dict[int, tuple[float, float]] = {}
+    for trial in info.coloured:
+        epoch, value = trial.points[_end(trial)]
+        if value is not None and not any(abs(epoch - x) < wide and abs(value - y) < high for x, y in found.values()):
+            found[trial.trial] = epoch, value
+    return set(found)
+
+
+def _coloured_trace(trial: TrialView, drawn: Look, *, labelled: bool) -> Scatter:
+    import plotly.graph_objects as go
+
+    label = f"trial {trial.trial}"
+    end = _end(trial) if labelled else None
+    config = ", ".join(f"{shown(name)}={shown(format_value(value))}" for name, value in trial.config.items())
+    return go.Scatter(
+        x=[epoch for epoch, _ in trial.points],
+        y=[value for _, value in trial.points],
+        name=label,
+        mode="lines+text",
+        # Spaces that are not trimmed keep the label off the line and off the star.
+        text=[f"\N{EM SPACE}{label}" if place == end else "" for place in range(len(trial.points))],
+        textposition="middle right",
+        line={"color": drawn.colour, "width": 2, "dash": PLOTLY_DASHES[drawn.dash]},
+        hovertemplate=f"{label}, epoch %{{x}}: %{{y:.4g}}<br>{config.replace('%{', '% {')}<extra></extra>",
+    )
+
+
+def _best_mark(trial: TrialView) -> Scatter:
+    import plotly.graph_objects as go
+
+    return go.Scatter(
+        x=[trial.epoch],
+        y=[trial.value],
+        name=f"best: {format_value(trial.value)}",
+        mode="markers",
+        marker={"symbol": "star", "size": 13, "color": "#D55E00", "line": {"width": 1, "color": "white"}},
+        hovertemplate=f"best: trial {trial.trial}, epoch %{{x}}: %{{y:.4g}}<extra></extra>",
+    )
+
+
+def shown(text: str) -> str:
+    """A text as plotly shows it as it is: it reads a little html, with links, in its texts."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+WIDE = 30.0
+"""A positive axis whose greatest value is so many times its least is logarithmic."""
+
+
+class Axis(NamedTuple):
+    """One axis of a parallel coordinate plot: numbers, and the words at some of them."""
+
+    name: str
+    places: tuple[float, ...]
+    """A number a trial."""
+    ticks: tuple[tuple[float, str], ...]
+
+
+class CoordinatesInfo(NamedTuple):
+    """Configurations and their values."""
+
+    metric: str
+    axes: tuple[Axis, ...]
+    values: tuple[float, ...]
+    """Best stored value of each trial."""
+    more_is_better: bool
+
+
+class ImportanceInfo(NamedTuple):
+    """Which hyperparameters matter."""
+
+    shares: tuple[tuple[str, float], ...]
+    """The most important first."""
+    n_trials: int
+
+
+def coordinates_info(state: State) -> CoordinatesInfo:
+    """Of all trials that have a value."""
+    trials = [trial for trial in state.trials.values() if trial.best is not None and trial.best.value is not None]
+    names = dict.fromkeys(name for trial in trials for name in trial.config)
+    values = tuple(trial.best.value or 0.0 for trial in trials if trial.best)
+    axes = tuple(_axis(name, [trial.config.get(name) for trial in trials]) for name in names)
+    return CoordinatesInfo(state.settings.metric, axes, values, state.settings.mode == "max")
+
+
+def coordinates_plot(info: CoordinatesInfo) -> Figure:
+    """A line a trial across an axis a hyperparameter, coloured by its value."""
+    import plotly.graph_objects as go
+
+    dimensions = [
+        {
+            "label": shown(axis.name),
+            "values": list(axis.places),
+            "tickvals": [place for place, _ in axis.ticks],
+            # Plotly draws these words, and only these, as they are: escaped ones would be read with their entities.
+            "ticktext": [word for _, word in axis.ticks],
+        }
+        for axis in info.axes
+    ]
+    dimensions.append({"label": shown(info.metric), "values": list(info.values)})
+    line = {
+        "color": list(info.values),
+        "colorscale": "Cividis",
+        "reversescale": not info.more_is_better,
+        "showscale": True,
+        "colorbar": {"title": {"text": shown(info.metric)}},
+    }
+    figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line) if info.values else None)
+    return figure.update_layout(template="plotly_white", title="Configurations and what they reached")
+
+
+def importance_info(state: State) -> ImportanceInfo:
+    """Raises ValueError as long as too few trials have reported."""
+    begun = [trial for trial in state.trials.values() if trial.state != "waiting"]
+    shares = importances(begun, state.settings.mode, state.settings.seed)
+    return ImportanceInfo(tuple(shares.items()), len(begun))
+
+
+def importance_plot(info: ImportanceInfo) -> Figure:
+    """A bar a hyperparameter."""
+    import plotly.graph_objects as go
+
+    names, shares = [shown(name) for name, _ in info.shares], [share for _, share in info.shares]
+    bars = go.Bar(x=shares, y=names, orientation="h", text=[f"{share:.0%}" for share in shares])
+    figure = go.Figure(bars.update(marker={"color": OKABE_ITO[0]}))
+    title = f"Which hyperparameters matter, as {info.n_trials} trials tell"
+    figure.update_layout(template="plotly_white", title=title, xaxis={"tickformat": ".0%", "title": {"text": "share"}})
+    return figure.update_yaxes(autorange="reversed")
+
+
+def _axis(name: str, given: Sequence[Any]) -> Axis:
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in given):
+        return _number_axis(name, [float(value) for value in given])
+    options = list(dict.fromkeys(map(str, given)))
+    places = tuple(float(options.index(str(value))) for value in given)
+    return Axis(name, places, tuple((float(place), option) for place, option in enumerate(options)))
+
+
+def _number_axis(name: str, values: Sequence[float]) -> Axis:
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if low > 0 and high > WIDE * low:
+        powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+        return Axis(name, tuple(map(math.log10, values)), tuple((float(p), f"{10.0**p:g}") for p in powers))
+    kinds = sorted(set(values))
+    few = kinds if len(kinds) <= 6 else [low + (high - low) * k / 4 for k in range(5)]  # noqa: PLR2004 - to be read
+    return Axis(name, tuple(values), tuple((value, f"{value:.4g}") for value in few))

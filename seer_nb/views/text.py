@@ -1,0 +1,115 @@
+"""A study as plain text: for the terminal and for notebooks without html."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seer_nb._utils.text import one_line
+from seer_nb._utils.units import format_duration, format_money
+from seer_nb.views.view_model import StudyView, TrialView, format_value, view_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seer_nb.core.state import State
+
+
+N_ROWS = 10
+WIDTH = 110
+"""Characters of a table's row; hyperparameters that do not fit are left out."""
+CELL = 16
+
+
+def summary(state: State, status: str | None = None, stuck: str = "", now_s: float | None = None) -> str:
+    """A few lines on the study, and a table of its best trials. For the others see ``look``."""
+    view = view_of(state, status, now_s, stuck)
+    lines = [
+        f"study {view.name}: {view.status}, {_time(view)}" + (f" - {view.reason}" if view.reason else ""),
+        (
+            f"money: {format_money(view.spent)} spent, {format_money(view.committed)} committed, "
+            f"{format_money(view.free)} free of {format_money(view.budget)}"
+        ),
+        *([f"stuck: {view.stuck}"] if view.stuck else []),
+        f"trials: {view.trials_in_words}" + (f"; {_workers(view)}" if view.driven else ""),
+        _best(view),
+    ]
+    return "\n".join([one_line(line) for line in lines] + _table(view))
+
+
+def progress_line(state: State, stuck: str = "", now_s: float | None = None) -> str:
+    """One line, with what matters most first: a terminal may cut its end off."""
+    view = view_of(state, None, now_s, stuck)
+    parts = [
+        _time(view) if view.status == "running" else f"{view.status}, {_time(view)}",
+        *([f"stuck: {view.stuck}"] if view.stuck else []),
+        f"{view.metric} {format_value(view.best.value)}" if view.best else f"no {view.metric} yet",
+        f"{format_money(view.spent)} of {format_money(view.budget)}",
+        f"{len(view.trials)} trials" + ("" if view.over else f", {view.n_survivors} left"),
+        _workers(view),
+    ]
+    return one_line(" | ".join(parts))
+
+
+def _time(view: StudyView) -> str:
+    return f"{format_duration(view.elapsed_s)} of {format_duration(view.deadline_s)}"
+
+
+def _workers(view: StudyView) -> str:
+    text = f"{view.busy}/{view.workers} workers busy"
+    return f"{text}, {view.booting} booting" if view.booting else text
+
+
+def _best(view: StudyView) -> str:
+    if view.best is None:
+        return f"best {view.metric}: none yet"
+    return f"best {view.metric}: {format_value(view.best.value)} (trial {view.best.trial}, epoch {view.best.epoch})"
+
+
+def _table(view: StudyView) -> list[str]:
+    if not view.trials:
+        return []
+    workers = ["workers"] if view.driven else []
+    columns = [
+        ["trial", "state", view.metric, "epoch", *workers, "cost"],
+        *(_cells(trial, view) for trial in view.trials[:N_ROWS]),
+    ]
+    for name in view.config_names:
+        wider = [
+            [*row, value]
+            for row, value in zip(
+                columns, [name, *(format_value(t.config.get(name)) for t in view.trials[:N_ROWS])], strict=True
+            )
+        ]
+        if sum(_widths(wider)) + 2 * len(wider[0]) > WIDTH:
+            break
+        columns = wider
+    lines = _aligned(columns)
+    left = len(view.trials) - N_ROWS
+    return [*lines, f"... and {left} more"] if left > 0 else lines
+
+
+def _cells(trial: TrialView, view: StudyView) -> list[str]:
+    return [
+        str(trial.trial),
+        trial.state,
+        format_value(trial.value),
+        format_value(trial.epoch),
+        *([str(trial.workers)] if view.driven else []),
+        format_money(trial.cost),
+    ]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(min(CELL, len(cell)) for cell in column) for column in zip(*rows, strict=True)]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = _widths(rows)
+    return [
+        "  ".join(_short(cell).rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _short(cell: str) -> str:
+    cell = one_line(cell)
+    return cell if len(cell) <= CELL else f"{cell[: CELL - 3]}..."

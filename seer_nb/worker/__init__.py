@@ -1,0 +1,1 @@
+"""Everything that runs in a Dask worker process: Run, gangs, saving, loading."""
