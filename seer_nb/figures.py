@@ -95,4 +95,4 @@ def _read(study: Study | Outcome) -> tuple[State, History]:
 
     if isinstance(study, Outcome):
         return study.state, study.history
-    return study._state(), study._history()  # noqa: SLF001 - of the same package
+    return study.state, study.history

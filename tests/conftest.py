@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.studies.running import processes
+from tests.support.journalled import Journalled
+from tests.support.studies import processes
 
 # Several of pytest's processes share the cores: with a thread a core each, they would wait for one another.
 for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -51,3 +52,10 @@ def home(tmp_path, monkeypatch):
 def pytest_collection_modifyitems(items):
     """What takes longest begins first: at the end, one process would be left alone with it."""
     items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
+@pytest.fixture
+def journalled(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return lambda builder, **options: Journalled(tmp_path, builder, **options)

@@ -8,9 +8,9 @@ import pytest
 
 import seer_nb as seer
 from seer_nb import core
-from tests import refusals
-from tests.builders import small_study
-from tests.refusals import DEADLINE, MONEY, TIME, make, raised, stored
+from tests.support import refusals
+from tests.support.records import small_study
+from tests.support.refusals import DEADLINE, MONEY, TIME, make, raised, stored
 
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -63,7 +63,7 @@ def study(home):
 
 
 def commands(study):
-    return [command for _, command in study._view.journal.inbox()]
+    return [command for _, command in study.journal.inbox()]
 
 
 def test_a_study_is_started_once(study):
@@ -78,7 +78,7 @@ def test_the_best_model_is_loaded_into_something(study):
 
 
 def test_a_budget_below_what_is_spent_and_committed(study):
-    state = study._state()
+    state = study.state
     floor = state.ledger.floor(state.now_s)
     assert floor == 79_000  # 11 and 8 seconds lived, and 30 to come for each
     sentence = "budget='$0.0789' is less than what is spent and committed, $0.079: that cannot be taken back"
@@ -151,7 +151,7 @@ def test_a_study_that_has_ended_gets_new_limits_and_goes_on_with_what_it_is_told
     adjusted = [core.SetBudget(budget=900_000), core.SetDeadline(deadline_s=900.0)]
     assert commands(over) == adjusted
     # As resume() does before its runner has read it.
-    over._view.journal.send(core.Resume())
+    over.journal.send(core.Resume())
     over.pin(0)
     over.stop()
     assert commands(over) == [*adjusted, core.Resume(), core.Pin(trial=0, pinned=True), core.Stop()]

@@ -9,9 +9,9 @@ import optuna
 import pytest
 
 import seer_nb as seer
-from tests import refusals
-from tests.builders import Builder
-from tests.refusals import DEADLINE, MONEY, TIME, Rents, make, raised, stored, train
+from tests.support import refusals
+from tests.support.records import Builder
+from tests.support.refusals import DEADLINE, MONEY, TIME, Rents, make, raised, stored, train
 
 SPACE = 'give a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
 STORES = (

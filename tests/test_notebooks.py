@@ -12,8 +12,9 @@ import pandas as pd
 import psutil
 import pytest
 
-from tests.binder_environment import AHEAD, BUILD_S, build, variables
-from tests.studies.running import processes, until
+from tests.support.binder_environment import AHEAD, BUILD_S, build, variables
+from tests.support.studies import processes
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -9,8 +9,8 @@ import seer_nb as seer
 from seer_nb import policies
 from seer_nb.study.settings import HINTS
 from seer_nb.worker.run import Hints
-from tests import refusals
-from tests.refusals import make, raised
+from tests.support import refusals
+from tests.support.refusals import make, raised
 
 
 @pytest.fixture(autouse=True)

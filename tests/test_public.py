@@ -10,7 +10,7 @@ import pytest
 import seer_nb as seer
 from seer_nb.study.best import Best
 from seer_nb.views.tables import curves_frame, results_frame
-from tests.builders import small_study
+from tests.support.records import small_study
 
 HEAVY = ("torch", "dask", "distributed", "optuna", "pandas", "plotly", "sklearn", "ipywidgets")
 RESULTS = ("trial", "state", "value", "epoch", "config_lr", "config_act", "cost_usd", "worker_seconds")

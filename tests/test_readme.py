@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import seer_nb as seer
-from tests.studies.running import processes, until
+from tests.support.studies import processes
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -20,7 +20,8 @@ import torch
 import seer_nb as seer
 from seer_nb.storage import layout
 from seer_nb.worker import output
-from tests.studies.running import processes, until
+from tests.support.studies import processes
+from tests.support.waiting import until
 
 HUNG = "hung: it did not report in time; the lines above show where it stood"
 NUMBER = "it takes one number (a float, an int, or a tensor or array with one element)"
@@ -48,7 +49,7 @@ def make(train, space, **changes):
 
 def check_all_is_handed_back(study, tmp_path):
     until(lambda: not processes(tmp_path), "the end of all processes")
-    state = study._state()
+    state = study.state
     assert all(machine.state == "ended" for machine in state.machines.values())
     assert state.ledger.committed(state.now_s) == 0
     assert not state.gangs
@@ -275,7 +276,7 @@ def check_what_was_told(study, results):
     """What was reported beside the metric, what was printed, and that all of it can be shown and stored."""
     curves = study.curves().set_index("trial").loc[results.trial["one_element"]]
     assert curves[["loss", "steps"]].to_numpy().tolist() == [[1.5, 3.0], [1.5, 3.0]]
-    log = (study._folder / layout.LOGS / f"trial-{results.trial['print_much']}.log").read_bytes()
+    log = (study.folder / layout.LOGS / f"trial-{results.trial['print_much']}.log").read_bytes()
     assert log.startswith(b"x" * 999 + b"\n")
     assert log.endswith(output.NOTE)
     assert len(log) <= output.LIMIT + len(output.NOTE)
@@ -349,7 +350,7 @@ def test_first_trials_that_all_fail_alike_end_the_study(users_module, tmp_path):
     assert str(caught.value) == f"study 'study' failed: {why}"
     assert (study.status, study.reason, study.best) == ("failed", why, None)
     check_all_is_handed_back(study, tmp_path)
-    state = study._state()
+    state = study.state
     assert state.now_s < 120  # half of the time it had
     results = study.results()
     assert 3 <= len(results) <= 4  # the fourth had begun

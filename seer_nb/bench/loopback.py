@@ -65,7 +65,7 @@ def elastic(cloud: LoopbackCloud) -> list[Figure]:
     """24 trials, of which ever fewer go on: 4 machines at first, one at last."""
     policy = _workloads.Tapering()
     study = _study(cloud, policy, seconds=1.2, max_machines=4, max_epochs=policy.last).run()
-    entries, state = _entries(study), study._state()  # noqa: SLF001 - what a notebook has no need for
+    entries, state = _entries(study), study.state
     machines = [machine for machine in state.machines.values() if not machine.hosts]
     idle_s, ready_s = _idle(entries, machines)
     spent, real = state.ledger.spent(state.now_s), _bill(cloud, state)
@@ -121,7 +121,7 @@ def killed(cloud: LoopbackCloud) -> list[Figure]:
     pid = runner_pid(layout.home() / study.name)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    begun_s, state = time.monotonic(), study._state()  # noqa: SLF001
+    begun_s, state = time.monotonic(), study.state
     _until(lambda: all(x.state == "terminated" for x in cloud.machines()))
     gone_s, lease_s = time.monotonic() - begun_s, state.settings.lease_s
     real = _bill(cloud, state)

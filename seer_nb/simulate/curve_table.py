@@ -168,7 +168,7 @@ class CurveTable:
         Raises:
             ValueError: Nothing was reported yet.
         """
-        return cls.from_state(study._state())  # noqa: SLF001
+        return cls.from_state(study.state)
 
     @classmethod
     def from_state(cls, state: Any) -> CurveTable:

@@ -65,7 +65,7 @@ def studies() -> pd.DataFrame:
 def _row(name: str) -> dict[str, Any]:
     try:
         study = attach(name)
-        state, top = study._state(), study.best  # noqa: SLF001 - of the same family
+        state, top = study.state, study.best
         return {
             "name": name,
             "status": study.status,

@@ -46,16 +46,18 @@ class Reading(ABC):
     def status(self) -> str:
         """One word: created, running, pausing, paused, ending, ended, failed, or interrupted (its runner died)."""
 
+    @property
     @abstractmethod
-    def _state(self) -> State:
+    def state(self) -> State:
         """The newest state."""
 
     @abstractmethod
     def _now_s(self) -> float:
         """Study seconds now, which the newest state may not have seen yet."""
 
+    @property
     @abstractmethod
-    def _history(self) -> History:
+    def history(self) -> History:
         """How it came to its state."""
 
     @abstractmethod
@@ -69,30 +71,30 @@ class Reading(ABC):
     @property
     def reason(self) -> str:
         """Why it ended; empty before."""
-        return self._state().reason
+        return self.state.reason
 
     @property
     def best(self) -> best_checkpoint.Best | None:
         """The trial and epoch with the best value whose checkpoint is stored; None before the first."""
-        return best_checkpoint.of(self._state())
+        return best_checkpoint.of(self.state)
 
     def results(self, view: Literal["best", "last"] = "best") -> pd.DataFrame:
         """A row a trial; its value and epoch are those of its best stored report, or of its last one."""
         from seer_nb.views.tables import results_frame
 
-        return results_frame(self._state(), view=view)
+        return results_frame(self.state, view=view)
 
     def curves(self) -> pd.DataFrame:
         """A row a report."""
         from seer_nb.views.tables import curves_frame
 
-        return curves_frame(self._state())
+        return curves_frame(self.state)
 
     def spending(self) -> pd.DataFrame:
         """Money over time, by machine."""
         from seer_nb.views.tables import spending_frame
 
-        return spending_frame(self._state())
+        return spending_frame(self.state)
 
     def events(self) -> pd.DataFrame:
         """Every event and every decision with its reason."""
@@ -127,7 +129,7 @@ class Reading(ABC):
         """The learning curves as a plotly figure."""
         from seer_nb.views.plotly_curves import plot_curves
 
-        return plot_curves(self._state())
+        return plot_curves(self.state)
 
     def to_optuna(self, storage: Any = None) -> optuna.Study:
         """The study as an ``optuna.Study``, for Optuna's figures and its dashboard; see ``seer_nb.study.optuna``.
@@ -146,7 +148,7 @@ class Reading(ABC):
         from seer_nb.study.optuna import to_optuna
 
         first = next(iter(self._started().journal.read()))
-        return to_optuna(self._state(), self._space(), first.wall, storage)
+        return to_optuna(self.state, self._space(), first.wall, storage)
 
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write all there is to see of it as one html file that works without a network.
@@ -156,20 +158,20 @@ class Reading(ABC):
         """
         from seer_nb.views.page import write
 
-        return write(path, self.name, self._state(), self._history(), self.status)
+        return write(path, self.name, self.state, self.history, self.status)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from seer_nb.views import page
         from seer_nb.views.page import Subject, Wish
 
-        subject = Subject(self._state(), self._history(), self.status, self._now_s(), stuck=self.stuck)
+        subject = Subject(self.state, self.history, self.status, self._now_s(), stuck=self.stuck)
         return {"text/plain": self._summary(), "text/html": page.fragment(subject, Wish(n_rows=page.N_ROWS))}
 
     def _summary(self) -> str:
         """As a terminal shows it."""
         from seer_nb.views import text
 
-        return text.summary(self._state(), self.status, self.stuck, self._now_s())
+        return text.summary(self.state, self.status, self.stuck, self._now_s())
 
 
 class Foretelling(Reading):
@@ -211,7 +213,7 @@ class Foretelling(Reading):
         Raises:
             ValueError, SeerError: As for `adjust` and `forecast`.
         """
-        state = self._state()
+        state = self.state
         return forecast(
             state,
             self._policy(),
@@ -225,7 +227,7 @@ class Foretelling(Reading):
         self, epoch_seconds: float | None = None, *, patience: str | float | timedelta | None = None
     ) -> Any:
         """Expected spending and workers beside what was spent so far, as a plotly figure."""
-        return self.forecast(epoch_seconds, patience=patience).plot(self._state(), self._history())
+        return self.forecast(epoch_seconds, patience=patience).plot(self.state, self.history)
 
     def plot_frontier(
         self, epoch_seconds: float | None = None, *, patience: str | float | timedelta | None = None
@@ -241,7 +243,7 @@ class Foretelling(Reading):
         Raises:
             ValueError: Nothing was reported yet.
         """
-        state = self._state()
+        state = self.state
         if not any(trial.curve for trial in state.trials.values()):
             raise ValueError("nothing was reported yet, so nothing is known of the metric: wait for the first epochs")
         least, used_s = state.ledger.floor(state.now_s), state.now_s

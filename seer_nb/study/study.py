@@ -123,7 +123,7 @@ class Study(Foretelling):
         provider = provider if provider is not None else Local()
         chosen = check_policy(policy)
         self.name = check_name(_default_name(train) if name is None else name)
-        self._folder = layout.home() / self.name
+        self.folder = layout.home() / self.name
         self._refuse_used_name()
         self._settings = make_settings(
             name=self.name,
@@ -135,7 +135,7 @@ class Study(Foretelling):
             provider=provider,
             policy=policy if isinstance(policy, str) else type(policy).__name__,
             seed=seed,
-            store=str(self._folder / layout.CHECKPOINTS) if store is None else store,
+            store=str(self.folder / layout.CHECKPOINTS) if store is None else store,
             shared_store=store is not None,
             report_timeout=report_timeout,
         )
@@ -151,7 +151,7 @@ class Study(Foretelling):
     @classmethod
     def _attached(cls, folder: Path) -> Study:
         study = cls.__new__(cls)
-        study.name, study._folder = folder.name, folder  # noqa: SLF001 - the same class
+        study.name, study.folder = folder.name, folder
         study._view, study._launched = View(Journal(folder / layout.JOURNAL)), []  # noqa: SLF001
         study._chosen = study._dashboard = None  # noqa: SLF001
         study._settings = study._view.state().settings  # noqa: SLF001
@@ -170,7 +170,7 @@ class Study(Foretelling):
             raise SeerError(f"study {self.name!r} was started already; resume() goes on after a pause")
         since = steady_s()
         self._create()
-        self._launched.append(launch(self._folder, since))
+        self._launched.append(launch(self.folder, since))
         return self
 
     def wait(self, timeout: str | float | timedelta | None = None) -> Study:
@@ -225,7 +225,7 @@ class Study(Foretelling):
                 why = one_line(self.stuck) or "it is busy"
                 raise RunnerError(f"the runner of study {self.name!r} does not answer: {why}")
             time.sleep(POLL_S)  # a runner that is about to end takes no commands any more
-        self._launched.append(launch(self._folder))
+        self._launched.append(launch(self.folder))
         return self
 
     def stop(self) -> None:
@@ -238,7 +238,7 @@ class Study(Foretelling):
             self._tell("stop", core.Stop())
         if self.status == "interrupted":
             # Its machines may live on: a new runner ends them, and the study with them.
-            self._launched.append(launch(self._folder))
+            self._launched.append(launch(self.folder))
 
     def adjust(self, *, budget: Money | None = None, deadline: Time | None = None) -> None:
         """Change budget or deadline, also while the study runs; once it has ended, for when it is resumed.
@@ -254,9 +254,9 @@ class Study(Foretelling):
             raise ValueError(UNCHANGED)
         commands: list[core.Command] = []
         if budget is not None:
-            commands.append(new_budget(self._state(), budget))
+            commands.append(new_budget(self.state, budget))
         if deadline is not None:
-            commands.append(new_deadline(self._state(), deadline))
+            commands.append(new_deadline(self.state, deadline))
         for command in commands:
             self._send(command)
 
@@ -293,7 +293,7 @@ class Study(Foretelling):
     @property
     def stuck(self) -> str:
         """Why it does not get on, though it runs, in a sentence; empty if it does."""
-        return "" if self._view is None else health.why(self._folder, self._view, self._state(), self.status)
+        return "" if self._view is None else health.why(self.folder, self._view, self.state, self.status)
 
     def _ipython_display_(self) -> None:
         """Below a notebook's cell: the live view; elsewhere, or without widgets, a static picture or text."""
@@ -318,25 +318,25 @@ class Study(Foretelling):
 
     def _create(self) -> None:
         try:
-            layout.make_folder(self._folder)
+            layout.make_folder(self.folder)
         except FileExistsError:
             self._refuse_used_name()
         try:
-            files.write_private(self._folder / layout.FUNCTION, self._function)
-            files.write_private(self._folder / layout.CWD, str(Path.cwd()).encode())
-            files.write_private(self._folder / layout.PARTS, self._parts)
-            layout.seal(self._folder)
+            files.write_private(self.folder / layout.FUNCTION, self._function)
+            files.write_private(self.folder / layout.CWD, str(Path.cwd()).encode())
+            files.write_private(self.folder / layout.PARTS, self._parts)
+            layout.seal(self.folder)
             began = core.Began(settings=self._settings)
-            self._view = View(Journal.create(self._folder / layout.JOURNAL, [(0.0, began)]))
+            self._view = View(Journal.create(self.folder / layout.JOURNAL, [(0.0, began)]))
         except BaseException:
             # Also when a person interrupts it: the name is free again.
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
     def _refuse_used_name(self) -> None:
-        if self._folder.exists():
+        if self.folder.exists():
             raise ValueError(
-                f"name={self.name!r} is already in use in {self._folder.parent}: "
+                f"name={self.name!r} is already in use in {self.folder.parent}: "
                 f"seer.attach({self.name!r}) opens that study; else choose another name"
             )
 
@@ -345,19 +345,28 @@ class Study(Foretelling):
             raise SeerError(f"study {self.name!r} has not been started: start() it first")
         return self._view
 
-    def _state(self) -> State:
+    @property
+    def journal(self) -> Journal:
+        """The study's journal. Raises SeerError before the study was started."""
+        return self._started().journal
+
+    @property
+    def state(self) -> State:
+        """The newest state of the study, as its journal has it."""
         return State(self._settings) if self._view is None else self._view.state()
 
     def _now_s(self) -> float:
-        state = self._state()
+        state = self.state
         return state.now_s if self._view is None else health.now_s(self._view, state, self.status)
 
-    def _history(self) -> History:
+    @property
+    def history(self) -> History:
+        """How the study came to its state, for figures and logs."""
         return begun(self._settings) if self._view is None else self._view.history
 
     def _space(self) -> Space:
         self._started()
-        space: Space = layout.read_parts(self._folder)["space"]
+        space: Space = layout.read_parts(self.folder)["space"]
         return space
 
     def _policy(self) -> Policy:
@@ -375,7 +384,7 @@ class Study(Foretelling):
         self._started().journal.send(command)
 
     def _known(self, trial: Any) -> int:
-        trials = self._state().trials
+        trials = self.state.trials
         if isinstance(trial, bool) or not isinstance(trial, Integral) or trial not in trials:
             last = f"0 to {len(trials) - 1}" if trials else "none so far"
             raise ValueError(f"trial={show(trial)} is not a trial of study {self.name!r}: there are {last}")
@@ -384,7 +393,7 @@ class Study(Foretelling):
     def _driven(self) -> bool:
         """Whether a runner lives; a process just started counts before it has taken its lock."""
         started = any(process.poll() is None for process in self._launched)
-        return started or runner_pid(self._folder) is not None or self._is_new()
+        return started or runner_pid(self.folder) is not None or self._is_new()
 
     def _is_new(self) -> bool:
         """Whether another process has just made it, whose runner has not taken its lock yet."""
@@ -408,7 +417,7 @@ class Study(Foretelling):
         if state.phase != "ended":
             raise RunnerError(
                 f"the runner of study {self.name!r} has died; resume() goes on from its journal. It said last:\n"
-                + log_tail(self._folder)
+                + log_tail(self.folder)
             )
         if state.failed:
             raise StudyFailedError(f"study {self.name!r} failed: {one_line(state.reason)}")

@@ -10,7 +10,7 @@ from seer_nb.bench import __main__ as bench
 from seer_nb.bench.policies import analysis, running
 from seer_nb.bench.policies.grid import ALONE, BASELINES, CONTENDERS, OFF, OURS, Cell, speedup
 from seer_nb.simulate import CurveTable
-from tests.simulate.tables import table
+from tests.support.curve_tables import table
 
 CELL = {"crossed": 0, "deadline": 0.5, "speedup": "0.15", "boot_s": 0.0}
 

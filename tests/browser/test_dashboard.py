@@ -10,8 +10,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import TimeoutError as Late
 
 from seer_nb.bench._jupyterlab import Lab, Notebook, write_notebook
-from tests.browser import chromium
-from tests.studies.running import processes, until
+from tests.support import chromium
+from tests.support.studies import processes
+from tests.support.waiting import until
 
 pytestmark = [chromium.needed, pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"

@@ -10,9 +10,9 @@ from seer_nb.views.export import export
 from seer_nb.views.page import static_html
 from seer_nb.views.plotly_curves import plot_curves, write_figure
 from seer_nb.views.tables import results_frame
-from tests.browser import chromium
-from tests.builders import Builder, big_study, small_study
-from tests.hostile import texts
+from tests.support import chromium
+from tests.support import hostile_texts as texts
+from tests.support.records import Builder, big_study, small_study
 
 pytestmark = [chromium.needed, pytest.mark.xdist_group("browser")]
 BEST = "Math.max(...document.querySelector('.plotly-graph-div').data.at(-1).y)"

@@ -10,7 +10,8 @@ from botocore.session import get_session
 from seer_nb.providers.aws.launcher import IDENT_TAG, STUDY_TAG, USER_DATA_LIMIT
 from seer_nb.providers.base import Adopted
 from seer_nb.providers.vm import tls
-from tests.cloud.renting import living, numbered, opened, provider, soon
+from tests.support.loopback_fleets import living, numbered, opened, provider
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -173,7 +174,7 @@ async def test_user_data_fits_and_holds_only_the_keys_of_its_role(cloud, home):
     client = ec2(cloud)
     async with opened(home / "f", of) as books:
         hosting = asyncio.create_task(books.fleet.host(0, of.host))
-        await soon(cloud.machines)
+        await until_async(cloud.machines)
         await rented(books, of, 1)
         for number in (0, 1):
             ident = numbered(cloud, number).instance_id

@@ -8,7 +8,7 @@ from botocore.session import get_session
 import seer_nb as seer
 from seer_nb.providers.aws import api
 from seer_nb.providers.vm import tls
-from tests.cloud.renting import living, opened, provider
+from tests.support.loopback_fleets import living, opened, provider
 
 pytestmark = pytest.mark.anyio
 

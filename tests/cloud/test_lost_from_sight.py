@@ -11,7 +11,8 @@ from seer_nb.providers.aws import api, fleet
 from seer_nb.providers.aws.launcher import IDENT_TAG, MACHINE_TAG, STUDY_TAG
 from seer_nb.providers.base import Adopted
 from seer_nb.providers.vm import tls
-from tests.cloud.renting import living, numbered, opened, provider, soon
+from tests.support.loopback_fleets import living, numbered, opened, provider
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +42,7 @@ async def test_one_that_is_missing_from_an_answer_is_neither_ended_nor_forgotten
     of = provider(cloud)
     async with opened(home / "f", of) as books:
         await rent(books, of, 0)
-        await soon(lambda: books.fleet._rented[0].seen)
+        await until_async(lambda: books.fleet._rented[0].seen)
         with monkeypatch.context() as hidden:
             hidden.setattr(api, "of_study", blind)
             await asyncio.sleep(0.5)
@@ -61,7 +62,7 @@ async def test_one_that_ec2_knows_no_more_is_reported(cloud, home, monkeypatch):
         await rent(books, of, 0)
         books.fleet._rented[0].vm.instance = {"InstanceId": "i-0123456789abcdef0"}
         assert not (await books.has_ended(0)).expected
-        await soon(lambda: not living(cloud))
+        await until_async(lambda: not living(cloud))
 
 
 async def test_one_whose_launch_was_not_answered_is_found_ended_and_billed(cloud, home, monkeypatch):
@@ -111,7 +112,7 @@ async def test_whatever_bears_the_studys_tag_and_is_no_machine_of_it_is_ended(cl
             ],
         )
         assert len(living(cloud)) == 2
-        await soon(lambda: len(living(cloud)) == 1)
+        await until_async(lambda: len(living(cloud)) == 1)
         assert living(cloud)[0].tags[MACHINE_TAG] == "0"
         await asyncio.sleep(0.3)
         assert not books.ended
@@ -191,7 +192,7 @@ async def test_a_later_fleet_says_how_long_machines_have_lived_that_have_ended_s
     async with opened(home / "f", of) as books:
         await rent(books, of, 0)
         await rent(books, of, 1)
-        await soon(lambda: all(rented.seen for rented in books.fleet._rented.values()))
+        await until_async(lambda: all(rented.seen for rented in books.fleet._rented.values()))
         books.fleet._tasks.cancel()
         cloud.lose(numbered(cloud, 0).instance_id)
         async with opened(home / "f", of) as later:

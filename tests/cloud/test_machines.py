@@ -7,7 +7,7 @@ import pytest
 
 from seer_nb.providers.aws import api
 from seer_nb.ui import cli
-from tests.cloud.renting import living, opened, provider
+from tests.support.loopback_fleets import living, opened, provider
 
 pytestmark = pytest.mark.anyio
 

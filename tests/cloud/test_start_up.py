@@ -2,9 +2,9 @@
 
 import seer_nb as seer
 from seer_nb.providers.vm import bootstrap, tls
-from tests.arguments import seen
-from tests.cloud.renting import provider
-from tests.core.small import Simple
+from tests.support.arguments import seen
+from tests.support.loopback_fleets import provider
+from tests.support.small_engine import Simple
 
 ODD = 'it\'s $5 "x" `y` \\z \u20ac\n two'
 
@@ -35,7 +35,7 @@ def test_a_studys_key_and_variables_reach_its_machines_and_no_process_is_seen_wi
         study.run()
     assert study.best.value == 1.0
     assert len(cloud.machines()) == 2
-    pem = tls.load(study._folder).pem
+    pem = tls.load(study.folder).pem
     secret = [bootstrap.config(pem, role) for role in ("scheduler", "worker")] + [pem.key, ODD, '$5 "x"']
     assert any(b"distributed.cli.dask_spec" in each for each in arguments), "nobody has looked"
     assert any(b"shims.py\0docker" in each for each in arguments), "nobody has looked quickly"

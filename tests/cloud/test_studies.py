@@ -10,10 +10,11 @@ from seer_nb import core
 from seer_nb.providers.vm import tls
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import runner_pid
-from tests.cloud.renting import bill, living, numbered, provider
-from tests.core.effort import thorough
-from tests.core.small import Simple
-from tests.studies.running import kill, processes, until
+from tests.support.effort import thorough
+from tests.support.loopback_fleets import bill, living, numbered, provider
+from tests.support.small_engine import Simple
+from tests.support.studies import kill, processes
+from tests.support.waiting import until
 
 
 def train(config, run):
@@ -49,7 +50,7 @@ def make(cloud, of=None, seconds=0.2, **changes):
 
 
 def records(study):
-    return [(entry.at_s, entry.record) for entry in Journal(study._folder / "journal.sqlite").read()]
+    return [(entry.at_s, entry.record) for entry in Journal(study.folder / "journal.sqlite").read()]
 
 
 def of(study, kind):
@@ -58,7 +59,7 @@ def of(study, kind):
 
 def offers(study):
     """By the name of what is rented, as EC2 has it."""
-    state = study._state()
+    state = study.state
     return {f"{offer.kind}{' spot' if offer.spot else ''}": offer for offer in state.offers.values()}
 
 
@@ -72,7 +73,7 @@ def test_from_study_to_results_with_a_gang_across_machines(cloud, home):
     assert table.state.tolist() == ["completed", "completed"]
     assert table.max_parallelism.tolist() == [2, 2]
     # Its books are EC2's, to the micro-dollar, and nothing is left there.
-    spent = study._state().ledger.spent(study._state().now_s)
+    spent = study.state.ledger.spent(study.state.now_s)
     assert spent == bill(cloud, offers(study))
     assert study.spending().study_spent_usd.iloc[-1] == spent / 1e6
     assert not living(cloud)
@@ -83,10 +84,10 @@ def test_from_study_to_results_with_a_gang_across_machines(cloud, home):
 
     study.best.load(torch.nn.Linear(4, 1))
     # What is secret is in one file only.
-    secrets = [tls.load(study._folder).pem.key, cloud.environment["AWS_ACCESS_KEY_ID"]]
+    secrets = [tls.load(study.folder).pem.key, cloud.environment["AWS_ACCESS_KEY_ID"]]
     study.export("results.json")
     study.report("report.html")
-    told = [path for path in (*study._folder.rglob("*"), home / "results.json", home / "report.html") if path.is_file()]
+    told = [path for path in (*study.folder.rglob("*"), home / "results.json", home / "report.html") if path.is_file()]
     for path in told:
         if path.name != tls.FILE:
             text = path.read_bytes()
@@ -114,7 +115,7 @@ def test_machines_that_are_taken_away_or_lost_cost_no_more_than_an_epoch(cloud, 
     until(lambda: [e for e in of(study, core.MachineEnded) if e.machine == 1 and e.expected], "the machine's end")
     assert 0 < of(study, core.MachineLeaving)[0].left_s <= 60.0
     # Without: noticed within seconds.
-    until(lambda: [machine for machine in study._state().live.values() if machine.id == 3 and machine.ready_s])
+    until(lambda: [machine for machine in study.state.live.values() if machine.id == 3 and machine.ready_s])
     lost_s = time.monotonic()
     cloud.lose(numbered(cloud, 2).instance_id)
     until(lambda: [e for e in of(study, core.MachineEnded) if e.machine == 2], "the loss")
@@ -126,7 +127,7 @@ def test_machines_that_are_taken_away_or_lost_cost_no_more_than_an_epoch(cloud, 
     curves = study.curves()
     for _, curve in curves.groupby("trial"):
         assert curve.epoch.tolist() == list(range(1, len(curve) + 1)), "an epoch is missing, or there twice"
-    assert study._state().ledger.spent(study._state().now_s) == bill(cloud, offers(study))
+    assert study.state.ledger.spent(study.state.now_s) == bill(cloud, offers(study))
     assert not living(cloud)
 
 
@@ -135,7 +136,7 @@ def test_a_new_runner_goes_on_with_the_machines_and_a_dead_ones_end_themselves(c
     study = make(cloud, seconds=0.5, max_epochs=1000, budget="$0.02", policy=Simple(trials=2, until=1000)).start()
     reports(study, 4)
     before = {machine.instance_id for machine in living(cloud)}
-    kill(runner_pid(study._folder))
+    kill(runner_pid(study.folder))
     until(lambda: study.status == "interrupted")
     seen = len(study.curves())
     study.resume()
@@ -143,7 +144,7 @@ def test_a_new_runner_goes_on_with_the_machines_and_a_dead_ones_end_themselves(c
     assert of(study, core.RunnerStarted)[-1].adopted == (0, 1, 2)
     assert {machine.instance_id for machine in living(cloud)} == before
     # Whatever has died: nothing lives on beyond the lease.
-    kill(runner_pid(study._folder))
+    kill(runner_pid(study.folder))
     killed_s, lease_s = time.monotonic(), study._settings.lease_s
     assert lease_s == 30.0
     while living(cloud):
@@ -153,7 +154,7 @@ def test_a_new_runner_goes_on_with_the_machines_and_a_dead_ones_end_themselves(c
     until(lambda: study.status == "running")
     study.stop()
     study.wait(30)
-    state = study._state()
+    state = study.state
     real = bill(cloud, offers(study))
     assert real <= state.ledger.spent(state.now_s) <= state.budget
 
@@ -205,10 +206,10 @@ def test_a_cloud_that_is_out_of_reach_for_good_ends_the_study_when_the_last_leas
     reports(study, 2)
     cloud.close()
     end_s = time.monotonic() + 40 + study._settings.lease_s + 30
-    while study._state().phase != "ended":
+    while study.state.phase != "ended":
         assert time.monotonic() < end_s, "the study outlives its last lease"
         time.sleep(0.2)
-    state = study._state()
+    state = study.state
     assert state.ledger.spent(state.now_s) <= state.budget
     silent = [event for event in of(study, core.MachineEnded) if "its lease has ended" in event.reason]
     assert silent, "nobody could say when they ended"

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.policies import SEER
-from tests.builders import OFFER, settings
-from tests.core.fake_cloud import FakeCloud, World
-from tests.core.small import Simple, Switch, draw, of, only, reported, started
+from tests.support.fake_cloud import FakeCloud, World
+from tests.support.records import OFFER, settings
+from tests.support.small_engine import Simple, Switch, draw, of, only, reported, started
 
 # --- how a study begins and ends ---
 

@@ -9,9 +9,9 @@ from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.core.failure_rules import BOOT_FAILURES
 from seer_nb.core.money import BillingRule
-from tests.builders import OFFER, settings
-from tests.core.fake_cloud import FakeCloud, Restart, World
-from tests.core.small import Moody, Simple, Switch, draw, of, only, reported, started
+from tests.support.fake_cloud import FakeCloud, Restart, World
+from tests.support.records import OFFER, settings
+from tests.support.small_engine import Moody, Simple, Switch, draw, of, only, reported, started
 
 # --- faults of trials ---
 

@@ -14,9 +14,9 @@ from seer_nb.core.money import BillingRule
 from seer_nb.policies import ASHA, SEER, RandomSearch
 from seer_nb.testing.adversary.invariants import Watch, check
 from seer_nb.testing.adversary.strategies import watched
-from tests.builders import OFFER
-from tests.core.effort import EFFORT, examples
-from tests.core.fake_cloud import FakeCloud, Restart, World
+from tests.support.effort import EFFORT, examples
+from tests.support.fake_cloud import FakeCloud, Restart, World
+from tests.support.records import OFFER
 
 POLICIES = [SEER(), ASHA(), RandomSearch()]
 STEPS = 25_000

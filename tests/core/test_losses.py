@@ -4,8 +4,8 @@ import pytest
 
 from seer_nb import core
 from seer_nb.core.engine import Engine
-from tests.builders import settings
-from tests.core.small import Simple, draw, of, reported, started
+from tests.support.records import settings
+from tests.support.small_engine import Simple, draw, of, reported, started
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])

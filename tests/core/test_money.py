@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from seer_nb.core.money import BillingRule, Ledger, Offer, lease_seconds
-from tests.core.effort import examples
+from tests.support.effort import examples
 
 CI = examples(60)
 SECOND = Offer(name="second", price_per_hour=3_600_000)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from seer_nb.core import Scaling, planner
 from seer_nb.core.money import BillingRule, Offer
 from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_parallelism, sizes
-from tests.core.effort import examples
-from tests.core.snapshots import snapshot
+from tests.support.effort import examples
+from tests.support.policy_views import snapshot
 
 CI = examples(120)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from seer_nb.core import Report, Scaling
 from seer_nb.core.scaling import OUTLIER, PRIOR_EPOCHS, PRIOR_OVERHEAD, RECENT, SpeedTracker, usual_s
-from tests.core.effort import examples
+from tests.support.effort import examples
 
 CI = examples(60)
 

@@ -10,7 +10,7 @@ from seer_nb.core.engine import Engine
 from seer_nb.policies import RandomSearch
 from seer_nb.runner.checkpoint_gc import Janitor
 from seer_nb.runner.loop import Runner
-from tests.builders import OFFER, Builder, settings
+from tests.support.records import OFFER, Builder, settings
 
 HOUR_S = 3600.0
 BILLED = replace(OFFER, billed_until_deleted=True)

@@ -5,8 +5,8 @@ import pytest
 from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.policies import RandomSearch
-from tests.builders import settings
-from tests.core.small import Simple, draw, of, started
+from tests.support.records import settings
+from tests.support.small_engine import Simple, draw, of, started
 
 
 def test_nothing_is_decided_before_what_waited_for_a_runner_is_known():

@@ -16,7 +16,7 @@ from seer_nb.simulate import CurveTable
 from seer_nb.storage import checkpoints
 from seer_nb.testing.loopback import user_data
 from tests.fuzz.test_journals import DAMAGES, damaged
-from tests.fuzz.told import examples, refusal
+from tests.support.fuzzing import examples, refusal
 
 PATH = checkpoints.name(3, 12, 5)
 WEIGHTS = torch.arange(300.0)

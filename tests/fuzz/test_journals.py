@@ -16,8 +16,8 @@ from seer_nb.storage.replay import View
 from seer_nb.ui import cli
 from seer_nb.views import page, text
 from seer_nb.views.tables import curves_frame, results_frame, spending_frame
-from tests.builders import small_study
-from tests.fuzz.told import examples, refusal
+from tests.support.fuzzing import examples, refusal
+from tests.support.records import small_study
 
 CUTS = st.tuples(st.just("cut"), st.floats(0, 1), st.just(0))
 FLIPS = st.tuples(st.just("flip"), st.floats(0, 1), st.integers(0, 7))

@@ -12,8 +12,8 @@ from seer_nb.runner.gangs import BROKEN
 from seer_nb.ui.cli import demo
 from seer_nb.ui.cli.doctor import local as doctor
 from tests.methods.sweep.small import samples
-from tests.studies.running import check_nothing_is_left, make
-from tests.studies.test_life import Resizing
+from tests.study.test_life import Resizing
+from tests.support.studies import check_nothing_is_left, make
 
 DIGITS = {"lr": 0.1, "momentum": 0.9, "width": 64, "dropout": 0.0, "weight_decay": 1e-4, "batch": 64}
 
@@ -36,7 +36,7 @@ def on_gpu(config, run):
 
 
 def machines(study):
-    return study._state().machines.values()
+    return study.state.machines.values()
 
 
 def one(**changes):

@@ -5,6 +5,7 @@ import time
 import cloudpickle
 import pytest
 import torch
+from tests.worker.conftest import Gangs
 from torch import nn
 
 import seer_nb as seer
@@ -15,8 +16,7 @@ from seer_nb.worker.agent import GangSignals
 from seer_nb.worker.checkpointing import CheckpointManager
 from seer_nb.worker.run import Run
 from tests.methods.problems import Saddle, start
-from tests.studies.running import check_nothing_is_left, kill, training, worker_pids
-from tests.training.conftest import Gangs
+from tests.support.studies import check_nothing_is_left, kill, training, worker_pids
 
 STEPS, EPOCHS = 12, 6
 UNTIMED = -1
@@ -313,7 +313,7 @@ def test_a_study_whose_worker_is_killed_and_the_result_of_its_best_trial(home, g
     assert study.events().details.str.contains('"exit_code":-9').any()
     monkeypatch.setitem(globals(), "PAUSE_S", 0.0)
     # The curve of the trial that lost its worker is that of one piece.
-    given = {"trial": gang.trial, "config": study._state().trials[gang.trial].config, "until": 10, "max_epochs": 10}
+    given = {"trial": gang.trial, "config": study.state.trials[gang.trial].config, "until": 10, "max_epochs": 10}
     whole = gangs.alone(weighed, metric="value", **given)
     curves = study.curves()
     assert curves[curves.trial == gang.trial].value.tolist() == [report.value for report in whole.reports]

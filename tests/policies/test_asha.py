@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from seer_nb import core
 from seer_nb.policies import ASHA
 from seer_nb.policies._rungs import fixed_size, ranked, rungs
-from tests.builders import OFFER
-from tests.core.effort import examples
-from tests.core.fake_cloud import FakeCloud, World
-from tests.core.snapshots import gang, snapshot, trial
+from tests.support.effort import examples
+from tests.support.fake_cloud import FakeCloud, World
+from tests.support.policy_views import gang, snapshot, trial
+from tests.support.records import OFFER
 
 FOUR = tuple((number, "ready") for number in range(4))
 

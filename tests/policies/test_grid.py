@@ -2,7 +2,7 @@
 
 from seer_nb import simulate
 from seer_nb.policies import Grid, by_name
-from tests.simulate.tables import table
+from tests.support.curve_tables import table
 
 
 def run(**changes):

@@ -8,8 +8,8 @@ from seer_nb import core, simulate
 from seer_nb.policies import Halving
 from seer_nb.policies._rungs import fixed_size
 from seer_nb.policies._stages import standing
-from tests.core.snapshots import gang, snapshot, trial
-from tests.simulate.tables import table
+from tests.support.curve_tables import table
+from tests.support.policy_views import gang, snapshot, trial
 
 FOUR = tuple((number, "ready") for number in range(4))
 

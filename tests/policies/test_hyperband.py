@@ -7,7 +7,7 @@ import pytest
 from seer_nb import simulate
 from seer_nb.policies import Hyperband
 from seer_nb.policies.hyperband import brackets
-from tests.simulate.tables import table
+from tests.support.curve_tables import table
 
 
 def test_the_brackets_of_the_paper():

@@ -12,9 +12,9 @@ from seer_nb.core import Scaling
 from seer_nb.policies import HyperSched
 from seer_nb.policies._statistics import quantile
 from seer_nb.policies.hypersched import dealt
-from tests.core.effort import examples
-from tests.core.snapshots import gang, snapshot, trial
-from tests.simulate.tables import table
+from tests.support.curve_tables import table
+from tests.support.effort import examples
+from tests.support.policy_views import gang, snapshot, trial
 
 FOUR = tuple((number, "ready") for number in range(4))
 

@@ -4,7 +4,7 @@ import pytest
 
 from seer_nb import simulate
 from seer_nb.policies import NaiveElastic
-from tests.simulate.tables import table
+from tests.support.curve_tables import table
 
 
 def run(policy=None, **changes):

@@ -4,9 +4,9 @@ from msgspec.structs import replace
 
 from seer_nb import core
 from seer_nb.policies import RandomSearch
-from tests.builders import OFFER
-from tests.core.fake_cloud import FakeCloud, World
-from tests.core.snapshots import gang, snapshot, trial
+from tests.support.fake_cloud import FakeCloud, World
+from tests.support.policy_views import gang, snapshot, trial
+from tests.support.records import OFFER
 
 THREE = ((0, "ready"), (1, "ready"), (2, "ready"))
 

@@ -10,8 +10,8 @@ from seer_nb.core.planner import Resources
 from seer_nb.policies import RubberBand
 from seer_nb.policies._profile import steps
 from seer_nb.policies.rubberband import elastic_plan, static_plan
-from tests.core.effort import examples
-from tests.simulate.tables import table
+from tests.support.curve_tables import table
+from tests.support.effort import examples
 
 
 def resources(**changes):

@@ -14,10 +14,10 @@ from seer_nb import core
 from seer_nb.core.planner import Resources
 from seer_nb.policies import SEER, by_name
 from seer_nb.policies.seer.goal import _Candidate, _Given
-from tests.builders import OFFER
-from tests.core.effort import examples
-from tests.core.fake_cloud import FakeCloud, World
-from tests.core.snapshots import gang, snapshot, trial
+from tests.support.effort import examples
+from tests.support.fake_cloud import FakeCloud, World
+from tests.support.policy_views import gang, snapshot, trial
+from tests.support.records import OFFER
 
 PLENTY = 10**9
 MANY = (replace(OFFER, max_machines=32),)

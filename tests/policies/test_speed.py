@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from seer_nb import core
 from seer_nb.policies._rungs import expected_epoch_s, paces
 from seer_nb.policies._statistics import GRAIN, censored_mean
-from tests.core.snapshots import gang, report, snapshot, trial
+from tests.support.policy_views import gang, report, snapshot, trial
 
 SPREAD = NormalDist(math.log(10.0), 0.9)
 TIMES = [math.exp(SPREAD.inv_cdf((place + 0.5) / 400)) for place in range(400)]

@@ -23,7 +23,8 @@ from seer_nb import core
 from seer_nb.providers.base import Adopted, FleetContext
 from seer_nb.runner.gangs import DaskGangs
 from seer_nb.study import serialization
-from tests.studies.running import processes
+from tests.support.studies import processes
+from tests.support.waiting import until_async
 
 LEASE_S = 30.0
 
@@ -114,10 +115,7 @@ class Rig:
         return self.ended[machine]
 
     async def until(self, condition, what, within_s=10.0):
-        began_s = time.monotonic()
-        while not condition():
-            assert time.monotonic() < began_s + within_s, f"{what} did not come within {within_s:g} s: {self.ended}"
-            await asyncio.sleep(0.02)
+        await until_async(condition, lambda: f"{what} ({self.ended})", within_s)
 
     async def answers(self, machine):
         """Whether a machine's worker is there and is the one that it was."""

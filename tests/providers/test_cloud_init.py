@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import seer_nb as seer
 from seer_nb.providers.vm import bootstrap as vm_bootstrap
 from seer_nb.providers.vm import cloud_init, tls
-from tests.core.effort import examples
 from tests.providers.cloud_kinds import CLOUDS
 from tests.providers.docker_line import told, variables
+from tests.support.effort import examples
 
 EC2 = seer.EC2("g5.xlarge", region="us-east-1")
 PEM = tls.Pem(key="key", certificate="certificate")

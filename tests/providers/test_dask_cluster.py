@@ -3,9 +3,9 @@
 import pytest
 
 from seer_nb.providers import DaskCluster
-from tests.core.effort import thorough
 from tests.providers import clusters
 from tests.providers.contract import ProviderTestCase
+from tests.support.effort import thorough
 
 
 class TestLocalClusterOfTheRunner(ProviderTestCase):

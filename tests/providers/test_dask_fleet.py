@@ -15,6 +15,7 @@ from seer_nb.providers.dask.fleet import DEAF_S, DaskFleet
 from seer_nb.providers.dask.rpc import InProcessChannel, SocketChannel, desk_of
 from tests.providers import clusters
 from tests.providers.cloud_kinds import Books
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 
@@ -70,12 +71,6 @@ async def books(tmp_path, lines, monkeypatch):
         yield opened
 
 
-async def soon(found):
-    async with asyncio.timeout(10):
-        while not found():  # noqa: ASYNC110 - the fleet brings it about
-            await asyncio.sleep(0.01)
-
-
 async def test_one_without_a_key_that_is_to_go_before_it_has_come_is_reported_when_it_has_gone(books, lines):
     (line,) = lines
     await books.rent(1)
@@ -94,7 +89,7 @@ async def test_a_worker_that_comes_is_rather_one_that_is_wanted_than_one_that_is
     await books.fleet.retire(1, force=False)
     await books.rent(2)
     line.comes("first")
-    await soon(lambda: books.fleet.name_of("first", "first") == "2.0")
+    await until_async(lambda: books.fleet.name_of("first", "first") == "2.0")
     assert not books.ended
     line.comes("second")
     assert (await books.has_ended(1)).expected
@@ -117,14 +112,14 @@ async def test_a_worker_that_could_not_be_started_takes_no_others_place(books, l
     line.error = None
     await books.rent(2)
     line.comes("one")
-    await soon(lambda: books.fleet.name_of("one", "one") == "2.0")
+    await until_async(lambda: books.fleet.name_of("one", "one") == "2.0")
 
 
 async def test_the_watcher_goes_on_whatever_a_look_has_raised(books, lines):
     (line,) = lines
     await books.rent(1)
     line.comes("one")
-    await soon(lambda: books.fleet.name_of("one", "one") == "1.0")
+    await until_async(lambda: books.fleet.name_of("one", "one") == "1.0")
     line.error = {"workers": RuntimeError("odd"), "end": RuntimeError("odd too")}
     await asyncio.sleep(0.1)
     line.error = None
@@ -201,7 +196,7 @@ async def test_a_cluster_that_nobody_waits_for_any_more_is_closed_by_who_has_mad
     assert await books.fleet.close() == (0,)
     hosting.cancel()
     slow.go.set()
-    await soon(lambda: slow.closed)
+    await until_async(lambda: slow.closed)
 
 
 async def test_a_line_that_was_closed_first_gives_no_cluster():
@@ -222,12 +217,12 @@ async def test_what_a_dead_runner_has_started_ends_on_a_cluster_that_knows_names
         (kept,) = facts.kept
         await line.call("grow")
         here = lambda: {str(w["name"]) for w in cluster.scheduler_info["workers"].values()}  # noqa: E731
-        await soon(lambda: len(here()) == 2)
+        await until_async(lambda: len(here()) == 2)
         await line.call("grow")
         line._unwatch()
         line._held.close()
-        await soon(lambda: len(cluster.plan) == 1)
-        await soon(lambda: here() == {kept})
+        await until_async(lambda: len(cluster.plan) == 1)
+        await until_async(lambda: here() == {kept})
         await asyncio.sleep(2.0)
         assert here() == {kept}
     finally:
@@ -240,6 +235,6 @@ async def test_a_cluster_that_has_closed_is_not_held_any_more(monkeypatch):
     held = weakref.ref(cluster)
     desk_of(cluster)
     await asyncio.to_thread(cluster.close)
-    await soon(lambda: held() not in rpc._DESKS)
+    await until_async(lambda: held() not in rpc._DESKS)
     del cluster
-    await soon(lambda: gc.collect() is not None and held() is None)
+    await until_async(lambda: gc.collect() is not None and held() is None)

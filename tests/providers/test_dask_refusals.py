@@ -15,7 +15,7 @@ import seer_nb as seer
 from seer_nb.providers.dask import rpc
 from seer_nb.providers.dask.rpc import ControllerServer, Endpoint, SocketChannel, desk_of
 from tests.providers import clusters
-from tests.studies.running import until
+from tests.support.waiting import until
 
 THREADS = (
     "the Dask cluster's workers have 2 threads each, but a worker trains one trial at a time: "
@@ -141,7 +141,7 @@ def test_a_process_that_hangs_is_not_waited_for_for_ever(monkeypatch, tmp_path):
 
 def test_a_folder_for_temporary_files_may_have_a_long_name(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 100)))
-    made = rpc._folder()
+    made = rpc.folder()
     assert len(str(made)) < 100
     made.rmdir()
 

@@ -14,9 +14,10 @@ import seer_nb as seer
 from seer_nb import core
 from seer_nb.providers import DaskCluster
 from seer_nb.storage.lock import runner_pid
-from tests.core.effort import thorough
 from tests.providers import clusters
-from tests.studies.running import check_nothing_is_left, counting, kill, make, processes, training, until
+from tests.support.effort import thorough
+from tests.support.studies import check_nothing_is_left, counting, kill, make, processes, training
+from tests.support.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ class TwoThenOne:
 
 
 def records(study, kind):
-    return [entry for entry in study._view.journal.read() if isinstance(entry.record, kind)]
+    return [entry for entry in study.journal.read() if isinstance(entry.record, kind)]
 
 
 def check_two_then_one(study):
@@ -55,8 +56,8 @@ def check_two_then_one(study):
     # One was handed back long before the other had trained its trial, and the cluster went last.
     (told, *_) = [e for e in records(study, core.Retire) if e.record.machine == first.record.machine]
     assert sum(told.seq < e.seq < second.seq for e in records(study, core.Reported)) > 10
-    assert study._state().machines[host.record.machine].hosts
-    assert 0 < study._state().ledger.spent(study._state().now_s) < 2 * 50_000 * 60 / 3600
+    assert study.state.machines[host.record.machine].hosts
+    assert 0 < study.state.ledger.spent(study.state.now_s) < 2 * 50_000 * 60 / 3600
 
 
 @pytest.mark.parametrize("make_cluster", [clusters.local, pytest.param(clusters.subprocesses, marks=thorough)])
@@ -92,7 +93,7 @@ def test_the_runner_is_killed_and_another_makes_a_new_cluster(home):
     provider = DaskCluster(clusters.local, 0.05, **clusters.GIVEN)
     study = make(counting, provider=provider).start()
     training(study, epochs=2)
-    kill(runner_pid(study._folder))
+    kill(runner_pid(study.folder))
     # Its workers end by themselves at once, long before their lease.
     until(lambda: not processes(home), "the end of the workers")
     seer.attach("study").resume().wait(90)
@@ -106,7 +107,7 @@ def test_a_scheduler_that_outlives_its_runner_ends_with_the_lease(home, monkeypa
     study = make(counting, provider=provider, max_epochs=1000).start()
     # Both workers are there: one that boots would look for its scheduler for longer than the lease.
     until(lambda: study.curves().trial.nunique() == 2, "a report of both trials")
-    kill(runner_pid(study._folder))
+    kill(runner_pid(study.folder))
     began = time.monotonic()
     until(lambda: not processes(home), "the end of the lease")
     assert 3.0 < time.monotonic() - began < 6.0 + 10.0
@@ -117,7 +118,7 @@ def test_the_runner_is_killed_and_the_notebooks_cluster_is_let_go(home):
         study = make(counting, provider=DaskCluster(cluster, 0.05, **clusters.GIVEN)).start()
         training(study, epochs=2)
         assert cluster.workers
-        kill(runner_pid(study._folder))
+        kill(runner_pid(study.folder))
         until(lambda: not cluster.workers and not cluster.worker_spec, "the end of the workers")
         study.resume().wait(90)
         assert study.curves().groupby("trial").epoch.apply(list).tolist() == [[1, 2, 3, 4, 5, 6]] * 2
@@ -128,7 +129,7 @@ NOTEBOOK = """
     import time
     from tests.providers import clusters
     from tests.providers.test_dask_studies import counting
-    from tests.studies.running import make
+    from tests.support.studies import make
     from seer_nb.providers import DaskCluster
 
     if __name__ == "__main__":

@@ -3,8 +3,8 @@
 import pytest
 
 from seer_nb.testing.loopback import LoopbackCloud
-from tests.cloud.renting import living, numbered, provider
 from tests.providers.contract import ProviderTestCase
+from tests.support.loopback_fleets import living, numbered, provider
 
 
 class TestEC2(ProviderTestCase):

@@ -37,9 +37,10 @@ from seer_nb.providers.vm import bootstrap, fleet, tls
 from seer_nb.runner.gangs import DaskGangs
 from seer_nb.worker import remote
 from seer_nb.worker.messages import WorkerReady
-from tests.builders import settings
 from tests.providers.cloud_kinds import CLOUDS, Books
 from tests.providers.fake_sdks import install
+from tests.support.records import settings
+from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
 QUIET = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
@@ -48,13 +49,6 @@ QUIET = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address"
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
-
-
-async def until(condition, within_s=5.0):
-    async with asyncio.timeout(within_s):
-        while not (found := condition()):  # noqa: ASYNC110 - Dask, or a fleet, brings it about
-            await asyncio.sleep(0.01)
-    return found
 
 
 @contextlib.asynccontextmanager
@@ -256,8 +250,8 @@ async def grown(hand, count):
     """Addresses by key, of so many workers more."""
     names = [await hand.grow() for _ in range(count)]
     scheduler = hand._cluster.scheduler
-    await until(lambda: len(scheduler.workers) >= count)
-    await until(lambda: {str(key) for key in hand._cluster.workers} >= set(names))
+    await until_async(lambda: len(scheduler.workers) >= count)
+    await until_async(lambda: {str(key) for key in hand._cluster.workers} >= set(names))
     return {str(key): process.address for key, process in hand._cluster.workers.items()}
 
 
@@ -276,7 +270,7 @@ async def test_the_chosen_worker_goes_and_no_other():
         gone = places.pop("1")
         await hand.end("1", gone, force=True)
         assert {str(key) for key in cluster.worker_spec} == {str(key) for key in cluster.workers} == set(places)
-        await until(lambda: set(cluster.scheduler.workers) == set(places.values()))
+        await until_async(lambda: set(cluster.scheduler.workers) == set(places.values()))
 
 
 async def test_what_a_worker_holds_is_moved_before_it_goes():
@@ -286,7 +280,7 @@ async def test_what_a_worker_holds_is_moved_before_it_goes():
         async with Client(cluster, asynchronous=True, set_as_default=False) as client:
             held = await client.scatter("precious", workers=[places["0"]], hash=False)
             await hand.end("0", places["0"], force=False)
-            await until(lambda: list(cluster.scheduler.workers) == [places["1"]])
+            await until_async(lambda: list(cluster.scheduler.workers) == [places["1"]])
             assert cluster.scheduler.tasks[held.key].state == "memory"
             assert await asyncio.wait_for(held, 5.0) == "precious"
 
@@ -296,7 +290,7 @@ async def test_a_lost_worker_is_not_started_anew():
     async with hand_of() as (hand, cluster):
         places = await grown(hand, 1)
         await cluster.workers[0].close()
-        await until(lambda: not cluster.scheduler.workers)
+        await until_async(lambda: not cluster.scheduler.workers)
         await hand.end("0", places["0"], force=True)
         assert not cluster.worker_spec
         await grown(hand, 1)
@@ -312,7 +306,7 @@ async def test_a_worker_that_could_not_be_started_is_forgotten():
     """SpecCluster only logs that, keeps its spec, and holds the worker for one that runs."""
     async with hand_of(Broken) as (hand, cluster):
         key = await hand.grow()
-        await until(lambda: cluster.workers)
+        await until_async(lambda: cluster.workers)
         await hand.end(key, None, force=True)
         assert not cluster.workers
         assert not cluster.worker_spec
@@ -332,12 +326,12 @@ async def test_a_worker_ends_while_another_boots():
         places = await grown(hand, 1)
         slow.add("from now on")
         await hand.grow()
-        await until(cluster._lock.locked)
+        await until_async(cluster._lock.locked)
         async with asyncio.timeout(4.0):
             await hand.end("0", places["0"], force=False)
-        await until(lambda: places["0"] not in cluster.scheduler.workers)
+        await until_async(lambda: places["0"] not in cluster.scheduler.workers)
         go.set()
-        await until(lambda: len(cluster.scheduler.workers) == 1)
+        await until_async(lambda: len(cluster.scheduler.workers) == 1)
 
 
 async def test_a_subprocess_bears_its_specs_name():
@@ -345,7 +339,7 @@ async def test_a_subprocess_bears_its_specs_name():
     kwargs = {"nthreads": 1, "host": "127.0.0.1", "dashboard": False}
     async with hand_of(SubprocessWorker, worker_class="distributed.Worker", worker_kwargs=kwargs) as (hand, cluster):
         key = await hand.grow()
-        await until(lambda: cluster.scheduler.workers, within_s=30.0)
+        await until_async(lambda: cluster.scheduler.workers, within_s=30.0)
         (seen,) = (await hand.workers()).values()
         assert (seen.name, seen.key) == (key, key)
         # Without a scheduler to join it ends: by itself it would look for one for ever.
@@ -417,14 +411,14 @@ async def test_a_member_runs_on_its_own_worker_and_nowhere_else(monkeypatch, tmp
         gangs._workers = {"1.0": WorkerReady(worker="1.0", address=one.address, store_port=1, pid=1)}
         start = core.StartGang(gang=1, trial=0, workers=("1.0",), from_epoch=0, checkpoint=None, until=1)
         gangs.start(start, core.Trial(id=0, config={}))
-        await until(lambda: RAN)
+        await until_async(lambda: RAN)
         await one.close(timeout=0.1, executor_wait=False)
-        await until(lambda: len(scheduler.workers) == 1)
+        await until_async(lambda: len(scheduler.workers) == 1)
         await asyncio.sleep(0.3)
         assert [one.address] == RAN
         # And when the gang has ended, no worker that comes to have that address gets it.
         gangs.machine_ended(core.MachineEnded(machine=1, expected=True))
-        await until(lambda: not scheduler.tasks)
+        await until_async(lambda: not scheduler.tasks)
 
 
 # --- clouds other than EC2, on made-up packages of theirs ---
@@ -457,7 +451,7 @@ async def test_a_scheduler_that_never_listens_is_not_waited_for_when_it_is_hande
     monkeypatch.setattr(fleet, "listens", deaf)
     async with Books(home / "f", CLOUDS["hetzner"]()) as books:
         hosting = asyncio.create_task(books.fleet.host(0, books.provider.host))
-        await until(lambda: park.machines)
+        await until_async(lambda: park.machines)
         await asyncio.sleep(0.1)
         assert not hosting.done()
         await books.fleet.retire(0, force=False)

@@ -10,9 +10,9 @@ from seer_nb.providers.vm import VMProvider
 from seer_nb.providers.vm.launcher import VMLauncher
 from seer_nb.storage.lock import runner_pid
 from seer_nb.testing.loopback import LoopbackCloud
-from tests.core.effort import thorough
 from tests.providers.contract import ProviderTestCase
-from tests.studies.running import counting, kill, make, processes, training
+from tests.support.effort import thorough
+from tests.support.studies import counting, kill, make, processes, training
 
 
 class Loopback(VMProvider):
@@ -120,7 +120,7 @@ def test_a_study_whose_runner_is_killed_deletes_what_that_has_left(tmp_path, mon
         training(study, epochs=2)
         before = {machine.instance_id for machine in cloud.machines() if machine.state == "running"}
         assert len(before) >= 2
-        kill(runner_pid(study._folder))
+        kill(runner_pid(study.folder))
         seer.attach("study").resume().wait(120)
         assert study.curves().groupby("trial").epoch.apply(list).tolist() == [list(range(1, 9))] * 2
         assert {machine.state for machine in cloud.machines()} == {"terminated"}

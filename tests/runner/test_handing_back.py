@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from seer_nb import core
 from seer_nb.runner.loop import Runner
-from tests.runner.pretended import OFFER, Cloud, create, journalled
+from tests.support.fake_gangs import OFFER, Cloud, create, journalled
 
 BILLED = replace(OFFER, billed_until_deleted=True)
 
@@ -23,7 +23,7 @@ def fails_after(runner, seconds):
 
 
 async def failing(study, seconds=0.5):
-    runner = Runner(study._folder)
+    runner = Runner(study.folder)
     fails_after(runner, seconds)
     with pytest.raises(RuntimeError, match="own fault"):
         await runner.run()
@@ -46,7 +46,7 @@ def test_an_end_that_waited_for_what_was_not_heard_is_written_down(home):
     """A machine is lost just after the process stood still, and the runner is cut off before it has listened."""
 
     async def run():
-        runner = Runner(study._folder)
+        runner = Runner(study.folder)
         running = asyncio.create_task(runner.run())
         await asyncio.sleep(0.5)
         runner._stillness.begin()

@@ -10,15 +10,15 @@ import pytest
 from seer_nb import core
 from seer_nb.runner import commands
 from seer_nb.runner.loop import Runner
-from tests.builders import Builder
-from tests.runner.pretended import Cloud, create, journalled
+from tests.support.fake_gangs import Cloud, create, journalled
+from tests.support.records import Builder
 
 PASSED = "the deadline has come"
 
 
 async def paused(study):
     """A runner with its study paused, as the task that drives it."""
-    running = asyncio.create_task(Runner(study._folder).run())
+    running = asyncio.create_task(Runner(study.folder).run())
     await asyncio.sleep(0.3)
     study._send(core.Pause())
     for _ in range(200):
@@ -49,7 +49,7 @@ def test_a_study_that_goes_on_after_it_rents_nothing(home, monkeypatch, runner):
         pass_by(study, monkeypatch)
         study._send(core.Resume())
         if runner != "lives":
-            running = asyncio.create_task(Runner(study._folder).run())
+            running = asyncio.create_task(Runner(study.folder).run())
         await asyncio.wait_for(running, 20)
         return len(records)
 

@@ -14,8 +14,8 @@ from seer_nb import core, simulate
 from seer_nb._utils.units import MICRO
 from seer_nb.policies import by_name
 from seer_nb.simulate import Conditions, Offer
-from tests.core.effort import examples
-from tests.simulate.tables import table
+from tests.support.curve_tables import table
+from tests.support.effort import examples
 
 POLICIES = (
     *("seer", "asha", "halving", "hyperband", "hypersched", "rubberband", "naive_elastic", "random_search", "grid"),

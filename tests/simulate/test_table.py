@@ -13,8 +13,8 @@ import seer_nb as seer
 from seer_nb import core
 from seer_nb.simulate import CurveTable
 from seer_nb.storage.journal import Journal
-from tests.builders import Builder
-from tests.simulate.tables import table
+from tests.support.curve_tables import table
+from tests.support.records import Builder
 
 
 def frame(**changes):

@@ -10,7 +10,7 @@ from seer_nb import core
 from seer_nb.ui.notebook.dashboard import Dashboard
 from seer_nb.ui.notebook.forecast_client import Question
 from seer_nb.views.figure_data import Foreseen
-from tests.builders import Builder, big_study, small_study
+from tests.support.records import Builder, big_study, small_study
 
 
 class Shown:

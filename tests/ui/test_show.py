@@ -7,7 +7,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from tests.builders import big_study, small_study
+from tests.support.records import big_study, small_study
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ class Case:
     @property
     def state(self) -> State:
         """As the journal has it."""
-        return self.study._state()  # noqa: SLF001 - what a notebook has no need for
+        return self.study.state
 
     # --- waiting ---
 

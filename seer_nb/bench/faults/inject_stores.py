@@ -134,7 +134,7 @@ def _journal_cut_off(case: Case) -> None:
     case.until(lambda: case.study.status == "interrupted", "the runner's death")
     case.hit()
     # Without power nobody reads on, either.
-    case.study._view.journal.close()  # type: ignore[union-attr]  # noqa: SLF001 - nobody closes a study by hand
+    case.study.journal.close()
     log = case.folder / "studies" / "study" / f"{layout.JOURNAL}-wal"
     if log.exists() and log.stat().st_size:
         with log.open("r+b") as file:

@@ -169,7 +169,7 @@ class Experiment(Running[Work, FairResult]):
             SeerError: There is no study, for there is no provider.
         """
         study = self.study
-        status, state = study.status, study._state()  # noqa: SLF001 - of the same family
+        status, state = study.status, study.state
         return self._result(
             collect(study),
             state.reason or f"it is {status}",

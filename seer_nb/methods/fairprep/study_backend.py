@@ -88,7 +88,7 @@ def sealed_of(study: Study) -> SealedTest:
         UntrustedError: What is stored of it may not be the user's own.
         SeerError: It is not stored.
     """
-    parts = layout.read_parts(study._folder)  # noqa: SLF001 - of the same family
+    parts = layout.read_parts(study.folder)
     if SEALED not in parts:
         raise SeerError(f"study {study.name!r} has not kept its test examples: an older seer_nb has started it")
     table, places = parts[SEALED]
@@ -97,7 +97,7 @@ def sealed_of(study: Study) -> SealedTest:
 
 def selection_file(study: Study) -> Path:
     """Where a final selection is noted."""
-    return study._folder / SELECTION  # noqa: SLF001 - of the same family
+    return study.folder / SELECTION
 
 
 def collect(study: Study) -> dict[Place, Record]:
@@ -106,7 +106,7 @@ def collect(study: Study) -> dict[Place, Record]:
     Raises:
         CheckpointError: What a trial has stored is damaged.
     """
-    state = study._state()  # noqa: SLF001 - the same package
+    state = study.state
     found: dict[Place, Record] = {}
     for trial in state.trials.values():
         place, stored = Place(**trial.config), of_trial(state.settings, trial)

@@ -214,7 +214,7 @@ class Search(Running[Arms, Result]):
             ValueError: There is no such trial.
         """
         number = self.study._known(trial)  # noqa: SLF001 - of the same family
-        return self._task.arm(self.study._state().trials[number].config, number)  # noqa: SLF001
+        return self._task.arm(self.study.state.trials[number].config, number)
 
     def result(self) -> Result:
         """What it has found so far.
@@ -225,7 +225,7 @@ class Search(Running[Arms, Result]):
         Raises:
             CheckpointError: The best arm's model cannot be read any more.
         """
-        state, status = self.study._state(), self.study.status  # noqa: SLF001 - of the same family
+        state, status = self.study.state, self.study.status
         best = self._newest_best(tests=status in {"ended", "failed"})
         arms = tuple(
             TrialArm(self._task, trial, _thetas(best.fedex) if best and best.trial == trial.id else ())

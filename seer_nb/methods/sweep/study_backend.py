@@ -75,7 +75,7 @@ class Sweep(Running[Task, SweepResult]):
 
     def result(self) -> SweepResult:
         """What it has found so far."""
-        state = self.study._state()  # noqa: SLF001 - of the same family
+        state = self.study.state
         done = {self._task.grid.cell(trial.config).number: trial for trial in state.trials.values()}
         outcomes = [self._outcome(cell, done.get(cell.number)) for cell in self._task.grid.cells]
         return SweepResult.of(

@@ -187,7 +187,7 @@ def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) 
             try:
                 study.wait(timeout=REFRESH_S if live else HEADLESS_S)
             except TimeoutError:
-                _line(out, text_views.progress_line(study._state(), study.stuck, study._now_s()), live=live)  # noqa: SLF001
+                _line(out, text_views.progress_line(study.state, study.stuck, study._now_s()), live=live)  # noqa: SLF001
             else:
                 break
     except KeyboardInterrupt:

@@ -54,7 +54,7 @@ class StudyReader:
     @property
     def folder(self) -> Path:
         """The study's files."""
-        return self.given._folder
+        return self.given.folder
 
     @property
     def settings(self) -> Settings:
@@ -63,11 +63,11 @@ class StudyReader:
 
     def state(self) -> State:
         """The newest."""
-        return self.study._state()
+        return self.study.state
 
     def history(self) -> History:
         """How the state that was read last came about."""
-        return self.study._history()
+        return self.study.history
 
     def status(self) -> str:
         """As ``Study.status``."""

@@ -18,7 +18,8 @@ from seer_nb.methods.fairprep.lifecycle import Record
 from seer_nb.methods.fairprep.splits import Selection, _noted, split
 from seer_nb.storage import layout
 from tests.methods.fairprep.small import KNOWN, QUICK, experiment, made, value
-from tests.studies.running import check_nothing_is_left, until
+from tests.support.studies import check_nothing_is_left
+from tests.support.waiting import until
 
 MANY = {
     "learners": [QUICK],
@@ -298,8 +299,8 @@ def test_an_experiment_is_opened_again_by_who_has_nothing_but_its_name(home):
         expected._origin.sealed.measure(Selection([other]), other, 0, None, None)
     pd.testing.assert_frame_equal(expected.select().test_metrics(), found.test_metrics())
     # What workers get holds no test example; the notebook's own part of the folder does.
-    assert np.float64(7.25).tobytes() not in layout.read_function(opened.study._folder)
-    assert np.float64(7.25).tobytes() in (opened.study._folder / layout.PARTS).read_bytes()
+    assert np.float64(7.25).tobytes() not in layout.read_function(opened.study.folder)
+    assert np.float64(7.25).tobytes() in (opened.study.folder / layout.PARTS).read_bytes()
     check_nothing_is_left(home)
 
 

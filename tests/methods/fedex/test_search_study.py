@@ -17,8 +17,9 @@ from seer_nb.methods.result import MethodResult
 from seer_nb.study import serialization
 from seer_nb.worker import remote
 from tests.methods.fedex.small import dropping, federation
-from tests.studies.running import check_nothing_is_left, kill, training, until, worker_pids
-from tests.studies.test_life import Resizing
+from tests.study.test_life import Resizing
+from tests.support.studies import check_nothing_is_left, kill, training, worker_pids
+from tests.support.waiting import until
 
 SERVER = {"lr": 1.0, "momentum": 0.9}
 SMALL = {"fedex_k": 3, "clients_per_round": 5, "max_rounds": 6, "deadline": "10min", "budget": "$0.05"}
@@ -127,7 +128,7 @@ def test_the_result_has_tables_files_and_figures_and_is_that_of_the_study(home, 
 def test_deadline_and_budget_are_kept(home):
     begun = search(space=None, server_space=None, policy="seer", budget="$0.01", max_rounds=1000).start()
     until(lambda: len(begun.study.curves()) > 1, "two rounds")
-    deadline_s = begun.study._state().now_s + 6
+    deadline_s = begun.study.state.now_s + 6
     begun.study.adjust(deadline=deadline_s)
     found = begun.wait(100)
     assert found.reason.startswith("the deadline ")

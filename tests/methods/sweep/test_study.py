@@ -10,7 +10,8 @@ import seer_nb as seer
 from seer_nb.methods.sweep import Sweep, sweep
 from seer_nb.policies.random_search import Grid
 from tests.methods.sweep.small import RIDGES, Picky, ridges, samples, train, untimed
-from tests.studies.running import check_nothing_is_left, kill, runner_pid, until
+from tests.support.studies import check_nothing_is_left, kill, runner_pid
+from tests.support.waiting import until
 
 GIVEN = {"train_ratios": (0.5, 0.8), "repeats": 2}
 LIMITS = {"deadline": "10min", "budget": "$0.05"}
@@ -42,7 +43,7 @@ def test_workers_find_what_this_process_finds_however_many_they_are(workers, hom
     assert there.curves().ct_s.sum() < (trials.ended_s - trials.started_s).sum()
     assert 0 < there.spent_usd <= 0.05
     assert there.seed == here.seed == 0
-    assert 0 < there.wall_s == there.study._state().now_s
+    assert 0 < there.wall_s == there.study.state.now_s
     assert there.reason == "every configuration is trained"
     assert isinstance(there.study._chosen, Grid)
     check_nothing_is_left(home)
@@ -72,7 +73,7 @@ def test_a_sweep_goes_on_after_its_runner_has_died():
     x, y = samples()
     begun = Sweep(Slow(), RIDGES, x, y, **GIVEN, provider=seer.Local(2), **LIMITS, name="mine").start()
     until(lambda: begun.result().frame.state.eq("completed").sum() >= 2, "two cells")
-    kill(runner_pid(begun.study._folder))
+    kill(runner_pid(begun.study.folder))
     until(lambda: begun.study.status == "interrupted")
     assert begun.result().reason == "it is interrupted"
 

@@ -333,7 +333,7 @@ def check_studies() -> Iterator[Finding]:
 def _study(name: str) -> Iterator[Finding]:
     try:
         study = attach(name)
-        state, status = study._state(), study.status  # noqa: SLF001 - a view like the others
+        state, status = study.state, study.status
     except Exception as error:  # noqa: BLE001 - whatever is in one folder, the others are looked at
         yield Finding("studies", "warning", f"{name!r} cannot be read ({brief(error)})", "move its folder away")
         return

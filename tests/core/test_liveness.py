@@ -1,0 +1,98 @@
+"""Whether a study gets on, judged from its records alone."""
+
+import pytest
+
+from seer_nb import core
+from seer_nb.core import liveness
+from seer_nb.views import html, text
+from seer_nb.views.view_model import view_of
+from tests.support.records import OFFER, Builder
+
+
+def trains(epochs=3, seconds=5.0, **changes):
+    """One trial on one worker; its last report came when the builder stands now."""
+    study = Builder(**changes).machine(0, 0.0, 2.0).draw({"x": 1})
+    study.start(0, 0, "0.0", at_s=2.0)
+    return study.report(0, *(0.1 * k for k in range(epochs)), seconds=seconds)
+
+
+@pytest.mark.parametrize(("seconds", "patience_s"), [(5.0, 10.0), (0.1, 2.0)])
+def test_a_gang_is_stuck_after_two_of_its_epochs(seconds, patience_s):
+    study = trains(seconds=seconds)
+    end = study.now_s + patience_s
+    assert liveness.why(study.state, end - 0.01) == ""
+    assert liveness.why(study.state, end).startswith("trial 0 has not reported for ")
+    study.report(0, 0.9)
+    assert liveness.why(study.state, study.now_s) == ""
+
+
+def test_before_any_epoch_was_seen_it_is_given_longer():
+    study = trains(epochs=0)
+    assert liveness.why(study.state, 2.0 + 59) == ""
+    assert liveness.why(study.state, 2.0 + 61) == "trial 0 has not reported for 1 min 1 s, and no epoch was seen so far"
+    hurried = trains(epochs=0, deadline_s=60.0)
+    assert liveness.why(hurried.state, 2.0 + 21)
+
+
+def test_a_gang_may_take_longer_for_its_first_epoch():
+    study = trains(seconds=1.0).draw({"x": 2}).machine(1, 5.0, 7.0)
+    study.start(1, 1, "1.0", at_s=8.0)
+    study.report(0, 0.9, seconds=9.5)
+    assert liveness.silent(study.state, 17.9) == []
+    assert [gang.trial for gang in liveness.silent(study.state, 18.1)] == [1]
+
+
+def test_where_it_stands_is_told_until_it_reports():
+    study = trains()
+    study.apply(core.Silent(gang=0, silent_s=10.0, where="it stands at train.py:3"), study.now_s + 10)
+    told = liveness.why(study.state, study.now_s)
+    assert told.startswith("trial 0 has not reported for 10 s, and an epoch should take ")
+    assert told.endswith(": it stands at train.py:3")
+    entry = study.history.log[-1]
+    assert (entry.kind, entry.trial, entry.reason) == ("fault", 0, "it stands at train.py:3")
+    study.report(0, 0.9)
+    assert study.state.silent == {}
+
+
+def test_of_a_gang_that_has_ended_nothing_is_kept():
+    study = trains()
+    study.apply(core.Silent(gang=0, silent_s=10.0, where="there")).end(0, "stopped")
+    study.apply(core.Silent(gang=0, silent_s=10.0, where="too late"))
+    assert study.state.silent == {}
+
+
+def test_several_are_counted():
+    study = trains().machine(1, 17.0, 18.0).draw({"x": 2})
+    study.start(1, 1, "1.0", at_s=18.0)
+    assert liveness.why(study.state, 100.0).endswith("; 1 more silent")
+
+
+def test_a_machine_that_boots_for_long():
+    study = Builder().machine(0, 0.0)
+    assert liveness.why(study.state, 9.9) == ""
+    assert liveness.why(study.state, 12.0).startswith(
+        "nothing trains, for machine 0 has been booting for 12 s, 2 s are usual: it is given up in "
+    )
+
+
+def test_no_machine_to_be_had():
+    study = Builder().machine(0, 0.0)
+    study.apply(core.MachineEnded(machine=0, expected=False, reason="InsufficientInstanceCapacity", scarce=True), 1.0)
+    told = liveness.why(study.state, 1.5)
+    assert told == ("no machine can be had, and none trains: asked again in 1.5 s (InsufficientInstanceCapacity)")
+
+
+@pytest.mark.parametrize("record", [core.Pause(), core.BeginEnd(reason="enough")])
+def test_what_is_to_rest_is_not_stuck(record):
+    study = Builder(offers=(OFFER,)).apply(record)
+    assert liveness.why(study.state, 1000.0) == ""
+
+
+def test_it_is_shown():
+    study = trains()
+    view = view_of(study.state, stuck="it <waits> & waits")
+    assert "<dt>stuck</dt><dd>⚠ it &lt;waits&gt; &amp; waits</dd>" in html.head(view)
+    assert "running, but stuck" in html.status_line(view)
+    assert "\nstuck: it <waits> & waits\n" in text.summary(study.state, stuck="it <waits> & waits")
+    assert " of 10 min | stuck: it waits | " in text.progress_line(study.state, "it waits")
+    assert "stuck" not in html.head(view_of(study.state)) + text.summary(study.state) + text.progress_line(study.state)

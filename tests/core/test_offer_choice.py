@@ -1,0 +1,257 @@
+"""Machines of several offers, one that hosts the scheduler, and machines that their provider takes away."""
+
+import pytest
+from msgspec.structs import replace
+
+from seer_nb import core
+from seer_nb.core import offer_choice, reconcile
+from seer_nb.core.engine import Engine
+from tests.support.fake_cloud import FakeCloud, World
+from tests.support.records import OFFER, settings
+from tests.support.small_engine import Simple, draw, of
+
+DEAR = replace(OFFER, name="g5", kind="g5", max_machines=4)
+SPOT = replace(DEAR, name="g5 spot", spot=True, price_per_hour=1_200_000)
+OTHER = replace(OFFER, name="g4", kind="g4", price_per_hour=360_000, max_machines=4)
+HOST = replace(OFFER, name="host", workers_per_machine=0, price_per_hour=36_000, boot_s=1.0)
+
+
+def engine(policy=None, **changes):
+    made = Engine(settings(**changes), policy or Simple(trials=2))
+    made.handle(core.Began(settings=made.state.settings), 0.0)
+    return made
+
+
+def begun(policy=None, **changes):
+    made = engine(policy, **changes)
+    return made, made.handle(core.RunnerStarted(), 0.0)
+
+
+def one_of(actions, kind):
+    (found,) = of(actions, kind)
+    return found
+
+
+def rented(actions):
+    return [action.offer for action in of(actions, core.Rent)]
+
+
+# --- which offer ---
+
+
+def test_the_cheaper_of_a_kind_is_rented_and_kinds_in_the_order_given():
+    assert rented(begun(offers=(DEAR, SPOT))[1]) == ["g5 spot"] * 2
+    assert rented(begun(offers=(DEAR, OTHER))[1]) == ["g5"] * 2
+    assert rented(begun(offers=(OTHER, DEAR))[1]) == ["g4"] * 2
+
+
+def test_an_offer_that_cannot_be_had_falls_back_and_is_tried_again_later():
+    made, _ = begun(offers=(DEAR, SPOT, OTHER))
+    found = made.handle(
+        core.MachineEnded(machine=0, expected=False, reason="no capacity", lived_s=0.0, scarce=True), 1.0
+    )
+    assert rented(found) == ["g5"]
+    found = made.handle(
+        core.MachineEnded(machine=2, expected=False, reason="no capacity", lived_s=0.0, scarce=True), 2.0
+    )
+    assert rented(found) == ["g4"]
+    assert offer_choice.again_s(made.state, SPOT) == 1.0 + offer_choice.BACKOFF_S
+    made.handle(core.MachineEnded(machine=1, expected=False, reason="no capacity", lived_s=0.0, scarce=True), 2.5)
+    again_s = offer_choice.again_s(made.state, SPOT)
+    assert again_s == 1.0 + offer_choice.BACKOFF_S, "asked for together with the first"
+    assert made.snapshot().offers[0].name == "g4"
+    made.handle(core.Ticked(), again_s)
+    assert [offer.name for offer in made.snapshot().offers] == ["g5 spot", "g4", "g5"], (
+        "g5 is to be left alone for longer"
+    )
+
+
+def test_where_there_is_none_to_be_had_a_study_waits_and_does_not_fail():
+    made, _ = begun(offers=(DEAR,), deadline_s=3600.0, budget=10**9)
+    for _ in range(8):
+        assert made.state.live, "it is tried again"
+        for machine in list(made.state.live):
+            none = core.MachineEnded(machine=machine, expected=False, reason="no capacity", lived_s=0.0, scarce=True)
+            made.handle(none, made.state.now_s)
+        assert made.state.phase == "running"
+        while not made.state.live:
+            made.handle(core.Ticked(), made.wake_s())
+    assert made.state.now_s == sum(offer_choice.BACKOFF_S * 2.0**k for k in range(8)), "each time after twice as long"
+
+
+def test_an_offer_that_is_not_needed_asks_for_no_decision_at_every_event():
+    """Guards against deciding anew at each report because some offer was refused once, long ago."""
+
+    class Counted(Simple):
+        decisions = 0
+
+        def decide(self, snapshot):
+            self.decisions += 1
+            return super().decide(snapshot)
+
+    policy = Counted(trials=1)
+    made, _ = begun(policy, offers=(DEAR, SPOT), deadline_s=3600.0, budget=10**9)
+    (machine,) = made.state.live
+    made.handle(core.MachineEnded(machine=machine, expected=False, reason="none", lived_s=0.0, scarce=True), 1.0)
+    (machine,) = made.state.live
+    made.handle(core.MachineReady(machine=machine, boot_s=1.0), 2.0)
+    draw(made, 3.0)
+    made.handle(core.Ticked(), 100.0)
+    before = policy.decisions
+    for at_s in range(101, 120):
+        made.handle(core.Ticked(), float(at_s))
+    assert policy.decisions == before
+
+
+def test_nothing_was_launched_so_nothing_is_billed():
+    made, _ = begun(offers=(DEAR,))
+    spent = made.state.ledger.spent(10.0)
+    assert spent > 0
+    made.handle(core.MachineEnded(machine=0, expected=False, reason="no capacity", lived_s=0.0), 10.0)
+    assert made.state.ledger.spent(10.0) == spent // 2
+
+
+def test_the_providers_own_clock_is_billed():
+    made, _ = begun(offers=(DEAR,))
+    made.handle(core.MachineEnded(machine=0, expected=False, lived_s=7.0), 10.0)
+    assert made.state.ledger.bill(0, 10.0) == DEAR.bill(7.0)
+
+
+def test_a_quota_of_one_offer_leaves_the_rest_to_the_next():
+    few = replace(SPOT, max_machines=1)
+    assert rented(begun(Simple(trials=3), offers=(DEAR, few))[1]) == ["g5 spot", "g5", "g5"]
+
+
+def test_losses_that_are_seen_or_expected_make_spot_machines_dearer():
+    shaky = replace(SPOT, price_per_hour=3_500_000, losses_per_hour=60.0)
+    assert rented(begun(offers=(DEAR, shaky))[1]) == ["g5"] * 2
+    steady = replace(shaky, losses_per_hour=0.0)
+    made, found = begun(offers=(DEAR, steady))
+    assert rented(found) == ["g5 spot"] * 2
+    before = offer_choice.expected_price_s(made.state, steady)
+    made.handle(core.MachineReady(machine=0, boot_s=2.0), 2.0)
+    made.handle(core.MachineEnded(machine=0, expected=False, reason="taken away"), 20.0)
+    assert offer_choice.expected_price_s(made.state, steady) > before
+
+
+def test_machines_of_unlike_size_make_up_what_is_wanted():
+    large = replace(OTHER, workers_per_machine=4, max_machines=1)
+    small = replace(OTHER, name="small", kind="small", workers_per_machine=1)
+    assert rented(begun(Simple(trials=6), offers=(large, small), max_workers=8)[1]) == ["g4", "small", "small"]
+
+
+def test_of_idle_machines_the_dearest_goes_first():
+    made, _ = begun(offers=(DEAR, replace(SPOT, max_machines=1)))
+    for machine in (0, 1):
+        made.handle(core.MachineReady(machine=machine, boot_s=1.0), 2.0)
+    assert [machine.offer for machine in made.state.live.values()] == ["g5 spot", "g5"]
+    assert [machine.id for machine in reconcile.surplus(made.state, core.Plan(workers=1))] == [1]
+    made.state.settings = replace(made.state.settings, max_workers=0)
+    assert [machine.id for machine in reconcile.surplus(made.state, core.Plan(workers=1))] == [1, 0]
+
+
+# --- the scheduler's machine ---
+
+
+def test_the_host_is_rented_first_and_the_others_once_it_is_there():
+    made, found = begun(host=HOST)
+    assert rented(found) == ["host"]
+    assert rented(made.handle(core.Ticked(), 0.5)) == []
+    assert rented(made.handle(core.MachineReady(machine=0, boot_s=1.0), 1.0)) == ["local", "local"]
+
+
+def test_the_host_goes_last_and_costs_money():
+    cloud = FakeCloud(Simple(trials=2, total=2), World(boot_s=2.0), host=HOST).run()
+    gone = {number: box.gone_s for number, box in cloud.boxes.items()}
+    assert gone[0] == max(gone.values())
+    assert list(gone.values()).count(gone[0]) == 1
+    assert cloud.state.phase == "ended"
+    assert cloud.state.ledger.bill(0, gone[0]) == HOST.bill(gone[0]) > 0
+    assert {trial.state for trial in cloud.state.trials.values()} == {"completed"}
+
+
+def test_what_the_host_will_cost_is_not_for_the_policy_to_spend():
+    made, _ = begun(host=HOST)
+    left_s = made.end_s()
+    assert made.snapshot().budget <= made.state.budget - HOST.bill(left_s) + HOST.bill(made.state.settings.lease_s)
+    assert made.state.budget - made.snapshot().budget < HOST.bill(made.state.deadline_s + 60.0)
+
+
+def test_without_its_scheduler_no_machine_is_kept_and_another_one_is_rented():
+    made, _ = begun(host=HOST)
+    made.handle(core.MachineReady(machine=0, boot_s=1.0), 1.0)
+    for machine in (1, 2):
+        made.handle(core.MachineReady(machine=machine, boot_s=1.0), 2.0)
+    draw(made, 3.0, count=2)
+    assert len(made.state.gangs) == 2
+    found = made.handle(core.MachineEnded(machine=0, expected=False, reason="lost"), 10.0)
+    assert {action.machine for action in of(found, core.Retire)} == {1, 2}
+    assert "host" in rented(found)
+
+
+def test_a_host_that_does_not_boot_is_tried_again_and_then_given_up():
+    cloud = FakeCloud(Simple(), World(no_boot=1.0), host=HOST).run()
+    assert cloud.state.failed
+    assert "did not boot" in cloud.state.reason
+    assert len(cloud.of(core.Rent)) > 1
+
+
+def test_a_budget_that_does_not_hold_a_worker_beside_the_host_rents_none():
+    worst = sum(offer.bill(40.0) for offer in (HOST, OFFER))
+    assert rented(begun(host=HOST, budget=worst // 2)[1]) == []
+
+
+# --- machines that are taken away ---
+
+
+def test_what_trains_on_a_machine_that_leaves_is_saved_and_goes_on_elsewhere():
+    made, _ = begun(Simple(trials=1))
+    made.handle(core.MachineReady(machine=0, boot_s=2.0), 2.0)
+    draw(made, 2.0)
+    found = made.handle(core.MachineLeaving(machine=0, left_s=120.0, reason="spot interruption"), 10.0)
+    assert one_of(found, core.StopGang).reason == "machine 0 is taken away: spot interruption"
+    assert rented(found) == ["local"]
+    assert not of(found, core.Retire)
+    found = made.handle(core.GangEnded(gang=0, outcome="stopped"), 12.0)
+    assert one_of(found, core.Retire).machine == 0
+    assert not of(found, core.StartGang)
+    found = made.handle(core.MachineReady(machine=1, boot_s=2.0), 14.0)
+    assert one_of(found, core.StartGang).workers == ("1.0",)
+
+
+def test_an_idle_machine_that_leaves_is_handed_back_at_once():
+    made, _ = begun(Simple(trials=1))
+    made.handle(core.MachineReady(machine=0, boot_s=2.0), 2.0)
+    found = made.handle(core.MachineLeaving(machine=0, left_s=120.0, reason="spot interruption"), 3.0)
+    assert one_of(found, core.Retire).machine == 0
+
+
+# --- a new runner ---
+
+
+@pytest.mark.parametrize("adopted", [(), (0,)])
+def test_a_new_runner_goes_on_with_the_machines_that_it_finds(adopted):
+    made, _ = begun(Simple(trials=1))
+    made.handle(core.MachineReady(machine=0, boot_s=2.0), 2.0)
+    draw(made, 2.0)
+    made.handle(core.Reported(gang=0, epoch=1, value=0.5, seconds=3.0, checkpoint="0/1"), 6.0)
+    found = made.handle(core.RunnerStarted(unseen_s=20.0, adopted=adopted), 6.0)
+    if adopted:
+        assert one_of(found, core.StartGang).workers == ("0.0",)
+        assert one_of(found, core.StartGang).from_epoch == 1
+        assert made.state.ledger.spent(10.0) == OFFER.bill(30.0)
+    else:
+        assert rented(found) == ["local"]
+
+
+# --- what booting machines commit ---
+
+
+def test_a_machine_that_boots_is_committed_for_as_long_as_it_waits_for_a_runner():
+    slow = replace(OFFER, boot_lease_s=300.0)
+    made, _ = begun(Simple(trials=1), offers=(slow,))
+    ledger = made.state.ledger
+    assert ledger.spent(10.0) + ledger.committed(10.0) == slow.bill(300.0)
+    made.handle(core.MachineReady(machine=0, boot_s=10.0), 10.0)
+    assert ledger.spent(10.0) + ledger.committed(10.0) == slow.bill(10.0 + made.state.settings.lease_s)
+    assert rented(begun(Simple(trials=1), offers=(slow,), budget=slow.bill(299.0))[1]) == []

@@ -1,0 +1,272 @@
+"""A study's folder that somebody has prepared: who lists all studies, or looks at one, gets an answer, and soon."""
+
+import fcntl
+import json
+import math
+import os
+import sqlite3
+import zlib
+
+import msgspec
+import pytest
+
+import seer_nb as seer
+from seer_nb import core
+from seer_nb.core import offer_choice, types
+from seer_nb.storage import layout, snapshot
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.lock import LOCK, runner_pid
+from seer_nb.storage.replay import View
+from seer_nb.ui import cli
+from seer_nb.ui.cli.doctor import local as doctor
+from tests.support.records import OFFER, settings, small_study
+from tests.support.refusals import make, raised
+
+# A query that has no end is not to be interrupted but with its process.
+pytestmark = pytest.mark.timeout(120, method="thread")
+ENDLESS = (
+    "CREATE VIEW head AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
+    "SELECT 'v' version, 1 seq, 'm' mark, 0 crc, count(*) body FROM c"
+)
+DEEP = 200_000
+
+
+def written(folder):
+    folder.mkdir()
+    records = [(at_s, record) for _, at_s, record in small_study(name=folder.name).records]
+    Journal.create(folder / layout.JOURNAL, records).close()
+    return folder
+
+
+def run(path, *statements):
+    db = sqlite3.connect(path)
+    for statement in statements:
+        db.execute(*statement)
+    db.commit()
+    db.close()
+
+
+@pytest.fixture
+def bad(tmp_path, monkeypatch):
+    """The folder of one study, beside that of another."""
+    monkeypatch.setenv("SEER_HOME", str(tmp_path))
+    written(tmp_path / "good")
+    return written(tmp_path / "bad")
+
+
+def statuses(capsys):
+    """By study; and all that a person may look at without naming one was there."""
+    table = seer.studies().set_index("name")
+    assert table.loc["good", "trials"] == 4
+    assert cli.main(["studies"]) == 0
+    said = capsys.readouterr().out
+    assert "good" in said
+    assert said.replace("\n", "").isprintable()
+    assert any("'good'" in finding.text for finding in doctor.check_studies())
+    return table["status"].to_dict()
+
+
+# --- journals ---
+
+
+def began(change):
+    """With other settings in the first record."""
+
+    def prepare(folder):
+        path = folder / layout.JOURNAL
+        db = sqlite3.connect(path)
+        body = json.loads(db.execute("SELECT body FROM records WHERE seq = 1").fetchone()[0])
+        db.close()
+        change(body["settings"])
+        run(path, ("UPDATE records SET body = ? WHERE seq = 1", (json.dumps(body),)))
+
+    return prepare
+
+
+def nested(folder):
+    body = '{"type":"Ticked","x":' + "[" * DEEP + "]" * DEEP + "}"
+    run(folder / layout.JOURNAL, ("INSERT INTO records (at_s, wall, body) VALUES (99.0, 0.0, ?)", (body,)))
+
+
+def steering(folder):
+    body = '{"type":"\\u001b]0;OWNED\\u0007\\u009b2J"}'
+    run(folder / layout.JOURNAL, ("INSERT INTO records (at_s, wall, body) VALUES (99.0, 0.0, ?)", (body,)))
+
+
+def disguised(folder):
+    """A trigger that calls itself a table."""
+    run(
+        folder / layout.JOURNAL,
+        ("CREATE TRIGGER t AFTER INSERT ON inbox BEGIN DELETE FROM records; END",),
+        ("PRAGMA writable_schema=ON",),
+        ("UPDATE sqlite_schema SET type = 'table' WHERE name = 't'",),
+    )
+
+
+def pipe(name):
+    def prepare(folder):
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+
+    return prepare
+
+
+UNREADABLE = {
+    "a record nested too deep": nested,
+    "a record that steers terminals": steering,
+    "a trigger in disguise": disguised,
+    "a pipe beside the journal": pipe(f"{layout.JOURNAL}-journal"),
+    "machines with 10**9 workers": began(lambda given: given["offers"][0].update(workers_per_machine=10**9)),
+    "10**18 machines": began(lambda given: given["offers"][0].update(max_machines=10**18)),
+    "10**18 workers": began(lambda given: given.update(max_workers=10**18)),
+    "10**18 epochs": began(lambda given: given.update(max_epochs=10**18)),
+    "a price that is no float": began(lambda given: given["offers"][0].update(price_per_hour=10**400)),
+    "a budget that is no float": began(lambda given: given.update(budget=10**400)),
+    "boots without an end": began(lambda given: given["offers"][0].update(boot_s=1e300)),
+    "no offers": began(lambda given: given.update(offers=[])),
+}
+
+
+@pytest.mark.parametrize("prepare", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_journal_of_somebody_else_hides_no_study(bad, prepare, capsys):
+    prepare(bad)
+    assert statuses(capsys) == {"bad": "unreadable", "good": "interrupted"}
+    said = raised(seer.SeerError, seer.attach, "bad")
+    assert said.isprintable()
+    assert cli.main(["show", "bad"]) == 1
+    assert capsys.readouterr().err == f"seer-nb: {said}\n"
+
+
+def test_whatever_a_study_raises_hides_no_other(bad, monkeypatch, capsys):
+    whole = seer.Study.status.fget
+
+    def status(study):
+        if study.name == "bad":
+            raise RecursionError
+        return whole(study)
+
+    monkeypatch.setattr(seer.Study, "status", property(status))
+    assert statuses(capsys)["bad"] == "unreadable"
+
+
+def test_a_command_nested_too_deep_is_left_out(bad, capsys, caplog):
+    body = '{"type":"Pause","x":' + "[" * DEEP + "]" * DEEP + "}"
+    steers = '{"type":"\\u001b]0;OWNED\\u0007"}'
+    for each in (body, steers):
+        run(bad / layout.JOURNAL, ("INSERT INTO inbox (wall, body) VALUES (0, ?)", (each,)))
+    assert statuses(capsys)["bad"] == "interrupted"
+    journal = Journal(bad / layout.JOURNAL)
+    assert [command for _, command in journal.inbox()] == [None, None]
+    journal.close()
+    assert caplog.text.replace("\n", "").isprintable()
+
+
+def test_a_lock_that_names_no_process(bad, capsys):
+    with (bad / LOCK).open("wb") as file:
+        file.write(b"9" * 31)
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert statuses(capsys)["bad"] == "running"
+        assert runner_pid(bad) == 0
+
+
+# --- snapshots ---
+
+
+def head(change):
+    """With something else in its head, which fits the journal in all other respects."""
+
+    def prepare(folder):
+        path = folder / "journal.snapshot"
+        db = sqlite3.connect(path)
+        body = change(db.execute("SELECT body FROM head").fetchone()[0])
+        db.close()
+        crc = zlib.crc32(body.encode() if isinstance(body, str) else body)
+        run(path, ("UPDATE head SET crc = ?, body = ?", (crc, body)))
+
+    return prepare
+
+
+def slots(body):
+    found = msgspec.msgpack.decode(body, strict=False)
+    for machine in found["plain"]["machines"].values():
+        machine["slots"] = 10**9
+    return msgspec.msgpack.encode(found)
+
+
+def endless(folder):
+    run(folder / "journal.snapshot", ("DROP TABLE head",), (ENDLESS,))
+
+
+IGNORED = {
+    "a view without an end": endless,
+    "a pipe": pipe("journal.snapshot"),
+    "a pipe beside it": pipe("journal.snapshot-journal"),
+    "a body nested too deep": head(lambda _: b"\x81\xa1x" + b"\x91" * DEEP + b"\xc0"),
+    "a body of text": head(lambda _: "text"),
+    "machines with 10**9 workers": head(slots),
+    "a number beyond those of SQLite": lambda folder: run(
+        folder / "journal.snapshot", ("UPDATE head SET version = x'1b', seq = 9e300",)
+    ),
+}
+
+
+@pytest.mark.parametrize("prepare", IGNORED.values(), ids=IGNORED)
+def test_a_snapshot_of_somebody_else_is_not_used(bad, prepare, capsys):
+    journal = Journal(bad / layout.JOURNAL)
+    view = View(journal)
+    state = view.state()
+    snapshot.save(journal, snapshot.Found(view.seq, state, view.history), anew=True)
+    assert snapshot.load(journal) is not None
+    prepare(bad)
+    assert snapshot.load(journal) is None
+    journal.close()
+    assert statuses(capsys)["bad"] == "interrupted"
+    assert len(seer.attach("bad").results()) == 4
+
+
+# --- numbers that become loops ---
+
+
+def test_what_a_study_may_be_given_its_journal_may_hold():
+    most = {
+        "max_epochs": types.MOST_EPOCHS,
+        "seed": types.MOST_SEED,
+        "max_workers": types.MOST_WORKERS,
+        "budget": types.MOST_MICRO,
+        "offers": (msgspec.structs.replace(OFFER, workers_per_machine=types.MOST_SLOTS),),
+    }
+    record = core.Began(settings=settings(**most))
+    assert msgspec.json.decode(msgspec.json.encode(record), type=core.Event) == record
+
+
+class Rents(seer.Local):
+    """Offers what no journal may hold."""
+
+    def __init__(self, **changes):
+        super().__init__(max_workers=1)
+        self.changes = changes
+
+    def offers(self):
+        return tuple(msgspec.structs.replace(offer, **self.changes) for offer in super().offers())
+
+    def __repr__(self):
+        return "Rents()"
+
+
+def test_a_study_that_could_not_be_read_again_is_not_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path))
+    assert raised(ValueError, make, provider=seer.Local(max_workers=10**9)).endswith(
+        " has max_workers=1000000000: it must be a whole number from 1 to 100000"
+    )
+    assert raised(ValueError, make, provider=Rents(workers_per_machine=10**9)) == (
+        "provider=Rents() offers a machine 'local' whose workers_per_machine cannot be: expected `int` <= 1024"
+    )
+    assert raised(ValueError, make, provider=Rents(boot_timeout_s=math.inf)) == (
+        "provider=Rents() offers a machine 'local' whose boot_timeout_s cannot be: expected `float` <= 1000000000000.0"
+    )
+
+
+def test_machines_that_were_refused_for_days_are_asked_for_again():
+    assert offer_choice.Refusals(5000, 7.0).again_s == 7.0 + offer_choice.LONGEST_BACKOFF_S
+    assert [offer_choice.Refusals(times, 0.0).again_s for times in (1, 2, 3)] == [2.0, 4.0, 8.0]

@@ -1,0 +1,76 @@
+"""An address of a store may come from somebody else's journal, so it must not be able to run anything."""
+
+import pytest
+
+from seer_nb.errors import CheckpointError
+from seer_nb.storage import checkpoints, object_store
+from seer_nb.study.best import of
+from tests.support.records import small_study
+from tests.support.refusals import make
+
+PATH = checkpoints.name(0, 1, 1)
+
+
+@pytest.fixture
+def trap():
+    """A server for whoever is led to connect to it, and its port."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.0)
+        yield server
+
+
+def calls(server):
+    try:
+        server.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "dask://127.0.0.1:{port}/x::file:///tmp/y",
+        "dask://127.0.0.1:{port}/x",
+        "http://127.0.0.1:{port}/x",
+        "reference::file:///tmp/evil.json",
+        "simplecache::s3://bucket/x",
+        "jlab://127.0.0.1:{port}/x",
+        "ftp://127.0.0.1:{port}/x",
+        "file::dask://127.0.0.1:{port}/x",
+        "nobodys://x",
+    ],
+)
+def test_a_checkpoint_is_not_looked_for_where_an_address_could_run_something(address, trap):
+    """Guards against code of whoever forged a journal: fsspec's "dask" unpickles what a scheduler answers."""
+    store = address.format(port=trap.getsockname()[1])
+    with pytest.raises(CheckpointError, match="is not one that only holds files"):
+        checkpoints.load(store, PATH)
+    with pytest.raises(ValueError, match="is not one that only holds files"):
+        checkpoints.stored(store, 0)
+    assert not calls(trap)
+
+
+def test_a_study_with_a_forged_store_can_be_looked_at_and_connects_nowhere(trap, home):
+    store = f"dask://127.0.0.1:{trap.getsockname()[1]}/x::file:///tmp/y"
+    study = small_study(store=store)
+    best = of(study.state)
+    assert best is not None
+    with pytest.raises(CheckpointError, match="is not one that only holds files"):
+        best.load(object())
+    assert not calls(trap)
+
+
+@pytest.mark.parametrize("store", ["s3://b/x", "gs://b", "az://b/x", "file:///x", "sftp://me@host/x", "/x", "a:b"])
+def test_stores_that_only_hold_files_are_allowed(store):
+    object_store.check(store)
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown(home):
+    """Guards against credentials in outputs of a notebook: the address of the best checkpoint is one."""
+    with pytest.raises(ValueError, match="holds a password") as told:
+        make(store="sftp://me:hunter2@host/x")
+    assert "hunter2" not in str(told.value)
+    assert "sftp://***@host/x" in str(told.value)

@@ -1,0 +1,191 @@
+"""Real studies whose processes are killed or stand still."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+import seer_nb as seer
+from seer_nb import core
+from seer_nb.runner.gangs import BROKEN
+from seer_nb.storage import layout
+from seer_nb.storage.lock import runner_pid
+from seer_nb.ui import cli
+from tests.support.studies import check_nothing_is_left, counting, kill, make, processes, training, worker_pids
+from tests.support.waiting import until
+
+
+def trained(study):
+    """Every trial has each epoch once."""
+    curves = study.curves()
+    assert curves.groupby("trial").epoch.apply(list).tolist() == [[1, 2, 3, 4, 5, 6]] * curves.trial.nunique()
+    assert (study.results().state == "completed").all()
+    return True
+
+
+def records(study, kind):
+    return [entry.record for entry in study.journal.read() if isinstance(entry.record, kind)]
+
+
+def test_a_worker_is_killed_in_the_middle_of_an_epoch(home):
+    study = make(counting, policy="random_search").start()
+    (worker,) = training(study, epochs=2).workers
+    kill(worker_pids(study)[worker])
+    study.wait(60)
+    assert trained(study)
+    (lost,) = [r for r in records(study, core.GangEnded) if r.outcome == "lost"]
+    assert "exit code -9" in lost.error
+    assert not lost.own_fault
+    ended = [r for r in records(study, core.MachineEnded) if not r.expected]
+    assert [r.exit_code for r in ended] == [-9]
+    check_nothing_is_left(home)
+
+
+def test_the_runner_is_killed_and_another_goes_on(home):
+    study = make(counting, policy="random_search").start()
+    training(study, epochs=2)
+    kill(runner_pid(study.folder))
+    # Its workers end by themselves at once, long before their lease.
+    until(lambda: not processes(home), "the end of the workers")
+    with pytest.raises(seer.RunnerError, match=r"the runner of study 'study' has died; resume\(\) goes on"):
+        study.wait(10)
+    assert study.status == "interrupted"
+    before = study.curves()
+
+    other = seer.attach("study")
+    assert other.status == "interrupted"
+    other.resume().wait(60)
+    assert trained(other)
+    # Nothing that was recorded is recorded anew, or differently.
+    assert other.curves().merge(before, how="inner").shape == before.shape
+    assert len(records(other, core.RunnerStarted)) == 2
+    spent = other.spending()
+    state = other.state
+    assert state.ledger.spent(state.now_s) <= state.budget
+    # Machines of the dead runner are billed for as long as they may have lived on.
+    assert spent.groupby("machine").state.last().eq("ended").all()
+    check_nothing_is_left(home)
+
+
+def test_a_worker_may_warm_up_for_longer_than_its_lease(home, monkeypatch):
+    """Guards against leases that are renewed only for workers that are ready: a cold torch takes a minute to import."""
+    monkeypatch.setattr("seer_nb.study.settings.lease_seconds", lambda *_: 2.0)
+
+    class Slow:
+        def __reduce__(self):
+            return _wait, (5.0,)
+
+    slow = Slow()
+
+    def train(config, run):
+        assert slow == "waited"
+        run.report(accuracy=1)
+
+    study = make(train, max_epochs=1).start().wait(60)
+    assert (study.results().state == "completed").all()
+    ready = [machine for machine in study.state.machines.values() if machine.ready_s is not None]
+    assert ready
+    assert all(machine.ready_s - machine.rented_s > 5 for machine in ready)
+    assert all(record.expected for record in records(study, core.MachineEnded))
+
+
+def _wait(seconds):
+    """Called where a worker loads the training function, that is before it is ready."""
+    time.sleep(seconds)
+    return "waited"
+
+
+def test_the_runner_stands_still_the_workers_end_themselves_and_nothing_is_lost(home, monkeypatch):
+    monkeypatch.setattr("seer_nb.study.settings.lease_seconds", lambda *_: 5.0)
+    study = make(counting, max_epochs=1000, deadline="10min").start()
+    until(lambda: study.curves().trial.nunique() == 2, "a report of both trials")
+    workers, runner = list(worker_pids(study).values()), runner_pid(study.folder)
+    assert len(workers) == 2
+    kill(runner, signal.SIGSTOP)
+    began = time.monotonic()
+    gone = lambda pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # noqa: E731
+    until(lambda: all(gone(pid) for pid in workers), "the end of the leases")
+    assert time.monotonic() - began < 5.0 + 5.0
+    stored = sorted((study.folder / layout.CHECKPOINTS).glob("*/*.pt"))
+    last = {int(path.parent.name): int(path.name[:6]) for path in stored}
+    kill(runner, signal.SIGCONT)
+    study.stop()
+    study.wait(60)
+    assert study.status == "ended"
+    # What was said while it stood still was heard before it took the workers for lost.
+    heard = study.curves().groupby("trial").epoch.max()
+    assert all(heard[trial] >= epoch for trial, epoch in last.items())
+    assert max(last.values()) > 5
+    check_nothing_is_left(home)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root, for a file system of its own")
+def test_a_full_disk_makes_the_runner_wait_and_nothing_is_lost():
+    command = [sys.executable, "-m", "seer_nb.bench.faults.run_one", "the journal's disk is full for 6 s", "local", "0"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    verdict = json.loads(told.splitlines()[-1])
+    assert (verdict["wrong"], verdict["repeated"], verdict["leftovers"]) == ("", 0, 0)
+
+
+def test_a_runner_that_is_told_to_end_saves_and_hands_back_first(home):
+    study = make(counting, policy="random_search", max_epochs=1000, deadline="10min").start()
+    training(study, epochs=2)
+    runner = psutil.Process(runner_pid(study.folder))
+    runner.terminate()
+    psutil.wait_procs([runner], timeout=10)
+    assert not runner.is_running()
+    check_nothing_is_left(home)
+    state = study.state
+    assert (study.status, state.phase) == ("interrupted", "paused")
+    assert not state.live
+    assert all(record.expected for record in records(study, core.MachineEnded))
+    curve = study.curves().groupby("trial").epoch.max()
+    assert all(state.trials[trial].resume_epoch == epoch for trial, epoch in curve.items()), "all is saved"
+    study.resume()
+    until(lambda: study.curves().epoch.max() > curve.max(), "more epochs")
+    study.stop()
+    study.wait(60)
+
+
+@pytest.mark.parametrize("by", ["a call", "the command"])
+def test_stop_ends_a_study_whose_runner_has_died(home, by):
+    study = make(counting, max_epochs=1000, deadline="10min").start()
+    training(study, epochs=2)
+    kill(runner_pid(study.folder))
+    until(lambda: study.status == "interrupted")
+    if by == "a call":
+        study.stop()
+    else:
+        assert cli.main(["stop", study.name]) == 0
+    until(lambda: study.status != "interrupted", "a runner")
+    study.wait(60)
+    assert (study.status, study.reason) == ("ended", "stopped by hand")
+    check_nothing_is_left(home)
+
+
+def breaking(config, run):
+    """One configuration leaves its worker in a state in which nothing can be trained, as an assertion on a GPU does."""
+    from seer_nb.worker import gpu
+
+    assert not gpu.broken(), "it trains where nothing can be trained"
+    for epoch in run.epochs():
+        if config["x"] == 0 and epoch == 2:
+            gpu.broken = lambda: True
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        run.report(accuracy=epoch)
+
+
+def test_a_trial_that_breaks_its_gpu_fails_alone_and_its_worker_is_replaced(home):
+    study = make(breaking, {"x": seer.choice([0, 1, 2])}, max_epochs=3, provider=seer.Local(max_workers=1))
+    study.run()
+    found = study.results()
+    assert found.state[found.config_x == 0].tolist() == ["failed"]
+    assert set(found.state[found.config_x > 0]) == {"completed"}
+    reasons = [machine.reason for machine in study.state.machines.values()]
+    assert reasons.count(BROKEN) == 1
+    check_nothing_is_left(home)

@@ -1,0 +1,279 @@
+"""Studies from start to end as a person steers them: real runners, workers and training."""
+
+import asyncio
+import importlib
+import math
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import seer_nb as seer
+from seer_nb import core
+from seer_nb.core.engine import Engine
+from seer_nb.ui.cli import demo
+from seer_nb.ui.notebook.controller import Controller
+from tests.support.studies import check_nothing_is_left, make
+from tests.support.waiting import until
+
+
+def ticking(config, run):
+    for epoch in run.epochs():
+        time.sleep(0.1)
+        run.state["epoch"] = epoch
+        run.report(accuracy=epoch / (1 + config["x"]))
+
+
+def records(study, kind=object):
+    return [entry.record for entry in study.journal.read() if isinstance(entry.record, kind)]
+
+
+class Resizing:
+    """Trains each trial on 1, then 2, then 1 worker."""
+
+    def __init__(self, legs=((2, 1), (4, 2), (6, 1))):
+        self.legs = legs
+
+    def decide(self, snapshot):
+        for trial in snapshot.trials:
+            leg = next((leg for leg in self.legs if leg[0] > trial.epoch), None)
+            if trial.alive and leg:
+                job = core.Job(trial=trial.id, workers=leg[1], until=leg[0], reason="next leg")
+                return core.Plan(jobs=(job,), workers=2, reason="legs")
+        if snapshot.exhausted and not snapshot.waiting:
+            return core.Plan(done=not snapshot.gangs, reason="all legs are done")
+        until, workers = self.legs[0]
+        return core.Plan(
+            jobs=(core.Job(trial=None, workers=workers, until=until, reason="new"),), workers=2, reason="legs"
+        )
+
+
+def test_resized_while_it_trains_and_the_curve_is_the_same(home):
+    config = {"lr": 0.1, "momentum": 0.9, "width": 64, "dropout": 0.0, "weight_decay": 1e-4, "batch": 64}
+    space = {**config, "copy": seer.choice([0])}
+    resized = make(demo.train, space, policy=Resizing(), name="resized").start()
+    alone = make(demo.train, space, name="alone")
+    resized.wait(90)
+    alone.run()
+    curve, expected = (study.curves().set_index("epoch") for study in (resized, alone))
+    assert curve.parallelism.tolist() == [1, 1, 2, 2, 1, 1]
+    assert expected.parallelism.tolist() == [1] * 6
+    assert (curve.value - expected.value).abs().max() <= 1e-4
+    assert resized.results().max_parallelism.tolist() == [2]
+
+    # The best is what the table says, and its weights give the reported value.
+    best = resized.best
+    assert best.value == resized.results().value.max() == curve.value.max()
+    network = best.load(demo.build(best.config))
+    images, labels = demo.data()[1].tensors
+    network.eval()
+    with torch.no_grad():
+        assert (network(images).argmax(1) == labels).float().mean().item() == pytest.approx(best.value, abs=1e-6)
+    check_nothing_is_left(home)
+
+
+def test_steered_by_hand_and_replayed(home):
+    study = make(ticking, {"x": seer.choice([0, 1, 2, 3])}, max_epochs=8)
+    assert study.status == "created"
+    began = time.monotonic()
+    assert study.start() is study
+    assert time.monotonic() - began < 1.0
+    until(lambda: len(study.curves()) >= 2, "the second report")
+    study.pause()
+    until(lambda: study.status == "paused", "the pause")
+    # While paused no machine is rented and no time passes.
+    assert not study.state.live
+    used_s, reports = study.state.now_s, len(study.curves())
+    time.sleep(1.0)
+    assert len(study.curves()) == reports
+    study.resume()
+    until(lambda: len(study.curves()) > reports, "a report after the pause")
+    resumed = next(r for r in records(study, core.StartGang) if r.from_epoch > 0)
+    assert resumed.checkpoint, "it goes on from what was stored"
+    assert next(e.at_s for e in study.journal.read() if isinstance(e.record, core.Resume)) - used_s < 0.5
+
+    study.adjust(deadline="90s", budget="$0.9")
+    study.pin(0)
+    until(lambda: 1 in study.state.trials, "the second trial")
+    study.stop_trial(1)
+    study.wait(90)
+    table = study.results().set_index("trial")
+    assert table.state.to_dict() == {0: "completed", 1: "stopped", 2: "completed", 3: "completed"}
+    assert table.reason[1] == "stopped by hand"
+    assert study.state.deadline_s == 90
+    assert study.state.budget == 900_000
+    # Once each, though they were interrupted.
+    assert study.curves().groupby("trial").epoch.apply(list)[0] == list(range(1, 9))
+    check_nothing_is_left(home)
+
+    entries = list(study.journal.read())
+    engine, decided = None, []
+    for entry in entries:
+        if isinstance(entry.record, core.Began):
+            engine = Engine(entry.record.settings, seer.RandomSearch())
+            engine.state.apply(entry.record, entry.at_s)
+        elif not isinstance(entry.record, core.ActionBase):
+            decided += engine.handle(entry.record, entry.at_s)
+    assert decided == [entry.record for entry in entries if isinstance(entry.record, core.ActionBase)]
+
+
+def leaning(config, run):
+    for epoch in run.epochs():
+        time.sleep(0.02)
+        run.report(accuracy=epoch / 10 - abs(math.log10(config["lr"]) + 2))
+
+
+def test_later_configurations_are_proposed_by_what_the_first_have_shown(home):
+    space = {"lr": seer.loguniform(1e-6, 1.0), "useless": seer.uniform(0, 1)}
+    study = make(leaning, space, policy="seer", max_epochs=9, deadline="20s").run()
+    off = (np.log10(study.results().set_index("trial").config_lr) + 2).abs()
+    proposed, drawn = set(), 0
+    for draw in records(study, core.Draw):
+        drawn += draw.count
+        proposed |= set(range(drawn - draw.proposed, drawn))
+    chosen = off.index.isin(proposed)
+    assert chosen.sum() >= 3
+    assert not proposed & set(range(12)), "the first ones are random"
+    assert off[chosen].median() < 0.5 * off[~chosen].median()
+    check_nothing_is_left(home)
+
+
+def test_stop_then_more_time(home):
+    study = make(ticking, max_epochs=30, name=None)
+    assert study.name.startswith("ticking-")
+    study.start()
+    until(lambda: len(study.curves()) >= 2, "the second report")
+    study.stop()
+
+    async def waiting():
+        return await study
+
+    assert asyncio.run(waiting()) is study
+    assert (study.status, study.reason) == ("ended", "stopped by hand")
+    assert study.best.checkpoint
+    check_nothing_is_left(home)
+    stopped = len(study.curves())
+    # What is said now would wait until it goes on, and be done then.
+    for act in (study.pause, lambda: study.pin(0), lambda: study.stop_trial(0)):
+        with pytest.raises(seer.StudyEndedError):
+            act()
+    study.stop()
+    assert not study.journal.inbox()
+    # Ended is not for ever: there is time and money left.
+    study.adjust(deadline="2min")
+    study.resume()
+    until(lambda: len(study.curves()) > stopped, "a report after the end")
+    study.stop()
+    study.wait(60)
+    assert seer.studies().name.tolist() == [study.name]
+
+
+def test_the_live_view_can_pause_at_once(home):
+    """Guards against a runner that is starting being taken for one that has died: it has no lock yet."""
+    study = make(ticking, max_epochs=30).start()
+    assert Controller(study).do({"do": "pause"}).startswith("pausing")
+    until(lambda: study.status == "paused", "the pause")
+    study.resume()
+    study.stop()  # what comes after resume() is for the study that goes on
+    study.wait(60)
+    assert study.reason == "stopped by hand"
+    check_nothing_is_left(home)
+
+
+def test_the_deadline_comes(home):
+    study = make(ticking, max_epochs=1000, deadline="15s").start()
+    began = time.monotonic()
+    study.wait(60)
+    assert time.monotonic() - began < 15 + 2
+    state = study.state
+    assert "deadline" in state.reason
+    assert all(machine.ended_s <= 15 for machine in state.machines.values())
+    last = study.results(view="last").set_index("trial")
+    assert study.best.epoch == last.epoch[study.best.trial], "what was trained last is stored"
+    check_nothing_is_left(home)
+
+
+def test_the_budget_comes(home):
+    # 2 workers at a dollar a second each would cost 20 dollars to the deadline.
+    dollar_a_second = seer.Local(max_workers=2, price_per_hour=3600)
+    study = make(ticking, max_epochs=10_000, deadline="10min", budget=90, provider=dollar_a_second, policy="asha")
+    study.start().wait(120)
+    state = study.state
+    assert state.ledger.spent(state.now_s) <= 90_000_000
+    # Most of it was of use: what is kept back is the lease.
+    assert state.now_s < 80
+    assert study.best.checkpoint
+    check_nothing_is_left(home)
+
+
+class Loud:
+    """Leaves a line in a file whenever it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        with Path(self.path).open("a") as file:
+            file.write("loaded\n")
+
+
+def test_a_module_of_the_folder_comes_along_once_a_worker(home, monkeypatch):
+    (home / "my_models.py").write_text("SCALE = 3\n\ndef scaled(value):\n    return SCALE * value\n")
+    monkeypatch.syspath_prepend(str(home))
+    my_models = importlib.import_module("my_models")
+    loud = Loud(str(home / "loads.txt"))
+
+    def train(config, run):
+        assert loud.path
+        for epoch in run.epochs():
+            run.report(accuracy=my_models.scaled(epoch))
+
+    study = make(train, {"x": seer.choice(list(range(30)))}, max_epochs=3)
+    # What the workers get is what it was when the study was made, not what lies in the folder by then.
+    (home / "my_models.py").write_text("raise RuntimeError('not to be imported')\n")
+    study.start().wait(90)
+    del sys.modules["my_models"]
+    assert study.results().value.tolist() == [9.0] * 30
+    ready = [machine for machine in study.state.machines.values() if machine.ready_s is not None]
+    assert len((home / "loads.txt").read_text().splitlines()) == len(ready)
+
+
+def test_checkpoints_that_are_no_use_any_more_are_removed(home):
+    def train(config, run):
+        model = torch.nn.Linear(2, 1)
+        model = run.prepare(model)
+        for epoch in run.epochs():
+            time.sleep(0.02)
+            run.report(accuracy=config["x"] - abs(epoch - 3))  # the third is the best
+
+    study = make(train, {"x": seer.choice([0, 1, 2])}, policy="asha", max_epochs=9).start().wait(90)
+    stored = {path.relative_to(home / "studies/study/checkpoints") for path in home.glob("**/checkpoints/*/*.pt")}
+    state = study.state
+    wanted = set()
+    for trial in state.trials.values():
+        if trial.alive or trial.state == "completed" or trial.id == state.best.id:
+            wanted.add(Path(trial.best.checkpoint))
+        if trial.alive:
+            wanted |= {Path(report.checkpoint) for report in (trial.resume, trial.spare) if report is not None}
+    assert stored == wanted
+    for path in stored:
+        payload = torch.load(home / "studies/study/checkpoints" / path, weights_only=True)
+        assert payload["epoch"] == int(path.name[:6])
+
+
+def test_studies_that_share_a_store_do_not_share_checkpoints(home, tmp_path):
+    """Nor does one with one of the same name that was there before."""
+    stores = []
+    for _ in range(2):
+        study = make(ticking, policy="grid", store=str(tmp_path / "store")).start().wait(60)
+        assert (study.results().state == "completed").all()
+        stores.append(Path(study.best.checkpoint).parents[1])
+        shutil.rmtree(study.folder)
+    assert stores[0] != stores[1]
+    assert {store.parent for store in stores} == {tmp_path / "store"}
+    assert all(store.name.startswith("study-") for store in stores)

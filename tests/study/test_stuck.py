@@ -1,0 +1,125 @@
+"""Real studies that do not get on say so, and why."""
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import seer_nb as seer
+from seer_nb import core
+from seer_nb._utils.retry import patiently
+from seer_nb.storage.lock import runner_pid
+from seer_nb.worker import tracebacks
+from tests.support.studies import kill, make, training, worker_pids
+from tests.support.waiting import until
+
+
+def sleepy(config, run):
+    """Hangs in its third epoch, after two of a second."""
+    for epoch in run.epochs():
+        time.sleep(1.0 if epoch < 3 else 1000.0)
+        run.report(accuracy=epoch)
+
+
+def long(study):
+    """How long its gangs have been silent."""
+    state = study.state
+    (gang,) = state.gangs.values()
+    return time.time() - study._view.wall + state.now_s - gang.heard_s
+
+
+@pytest.fixture
+def end():
+    """Ends the study, which would not save what hangs."""
+    kept = []
+    yield kept.append
+    for study in kept:
+        kill(runner_pid(study.folder))
+
+
+def test_a_function_that_sleeps_for_ever(home, end):
+    study = make(sleepy, {"x": 1}, provider=seer.Local(max_workers=1)).start()
+    end(study)
+    training(study, epochs=2)
+    assert study.stuck == ""
+    until(lambda: study.stuck, "a warning")
+    assert long(study) < 2 * 1.0 + 1.5, "within two epochs, and the time for a look"
+    told = until(lambda: (found := study.stuck) and ": it stands at " in found and found, "where it stands")
+    assert "trial 0 has not reported for " in told
+    assert "test_stuck.py:" in told
+    assert told.endswith("in sleepy: time.sleep(1.0 if epoch < 3 else 1000.0)")
+    assert study.status == "running", "nothing is ended for it"
+    assert f"stuck: {told[:20]}" in study._repr_mimebundle_()["text/plain"]
+    (warning,) = [entry.record for entry in study.journal.read() if isinstance(entry.record, core.Silent)]
+    assert warning.where in told
+    assert "Silent" in set(study.events().kind)
+
+
+def test_a_worker_that_does_not_answer(home, end):
+    study = make(counting, {"x": 1}, provider=seer.Local(max_workers=1), max_epochs=1000).start()
+    end(study)
+    training(study, epochs=2)
+    (worker,) = worker_pids(study).values()
+    kill(worker, signal.SIGSTOP)
+    until(lambda: study.stuck.endswith(": its worker does not answer"), "that it does not answer")
+    kill(worker, signal.SIGCONT)
+    until(lambda: study.stuck == "", "the end of the warning")
+
+
+def test_a_runner_that_stands_still(home, end):
+    study = make(counting, {"x": 1}, provider=seer.Local(max_workers=1), max_epochs=1000).start()
+    end(study)
+    training(study, epochs=1)
+    pid = runner_pid(study.folder)
+    kill(pid, signal.SIGSTOP)
+    until(lambda: study.stuck == f"its runner stands still: kill -CONT {pid} has it go on", "that it stands still")
+    kill(pid, signal.SIGCONT)
+    until(lambda: study.stuck == "", "the end of the warning")
+
+
+def counting(config, run):
+    for epoch in run.epochs():
+        time.sleep(0.2)
+        run.report(accuracy=epoch)
+
+
+def test_one_that_waits_for_the_store():
+    def fails():
+        raise OSError("out of reach")
+
+    def waits():
+        with contextlib.suppress(seer.SeerError):
+            patiently(fails, 1.0)
+
+    thread = threading.Thread(target=waits, daemon=True)
+    thread.start()
+    time.sleep(0.1)
+    assert tracebacks.standing(sys._current_frames()[thread.ident]) == "it waits for the store"
+    thread.join()
+
+
+def test_a_store_that_cannot_be_written_to(home, end, tmp_path):
+    """The last epoch must be stored, so it is tried again for a while."""
+    store = tmp_path / "store"
+    given = {"provider": seer.Local(max_workers=1), "max_epochs": 4, "store": store}
+    study = make(waiting, {"go": str(tmp_path / "go")}, **given).start()
+    end(study)
+    training(study, epochs=2)
+    store.rename(tmp_path / "elsewhere")
+    store.write_text("in the way")
+    (tmp_path / "go").touch()
+    until(lambda: study.stuck.endswith(": it waits for the store"), "that it waits for the store")
+
+
+def waiting(config, run):
+    """Goes on after its second epoch when it is told to."""
+    for epoch in run.epochs():
+        time.sleep(0.2)
+        while epoch == 3 and not Path(config["go"]).exists():
+            time.sleep(0.05)
+        run.report(accuracy=epoch)
+        run.state["epoch"] = epoch

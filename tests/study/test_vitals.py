@@ -1,0 +1,42 @@
+"""What the processes of a real study use is known while it runs, and shown; the journal has nothing of it."""
+
+import time
+
+import seer_nb as seer
+from seer_nb.storage import resource_usage
+from seer_nb.views.page import Scene, Subject, Wish
+from tests.support.studies import make, training
+from tests.support.waiting import until
+
+
+def busy(config, run):
+    for epoch in run.epochs():
+        kept = bytearray(200 * 1024 * 1024)
+        kept[::4096] = b"x" * len(kept[::4096])
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            pass
+        run.report(accuracy=epoch)
+
+
+def test_what_processes_use_is_shown(home):
+    study = make(busy, {"x": 1}, provider=seer.Local(max_workers=1), max_epochs=1000).start()
+    training(study, epochs=1)
+    found = until(
+        lambda: (now := resource_usage.read(study.folder)) and now.workers.get("0.0") and now, "what a worker uses"
+    )
+    assert found.runner.memory > 30 * 1024 * 1024
+    used = until(
+        lambda: (now := resource_usage.read(study.folder)).workers["0.0"].cpu > 20 and now.workers["0.0"], "its work"
+    )
+    assert used.memory > 200 * 1024 * 1024
+    assert (study.folder / "vitals.json").stat().st_mode & 0o77 == 0
+    subject = Subject(study.state, study.history, "running", vitals=found)
+    shown = Scene().page(subject, Scene().view(subject), Wish()).parts["machines"]
+    assert f"the runner uses {found.runner.memory_in_words} and {found.runner.cpu_in_words} of a core" in shown
+    assert found.workers["0.0"].memory_in_words in shown
+    assert not any("memory" in str(entry.record) for entry in study.journal.read())
+    study.stop()
+    study.wait(60)
+    assert resource_usage.read(study.folder) is None
+    assert not list(study.folder.glob("*vitals*"))

@@ -1,0 +1,82 @@
+"""A cloud whose machines are only pretended, for a runner in this process."""
+
+import asyncio
+from typing import NamedTuple
+
+import seer_nb as seer
+from seer_nb.core.money import Offer
+from seer_nb.providers._fleet import MachineFleet, Rented
+from seer_nb.providers.base import Adopted, SchedulerAddress
+from seer_nb.storage import layout
+from seer_nb.storage.journal import Journal
+from seer_nb.storage.replay import View
+
+OFFER = Offer(name="vm", price_per_hour=3_600_000, boot_s=5.0, release_s=5.0, max_machines=3)
+"""1000 micro-dollars a second."""
+
+
+class Machines(MachineFleet):
+    """They take a while to end, as on clouds."""
+
+    def __init__(self, context, end_s):
+        super().__init__(context, Rented)
+        self._end_s = end_s
+        self.asked = []
+        """Machines that were rented."""
+        self.retired = []
+
+    async def open(self):
+        return None
+
+    async def adopt(self, machines):
+        return Adopted(SchedulerAddress("tcp://127.0.0.1:1"), tuple(machines)) if machines else Adopted()
+
+    async def retire(self, machine, *, force):
+        self.retired.append(machine)
+        await super().retire(machine, force=force)
+
+    async def _launch(self, machine, rented, offer):
+        self.asked.append(machine)
+
+    async def _end(self, machine, rented, *, force):
+        gone = asyncio.get_running_loop().call_later
+        gone(self._end_s, lambda: self._ended(machine, lived_s=rented.lived_s()))
+
+    async def _shut(self):
+        pass
+
+
+class Cloud(NamedTuple):
+    """Where they are rented."""
+
+    end_s: float = 0.05
+    offer: Offer = OFFER
+    max_workers: int = 2
+    shares_files: bool = True
+    host: Offer | None = None
+
+    def offers(self):
+        return (self.offer,)
+
+    def fleet(self, context):
+        return Machines(context, self.end_s)
+
+
+def train(config, run):
+    """Never called: no machine is there."""
+
+
+def create(cloud, **changes):
+    """A study that nobody drives yet."""
+    given = {"max_epochs": 3, "deadline": "1h", "budget": 5.0, "policy": "random_search", "name": "study"}
+    study = seer.Study(
+        train, {"x": seer.uniform(0, 1)}, metric="accuracy", mode="max", provider=cloud, **{**given, **changes}
+    )
+    study._create()
+    return study
+
+
+def journalled(study):
+    """The records, and the state that they make."""
+    view = View(Journal(study.folder / layout.JOURNAL))
+    return [entry.record for entry in view.journal.read()], view.state()

@@ -1,0 +1,75 @@
+"""Snapshots made by hand, for what decides on them."""
+
+from seer_nb import core
+from tests.support.records import OFFER
+
+
+def report(epoch, value, *, seconds=10.0, parallelism=1, stored=True):
+    return core.Report(
+        epoch=epoch,
+        value=value,
+        metrics={},
+        seconds=seconds,
+        parallelism=parallelism,
+        at_s=float(epoch),
+        cost=0,
+        checkpoint=f"{epoch}.pt" if stored else None,
+    )
+
+
+def trial(number, *values, state="paused", **changes):
+    """A trial that has reported these values, one an epoch, all stored."""
+    curve = tuple(report(epoch, value) for epoch, value in enumerate(values, 1))
+    stored = {"resume": curve[-1], "best": max(curve, key=lambda r: r.value or 0.0)} if curve else {}
+    return core.Trial(id=number, config={}, state=state, curve=curve, **{**stored, **changes})
+
+
+def gang(number, of, *workers, until, stopping=""):
+    """A gang that trains a trial."""
+    return core.Gang(
+        id=number,
+        trial=of.id,
+        workers=workers,
+        from_epoch=of.resume_epoch,
+        until=until,
+        started_s=0.0,
+        heard_s=0.0,
+        stopping=stopping,
+    )
+
+
+def machines(offer, *states):
+    """Machines from (number, state)."""
+    return tuple(
+        core.Machine(
+            id=number, offer=offer.name, slots=offer.workers_per_machine, state=state, rented_s=0.0, ready_s=0.0
+        )
+        for number, state in states
+    )
+
+
+def snapshot(*trials, machines=(), gangs=(), offers=(OFFER,), **changes):
+    """Time and money in plenty, epochs of 10 s, values the higher the better. ``machines``: (number, state)."""
+    given = {
+        "now_s": 0.0,
+        "stop_s": 10_000.0,
+        "budget": 100_000_000,
+        "spent": 0,
+        "committed": 0,
+        "mode": "max",
+        "max_epochs": 9,
+        "seed": 0,
+        "max_workers": 4,
+        "lease_s": 30.0,
+        "scaling": core.Scaling(epoch_s=10.0, stall_s=1.0, boot_s=20.0),
+    }
+    return core.Snapshot(
+        trials=trials,
+        gangs=gangs,
+        machines=_machines(offers[0], *machines),
+        offers=offers,
+        **{**given, **changes},
+    )
+
+
+_machines = machines

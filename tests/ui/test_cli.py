@@ -1,0 +1,299 @@
+"""The command seer-nb: in this process on a journal made by hand, and for real in a pipe and on a terminal."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import seer_nb as seer
+from seer_nb import core
+from seer_nb.storage.journal import Journal
+from seer_nb.ui import cli
+from tests.support.records import small_study
+from tests.support.studies import processes
+from tests.support.waiting import until
+
+COMMAND = str(Path(sys.executable).with_name("seer-nb"))
+COLUMNS, ROWS = 80, 24
+WAIT_S = 120.0
+# A terminal of its own, so that Ctrl-C reaches it as it does in a person's.
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path / "studies"
+    for process in processes(tmp_path):
+        process.kill()
+
+
+def store(builder, home):
+    """Write a study's journal as its runner would have."""
+    folder = home / builder.settings.name
+    (folder / "logs").mkdir(parents=True)
+    Journal.create(folder / "journal.sqlite", [(at_s, record) for _, at_s, record in builder.records]).close()
+    return folder
+
+
+@pytest.fixture
+def ended(home):
+    """A study called digits that has ended."""
+    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
+    return store(study, home)
+
+
+@pytest.fixture
+def interrupted(home):
+    """A study called digits whose runner has died."""
+    folder = store(small_study(), home)
+    (folder / "logs" / "runner.log").write_text("the last words of the runner\n")
+    return folder
+
+
+def tell(capsys, *arguments):
+    """The command's exit code, output, and errors."""
+    code = cli.main([str(argument) for argument in arguments])
+    return code, *capsys.readouterr()
+
+
+# --- on a journal made by hand ---
+
+
+def test_help_names_every_command():
+    run = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True, timeout=60)
+    words = set(re.findall(r"^    ([\w-]+)", run.stdout, re.MULTILINE))
+    assert words == {
+        *("demo", "studies", "show", "watch", "pause", "resume", "stop", "adjust", "export"),
+        *("doctor", "machines", "prices", "iam-policy", "trust"),
+    }
+    version = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert version.stdout == f"seer-nb {seer.__version__}\n"
+    module = [sys.executable, "-m", "seer_nb", "--version"]
+    assert subprocess.run(module, capture_output=True, text=True, check=True, timeout=60).stdout == version.stdout
+
+
+def test_a_command_is_needed(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([])
+    assert caught.value.code == 2
+    assert "required: COMMAND" in capsys.readouterr().err
+
+
+def test_studies_are_listed(capsys, home):
+    assert tell(capsys, "studies") == (0, "no studies here\n", "")
+    store(small_study(), home)
+    store(small_study(name="letters").apply(core.BeginEnd(reason="x")).apply(core.Finish()), home)
+    code, out, err = tell(capsys, "studies")
+    assert (code, err) == (0, "")
+    head, *rows = (line.split() for line in out.splitlines())
+    assert head == ["name", "status", "trials", "metric", "value", "spent_usd", "elapsed_s"]
+    assert [row[:5] for row in rows] == [
+        ["digits", "interrupted", "4", "accuracy", "0.9"],
+        ["letters", "ended", "4", "accuracy", "0.9"],
+    ]
+
+
+@pytest.mark.parametrize("word", ["show", "watch"])
+def test_a_study_that_has_ended_is_shown(word, capsys, ended):
+    code, out, err = tell(capsys, word, "digits")
+    assert (code, err) == (0, "")
+    assert out.startswith("study digits: ended, 11 s of 10 min - the deadline has come\n")
+    assert "best accuracy: 0.9 (trial 1, epoch 2)" in out
+
+
+def test_a_study_whose_runner_has_died_is_not_shown_as_running(capsys, interrupted):
+    code, out, _ = tell(capsys, "show", "digits")
+    assert code == 0
+    assert out.startswith("study digits: interrupted, 11 s of 10 min\n")
+    assert "workers" not in out
+
+
+def test_watching_a_study_without_a_runner_says_so_and_how_to_go_on(capsys, interrupted):
+    code, out, err = tell(capsys, "watch", "digits")
+    assert (code, out) == (1, "")
+    assert err.startswith("seer-nb: the runner of study 'digits' has died; resume() goes on")
+    assert "the last words of the runner" in err
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "json", "md", "tex", "html", "xlsx"])
+def test_tables_are_exported(suffix, capsys, ended, tmp_path):
+    path = tmp_path / f"table.{suffix}"
+    assert tell(capsys, "export", "digits", path) == (0, f"written: {path}\n", "")
+    assert path.stat().st_size > 100
+
+
+def test_another_table_is_exported(capsys, ended, tmp_path):
+    tell(capsys, "export", "digits", tmp_path / "curves.csv", "--table", "curves")
+    assert list(pd.read_csv(tmp_path / "curves.csv").trial) == [0, 0, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["show", "nope"], "name='nope' is not a study in {home}: there are 'digits'"),
+        (["show", "../digits"], "name='../digits' is not a name for a study: "),
+        (["export", "digits", "table.doc"], "path='table.doc' has the suffix '.doc': use one of .csv, "),
+        (["export", "digits", "no/such/folder.csv"], "path='no/such/folder.csv' is in a folder that does not exist: "),
+        (["pause", "digits"], "study 'digits' has ended: there is nothing to pause"),
+        (["stop", "digits"], "study 'digits' has ended: there is nothing to stop"),
+        (["adjust", "digits"], "adjust changes nothing: give a budget, a deadline or both"),
+        (["adjust", "digits", "--budget", "lots"], "budget='lots' is not an amount of money: "),
+        (["adjust", "digits", "--deadline", "5s"], "deadline='5s' has passed: the study has used 11 s"),
+        (["demo", "--deadline", "soon"], "deadline='soon' is not a length of time: "),
+        (["demo", "--workers", "0"], "max_workers=0 is not a number of workers: "),
+        (["demo", "--name", "digits"], "name='digits' is already in use in {home}: "),
+        (["demo", "--policy", "best"], "policy='best' is unknown"),
+    ],
+)
+def test_an_error_is_one_sentence_and_exit_code_1(arguments, sentence, capsys, ended, home):
+    code, out, err = tell(capsys, *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("seer-nb: " + sentence.format(home=home))
+    assert err.count("\n") == 1
+    assert list(home.iterdir()) == [ended]
+
+
+def test_commands_reach_the_inbox(capsys, ended):
+    assert tell(capsys, "adjust", "digits", "--budget", "$0.80", "--deadline", "15min")[0] == 0
+    commands = [command for _, command in Journal(ended / "journal.sqlite").inbox()]
+    assert commands == [core.SetBudget(budget=800_000), core.SetDeadline(deadline_s=900.0)]
+
+
+def test_a_study_without_a_runner_cannot_be_paused(capsys, interrupted):
+    code, _, err = tell(capsys, "pause", "digits")
+    assert (code, err) == (
+        1,
+        "seer-nb: study 'digits' has no runner any more, so nothing runs: resume goes on with it\n",
+    )
+    assert not Journal(interrupted / "journal.sqlite").inbox()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(ended):
+    """Guards against a traceback after ``seer-nb show digits | head -1``."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    run = subprocess.run([COMMAND, "show", "digits"], stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(writing)
+    assert (run.returncode, run.stderr) == (1, b"")
+
+
+# --- for real ---
+
+
+def check_files(folder, name):
+    """What the demo wrote, and what it spent."""
+    study = seer.attach(name)
+    results = pd.read_csv(folder / "results.csv")
+    assert list(results.trial) == list(range(len(study.results())))
+    assert results.value.max() == pytest.approx(study.best.value)
+    assert f"{name}: results</caption>" in (folder / "results.html").read_text()
+    assert "Plotly.newPlot" in (folder / "curves.html").read_text()
+    spent = study.spending().groupby("machine").spent_usd.last()
+    assert 0 < spent.sum() <= 0.01
+    assert (study.spending().groupby("machine").state.last() == "ended").all()
+    until(lambda: not processes(folder), "the end of the demo's processes")
+    return study
+
+
+@pytest.mark.timeout(240)
+def test_the_demo_in_a_pipe(tmp_path, capsys):
+    command = [COMMAND, "demo", "--deadline", "20s", "--name", "piped"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_S)
+    assert (run.returncode, run.stderr) == (0, "")
+    first, *rest = run.stdout.splitlines()
+    assert first == "study 'piped': an MLP on handwritten digits; Ctrl-C stops it, with its results kept"
+    progress = [line for line in rest if re.match(r"(ending, )?\d+(\.\d)? s of 20 s \| ", line)]
+    assert rest[: len(progress)] == progress
+    assert 2 <= len(progress) <= 6
+    assert re.search(
+        r" \| (no accuracy yet|accuracy 0\.\d+) \| \$0\.\d+ of \$0\.01 \| \d+ trials, \d+ left \| ", progress[0]
+    )
+    assert re.match(r"study piped: ended, \d+ s of 20 s - ", rest[len(progress)])
+    assert any(line.split()[:4] == ["trial", "state", "accuracy", "epoch"] for line in rest)
+    assert rest[-2:] == [
+        "written: results.csv, results.html, curves.html",
+        "open it again: seer-nb show piped, or seer_nb.attach('piped') in Python",
+    ]
+    study = check_files(tmp_path, "piped")
+    assert study.status == "ended"
+    assert study.events().elapsed_s.max() <= 20
+    assert study.best.value > 0.8
+    assert f"best accuracy: {study.best.value:.4g} (trial {study.best.trial}, epoch {study.best.epoch})" in rest
+    assert study.results().reason.str.len().gt(0).any()
+    code, out, _ = tell(capsys, "show", "piped")
+    assert code == 0
+    assert out.splitlines()[0] == rest[len(progress)]
+
+
+class Terminal:
+    """A command on a terminal of 80 columns."""
+
+    def __init__(self, *command):
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ON_A_TERMINAL, *command], stdin=slave, stdout=slave, stderr=slave, env=environment
+        )
+        os.close(slave)
+        self.text = ""
+
+    def read_until(self, pattern):
+        """Read until the pattern is on the screen, or to the end when there is none."""
+        end = time.monotonic() + WAIT_S
+        while pattern is None or not re.search(pattern, self.text):
+            assert time.monotonic() < end, f"{pattern!r} did not come:\n{self.text}"
+            if not select.select([self._master], [], [], 1.0)[0]:
+                continue
+            chunk = b""
+            with suppress(OSError):  # Linux says EIO at the end
+                chunk = os.read(self._master, 65536)
+            if not chunk:
+                assert pattern is None, f"it ended before {pattern!r} came:\n{self.text}"
+                return
+            self.text += chunk.decode()
+
+    def press(self, keys):
+        os.write(self._master, keys)
+
+    def wait(self):
+        code = self.process.wait(WAIT_S)
+        os.close(self._master)
+        return code
+
+
+@pytest.mark.timeout(240)
+def test_the_demo_on_a_terminal_ended_by_ctrl_c(tmp_path):
+    terminal = Terminal(COMMAND, "demo", "--deadline", "90s", "--name", "typed")
+    # Guards against the best value being cut off at the terminal's edge.
+    terminal.read_until(r"\r\d+(\.\d)? s of 1 min 30 s \| accuracy 0\.\d+ \| [^\r]*\r")
+    terminal.press(b"\x03")
+    terminal.read_until(None)
+    assert terminal.wait() == 0
+    live, _, after = terminal.text.partition("study typed: ended, ")
+    assert re.match(r"[^\n]* - stopped by hand\r\n", after)
+    assert "written: results.csv, results.html, curves.html\r\n" in after
+    lines = live.replace("^C", "").split("\n", 1)[1].split("\r")
+    assert max(map(len, lines)) < COLUMNS
+    assert "Traceback" not in terminal.text
+    study = check_files(tmp_path, "typed")
+    assert (study.status, study.reason) == ("ended", "stopped by hand")
+    assert study.best.value > 0.1

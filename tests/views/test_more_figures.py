@@ -1,0 +1,103 @@
+"""The plotly figures over time and of the space: first what is to be seen, then that it is drawn."""
+
+import pytest
+
+import seer_nb as seer
+from seer_nb import core
+from seer_nb.core.history import value_at
+from seer_nb.search_space.surrogate import importances
+from seer_nb.views import figure_data
+from seer_nb.views.plotly_curves import coordinates_info, coordinates_plot, importance_info
+from seer_nb.views.plotly_time import burn_plot, parallelism_plot, timeline_info, timeline_plot
+from seer_nb.views.view_model import view_of
+from tests.support.records import Builder, big_study, small_study
+
+
+def test_a_span_for_each_time_that_a_trial_had_workers():
+    study = small_study()
+    info = timeline_info(study.state, study.history)
+    assert [(span.trial, span.workers, span.state) for span in info.spans] == [
+        (0, 1, "stopped"),
+        (2, 1, "failed"),
+        (1, 2, "running"),
+    ]
+    assert info.spans[-1].end_s == study.now_s
+    names = [trace.name for trace in timeline_plot(info).data]
+    assert names == ["running", "stopped", "failed"]
+
+
+def workers(study, coloured):
+    return figure_data.parallelism(study.state, study.history, view_of(study.state), coloured)
+
+
+def test_bands_add_up_to_the_workers_that_trained():
+    study = big_study()
+    info = workers(study, [0, 12, 24])
+    for k in range(50):
+        at_s = info.now_s * k / 50
+        total = sum(value_at(band.steps, at_s) for band in info.bands)
+        assert total == pytest.approx(value_at(study.history.busy, at_s), abs=1)
+    figure = parallelism_plot(info)
+    assert [trace.name for trace in figure.data] == [
+        "trial 0",
+        "trial 12",
+        "trial 24",
+        "other trials",
+        "ready",
+        "wanted",
+    ]
+
+
+def test_losses_and_boots_are_marked():
+    study = small_study()
+    study.apply(core.MachineEnded(machine=1, expected=False, reason="killed"), 20.0)
+    info = workers(study, [1])
+    assert info.losses == (20.0,)
+    assert info.boots == ((0.0, 2.0), (3.0, 5.0))
+    assert "lost" in [trace.name for trace in parallelism_plot(info).data]
+
+
+def test_the_burn_follows_the_ledger_and_the_limits():
+    study = small_study().apply(core.SetBudget(budget=700_000), 20.0)
+    info = figure_data.burn(study.history, view_of(study.state))
+    assert info.spent[-1] == (20.0, study.state.ledger.spent(20.0) / 1e6)
+    assert info.budgets == [(0.0, 0.5), (20.0, 0.7)]
+    plan = figure_data.Expectation(((20.0, 0.1, 0.1, 0.1), (500.0, 0.4, 0.3, 0.5)), 500.0)
+    names = [trace.name for trace in burn_plot(figure_data.burn(study.history, view_of(study.state), plan)).data]
+    assert names == ["band", "expected", "spent", "budget"]
+
+
+def test_coordinates_have_numbers_logarithms_and_words():
+    study = small_study()
+    info = coordinates_info(study.state)
+    lr, act = info.axes
+    assert act.ticks == ((0.0, "relu"), (1.0, "tanh"))
+    # 0.5 is more than 30 times 0.01: logarithmic.
+    assert lr.places == pytest.approx((-1.0, -2.0, -0.30103))
+    assert lr.ticks == ((-2.0, "0.01"), (-1.0, "0.1"))
+    assert len(info.values) == 3
+    assert len(coordinates_plot(info).data[0].dimensions) == 3
+    assert len(coordinates_plot(coordinates_info(Builder().state)).data) == 0
+
+
+def test_what_matters_comes_first():
+    study = Builder(max_epochs=1).machine(0, 0.0, 1.0)
+    study.draw(*({"matters": k / 40, "noise": (k * 17) % 40} for k in range(40)))
+    for k in range(40):
+        study.start(k, k, "0.0").report(k, k / 40).end(k, "completed")
+    shares = importances(list(study.state.trials.values()), "max")
+    assert next(iter(shares)) == "matters"
+    assert shares["matters"] > 0.8
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert importances(list(study.state.trials.values()), "max") == shares
+
+
+def test_too_few_trials_tell_nothing():
+    with pytest.raises(ValueError, match=r"3 trials have reported; at least 8 are needed"):
+        importance_info(small_study().state)
+
+
+def test_all_are_there_for_a_study(journalled):
+    study = journalled(big_study()).study
+    for name in ("curves", "parallelism", "burn", "timeline", "parallel_coordinates", "parameter_importance"):
+        assert len(getattr(seer.figures, name)(study).data) >= 1, name
