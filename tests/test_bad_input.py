@@ -101,9 +101,9 @@ BAD = [
         "hyperbandit",
         ValueError,
         (
-            'policy=\'hyperbandit\' is unknown (did you mean "hyperband"?): give one of "seer", "asha", "halving", '
-            '"hyperband", "hypersched", "rubberband", "naive_elastic", "random_search", "grid", or an object with '
-            "decide(snapshot)"
+            'policy=\'hyperbandit\': unknown policy (did you mean "hyperband"?); expected one of "seer", "asha", '
+            '"halving", "hyperband", "hypersched", "rubberband", "naive_elastic", "random_search", "grid", or an object '
+            "with decide(view)"
         ),
     ),
     ("policy", None, TypeError, f"policy=None {POLICY}"),
@@ -154,9 +154,9 @@ def test_a_study_refuses(home, argument, value, error, sentence):
 @pytest.mark.parametrize(("written", "meant"), [("serr", "seer"), ("ASHA", "asha"), ("randomsearch", "random_search")])
 def test_a_policy_that_was_meant_is_named(written, meant):
     assert raised(ValueError, make, policy=written).startswith(
-        f'policy={written!r} is unknown (did you mean "{meant}"?): give one of "seer", '
+        f'policy={written!r}: unknown policy (did you mean "{meant}"?); expected one of "seer", '
     )
-    assert raised(ValueError, make, policy="xyz").startswith("policy='xyz' is unknown: give one of ")
+    assert raised(ValueError, make, policy="xyz").startswith("policy='xyz': unknown policy; expected one of ")
 
 
 @pytest.mark.parametrize("store", ["here/s3:x", "s3:x", "a:/b"])

@@ -306,7 +306,7 @@ def test_a_policy_may_be_an_object():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"policy": "sear"}, "policy='sear' is unknown"),
+        ({"policy": "sear"}, "policy='sear': unknown policy"),
         ({"deadline": -1}, "deadline=-1"),
         ({"budget": "much"}, "budget='much'"),
         ({"max_epochs": 0}, "max_epochs=0 is not a number of epochs: give a whole number from 1 on"),
