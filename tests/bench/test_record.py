@@ -128,7 +128,7 @@ def test_curves_that_do_not_belong_together_share_no_file(small, capsys):
 def test_another_file_is_not_overwritten(tmp_path, capsys):
     (tmp_path / "gapminder_mlp.parquet").write_text("mine")
     assert command(tmp_path, *QUICK, *SMALL) == 1
-    assert "is not a table of curves" in capsys.readouterr().err
+    assert "not a curve table" in capsys.readouterr().err
     assert (tmp_path / "gapminder_mlp.parquet").read_text() == "mine"
 
 

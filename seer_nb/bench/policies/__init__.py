@@ -13,7 +13,7 @@ from seer_nb.bench.policies.grid import ABLATIONS, BASELINES, CONTENDERS
 from seer_nb.bench.policies.running import KEYS, Job, run_all, version
 from seer_nb.bench.record import Progress
 from seer_nb.simulate.curve_files import tables
-from seer_nb.simulate.curve_table import told_mode
+from seer_nb.simulate.curve_table import mode_of_file
 
 if TYPE_CHECKING:
     import argparse
@@ -51,7 +51,7 @@ def modes_of(options: argparse.Namespace) -> dict[str, Mode]:
     """
     found: dict[str, Mode] = {}
     for path in options.tables:
-        mode = told_mode(path) or options.mode
+        mode = mode_of_file(path) or options.mode
         if mode is None:
             raise ValueError(f"{path} does not say whether more is better: give --mode min or --mode max")
         found[str(path)] = mode
