@@ -313,7 +313,7 @@ def test_a_policy_may_be_an_object():
         ({"epoch_seconds": 0.0}, "epoch_seconds=0.0: not a duration; expected finite seconds > 0"),
         (
             {"speedup": 2.0},
-            "speedup=2.0: not a speedup; expected a function of p, a number c from 0 to 1, or",
+            r"speedup=2.0: not a speedup; expected a function of p, a number c from 0 to 1, or \"random\"",
         ),
         (
             {"speedup": lambda p: 0.0, "policy": Wide()},
@@ -334,7 +334,7 @@ def test_bad_arguments_are_refused(changes, message):
         (
             Offer,
             {"price_per_hour": 1, "boot_seconds": -1.0},
-            "boot_seconds=-1.0: not a duration; expected finite seconds",
+            "boot_seconds=-1.0: not a duration; expected finite seconds >= 0",
         ),
         (Offer, {"price_per_hour": 1, "billing": "day"}, 'billing=\'day\': unknown unit; expected "second" or "hour"'),
         (Offer, {"price_per_hour": 1, "quota": 0}, "quota=0"),
