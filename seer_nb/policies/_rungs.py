@@ -38,7 +38,7 @@ class RungPolicy:
     """A policy that compares trials at rungs and eliminates the weaker ones.
 
     Args:
-        eta: Reduction factor, at least 2: one in ``eta`` trials goes on from a rung.
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
         first_rung: Epochs to the first rung, at least 1.
 
     Raises:

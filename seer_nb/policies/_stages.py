@@ -31,7 +31,7 @@ class SynchronousHalving(RungPolicy):
     """A policy that runs one bracket of synchronous successive halving.
 
     Args:
-        eta: Reduction factor, at least 2: one in ``eta`` trials goes on from a rung.
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
         first_rung: Epochs to the first rung, at least 1.
         top: Epochs to which the last survivors are trained; None: the study's ``max_epochs``.
         n: Configurations of the bracket; None: as many as the policy finds that fit.

@@ -30,7 +30,7 @@ class ASHA(RungPolicy):
     Source: Li et al., MLSys 2020.
 
     Args:
-        eta: Reduction factor, at least 2: one in ``eta`` trials goes on from a rung.
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
         first_rung: Epochs to the first rung, at least 1.
 
     Raises:

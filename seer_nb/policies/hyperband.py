@@ -47,7 +47,7 @@ class Hyperband(RungPolicy):
     Source: Li et al., JMLR 2018.
 
     Args:
-        eta: Reduction factor, at least 2: one in ``eta`` trials goes on from a rung.
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
 
     Raises:
         TypeError: eta is not an integer.

@@ -32,7 +32,7 @@ class NaiveElastic(SynchronousHalving):
     Both follow from the measured speed; n is fixed when the first survivors are promoted.
 
     Args:
-        eta: Reduction factor, at least 2: one in ``eta`` trials goes on from a rung.
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
         first_rung: Epochs to the first rung, at least 1.
         top: Epochs to which the last survivors are trained; None: the study's ``max_epochs``.
 

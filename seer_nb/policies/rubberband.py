@@ -244,7 +244,7 @@ class RubberBand(SynchronousHalving):
     Source: Misra et al., EuroSys 2021, as far as it is known to us.
 
     Args:
-        eta: Reduction factor, at least 2: one in ``eta`` trials goes on from a rung.
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
         first_rung: Epochs to the first rung, at least 1.
         top: Epochs to which the last survivors are trained; None: the study's ``max_epochs``.
         n: Configurations of the bracket; None: as many as deadline and budget allow.

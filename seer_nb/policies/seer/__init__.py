@@ -76,7 +76,7 @@ class SEER(RungPolicy):
     Source: Dunlap et al., SoCC 2021, DOI 10.1145/3472883.3486989. Only its abstract is public.
 
     Args:
-        eta: Reduction factor, at least 2: one in ``eta`` trials goes on from a rung.
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
         first_rung: Epochs to the first rung, at least 1.
         tops: Whether the planner chooses how far the last survivors are trained; otherwise to the last epoch.
         rounds: Whether the planner chooses the number of rounds in which configurations start; otherwise one.

@@ -22,7 +22,7 @@ EXTRAPOLATION = 0.5
 
 The slope is that since half the trial's epochs. Measured on real curves: twice the share does harm."""
 SLOW_FACTOR = 2.0
-"""Ratio of a trial's epoch time to the average from which on nobody waits for its report."""
+"""Ratio of a trial's epoch time to the average from which on no promotion waits for its report."""
 ELIMINATION_FACTOR = 2
 """Ratio of rank to places beyond which a trial is eliminated; up to there, spare budget may still keep it."""
 
@@ -207,7 +207,7 @@ class Ladder:
         return Leg(left, max(0.0, epochs - self.progress[k] / left) if left else epochs)
 
     def certain_rung(self, n: int, k: int) -> int:
-        """Return the rung that every trial on the way to rung k will reach: where all go on, nobody is compared."""
+        """Return the rung that every trial on the way to rung k will reach: where all go on, none is compared."""
         while k + 1 < len(self.epochs) and self.allowed(n, k + 1) >= max(self.allowed(n, k), self.begun[k]):
             k += 1
         return k
