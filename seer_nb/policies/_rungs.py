@@ -1,4 +1,4 @@
-"""What the policies share: rungs, rankings at a rung, measured speed, and jobs."""
+"""Shared parts of the policies: rungs, rankings at a rung, measured speed, and jobs."""
 
 from __future__ import annotations
 

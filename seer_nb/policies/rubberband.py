@@ -203,7 +203,7 @@ def _fair_widths(work: StageWork, resources: Resources) -> set[int]:
     """Return the numbers of workers, in whole machines, that the trials of a stage can share evenly."""
     trials, largest = work.trials, resources.max_workers
     gangs = {trials * p for p in sizes(resources.max_parallelism)}
-    # By waves: different numbers of waves that need the same workers are one width.
+    # Different numbers of waves that need the same workers are one width.
     waves = {-(-trials // each) for each in range(2, trials + 1)} | {1}
     return {min(largest, _billed_workers(workers, resources)) for workers in gangs | waves if workers <= largest}
 

@@ -190,7 +190,7 @@ def run(  # noqa: PLR0913 - the arguments of a study and of a world
         epoch_seconds: Seconds of an epoch on one worker, if the table has none. Default: 60.
         speedup: Epochs per second on p workers over those on one: a function of p, the c in p / (1 + c (p - 1)), or
             "random" for a c between 0.02 and 0.3 drawn by the seed. Default: c = 0.15.
-        offer: Machine type to rent; None: machines of one worker at $3.06 per hour that boot at once.
+        offer: Machine type to rent; None: machines of one worker at $3.06 per hour, without boot time.
         max_workers: Most workers at one time; None: 512, or as many as the offer's quota allows.
         conditions: Stalls, noise and faults; None: stalls of one second and no faults.
         commands: (study seconds, command) of a person, such as SetBudget and SetDeadline.

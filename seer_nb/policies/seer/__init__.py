@@ -58,7 +58,7 @@ PILOT_BUDGET_SHARE = 0.12
 
 
 class Outlook(NamedTuple):
-    """What the planner expects of a study."""
+    """Expected course of a study, as planned."""
 
     rungs: tuple[int, ...]
     """Epochs at which trials are compared, one per stage.

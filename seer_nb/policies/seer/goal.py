@@ -51,7 +51,7 @@ class Options(NamedTuple):
 
 
 class Basis(NamedTuple):
-    """What a goal was chosen for."""
+    """Limits, speed and losses for which a goal was chosen."""
 
     scaling: Scaling
     budget_micro: int
@@ -75,9 +75,9 @@ class Goal(NamedTuple):
     rounds: int
     """Rounds in which configurations start, counted from the choice of the goal."""
     learning: float
-    """How much proposals know of other results: 0 if all start at once, near 1 if one after the other."""
+    """Share of the other results that proposals can use: 0 if all start together, near 1 if one after another."""
     n_random: int
-    """Configurations that are drawn at random, all at once; the others are proposed, in rounds."""
+    """Configurations that are drawn at random, all in the first round; the others are proposed, in later rounds."""
     schedule: Schedule | None
     """The remaining work: two stages to the first rung (random, then proposed), and one per further rung.
 
