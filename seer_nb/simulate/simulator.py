@@ -142,7 +142,7 @@ class Simulator:
 
     def real_bill(self) -> int:
         """Return the provider's bill up to now in micro-dollars, independently of the ledger."""
-        return sum(box.bill(self.now_s) for box in self.boxes.values())
+        return sum(machine.bill(self.now_s) for machine in self.boxes.values())
 
     def _begin(self) -> None:
         self._handle(core.Began(settings=self.settings))
@@ -150,7 +150,9 @@ class Simulator:
 
     def _check_limits(self) -> None:
         """Compare bill and machine lifetimes with the limits in force; called before the limits change."""
-        lived_s = max((self.now_s if box.gone_s is None else box.gone_s for box in self.boxes.values()), default=0.0)
+        lived_s = max(
+            (self.now_s if machine.gone_s is None else machine.gone_s for machine in self.boxes.values()), default=0.0
+        )
         self.over_budget = max(self.over_budget, self.real_bill() - self.state.budget)
         self.over_deadline_s = max(self.over_deadline_s, lived_s - self.state.deadline_s)
 
@@ -170,9 +172,7 @@ class Simulator:
             times.append(self._commands[0][0])
         next_s = min(times)
         if next_s == math.inf:
-            raise RuntimeError(
-                f"simulation deadlock at {self.now_s:.1f} s: no event is pending (policy {self.policy!r})"
-            )
+            raise RuntimeError(f"simulation deadlock at {self.now_s:.1f} s: no event is pending ({self.policy!r})")
         return next_s
 
     def _wake_s(self) -> float:  # hook
@@ -255,7 +255,7 @@ class Simulator:
 
     def _rent(self, action: core.Rent) -> None:
         chance, conditions, number = self.world.chance, self.world.conditions, action.machine
-        box = self.boxes[number] = SimulatedMachine(self.state.offers[action.offer], self.now_s)
+        machine = self.boxes[number] = SimulatedMachine(self.state.offers[action.offer], self.now_s)
         self.peak = max(self.peak, self.state.tally.slots)
         boot_s = self._boot_s(number)
         if conditions.boot_failure and chance.uniform("no boot", number) < conditions.boot_failure:
@@ -263,7 +263,7 @@ class Simulator:
         else:
             self._at(self.now_s + boot_s, lambda: self._booted(number, boot_s))
         life_s = chance.life_s(conditions.machine_life_s, "life", number)
-        spot_s = chance.life_s(conditions.spot_life_s, "spot", number) if box.offer.spot else math.inf
+        spot_s = chance.life_s(conditions.spot_life_s, "spot", number) if machine.offer.spot else math.inf
         if min(life_s, spot_s) < math.inf:
             why = "lost" if life_s < spot_s else "the provider preempted the spot machine"
             self._at(self.now_s + min(life_s, spot_s), lambda: self._end_machine(number, why))
@@ -272,23 +272,23 @@ class Simulator:
         return self.world.chance.about(self.boxes[machine].offer.boot_s, self.world.conditions.spread, "boot", machine)
 
     def _retire(self, action: core.Retire) -> None:
-        box = self.boxes[action.machine]
-        if box.told_s is None and box.gone_s is None:
-            box.told_s = self.now_s
+        machine = self.boxes[action.machine]
+        if machine.told_s is None and machine.gone_s is None:
+            machine.told_s = self.now_s
             self._at(self.now_s + self._release_s(action.machine), lambda: self._end_machine(action.machine, ""))
 
     def _release_s(self, machine: int) -> float:  # hook
         return self.boxes[machine].offer.release_s
 
     def _start_gang(self, action: core.StartGang) -> None:
-        team = self.teams[action.gang] = SimulatedGang(action)
+        gang = self.teams[action.gang] = SimulatedGang(action)
         lost = any(self.boxes[int(w.partition(".")[0])].gone_s is not None for w in action.workers)
         if lost:
-            self._at(self.now_s, lambda: self._end_team(team, "lost", own_fault=False))
+            self._at(self.now_s, lambda: self._end_team(gang, "lost", own_fault=False))
             return
         conditions = self.world.conditions
         stall_s = self.world.chance.about(conditions.stall_seconds, conditions.spread, "stall", action.gang)
-        self._at(self.now_s + stall_s, lambda: self._begin_gang(team))
+        self._at(self.now_s + stall_s, lambda: self._begin_gang(gang))
 
     def _stop_gang(self, action: core.StopGang) -> None:
         if action.gang in self.teams:
@@ -299,81 +299,81 @@ class Simulator:
             self.teams[action.gang].until = action.until
 
     def _abandon_gang(self, action: core.AbandonGang) -> None:
-        team = self.teams.get(action.gang)
-        if team is not None:
+        gang = self.teams.get(action.gang)
+        if gang is not None:
             # As a later event: the other actions are executed before the engine receives this one.
-            self._at(self.now_s, lambda: self._end_team(team, "failed", "hung: no report in time"))
+            self._at(self.now_s, lambda: self._end_team(gang, "failed", "hung: no report in time"))
 
     # --- events ---
 
     def _booted(self, number: int, boot_s: float) -> None:
-        box = self.boxes[number]
-        if box.gone_s is None and box.told_s is None:
+        machine = self.boxes[number]
+        if machine.gone_s is None and machine.told_s is None:
             self._emit(core.MachineReady(machine=number, boot_s=boot_s))
 
     def _end_machine(self, number: int, reason: str) -> None:
-        box = self.boxes[number]
-        if box.gone_s is not None:
+        machine = self.boxes[number]
+        if machine.gone_s is not None:
             return
-        box.gone_s = self.now_s
-        self._emit(core.MachineEnded(machine=number, expected=box.told_s is not None, reason=reason))
+        machine.gone_s = self.now_s
+        self._emit(core.MachineEnded(machine=number, expected=machine.told_s is not None, reason=reason))
         prefix = f"{number}."
-        for team in list(self.teams.values()):
-            if any(worker.startswith(prefix) for worker in team.start.workers):
-                self._end_team(team, "lost", reason or "its worker was terminated", own_fault=False)
+        for gang in list(self.teams.values()):
+            if any(worker.startswith(prefix) for worker in gang.start.workers):
+                self._end_team(gang, "lost", reason or "its worker was terminated", own_fault=False)
 
-    def _end_team(self, team: SimulatedGang, outcome: core.Outcome, error: str = "", *, own_fault: bool = True) -> None:
-        if self.teams.pop(team.start.gang, None) is not None:
-            self._emit(core.GangEnded(gang=team.start.gang, outcome=outcome, error=error, own_fault=own_fault))
+    def _end_team(self, gang: SimulatedGang, outcome: core.Outcome, error: str = "", *, own_fault: bool = True) -> None:
+        if self.teams.pop(gang.start.gang, None) is not None:
+            self._emit(core.GangEnded(gang=gang.start.gang, outcome=outcome, error=error, own_fault=own_fault))
 
-    def _begin_gang(self, team: SimulatedGang) -> None:
-        ending = _ending(team)
+    def _begin_gang(self, gang: SimulatedGang) -> None:
+        ending = _ending(gang)
         if ending is None:
-            self._begin_epoch(team)
+            self._begin_epoch(gang)
         else:
-            self._end_team(team, ending)
+            self._end_team(gang, ending)
 
-    def _begin_epoch(self, team: SimulatedGang) -> None:
-        if team.start.gang not in self.teams or self._mishap(team):
+    def _begin_epoch(self, gang: SimulatedGang) -> None:
+        if gang.start.gang not in self.teams or self._mishap(gang):
             return
-        start = team.start
-        seconds = self.world.epoch_seconds(start.trial, len(start.workers), team.epoch + 1)
-        self._at(self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(team, seconds))
+        start = gang.start
+        seconds = self.world.epoch_seconds(start.trial, len(start.workers), gang.epoch + 1)
+        self._at(self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(gang, seconds))
 
-    def _mishap(self, team: SimulatedGang) -> bool:  # noqa: ARG002 - hook
+    def _mishap(self, gang: SimulatedGang) -> bool:  # noqa: ARG002 - hook
         """Return whether the next epoch fails."""
         return False
 
-    def _end_epoch(self, team: SimulatedGang, seconds: float) -> None:
-        if team.start.gang not in self.teams:
+    def _end_epoch(self, gang: SimulatedGang, seconds: float) -> None:
+        if gang.start.gang not in self.teams:
             return
-        team.epoch += 1
-        ending = _ending(team)
-        self._emit(self._report(team, seconds))
+        gang.epoch += 1
+        ending = _ending(gang)
+        self._emit(self._report(gang, seconds))
         if ending is None:
-            self._begin_epoch(team)
+            self._begin_epoch(gang)
         else:
-            self._end_team(team, ending)
+            self._end_team(gang, ending)
 
-    def _report(self, team: SimulatedGang, seconds: float) -> core.Reported:  # hook
-        trial = team.start.trial
-        value, metrics = self.world.report(trial, team.epoch)
+    def _report(self, gang: SimulatedGang, seconds: float) -> core.Reported:  # hook
+        trial = gang.start.trial
+        value, metrics = self.world.report(trial, gang.epoch)
         return core.Reported(
-            gang=team.start.gang,
-            epoch=team.epoch,
+            gang=gang.start.gang,
+            epoch=gang.epoch,
             value=value,
             metrics=metrics,
             seconds=seconds,
             save_s=self.world.conditions.save_seconds,
-            checkpoint=f"{trial}/{team.epoch}",
+            checkpoint=f"{trial}/{gang.epoch}",
         )
 
 
-def _ending(team: SimulatedGang) -> core.Outcome | None:
+def _ending(gang: SimulatedGang) -> core.Outcome | None:
     """Return how a gang ends before its next epoch; None if it continues."""
-    if team.epoch >= team.until:
+    if gang.epoch >= gang.until:
         return "target"
-    return "stopped" if team.stop else None
+    return "stopped" if gang.stop else None
 
 
 class RecordingSimulator(Simulator):

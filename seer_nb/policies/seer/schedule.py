@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from seer_nb._utils.units import format_duration, format_money
 from seer_nb.core import Gang, Job, Plan, Snapshot, Trial, Verdict
 from seer_nb.core.planner import Resources, sizes
-from seer_nb.policies._rungs import RESIZE_GAIN
+from seer_nb.policies._rungs import RESIZE_GAIN, single_worker_epoch_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -259,10 +259,8 @@ class _PlanBuilder:
 
     def _epoch_s(self, trial: Trial) -> float:
         """Return the seconds of a trial's epoch on one worker, as measured or as expected."""
-        if not trial.curve:
-            return self.resources.epoch_s
-        last = trial.curve[-1]
-        return last.seconds * self.view.scaling.speedup(last.parallelism)
+        own_s = single_worker_epoch_s(self.view, trial)
+        return self.resources.epoch_s if own_s is None else own_s
 
     def _leg_s(self, trial: Trial, epochs: float, parallelism: int) -> float:
         scaling = self.view.scaling
