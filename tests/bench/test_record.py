@@ -122,7 +122,7 @@ def test_curves_that_do_not_belong_together_share_no_file(small, capsys):
     assert command(small, *QUICK, "--configurations", "3", "--epochs", "3") == 1
     told = capsys.readouterr().err
     assert "recorded with max_epochs='2', not '3'" in told
-    assert "remove it, or give another --out" in told
+    assert "remove the file, or give another --out" in told
 
 
 def test_another_file_is_not_overwritten(tmp_path, capsys):
