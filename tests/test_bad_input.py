@@ -13,7 +13,7 @@ from tests.support import refusals
 from tests.support.records import Builder
 from tests.support.refusals import DEADLINE, MONEY, TIME, Rents, make, raised, stored, train
 
-SPACE = 'give a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
+SPACE = 'expected a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
 STORES = (
     ", with one of abfs, abfss, adl, az, dbfs, file, gcs, gs, hdfs, hf, lakefs, local, memory, oci, ocilake, oss, s3, "
     "s3a, sftp, ssh, tos, webhdfs"
@@ -39,10 +39,10 @@ def home(tmp_path, monkeypatch):
 NAIVE = datetime(2100, 1, 1)  # noqa: DTZ001 - that it has no time zone is the point
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
 BAD = [
-    ("space", {}, ValueError, f"space={{}} is empty: {SPACE}"),
-    ("space", None, TypeError, f"space=None is not a dict: {SPACE}"),
-    ("space", [("lr", 1)], TypeError, f"space=[('lr', 1)] is not a dict: {SPACE}"),
-    ("space", {3: 1}, TypeError, "space has the name 3, of type int: give names as str"),
+    ("space", {}, ValueError, f"space={{}}: empty; {SPACE}"),
+    ("space", None, TypeError, f"space=None: not a dict; {SPACE}"),
+    ("space", [("lr", 1)], TypeError, f"space=[('lr', 1)]: not a dict; {SPACE}"),
+    ("space", {3: 1}, TypeError, "space: the name 3 is of type int; expected names of type str"),
     ("metric", "", ValueError, f"metric='' {METRIC}"),
     ("metric", "val accuracy", ValueError, f"metric='val accuracy' {METRIC}"),
     ("metric", None, ValueError, f"metric=None {METRIC}"),
@@ -101,9 +101,9 @@ BAD = [
         "hyperbandit",
         ValueError,
         (
-            'policy=\'hyperbandit\' is unknown (did you mean "hyperband"?): give one of "seer", "asha", "halving", '
-            '"hyperband", "hypersched", "rubberband", "naive_elastic", "random_search", "grid", or an object with '
-            "decide(snapshot)"
+            'policy=\'hyperbandit\': unknown policy (did you mean "hyperband"?); expected one of "seer", "asha", '
+            '"halving", "hyperband", "hypersched", "rubberband", "naive_elastic", "random_search", "grid", or an '
+            "object with decide(view)"
         ),
     ),
     ("policy", None, TypeError, f"policy=None {POLICY}"),
@@ -122,7 +122,7 @@ BAD = [
         "tpe",
         TypeError,
         (
-            "sampler='tpe' is not an Optuna sampler: give one such as optuna.samplers.TPESampler(seed=0), "
+            "sampler='tpe': not an Optuna sampler; expected one such as optuna.samplers.TPESampler(seed=0), "
             "or None for random search"
         ),
     ),
@@ -130,7 +130,7 @@ BAD = [
         "sampler",
         optuna.samplers.GridSampler({"depth": [1, 2]}),
         ValueError,
-        "sampler's grid has the names 'depth', but the space searches 'lr': they must be the same",
+        "sampler: its grid has the names 'depth'; expected the searched names 'lr'",
     ),
     ("store", 3, TypeError, f"store=3 is not a place for checkpoints: {STORE}"),
     ("store", b"there", TypeError, f"store=b'there' is not a place for checkpoints: {STORE}"),
@@ -154,9 +154,9 @@ def test_a_study_refuses(home, argument, value, error, sentence):
 @pytest.mark.parametrize(("written", "meant"), [("serr", "seer"), ("ASHA", "asha"), ("randomsearch", "random_search")])
 def test_a_policy_that_was_meant_is_named(written, meant):
     assert raised(ValueError, make, policy=written).startswith(
-        f'policy={written!r} is unknown (did you mean "{meant}"?): give one of "seer", '
+        f'policy={written!r}: unknown policy (did you mean "{meant}"?); expected one of "seer", '
     )
-    assert raised(ValueError, make, policy="xyz").startswith("policy='xyz' is unknown: give one of ")
+    assert raised(ValueError, make, policy="xyz").startswith("policy='xyz': unknown policy; expected one of ")
 
 
 @pytest.mark.parametrize("store", ["here/s3:x", "s3:x", "a:/b"])
@@ -196,12 +196,12 @@ def test_local_refuses(given, error, sentence):
 @pytest.mark.parametrize(
     ("domain", "error", "sentence"),
     [
-        (lambda: seer.loguniform(0, 1), ValueError, "low=0 has no logarithm: loguniform takes bounds above 0"),
-        (lambda: seer.loguniform(-1, 1), ValueError, "low=-1 has no logarithm: loguniform takes bounds above 0"),
-        (lambda: seer.lograndint(0, 8), ValueError, "low=0 is below 1: lograndint takes bounds from 1 on"),
-        (lambda: seer.uniform(2, 1), ValueError, "low=2.0 is above high=1.0: write uniform with the lower bound first"),
-        (lambda: seer.randint(2, 1), ValueError, "low=2 is above high=1: write randint with the lower bound first"),
-        (lambda: seer.choice([]), ValueError, "options=[] is empty: choice takes at least one option"),
+        (lambda: seer.loguniform(0, 1), ValueError, "low=0: has no logarithm; loguniform expects bounds > 0"),
+        (lambda: seer.loguniform(-1, 1), ValueError, "low=-1: has no logarithm; loguniform expects bounds > 0"),
+        (lambda: seer.lograndint(0, 8), ValueError, "low=0: below 1; lograndint expects bounds >= 1"),
+        (lambda: seer.uniform(2, 1), ValueError, "low=2.0: above high=1.0; uniform expects low <= high"),
+        (lambda: seer.randint(2, 1), ValueError, "low=2: above high=1; randint expects low <= high"),
+        (lambda: seer.choice([]), ValueError, "options=[]: empty; expected at least one option"),
     ],
     ids=range(6),
 )

@@ -71,7 +71,7 @@ def test_a_policy_names_itself_and_what_it_takes(kind):
 @pytest.mark.parametrize("name", ["tops", "rounds", "proposals", "overlap", "slopes"])
 @pytest.mark.parametrize("value", ["no", None, 0])
 def test_a_switch_is_true_or_false(name, value):
-    assert raised(TypeError, seer.SEER, **{name: value}) == f"{name}={value!r} is not a switch: give True or False"
+    assert raised(TypeError, seer.SEER, **{name: value}) == f"{name}={value!r}: not a bool; expected True or False"
 
 
 # --- functions ---

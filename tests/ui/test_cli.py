@@ -160,7 +160,7 @@ def test_another_table_is_exported(capsys, ended, tmp_path):
         (["demo", "--deadline", "soon"], "deadline='soon' is not a length of time: "),
         (["demo", "--workers", "0"], "max_workers=0 is not a number of workers: "),
         (["demo", "--name", "digits"], "name='digits' is already in use in {home}: "),
-        (["demo", "--policy", "best"], "policy='best' is unknown"),
+        (["demo", "--policy", "best"], "policy='best': unknown policy"),
     ],
 )
 def test_an_error_is_one_sentence_and_exit_code_1(arguments, sentence, capsys, ended, home):

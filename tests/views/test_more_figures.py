@@ -93,7 +93,7 @@ def test_what_matters_comes_first():
 
 
 def test_too_few_trials_tell_nothing():
-    with pytest.raises(ValueError, match=r"3 trials have reported; at least 8 are needed"):
+    with pytest.raises(ValueError, match=r"trials: 3 have reported; expected at least 8"):
         importance_info(small_study().state)
 
 

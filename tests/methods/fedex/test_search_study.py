@@ -208,7 +208,7 @@ def test_a_search_shows_its_study(home, monkeypatch):
         ({"clients_per_round": 0}, "clients_per_round=0 is too small"),
         ({"space": {"rate": 1.0}}, "has the hyperparameter 'rate': clients know lr"),
         ({"server_space": {"rate": 1.0}}, "server_space has 'rate': the server knows lr, momentum"),
-        ({"policy": "best"}, "policy='best' is unknown"),
+        ({"policy": "best"}, "policy='best': unknown policy"),
         ({"provider": 3}, "provider=3 does not rent machines"),
         ({"budget": "$0"}, "budget="),
         ({"deadline": "soon"}, "deadline='soon'"),
