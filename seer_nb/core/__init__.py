@@ -1,4 +1,7 @@
-"""Sans-IO: records, money, planning and the engine. No clock, thread, file, socket or global random state."""
+"""The sans-IO core: records, money, planning and the engine.
+
+Nothing here uses a clock, thread, file, socket or global random state.
+"""
 
 from seer_nb.core.actions import (
     AbandonGang,

@@ -47,7 +47,7 @@ ANYTHING = st.one_of(
         ("1000000000000", 10**18),
     ],
 )
-def test_money_is_read_exactly_and_rounded_down(given, micro):
+def test_money_is_parsed_exactly_and_rounded_down(given, micro):
     assert parse_money(given, "budget") == micro
 
 
@@ -69,13 +69,13 @@ def test_money_is_read_exactly_and_rounded_down(given, micro):
         (1e13, ValueError, "budget=10000000000000.0 is more than $1e12, the most that is counted"),
     ],
 )
-def test_what_is_no_amount_gets_a_sentence(given, error, sentence):
+def test_invalid_amount_raises_with_one_sentence(given, error, sentence):
     with pytest.raises(error) as caught:
         parse_money(given, "budget")
     assert str(caught.value) == f'{sentence}: give dollars such as "$0.50" or 0.5'
 
 
-def test_a_price_may_be_zero_but_not_negative():
+def test_price_may_be_zero_but_not_negative():
     assert parse_money("$0", "price", zero=True) == 0
     assert parse_money(1e-9, "price", zero=True) == 0
     with pytest.raises(ValueError, match=r"^price=-1 is not 0 or more: give dollars such as"):
@@ -91,7 +91,7 @@ def outcome(read):
 
 
 @given(ANYTHING)
-def test_money_never_fails_otherwise(value):
+def test_parse_money_raises_only_value_error_and_type_error(value):
     found = outcome(lambda: parse_money(value, "budget"))
     if isinstance(found, str):
         assert found.startswith("budget=")
@@ -102,12 +102,12 @@ def test_money_never_fails_otherwise(value):
 
 
 @given(st.integers(1, 10**18))
-def test_money_round_trip_through_decimal_text(micro):
+def test_money_survives_a_round_trip_through_decimal_text(micro):
     assert parse_money(f"${Decimal(micro) / 10**6:f}", "budget") == micro
 
 
 @given(st.integers(1, 10**15))
-def test_formatted_money_is_near_and_never_looks_like_zero(micro):
+def test_formatted_money_is_close_and_never_looks_like_zero(micro):
     back = parse_money(format_money(micro), "budget")
     assert abs(back - micro) <= max(0.0051 * micro, 5_000 if micro >= 10**6 else 0)
     assert format_money(-micro) == "-" + format_money(micro)
@@ -125,7 +125,7 @@ def test_formatted_money_is_near_and_never_looks_like_zero(micro):
         (1_234_567, "$1.23"),
     ],
 )
-def test_money_is_shown_in_sensible_digits(micro, text):
+def test_money_is_formatted_with_three_digits_below_a_dollar(micro, text):
     assert format_money(micro) == text
 
 
@@ -147,7 +147,7 @@ def test_money_is_shown_in_sensible_digits(micro, text):
         (timedelta(minutes=1), 60),
     ],
 )
-def test_durations_are_read(given, seconds):
+def test_duration_is_parsed(given, seconds):
     found = parse_duration(given, "deadline")
     assert found == pytest.approx(seconds)
     assert type(found) is float
@@ -174,7 +174,7 @@ def test_durations_are_read(given, seconds):
         ("100000000000s", ValueError, "is longer than 300 years"),
     ],
 )
-def test_what_is_no_duration_gets_a_sentence(given, error, sentence):
+def test_invalid_duration_raises_with_one_sentence(given, error, sentence):
     with pytest.raises(error) as caught:
         parse_duration(given, "timeout")
     shown = repr(given) if len(repr(given)) < 80 else repr(given)[:77] + "..."
@@ -183,7 +183,7 @@ def test_what_is_no_duration_gets_a_sentence(given, error, sentence):
 
 
 @given(ANYTHING)
-def test_deadlines_never_fail_otherwise(value):
+def test_parse_deadline_raises_only_value_error_and_type_error(value):
     found = outcome(lambda: parse_deadline(value, 1e9))
     if isinstance(found, str):
         assert found.startswith("deadline=")
@@ -194,7 +194,7 @@ def test_deadlines_never_fail_otherwise(value):
 
 
 @given(st.integers(1, 10**7))
-def test_duration_round_trip(seconds):
+def test_duration_survives_a_round_trip_through_text(seconds):
     back = parse_duration(format_duration(seconds), "deadline")
     # Two units are shown.
     assert abs(back - seconds) <= (0 if seconds < 3600 else 60 if seconds < 86400 else 3600)
@@ -217,18 +217,18 @@ def test_duration_round_trip(seconds):
         (math.nan, "unknown"),
     ],
 )
-def test_durations_are_shown_in_two_units(seconds, text):
+def test_duration_is_formatted_in_two_units(seconds, text):
     assert format_duration(seconds) == text
 
 
-def test_a_deadline_may_be_a_moment():
+def test_deadline_may_be_an_aware_datetime():
     moment = datetime(2030, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
     now = datetime(2030, 1, 1, 9, 30, tzinfo=UTC).timestamp()
     assert parse_deadline(moment, now) == (1800.0, moment.timestamp())
     assert parse_deadline("10min", now) == (600.0, None)
 
 
-def test_a_moment_must_lie_ahead_and_have_a_zone():
+def test_deadline_must_be_in_the_future_and_have_a_time_zone():
     past = datetime(2020, 1, 1, tzinfo=UTC)
     with pytest.raises(ValueError, match="has passed already") as caught:
         parse_deadline(past, 2e9)
@@ -244,7 +244,7 @@ def test_a_moment_must_lie_ahead_and_have_a_zone():
     )
 
 
-def test_a_repr_that_raises_is_not_the_users_problem():
+def test_value_whose_repr_raises_is_shown_by_its_type():
     class Odd:
         def __repr__(self):
             raise RuntimeError

@@ -116,12 +116,12 @@ def run(given_, **changes):
 
 @examples(100)
 @given(studies())
-def test_whatever_happens_all_is_kept_that_is_promised(study):
+def test_invariants_hold_under_random_faults(study):
     check(run(study))
 
 
 @pytest.mark.parametrize("first", [0, 10_000, 20_000, 30_000])
-def test_studies_of_which_all_is_drawn_at_random(first):
+def test_invariants_hold_in_random_studies(first):
     """Far more of them, and longer ones, than hypothesis would come to."""
     steps, seeds = 0, count(first)
     while steps < max(1, EFFORT) * STEPS:
@@ -129,7 +129,7 @@ def test_studies_of_which_all_is_drawn_at_random(first):
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
-def test_without_faults_a_study_leaves_no_worker_idle_for_long(policy):
+def test_workers_are_rarely_idle_without_faults(policy):
     """Paid seconds are seconds of training, but for boots, stalls and the last epochs."""
     cloud = FakeCloud(policy, World(epoch_s=5.0), budget=10**9, deadline_s=600.0, check=Watch()).run()
     trained_s = sum(trial.worker_seconds for trial in cloud.state.trials.values())
@@ -137,7 +137,7 @@ def test_without_faults_a_study_leaves_no_worker_idle_for_long(policy):
     assert trained_s > 0.8 * lived_s
 
 
-def test_the_watch_sees_what_it_watches():
+def test_invariant_checks_detect_violations():
     """The checks above must be able to fail."""
     cloud = FakeCloud(RandomSearch(), World()).run(until_s=40.0)
     watch = Watch()

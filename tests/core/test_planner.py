@@ -65,13 +65,13 @@ some_legs = st.lists(a_leg, min_size=1, max_size=4)
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1, (1,)), (2, (1, 2)), (3, (1, 2)), (8, (1, 2, 4, 8))])
-def test_parallelisms_are_the_powers_of_two_up_to_the_most(most, expected):
+def test_parallelisms_are_the_powers_of_two_up_to_the_maximum(most, expected):
     assert sizes(most) == expected
 
 
 @CI
 @given(anything, st.floats(0.5, 30), st.floats(0.1, 600))
-def test_the_least_parallelism_is_enough_and_half_of_it_is_not(r, epochs, seconds):
+def test_least_parallelism_is_fast_enough_and_half_of_it_is_not(r, epochs, seconds):
     p = least_parallelism(r, epochs, seconds)
     if p is None:
         assert all(r.leg_seconds(epochs, each) > seconds for each in sizes(r.max_parallelism))
@@ -80,7 +80,7 @@ def test_the_least_parallelism_is_enough_and_half_of_it_is_not(r, epochs, second
         assert p == 1 or r.leg_seconds(epochs, p // 2) > seconds
 
 
-def test_what_there_was_and_what_is_left_of_it():
+def test_resources_of_the_whole_study_and_what_is_left():
     offer = Offer(name="box", price_per_hour=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
     at = snapshot(
         now_s=100.0,
@@ -97,15 +97,15 @@ def test_what_there_was_and_what_is_left_of_it():
     assert (left.price_s, left.minimum_s, left.workers_per_machine) == (1000.0, 60, 2)
 
 
-def test_what_is_paid_for_already_is_still_there_to_be_used():
+def test_time_paid_in_advance_counts_as_money_left():
     """Of the billed minimum of a minute half is still to come for one machine; the other one is going."""
     offer = Offer(name="box", price_per_hour=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
     at = snapshot(now_s=30.0, machines=((0, "ready"), (1, "retiring")), offers=(offer,), spent=240_000)
     assert Resources.left(at).money == at.budget - 240_000 + 30 * 2000
 
 
-def test_nothing_can_be_planned_before_an_epoch_was_timed():
-    with pytest.raises(ValueError, match="no epoch has been timed yet"):
+def test_planning_before_the_first_epoch_raises():
+    with pytest.raises(ValueError, match="no epoch has been measured yet"):
         Resources.whole(snapshot(scaling=Scaling()))
 
 
@@ -114,7 +114,7 @@ def test_nothing_can_be_planned_before_an_epoch_was_timed():
 
 @CI
 @given(some_legs, anything)
-def test_a_schedule_keeps_time_money_and_quota(legs, r):
+def test_schedule_never_exceeds_time_money_and_quota(legs, r):
     schedule = cheapest(legs, r)
     assume(schedule is not None)
     assert schedule.seconds <= r.seconds
@@ -126,7 +126,7 @@ def test_a_schedule_keeps_time_money_and_quota(legs, r):
 
 @CI
 @given(some_legs, anything)
-def test_a_schedule_does_all_of_the_work(legs, r):
+def test_schedule_contains_all_of_the_work(legs, r):
     """Its workers have the seconds that the legs need, and no trial is faster than s(p) allows."""
     schedule = cheapest(legs, r)
     assume(schedule is not None)
@@ -141,7 +141,7 @@ def test_a_schedule_does_all_of_the_work(legs, r):
 
 @CI
 @given(some_legs, anything)
-def test_a_schedule_pays_for_boots_and_minimums(legs, r):
+def test_schedule_cost_includes_boots_and_minimums(legs, r):
     schedule = cheapest(legs, r)
     assume(schedule is not None)
     rented = r.workers
@@ -154,12 +154,12 @@ def test_a_schedule_pays_for_boots_and_minimums(legs, r):
             rented = stage.workers
 
 
-def test_time_in_plenty_buys_no_parallelism():
+def test_no_parallelism_is_bought_when_time_is_plentiful():
     schedule = cheapest(halving(27), resources())
     assert [stage.parallelism for stage in schedule.stages] == [1, 1, 1]
 
 
-def test_parallelism_is_raised_first_in_the_late_small_stages():
+def test_parallelism_is_raised_first_in_late_small_stages():
     legs = halving(27, top=27)
     slack = cheapest(legs, resources(max_workers=64, max_parallelism=64))
     raised = []
@@ -173,7 +173,7 @@ def test_parallelism_is_raised_first_in_the_late_small_stages():
 
 @CI
 @given(st.integers(1, 200), st.sampled_from([2, 3, 4]), anything)
-def test_no_gang_is_larger_than_one_while_trials_take_turns(n, eta, r):
+def test_gangs_have_one_worker_while_trials_take_turns(n, eta, r):
     """On fewer workers than trials a gang only makes the others wait.
 
     Guards against buying parallelism where more machines, or none of it, would be the faster.
@@ -183,14 +183,14 @@ def test_no_gang_is_larger_than_one_while_trials_take_turns(n, eta, r):
     assert all(stage.parallelism == 1 for stage in schedule.stages if stage.trials >= stage.workers)
 
 
-def test_fewer_workers_than_trials_take_turns():
+def test_trials_take_turns_on_fewer_workers():
     stage = cheapest([Leg(12, 3)], resources(max_workers=4, max_parallelism=4, workers=4)).stages[0]
     assert (stage.workers, stage.parallelism) == (4, 1)
     # Three turns of a stall and three epochs.
     assert stage.seconds == pytest.approx(3 * (1 + 3 * 10))
 
 
-def test_a_machine_is_booted_only_if_it_then_trains_long_enough_unless_time_presses():
+def test_machine_is_booted_only_if_it_trains_long_enough_or_time_is_short():
     legs = [Leg(8, 1)]
     r = resources(scaling=Scaling(overhead=0.15, stall_s=1.0, boot_s=100.0))
     assert cheapest(legs, r).workers == 1
@@ -202,18 +202,18 @@ def test_machines_are_rented_whole():
     assert stage.workers == 4
 
 
-def test_free_money_costs_nothing_and_lasts():
+def test_schedule_on_free_machines_needs_no_money():
     schedule = cheapest(halving(27), resources(price_s=0.0, money=0.0))
     assert schedule.cost == 0
     assert cheapest(halving(27), resources(price_s=1.0, money=0.0)) is None
 
 
-def test_nothing_to_do_costs_nothing():
+def test_schedule_without_work_costs_nothing():
     schedule = cheapest([Leg(0, 1), Leg(0, 2)], resources())
     assert (schedule.seconds, schedule.cost, schedule.workers) == (0.0, 0.0, 0)
 
 
-def test_no_parallelism_can_beat_the_serial_part():
+def test_no_schedule_is_faster_than_the_serial_fraction():
     # With c = 1 a gang is as fast as one worker.
     r = resources(seconds=50.0, scaling=Scaling(overhead=1.0, stall_s=0.0, boot_s=0.0))
     assert cheapest([Leg(1, 9)], r) is None
@@ -245,7 +245,7 @@ def price_of(legs, ways, r):
 
 @CI
 @given(st.lists(a_leg, min_size=1, max_size=3), anything)
-def test_no_combination_of_ways_is_cheaper(legs, r):
+def test_no_combination_of_shapes_is_cheaper(legs, r):
     every = product(*(planner.shapes(leg, r) for leg in legs))
     best = min((cost for ways in every if (cost := price_of(legs, ways, r)) is not None), default=None)
     found = cheapest(legs, r)
@@ -254,7 +254,7 @@ def test_no_combination_of_ways_is_cheaper(legs, r):
         assert found.cost == pytest.approx(best)
 
 
-def test_the_ways_that_are_considered():
+def test_shapes_that_are_considered():
     """On few machines in turns where machines are dear, on more workers a trial where there are enough of them."""
     r = resources(max_workers=16, max_parallelism=8)
     assert planner.shapes(Leg(4, 1), r) == [(4, 1), (2, 1), (1, 1), (1, 2), (1, 4)]
@@ -280,7 +280,7 @@ def brute_force(legs, r, high):
 
 @examples(60)
 @given(anything, st.integers(1, 60), st.sampled_from([2, 3, 4]))
-def test_the_largest_number_is_maximal(r, high, eta):
+def test_largest_number_of_trials_is_maximal(r, high, eta):
     def legs(n):
         return halving(n, eta)
 
@@ -309,7 +309,7 @@ def test_more_time_or_money_never_gives_fewer_trials(r, longer, richer):
 
 
 @pytest.mark.parametrize("seconds", [*range(60, 700, 9), 1e6])
-def test_the_largest_number_where_it_can_be_calculated(seconds):
+def test_largest_number_of_trials_matches_its_closed_form(seconds):
     free = Scaling(overhead=0.15, stall_s=1.0, boot_s=0.0)
     one = resources(price_s=0.0, seconds=seconds, scaling=free, max_workers=1, max_parallelism=1)
     n, _ = largest(lambda n: [Leg(n, 1)], one, 1_000_000)

@@ -31,19 +31,19 @@ def spent(study):
     return study.state.ledger.spent(study.now_s)
 
 
-def test_what_has_shut_itself_down_is_counted_for_its_lease():
+def test_machine_that_shut_itself_down_is_billed_for_its_lease():
     study = running().apply(core.RunnerStarted(unseen_s=10 * HOUR_S), 10.0)
     assert not study.state.live
     # A runner is silent for a heartbeat before it is known to be dead, and then the lease ends.
     assert both(30.0) <= spent(study) <= both(30.0 + 30.0)
 
 
-def test_what_is_billed_until_it_is_deleted_is_counted_for_all_the_time():
+def test_machine_billed_until_deleted_is_billed_for_the_whole_time():
     study = running(BILLED).apply(core.RunnerStarted(unseen_s=10 * HOUR_S, left=(0, 1)), 10.0)
     assert spent(study) == both(10 * HOUR_S)
 
 
-def test_what_was_never_asked_for_or_had_gone_already_is_not_billed_until_somebody_comes_back():
+def test_machine_that_no_longer_exists_is_not_billed_until_the_next_runner():
     """What may exist is written down before it is asked for, so what nobody has left is not there."""
     study = running(BILLED).apply(core.Rent(machine=2, offer="local", reason="the plan wants a worker"))
     study.apply(core.RunnerStarted(unseen_s=24 * HOUR_S, left=(0,)), 10.0)
@@ -55,7 +55,7 @@ def test_what_was_never_asked_for_or_had_gone_already_is_not_billed_until_somebo
     assert spent(short) == both(2.0)
 
 
-def test_what_still_exists_is_counted_until_it_is_gone():
+def test_machine_that_still_exists_is_billed_until_it_is_gone():
     study = running(BILLED).apply(core.RunnerStarted(unseen_s=HOUR_S, left=(0, 1)), 10.0)
     assert {machine.state for machine in study.state.live.values()} == {"retiring"}
     assert spent(study) == both(HOUR_S)
@@ -76,7 +76,7 @@ def given_up(study, at_s):
 
 
 @pytest.mark.parametrize("unseen_s", [5.0, 20.0, HOUR_S])
-def test_what_was_left_and_is_never_heard_of_again_costs_no_more_than_its_lease(unseen_s):
+def test_machine_left_behind_and_never_seen_again_costs_at_most_its_lease(unseen_s):
     """Guards against a lease that the books counted from before its runner's death, and the runner from after it."""
     study = Builder(budget=131_000).machine(0, 0.0, 2.0).apply(core.Ticked(), 100.0)
     study.apply(core.RunnerStarted(unseen_s=unseen_s, left=(0,)), 100.0)
@@ -90,13 +90,13 @@ def test_what_was_left_and_is_never_heard_of_again_costs_no_more_than_its_lease(
     assert spent(study) == floor
 
 
-def test_of_what_was_left_the_leases_count_that_its_runner_may_have_renewed_after_its_last_record():
+def test_lease_renewed_after_the_last_record_is_committed():
     study = running().apply(core.RunnerStarted(unseen_s=5.0, left=(0, 1)), 10.0)
     assert study.state.ledger.floor(10.0) == both(5.0 + 30.0)
 
 
 @pytest.mark.parametrize("unseen_s", [20.0, HOUR_S])
-def test_what_was_told_to_go_before_its_runner_died_is_counted_for_its_lease_from_there(unseen_s):
+def test_machine_retired_before_its_runner_died_commits_its_lease_from_there(unseen_s):
     study = running().apply(core.Retire(machine=0, reason="too many")).apply(core.Ticked(), 15.0)
     study.apply(core.RunnerStarted(unseen_s=unseen_s, left=(0,)), 15.0)
     assert study.state.ledger.floor(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(10.0 + 30.0)
@@ -104,14 +104,14 @@ def test_what_was_told_to_go_before_its_runner_died_is_counted_for_its_lease_fro
     assert ended.lived_s == 10.0 + 30.0
 
 
-def test_to_delete_what_its_own_runner_had_not_deleted_yet_is_for_the_next_one():
+def test_next_runner_deletes_the_machine_that_its_predecessor_retired():
     study = running(BILLED).apply(core.Retire(machine=0, reason="too many")).apply(core.Ticked(), 15.0)
     study.apply(core.RunnerStarted(unseen_s=HOUR_S, left=(0,)), 15.0)
     assert study.state.ledger.floor(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(15.0 + HOUR_S + 30.0)
     assert not given_up(study, HOUR_S)
 
 
-def test_a_bill_that_comes_late_counts():
+def test_late_bill_corrects_the_spending():
     study = running().apply(core.RunnerStarted(unseen_s=HOUR_S), 10.0)
     study.apply(core.MachineBilled(machine=0, lived_s=500.0)).apply(core.MachineBilled(machine=1, lived_s=0.0))
     assert spent(study) == OFFER.bill(500.0)
@@ -121,14 +121,14 @@ def test_a_bill_that_comes_late_counts():
 
 
 @pytest.mark.parametrize("machine", [0, 7])
-def test_of_a_machine_that_lives_or_was_never_there_nothing_is_corrected(machine):
+def test_bill_of_a_live_or_unknown_machine_is_ignored(machine):
     study = running()
     before = spent(study)
     study.apply(core.MachineBilled(machine=machine, lived_s=5000.0))
     assert spent(study) == before
 
 
-def test_a_study_that_was_about_to_pause_pauses_when_its_last_machine_has_gone():
+def test_pausing_study_is_paused_when_its_last_machine_is_gone():
     study = running().apply(core.Pause())
     study.apply(core.RunnerStarted(unseen_s=1.0, adopted=(0,), left=(1,)), 11.0)
     assert study.state.phase == "pausing"
@@ -136,15 +136,15 @@ def test_a_study_that_was_about_to_pause_pauses_when_its_last_machine_has_gone()
     assert none_left.state.phase == "paused"
 
 
-def test_what_could_not_be_ended_is_said_and_forgotten_once_a_runner_sees_to_it():
+def test_machines_left_behind_are_logged_and_cleared_by_the_next_runner():
     study = running().apply(core.MachinesLeftBehind(machines=(0, 1)))
     assert study.state.left_behind == (0, 1)
-    assert study.history.log[-1].text == "machines could not be ended, and may still be billed: 0, 1"
+    assert study.history.log[-1].text == "machines could not be terminated and may still be billed: 0, 1"
     study.apply(core.RunnerStarted(unseen_s=1.0), 11.0)
     assert study.state.left_behind == ()
 
 
-def test_a_trial_whose_last_epoch_was_reported_before_the_runner_died_is_complete():
+def test_trial_whose_last_epoch_was_reported_before_the_runner_died_completes():
     """Its gang had not ended yet; no policy would train it on, so nobody else would say so."""
     engine = Engine(settings(max_epochs=2), RandomSearch())
     engine.state = running().draw({"x": 0.1}).start(0, 0, "0.0", until=2).report(0, 0.5, 0.6).state
@@ -178,7 +178,7 @@ def damaged(study, gang):
     return study.state.trials[0]
 
 
-def test_the_checkpoint_before_a_damaged_one_is_used_then_the_best_and_then_none():
+def test_damaged_checkpoint_is_replaced_by_the_one_before_then_the_best():
     study = stored(4)
     trial = damaged(study, 1)
     assert (trial.resume.checkpoint, trial.best.checkpoint, trial.state) == (path(3), path(2), "paused")
@@ -187,10 +187,10 @@ def test_the_checkpoint_before_a_damaged_one_is_used_then_the_best_and_then_none
     assert (trial.resume.checkpoint, trial.best.checkpoint) == (path(2), path(2))
     trial = damaged(study, 3)
     assert (trial.resume, trial.best, trial.resume_epoch) == (None, None, 0)
-    assert study.history.log[-1].text == "trial 0 goes back to epoch 0"
+    assert study.history.log[-1].text == "trial 0 returns to epoch 0"
 
 
-def test_epochs_that_are_trained_again_are_not_counted_twice():
+def test_epochs_trained_again_are_not_counted_twice():
     study = stored(2)
     damaged(study, 1)
     study.start(0, 2, "0.0", until=9)
@@ -201,7 +201,7 @@ def test_epochs_that_are_trained_again_are_not_counted_twice():
     assert (trial.resume.checkpoint, trial.spare.checkpoint) == (path(3, 2), path(2, 2))
 
 
-def test_what_may_be_gone_back_to_is_kept():
+def test_checkpoints_that_may_be_needed_are_kept():
     janitor = Janitor()
     study = stored(4)
     for _, _, record in study.records:
@@ -209,7 +209,7 @@ def test_what_may_be_gone_back_to_is_kept():
     assert janitor.useless(study.state) == [path(1)]
 
 
-def test_a_trial_that_was_ended_while_it_trained_leaves_nothing_when_its_gang_has_gone():
+def test_ended_trial_keeps_no_checkpoints_after_its_gang_has_ended():
     janitor, study = Janitor(), Builder().machine(0, 0.0, 1.0).draw({"x": 0}, {"x": 1})
     study.start(0, 0, "0.0").report(0, 0.9).end(0, "completed")
     study.start(1, 1, "0.0").report(1, 0.1, 0.2, 0.3)

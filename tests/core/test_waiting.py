@@ -9,7 +9,7 @@ from tests.support.records import settings
 from tests.support.small_engine import Simple, draw, of, started
 
 
-def test_nothing_is_decided_before_what_waited_for_a_runner_is_known():
+def test_nothing_is_decided_before_all_queued_commands_are_applied():
     def fresh():
         engine = Engine(settings(), RandomSearch())
         engine.handle(core.Began(settings=engine.state.settings), 0.0)
@@ -49,7 +49,7 @@ def told(engine, at_s, *events):
 @pytest.mark.parametrize(
     "waiting", [(), (core.SetBudget(budget=700_000),), (core.Pause(), core.Resume()), (core.Resume(),)]
 )
-def test_an_engine_that_lives_on_decides_as_one_that_knows_its_records_alone(waiting, paused):
+def test_engine_after_a_restart_decides_like_one_that_knows_only_the_records(waiting, paused):
     """Guards against what a policy carried, or when it wanted to be asked, that reaches over a runner's death."""
     first = Engine(settings(), Counting())
     records = told(first, 0.0, core.Began(settings=settings()), core.RunnerStarted())
@@ -82,7 +82,7 @@ def taken_up(*waiting, **changes):
     ],
 )
 @pytest.mark.parametrize("more", [(), (core.Resume(),)])
-def test_limits_that_have_been_moved_meanwhile_end_nothing(limits, command, more):
+def test_limit_moved_while_no_runner_was_alive_does_not_end_the_study(limits, command, more):
     """Guards against machines that are handed back by limits of before, and rented anew a moment later."""
     engine, actions = taken_up(command, *more, **limits)
     assert engine.state.phase == "running"
@@ -92,14 +92,14 @@ def test_limits_that_have_been_moved_meanwhile_end_nothing(limits, command, more
 
 @pytest.mark.parametrize("limits", [{"budget": 106_000}, {"deadline_s": 80.0}])
 @pytest.mark.parametrize("waiting", [(), (core.Pin(trial=0),), (core.Pin(trial=0), core.Resume())])
-def test_limits_that_have_not_been_moved_end_a_study_before_anything_else(limits, waiting):
+def test_limit_that_was_not_moved_ends_the_study_first(limits, waiting):
     engine, actions = taken_up(*waiting, **limits)
     assert engine.state.phase == "ending"
     assert [type(action) for action in actions] == [core.BeginEnd, core.Retire]
     assert engine.state.ledger.floor(75.0) <= engine.state.budget
 
 
-def test_machines_of_a_study_that_was_ending_are_kept_if_it_is_to_go_on():
+def test_machines_of_an_ending_study_are_kept_if_it_is_resumed():
     engine = started(Engine(settings(), Simple(total=1)))
     draw(engine, 10.0)
     engine.handle(core.Stop(), 20.0)
