@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.core.history import History
+from seer_nb.core.model import machine_of_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -268,7 +269,7 @@ class Simulator:
 
     def _start_gang(self, action: core.StartGang) -> None:
         team = self.teams[action.gang] = SimulatedGang(action)
-        lost = any(self.boxes[int(w.partition(".")[0])].gone_s is not None for w in action.workers)
+        lost = any(self.boxes[machine_of_worker(w)].gone_s is not None for w in action.workers)
         if lost:
             self._at(self.now_s, lambda: self._end_team(team, "lost", own_fault=False))
             return
@@ -303,9 +304,8 @@ class Simulator:
             return
         box.gone_s = self.now_s
         self._emit(core.MachineEnded(machine=number, expected=box.told_s is not None, reason=reason))
-        prefix = f"{number}."
         for team in list(self.teams.values()):
-            if any(worker.startswith(prefix) for worker in team.start.workers):
+            if any(machine_of_worker(worker) == number for worker in team.start.workers):
                 self._end_team(team, "lost", reason or "its worker was ended", own_fault=False)
 
     def _end_team(self, team: SimulatedGang, outcome: core.Outcome, error: str = "", *, own_fault: bool = True) -> None:

@@ -26,7 +26,7 @@ def stream():
 def lines(stream):
     """A logger, and what it has written, as dictionaries."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(log_context.Line(study="digits"))
+    handler.setFormatter(log_context.LogfmtFormatter(study="digits"))
     logger = logging.getLogger("seer_nb.test_logs")
     logger.handlers[:], logger.propagate = [handler], False
     logger.setLevel(logging.INFO)

@@ -66,5 +66,5 @@ def test_it_ends_with_the_configurations():
 
 
 def test_bad_arguments_get_a_sentence():
-    with pytest.raises(ValueError, match="eta=1 is too small: give a whole number from 2 on"):
+    with pytest.raises(ValueError, match="eta=1: too small; expected an integer >= 2"):
         Hyperband(eta=1)

@@ -40,5 +40,5 @@ def test_it_fills_the_money_whatever_the_deadline():
 
 
 def test_bad_arguments_get_a_sentence():
-    with pytest.raises(ValueError, match="first_rung=0 is not a number of epochs"):
+    with pytest.raises(ValueError, match="first_rung=0: not a number of epochs"):
         NaiveElastic(first_rung=0)
