@@ -1,4 +1,4 @@
-"""Logs: a record a line with what it is about, and never more than so many bytes."""
+"""Logs: one record per line with the ids of its subject, and files of bounded size."""
 
 import asyncio
 import io
@@ -24,7 +24,7 @@ def stream():
 
 @pytest.fixture
 def lines(stream):
-    """A logger, and what it has written, as dictionaries."""
+    """Return a logger and a function that parses its lines into dictionaries."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(log_context.LogfmtFormatter(study="digits"))
     logger = logging.getLogger("seer_nb.test_logs")
@@ -134,7 +134,7 @@ def test_worker_does_not_configure_other_loggers():
 
 
 def test_target_of_a_symbolic_link_is_not_truncated(tmp_path):
-    """A study's folder may come from somebody else."""
+    """The folder of a study may come from someone else."""
     logs = tmp_path / "logs"
     logs.mkdir()
     (tmp_path / "own.txt").write_text("x" * 5000)

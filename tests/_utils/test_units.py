@@ -1,4 +1,4 @@
-"""Money and time as people write them."""
+"""Parsing and formatting of money and time."""
 
 import math
 from datetime import UTC, datetime, timedelta, timezone
@@ -72,7 +72,7 @@ def test_money_is_parsed_exactly_and_rounded_down(given, micro):
 def test_invalid_amount_raises_with_one_sentence(given, error, sentence):
     with pytest.raises(error) as caught:
         parse_money(given, "budget")
-    assert str(caught.value) == f'{sentence}: give dollars such as "$0.50" or 0.5'
+    assert str(caught.value) == f'{sentence}; expected dollars such as "$0.50" or 0.5'
 
 
 def test_price_may_be_zero_but_not_negative():
@@ -83,7 +83,7 @@ def test_price_may_be_zero_but_not_negative():
 
 
 def outcome(read):
-    """What came of it: a result, or the sentence of the only errors that are allowed."""
+    """Return the result, or the message of a ValueError or TypeError; other exceptions propagate."""
     try:
         return read()
     except (ValueError, TypeError) as error:
@@ -233,8 +233,8 @@ def test_deadline_must_be_in_the_future_and_have_a_time_zone():
     with pytest.raises(ValueError, match="has already passed") as caught:
         parse_deadline(past, 2e9)
     assert str(caught.value) == (
-        "deadline=datetime.datetime(2020, 1, 1, 0, 0, tzinfo=datetime.timezone.utc): has already passed; expected a time "
-        'such as "10min", "1h30m", 90 (seconds) or a timedelta, or a datetime with a time zone'
+        "deadline=datetime.datetime(2020, 1, 1, 0, 0, tzinfo=datetime.timezone.utc): has already passed; expected a "
+        'time such as "10min", "1h30m", 90 (seconds) or a timedelta, or a datetime with a time zone'
     )
     with pytest.raises(ValueError, match="time zone") as caught:
         parse_deadline(past.replace(tzinfo=None), 0.0)

@@ -1,4 +1,4 @@
-"""Checks that arguments share."""
+"""Checks of arguments."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How a study begins and ends, what commands do, and how gangs are run."""
+"""The engine without faults: start and end of a study, limits, commands, reports and gangs."""
 
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ from tests.support.fake_cloud import FakeCloud, World
 from tests.support.records import OFFER, settings
 from tests.support.small_engine import Simple, Switch, draw, of, only, reported, started
 
-# --- how a study begins and ends ---
+# --- start, end and limits ---
 
 
 def test_study_rents_draws_trains_and_retires_its_machine():
@@ -51,7 +51,7 @@ def test_epoch_that_would_end_after_the_deadline_is_not_started():
 
 
 def test_gang_without_time_for_an_epoch_is_not_started():
-    """Guards against starting and stopping gangs without end shortly before the deadline."""
+    """Guards against an endless loop of starting and stopping gangs shortly before the deadline."""
     cloud = FakeCloud(Simple(trials=2), World(epoch_s=30.0), deadline_s=120.0).run()
     assert len(cloud.of(core.StartGang)) == 2
 
@@ -75,7 +75,7 @@ def test_study_ends_within_the_budget_when_money_runs_out():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_machines_are_retired_so_that_the_money_lasts_for_the_others(seed):
-    """Leases of eight machines are an eighth of the money here; seeds 1 and 7 once ended before it was used."""
+    """The leases of eight machines cost an eighth of the budget; seeds 1 and 7 once ended long before it was used."""
     world = World(seed=seed, spread=0.3)
     cloud = FakeCloud(SEER(), world, max_epochs=9, deadline_s=400.0, budget=2_000_000, max_workers=8).run()
     assert cloud.state.reason != "the budget was reached"
@@ -88,7 +88,7 @@ def test_machines_are_retired_so_that_the_money_lasts_for_the_others(seed):
 @pytest.mark.parametrize("tick_late_s", [0.0, 0.05, 0.5])
 @pytest.mark.parametrize("budget", range(60_000, 66_000, 700))
 def test_budget_is_never_exceeded_when_timers_are_late(budget, tick_late_s):
-    # The next second of a machine's life costs a thousand micro-dollars: a promise to the last one needs slack.
+    # Each second of a machine costs 1000 micro-dollars, so the engine needs slack to keep the budget exactly.
     def spent_plus_committed_is_within_the_budget(cloud):
         ledger = cloud.state.ledger
         assert ledger.spent(cloud.now_s) + ledger.committed(cloud.now_s) <= budget
@@ -99,8 +99,10 @@ def test_budget_is_never_exceeded_when_timers_are_late(budget, tick_late_s):
 
 
 def test_machine_is_not_rented_if_money_would_end_before_it_has_booted():
-    """Guards against a machine that eats the last money without training, and against a budget that nobody watches:
-    the moment at which the money ends had passed when the machine was rented, so no timer was set to it."""
+    """Guards against a machine that uses the last money without training.
+
+    Also guards against an exceeded budget: the money ended before the rental, so no timer was set for that moment.
+    """
     offer = replace(OFFER, boot_s=10.0)
     cloud = FakeCloud(Simple(), budget=41_000, offers=(offer,)).run()
     assert not cloud.boxes
@@ -143,7 +145,7 @@ def test_pause_that_is_resumed_at_once_loses_no_epoch():
 def test_stop_finishes_the_current_epochs_and_ends_the_study():
     cloud = FakeCloud(Simple(trials=2), commands=[(45.0, core.Stop())]).run()
     assert cloud.state.reason == "stopped by hand"
-    # The epochs in progress were finished.
+    # The current epochs were finished.
     assert [trial.epoch for trial in cloud.state.trials.values()] == [4, 4]
     assert 51.0 <= cloud.now_s < 70.0
 
@@ -170,7 +172,7 @@ def test_ended_study_resumes_when_money_was_added():
 
 
 def paused(*, trials=2):
-    """A study whose trials have all trained a little, and whose machines have gone."""
+    """Return the engine of a paused study whose trials have all trained one epoch."""
     engine = started(Engine(settings(), Simple(trials=trials, total=trials)), machines=trials)
     draw(engine, 10.0, trials)
     engine.handle(core.Pause(), 15.0)
@@ -187,7 +189,7 @@ def test_trial_stopped_during_a_pause_stays_stopped_after_it():
     (end,) = engine.handle(core.StopTrial(trial=0), 20.0)
     assert (end.trial, end.state, end.reason) == (0, "stopped", "stopped by hand")
     assert engine.state.phase == "paused"
-    assert not engine.handle(core.StopTrial(trial=0), 20.0), "it has ended"
+    assert not engine.handle(core.StopTrial(trial=0), 20.0), "the trial has ended"
     engine.handle(core.Resume(), 20.0)
     for machine in list(engine.state.live):
         engine.handle(core.MachineReady(machine=machine, boot_s=1.0), 21.0)
@@ -231,7 +233,7 @@ def test_pinned_trial_is_not_pruned_until_it_is_unpinned():
 
 def test_budget_cannot_be_set_below_spent_and_committed():
     cloud = FakeCloud(Simple(), commands=[(40.0, core.SetBudget(budget=1))]).run(until_s=40.0)
-    # 40 s have been lived, and the lease is 30 s.
+    # The machine has lived 40 s, and the lease is 30 s.
     assert cloud.state.budget == 70_000
     assert cloud.run().state.reason == "the budget was reached"
     assert cloud.now_s <= 40.0 + OFFER.release_s
@@ -321,7 +323,7 @@ def test_gang_is_resized_after_its_epoch_and_continues_from_there():
     cloud = FakeCloud(Switch(Simple(total=1), 35.0, only((0, 2, 9)))).run(until_s=75.0)
     (_, first), (at_s, second) = cloud.of(core.StartGang)
     assert (len(first.workers), len(second.workers)) == (1, 2)
-    # It is asked for at the third report, at 41 s, and so acts after the fourth epoch.
+    # The resize is requested at the third report, at 41 s, and happens after the fourth epoch.
     assert (second.from_epoch, second.checkpoint, at_s) == (4, "0/4", 51.0)
     assert [stop.reason for _, stop in cloud.of(core.StopGang)] == ["continues on 2 workers"]
 
@@ -348,7 +350,7 @@ def test_large_gang_is_not_starved_by_small_jobs_behind_it():
 
 
 def test_gang_that_the_budget_never_covers_is_started_smaller():
-    """Guards against machines that wait, paid and idle, for others that cannot be afforded."""
+    """Guards against idle machines that wait for others that the budget does not cover."""
     # Two machines are affordable, not four.
     offer = replace(OFFER, boot_s=10.0)
     cloud = FakeCloud(Simple(p=4, total=1), World(epoch_s=4.0), offers=(offer,), budget=120_000).run()
@@ -362,7 +364,7 @@ def test_gang_larger_than_the_quota_is_started_smaller():
     assert [len(start.workers) for _, start in cloud.of(core.StartGang)] == [2]
 
 
-# --- what is written down ---
+# --- notes and wake-ups ---
 
 
 def test_plan_is_noted_when_it_changes_and_its_text_once_a_second():
@@ -382,7 +384,7 @@ def test_wanted_workers_of_each_trial_are_noted():
 
 
 def test_machine_is_not_rented_for_an_epoch_that_money_cannot_finish():
-    """Guards against renting and handing back for ever: in the largest gang the epoch would have fitted."""
+    """Guards against an endless loop of renting and retiring: in the largest gang, the epoch would have fitted."""
     policy = Switch(Simple(until=1, total=1), 26.0, Simple(total=1))
     offer = replace(OFFER, boot_s=0.0, release_s=0.0)
     cloud = FakeCloud(policy, World(epoch_s=25.0, boot_s=0.0), offers=(offer,), budget=75_000).run()

@@ -1,4 +1,4 @@
-"""What an engine does about failing trials, silence, machines that are lost or do not boot, and a lost runner."""
+"""The engine under faults: failing trials, hung gangs, machines that are lost or do not boot, and a lost runner."""
 
 from itertools import pairwise
 
@@ -56,7 +56,7 @@ def test_first_trials_that_fail_with_different_errors_do_not_end_the_study():
 
 
 def test_equal_failures_do_not_end_a_study_in_which_a_trial_has_reported():
-    """Guards against ending a study for three configurations that do not fit into memory, say, while one trains."""
+    """Guards against ending a study because three configurations do not fit into memory while another one trains."""
     engine = started(Engine(settings(), Simple(trials=2)), machines=2)
     draw(engine, 10.0, 2)
     engine.handle(reported(0, 1), 20.0)
@@ -77,7 +77,7 @@ TWICE = 'Traceback ...\n  File "x.py"\nRuntimeError: twice in epoch'
 
 
 def ended_after(fates, **changes):
-    """An engine whose trials each report an epoch (but the "mute"), and then end so; all that the policy wants."""
+    """Return the state after trials that each report an epoch (except "mute") and end as `fates` says."""
     engine = started(Engine(settings(retries=0, **changes), Simple(trials=1, total=len(fates), until=2)))
     for gang, fate in enumerate(fates):
         at_s = 20.0 + 20 * gang
@@ -115,7 +115,7 @@ def ended_after(fates, **changes):
     ],
 )
 def test_study_fails_when_its_trials_failed_after_reports(fates, failed, reason):
-    """Guards against "nothing more fits into the time and money left" for a function that reports twice an epoch."""
+    """Guards against an end without failure when the function reports twice per epoch, so that every trial fails."""
     state = ended_after(fates)
     assert state.phase in {"ending", "ended"}
     assert state.failed == failed
@@ -135,7 +135,7 @@ def test_study_whose_failures_count_as_results_does_not_fail():
     ],
 )
 def test_limit_does_not_hide_that_all_trials_failed(fate, failed, reason):
-    """Guards against a study that ends well at its deadline though no trial came through; one that waits might have."""
+    """Guards against success at the deadline although no trial completed; a paused trial might have completed."""
     engine = started(Engine(settings(retries=1), Simple(trials=1, total=2)))
     draw(engine, 20.0)
     engine.handle(reported(0, 1), 21.0)
@@ -144,7 +144,7 @@ def test_limit_does_not_hide_that_all_trials_failed(fate, failed, reason):
     assert (engine.state.failed, engine.state.reason) == (failed, reason)
 
 
-# --- silence ---
+# --- hung gangs ---
 
 
 def test_hung_gang_is_abandoned_and_its_machine_is_retired():
@@ -161,14 +161,14 @@ def test_hung_gang_is_abandoned_and_its_machine_is_retired():
 def test_hang_timeout_grows_with_the_epoch_time():
     engine = started(Engine(settings(deadline_s=1e6, budget=10**12), Simple()))
     draw(engine, 10.0)
-    # A set-up of 5 s belongs to what is usual.
+    # The timeout includes the usual set-up of 5 s.
     engine.handle(reported(0, 1, seconds=100.0), 115.0)
     assert not of(engine.handle(core.Ticked(), 1164.0), core.AbandonGang)
     assert of(engine.handle(core.Ticked(), 1166.0), core.AbandonGang)
 
 
 def test_gang_with_a_long_first_epoch_is_not_hung():
-    """Guards against failing every trial whose epochs take longer than a minute, before one was ever seen."""
+    """Guards against failing every trial whose epochs take longer than a minute before any epoch is measured."""
     cloud = FakeCloud(Simple(total=1), World(epoch_s=300.0), deadline_s=3600.0, budget=10**9).run()
     assert cloud.state.trials[0].state == "completed"
     assert not cloud.of(core.AbandonGang)
@@ -181,7 +181,7 @@ def test_gang_without_any_epoch_is_hung_after_half_the_deadline():
 
 
 def test_hung_gang_is_abandoned_when_another_event_replaces_the_tick():
-    """Guards against an alarm that nobody hears: an event that came just after it took the place of the tick."""
+    """Guards against a missed timeout: an event that arrives just after the due time replaces the tick."""
     engine = started(Engine(settings(report_timeout_s=50.0), Simple(trials=2)), machines=2)
     draw(engine, 10.0, 2)
     engine.handle(core.Ticked(), 59.0)
@@ -222,7 +222,7 @@ def test_machines_that_do_not_boot_are_retried_with_backoff_and_end_the_study():
 
 
 def test_machines_that_boot_forever_are_retired_and_end_the_study():
-    """Guards against renting such machines again and again until the money is gone."""
+    """Guards against renting such machines repeatedly until the money is gone."""
     offer = replace(OFFER, boot_timeout_s=60.0)
     cloud = FakeCloud(Simple(), World(no_word=1.0), offers=(offer,), deadline_s=10_000.0, budget=10**9).run()
     assert len(cloud.boxes) == BOOT_FAILURES
@@ -231,7 +231,7 @@ def test_machines_that_boot_forever_are_retired_and_end_the_study():
 
 
 def test_study_continues_on_the_machines_that_a_quota_allows():
-    """Guards against ending a study because its cloud gives fewer machines than the plan asked for at once."""
+    """Guards against ending a study because its cloud provides fewer machines than the plan wants at once."""
     world = World(no_boot=0.7, seed=5)
     assert sum(world.chance("no boot", n) < world.no_boot for n in range(8)) >= BOOT_FAILURES
     assert any(world.chance("no boot", n) >= world.no_boot for n in range(8))
@@ -248,7 +248,7 @@ def test_machine_retired_while_booting_is_no_boot_failure():
 
 
 def test_lost_machine_that_had_booted_is_no_boot_failure():
-    """Guards against ending a study for the loss of a machine, after others could not be had beside it."""
+    """Guards against ending a study because a machine was lost after others had been unavailable."""
     engine = started(Engine(settings(budget=10**9, max_workers=8), Simple(trials=8)))
     draw(engine, 10.0)
     for machine in range(1, 8):
@@ -272,12 +272,12 @@ def test_surplus_machine_is_not_retired_while_it_is_in_use():
     policy = Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9)))
     cloud = FakeCloud(policy, budget=10**9).run(until_s=60.0)
     # The plan changes at the first report, at 21 s, while the second gang is in its second epoch.
-    # It is kept for half of the 10 s of a boot, for it may be needed again.
+    # The machine is kept for half a boot time of 10 s, because it may be needed again.
     assert [(at_s, retire.machine) for at_s, retire in cloud.of(core.Retire)] == [(pytest.approx(36.0), 1)]
 
 
 def test_alternating_plans_do_not_rent_and_retire_each_time():
-    """Guards against paying for boots, or for a minimum, of machines that go before they have trained."""
+    """Guards against paying boots or billing minimums of machines that are retired before they train."""
     cloud = FakeCloud(Moody(), World(boot_s=40.0), budget=10**9, offers=(replace(OFFER, boot_s=40.0),)).run()
     assert len(cloud.boxes) <= 3
 
@@ -286,7 +286,7 @@ def test_idle_machine_is_kept_as_long_as_it_is_paid_for():
     offer = replace(OFFER, billing=BillingRule(minimum_s=80), release_s=1.0)
     cloud = FakeCloud(Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9))), offers=(offer,), budget=10**9)
     cloud.run(until_s=90.0)
-    # Its minimum ends at 80 s; a lease before that it would begin to commit more.
+    # Its billing minimum ends at 80 s; from one lease before that time, it would commit more.
     assert [(at_s, retire.machine) for at_s, retire in cloud.of(core.Retire)] == [(pytest.approx(49.0), 1)]
 
 
@@ -312,7 +312,7 @@ def test_retiring_machine_counts_against_the_quota():
 def test_after_a_lost_runner_trials_resume_from_checkpoints_on_new_machines():
     cloud = FakeCloud(Simple(total=1), World(store_every=2), commands=[(57.0, Restart(100.0))]).run()
     starts = [start for _, start in cloud.of(core.StartGang)]
-    # At 57 s four epochs were reported; the last stored was the fourth.
+    # At 57 s, four epochs were reported, and the fourth one was stored.
     assert [(start.from_epoch, start.workers) for start in starts] == [(0, ("0.0",)), (4, ("1.0",))]
     assert cloud.state.trials[0].state == "completed"
     assert cloud.state.machines[0].reason == "its runner died"
@@ -321,7 +321,7 @@ def test_after_a_lost_runner_trials_resume_from_checkpoints_on_new_machines():
 @pytest.mark.parametrize("unseen_s", [0.0, 5.0, 25.0, 1000.0])
 @pytest.mark.parametrize("died_s", [51.0, 57.0, 60.9])
 def test_time_that_machines_lived_without_a_runner_is_billed(died_s, unseen_s):
-    """Guards against forgetting the time between the last record and the runner's death, on top of the lease."""
+    """Guards against ignoring the time between the last record and the runner's death, besides the lease."""
     cloud = FakeCloud(Simple(total=1), commands=[(died_s, Restart(unseen_s))]).run(until_s=died_s)
     bill = cloud.state.ledger.bill(0, cloud.now_s)
     lived_s = cloud.boxes[0].gone_s
@@ -350,7 +350,7 @@ def test_a_record_is_written_at_least_every_third_of_a_lease():
 
 
 def test_draw_that_a_lost_runner_requested_is_requested_again():
-    """Guards against waiting for ever for a configuration that nobody draws."""
+    """Guards against waiting forever for a configuration that is never drawn."""
     engine = started(Engine(settings(), Simple()))
     assert engine.state.draws_pending == 1
     engine.handle(core.RunnerStarted(unseen_s=5.0), 20.0)

@@ -1,4 +1,4 @@
-"""How a study came to where it is: told from its records, and the same whenever they are read."""
+"""The history of a study: reduced from its records, and equal after each replay."""
 
 from seer_nb import core
 from seer_nb.core.history import History, value_at

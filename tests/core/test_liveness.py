@@ -1,4 +1,4 @@
-"""Whether a study gets on, judged from its records alone."""
+"""Silent gangs and stalled studies, derived from records alone."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.support.records import OFFER, Builder
 
 
 def trains(epochs=3, seconds=5.0, **changes):
-    """One trial on one worker; its last report came when the builder stands now."""
+    """Return a study of one trial on one worker that reported at the builder's current time."""
     study = Builder(**changes).machine(0, 0.0, 2.0).draw({"x": 1})
     study.start(0, 0, "0.0", at_s=2.0)
     return study.report(0, *(0.1 * k for k in range(epochs)), seconds=seconds)

@@ -1,4 +1,4 @@
-"""Trials that lose their workers: which losses count, and how many are too many."""
+"""Trials that lose their workers: which losses count, and how many a trial may have."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_report_resets_the_count_of_losses():
 
 
 def test_gang_that_a_pause_ends_is_no_loss():
-    """Guards against pauses during first epochs, of which nobody knows how long they take, that fail the study."""
+    """Guards against failing a study by pausing it during its first epochs, whose length is unknown."""
     engine = started(Engine(settings(retries=0), Simple(total=1)))
     draw(engine, 10.0)
     engine.handle(core.Pause(), 20.0)

@@ -1,4 +1,4 @@
-"""Bills, offers, leases, and the ledger's promise: spent and committed never exceed the budget."""
+"""Bills, offers, leases, and the ledger: spent plus committed never exceeds the budget."""
 
 import math
 
@@ -12,7 +12,7 @@ from tests.support.effort import examples
 
 CI = examples(60)
 SECOND = Offer(name="second", price_per_hour=3_600_000)
-"""A thousand micro-dollars a second."""
+"""An offer of 1000 micro-dollars per second."""
 
 
 def offer(price=3_600_000, unit="second", minimum_s=0, **changes):
@@ -89,13 +89,13 @@ def test_retiring_machine_commits_the_lease_from_the_first_request_only():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, SECOND, 0.0)
     ledger.retire(0, 10.0)
-    ledger.retire(0, 20.0)  # said again: the first time counts
+    ledger.retire(0, 20.0)  # Repeated: the first request counts.
     assert ledger.floor(10.0) == ledger.floor(25.0) == 40_000
     assert ledger.committed(25.0) == 15_000
 
 
 def test_release_time_longer_than_the_lease_is_committed():
-    """Guards against a budget broken by providers that release slowly: the lease alone was committed."""
+    """Guards against exceeding the budget on providers that release slowly, when only the lease is committed."""
     slow = offer(release_s=100.0)
     ledger = Ledger(139_000, lease_s=30.0)
     assert not ledger.affords(slow, 0.0, keep_s=40.0)
@@ -134,7 +134,7 @@ def test_machine_is_affordable_if_its_lease_is(budget, affordable):
 
 @pytest.mark.parametrize(("budget", "affordable"), [(80_000, True), (79_999, False)])
 def test_machine_is_affordable_only_if_all_machines_can_be_kept(budget, affordable):
-    # Guards against renting machines that the budget would hand back before they have booted.
+    # Guards against renting machines that the budget would retire before they have booted.
     ledger = Ledger(budget, lease_s=30.0)
     ledger.open(0, SECOND, 0.0)
     assert ledger.affords(SECOND, 0.0, keep_s=10.0) is affordable
@@ -156,9 +156,9 @@ def test_budget_lasts_longer_when_a_machine_leaves():
     for machine in range(2):
         ledger.open(machine, SECOND, 0.0)
     assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
-    # 200 s of a machine, less 40 s of the other one, less the lease.
+    # 200 s of one machine, minus 40 s of the other one, minus the lease.
     assert ledger.exhausted_s(0.0, 500.0, {1: 40.0}) == pytest.approx(130.0, abs=2e-3)
-    # By then the money has ended for both.
+    # Before 80 s, the money has ended for both.
     assert ledger.exhausted_s(0.0, 500.0, {1: 80.0}) == pytest.approx(70.0, abs=2e-3)
     assert ledger.exhausted_s(0.0, 500.0, {7: 1.0}) == pytest.approx(70.0, abs=2e-3)
     assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
@@ -210,13 +210,13 @@ def test_machine_has_one_account():
         ledger.open(0, SECOND, 3.0)
 
 
-# --- the ledger's promise ---
+# --- the invariant of the ledger ---
 
 
 class BudgetIsNeverExceeded(RuleBasedStateMachine):
-    """A careful user: opens what is affordable, and has told every machine to go by ``exhausted_s``.
+    """A correct user of the ledger: opens what is affordable, and retires every machine by `exhausted_s`.
 
-    Beside the ledger stands a bill of what each machine really lived.
+    The machine also adds up the bills of real lifetimes, independently of the ledger.
     """
 
     @initialize(budget=st.integers(1, 20_000_000), lease_s=st.floats(1, 300))
@@ -225,7 +225,7 @@ class BudgetIsNeverExceeded(RuleBasedStateMachine):
         self.now_s = 0.0
         self.opened = 0
         self.live = {}
-        """Machine to the time at which it was told to go, or None."""
+        """Time at which each live machine was told to terminate, or None."""
         self.real = 0
         self.last_spent = 0
         self.terms = {}
@@ -252,7 +252,7 @@ class BudgetIsNeverExceeded(RuleBasedStateMachine):
             self.now_s = exhausted_s
             for machine in self.live:
                 self._retire(machine)
-        # A provider ends what was told to go within the lease, or within the seconds that its offer says.
+        # A provider terminates a machine within the lease, or within the release time of its offer.
         for machine, told_s in sorted(self.live.items()):
             if told_s is not None and told_s + self._hold_s(machine) <= until_s:
                 self._close(machine, told_s + self._hold_s(machine))
@@ -266,7 +266,7 @@ class BudgetIsNeverExceeded(RuleBasedStateMachine):
     @precondition(lambda self: self.live)
     @rule(data=st.data())
     def end(self, data):
-        """Whether it was told to or not."""
+        """A machine ends, expectedly or not."""
         self._close(data.draw(st.sampled_from(sorted(self.live))), self.now_s)
 
     @rule(share=st.floats(0, 1))
@@ -277,7 +277,7 @@ class BudgetIsNeverExceeded(RuleBasedStateMachine):
 
     @rule(share=st.floats(0, 3))
     def set_budget(self, share):
-        """As the slider does: at least what cannot be taken back."""
+        """The budget is set as the engine does it: at least spent plus committed."""
         self.ledger.budget = max(int(share * self.ledger.budget), self.ledger.floor(self.now_s))
 
     def _hold_s(self, machine):
@@ -328,7 +328,7 @@ def test_exhausted_s_is_the_last_moment_within_the_budget(terms, lease_s, now_s)
     ledger.budget = ledger.floor(now_s) * 3 // 2
     end_s = ledger.exhausted_s(now_s, 1e6)
     assert ledger.floor(end_s) <= ledger.budget
-    # A bill grows at whole seconds of a life only, so a moment later is a second later at most.
+    # Bills grow only at whole seconds of a lifetime, so 10 ms later the bill may already be a second longer.
     if end_s < 1e6:
         assert ledger.floor(end_s + 0.01) > ledger.budget
     else:

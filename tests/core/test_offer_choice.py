@@ -1,4 +1,4 @@
-"""Machines of several offers, one that hosts the scheduler, and machines that their provider takes away."""
+"""Choice among several offers, the scheduler machine, and preempted machines."""
 
 import pytest
 from msgspec.structs import replace
@@ -36,7 +36,7 @@ def rented(actions):
     return [action.offer for action in of(actions, core.Rent)]
 
 
-# --- which offer ---
+# --- choice of the offer ---
 
 
 def test_cheaper_offer_of_the_first_kind_is_rented():
@@ -58,29 +58,29 @@ def test_unavailable_offer_falls_back_and_is_retried_later():
     assert offer_choice.again_s(made.state, SPOT) == 1.0 + offer_choice.BACKOFF_S
     made.handle(core.MachineEnded(machine=1, expected=False, reason="no capacity", lived_s=0.0, scarce=True), 2.5)
     again_s = offer_choice.again_s(made.state, SPOT)
-    assert again_s == 1.0 + offer_choice.BACKOFF_S, "asked for together with the first"
+    assert again_s == 1.0 + offer_choice.BACKOFF_S, "requested together with the first machine"
     assert made.snapshot().offers[0].name == "g4"
     made.handle(core.Ticked(), again_s)
     assert [offer.name for offer in made.snapshot().offers] == ["g5 spot", "g4", "g5"], (
-        "g5 is to be left alone for longer"
+        "the backoff of g5 has not ended"
     )
 
 
 def test_study_waits_and_does_not_fail_while_capacity_is_missing():
     made, _ = begun(offers=(DEAR,), deadline_s=3600.0, budget=10**9)
     for _ in range(8):
-        assert made.state.live, "it is tried again"
+        assert made.state.live, "renting is tried again"
         for machine in list(made.state.live):
             none = core.MachineEnded(machine=machine, expected=False, reason="no capacity", lived_s=0.0, scarce=True)
             made.handle(none, made.state.now_s)
         assert made.state.phase == "running"
         while not made.state.live:
             made.handle(core.Ticked(), made.wake_s())
-    assert made.state.now_s == sum(offer_choice.BACKOFF_S * 2.0**k for k in range(8)), "each time after twice as long"
+    assert made.state.now_s == sum(offer_choice.BACKOFF_S * 2.0**k for k in range(8)), "the backoff doubles each time"
 
 
 def test_refused_offer_that_is_not_needed_causes_no_decisions():
-    """Guards against deciding anew at each report because some offer was refused once, long ago."""
+    """Guards against a decision at every event because an offer was refused long ago."""
 
     class Counted(Simple):
         decisions = 0
@@ -150,7 +150,7 @@ def test_dearest_idle_machine_is_retired_first():
     assert [machine.id for machine in reconcile.surplus(made.state, core.Plan(workers=1))] == [1, 0]
 
 
-# --- the scheduler's machine ---
+# --- the scheduler machine ---
 
 
 def test_scheduler_machine_is_rented_before_workers():
@@ -201,7 +201,7 @@ def test_scheduler_machine_is_not_rented_without_money_for_a_worker():
     assert rented(begun(host=HOST, budget=worst // 2)[1]) == []
 
 
-# --- machines that are taken away ---
+# --- preempted machines ---
 
 
 def test_trial_on_a_preempted_machine_is_saved_and_continues_elsewhere():
@@ -244,7 +244,7 @@ def test_new_runner_uses_the_machines_that_it_adopted(adopted):
         assert rented(found) == ["local"]
 
 
-# --- what booting machines commit ---
+# --- booting machines ---
 
 
 def test_booting_machine_commits_its_boot_lease():

@@ -1,4 +1,4 @@
-"""The cheapest schedule that keeps time and money, and the most trials that they allow."""
+"""The cheapest schedule within time and money, and the most trials that they allow."""
 
 import math
 from itertools import product
@@ -17,7 +17,7 @@ CI = examples(120)
 
 
 def resources(**changes):
-    """Epochs of 10 s on a worker of 1000 micro-dollars a second; time and money in plenty."""
+    """Return plentiful resources: epochs of 10 s on workers at 1000 micro-dollars per second."""
     given_ = {
         "seconds": 10_000.0,
         "money": 100_000_000.0,
@@ -34,7 +34,7 @@ def resources(**changes):
 
 
 def halving(n, eta=3, top=9):
-    """floor(n / eta^k) trials reach eta^k epochs."""
+    """Return the legs of successive halving: floor(n / eta^k) trials reach eta^k epochs."""
     legs, epoch, k = [], 0, 0
     while epoch < top:
         until = min(top, eta**k)
@@ -61,7 +61,7 @@ a_leg = st.builds(Leg, st.integers(0, 12), st.floats(0.5, 9), st.none() | st.flo
 some_legs = st.lists(a_leg, min_size=1, max_size=4)
 
 
-# --- parts ---
+# --- parallelism and resources ---
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1, (1,)), (2, (1, 2)), (3, (1, 2)), (8, (1, 2, 4, 8))])
@@ -92,13 +92,13 @@ def test_resources_of_the_whole_study_and_what_is_left():
     whole, left = Resources.whole(at), Resources.left(at)
     assert (whole.seconds, whole.money, whole.workers) == (500.0, at.budget, 0)
     assert (left.seconds, left.money) == (400.0, at.budget - 300_000)
-    # A retiring machine's workers are no more to be planned with.
+    # Workers of a retiring machine do not count.
     assert left.workers == 4
     assert (left.price_s, left.minimum_s, left.workers_per_machine) == (1000.0, 60, 2)
 
 
 def test_time_paid_in_advance_counts_as_money_left():
-    """Of the billed minimum of a minute half is still to come for one machine; the other one is going."""
+    """Half of the billed minute lies ahead for one machine; the other one is retiring."""
     offer = Offer(name="box", price_per_hour=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
     at = snapshot(now_s=30.0, machines=((0, "ready"), (1, "retiring")), offers=(offer,), spent=240_000)
     assert Resources.left(at).money == at.budget - 240_000 + 30 * 2000
@@ -127,7 +127,7 @@ def test_schedule_never_exceeds_time_money_and_quota(legs, r):
 @CI
 @given(some_legs, anything)
 def test_schedule_contains_all_of_the_work(legs, r):
-    """Its workers have the seconds that the legs need, and no trial is faster than s(p) allows."""
+    """Its worker-seconds suffice for the legs, and no trial is faster than s(p) allows."""
     schedule = cheapest(legs, r)
     assume(schedule is not None)
     for leg, stage in zip(legs, schedule.stages, strict=True):
@@ -168,15 +168,15 @@ def test_parallelism_is_raised_first_in_late_small_stages():
         raised.append([stage.parallelism for stage in tight.stages])
     assert raised[0] != [1, 1, 1, 1]
     for parallelisms in raised:
-        assert parallelisms == sorted(parallelisms), "a stage is sped up before one with fewer trials"
+        assert parallelisms == sorted(parallelisms), "a stage was sped up before one with fewer trials"
 
 
 @CI
 @given(st.integers(1, 200), st.sampled_from([2, 3, 4]), anything)
 def test_gangs_have_one_worker_while_trials_take_turns(n, eta, r):
-    """On fewer workers than trials a gang only makes the others wait.
+    """On fewer workers than trials, a gang only makes the other trials wait.
 
-    Guards against buying parallelism where more machines, or none of it, would be the faster.
+    Guards against buying parallelism where more machines, or no parallelism, would be faster.
     """
     schedule = cheapest(halving(n, eta), r)
     assume(schedule is not None)
@@ -186,7 +186,7 @@ def test_gangs_have_one_worker_while_trials_take_turns(n, eta, r):
 def test_trials_take_turns_on_fewer_workers():
     stage = cheapest([Leg(12, 3)], resources(max_workers=4, max_parallelism=4, workers=4)).stages[0]
     assert (stage.workers, stage.parallelism) == (4, 1)
-    # Three turns of a stall and three epochs.
+    # Three turns, each with a stall and three epochs.
     assert stage.seconds == pytest.approx(3 * (1 + 3 * 10))
 
 
@@ -220,7 +220,7 @@ def test_no_schedule_is_faster_than_the_serial_fraction():
 
 
 def price_of(legs, ways, r):
-    """Cost of doing each leg in a way, as a person would add it up; None if time or money do not suffice."""
+    """Return the cost of executing each leg in a shape, computed naively; None if time or money does not suffice."""
     time_s = cost = 0.0
     rented = r.workers
     for leg, (turns, p) in zip(legs, ways, strict=True):
@@ -255,7 +255,7 @@ def test_no_combination_of_shapes_is_cheaper(legs, r):
 
 
 def test_shapes_that_are_considered():
-    """On few machines in turns where machines are dear, on more workers a trial where there are enough of them."""
+    """Turns on few machines if machines are expensive, several workers per trial if there are enough."""
     r = resources(max_workers=16, max_parallelism=8)
     assert planner.shapes(Leg(4, 1), r) == [(4, 1), (2, 1), (1, 1), (1, 2), (1, 4)]
     free = r._replace(scaling=Scaling(overhead=0.15, stall_s=1.0, boot_s=0.0))
@@ -269,7 +269,7 @@ def test_shapes_that_are_considered():
 
 
 def brute_force(legs, r, high):
-    """The largest number before the first that cannot be scheduled."""
+    """Return the largest number before the first one that cannot be scheduled."""
     best = None
     for n in range(1, high + 1):
         if cheapest(legs(n), r) is None:
@@ -313,4 +313,4 @@ def test_largest_number_of_trials_matches_its_closed_form(seconds):
     free = Scaling(overhead=0.15, stall_s=1.0, boot_s=0.0)
     one = resources(price_s=0.0, seconds=seconds, scaling=free, max_workers=1, max_parallelism=1)
     n, _ = largest(lambda n: [Leg(n, 1)], one, 1_000_000)
-    assert 0.99 * (seconds // 11) <= n <= seconds // 11, "to a hundredth; exact below a hundred"
+    assert 0.99 * (seconds // 11) <= n <= seconds // 11, "within 1 %; exact below 100"

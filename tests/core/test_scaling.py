@@ -1,4 +1,4 @@
-"""What is learned of speed: epoch time, speedup, stalls and boots."""
+"""Estimates of training speed: epoch time, speedup, stalls and boots."""
 
 import pytest
 from hypothesis import given
@@ -45,7 +45,7 @@ def test_epochs_on_one_worker_are_averaged_and_keep_the_prior_overhead():
 
 
 def test_gang_of_a_trial_never_trained_alone_keeps_the_prior_overhead():
-    # Its trial may just be slower than others.
+    # The trial may simply be slower than others.
     speed = SpeedTracker(boot_s=42.0)
     speed.epoch(0, 1, 10.0)
     speed.epoch(1, 4, 40.0)
@@ -73,7 +73,7 @@ def test_overhead_converges_as_epochs_of_gangs_are_measured(overhead, alone_s, p
 
 
 def test_superlinear_gang_does_not_make_the_overhead_negative():
-    # A cache that only a gang's shards fit into, for instance.
+    # For instance, only the shards of a gang fit into the cache.
     speed = SpeedTracker(boot_s=42.0)
     speed.epoch(0, 1, 10.0)
     for _ in range(20):
@@ -110,7 +110,7 @@ def test_stalls_and_boots_are_means_of_the_latest_measurements():
 
 
 def test_stall_is_never_negative():
-    # An epoch's seconds are measured on another clock than its report's arrival.
+    # The seconds of an epoch and the arrival of its report are measured by different clocks.
     speed = SpeedTracker(boot_s=42.0)
     speed.stall(-0.5)
     assert speed.estimate().stall_s == 0.0
@@ -147,5 +147,5 @@ def test_usual_time_ignores_one_outlier_but_not_two():
     assert usual_s(curve(2.0, 3.0)) == 3.0
     assert usual_s(curve(2.0, 30.0)) == 2.0
     assert usual_s(curve(2.0, 30.0, 31.0)) == 31.0
-    # Another number of workers is another speed.
+    # Epochs at another parallelism are not comparable.
     assert usual_s(curve(2.0, 30.0, parallelism=(4, 1))) == 30.0

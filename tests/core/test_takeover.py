@@ -1,4 +1,4 @@
-"""What the books say of machines that a runner has left to the one after it, and of those that nobody could end."""
+"""A runner that takes over from a dead one: bills of the machines it left, and damaged checkpoints."""
 
 from types import SimpleNamespace
 
@@ -17,13 +17,13 @@ BILLED = replace(OFFER, billed_until_deleted=True)
 
 
 def running(offer=OFFER):
-    """Two machines that were rented at 0 and at 2 s; the runner dies at 10 s."""
+    """Return a study with two machines, rented at 0 s and 2 s, whose runner dies at 10 s."""
     study = Builder(offers=(offer,), budget=100_000_000).machine(0, 0.0, 2.0).machine(1, 2.0, 2.0)
     return study.apply(core.Ticked(), 10.0)
 
 
 def both(more_s):
-    """What the two cost that live on for so long after the runner died."""
+    """Return the cost of both machines if they live `more_s` after the runner died."""
     return OFFER.bill(10.0 + more_s) + OFFER.bill(8.0 + more_s)
 
 
@@ -34,7 +34,7 @@ def spent(study):
 def test_machine_that_shut_itself_down_is_billed_for_its_lease():
     study = running().apply(core.RunnerStarted(unseen_s=10 * HOUR_S), 10.0)
     assert not study.state.live
-    # A runner is silent for a heartbeat before it is known to be dead, and then the lease ends.
+    # The runner may have lived for a heartbeat after its last record, and then the lease expires.
     assert both(30.0) <= spent(study) <= both(30.0 + 30.0)
 
 
@@ -44,7 +44,7 @@ def test_machine_billed_until_deleted_is_billed_for_the_whole_time():
 
 
 def test_machine_that_no_longer_exists_is_not_billed_until_the_next_runner():
-    """What may exist is written down before it is asked for, so what nobody has left is not there."""
+    """A rental is recorded before it is requested, so a machine that is not listed does not exist."""
     study = running(BILLED).apply(core.Rent(machine=2, offer="local", reason="the plan wants a worker"))
     study.apply(core.RunnerStarted(unseen_s=24 * HOUR_S, left=(0,)), 10.0)
     assert study.state.ledger.bill(0, 10.0) == BILLED.bill(10.0 + 24 * HOUR_S)
@@ -68,7 +68,7 @@ def test_machine_that_still_exists_is_billed_until_it_is_gone():
 
 
 def given_up(study, at_s):
-    """What a runner says to itself of machines whose provider does not say that they have ended."""
+    """Return the MachineEnded events that a runner creates for machines whose lease has expired."""
     said = []
     clock, engine = SimpleNamespace(now_s=lambda: at_s), SimpleNamespace(state=study.state)
     Runner._give_up_silent(SimpleNamespace(_clock=clock, _engine=engine, _machine_ended=said.append))
@@ -77,10 +77,10 @@ def given_up(study, at_s):
 
 @pytest.mark.parametrize("unseen_s", [5.0, 20.0, HOUR_S])
 def test_machine_left_behind_and_never_seen_again_costs_at_most_its_lease(unseen_s):
-    """Guards against a lease that the books counted from before its runner's death, and the runner from after it."""
+    """Guards against a lease that the ledger counts from before the runner's death, and the runner from after it."""
     study = Builder(budget=131_000).machine(0, 0.0, 2.0).apply(core.Ticked(), 100.0)
     study.apply(core.RunnerStarted(unseen_s=unseen_s, left=(0,)), 100.0)
-    # It was told of its runner for up to a second after the last record, as long as the money lasted.
+    # Its lease was renewed for up to a second after the last record, until the money ended.
     lives_s = 100.0 + min(1.0, unseen_s) + 30.0 - study.state.machines[0].unseen_s
     floor = study.state.ledger.floor(100.0)
     assert floor == study.state.ledger.floor(lives_s) <= 131_000
@@ -145,7 +145,7 @@ def test_machines_left_behind_are_logged_and_cleared_by_the_next_runner():
 
 
 def test_trial_whose_last_epoch_was_reported_before_the_runner_died_completes():
-    """Its gang had not ended yet; no policy would train it on, so nobody else would say so."""
+    """Its gang had not ended, and no policy trains a fully trained trial, so nothing else would complete it."""
     engine = Engine(settings(max_epochs=2), RandomSearch())
     engine.state = running().draw({"x": 0.1}).start(0, 0, "0.0", until=2).report(0, 0.5, 0.6).state
     engine.state.settings = settings(max_epochs=2)
@@ -154,7 +154,7 @@ def test_trial_whose_last_epoch_was_reported_before_the_runner_died_completes():
     assert (ended.trial, ended.state, ended.reason) == (0, "completed", "trained all 2 epochs")
 
 
-# --- checkpoints that turn out to be damaged ---
+# --- damaged checkpoints ---
 
 
 VALUES = (0.5, 0.9, 0.7, 0.6)
@@ -165,7 +165,7 @@ def path(epoch, gang=0):
 
 
 def stored(epochs):
-    """A trial with a checkpoint at each epoch, whose first gang has ended."""
+    """Return a study whose trial has a checkpoint at each epoch and whose first gang has ended."""
     study = running().draw({"x": 0.1}).start(0, 0, "0.0", until=epochs).report(0, *VALUES[:epochs])
     return study.apply(core.GangEnded(gang=0, outcome="target"))
 
@@ -182,7 +182,7 @@ def test_damaged_checkpoint_is_replaced_by_the_one_before_then_the_best():
     study = stored(4)
     trial = damaged(study, 1)
     assert (trial.resume.checkpoint, trial.best.checkpoint, trial.state) == (path(3), path(2), "paused")
-    assert trial.epoch == 4, "what was reported stays"
+    assert trial.epoch == 4, "reports remain"
     trial = damaged(study, 2)
     assert (trial.resume.checkpoint, trial.best.checkpoint) == (path(2), path(2))
     trial = damaged(study, 3)
@@ -197,7 +197,7 @@ def test_epochs_trained_again_are_not_counted_twice():
     again = core.Reported(gang=2, epoch=2, value=0.8, seconds=1.0, checkpoint=path(2, 2))
     trial = study.apply(again).report(2, 0.95).state.trials[0]
     assert [report.epoch for report in trial.curve] == [1, 2, 3]
-    assert [report.value for report in trial.curve] == [0.5, 0.9, 0.95], "the first report stands"
+    assert [report.value for report in trial.curve] == [0.5, 0.9, 0.95], "the first report counts"
     assert (trial.resume.checkpoint, trial.spare.checkpoint) == (path(3, 2), path(2, 2))
 
 
@@ -220,7 +220,7 @@ def test_ended_trial_keeps_no_checkpoints_after_its_gang_has_ended():
     gone += janitor.useless(study.state)
     assert {path.partition("/")[0] for path in gone} == {"1"}
     kept = {report.checkpoint for report in (study.state.trials[1].resume, study.state.trials[1].spare)}
-    assert kept.isdisjoint(gone), "the gang may still have them open"
+    assert kept.isdisjoint(gone), "the gang may still read them"
     ended = core.GangEnded(gang=1, outcome="stopped")
     study.apply(ended)
     janitor.note(study.state, ended)

@@ -1,4 +1,4 @@
-"""What was asked for while no runner lived; and a new runner, which knows nothing but the records."""
+"""Commands that were queued without a runner, and a new runner, which knows nothing but the records."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_nothing_is_decided_before_all_queued_commands_are_applied():
     assert not stopped.handle(core.RunnerStarted(waiting=2), 1.0)
     assert not stopped.handle(core.SetBudget(budget=400_000), 1.0)
     assert not [a for a in stopped.handle(core.Stop(), 1.0) if isinstance(a, core.Rent)]
-    # The last of them decides, also where the study was paused before.
+    # The last command triggers the decision, also if the study was paused before.
     paused = fresh()
     paused.handle(core.Pause(), 0.5)
     assert not paused.handle(core.RunnerStarted(waiting=2), 1.0)
@@ -32,7 +32,7 @@ def test_nothing_is_decided_before_all_queued_commands_are_applied():
 
 
 class Counting:
-    """Counts its decisions in what it carries from one to the next, and wants to be asked again."""
+    """A policy that counts its decisions in `carry` and asks to be called again after 3 s."""
 
     def decide(self, snapshot):
         count = (snapshot.carry or 0) + 1
@@ -41,7 +41,7 @@ class Counting:
 
 
 def told(engine, at_s, *events):
-    """What a journal has of it."""
+    """Return the records that a journal holds of these events."""
     return [(at_s, record) for event in events for record in (event, *engine.handle(event, at_s))]
 
 
@@ -50,7 +50,7 @@ def told(engine, at_s, *events):
     "waiting", [(), (core.SetBudget(budget=700_000),), (core.Pause(), core.Resume()), (core.Resume(),)]
 )
 def test_engine_after_a_restart_decides_like_one_that_knows_only_the_records(waiting, paused):
-    """Guards against what a policy carried, or when it wanted to be asked, that reaches over a runner's death."""
+    """Guards against a policy's `carry` or wake-up time that survives the death of a runner."""
     first = Engine(settings(), Counting())
     records = told(first, 0.0, core.Began(settings=settings()), core.RunnerStarted())
     records += told(first, 10.0, core.MachineReady(machine=0, boot_s=10.0), core.Drawn(trial=0, config={"x": 0}))
@@ -65,7 +65,7 @@ def test_engine_after_a_restart_decides_like_one_that_knows_only_the_records(wai
 
 
 def taken_up(*waiting, **changes):
-    """A study with a machine at 75 s, when the runner had died and the next one hears what was asked for meanwhile."""
+    """Return an engine with one machine and the actions after a restart at 75 s with queued commands."""
     engine = started(Engine(settings(**changes), Simple(total=1)))
     draw(engine, 10.0)
     engine.state.apply(core.Ticked(), 75.0)
@@ -83,7 +83,7 @@ def taken_up(*waiting, **changes):
 )
 @pytest.mark.parametrize("more", [(), (core.Resume(),)])
 def test_limit_moved_while_no_runner_was_alive_does_not_end_the_study(limits, command, more):
-    """Guards against machines that are handed back by limits of before, and rented anew a moment later."""
+    """Guards against machines that are retired because of old limits and rented again a moment later."""
     engine, actions = taken_up(command, *more, **limits)
     assert engine.state.phase == "running"
     assert not of(actions, core.BeginEnd | core.Retire | core.Rent)
