@@ -58,6 +58,8 @@ from seer_nb.core.model import (
     Settings,
     Trial,
     TrialState,
+    machine_of_worker,
+    worker_name,
 )
 from seer_nb.core.policy import Job, Plan, Scaling, Snapshot, Verdict
 from seer_nb.core.types import Frozen
@@ -119,4 +121,6 @@ __all__ = [
     "TrialState",
     "Verdict",
     "WorkerFailed",
+    "machine_of_worker",
+    "worker_name",
 ]

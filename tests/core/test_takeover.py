@@ -69,10 +69,10 @@ def test_machine_that_still_exists_is_billed_until_it_is_gone():
 
 def given_up(study, at_s):
     """Return the MachineEnded events that a runner creates for machines whose lease has expired."""
-    said = []
+    created = []
     clock, engine = SimpleNamespace(now_s=lambda: at_s), SimpleNamespace(state=study.state)
-    Runner._give_up_silent(SimpleNamespace(_clock=clock, _engine=engine, _machine_ended=said.append))
-    return said
+    Runner._give_up_silent(SimpleNamespace(_clock=clock, _engine=engine, _machine_ended=created.append))
+    return created
 
 
 @pytest.mark.parametrize("unseen_s", [5.0, 20.0, HOUR_S])
