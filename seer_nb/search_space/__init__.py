@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils.text import show
-from seer_nb._utils.warn import warn
+from seer_nb._utils.validation import warn
 from seer_nb.search_space.domains import (
     KINDS,
     Choice,

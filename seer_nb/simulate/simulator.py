@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.core.history import History
+from seer_nb.core.model import machine_of_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -282,7 +283,7 @@ class Simulator:
 
     def _start_gang(self, action: core.StartGang) -> None:
         gang = self.teams[action.gang] = SimulatedGang(action)
-        lost = any(self.boxes[int(w.partition(".")[0])].gone_s is not None for w in action.workers)
+        lost = any(self.boxes[machine_of_worker(w)].gone_s is not None for w in action.workers)
         if lost:
             self._at(self.now_s, lambda: self._end_team(gang, "lost", own_fault=False))
             return
@@ -317,9 +318,8 @@ class Simulator:
             return
         machine.gone_s = self.now_s
         self._emit(core.MachineEnded(machine=number, expected=machine.told_s is not None, reason=reason))
-        prefix = f"{number}."
         for gang in list(self.teams.values()):
-            if any(worker.startswith(prefix) for worker in gang.start.workers):
+            if any(machine_of_worker(worker) == number for worker in gang.start.workers):
                 self._end_team(gang, "lost", reason or "its worker was terminated", own_fault=False)
 
     def _end_team(self, gang: SimulatedGang, outcome: core.Outcome, error: str = "", *, own_fault: bool = True) -> None:

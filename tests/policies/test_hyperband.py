@@ -66,5 +66,5 @@ def test_study_ends_when_the_configurations_do():
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="eta=1 is too small: give a whole number from 2 on"):
+    with pytest.raises(ValueError, match="eta=1: too small; expected an integer >= 2"):
         Hyperband(eta=1)

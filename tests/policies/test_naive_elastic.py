@@ -40,5 +40,5 @@ def test_n_does_not_depend_on_the_deadline():
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="first_rung=0 is not a number of epochs"):
+    with pytest.raises(ValueError, match="first_rung=0: not a number of epochs"):
         NaiveElastic(first_rung=0)

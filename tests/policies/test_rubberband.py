@@ -119,5 +119,5 @@ def test_bracket_of_a_given_size():
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="eta=1 is too small: give a whole number from 2 on"):
+    with pytest.raises(ValueError, match="eta=1: too small; expected an integer >= 2"):
         RubberBand(eta=1)

@@ -309,7 +309,7 @@ def test_a_policy_may_be_an_object():
         ({"policy": "sear"}, "policy='sear': unknown policy"),
         ({"deadline": -1}, "deadline=-1"),
         ({"budget": "much"}, "budget='much'"),
-        ({"max_epochs": 0}, "max_epochs=0 is not a number of epochs: give a whole number from 1 on"),
+        ({"max_epochs": 0}, "max_epochs=0: not a number of epochs; expected an integer >= 1"),
         ({"epoch_seconds": 0.0}, "epoch_seconds=0.0: not a duration; expected finite seconds > 0"),
         (
             {"speedup": 2.0},
@@ -319,7 +319,7 @@ def test_a_policy_may_be_an_object():
             {"speedup": lambda p: 0.0, "policy": Wide()},
             r"speedup\(4\)=0.0: not a speedup; expected a finite number > 0",
         ),
-        ({"max_workers": 0}, "max_workers=0 is not a number of workers: give a whole number from 1 to 100000"),
+        ({"max_workers": 0}, "max_workers=0: not a number of workers; expected an integer from 1 to 100000"),
     ],
 )
 def test_bad_arguments_are_refused(changes, message):

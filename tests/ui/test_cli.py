@@ -56,7 +56,7 @@ def store(builder, home):
 @pytest.fixture
 def ended(home):
     """A study called digits that has ended."""
-    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
+    study = small_study().apply(core.BeginEnd(reason="the deadline was reached")).apply(core.Finish())
     return store(study, home)
 
 
@@ -115,7 +115,7 @@ def test_studies_are_listed(capsys, home):
 def test_a_study_that_has_ended_is_shown(word, capsys, ended):
     code, out, err = tell(capsys, word, "digits")
     assert (code, err) == (0, "")
-    assert out.startswith("study digits: ended, 11 s of 10 min - the deadline has come\n")
+    assert out.startswith("study digits: ended, 11 s of 10 min - the deadline was reached\n")
     assert "best accuracy: 0.9 (trial 1, epoch 2)" in out
 
 
@@ -155,10 +155,10 @@ def test_another_table_is_exported(capsys, ended, tmp_path):
         (["pause", "digits"], "study 'digits' has ended: there is nothing to pause"),
         (["stop", "digits"], "study 'digits' has ended: there is nothing to stop"),
         (["adjust", "digits"], "adjust changes nothing: give a budget, a deadline or both"),
-        (["adjust", "digits", "--budget", "lots"], "budget='lots' is not an amount of money: "),
+        (["adjust", "digits", "--budget", "lots"], "budget='lots': not an amount of money; "),
         (["adjust", "digits", "--deadline", "5s"], "deadline='5s' has passed: the study has used 11 s"),
-        (["demo", "--deadline", "soon"], "deadline='soon' is not a length of time: "),
-        (["demo", "--workers", "0"], "max_workers=0 is not a number of workers: "),
+        (["demo", "--deadline", "soon"], "deadline='soon': not a length of time; "),
+        (["demo", "--workers", "0"], "max_workers=0: not a number of workers; "),
         (["demo", "--name", "digits"], "name='digits' is already in use in {home}: "),
         (["demo", "--policy", "best"], "policy='best': unknown policy"),
     ],
