@@ -110,7 +110,7 @@ def test_the_same_seed_gives_the_same_curves():
 
 @pytest.mark.parametrize(("changes", "name"), [({"eta": 1}, "eta=1"), ({"n": 0}, "n=0"), ({"top": -1}, "top=-1")])
 def test_bad_arguments_are_refused(changes, name):
-    with pytest.raises(ValueError, match=f"^{name} "):
+    with pytest.raises(ValueError, match=f"^{name}: "):
         Halving(**changes)
 
 
