@@ -143,7 +143,7 @@ def write(folder: Path) -> int:
         view = View(journal)
         state = view.state()
         if view.seq > view.resumed:
-            snapshot.save(journal, snapshot.Found(view.seq, state, view.history), anew=not view.resumed)
+            snapshot.save(journal, snapshot.Snapshot(view.seq, state, view.history))
         return view.seq
     finally:
         journal.close()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.errors import SeerError
-from seer_nb.storage import snapshot
-from seer_nb.storage.layout import placed
+from seer_nb.storage.replay import View
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from seer_nb import core
     from seer_nb.core.policy import Policy
     from seer_nb.core.state import State
     from seer_nb.providers.base import Fleet, SchedulerAddress
@@ -40,32 +39,18 @@ def restore(journal: Journal, policy: Policy, janitor: Janitor) -> Restored:
     Raises:
         SeerError: It is no journal of a study.
     """
-    engine: Engine | None = None
-    wall, count, seq = 0.0, 0, 0
-    found = snapshot.load(journal)
-    if found is not None:
-        # Not the snapshot's: in that of a copy, the store was placed already.
-        settings = placed(journal.settings(), journal.path.parent)
-        engine, seq = Engine(settings, policy), found.seq
-        engine.state = found.state
-        engine.state.settings = settings
-        janitor.resume(engine.state)
-    # The snapshot's own record once more: its wall time is wanted too, if none has followed.
-    for entry in journal.read(max(0, seq - 1)):
-        if entry.seq == seq:
-            wall = entry.wall
-            continue
-        if engine is None:
-            if not isinstance(entry.record, core.Began):
-                raise SeerError(f"{journal.path} does not begin with the study's settings")
-            engine = Engine(placed(entry.record.settings, journal.path.parent), policy)
-        engine.state.apply(entry.record, entry.at_s)
-        janitor.note(engine.state, entry.record)
-        wall, count = entry.wall, count + 1
-    if engine is None:
+    view = View(journal)
+    state = view.load_snapshot()
+    if state is not None:
+        janitor.resume(state)
+    for entry, state in view.advance():
+        janitor.note(state, entry.record)
+    if state is None:
         raise SeerError(f"{journal.path} is empty")
-    fresh = seq + count == 1
-    return Restored(engine, count, fresh, 0.0 if fresh else _since(wall, engine.state.settings.lease_s))
+    engine = Engine(state.settings, policy)
+    engine.state = state
+    fresh = view.seq == 1
+    return Restored(engine, view.seq - view.resumed, fresh, 0.0 if fresh else _since(view.wall, state.settings.lease_s))
 
 
 def _since(wall: float, lease_s: float) -> float:
