@@ -236,6 +236,7 @@ def train(config, run):
             return
 
 
+@pytest.mark.slow
 def test_each_behaviour_marks_its_own_trial(tmp_path):
     assert BEHAVIOURS.keys() == {*COMPLETED, *DIVERGED, *FAILED, *WITHOUT_TRACEBACK, *HARD_TO_SAY}
     study = make(train, {"behaviour": seer.choice(list(BEHAVIOURS))}, report_timeout="6s").start().wait("4min")
@@ -341,6 +342,7 @@ def users_module(tmp_path, monkeypatch):
     del sys.modules["users_module"]
 
 
+@pytest.mark.slow
 def test_first_trials_that_all_fail_alike_end_the_study(users_module, tmp_path):
     space = {"lr": seer.uniform(0, 1), "zero": 0}
     study = make(users_module.train, space, policy=users_module.MyPolicy()).start()
@@ -362,6 +364,7 @@ def test_first_trials_that_all_fail_alike_end_the_study(users_module, tmp_path):
         seer.attach("study").wait(10)
 
 
+@pytest.mark.slow
 def test_a_function_that_workers_cannot_load_ends_the_study(users_module, tmp_path):
     study = make(users_module.holds_a_bomb, {"lr": seer.uniform(0, 1)}).start()
     with pytest.raises(seer.StudyFailedError) as caught:

@@ -8,6 +8,7 @@ from seer_nb.bench.promises import Result, study
 from seer_nb.testing.adversary.strategies import watched
 
 
+@pytest.mark.slow
 def test_no_promise_is_broken(capsys):
     assert bench.main(["promises", "--studies", "40", "--processes", "1"]) == 0
     shown = capsys.readouterr().out

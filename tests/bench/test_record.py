@@ -14,6 +14,8 @@ from seer_nb.bench.tasks import TASKS
 from seer_nb.search_space import Space
 from seer_nb.simulate.curve_files import CURVES, CurveFile, metadata
 
+pytestmark = pytest.mark.slow
+
 METADATA = {"task", "about", "metric", "mode", "max_epochs", "seed", "space", "data", "licence", "versions"}
 SMALL = ("--configurations", "2", "--epochs", "2")
 QUICK = ("--task", "gapminder_mlp")

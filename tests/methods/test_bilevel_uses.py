@@ -16,6 +16,8 @@ from seer_nb.methods import bilevel
 from seer_nb.methods.bilevel.data import Net, decay, fit, index_batches, labelled
 from seer_nb.methods.bilevel.tune import training_loss
 
+pytestmark = pytest.mark.slow
+
 N_TRAIN, N_CLEAN = 1000, 100
 
 

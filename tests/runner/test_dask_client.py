@@ -15,6 +15,7 @@ def anyio_backend():
     return "asyncio"
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_nobody_waits_for_a_worker_that_stands_still():
     quiet = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "asynchronous": True}

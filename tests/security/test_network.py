@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HOOK = """
 import os, sys
 
@@ -64,6 +66,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_all_stays_on_this_computer(tmp_path):
     hook = tmp_path / "hook"
     hook.mkdir()

@@ -79,6 +79,7 @@ def test_the_stages_before_it_begins():
     assert study.status == "created"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_future")
 def test_more_time_lets_it_try_more_and_nothing_is_changed():
     study = make()
@@ -116,6 +117,7 @@ def test_on_its_way_it_goes_by_what_was_measured(home):
 # --- by simulation ---
 
 
+@pytest.mark.slow
 def test_the_course_of_a_study_before_it_begins():
     found = make(deadline="3min").forecast(epoch_seconds=2.0)
     plan = found.over_time
@@ -147,6 +149,7 @@ def test_on_its_way_it_foretells_the_best_value_and_leaves_the_study_alone():
     assert found.cost_usd.high <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at_s", "least"), [(80.0, 0), (200.0, 6)])
 def test_it_comes_true(at_s, least):
     """On many simulated studies: cost and finish lie near what was foretold, and the best value in its band.
@@ -212,6 +215,7 @@ def test_a_busy_machine_gives_the_same_answer():
     assert policy.slept_s >= 1.0
 
 
+@pytest.mark.slow
 def test_readmes_own_example(monkeypatch, tmp_path):
     """With the limits as they are: a band needs several futures, which take five seconds of processor time."""
     monkeypatch.undo()
@@ -299,6 +303,7 @@ def test_plan_and_actual_lie_in_one_figure():
     assert [trace.name for trace in found.plot().data] == names[:3]
 
 
+@pytest.mark.slow
 def test_the_frontier():
     state = halfway()
     found = frontier(state, SEER(), [1_500_000, 3_000_000], [300.0, 600.0])

@@ -17,6 +17,8 @@ from seer_nb.worker import tracebacks
 from tests.support.studies import kill, make, training, worker_pids
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 def sleepy(config, run):
     """Hangs in its third epoch, after two of a second."""

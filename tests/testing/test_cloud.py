@@ -19,6 +19,8 @@ from seer_nb.testing.loopback.environment import Block
 from tests.support.loopback_machines import HERE, ec2, launch, machine, printed, refused, request
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_environment_leads_clients_to_the_cloud_and_is_put_back(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")

@@ -77,6 +77,7 @@ def tell(capsys, *arguments):
 # --- on a journal made by hand ---
 
 
+@pytest.mark.slow
 def test_help_names_every_command():
     run = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True, timeout=60)
     words = set(re.findall(r"^    ([\w-]+)", run.stdout, re.MULTILINE))
@@ -213,6 +214,7 @@ def check_files(folder, name):
     return study
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_demo_in_a_pipe(tmp_path, capsys):
     command = [COMMAND, "demo", "--deadline", "20s", "--name", "piped"]
@@ -280,6 +282,7 @@ class Terminal:
         return code
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_demo_on_a_terminal_ended_by_ctrl_c(tmp_path):
     terminal = Terminal(COMMAND, "demo", "--deadline", "90s", "--name", "typed")

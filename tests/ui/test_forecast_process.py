@@ -80,6 +80,7 @@ def test_it_ends_with_whoever_asked_even_while_it_simulates(asking):
     foresight._process.wait(PATIENCE_S)
 
 
+@pytest.mark.slow
 def test_when_it_dies_a_preview_is_answered_and_the_next_one_starts_it_anew(asking):
     foresight, answer = asking(small_study())
     foresight.ask(Question(number=1, limit_s=0.0))

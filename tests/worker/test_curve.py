@@ -57,6 +57,7 @@ def curve(gangs, train, pieces):
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [False, True])
 def test_resizes_leave_the_curve_as_it_is(gangs, norm):
     train = digits(norm=norm)
@@ -74,6 +75,7 @@ def test_dropout_does_not_depend_on_the_cuts(gangs):
     assert curve(gangs, train, [(1, 3)]) == curve(gangs, train, [(1, 1), (1, 2), (1, 3)])
 
 
+@pytest.mark.slow
 def test_stored_states_are_alike_for_every_parallelism(gangs):
     from seer_nb.storage import checkpoints
 

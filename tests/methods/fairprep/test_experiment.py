@@ -21,6 +21,8 @@ from tests.methods.fairprep.small import KNOWN, QUICK, experiment, made, value
 from tests.support.studies import check_nothing_is_left
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 MANY = {
     "learners": [QUICK],
     "postprocessors": ["none", "reject_option", "equalized_odds", "calibrated_equalized_odds"],

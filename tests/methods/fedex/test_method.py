@@ -12,6 +12,7 @@ ROUNDS = 60
 HOPELESS = (0, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_one_shared_model_learns_which_learning_rate_works():
     # All seeds, and all configurations by themselves, are measured by `python -m seer_nb.bench fedex`.

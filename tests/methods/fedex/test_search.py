@@ -74,6 +74,7 @@ def test_the_global_target_judges_the_shared_model():
     assert found.best.value == found.curves()["global"].min()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_workers_give_what_this_process_gives_bit_for_bit():
     clients = small()
@@ -85,6 +86,7 @@ def test_workers_give_what_this_process_gives_bit_for_bit():
     assert here.curves().drop(columns="elapsed_s").equals(there.curves().drop(columns="elapsed_s"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_lost_worker_costs_time_and_changes_nothing():
     clients = federation(12, make=dropping, count=300)

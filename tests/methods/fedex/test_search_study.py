@@ -21,6 +21,8 @@ from tests.study.test_life import Resizing
 from tests.support.studies import check_nothing_is_left, kill, training, worker_pids
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SERVER = {"lr": 1.0, "momentum": 0.9}
 SMALL = {"fedex_k": 3, "clients_per_round": 5, "max_rounds": 6, "deadline": "10min", "budget": "$0.05"}
 ONE = {"lr": seer.choice([0.1]), "batch": 8, "dropout": 0.1, "epochs": 1}

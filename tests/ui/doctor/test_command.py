@@ -28,6 +28,7 @@ def keep(builder, folder):
     return folder
 
 
+@pytest.mark.slow
 def test_all_is_well_here(doctor, tmp_path):
     began = time.monotonic()
     code, found = doctor("--store", tmp_path / "store")

@@ -2,9 +2,12 @@
 
 import sys
 
+import pytest
+
 from seer_nb.ui.cli.doctor import local
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_reach_each_other(monkeypatch):
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nosuch0")
     (problem,) = local.check_workers()
