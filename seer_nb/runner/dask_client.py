@@ -194,7 +194,10 @@ class EventStream:
         lost = last - self._last - len(records)
         if lost > 0:
             logger.warning("the scheduler dropped %d records before the runner fetched them", lost)
-        for number, record in enumerate(records, start=last - len(records) + 1):
-            # First, so that a record that cannot be decoded is not fetched for ever.
-            self._last = number
-            self._receive(record)
+        self._last = last
+        for record in records:
+            try:
+                self._receive(record)
+            except Exception:
+                # The others must not be lost with it.
+                logger.exception("a record could not be handled: %s", record)

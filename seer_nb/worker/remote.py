@@ -83,25 +83,31 @@ class EventLogPlugin(SchedulerPlugin):
 
     It keeps records of workers that have died since, and those sent while the runner was disconnected. It also adds a
     `WorkerLeft` record for each worker that leaves the scheduler.
+
+    Args:
+        kept: Records to keep at most while no runner fetches them; the oldest are dropped.
     """
 
     name = EVENT_LOG
     idempotent = True
 
+    def __init__(self, kept: int = KEPT_RECORDS) -> None:
+        self.kept = kept
+
     def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
-        return cloudpickle.loads, (by_value(_EventLogPlugin()),)
+        return cloudpickle.loads, (by_value(_EventLogPlugin(self.kept)),)
 
 
 class _EventLogPlugin(SchedulerPlugin):
     name = EVENT_LOG
     idempotent = True
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int) -> None:
         from collections import deque
 
         self._last = 0
         """Number of the last record."""
-        self._records: deque[str] = deque(maxlen=KEPT_RECORDS)
+        self._records: deque[str] = deque(maxlen=kept)
         """The newest records, of which the last has the number ``_last``."""
 
     def log_event(self, topic: str, msg: Any) -> None:

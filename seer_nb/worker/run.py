@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _VALUES = "values come from the search space, as config[name]"
 _HINTS = {
-    "should_prune": "the study's policy decides which trials continue; run.report ends the training of the others",
+    "should_prune": "the study's policy decides which trials continue; run.report ends the others",
     "set_user_attr": "report it beside the metric, as in run.report(accuracy=..., loss=...)",
     "log": "run.report(accuracy=...) ends an epoch with its metrics",
     "params": "that is run.config",
