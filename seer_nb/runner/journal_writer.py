@@ -152,7 +152,7 @@ class SnapshotWriter:
                     start_new_session=True,
                 )
             except OSError:
-                # Not fatal: whoever opens the study reads more records.
+                # Not fatal: opening the study only takes longer.
                 logger.warning("starting the process that writes a snapshot failed", exc_info=True)
 
 

@@ -151,7 +151,7 @@ class Runner:
             return [core.Ticked()]
 
     def _step(self, events: list[core.Event], taken: tuple[int, ...] = ()) -> None:
-        """Handle events, write the journal, then carry out the actions: in this order, so that no crash loses one."""
+        """Handle events, write the journal, then carry out the actions: in this order, so that a crash loses none."""
         for action in self._take_in(events, taken):
             with log_context.about(**log_context.ids_of(action)):
                 self._perform(action)

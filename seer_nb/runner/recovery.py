@@ -73,13 +73,13 @@ def restore(journal: Journal, policy: Policy, janitor: Janitor) -> Restored:
 
 
 def _since(wall: float, lease_s: float) -> float:
-    """Return the seconds since a wall time; a whole lease if the clock was set back so that nobody can know."""
+    """Return the seconds since a wall time; a whole lease if the clock was set back meanwhile."""
     seconds = time.time() - wall
     return seconds if seconds >= 0 else lease_s
 
 
 class TakeOver:
-    """Adopts the machines of an earlier runner that can go on, and terminates the others.
+    """Adopts the machines of an earlier runner that can be kept, and terminates the others.
 
     Args:
         state: State of the study as the earlier runner left it.

@@ -110,7 +110,7 @@ class Run(Hints):
         """Greatest common divisor of the loaders' global batches, which limits the parallelism."""
         self._device: torch.device | None = None
         self._ending: Outcome | None = "target" if self._epoch > self._target() else None
-        """How training ends; None while it goes on."""
+        """How training ends; None while training continues."""
 
     def __repr__(self) -> str:
         return f"Run(trial={self.trial}, epoch={self.epoch}, rank={self.rank}, world_size={self.world_size})"
