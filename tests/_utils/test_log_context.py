@@ -124,7 +124,7 @@ def test_short_files_are_left_alone(tmp_path):
 
 def test_a_worker_leaves_other_loggers_to_the_function():
     code = (
-        "import logging; from seer_nb.runner import logs; logs.of_worker('digits', '0.0');"
+        "import logging; from seer_nb._utils import log_context; log_context.of_worker('digits', '0.0');"
         "logging.getLogger('distributed.worker').info('hello'); logging.getLogger('mine').info('quiet');"
         "assert not logging.root.handlers"
     )
