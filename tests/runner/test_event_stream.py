@@ -183,7 +183,7 @@ async def test_the_records_of_a_worker_outlive_it(scheduler, tmp_path):
     await connection.close()
 
 
-async def test_a_client_that_dask_has_closed_is_reopened_and_receives_the_end_of_its_gangs(scheduler, tmp_path):
+async def test_a_client_closed_by_dask_is_reopened_and_receives_the_end_of_its_gangs(scheduler, tmp_path):
     observer = RecordingObserver()
     gangs = DaskGangs(settings(store=str(tmp_path)), None, observer, tmp_path)
     await gangs.connect(SchedulerAddress(scheduler.address), b"")
