@@ -135,7 +135,7 @@ VALUES = "values come from the search space, as config[name]"
         ("params", "that is run.config"),
         ("number", "that is run.trial"),
         ("log", "run.report(accuracy=...) ends an epoch with its metrics"),
-        ("should_prune", "the study's policy decides who goes on; run.report ends the training when it is to end"),
+        ("should_prune", "the study's policy decides which trials continue; run.report ends the others"),
     ],
 )
 def test_a_run_tells_where_what_other_tools_have_is(name, hint):

@@ -23,8 +23,8 @@ from seer_nb.worker import output
 from tests.support.studies import processes
 from tests.support.waiting import until
 
-HUNG = "hung: it did not report in time; the lines above show where it stood"
-NUMBER = "it takes one number (a float, an int, or a tensor or array with one element)"
+HUNG = "hung: it did not report in time; the lines above show where it was"
+NUMBER = "expected one number (a float, an int, or a tensor or array with one element)"
 
 
 @pytest.fixture(autouse=True)
@@ -205,11 +205,11 @@ FAILED = {
     "raise_half_a_character": r"OSError: no file \udc80.txt",
     "no_report": "RuntimeError: epoch 1 ended without run.report(...)",
     "two_reports": "RuntimeError: run.report() was called twice in epoch 1",
-    "unnamed": "TypeError: run.report() got 0.9 without a name: write run.report(score=...)",
+    "unnamed": "TypeError: run.report() got 0.9 without a name; expected run.report(score=...)",
     "wrong_metric": "ValueError: run.report() got 'accuracy', but the study's metric is 'score'",
-    "report_string": f"TypeError: run.report() got score='0.9', of type str: {NUMBER}",
-    "report_none": f"TypeError: run.report() got score=None, of type NoneType: {NUMBER}",
-    "report_tensor": f"TypeError: run.report() got score=<shape (2,)>, of type Tensor: {NUMBER}",
+    "report_string": f"TypeError: run.report() got score='0.9', of type str; {NUMBER}",
+    "report_none": f"TypeError: run.report() got score=None, of type NoneType; {NUMBER}",
+    "report_tensor": f"TypeError: run.report() got score=<shape (2,)>, of type Tensor; {NUMBER}",
     "hang": HUNG,
     "swallow": HUNG,
 }

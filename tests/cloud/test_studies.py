@@ -211,7 +211,7 @@ def test_a_cloud_that_is_out_of_reach_for_good_ends_the_study_when_the_last_leas
         time.sleep(0.2)
     state = study.state
     assert state.ledger.spent(state.now_s) <= state.budget
-    silent = [event for event in of(study, core.MachineEnded) if "its lease has ended" in event.reason]
+    silent = [event for event in of(study, core.MachineEnded) if "its lease has expired" in event.reason]
     assert silent, "nobody could say when they ended"
     assert len(study.curves()) >= 2
     # Its runner tries for minutes yet to take down what costs nothing, such as the security group.

@@ -1,7 +1,5 @@
 """A runner that takes over from a dead one: bills of the machines it left, and damaged checkpoints."""
 
-from types import SimpleNamespace
-
 import pytest
 from msgspec.structs import replace
 
@@ -9,7 +7,7 @@ from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.policies import RandomSearch
 from seer_nb.runner.checkpoint_gc import Janitor
-from seer_nb.runner.loop import Runner
+from seer_nb.runner.machines import expired_machines
 from tests.support.records import OFFER, Builder, settings
 
 HOUR_S = 3600.0
@@ -68,11 +66,8 @@ def test_machine_that_still_exists_is_billed_until_it_is_gone():
 
 
 def given_up(study, at_s):
-    """Return the MachineEnded events that a runner creates for machines whose lease has expired."""
-    created = []
-    clock, engine = SimpleNamespace(now_s=lambda: at_s), SimpleNamespace(state=study.state)
-    Runner._give_up_silent(SimpleNamespace(_clock=clock, _engine=engine, _machine_ended=created.append))
-    return created
+    """What a runner says to itself of machines whose provider does not say that they have ended."""
+    return expired_machines(study.state, at_s)
 
 
 @pytest.mark.parametrize("unseen_s", [5.0, 20.0, HOUR_S])

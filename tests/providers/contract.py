@@ -63,8 +63,7 @@ class Rig:
             policy="seer",
         )
         logs = folder / "logs" if provider.shares_files else None
-        self.gangs = DaskGangs(settings, self.told.append, self._ready, self._left, logs)
-        self.gangs.name_of = self.fleet.name_of
+        self.gangs = DaskGangs(settings, self.fleet, self, logs)
         self._tasks = set()
 
     def _ended(self, event):
@@ -72,12 +71,15 @@ class Rig:
         self.ended[event.machine] = event
         self.gangs.machine_ended(event)
 
-    def _ready(self, worker):
+    def emit(self, event):
+        self.told.append(event)
+
+    def worker_ready(self, worker):
         machine, _, slot = worker.partition(".")
         assert slot == "0"
         self.ready[int(machine)] = self.gangs._workers[worker]
 
-    def _left(self, worker):
+    def worker_left(self, worker):
         task = asyncio.ensure_future(self.fleet.lost(int(worker.partition(".")[0])))
         self._tasks.add(task)
 
@@ -97,7 +99,7 @@ class Rig:
 
     async def _renew(self):
         while True:
-            self.gangs.renew()
+            self.gangs.renew_leases()
             await asyncio.sleep(LEASE_S / 6)
 
     async def rent(self, *machines):

@@ -39,6 +39,7 @@ from seer_nb.worker import remote
 from seer_nb.worker.messages import WorkerReady
 from tests.providers.cloud_kinds import CLOUDS, Books
 from tests.providers.fake_sdks import install
+from tests.support.fake_gangs import RecordingObserver
 from tests.support.records import settings
 from tests.support.waiting import until_async
 
@@ -403,7 +404,7 @@ async def test_a_member_runs_on_its_own_worker_and_nowhere_else(monkeypatch, tmp
     monkeypatch.setattr(remote, "train", note)
     RAN.clear()
     given = settings(max_epochs=1, store=str(tmp_path))
-    gangs = DaskGangs(given, [].append, [].append, [].append, tmp_path)
+    gangs = DaskGangs(given, None, RecordingObserver(), tmp_path)
     async with Scheduler(**QUIET) as scheduler, contextlib.AsyncExitStack() as stack:
         one, _ = [await stack.enter_async_context(Worker(scheduler.address, nthreads=1, **QUIET)) for _ in range(2)]
         gangs._connection.client = await Client(scheduler.address, asynchronous=True, set_as_default=False)

@@ -1,5 +1,5 @@
 # ruff: noqa: NPY002
-"""What a function keeps from one generation to the next."""
+"""State that a training function keeps from one gang of its trial to the next."""
 
 import random
 import threading
@@ -15,13 +15,13 @@ from seer_nb.storage import checkpoints
 from seer_nb.worker.checkpointing import CheckpointInterval
 
 
-def go_on(gangs, train, last, **changes):
+def resume(gangs, train, last, **changes):
     return gangs.alone(train, from_epoch=last.epoch, checkpoint=last.checkpoint, **{"until": last.epoch + 1} | changes)
 
 
-def last_line(told, outcome="failed"):
-    assert told.end.outcome == outcome
-    return told.end.error.strip().splitlines()[-1]
+def last_line(sent, outcome="failed"):
+    assert sent.end.outcome == outcome
+    return sent.end.error.strip().splitlines()[-1]
 
 
 def preparing(*sizes, state=None):
@@ -35,7 +35,7 @@ def preparing(*sizes, state=None):
     return train
 
 
-def test_bytes_and_values(gangs):
+def test_bytes_and_values_are_restored(gangs):
     def train(config, run):
         seen = run.saved, dict(run.state)
         for epoch in run.epochs():
@@ -46,30 +46,30 @@ def test_bytes_and_values(gangs):
         config["seen"] = seen
 
     config = {}
-    told = gangs.alone(train, config=config, until=2)
-    assert told.end.error == ""
+    sent = gangs.alone(train, config=config, until=2)
+    assert sent.end.error == ""
     assert config["seen"] == (None, {})
-    assert [r.checkpoint for r in told.reports][-1] == "7/000002-g1.pt"
-    told = go_on(gangs, train, told.reports[-1], config=config)
-    assert [r.epoch for r in told.reports] == [3]
+    assert [r.checkpoint for r in sent.reports][-1] == "7/000002-g1.pt"
+    sent = resume(gangs, train, sent.reports[-1], config=config)
+    assert [r.epoch for r in sent.reports] == [3]
     assert config["seen"] == (b"epoch 2", {"sums": [1.0, 2.0], "tensor": torch.tensor([2])})
-    payload = checkpoints.load(str(gangs.store), told.reports[-1].checkpoint)
+    payload = checkpoints.load(str(gangs.store), sent.reports[-1].checkpoint)
     assert payload["state"]["sums"] == [1, 2, 3]
     assert (payload["format"], payload["trial"], payload["epoch"], payload["objects"]) == (1, 7, 3, [])
     assert payload["saved"].dtype is torch.uint8
 
 
-def test_no_bytes_are_bytes_too(gangs):
+def test_empty_bytes_are_restored(gangs):
     def train(config, run):
         assert run.saved in {None, b""}
         run.save(b"")
         run.report(accuracy=0)
 
-    told = gangs.alone(train, until=1)
-    assert go_on(gangs, train, told.reports[0]).end.outcome == "target"
+    sent = gangs.alone(train, until=1)
+    assert resume(gangs, train, sent.reports[0]).end.outcome == "target"
 
 
-def test_objects_come_back(gangs):
+def test_prepared_objects_are_restored(gangs):
     def train(config, run):
         model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
         optimizer = torch.optim.Adam(model.parameters())
@@ -84,24 +84,24 @@ def test_objects_come_back(gangs):
             run.report(accuracy=0)
 
     config = {}
-    told = gangs.alone(train, config=config, until=2)
+    sent = gangs.alone(train, config=config, until=2)
     assert config["found"] == (0, 0, np.inf)
-    assert go_on(gangs, train, told.reports[-1], config=config).end.error == ""
+    assert resume(gangs, train, sent.reports[-1], config=config).end.error == ""
     assert config["found"] == (2, 4, 0.25)
 
 
-def test_a_model_without_a_loop_of_ours(gangs):
+def test_a_plain_loop_continues_after_the_checkpoint(gangs):
     def train(config, run):
         run.prepare(nn.Linear(1, 1))
         for _ in range(27):
             run.report(accuracy=run.epoch)
 
-    told = gangs.alone(train, until=2)
-    told = go_on(gangs, train, told.reports[-1], until=4)
-    assert [r.epoch for r in told.reports] == [3, 4]
+    sent = gangs.alone(train, until=2)
+    sent = resume(gangs, train, sent.reports[-1], until=4)
+    assert [r.epoch for r in sent.reports] == [3, 4]
 
 
-def test_the_start_is_alike_in_every_generation(gangs):
+def test_random_generators_start_alike_in_every_gang(gangs):
     def train(config, run):
         config["drawn"] = random.random(), np.random.random(), torch.rand(1).item()
         for epoch in run.epochs():
@@ -116,14 +116,14 @@ def test_the_start_is_alike_in_every_generation(gangs):
     assert len({*first.values(), *other.values()}) == 8
 
 
-FEWER = "it must be given the same ones, in the same order, each time"
+SAME = "expected the same objects in the same order in every call of the training function"
 
 
 @pytest.mark.parametrize(
-    ("later", "sentence"),
+    ("later", "message"),
     [
-        (preparing(2), f"run.prepare() was given 1 objects, but the checkpoint holds 2: {FEWER}"),
-        (preparing(2, 2, 2), f"run.prepare() was given 3 objects, but the checkpoint holds 2: {FEWER}"),
+        (preparing(2), f"run.prepare() was given 1 objects, but the checkpoint holds 2; {SAME}"),
+        (preparing(2, 2, 2), f"run.prepare() was given 3 objects, but the checkpoint holds 2; {SAME}"),
         (
             preparing(2, 3),
             (
@@ -134,40 +134,42 @@ FEWER = "it must be given the same ones, in the same order, each time"
         ),
     ],
 )
-def test_other_objects_than_stored(gangs, later, sentence):
-    told = gangs.alone(preparing(2, 2), until=1)
-    assert last_line(go_on(gangs, later, told.reports[0])) == f"seer_nb.errors.CheckpointError: {sentence}"
+def test_other_objects_than_in_the_checkpoint_are_an_error(gangs, later, message):
+    sent = gangs.alone(preparing(2, 2), until=1)
+    assert last_line(resume(gangs, later, sent.reports[0])) == f"seer_nb.errors.CheckpointError: {message}"
 
 
-def test_the_epoch_is_verified(gangs):
+def test_trial_and_epoch_of_a_checkpoint_are_verified(gangs):
     train = preparing(2)
     report = gangs.alone(train, until=1).reports[0]
-    told = gangs.alone(train, from_epoch=2, checkpoint=report.checkpoint)
-    assert not told.reports
-    assert told.end.error == (
+    sent = gangs.alone(train, from_epoch=2, checkpoint=report.checkpoint)
+    assert not sent.reports
+    assert sent.end.error == (
         "seer_nb.errors.DamagedCheckpointError: the checkpoint 7/000001-g1.pt holds trial 7 at epoch 1, but trial 7 at "
         "epoch 2 was recorded\n"
     )
-    told = gangs.alone(train, from_epoch=1, checkpoint=report.checkpoint, trial=8)
-    assert last_line(told, "damaged").endswith("holds trial 7 at epoch 1, but trial 8 at epoch 1 was recorded")
-    told = gangs.alone(train, from_epoch=1, checkpoint=None)
-    assert last_line(told, "damaged").endswith("trial 7 at epoch 1 was to go on, but no checkpoint of it is recorded")
-    told = gangs.alone(train, from_epoch=1, checkpoint="7/x.pt")
+    sent = gangs.alone(train, from_epoch=1, checkpoint=report.checkpoint, trial=8)
+    assert last_line(sent, "damaged").endswith("holds trial 7 at epoch 1, but trial 8 at epoch 1 was recorded")
+    sent = gangs.alone(train, from_epoch=1, checkpoint=None)
+    assert last_line(sent, "damaged").endswith(
+        "trial 7 at epoch 1 was to be resumed, but no checkpoint of it is recorded"
+    )
+    sent = gangs.alone(train, from_epoch=1, checkpoint="7/x.pt")
     assert (
-        last_line(told, "damaged")
+        last_line(sent, "damaged")
         == f"seer_nb.errors.DamagedCheckpointError: the checkpoint {gangs.store}/7/x.pt is missing"
     )
 
 
-def away(folder):
-    """A store that cannot be used: a file is where the folder was."""
+def make_unavailable(folder):
+    """Make a store unavailable by a file in place of its folder; returns where the folder is kept."""
     kept = folder.with_name("kept")
     folder.rename(kept)
     folder.write_text("not a folder")
     return kept
 
 
-def back(folder, kept):
+def make_available(folder, kept):
     folder.unlink()
     kept.rename(folder)
 
@@ -178,37 +180,37 @@ def counting(config, run):
         run.report(accuracy=epoch)
 
 
-def test_a_store_that_is_away_for_a_while_costs_nothing(gangs):
+def test_no_epoch_is_lost_while_the_store_is_unavailable_for_a_while(gangs):
     kept = []
 
-    def hook(report, flags):
+    def hook(report, signals):
         if isinstance(report, Reported) and report.epoch == 1:
-            kept.append(away(gangs.store))
+            kept.append(make_unavailable(gangs.store))
         elif isinstance(report, Reported) and report.epoch == 2:
-            threading.Timer(0.5, back, (gangs.store, kept[0])).start()
+            threading.Timer(0.5, make_available, (gangs.store, kept[0])).start()
 
-    told = gangs.alone(counting, until=3, hook=hook)
-    assert [bool(report.checkpoint) for report in told.reports] == [True, False, True]
-    assert told.end.outcome == "target"
-    assert checkpoints.load(str(gangs.store), told.reports[2].checkpoint)["state"] == {"epoch": 3}
+    sent = gangs.alone(counting, until=3, hook=hook)
+    assert [bool(report.checkpoint) for report in sent.reports] == [True, False, True]
+    assert sent.end.outcome == "target"
+    assert checkpoints.load(str(gangs.store), sent.reports[2].checkpoint)["state"] == {"epoch": 3}
 
 
-def test_a_store_that_stays_away_loses_the_gang_not_the_trial(gangs):
-    def hook(report, flags):
+def test_an_unavailable_store_loses_the_gang_but_not_the_trial(gangs):
+    def hook(report, signals):
         if isinstance(report, Reported) and report.epoch == 1:
-            away(gangs.store)
+            make_unavailable(gangs.store)
 
-    told = gangs.alone(counting, until=2, hook=hook)
-    assert [report.epoch for report in told.reports] == [1]
-    assert last_line(told, "lost").startswith("seer_nb.errors.StoreError: the store was unusable for 1 s: ")
+    sent = gangs.alone(counting, until=2, hook=hook)
+    assert [report.epoch for report in sent.reports] == [1]
+    assert last_line(sent, "lost").startswith("seer_nb.errors.StoreError: the store could not be used for 1 s: ")
 
 
-def test_a_store_that_is_away_at_the_start_is_waited_for(gangs):
+def test_a_gang_waits_for_a_store_that_is_unavailable_at_its_start(gangs):
     report = gangs.alone(counting, until=1).reports[0]
-    kept = away(gangs.store)
-    threading.Timer(0.5, back, (gangs.store, kept)).start()
-    told = gangs.alone(counting, until=2, from_epoch=1, checkpoint=report.checkpoint)
-    assert [report.epoch for report in told.reports] == [2]
+    kept = make_unavailable(gangs.store)
+    threading.Timer(0.5, make_available, (gangs.store, kept)).start()
+    sent = gangs.alone(counting, until=2, from_epoch=1, checkpoint=report.checkpoint)
+    assert [report.epoch for report in sent.reports] == [2]
 
 
 HOLDS = "None, bool, int, float, complex, str, bytes, torch.Tensor, and lists, tuples, sets and dicts of them"
@@ -221,28 +223,28 @@ HOLDS = "None, bool, int, float, complex, str, bytes, torch.Tensor, and lists, t
         ({"a": {"b": [1, np.ones(2)]}}, "run.state['a']['b'][1] is of type numpy.ndarray"),
     ],
 )
-def test_what_a_checkpoint_cannot_hold(gangs, state, what):
-    told = gangs.alone(preparing(2, state=state))
-    assert last_line(told) == f"TypeError: {what}, which a checkpoint cannot hold: it holds {HOLDS}"
+def test_the_error_names_a_value_that_a_checkpoint_cannot_hold(gangs, state, what):
+    sent = gangs.alone(preparing(2, state=state))
+    assert last_line(sent) == f"TypeError: {what}, which a checkpoint cannot hold; expected {HOLDS}"
 
 
-def test_what_has_no_state(gangs):
+def test_objects_without_state_are_an_error(gangs):
     def train(config, run):
         run.prepare(config["given"])
 
-    def sentence(given):
+    def message(given):
         return last_line(gangs.alone(train, config={"given": given}))
 
     start = "TypeError: run.prepare() got an object of type"
-    end = "it takes objects with state_dict() and load_state_dict()"
-    assert sentence(3) == f"{start} int: {end}"
+    end = "expected objects with state_dict() and load_state_dict()"
+    assert message(3) == f"{start} int; {end}"
     data = torch.utils.data.TensorDataset(torch.ones(1))
-    assert sentence(data) == f"{start} TensorDataset: {end}; data goes through run.loader()"
+    assert message(data) == f"{start} TensorDataset; {end}; data goes through run.loader()"
 
     def saves(config, run):
         run.save("text")
 
-    assert last_line(gangs.alone(saves)) == "TypeError: run.save() takes bytes, but got an object of type str"
+    assert last_line(gangs.alone(saves)) == "TypeError: run.save() got an object of type str; expected bytes"
 
 
 def test_the_metadata_of_a_state_dict_is_kept():
@@ -254,34 +256,34 @@ def test_the_metadata_of_a_state_dict_is_kept():
     assert copy._metadata == state._metadata
 
 
-def test_a_checkpoint_is_stored_as_often_as_it_is_cheap():
-    pace = CheckpointInterval()
-    assert pace.due(1.0)
-    pace.stored(0.05)
-    assert pace.due(1.0)
-    pace.stored(0.2)
-    # The faster of the two counts: one epoch of 0.4 s in which 0.02 s would be allowed, so every third.
-    assert [pace.due(0.4) for _ in range(3)] == [False, False, True]
-    pace.stored(0.2)
-    assert not pace.due(0.0)
+def test_cheap_checkpoints_are_stored_often():
+    interval = CheckpointInterval()
+    assert interval.due(1.0)
+    interval.stored(0.05)
+    assert interval.due(1.0)
+    interval.stored(0.2)
+    # The faster one counts: 0.05 s to store, 0.02 s allowed per epoch of 0.4 s, so every third epoch.
+    assert [interval.due(0.4) for _ in range(3)] == [False, False, True]
+    interval.stored(0.2)
+    assert not interval.due(0.0)
 
 
-def test_a_slow_first_time_does_not_leave_many_epochs_unstored():
-    pace = CheckpointInterval()
-    assert pace.due(0.4)
-    pace.stored(0.7)  # its clients were made and its modules imported
-    assert [pace.due(0.4) for _ in range(2)] == [False, True], "as much training as it took, not twenty times that"
-    pace.stored(0.02)
-    assert pace.due(0.4)
-    pace = CheckpointInterval()
-    assert pace.due(0.4)
-    pace.stored(0.7)
-    assert [pace.due(0.4) for _ in range(2)] == [False, True]
-    pace.stored(0.7)  # so it is dear
-    assert [pace.due(0.4) for _ in range(35)] == [False] * 34 + [True]
+def test_a_slow_first_checkpoint_does_not_leave_many_epochs_unstored():
+    interval = CheckpointInterval()
+    assert interval.due(0.4)
+    interval.stored(0.7)  # clients were created and modules imported
+    assert [interval.due(0.4) for _ in range(2)] == [False, True], "as much training as it took, not twenty times that"
+    interval.stored(0.02)
+    assert interval.due(0.4)
+    interval = CheckpointInterval()
+    assert interval.due(0.4)
+    interval.stored(0.7)
+    assert [interval.due(0.4) for _ in range(2)] == [False, True]
+    interval.stored(0.7)  # so storing is expensive
+    assert [interval.due(0.4) for _ in range(35)] == [False] * 34 + [True]
 
 
-def test_what_is_dear_is_stored_at_the_end(gangs):
+def test_expensive_checkpoints_are_stored_at_the_end(gangs):
     def train(config, run):
         run.prepare(nn.Linear(300, 1000))
         for _ in run.epochs():
