@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 Writer = Callable[["pd.DataFrame", str], bytes]
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
-"""Start of a cell that spreadsheets evaluate as a formula; also with the fullwidth characters of East Asian keyboards."""
+"""Start of a cell that spreadsheets evaluate as a formula, also in fullwidth characters of East Asian keyboards."""
 _INNER_FORMULA = re.compile(r"(?<=[;\t\n])(?=(?:\"|[^\S\t\n])*[=+\-@\uff1d\uff0b\uff0d\uff20])")
-"""Position of a formula inside a cell, for spreadsheets that split csv at semicolons or tabs. Such a spreadsheet ignores
-our quotes around a cell with a line break, and obeys quotes after a semicolon. The gap must exclude the separators
-themselves; otherwise the time for a long run of tabs would be quadratic."""
+"""Position of a formula inside a cell, for spreadsheets that split csv at semicolons or tabs. Such a spreadsheet
+ignores our quotes around a cell with a line break, and obeys quotes after a semicolon. The gap must exclude the
+separators themselves; otherwise the time for a long run of tabs would be quadratic."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """Characters that control a terminal, such as the colours of a traceback, or that a file cannot hold."""
 _MAX_SHORT_TEXT = 24
@@ -91,7 +91,7 @@ def formats() -> tuple[str, ...]:
 def _checked(given: str | os.PathLike[str]) -> tuple[Path, str]:
     """Validate a path; return it with its suffix in lower case, without the dot."""
     if not isinstance(given, str | os.PathLike):
-        raise TypeError(f'path={show(given)}: not a path; expected a str or a Path such as "results.csv"')
+        raise TypeError(f'path={show(given)}: not a path; expected a path such as "results.csv"')
     path = Path(given)
     if "\0" in str(path):
         raise ValueError(f"path={show(str(path))}: contains the character NUL; expected a valid file name")
@@ -99,9 +99,7 @@ def _checked(given: str | os.PathLike[str]) -> tuple[Path, str]:
     if suffix not in _WRITERS:
         raise ValueError(f"path={str(path)!r}: unknown suffix {path.suffix!r}; expected one of .{', .'.join(_WRITERS)}")
     if not path.parent.is_dir():
-        raise ValueError(
-            f"path={str(path)!r}: the folder {str(path.parent)!r} does not exist; expected an existing folder"
-        )
+        raise ValueError(f"path={str(path)!r}: there is no folder {str(path.parent)!r}; expected an existing one")
     if path.is_dir():
         raise ValueError(f"path={str(path)!r}: is a folder; expected the name of a file")
     return path, suffix
@@ -212,7 +210,7 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    # At the start of a row, "[" or "*" would be read as an argument of the preceding "\\\\".
+    # At the start of a row, "[" or "*" would be read as an argument of the line break before it.
     "[": "{[}",
     "*": "{*}",
 }

@@ -23,7 +23,7 @@ CELL_WIDTH = 16
 
 
 def summary(state: State, status: str | None = None, stuck: str = "", now_s: float | None = None) -> str:
-    """Summarise the study in a few lines and a table of its best trials; for the arguments see ``ViewBuilder.build``."""
+    """Summarise the study in a few lines and a table of its best trials; see ``ViewBuilder.build``."""
     view = view_of(state, status, now_s, stuck)
     lines = [
         f"study {view.name}: {view.status}, {_time(view)}" + (f" - {view.reason}" if view.reason else ""),

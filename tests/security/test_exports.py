@@ -189,5 +189,5 @@ def test_an_export_follows_no_link_that_lies_there(tmp_path, monkeypatch):
 def test_no_file_is_called_nul(tmp_path):
     os.chdir(tmp_path)
     assert raised(ValueError, export, pd.DataFrame(), "a\0.csv") == (
-        "path='a\\x00.csv' holds the character NUL, which no file's name can"
+        "path='a\\x00.csv': contains the character NUL; expected a valid file name"
     )

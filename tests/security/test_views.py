@@ -49,10 +49,10 @@ def test_the_report(tmp_path):
 def test_the_live_view(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Dashboard, "_nudge", lambda _: None)
+    monkeypatch.setattr(Dashboard, "_request_update", lambda _: None)
     shown = Dashboard(Journalled(tmp_path, study()).study)
     shown.all_trials = True
-    shown._look(1000.0)
+    shown._render(1000.0)
     parts = shown.get_state()["whole"]["set"]
     assert_harmless(shown.skeleton)
     for name, part in parts.items():
@@ -88,11 +88,11 @@ def test_what_a_browser_may_say(tmp_path, monkeypatch, content):
     """A wrong message is answered by a sentence, and nothing is written."""
     monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Dashboard, "_nudge", lambda _: None)
+    monkeypatch.setattr(Dashboard, "_request_update", lambda _: None)
     on_disk = Journalled(tmp_path / "studies", study())
     shown, sent = Dashboard(on_disk.study), []
     shown.send = sent.append
-    shown._heard(shown, {**content, "id": 1}, [])
+    shown._on_message(shown, {**content, "id": 1}, [])
     assert on_disk.commands() == []
     assert [path.name for path in tmp_path.iterdir()] == ["studies"]
     if content.get("do") != "drawn":
@@ -128,8 +128,8 @@ def test_what_a_person_changed_is_no_html_in_figures():
     made.history.marks.extend(Mark(1.0, hostile) for hostile in SCRIPTS)
     view = view_of(made.state)
     for figure in (
-        plotly_time.burn_plot(figure_data.burn(made.history, view)),
-        plotly_time.parallelism_plot(figure_data.parallelism(made.state, made.history, view, [1])),
+        plotly_time.burn_plot(figure_data.burn_info(made.history, view)),
+        plotly_time.parallelism_plot(figure_data.parallelism_info(made.state, made.history, view, [1])),
     ):
         texts = [annotation.text for annotation in figure.layout.annotations]
         assert plotly_curves.shown(SCRIPTS[1]) in texts

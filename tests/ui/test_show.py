@@ -64,5 +64,5 @@ def test_the_report_is_one_file_with_everything(journalled, tmp_path):
 
 
 def test_a_report_is_html(journalled, tmp_path):
-    with pytest.raises(ValueError, match=r"report\.pdf' does not end in \.html"):
+    with pytest.raises(ValueError, match=r"report\.pdf': a report is one html file; expected the suffix \.html"):
         journalled(small_study()).study.report(tmp_path / "report.pdf")

@@ -4,7 +4,9 @@ import re
 
 import pytest
 
-from seer_nb.views.plotly_curves import _get_curves_info, plot_curves, write_figure
+from seer_nb.views.figure_data import curves_info
+from seer_nb.views.plotly_curves import plot_curves, write_figure
+from seer_nb.views.view_model import view_of
 from tests.support.records import Builder, big_study, small_study
 
 
@@ -46,8 +48,8 @@ def test_labels_do_not_stand_on_one_another():
     assert labels == {"trial 1": True, "trial 0": False, "trial 2": True}
 
 
-def test_info_is_what_the_static_figure_shows_too():
-    info = _get_curves_info(small_study().state)
+def test_curves_info_describes_the_study():
+    info = curves_info(view_of(small_study().state))
     assert (info.metric, info.max_epochs, info.best.trial) == ("accuracy", 9, 1)
 
 

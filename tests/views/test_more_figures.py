@@ -27,7 +27,7 @@ def test_a_span_for_each_time_that_a_trial_had_workers():
 
 
 def workers(study, coloured):
-    return figure_data.parallelism(study.state, study.history, view_of(study.state), coloured)
+    return figure_data.parallelism_info(study.state, study.history, view_of(study.state), coloured)
 
 
 def test_bands_add_up_to_the_workers_that_trained():
@@ -59,11 +59,11 @@ def test_losses_and_boots_are_marked():
 
 def test_the_burn_follows_the_ledger_and_the_limits():
     study = small_study().apply(core.SetBudget(budget=700_000), 20.0)
-    info = figure_data.burn(study.history, view_of(study.state))
+    info = figure_data.burn_info(study.history, view_of(study.state))
     assert info.spent[-1] == (20.0, study.state.ledger.spent(20.0) / 1e6)
     assert info.budgets == [(0.0, 0.5), (20.0, 0.7)]
-    plan = figure_data.Expectation(((20.0, 0.1, 0.1, 0.1), (500.0, 0.4, 0.3, 0.5)), 500.0)
-    names = [trace.name for trace in burn_plot(figure_data.burn(study.history, view_of(study.state), plan)).data]
+    plan = figure_data.SpendingForecast(((20.0, 0.1, 0.1, 0.1), (500.0, 0.4, 0.3, 0.5)), 500.0)
+    names = [trace.name for trace in burn_plot(figure_data.burn_info(study.history, view_of(study.state), plan)).data]
     assert names == ["band", "expected", "spent", "budget"]
 
 
@@ -73,7 +73,7 @@ def test_coordinates_have_numbers_logarithms_and_words():
     lr, act = info.axes
     assert act.ticks == ((0.0, "relu"), (1.0, "tanh"))
     # 0.5 is more than 30 times 0.01: logarithmic.
-    assert lr.places == pytest.approx((-1.0, -2.0, -0.30103))
+    assert lr.positions == pytest.approx((-1.0, -2.0, -0.30103))
     assert lr.ticks == ((-2.0, "0.01"), (-1.0, "0.1"))
     assert len(info.values) == 3
     assert len(coordinates_plot(info).data[0].dimensions) == 3

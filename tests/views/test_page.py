@@ -64,7 +64,7 @@ def test_what_is_rented_is_listed():
         "$0.008",
     ]
     study.apply(core.MachineLeaving(machine=1, left_s=60.0, reason="spot"))
-    assert "is taken away" in texts(parse(study).find(".//details[@class='seer-machines']"), "td")
+    assert "being preempted" in texts(parse(study).find(".//details[@class='seer-machines']"), "td")
 
 
 def test_a_study_that_has_ended_says_why_and_what_became_of_its_trials():

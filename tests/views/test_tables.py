@@ -58,7 +58,7 @@ def test_the_last_view_and_an_unknown_one():
     assert (last["value"], last["epoch"]) == (0.8, 3)
     with pytest.raises(ValueError, match="view") as caught:
         results_frame(state, view="worst")
-    assert str(caught.value) == 'view=\'worst\' is unknown: give "best" or "last"'
+    assert str(caught.value) == 'view=\'worst\': unknown view; expected "best" or "last"'
 
 
 def test_a_report_without_a_checkpoint_is_never_best():
@@ -224,7 +224,7 @@ def test_an_unknown_suffix_gets_a_sentence():
     with pytest.raises(ValueError, match="suffix") as caught:
         export(NASTY, "results.doc")
     assert str(caught.value) == (
-        "path='results.doc' has the suffix '.doc': use one of .csv, .parquet, .json, .md, .tex, .html, .xlsx"
+        "path='results.doc': unknown suffix '.doc'; expected one of .csv, .parquet, .json, .md, .tex, .html, .xlsx"
     )
 
 
@@ -237,8 +237,8 @@ def test_a_missing_package_gets_a_sentence_and_leaves_no_file(tmp_path, monkeypa
     with pytest.raises(SeerError) as caught:
         export(results_frame(small_study().state), f"r.{suffix}")
     assert str(caught.value) == (
-        f"path='r.{suffix}' needs the package {package}, which is not installed: "
-        'pip install "seer_nb[export]" brings it'
+        f"path='r.{suffix}': the format needs the package {package}, which is not installed; "
+        'run pip install "seer_nb[export]"'
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -1,7 +1,7 @@
 """What a person is shown, before it is rendered."""
 
 from seer_nb import core
-from seer_nb.views.figure_data import N_IN_COLOUR, curves
+from seer_nb.views.figure_data import MAX_COLOURED_CURVES, curves_info
 from seer_nb.views.view_model import format_value, view_of
 from tests.support.records import Builder, big_study, small_study
 
@@ -12,7 +12,7 @@ def test_the_view_tells_what_the_state_holds():
     assert [trial.trial for trial in view.trials] == [1, 0, 2, 3]
     assert view.best.trial == study.state.best.id == 1
     assert (view.n_survivors, view.workers, view.busy, view.booting) == (2, 2, 2, 0)
-    assert (view.spent, view.committed, view.free) == (19_000, 60_000, 421_000)
+    assert (view.spent_micro, view.committed_micro, view.free_micro) == (19_000, 60_000, 421_000)
     assert view.config_names == ("lr", "act")
     assert view.trials[0].points == ((1, 0.7), (2, 0.9), (3, 0.8))
 
@@ -38,27 +38,27 @@ def test_the_plan_in_words_stands_until_there_is_a_reason_for_the_end():
 
 
 def test_survivors_are_in_colour_and_the_best_is_among_them_even_if_it_was_stopped():
-    info = curves(view_of(small_study().state))
+    info = curves_info(view_of(small_study().state))
     assert [trial.trial for trial in info.coloured] == [1]
     assert [trial.trial for trial in info.others] == [0, 2]
     study = small_study()
     study.end(2, "stopped")
-    assert [trial.trial for trial in curves(view_of(study.state)).coloured] == [1]
+    assert [trial.trial for trial in curves_info(view_of(study.state)).coloured] == [1]
 
 
 def test_there_are_never_more_curves_in_colour_than_can_be_told_apart():
     study = Builder(max_epochs=3).machine(0, 0.0, 1.0).draw(*({"k": k} for k in range(20)))
     for k in range(20):
         study.start(k, k, "0.0").report(k, k / 10).end(k, "completed")
-    info = curves(view_of(study.state))
-    assert [trial.trial for trial in info.coloured] == [*range(19, 19 - N_IN_COLOUR, -1)]
-    assert len(info.others) == 20 - N_IN_COLOUR
+    info = curves_info(view_of(study.state))
+    assert [trial.trial for trial in info.coloured] == [*range(19, 19 - MAX_COLOURED_CURVES, -1)]
+    assert len(info.others) == 20 - MAX_COLOURED_CURVES
 
 
 def test_outliers_among_the_others_do_not_flatten_the_figure():
     study = big_study()
     study.draw({"lr": 1.0, "width": 1}).start(60, 60, "0.0").report(60, -1e9).end(60, "stopped")
-    info = curves(view_of(study.state))
+    info = curves_info(view_of(study.state))
     assert -1 < info.low < 0.2
     assert 0.9896 < info.high < 2
 
@@ -68,12 +68,12 @@ def test_hundreds_of_trials_that_ended_low_do_not_press_the_leading_curves_toget
     study.start(0, 0, "0.0").report(0, 0.8, 0.9, 0.95).end(0, "completed")
     for k in range(1, 500):
         study.start(k, k, "0.0").report(k, 0.8 * (500 - k) / 500).end(k, "stopped")
-    assert curves(view_of(study.state)).low > 0.6
+    assert curves_info(view_of(study.state)).low > 0.6
 
 
 def test_an_extreme_range_stays_finite():
     study = Builder().machine(0, 0.0, 1.0).draw({"k": 1}).start(0, 0, "0.0").report(0, -1.7e308, 1.7e308)
-    info = curves(view_of(study.state))
+    info = curves_info(view_of(study.state))
     assert info.low < info.high
 
 
