@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 LABEL_WIDTH, LABEL_HEIGHT = 0.1, 0.045
 """Size of a label in a figure of the usual size, as shares of the epochs and of the range of values."""
+LOG_AXIS_RATIO = 30.0
+"""Ratio of the largest to the smallest value above which a positive axis is logarithmic."""
+MAX_VALUE_TICKS = 6
+"""Number of distinct values up to which each value gets a tick of its own."""
 
 
 def plot_curves(state: State) -> Figure:
@@ -151,12 +155,6 @@ def _best_mark(trial: TrialView) -> Scatter:
 def shown(text: str) -> str:
     """Escape a text for plotly, which interprets some html, also links, in its texts."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-LOG_AXIS_RATIO = 30.0
-"""Ratio of the largest to the smallest value above which a positive axis is logarithmic."""
-MAX_VALUE_TICKS = 6
-"""Number of distinct values up to which each value gets a tick of its own."""
 
 
 class Axis(NamedTuple):

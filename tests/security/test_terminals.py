@@ -93,8 +93,8 @@ def test_tags_of_an_account(monkeypatch, capsys):
         *("i-1", STEERS, "another", 0, "running", "m5.large", False, datetime.now(UTC), "", "10.0.0.1", ""),
     )
     group = Group(ident="sg-1", study=STEERS, study_ident="x")
-    monkeypatch.setattr(cloud, "living", lambda *_: [cloud.Rented(instance, None)])
-    monkeypatch.setattr(cloud, "groups", lambda *_: [group])
+    monkeypatch.setattr(cloud, "list_machines", lambda *_: [cloud.RentedMachine(instance, None)])
+    monkeypatch.setattr(cloud, "list_groups", lambda *_: [group])
     assert cli.main(["machines"]) == 0
     said = capsys.readouterr().out
     assert said.count(SEEN) == 2

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _INNER_SCOPES = (*_DEFINITIONS, ast.Lambda, ast.comprehension)
 """Nodes with a scope of their own: names bound inside are not bound in the notebook."""
+MAX_EPOCHS = 27
+STUDY_PARTS = ("train", "space")
+"""Variables that become a study."""
 
 
 class CellNames(NamedTuple):
@@ -60,11 +63,6 @@ def _bound(nodes: Iterable[ast.AST]) -> Iterator[str]:
             yield (node.asname or node.name).partition(".")[0]
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
-
-
-MAX_EPOCHS = 27
-STUDY_PARTS = ("train", "space")
-"""Variables that become a study."""
 
 
 @magics_class
