@@ -157,15 +157,9 @@ class Dashboard(anywidget.AnyWidget):
 
     def _subject(self) -> Subject:
         reader = self._controller.reader
-        return Subject(
-            reader.state(),
-            reader.history(),
-            reader.status(),
-            reader.now_s(),
-            self._forecast,
-            reader.stuck(),
-            reader.vitals(),
-        )
+        status, now_s, stuck = reader.status(), reader.now_s(), reader.stuck()
+        # State and history are read last, because each of the calls above may read new records.
+        return Subject(reader.state(), reader.history(), status, now_s, self._forecast, stuck, reader.vitals())
 
     def _picture(self) -> str:
         with self._controller.lock:
