@@ -215,7 +215,7 @@ FAILED = {
 }
 """The last line of the traceback, which is the reason too."""
 WITHOUT_TRACEBACK = {
-    "return_early": "its function returned without a report",
+    "return_early": "the training function returned without a report",
     "os_exit": "the training function ended its worker's process: its process ended with exit code 1",
     "os_exit_0": "the training function ended its worker's process: its process ended with exit code 0",
 }
@@ -344,7 +344,7 @@ def users_module(tmp_path, monkeypatch):
 def test_first_trials_that_all_fail_alike_end_the_study(users_module, tmp_path):
     space = {"lr": seer.uniform(0, 1), "zero": 0}
     study = make(users_module.train, space, policy=users_module.MyPolicy()).start()
-    why = "the first 3 trials all failed alike: ZeroDivisionError: division by zero"
+    why = "the first 3 trials all failed with the same error: ZeroDivisionError: division by zero"
     with pytest.raises(seer.StudyFailedError) as caught:
         study.wait("4min")
     assert str(caught.value) == f"study 'study' failed: {why}"
@@ -358,7 +358,7 @@ def test_first_trials_that_all_fail_alike_end_the_study(users_module, tmp_path):
         assert 'users_module.py", line 22, in train\n    divide(1, config["zero"])  # always\n' in error
         assert error.endswith("ZeroDivisionError: division by zero\n")
     # It can be opened again, and says the same.
-    with pytest.raises(seer.StudyFailedError, match="the first 3 trials all failed alike"):
+    with pytest.raises(seer.StudyFailedError, match="the first 3 trials all failed with the same error"):
         seer.attach("study").wait(10)
 
 

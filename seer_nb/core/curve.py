@@ -1,7 +1,7 @@
-"""A long curve: immutable like a tuple of its reports, but longer by one at no cost, and small.
+"""Reports, and curves of reports: immutable sequences that are cheap to extend and small in memory.
 
-All but the last reports are packed in pieces of CHUNK, a sixth of the size of the records. A piece may also lie in a
-file, and is then read when somebody asks for it. Short curves are tuples: nothing is quicker.
+A long curve packs all but its last reports into chunks of CHUNK reports, at a sixth of the size of the records. A chunk
+may also be stored in a file and is then read on demand. A short curve is a plain tuple, which is fastest.
 """
 
 from __future__ import annotations
@@ -22,35 +22,38 @@ if TYPE_CHECKING:
 
 
 CHUNK = 64
-"""Reports of a piece. A curve of twice as many is packed."""
+"""Reports per chunk. Curves of at least twice as many reports are packed."""
 UNPACKED = 256
-"""Pieces that are kept unpacked beside, of all curves: those that were asked for last."""
+"""Number of chunks, over all curves, whose reports stay unpacked in memory after their last use."""
 
 
 class Report(Frozen, frozen=True, kw_only=True):
-    """One epoch of one trial."""
+    """The report of one epoch of one trial."""
 
     epoch: int
     value: float | None
+    """Value of the study's metric; None if it was not finite."""
     metrics: dict[str, float | None]
     seconds: float
-    """Duration of the epoch on its gang, without set-up and saving."""
+    """Seconds of the epoch on its gang, without set-up and saving."""
     parallelism: int
     at_s: float
+    """Study seconds at which the report arrived."""
     cost: int
-    """Micro-dollars that the trial has cost up to here."""
+    """Micro-dollars that the trial has cost until this report."""
     checkpoint: str | None
-    """Where its state is stored, relative to the store; "" when the function keeps no state; None: not stored."""
+    """Path of the checkpoint relative to the store; "" if the function keeps no state; None if it is not stored."""
 
 
 Ends: TypeAlias = "tuple[Report | None, Report | None]"
+"""(first report, last report)."""
 
 
 class _Columns(msgspec.Struct, frozen=True, array_like=True):
-    """Reports with consecutive epochs, a list a field."""
+    """Reports with consecutive epochs, as one list per field."""
 
     first: int
-    """Epoch of the first one."""
+    """Epoch of the first report."""
     values: list[float | None]
     metrics: list[dict[str, float | None]]
     seconds: list[float]
@@ -66,11 +69,11 @@ _unpacked: deque[Chunk] = deque()
 
 
 class Chunk:
-    """Some reports, packed.
+    """Packed reports with consecutive epochs.
 
     Args:
-        packed: The bytes, or what gets them.
-        place: Where they lie in a file, if they do.
+        packed: The bytes, or a function that reads them.
+        place: Key of the bytes in a file; None if they are in memory only.
     """
 
     __slots__ = ("_packed", "_reports", "_values", "place")
@@ -83,8 +86,8 @@ class Chunk:
 
     @classmethod
     def of(cls, reports: Sequence[Report]) -> Chunk:
-        """Pack these."""
-        piece = cls(
+        """Pack reports."""
+        chunk = cls(
             _encode(
                 _Columns(
                     reports[0].epoch,
@@ -98,28 +101,28 @@ class Chunk:
                 )
             )
         )
-        piece._values = _array(report.value for report in reports)
-        return piece
+        chunk._values = _array(report.value for report in reports)
+        return chunk
 
     @property
     def packed(self) -> bytes:
-        """The bytes."""
+        """Packed bytes."""
         return self._packed if isinstance(self._packed, bytes) else self._packed()
 
     def value(self, place: int) -> float | None:
-        """Of one report."""
+        """Return the value of the report at an index."""
         if self._values is None:
             self._values = _array(report.value for report in self.reports)
         value = self._values[place]
         return None if isnan(value) else value
 
     def forget(self) -> None:
-        """Keep the packed ones only."""
+        """Drop the unpacked reports from memory."""
         self._reports = None
 
     @property
     def reports(self) -> tuple[Report, ...]:
-        """All of them."""
+        """Unpacked reports."""
         found = self._reports
         if found is None:
             found = self._reports = tuple(_unpack(self.packed))
@@ -130,10 +133,10 @@ class Chunk:
 
 
 class Curve(Sequence["Report"]):
-    """Reports of one trial, with consecutive epochs.
+    """Reports of one trial with consecutive epochs; immutable.
 
     Args:
-        reports: All of them.
+        reports: The reports.
     """
 
     __slots__ = ("_first", "_last", "_packed", "_pieces", "_size", "_tail")
@@ -141,17 +144,24 @@ class Curve(Sequence["Report"]):
     def __init__(self, reports: Iterable[Report] = ()) -> None:
         self._pieces: tuple[Chunk, ...] = ()
         self._packed: Chunk | None = None
-        """The reports behind those pieces; None: not packed yet."""
+        """The reports after `_pieces`, packed; None: not packed yet."""
         self._tail: list[Report] | None = list(reports)
-        """The same. Curves that follow from this one share it, and may have added to it. None: not unpacked yet."""
+        """The same reports unpacked; None: not unpacked yet. Longer curves share this list and may have extended it."""
         self._size = len(self._tail)
-        """How many of them are this curve's."""
+        """Number of reports in the list that belong to this curve."""
         self._first = self._tail[0] if self._tail else None
         self._last = self._tail[-1] if self._tail else None
 
     @classmethod
     def joined(cls, ends: Ends, pieces: tuple[Chunk, ...], rest: Chunk, size: int) -> Self:
-        """Of what ``ends``, ``pieces`` and ``rest`` gave; so many reports are in the latter."""
+        """Return the curve that consists of the given parts.
+
+        Args:
+            ends: First and last report.
+            pieces: Full chunks, all but the last reports.
+            rest: The last reports.
+            size: Number of reports in `rest`.
+        """
         curve = cls()
         curve._first, curve._last = ends
         curve._pieces, curve._packed, curve._tail, curve._size = pieces, rest, None, size
@@ -159,17 +169,17 @@ class Curve(Sequence["Report"]):
 
     @property
     def ends(self) -> Ends:
-        """Its first and its last report."""
+        """First and last report."""
         return self._first, self._last
 
     @property
     def pieces(self) -> tuple[Chunk, ...]:
-        """Its reports but for the last ones."""
+        """Full chunks: all reports but the last ones."""
         return self._pieces
 
     @property
     def rest(self) -> Chunk:
-        """Its last reports."""
+        """The last reports, which fill no chunk."""
         if self._packed is None:
             self._packed = Chunk.of(self._loose())
         return self._packed
@@ -180,7 +190,7 @@ class Curve(Sequence["Report"]):
         return self._tail if len(self._tail) == self._size else self._tail[: self._size]
 
     def plus(self, report: Report) -> Curve:
-        """This one with a further report."""
+        """Return this curve with one more report."""
         curve = Curve()
         tail = self._loose()
         tail.append(report)
@@ -191,8 +201,8 @@ class Curve(Sequence["Report"]):
         curve._first, curve._last = self._first or report, report
         return curve
 
-    def with_report(self, report: Report) -> Curve:
-        """This one with another report at an epoch that it has."""
+    def replaced(self, report: Report) -> Curve:
+        """Return this curve with another report for one of its epochs."""
         place, within = divmod(report.epoch - 1, CHUNK)
         curve, pieces = Curve(self._loose()), list(self._pieces)
         if place < len(pieces):
@@ -206,7 +216,7 @@ class Curve(Sequence["Report"]):
         return curve
 
     def value(self, place: int) -> float | None:
-        """Of the report at a place from 0 on, without unpacking it."""
+        """Return the value of the report at an index, without unpacking the report."""
         packed = CHUNK * len(self._pieces)
         if place == 0 and self._first is not None:
             return self._first.value
@@ -225,14 +235,14 @@ class Curve(Sequence["Report"]):
         if isinstance(place, slice):
             return tuple(self._at(k) for k in range(*place.indices(len(self))))
         at = index(place)
-        # The two that are asked for at every decision.
+        # Fast paths: every decision reads the first and the last report.
         if at == -1 and self._last is not None:
             return self._last
         if at == 0 and self._first is not None:
             return self._first
         at = at + len(self) if at < 0 else at
         if not 0 <= at < len(self):
-            raise IndexError(f"report {place!r} of {len(self)}")
+            raise IndexError(f"index {place!r}: out of range for a curve of {len(self)} reports")
         return self._at(at)
 
     def _at(self, place: int) -> Report:
@@ -251,7 +261,7 @@ class Curve(Sequence["Report"]):
             return NotImplemented
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment] # as that of any trial, whose configuration is a dict
+    __hash__ = None  # type: ignore[assignment] # unhashable like a trial, whose configuration is a dict
 
     def __repr__(self) -> str:
         return f"Curve({list(self)!r})"
@@ -260,28 +270,28 @@ class Curve(Sequence["Report"]):
         return self
 
     def __deepcopy__(self, _: Any) -> Curve:
-        return self  # it never changes
+        return self  # Immutable.
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Curve, (tuple(self),)
 
 
 def longer(curve: Sequence[Report], report: Report) -> Sequence[Report]:
-    """The curve with a further report."""
+    """Return a curve with one more report."""
     if isinstance(curve, Curve):
         return curve.plus(report)
     return (*curve, report) if len(curve) < 2 * CHUNK - 1 else Curve(curve).plus(report)
 
 
 def mended(curve: Sequence[Report], report: Report) -> Sequence[Report]:
-    """The curve with another report at an epoch that it has."""
+    """Return a curve with another report for one of its epochs."""
     if isinstance(curve, Curve):
-        return curve.with_report(report)
+        return curve.replaced(report)
     return (*curve[: report.epoch - 1], report, *curve[report.epoch :])
 
 
 def value_at(curve: Sequence[Report], place: int) -> float | None:
-    """The value of the report at a place from 0 on, which needs no unpacking."""
+    """Return the value of the report at an index of a curve, without unpacking the report."""
     return curve.value(place) if isinstance(curve, Curve) else curve[place].value
 
 
@@ -290,7 +300,6 @@ def _array(values: Iterable[float | None]) -> array[float]:
 
 
 def _unpack(packed: bytes) -> Iterator[Report]:
-
     columns = _COLUMNS.decode(packed)
     rows = zip(
         columns.values,

@@ -13,6 +13,7 @@ from seer_nb import core
 from seer_nb._utils import log_context
 from seer_nb._utils.aio import Background
 from seer_nb.core import GangEnded, StartGang
+from seer_nb.core.model import machine_of_worker
 from seer_nb.runner.dask_client import ANSWER_S, Connection, EventStream, unanswered
 from seer_nb.storage.resource_usage import Use
 from seer_nb.worker import agent, lease, remote
@@ -268,12 +269,11 @@ class DaskGangs:
     def machine_ended(self, event: core.MachineEnded) -> None:
         """A machine is gone, and its workers with it."""
         own_fault = not event.expected and event.exit_code is not None and event.exit_code >= 0
-        prefix = f"{event.machine}."
-        for worker in [name for name in self._workers if name.startswith(prefix)]:
+        for worker in [name for name in self._workers if machine_of_worker(name) == event.machine]:
             del self._workers[worker]
         for tracker in list(self._gangs.values()):
             for worker in tracker.start.workers:
-                if worker.startswith(prefix):
+                if machine_of_worker(worker) == event.machine:
                     reason = event.reason or "its worker was ended"
                     tracker.worker_lost(worker, own_fault=own_fault, reason=reason)
                     self._check(tracker)
@@ -306,7 +306,7 @@ class DaskGangs:
 
     def _leaving(self, worker: str, left_s: float, reason: str) -> None:
         """Its machine takes no more gangs, and goes once those that are on it have saved."""
-        self._emit(core.MachineLeaving(machine=int(worker.partition(".")[0]), left_s=left_s, reason=reason))
+        self._emit(core.MachineLeaving(machine=machine_of_worker(worker), left_s=left_s, reason=reason))
 
     def _reported(self, report: core.Reported, *, anyway: bool) -> bool:
         tracker = self._gangs.get(report.gang)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from seer_nb._utils.by_value import ByValue
+from seer_nb._utils.environment import LEASE_FILE
 
 
 def _renew_lease(lease_s: float) -> None:
@@ -10,7 +11,7 @@ def _renew_lease(lease_s: float) -> None:
     import os
     import time
 
-    path = os.environ.get("SEER_LEASE")
+    path = os.environ.get(LEASE_FILE)
     if path:
         # It must have shut down by the end of the lease: until then, and no longer, it is counted.
         lease_s = max(lease_s / 2, lease_s - 10.0)

@@ -14,7 +14,7 @@ import urllib.request
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from seer_nb._utils.environment import SPOT_PROVIDER
+from seer_nb._utils.environment import AZURE_METADATA, SPOT_PROVIDER
 from seer_nb.worker.messages import Notice
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _gcp() -> float | None:
 
 
 def _azure() -> float | None:
-    service = _service("SEER_AZURE_METADATA", "http://169.254.169.254")
+    service = _service(AZURE_METADATA, "http://169.254.169.254")
     said = _ask(f"{service}/metadata/scheduledevents?api-version=2020-07-01", {"Metadata": "true"})
     events = [event for event in json.loads(said)["Events"] if event["EventType"] == "Preempt"]
     return min(map(_not_before, events), default=None)

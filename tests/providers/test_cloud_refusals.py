@@ -72,8 +72,12 @@ def test_spot_machines_are_offered_as_such_but_for_the_schedulers():
             ValueError,
             "disk_gb=2000 is no disk's size: give one from 1 to 1023",
         ),
-        (lambda: CLOUDS["gcp"](max_machines=0), ValueError, "max_machines=0 is not a number of machines: give a whole"),
-        (lambda: CLOUDS["gcp"](boot_time="soon"), ValueError, "boot_time='soon' is not a length of time"),
+        (
+            lambda: CLOUDS["gcp"](max_machines=0),
+            ValueError,
+            "max_machines=0: not a number of machines; expected an integer",
+        ),
+        (lambda: CLOUDS["gcp"](boot_time="soon"), ValueError, "boot_time='soon': not a length of time"),
         (
             lambda: seer.OpenStack("large", os_image="i", network_id="", keypair="k", price_per_hour=0.1),
             TypeError,

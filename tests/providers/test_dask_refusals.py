@@ -52,14 +52,14 @@ def test_a_cluster_that_a_study_cannot_use():
             TypeError,
             "cluster=3 is no Dask cluster: give one, or a function without arguments that",
         ),
-        ({"max_workers": 0}, ValueError, "max_workers=0 is not a number of workers: give a whole number from 1 on"),
+        ({"max_workers": 0}, ValueError, "max_workers=0: not a number of workers; expected an integer >= 1"),
         (
             {"gpus_per_worker": -1},
             ValueError,
-            "gpus_per_worker=-1 is not a number of GPUs: give a whole number",
+            "gpus_per_worker=-1: not a number of GPUs; expected an integer",
         ),
-        ({"price_per_worker_hour": "much"}, ValueError, "price_per_worker_hour='much' is not an amount of money"),
-        ({"boot_time": 0}, ValueError, "boot_time=0 is not more than 0 seconds"),
+        ({"price_per_worker_hour": "much"}, ValueError, "price_per_worker_hour='much': not an amount of money"),
+        ({"boot_time": 0}, ValueError, "boot_time=0: not more than 0 seconds"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(changes, error, sentence):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from seer_nb._utils.clock import steady_s
-from seer_nb._utils.files import write_private
+from seer_nb._utils.files import write_atomically
 from seer_nb.core.money import Offer
 from seer_nb.providers import local
 from seer_nb.providers._fleet import MachineFleet, Rented
@@ -192,11 +192,11 @@ def test_lives_go_on_while_the_computer_is_suspended():
 
 def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path):
     path = tmp_path / "file"
-    write_private(path, b"old")
+    write_atomically(path, b"old", private=True)
     with pytest.raises(TypeError):
-        write_private(path, "no bytes")
+        write_atomically(path, "no bytes", private=True)
     assert path.read_bytes() == b"old"
-    write_private(path, b"new")
+    write_atomically(path, b"new", private=True)
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == 0o600
 

@@ -13,7 +13,7 @@ from seer_nb.runner.loop import Runner
 from tests.support.fake_gangs import Cloud, create, journalled
 from tests.support.records import Builder
 
-PASSED = "the deadline has come"
+PASSED = "the deadline was reached"
 
 
 async def paused(study):

@@ -83,7 +83,7 @@ def test_a_deadline_on_the_wall_that_has_passed_meanwhile_rents_nothing(home):
     study.wait(30)
     found = after_the_second_start(study)
     assert not [record for record in found if isinstance(record, core.Rent)]
-    assert study.reason == "the deadline has come"
+    assert study.reason == "the deadline was reached"
 
 
 def test_a_policy_that_fails_leaves_no_machines_that_were_never_rented(home):

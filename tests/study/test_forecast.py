@@ -237,7 +237,7 @@ def test_patience_is_the_users():
     study = make()
     assert study.forecast(2.0, patience=0.001).finish_s is None
     assert study.preview(deadline="9min", epoch_seconds=2.0, patience="1ms").finish_s is None
-    with pytest.raises(ValueError, match=r"^patience='long' is not a length of time: give "):
+    with pytest.raises(ValueError, match=r"^patience='long': not a length of time; expected "):
         study.forecast(2.0, patience="long")
 
 
@@ -330,11 +330,11 @@ def test_what_it_cannot_tell_before_the_start():
     for ask in (make().forecast, make(name="preview").preview, make(name="plotted").plot_forecast):
         with pytest.raises(ValueError, match=f"^nothing is measured before the start: {re.escape(GUESS)}$"):
             ask()
-    with pytest.raises(ValueError, match=r"^epoch_seconds=-1 is not more than 0 seconds: give a time "):
+    with pytest.raises(ValueError, match=r"^epoch_seconds=-1: not more than 0 seconds; expected a time "):
         make(name="negative").forecast(-1)
-    with pytest.raises(TypeError, match=r"^epoch_seconds=\[\] is not a length of time: give a time "):
+    with pytest.raises(TypeError, match=r"^epoch_seconds=\[\]: not a length of time; expected a time "):
         make(name="none").preview(epoch_seconds=[])
-    with pytest.raises(ValueError, match=r"^budget='-\$1' is not more than 0"):
+    with pytest.raises(ValueError, match=r"^budget='-\$1': not more than 0"):
         make(name="budget").preview(budget="-$1")
     with pytest.raises(ValueError, match=r"^nothing was reported yet, so nothing is known of the metric"):
         make(name="frontier").plot_frontier()

@@ -159,7 +159,7 @@ def test_one_cloud_at_a_time(cloud):
 def test_what_is_wrong_is_said():
     with pytest.raises(ValueError, match="boot_s=-1 is not a time: give seconds from 0 on"):
         LoopbackCloud(boot_s=-1)
-    with pytest.raises(TypeError, match="seed='a' is not a seed: give a whole number"):
+    with pytest.raises(TypeError, match="seed='a': not a seed; expected an integer"):
         LoopbackCloud(seed="a")
     with pytest.raises(SeerError, match="not open"):
         LoopbackCloud().lose("i-0")

@@ -56,7 +56,7 @@ def write_study(builder, home):
 @pytest.fixture
 def ended(home):
     """A study called digits that has ended."""
-    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
+    study = small_study().apply(core.BeginEnd(reason="the deadline was reached")).apply(core.Finish())
     return write_study(study, home)
 
 
@@ -115,7 +115,7 @@ def test_studies_command_lists_all_studies(capsys, home):
 def test_ended_study_is_shown(word, capsys, ended):
     code, out, err = run(capsys, word, "digits")
     assert (code, err) == (0, "")
-    assert out.startswith("study digits: ended, 11 s of 10 min - the deadline has come\n")
+    assert out.startswith("study digits: ended, 11 s of 10 min - the deadline was reached\n")
     assert "best accuracy: 0.9 (trial 1, epoch 2)" in out
 
 
@@ -155,12 +155,12 @@ def test_table_option_selects_the_exported_table(capsys, ended, tmp_path):
         (["pause", "digits"], "study 'digits' has ended: there is nothing to pause"),
         (["stop", "digits"], "study 'digits' has ended: there is nothing to stop"),
         (["adjust", "digits"], "adjust changes nothing: give a budget, a deadline or both"),
-        (["adjust", "digits", "--budget", "lots"], "budget='lots' is not an amount of money: "),
+        (["adjust", "digits", "--budget", "lots"], "budget='lots': not an amount of money; "),
         (["adjust", "digits", "--deadline", "5s"], "deadline='5s' has passed: the study has used 11 s"),
-        (["demo", "--deadline", "soon"], "deadline='soon' is not a length of time: "),
-        (["demo", "--workers", "0"], "max_workers=0 is not a number of workers: "),
+        (["demo", "--deadline", "soon"], "deadline='soon': not a length of time; "),
+        (["demo", "--workers", "0"], "max_workers=0: not a number of workers; "),
         (["demo", "--name", "digits"], "name='digits' is already in use in {home}: "),
-        (["demo", "--policy", "best"], "policy='best' is unknown"),
+        (["demo", "--policy", "best"], "policy='best': unknown policy"),
     ],
 )
 def test_errors_are_one_line_with_exit_code_1(arguments, sentence, capsys, ended, home):

@@ -284,7 +284,7 @@ def test_all_trials_are_shown_on_request(journalled, show):
 
 
 def test_end_of_the_study_ends_the_update_loop(journalled, show):
-    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
+    study = small_study().apply(core.BeginEnd(reason="the deadline was reached")).apply(core.Finish())
     shown = show(journalled(study, driven=False).study)
     shown.draw()
     while not shown.tick():

@@ -93,7 +93,7 @@ def test_most_important_hyperparameter_comes_first():
 
 
 def test_importance_of_too_few_trials_is_an_error():
-    with pytest.raises(ValueError, match=r"3 trials have reported; at least 8 are needed"):
+    with pytest.raises(ValueError, match=r"trials: 3 have reported; expected at least 8"):
         importance_info(small_study().state)
 
 

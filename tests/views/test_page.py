@@ -68,11 +68,11 @@ def test_live_machines_are_listed():
 
 
 def test_ended_study_shows_its_reason_and_trial_states():
-    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
+    study = small_study().apply(core.BeginEnd(reason="the deadline was reached")).apply(core.Finish())
     root = parse(study)
     head = dict(zip(texts(root, "dt"), texts(root, "dd"), strict=True))
     assert head["trials"] == "1 waiting, 1 running, 1 stopped, 1 failed"
-    assert head["why"] == "the deadline has come"
+    assert head["why"] == "the deadline was reached"
     assert "workers" not in head
     assert "workers" not in texts(root.findall(".//table")[-1], "th")
 

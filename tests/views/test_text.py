@@ -23,9 +23,9 @@ def test_summary_of_a_small_study():
 
 
 def test_summary_of_an_ended_study_has_trial_states_and_no_workers():
-    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
+    study = small_study().apply(core.BeginEnd(reason="the deadline was reached")).apply(core.Finish())
     lines = summary(study.state).splitlines()
-    assert lines[0] == "study digits: ended, 11 s of 10 min - the deadline has come"
+    assert lines[0] == "study digits: ended, 11 s of 10 min - the deadline was reached"
     assert lines[2] == "trials: 1 waiting, 1 running, 1 stopped, 1 failed"
     assert lines[4].split() == ["trial", "state", "accuracy", "epoch", "cost", "lr", "act"]
     assert lines[5].split() == ["1", "running", "0.9", "2", "$0.006", "0.01", "tanh"]

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils.clock import steady_s
+from seer_nb.core.model import worker_name
 from seer_nb.errors import SeerError
 from seer_nb.providers._fleet import MachineFleet, Rented
 from seer_nb.providers.base import SchedulerAddress
@@ -109,7 +110,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
             return None
         self._said.add(address)
         found = (machine for machine, x in self._rented.items() if x.address == address and x.told_s is None)
-        return next((f"{machine}.0" for machine in found), None)
+        return next((worker_name(machine, 0) for machine in found), None)
 
     # --- launching ---
 

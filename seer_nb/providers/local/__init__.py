@@ -18,6 +18,7 @@ import psutil
 from seer_nb._utils.processes import LEASE_ENDED, WORKER_CLOSED
 from seer_nb._utils.units import parse_money
 from seer_nb._utils.validation import whole
+from seer_nb.core.model import worker_name
 from seer_nb.core.money import Offer
 from seer_nb.providers._fleet import MachineFleet, Rented
 from seer_nb.providers.base import SchedulerAddress
@@ -211,7 +212,7 @@ class LocalFleet(MachineFleet[Worker]):
             name=f"seer-worker-{machine}",
             args=(
                 SchedulerAddress(self._scheduler.address, self._security),
-                f"{machine}.0",
+                worker_name(machine, 0),
                 str(self._context.folder),
                 self._environment(rented),
             ),

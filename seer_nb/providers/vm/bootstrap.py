@@ -7,7 +7,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils.environment import LEASE_FILE
+from seer_nb._utils.environment import BOOT_TIME, LEASE_FILE, RUN_FOLDER
+from seer_nb.core.model import worker_name
 from seer_nb.providers.aws import iam
 from seer_nb.providers.vm import cloud_init
 
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from seer_nb.providers.vm.tls import Pem
 
 
-FOLDER = "${SEER_RUN:-/run/seer}"
+FOLDER = f"${{{RUN_FOLDER}:-/run/seer}}"
 """Of the lease, as a shell sees it."""
 LEASE = f"{FOLDER}/lease"
 """It holds the second since the machine's boot until which that may live: clocks on the wall may jump."""
 EVERY_S = 2
-BOOTED = "${SEER_BOOT:-0}"
+BOOTED = f"${{{BOOT_TIME}:-0}}"
 """The second at which the machine booted: none has passed, unless it is one of the loopback cloud's."""
 
 
@@ -100,12 +101,12 @@ def worker_spec(machine: int, offer: Offer, **more: Any) -> dict[str, Any]:
         **more,
     }
     if offer.workers_per_machine == 1:
-        return {"cls": "distributed.Worker", "opts": {"name": f"{machine}.0", **options}}
+        return {"cls": "distributed.Worker", "opts": {"name": worker_name(machine, 0), **options}}
     return {
-        f"{machine}.{slot}": {
+        worker_name(machine, slot): {
             "cls": "distributed.Nanny",
             "opts": {
-                "name": f"{machine}.{slot}",
+                "name": worker_name(machine, slot),
                 **{name: value for name, value in options.items() if name != "dashboard"},
                 "env": {"CUDA_VISIBLE_DEVICES": str(slot)} if offer.gpus else {},
             },

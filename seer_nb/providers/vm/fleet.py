@@ -11,7 +11,7 @@ import msgspec
 
 from seer_nb._utils.aio import SideLoop
 from seer_nb._utils.clock import steady_s
-from seer_nb._utils.files import write_private
+from seer_nb._utils.files import write_atomically
 from seer_nb._utils.text import sentence
 from seer_nb.providers._fleet import MachineFleet, Rented
 from seer_nb.providers.base import Adopted, SchedulerAddress
@@ -203,7 +203,7 @@ class VMFleet(MachineFleet[VM]):
         there = {machine: x for machine, x in self._rented.items() if x.left or x.vm is not None}
         ident = self._file.ident
         noted = [Noted(machine=machine, rented=there[machine].rented, ident=ident) for machine in sorted(there)]
-        write_private(self._context.folder / FILE, msgspec.json.encode(noted))
+        write_atomically(self._context.folder / FILE, msgspec.json.encode(noted), private=True)
 
     def _noted(self) -> list[Noted]:
         path = self._context.folder / FILE

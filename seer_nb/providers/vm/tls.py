@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import msgspec
 
-from seer_nb._utils.files import write_private
+from seer_nb._utils.files import write_atomically
 from seer_nb.storage.layout import JOURNAL
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _mark(folder: Path) -> str:
 
 def save(folder: Path, content: ClusterFile) -> None:
     """For a later runner."""
-    write_private(folder / FILE, msgspec.json.encode(content))
+    write_atomically(folder / FILE, msgspec.json.encode(content), private=True)
 
 
 def _fresh() -> Pem:

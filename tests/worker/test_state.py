@@ -200,7 +200,7 @@ def test_a_store_that_stays_away_loses_the_gang_not_the_trial(gangs):
 
     told = gangs.alone(counting, until=2, hook=hook)
     assert [report.epoch for report in told.reports] == [1]
-    assert last_line(told, "lost").startswith("seer_nb.errors.StoreError: the store could not be used for 1 s: ")
+    assert last_line(told, "lost").startswith("seer_nb.errors.StoreError: the store was unusable for 1 s: ")
 
 
 def test_a_store_that_is_away_at_the_start_is_waited_for(gangs):
