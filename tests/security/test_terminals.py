@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import seer_nb as seer
 from seer_nb import core
-from seer_nb._utils.log_context import Line
+from seer_nb._utils.log_context import LogfmtFormatter
 from seer_nb.errors import StudyFailedError
 from seer_nb.providers.aws.api import Group, Instance
 from seer_nb.storage.journal import Journal
@@ -57,7 +57,7 @@ def test_error_about_a_damaged_journal_is_printable(tmp_path):
 
 
 def line(text):
-    return Line(study="s").format(logging.LogRecord("seer_nb", logging.INFO, "", 0, text, None, None))
+    return LogfmtFormatter(study="s").format(logging.LogRecord("seer_nb", logging.INFO, "", 0, text, None, None))
 
 
 def message(text):
