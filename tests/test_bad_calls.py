@@ -177,16 +177,16 @@ def test_tables_and_files(study, tmp_path):
     (tmp_path / "folder.csv").mkdir()
     suffixes = ".csv, .parquet, .json, .md, .tex, .html, .xlsx"
     refused = [
-        ("results.doc", f"path='results.doc' has the suffix '.doc': use one of {suffixes}"),
-        ("results", f"path='results' has the suffix '': use one of {suffixes}"),
-        (".csv", f"path='.csv' has the suffix '': use one of {suffixes}"),
-        ("no/where.csv", "path='no/where.csv' is in a folder that does not exist: make 'no' first"),
-        ("folder.csv", "path='folder.csv' is a folder: give the name of a file"),
+        ("results.doc", f"path='results.doc': unknown suffix '.doc'; expected one of {suffixes}"),
+        ("results", f"path='results': unknown suffix ''; expected one of {suffixes}"),
+        (".csv", f"path='.csv': unknown suffix ''; expected one of {suffixes}"),
+        ("no/where.csv", "path='no/where.csv': there is no folder 'no'; expected an existing one"),
+        ("folder.csv", "path='folder.csv': is a folder; expected the name of a file"),
     ]
     for path, sentence in refused:
         assert raised(ValueError, study.export, path) == sentence
-    assert raised(TypeError, study.export, None) == 'path=None is not a path: give one such as "results.csv"'
+    assert raised(TypeError, study.export, None) == 'path=None: not a path; expected a path such as "results.csv"'
     tables = "'results', 'curves', 'spending', 'events'"
     assert raised(ValueError, study.export, "r.csv", "trials") == f"table='trials' is unknown: give one of {tables}"
-    assert raised(ValueError, study.results, "first") == 'view=\'first\' is unknown: give "best" or "last"'
+    assert raised(ValueError, study.results, "first") == 'view=\'first\': unknown view; expected "best" or "last"'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "studies"]

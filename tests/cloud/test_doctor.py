@@ -13,7 +13,7 @@ HOST = "t3.small"
 
 
 def found(kind="m5.large", machines=2, *, spot=False, region=None):
-    checked = ec2.check(ec2.Wanted((kind, HOST), machines, spot, region))
+    checked = ec2.check(ec2.EC2Request((kind, HOST), machines, spot, region))
     return {finding.check: finding for finding in checked if not finding.text.startswith(HOST)}
 
 
@@ -38,8 +38,8 @@ def test_a_cloud_where_all_is_well(cloud, vcpus):
     vcpus(4)
     told = found()
     assert levels(told) == dict.fromkeys(("prices", "credentials", "clock", "api", "quota"), "ok")
-    assert told["quota"].text == "the account may run 4 vCPUs of its family at once, which is 2 m5.large"
-    assert told["credentials"].text == "found by env"
+    assert told["quota"].text == "the quota is 4 vCPUs of the family at once, enough for 2 m5.large"
+    assert told["credentials"].text == "AWS credentials found (env)"
 
 
 @pytest.mark.parametrize(("vcpus_allowed", "level"), [(0, "problem"), (2, "warning"), (4, "ok")])
@@ -51,7 +51,7 @@ def test_a_quota(vcpus_allowed, level, vcpus):
 def test_a_quota_that_may_not_be_looked_up(cloud):
     told = found()["quota"]
     assert told.level == "warning"
-    assert "may not be looked up" in told.text
+    assert "cannot be read" in told.text
     assert "Service Quotas" in told.advice
 
 

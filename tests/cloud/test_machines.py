@@ -43,13 +43,13 @@ async def test_all_are_listed_with_their_price_and_ended_after_a_yes(rented, mon
     assert head.split() == ["study", "machine", "instance", "type", "state", "age", "per", "hour"]
     assert [*spot.split()[:2], *spot.split()[3:6]] == ["study", "0", "m5.large", "spot", "running"]
     assert [*demand.split()[:2], *demand.split()[3:5]] == ["study", "1", "m5.large", "running"]
-    assert total == "2 machines, $0.192 per hour on demand, disks and addresses apart"
+    assert total == "2 machines, $0.192 per hour on demand, without disks and addresses"
     code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="n\n")
     assert (code, len(living(rented))) == (1, 2)
-    assert said.endswith("nothing was ended\n")
+    assert said.endswith("nothing was terminated\n")
     code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", "--study", "another", "--yes")
     assert len(living(rented)) == 2
-    assert said == "no machine of a study lives here\n"
+    assert said == "no machine of a study is running\n"
     code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="y\n")
     assert code == 0
     assert not living(rented)
@@ -60,13 +60,13 @@ async def test_security_groups_that_were_left_behind_are_listed_and_deleted(clou
     async with of.client() as client:
         left = await api._make_group(client, cloud.vpc, "dead", "0123456789abcdef")
         code, said = await in_a_thread(run, monkeypatch, capsys)
-        assert (code, said.splitlines()[0]) == (0, "no machine of a study lives here")
-        assert said.splitlines()[1] == f"security group {left} of study dead was left behind"
+        assert (code, said.splitlines()[0]) == (0, "no machine of a study is running")
+        assert said.splitlines()[1] == f"security group {left} of study dead is left over"
         code, said = await in_a_thread(run, monkeypatch, capsys, "--study", "another", "--terminate", "--yes")
         assert left not in said
         code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="n\n")
         assert code == 1
-        assert "end 1 security group? [y/N]" in said
+        assert "terminate 1 security group? [y/N]" in said
         assert await api.groups_of_all_studies(client)
         code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="y\n")
         assert code == 0

@@ -35,7 +35,7 @@ def test_a_torch_for_cpus_has_no_use_for_them(monkeypatch):
     assert Local().gpus == ()
     (warning,) = doctor.check_gpus()
     assert warning.level == "warning"
-    assert warning.text == "this computer has 2 GPUs, but torch 2.13.0+cpu is a build for CPUs only"
+    assert warning.text == "this computer has 2 GPUs, but torch 2.13.0+cpu is built for CPUs only"
     monkeypatch.setattr(gpus.metadata, "version", lambda _: "2.13.0")
     assert gpus.usable() == ("0", "1")
 

@@ -1,4 +1,4 @@
-"""A study's folder that somebody has prepared: who lists all studies, or looks at one, gets an answer, and soon."""
+"""Study folders prepared by an attacker: listing and reading studies still works, and quickly."""
 
 import fcntl
 import json
@@ -22,7 +22,7 @@ from seer_nb.ui.cli.doctor import local as doctor
 from tests.support.records import OFFER, settings, small_study
 from tests.support.refusals import make, raised
 
-# A query that has no end is not to be interrupted but with its process.
+# An endless SQLite query can only be interrupted together with its process.
 pytestmark = pytest.mark.timeout(120, method="thread")
 ENDLESS = (
     "CREATE VIEW head AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
@@ -48,14 +48,14 @@ def run(path, *statements):
 
 @pytest.fixture
 def bad(tmp_path, monkeypatch):
-    """The folder of one study, beside that of another."""
+    """The folder of a study to tamper with, beside the folder of a good study."""
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     written(tmp_path / "good")
     return written(tmp_path / "bad")
 
 
 def statuses(capsys):
-    """By study; and all that a person may look at without naming one was there."""
+    """Assert that every listing shows the good study; return the status of each study."""
     table = seer.studies().set_index("name")
     assert table.loc["good", "trials"] == 4
     assert cli.main(["studies"]) == 0
@@ -70,7 +70,7 @@ def statuses(capsys):
 
 
 def began(change):
-    """With other settings in the first record."""
+    """Return a function that changes the settings in the first record."""
 
     def prepare(folder):
         path = folder / layout.JOURNAL
@@ -94,7 +94,7 @@ def steering(folder):
 
 
 def disguised(folder):
-    """A trigger that calls itself a table."""
+    """Add a trigger that is declared as a table."""
     run(
         folder / layout.JOURNAL,
         ("CREATE TRIGGER t AFTER INSERT ON inbox BEGIN DELETE FROM records; END",),
@@ -128,7 +128,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("prepare", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_journal_of_somebody_else_hides_no_study(bad, prepare, capsys):
+def test_bad_journal_does_not_hide_other_studies(bad, prepare, capsys):
     prepare(bad)
     assert statuses(capsys) == {"bad": "unreadable", "good": "interrupted"}
     said = raised(seer.SeerError, seer.attach, "bad")
@@ -137,7 +137,7 @@ def test_a_journal_of_somebody_else_hides_no_study(bad, prepare, capsys):
     assert capsys.readouterr().err == f"seer-nb: {said}\n"
 
 
-def test_whatever_a_study_raises_hides_no_other(bad, monkeypatch, capsys):
+def test_any_exception_of_a_study_does_not_hide_other_studies(bad, monkeypatch, capsys):
     whole = seer.Study.status.fget
 
     def status(study):
@@ -149,7 +149,7 @@ def test_whatever_a_study_raises_hides_no_other(bad, monkeypatch, capsys):
     assert statuses(capsys)["bad"] == "unreadable"
 
 
-def test_a_command_nested_too_deep_is_left_out(bad, capsys, caplog):
+def test_undecodable_command_is_skipped(bad, capsys, caplog):
     body = '{"type":"Pause","x":' + "[" * DEEP + "]" * DEEP + "}"
     steers = '{"type":"\\u001b]0;OWNED\\u0007"}'
     for each in (body, steers):
@@ -161,7 +161,7 @@ def test_a_command_nested_too_deep_is_left_out(bad, capsys, caplog):
     assert caplog.text.replace("\n", "").isprintable()
 
 
-def test_a_lock_that_names_no_process(bad, capsys):
+def test_lock_without_a_valid_process_id_is_accepted(bad, capsys):
     with (bad / LOCK).open("wb") as file:
         file.write(b"9" * 31)
         file.flush()
@@ -206,7 +206,7 @@ IGNORED = {
 
 
 @pytest.mark.parametrize("prepare", IGNORED.values(), ids=IGNORED)
-def test_a_snapshot_of_somebody_else_is_not_used(bad, prepare, capsys):
+def test_bad_snapshot_is_not_used(bad, prepare, capsys):
     journal = Journal(bad / layout.JOURNAL)
     view = View(journal)
     state = view.state()
@@ -219,10 +219,10 @@ def test_a_snapshot_of_somebody_else_is_not_used(bad, prepare, capsys):
     assert len(seer.attach("bad").results()) == 4
 
 
-# --- numbers that become loops ---
+# --- numbers that become loop counts ---
 
 
-def test_what_a_study_may_be_given_its_journal_may_hold():
+def test_journal_can_hold_the_largest_allowed_settings():
     most = {
         "max_epochs": types.MOST_EPOCHS,
         "seed": types.MOST_SEED,
@@ -235,7 +235,7 @@ def test_what_a_study_may_be_given_its_journal_may_hold():
 
 
 class Rents(seer.Local):
-    """Offers what no journal may hold."""
+    """Provider whose offers exceed the bounds of a journal."""
 
     def __init__(self, **changes):
         super().__init__(max_workers=1)
@@ -248,7 +248,7 @@ class Rents(seer.Local):
         return "Rents()"
 
 
-def test_a_study_that_could_not_be_read_again_is_not_made(tmp_path, monkeypatch):
+def test_study_beyond_the_bounds_of_a_journal_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     assert raised(ValueError, make, provider=seer.Local(max_workers=10**9)).endswith(
         " has max_workers=1000000000: it must be a whole number from 1 to 100000"
@@ -261,6 +261,6 @@ def test_a_study_that_could_not_be_read_again_is_not_made(tmp_path, monkeypatch)
     )
 
 
-def test_machines_that_were_refused_for_days_are_asked_for_again():
+def test_backoff_after_refusals_is_bounded():
     assert offer_choice.Refusals(5000, 7.0).again_s == 7.0 + offer_choice.LONGEST_BACKOFF_S
     assert [offer_choice.Refusals(times, 0.0).again_s for times in (1, 2, 3)] == [2.0, 4.0, 8.0]

@@ -286,12 +286,12 @@ def test_the_command_says_what_is_near(capsys):
     assert err.startswith(
         "seer-nb: no price is known for instance_type='g5.xlrge' in region='us-east-1' of aws (near it"
     )
-    told = "seer-nb: no price is known for --region nowhere: seer-nb prices without these lists all that are\n"
+    told = "seer-nb: no price is known for --region nowhere; seer-nb prices without options lists all known prices\n"
     assert tell(capsys, "--region", "nowhere") == (1, "", told)
 
 
 def test_the_command_refreshes_no_provider_without_a_price_api(capsys):
-    told = "seer-nb: --refresh asks AWS, Azure, GCP: it knows no price API of hetzner\n"
+    told = "seer-nb: --provider=hetzner: has no price API to refresh from; expected aws, azure, gcp\n"
     assert tell(capsys, "--refresh", "--provider", "hetzner") == (1, "", told)
 
 
