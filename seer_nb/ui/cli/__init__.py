@@ -52,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from seer_nb import __version__
-    from seer_nb.providers.aws import iam
     from seer_nb.ui.cli import cloud, doctor
 
     parser = argparse.ArgumentParser(
@@ -81,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--budget", default=None, help='dollars for the whole study, such as "$0.80"')
             one.add_argument("--deadline", default=None, help='time for the whole study, such as "15min"')
         one.set_defaults(run=_on_one, word=word)
-    for add_to in (doctor.add, cloud.add_machines, cloud.add_prices, iam.add, add):
+    for add_to in (doctor.add, cloud.add_machines, cloud.add_prices, cloud.add_iam_policy, add):
         add_to(commands)
     return parser
 
