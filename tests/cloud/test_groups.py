@@ -1,11 +1,8 @@
 """The security group of a study: created once, found again, open to the runner's network, and deleted."""
 
-import asyncio
-
 import pytest
 from botocore.session import get_session
 
-import seer_nb as seer
 from seer_nb.providers.aws import api
 from seer_nb.providers.vm import tls
 from tests.support.loopback_fleets import living, provider
@@ -96,25 +93,3 @@ async def test_group_that_was_never_recorded_is_deleted(cloud, home):
         assert groups(cloud)
     assert not groups(cloud)
     assert not living(cloud)
-
-
-@pytest.mark.parametrize("ingress", ["here", "300.1.1.1/32", "2001:db8::/32", 7, ""])
-def test_invalid_ingress_is_refused(ingress):
-    with pytest.raises(
-        ValueError, match=r'^ingress=.*: not an IPv4 network; expected CIDR notation such as "203\.0\.113\.7/32"$'
-    ):
-        seer.EC2("m5.large", region="us-east-1", ingress=ingress)
-
-
-def test_networks_are_normalized_for_ec2():
-    written = {"203.0.113.7": "203.0.113.7/32", "10.1.2.3/8": "10.0.0.0/8", "0.0.0.0/0": "0.0.0.0/0"}
-    assert {one: seer.EC2("m5.large", region="us-east-1", ingress=one).ingress for one in written} == written
-
-
-async def test_invalid_public_address_is_an_error(monkeypatch):
-    async def page(function):
-        return "<html>log in first</html>"
-
-    monkeypatch.setattr(asyncio, "to_thread", page)
-    with pytest.raises(seer.SeerError, match=r"the public address of this computer is unknown .*give ingress="):
-        await api.own_network()

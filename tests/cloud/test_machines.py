@@ -80,4 +80,4 @@ async def test_missing_region_is_reported(home, monkeypatch, capsys):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "none"))
     assert await in_a_thread(cli.main, ["machines"]) == 1
-    assert "region=None, and boto has none configured" in capsys.readouterr().err
+    assert "region=None: boto has no region configured" in capsys.readouterr().err

@@ -89,8 +89,8 @@ def test_study_with_a_gang_across_machines_completes(cloud, home):
     secrets = [tls.load(study.folder).pem.key, cloud.environment["AWS_ACCESS_KEY_ID"]]
     study.export("results.json")
     study.report("report.html")
-    told = [path for path in (*study.folder.rglob("*"), home / "results.json", home / "report.html") if path.is_file()]
-    for path in told:
+    files = [path for path in (*study.folder.rglob("*"), home / "results.json", home / "report.html") if path.is_file()]
+    for path in files:
         if path.name != tls.FILE:
             text = path.read_bytes()
             for secret in secrets:

@@ -1,11 +1,13 @@
-"""Prices of clouds other than EC2, and invalid arguments."""
+"""Prices of clouds other than EC2, and invalid arguments of all clouds."""
 
+import asyncio
 import sys
 
 import pytest
 
 import seer_nb as seer
 from seer_nb.core.money import BillingRule
+from seer_nb.providers.aws import api
 from seer_nb.providers.vm import tls
 from tests.providers.cloud_kinds import CLOUDS
 
@@ -111,3 +113,30 @@ def test_message_names_missing_packages(cloud, home, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(seer.SeerError, match=rf'needs packages that are not .*"dask-cloudprovider\[{cloud}\]"'):
         CLOUDS[cloud]().launcher("study", tls.load(home))
+
+
+# --- network access to EC2 machines ---
+
+
+@pytest.mark.parametrize("ingress", ["here", "300.1.1.1/32", "2001:db8::/32", 7, ""])
+def test_invalid_ingress_is_refused(ingress):
+    with pytest.raises(
+        ValueError, match=r'^ingress=.*: not an IPv4 network; expected CIDR notation such as "203\.0\.113\.7/32"$'
+    ):
+        seer.EC2("m5.large", region="us-east-1", ingress=ingress)
+
+
+def test_networks_are_normalized_for_ec2():
+    written = {"203.0.113.7": "203.0.113.7/32", "10.1.2.3/8": "10.0.0.0/8", "0.0.0.0/0": "0.0.0.0/0"}
+    assert {one: seer.EC2("m5.large", region="us-east-1", ingress=one).ingress for one in written} == written
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_invalid_public_address_is_an_error(anyio_backend, monkeypatch):
+    async def page(function):
+        return "<html>log in first</html>"
+
+    monkeypatch.setattr(asyncio, "to_thread", page)
+    with pytest.raises(seer.SeerError, match=r"the public address of this computer is unknown .*give ingress="):
+        await api.own_network()

@@ -134,7 +134,7 @@ async def test_cluster_that_does_not_answer_is_lost(recorded, channels, monkeypa
     channels[0].error = {"workers": OSError("no answer")}
     ended = await recorded.has_ended(0)
     assert not ended.expected
-    assert ended.reason.startswith("the Dask cluster has gone")
+    assert ended.reason.startswith("the Dask cluster, or the process that it lived in, has exited")
 
 
 async def test_second_cluster_replaces_the_first(recorded, channels):
@@ -205,7 +205,7 @@ async def test_channel_closed_before_it_opens_closes_the_cluster():
     slow.go.set()
     channel = InProcessChannel(slow)
     await channel.close()
-    with pytest.raises(SeerError, match="not wanted any more"):
+    with pytest.raises(SeerError, match="no longer needed"):
         await channel.open(30.0, lambda: None)
     assert slow.closed
 
