@@ -70,7 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from seer_nb import __version__
-    from seer_nb.providers.aws import iam
     from seer_nb.ui.cli import cloud, doctor
 
     parser = argparse.ArgumentParser(
@@ -82,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("studies", help="list the studies in ./seer_studies, or in SEER_HOME")
     listing.set_defaults(run=_studies)
     _add_study_commands(commands)
-    for add_to in (doctor.add, cloud.add_machines, cloud.add_prices, iam.add, _add_trust):
+    for add_to in (doctor.add, cloud.add_machines, cloud.add_prices, cloud.add_iam_policy, _add_trust):
         add_to(commands)
     return parser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import sys
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -289,3 +290,27 @@ def _raise_no_price(options: argparse.Namespace) -> None:
     options_given = {"--provider": options.provider, "--region": options.region, "--type": options.type}
     given = " ".join(f"{name} {value}" for name, value in options_given.items() if value is not None)
     raise ValueError(f"no price is known for {given}; seer-nb prices without options lists all known prices")
+
+
+def add_iam_policy(commands: Any) -> None:
+    """Add the subcommand ``iam-policy``."""
+    parser = commands.add_parser("iam-policy", help="print the IAM policy that seer_nb needs on AWS")
+    parser.add_argument("provider", choices=("ec2",))
+    parser.add_argument("--store", default=None, metavar="URL", help="S3 folder for checkpoints: s3://bucket/prefix")
+    parser.add_argument("--role", default=None, help="role in the machines' instance profile, by name or ARN")
+    parser.add_argument("--machine", action="store_true", help="print the policy for that role; requires --store")
+    parser.set_defaults(run=_run_iam_policy)
+
+
+def _run_iam_policy(options: argparse.Namespace) -> int:
+    from seer_nb.providers.aws import iam
+
+    if options.machine and (options.store is None or options.role is not None):
+        raise ValueError("--machine: prints the machines' access to the store; expected --store and no --role")
+    document = (
+        iam.machine_policy(options.store)
+        if options.machine
+        else iam.policy(options.provider, options.store, role=options.role)
+    )
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    return 0
