@@ -202,7 +202,7 @@ def test_an_unavailable_store_loses_the_gang_but_not_the_trial(gangs):
 
     sent = gangs.alone(counting, until=2, hook=hook)
     assert [report.epoch for report in sent.reports] == [1]
-    assert last_line(sent, "lost").startswith("seer_nb.errors.StoreError: the store could not be used for 1 s: ")
+    assert last_line(sent, "lost").startswith("seer_nb.errors.StoreError: the store was unusable for 1 s: ")
 
 
 def test_a_gang_waits_for_a_store_that_is_unavailable_at_its_start(gangs):
