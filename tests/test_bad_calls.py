@@ -187,6 +187,6 @@ def test_tables_and_files(study, tmp_path):
         assert raised(ValueError, study.export, path) == sentence
     assert raised(TypeError, study.export, None) == 'path=None is not a path: give one such as "results.csv"'
     tables = "'results', 'curves', 'spending', 'events'"
-    assert raised(ValueError, study.export, "r.csv", "trials") == f"table='trials' is unknown: give one of {tables}"
+    assert raised(ValueError, study.export, "r.csv", "trials") == f"table='trials' is unknown; expected one of {tables}"
     assert raised(ValueError, study.results, "first") == 'view=\'first\' is unknown: give "best" or "last"'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "studies"]

@@ -18,7 +18,7 @@ STORES = (
     ", with one of abfs, abfss, adl, az, dbfs, file, gcs, gs, hdfs, hf, lakefs, local, memory, oci, ocilake, oss, s3, "
     "s3a, sftp, ssh, tos, webhdfs"
 )
-STORE = 'give a folder, or an fsspec URL such as "s3://bucket/folder"'
+STORE = 'expected a folder, or an fsspec URL such as "s3://bucket/folder"'
 EPOCHS = "is not a number of epochs: give a whole number from 1 to 1000000000"
 SEED = "is not a seed: give a whole number from 0 to 9223372036854775807"
 NAME = "use up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit"
@@ -132,14 +132,14 @@ BAD = [
         ValueError,
         "sampler's grid has the names 'depth', but the space searches 'lr': they must be the same",
     ),
-    ("store", 3, TypeError, f"store=3 is not a place for checkpoints: {STORE}"),
-    ("store", b"there", TypeError, f"store=b'there' is not a place for checkpoints: {STORE}"),
-    ("store", " ", ValueError, f"store=' ' is empty: {STORE}"),
-    ("store", "foo://there", ValueError, f"store='foo://there' is not one that only holds files: {STORE}{STORES}"),
+    ("store", 3, TypeError, f"store=3 is not a place for checkpoints; {STORE}"),
+    ("store", b"there", TypeError, f"store=b'there' is not a place for checkpoints; {STORE}"),
+    ("store", " ", ValueError, f"store=' ' is empty; {STORE}"),
+    ("store", "foo://there", ValueError, f"store='foo://there' is not a store that only holds files; {STORE}{STORES}"),
     ("store", "s3:/there/x", ValueError, "store='s3:/there/x' lacks a slash: did you mean 's3://there/x'?"),
     ("store", "file:/x", ValueError, "store='file:/x' lacks a slash: did you mean 'file:///x'?"),
     ("store", Path("s3://x"), ValueError, "store=PosixPath('s3:/x') lacks a slash: did you mean 's3://x'?"),
-    ("store", "memory://there", ValueError, f"store='memory://there' is not shared between processes: {STORE}"),
+    ("store", "memory://there", ValueError, f"store='memory://there' is not shared between processes; {STORE}"),
     ("report_timeout", "0s", ValueError, f"report_timeout='0s' is not more than 0 seconds: {TIME}"),
     ("report_timeout", "ages", ValueError, f"report_timeout='ages' is not a length of time: {TIME}"),
 ]

@@ -67,7 +67,7 @@ def save(journal: Journal, snapshot: Snapshot) -> None:
         OverflowError: A number does not fit into msgpack.
     """
     body = _encode(_Body.of(snapshot.state, snapshot.history))
-    header = _File(version(), snapshot.seq, journal.mark(snapshot.seq) or "", zlib.crc32(body), body)
+    header = _File(version(), snapshot.seq, journal.fingerprint(snapshot.seq) or "", zlib.crc32(body), body)
     write_private(path_of(journal), _encode(header))
 
 
@@ -110,7 +110,7 @@ def _load(path: Path, journal: Journal) -> Snapshot:
     file = _FILE.decode(path.read_bytes())
     if file.version != version():
         raise ValueError("another version of seer_nb wrote it")
-    if journal.mark(file.seq) != file.mark:
+    if journal.fingerprint(file.seq) != file.fingerprint:
         raise ValueError("it belongs to another journal")
     if zlib.crc32(file.body) != file.crc:
         raise ValueError("it is damaged")
@@ -126,8 +126,8 @@ class _File(msgspec.Struct, frozen=True, array_like=True):
 
     version: str
     seq: int
-    mark: str
-    """`Journal.mark` of that record."""
+    fingerprint: str
+    """`Journal.fingerprint` of that record."""
     crc: int
     """CRC-32 of the body."""
     body: bytes

@@ -178,23 +178,23 @@ def check_store(store: Any) -> str:
     """An fsspec URL as it is; a folder as an absolute path, for workers and notebooks may stand elsewhere."""
     place = os.fspath(store) if isinstance(store, str | os.PathLike) else None
     if not isinstance(place, str):
-        raise TypeError(f"store={show(store)} is not a place for checkpoints: {object_store.HINT}")
+        raise TypeError(f"store={show(store)} is not a place for checkpoints; {object_store.HINT}")
     if not place.strip():
-        raise ValueError(f"store={show(store)} is empty: {object_store.HINT}")
+        raise ValueError(f"store={show(store)} is empty; {object_store.HINT}")
     if "://" not in place and (lacking := _ONE_SLASH.match(place)):
         meant = f"{lacking[1]}://{'/' if lacking[1] in {'file', 'local'} else ''}{place[lacking.end() :]}"
         raise ValueError(f"store={show(store)} lacks a slash: did you mean {meant!r}?")
     if not object_store.is_url(place):
         return str(Path(place).absolute())
     if (protocol := object_store.protocol(place)) == "memory":
-        raise ValueError(f"store={show(store)} is not shared between processes: {object_store.HINT}")
+        raise ValueError(f"store={show(store)} is not shared between processes; {object_store.HINT}")
     object_store.check(place)
     import fsspec
 
     try:
         fsspec.get_filesystem_class(protocol)
     except (ImportError, ValueError) as error:
-        raise ValueError(f"store={show(store)} cannot be reached ({error}): {object_store.HINT}") from None
+        raise ValueError(f"store={show(store)} cannot be reached ({error}); {object_store.HINT}") from None
     return place
 
 

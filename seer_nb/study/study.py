@@ -28,7 +28,7 @@ from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import runner_pid
 from seer_nb.storage.replay import View
 from seer_nb.study import health, serialization, settings
-from seer_nb.study.results import Foretelling
+from seer_nb.study.results import StudyResults
 from seer_nb.study.settings import Money, Time, check_name, check_policy, make_settings, new_budget, new_deadline
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ LAUNCH_S = 10.0
 """How often a waiting study looks into its journal."""
 
 
-class Study(Foretelling):
+class Study(StudyResults):
     """One tuning job: a training function, a search space, a deadline and a budget.
 
     Args:

@@ -177,7 +177,7 @@ def snapshot_with(change):
     """Change fields of a snapshot, given its body; the checksum fits a changed body."""
 
     def prepare(folder):
-        path, names = folder / "journal.snapshot", ("version", "seq", "mark", "crc", "body")
+        path, names = folder / "journal.snapshot", ("version", "seq", "fingerprint", "crc", "body")
         found = dict(zip(names, msgspec.msgpack.decode(path.read_bytes()), strict=True))
         found |= change(found["body"])
         body = found["body"]

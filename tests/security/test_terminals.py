@@ -13,7 +13,7 @@ from seer_nb import core
 from seer_nb._utils.log_context import Line
 from seer_nb.errors import StudyFailedError
 from seer_nb.providers.aws.api import Group, Instance
-from seer_nb.storage.journal import Journal
+from seer_nb.storage.journal import Journal, damage_as_error
 from seer_nb.ui import cli
 from seer_nb.ui.cli import cloud
 from tests.support.fuzzing import examples
@@ -48,10 +48,10 @@ def test_why_it_failed_in_a_traceback(home):
 def test_a_damaged_journal_in_a_traceback(tmp_path):
     """SQLite repeats names that are in the file."""
     journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, core.Ticked())])
-    with pytest.raises(seer.SeerError) as caught, journal._damage_told():
+    with pytest.raises(seer.SeerError) as caught, damage_as_error(journal.path):
         raise ValueError(STEERS)
     assert str(caught.value).endswith(f"journal.sqlite cannot be read: {SEEN}")
-    with pytest.raises(seer.SeerError, match=r"cannot be read: MemoryError$"), journal._damage_told():
+    with pytest.raises(seer.SeerError, match=r"cannot be read: MemoryError$"), damage_as_error(journal.path):
         raise MemoryError
     journal.close()
 

@@ -46,9 +46,9 @@ def calls(server):
 def test_a_checkpoint_is_not_looked_for_where_an_address_could_run_something(address, trap):
     """Guards against code of whoever forged a journal: fsspec's "dask" unpickles what a scheduler answers."""
     store = address.format(port=trap.getsockname()[1])
-    with pytest.raises(CheckpointError, match="is not one that only holds files"):
+    with pytest.raises(CheckpointError, match="is not a store that only holds files"):
         checkpoints.load(store, PATH)
-    with pytest.raises(ValueError, match="is not one that only holds files"):
+    with pytest.raises(ValueError, match="is not a store that only holds files"):
         checkpoints.stored(store, 0)
     assert not calls(trap)
 
@@ -58,7 +58,7 @@ def test_a_study_with_a_forged_store_can_be_looked_at_and_connects_nowhere(trap,
     study = small_study(store=store)
     best = of(study.state)
     assert best is not None
-    with pytest.raises(CheckpointError, match="is not one that only holds files"):
+    with pytest.raises(CheckpointError, match="is not a store that only holds files"):
         best.load(object())
     assert not calls(trap)
 

@@ -71,7 +71,7 @@ def test_a_changed_file_is_not_unpickled(study, tmp_path, name):
         lambda: layout.check(study.folder),
     ):
         sentence = untrusted(study, act)
-        assert "seer_nb.trust('study') or seer-nb trust study makes it yours" in sentence
+        assert "call seer_nb.trust('study') or run seer-nb trust study" in sentence
     assert not mark.exists()
 
 
@@ -115,7 +115,7 @@ def test_what_is_missing_is_said(study):
     (study.folder / layout.PARTS).unlink()
     layout.seal(study.folder)
     assert raised(seer.SeerError, layout.read_parts, study.folder) == (
-        f"the folder {study.folder} of study 'study' has no parts.pkl: it is not complete"
+        f"the folder {study.folder} of study 'study' has no parts.pkl: the folder is incomplete"
     )
 
 
@@ -168,8 +168,8 @@ def test_a_folder_that_others_can_write_is_not_run(study, name, right):
 
 def test_a_folder_of_another_user_is_not_run(study, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
-    assert "belongs to the user" in raised(seer.UntrustedError, signing.check_private, study.folder)
-    assert "belongs to the user" in raised(seer.UntrustedError, signing.make_private, study.folder)
+    assert "belongs to user" in raised(seer.UntrustedError, signing.check_private, study.folder)
+    assert "belongs to user" in raised(seer.UntrustedError, signing.make_private, study.folder)
 
 
 def test_where_rights_mean_nothing_no_study_is_made(home, monkeypatch):
@@ -213,15 +213,13 @@ def test_a_key_that_is_none(home):
     signing.own_key()
     path.write_bytes(b"short")
     assert raised(seer.SeerError, signing.own_key) == (
-        f"the key {path} has 5 bytes instead of 32: remove it to have a new one made"
+        f"the key {path} has 5 bytes; expected 32: remove it to create a new one"
     )
     path.chmod(0o644)
     assert raised(seer.SeerError, signing.own_key) == (
-        f"the key {path} is not yours alone: chmod 600 it, or remove it to have a new one made"
+        f"other users can read the key {path}: run chmod 600 on it, or remove it to create a new one"
     )
     path.unlink()
     path.mkdir()
-    assert f"the key {path}, with which your studies are sealed, cannot be read" in raised(
-        seer.SeerError, make(train)._create
-    )
+    assert f"the key {path} that signs your studies cannot be read" in raised(seer.SeerError, make(train)._create)
     assert not home.exists()

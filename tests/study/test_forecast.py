@@ -336,7 +336,7 @@ def test_what_it_cannot_tell_before_the_start():
         make(name="none").preview(epoch_seconds=[])
     with pytest.raises(ValueError, match=r"^budget='-\$1' is not more than 0"):
         make(name="budget").preview(budget="-$1")
-    with pytest.raises(ValueError, match=r"^nothing was reported yet, so nothing is known of the metric"):
+    with pytest.raises(ValueError, match=r"^nothing was reported yet, so the metric is unknown"):
         make(name="frontier").plot_frontier()
 
 

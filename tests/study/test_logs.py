@@ -24,7 +24,7 @@ def test_a_function_that_prints_without_end_does_not_fill_the_disk(home, monkeyp
     cut = until(lambda: list(folder.glob("worker-*.log.1")), "a log that was cut")
     study.wait(60)
     assert (study.results().state == "completed").all()
-    assert {path.stat().st_size <= log_files.MOST for path in cut} == {True}
+    assert {path.stat().st_size <= log_files.MAX_FILE for path in cut} == {True}
 
 
 def test_what_happens_is_logged_with_its_ids(home):

@@ -76,7 +76,7 @@ def test_a_runner_that_stands_still(home, end):
     training(study, epochs=1)
     pid = runner_pid(study.folder)
     kill(pid, signal.SIGSTOP)
-    until(lambda: study.stuck == f"its runner stands still: kill -CONT {pid} has it go on", "that it stands still")
+    until(lambda: study.stuck == f"its runner is suspended: kill -CONT {pid} continues it", "the suspended runner")
     kill(pid, signal.SIGCONT)
     until(lambda: study.stuck == "", "the end of the warning")
 

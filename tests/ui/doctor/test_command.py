@@ -49,8 +49,8 @@ def test_a_line_for_a_person_says_what_to_do(home, capsys, monkeypatch, tmp_path
     )
     assert cli.main(["doctor"]) == 1
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("problem     store         store='nope://x' is not one that only holds files: ")
-    assert "give a folder, or an fsspec URL" in line
+    assert line.startswith("problem     store         store='nope://x' is not a store that only holds files; ")
+    assert "expected a folder, or an fsspec URL" in line
 
 
 def test_a_home_that_cannot_be_written_to(tmp_path, monkeypatch):
