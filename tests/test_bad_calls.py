@@ -67,13 +67,13 @@ def commands(study):
 
 
 def test_a_study_is_started_once(study):
-    sentence = "study 'digits' was started already; resume() goes on after a pause"
+    sentence = "study 'digits' was started already; resume() continues it after a pause"
     assert raised(seer.SeerError, study.start) == sentence
     assert raised(seer.SeerError, study.run) == sentence
 
 
 def test_the_best_model_is_loaded_into_something(study):
-    sentence = "best.load() was given nothing to load into: give a model, as in best.load(model)"
+    sentence = "best.load() needs an object to load into, as in best.load(model)"
     assert raised(TypeError, study.best.load) == sentence
 
 
@@ -81,7 +81,7 @@ def test_a_budget_below_what_is_spent_and_committed(study):
     state = study.state
     floor = state.ledger.floor(state.now_s)
     assert floor == 79_000  # 11 and 8 seconds lived, and 30 to come for each
-    sentence = "budget='$0.0789' is less than what is spent and committed, $0.079: that cannot be taken back"
+    sentence = "budget='$0.0789' is less than what is spent and committed; expected at least $0.079"
     assert raised(ValueError, study.adjust, budget="$0.0789") == sentence
     assert raised(ValueError, study.adjust, budget=0) == f"budget=0 is not more than 0: {MONEY}"
     assert raised(TypeError, study.adjust, budget=[1]) == f"budget=[1] is not an amount of money: {MONEY}"
@@ -92,7 +92,7 @@ def test_a_budget_below_what_is_spent_and_committed(study):
 
 def test_a_deadline_that_has_passed(study):
     assert raised(ValueError, study.adjust, deadline="11s") == (
-        "deadline='11s' has passed: the study has used 11 s of its time already"
+        "deadline='11s' has passed: the study has already used 11 s"
     )
     assert raised(ValueError, study.adjust, deadline=PAST) == f"deadline={PAST!r} has passed already: {DEADLINE}"
     assert raised(ValueError, study.adjust, deadline=-1) == f"deadline=-1 is not more than 0 seconds: {DEADLINE}"
@@ -158,7 +158,7 @@ def test_a_study_that_has_ended_gets_new_limits_and_goes_on_with_what_it_is_told
 
 
 def test_nothing_can_be_paused_without_a_runner(study):
-    sentence = "study 'digits' has no runner any more, so nothing runs: resume goes on with it"
+    sentence = "study 'digits' has no runner any more, so nothing runs: resume continues it"
     assert raised(seer.SeerError, study.pause) == sentence
     assert commands(study) == []
 

@@ -21,7 +21,7 @@ STORES = (
 STORE = 'expected a folder, or an fsspec URL such as "s3://bucket/folder"'
 EPOCHS = "is not a number of epochs: give a whole number from 1 to 1000000000"
 SEED = "is not a seed: give a whole number from 0 to 9223372036854775807"
-NAME = "use up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+NAME = "expected up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit"
 METRIC = 'is not the name of a metric: give the keyword that train passes to run.report, such as "accuracy"'
 MODE = 'is unknown: give "max" when more is better, or "min"'
 POLICY = 'is not a policy: give a name such as "seer", or an object with decide(snapshot)'
@@ -80,7 +80,7 @@ BAD = [
         "deadline",
         "3s",
         ValueError,
-        "deadline='3s' is too short: a machine of 'local' takes about 6.5 s to boot, begin and be handed back",
+        "deadline='3s' is too short: a machine of 'local' takes about 6.5 s to boot, start and terminate",
     ),
     ("budget", 0, ValueError, f"budget=0 is not more than 0: {MONEY}"),
     ("budget", "-$1", ValueError, f"budget='-$1' is not more than 0: {MONEY}"),
@@ -92,10 +92,10 @@ BAD = [
     ("seed", 0.5, TypeError, f"seed=0.5 {SEED}"),
     ("seed", None, TypeError, f"seed=None {SEED}"),
     ("seed", 2**63, ValueError, f"seed={2**63} {SEED}"),
-    ("name", "", ValueError, f"name='' is not a name for a study: {NAME}"),
-    ("name", "../up", ValueError, f"name='../up' is not a name for a study: {NAME}"),
-    ("name", "a" * 101, ValueError, f"name='{'a' * 76}... is not a name for a study: {NAME}"),
-    ("name", 7, ValueError, f"name=7 is not a name for a study: {NAME}"),
+    ("name", "", ValueError, f"name='' is not a name for a study; {NAME}"),
+    ("name", "../up", ValueError, f"name='../up' is not a name for a study; {NAME}"),
+    ("name", "a" * 101, ValueError, f"name='{'a' * 76}... is not a name for a study; {NAME}"),
+    ("name", 7, ValueError, f"name=7 is not a name for a study; {NAME}"),
     (
         "policy",
         "hyperbandit",
@@ -110,12 +110,12 @@ BAD = [
     ("policy", seer.SEER, TypeError, f"policy=<class 'seer_nb.policies.seer.SEER'> {POLICY}"),
     ("provider", "local", TypeError, f"provider='local' {PROVIDER}"),
     ("provider", seer.Local, TypeError, f"provider=<class 'seer_nb.providers.local.Local'> {PROVIDER}"),
-    ("provider", Rents(offers=tuple), ValueError, "provider=Rents() offers no machines: it must have one to rent"),
+    ("provider", Rents(offers=tuple), ValueError, "provider=Rents() offers no machines; expected at least one to rent"),
     (
         "provider",
         Rents(max_workers=0),
         ValueError,
-        "provider=Rents() has max_workers=0: it must be a whole number from 1 to 100000",
+        "provider=Rents() has max_workers=0; expected an integer from 1 to 100000",
     ),
     (
         "sampler",
@@ -173,7 +173,7 @@ def test_a_budget_too_small_for_one_epoch_of_one_trial():
     provider = seer.Local(max_workers=1, price_per_hour=36)
     assert raised(ValueError, make, provider=provider, budget="$0.35") == (
         "budget='$0.35' is too small for one epoch of one trial: a machine of 'local' at $36.00 an hour "
-        "can cost $0.36 until it has begun and its lease of 30 s has ended"
+        "can cost $0.36 until it has started and its lease of 30 s has expired"
     )
     make(provider=provider, budget="$0.36")
 
@@ -258,5 +258,5 @@ def test_attach_names_the_study_that_was_meant(home):
 
 
 def test_attach_to_what_is_no_name():
-    assert raised(ValueError, seer.attach, "../up") == f"name='../up' is not a name for a study: {NAME}"
-    assert raised(ValueError, seer.attach, None) == f"name=None is not a name for a study: {NAME}"
+    assert raised(ValueError, seer.attach, "../up") == f"name='../up' is not a name for a study; {NAME}"
+    assert raised(ValueError, seer.attach, None) == f"name=None is not a name for a study; {NAME}"

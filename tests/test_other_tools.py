@@ -91,7 +91,7 @@ class Swapped:
         """An instance of it is given."""
 
 
-SWAPPED = "names its parameters the other way round: write"
+SWAPPED = "has its parameters in the wrong order: write"
 
 
 def test_a_class_is_no_function():

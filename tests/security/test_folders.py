@@ -251,13 +251,13 @@ class Rents(seer.Local):
 def test_a_study_that_could_not_be_read_again_is_not_made(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     assert raised(ValueError, make, provider=seer.Local(max_workers=10**9)).endswith(
-        " has max_workers=1000000000: it must be a whole number from 1 to 100000"
+        " has max_workers=1000000000; expected an integer from 1 to 100000"
     )
     assert raised(ValueError, make, provider=Rents(workers_per_machine=10**9)) == (
-        "provider=Rents() offers a machine 'local' whose workers_per_machine cannot be: expected `int` <= 1024"
+        "provider=Rents() offers a machine 'local' whose workers_per_machine is invalid: expected `int` <= 1024"
     )
     assert raised(ValueError, make, provider=Rents(boot_timeout_s=math.inf)) == (
-        "provider=Rents() offers a machine 'local' whose boot_timeout_s cannot be: expected `float` <= 1000000000000.0"
+        "provider=Rents() offers a machine 'local' whose boot_timeout_s is invalid: expected `float` <= 1000000000000.0"
     )
 
 

@@ -52,7 +52,7 @@ def test_the_runner_is_killed_and_another_goes_on(home):
     kill(runner_pid(study.folder))
     # Its workers end by themselves at once, long before their lease.
     until(lambda: not processes(home), "the end of the workers")
-    with pytest.raises(seer.RunnerError, match=r"the runner of study 'study' has died; resume\(\) goes on"):
+    with pytest.raises(seer.RunnerError, match=r"the runner of study 'study' has died; resume\(\) continues"):
         study.wait(10)
     assert study.status == "interrupted"
     before = study.curves()

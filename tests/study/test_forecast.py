@@ -186,11 +186,11 @@ def test_it_takes_no_longer_than_it_may():
     assert not found.stages.empty
     last = found.stages.iloc[-1]
     assert repr(found) == (
-        f"Forecast(too long to simulate, but by the plan finish after {format_duration(last.ends_s)}, "
-        f"{format_usd(last.cost_usd)}: see .stages; a longer patience= simulates it)"
+        f"Forecast(too long to simulate; by the plan finish after {format_duration(last.ends_s)}, "
+        f"{format_usd(last.cost_usd)}: see .stages; give a longer patience=)"
     )
     unplanned = forecast(halfway(policy=RandomSearch()), RandomSearch(), limit_s=0.0)
-    assert repr(unplanned) == "Forecast(too long to simulate; a longer patience= simulates it)"
+    assert repr(unplanned) == "Forecast(too long to simulate; give a longer patience=)"
 
 
 class Sleepy(RandomSearch):
@@ -308,7 +308,7 @@ def test_the_frontier():
     assert [trace.name for trace in figure.data] == ["deadline 5 min", "deadline 10 min"]
     assert figure.layout.yaxis.title.text == "accuracy"
     unknown = frontier(state, SEER(), [1_500_000], [300.0], limit_s=0.0)
-    assert plot_frontier(unknown, "accuracy").layout.title.text == "Too long to simulate: a longer patience= shows it"
+    assert plot_frontier(unknown, "accuracy").layout.title.text == "Too long to simulate: give a longer patience="
 
 
 def test_it_takes_no_mode_for_granted():
@@ -323,12 +323,12 @@ def test_it_takes_no_mode_for_granted():
 # --- what it cannot tell ---
 
 
-GUESS = "give a guess of the seconds that an epoch takes on one worker, as in study.forecast(epoch_seconds=2.0)"
+GUESS = "give the estimated seconds of one epoch on one worker, as in study.forecast(epoch_seconds=2.0)"
 
 
 def test_what_it_cannot_tell_before_the_start():
     for ask in (make().forecast, make(name="preview").preview, make(name="plotted").plot_forecast):
-        with pytest.raises(ValueError, match=f"^nothing is measured before the start: {re.escape(GUESS)}$"):
+        with pytest.raises(ValueError, match=f"^nothing was measured before the start: {re.escape(GUESS)}$"):
             ask()
     with pytest.raises(ValueError, match=r"^epoch_seconds=-1 is not more than 0 seconds: give a time "):
         make(name="negative").forecast(-1)
@@ -344,12 +344,12 @@ def test_in_its_first_seconds_it_says_that_it_is_too_early(home):
     """Guards against blaming an argument that nobody gave."""
     begun = Builder(name="begun").machine(0, 0.0, 2.0).draw({"x": 0.1}).start(0, 0, "0.0")
     study = stored(begun, home / "begun")
-    early = "nothing is measured yet, the first epoch is still under way: ask again later, or "
+    early = "nothing was measured yet, because the first epoch has not ended: try again later, or "
     for ask in (study.forecast, study.preview):
         with pytest.raises(ValueError, match=f"^{re.escape(early + GUESS)}$"):
             ask()
     assert study.forecast(epoch_seconds=2.0).finish_s is not None
     assert study.preview(deadline="9min", epoch_seconds=2.0).finish_s is not None
     over = Builder(name="over").machine(0, 0.0, 2.0).apply(core.BeginEnd(reason="x")).apply(core.Finish())
-    with pytest.raises(ValueError, match=f"^nothing is measured, for no epoch has ended: {re.escape(GUESS)}$"):
+    with pytest.raises(ValueError, match=f"^nothing was measured, because no epoch has ended: {re.escape(GUESS)}$"):
         stored(over, home / "over").forecast()

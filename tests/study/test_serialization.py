@@ -92,7 +92,7 @@ async def coroutine(config, run): ...
                 "give a plain function of (config, run)"
             ),
         ),
-        (max, "train=max does not say its parameters: give a Python function of (config, run)"),
+        (max, "train=max has no readable signature: give a Python function of (config, run)"),
         (dict, "train=dict is a class: give a function, or an instance with __call__(config, run)"),
     ],
     ids=lambda value: getattr(value, "__name__", "-"),
@@ -150,7 +150,7 @@ def decorated(held):
 
 
 LOCKED = "of type _thread.lock, which cannot be pickled (cannot pickle '_thread.lock' object)"
-INSIDE = "make it inside the function instead"
+INSIDE = "create it inside the function instead"
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_a_study_whose_runner_has_died_is_not_shown_as_running(capsys, interrupt
 def test_watching_a_study_without_a_runner_says_so_and_how_to_go_on(capsys, interrupted):
     code, out, err = tell(capsys, "watch", "digits")
     assert (code, out) == (1, "")
-    assert err.startswith("seer-nb: the runner of study 'digits' has died; resume() goes on")
+    assert err.startswith("seer-nb: the runner of study 'digits' has died; resume() continues")
     assert "the last words of the runner" in err
 
 
@@ -149,14 +149,14 @@ def test_another_table_is_exported(capsys, ended, tmp_path):
     ("arguments", "sentence"),
     [
         (["show", "nope"], "name='nope' is not a study in {home}: there are 'digits'"),
-        (["show", "../digits"], "name='../digits' is not a name for a study: "),
+        (["show", "../digits"], "name='../digits' is not a name for a study; "),
         (["export", "digits", "table.doc"], "path='table.doc' has the suffix '.doc': use one of .csv, "),
         (["export", "digits", "no/such/folder.csv"], "path='no/such/folder.csv' is in a folder that does not exist: "),
         (["pause", "digits"], "study 'digits' has ended: there is nothing to pause"),
         (["stop", "digits"], "study 'digits' has ended: there is nothing to stop"),
         (["adjust", "digits"], "adjust changes nothing: give a budget, a deadline or both"),
         (["adjust", "digits", "--budget", "lots"], "budget='lots' is not an amount of money: "),
-        (["adjust", "digits", "--deadline", "5s"], "deadline='5s' has passed: the study has used 11 s"),
+        (["adjust", "digits", "--deadline", "5s"], "deadline='5s' has passed: the study has already used 11 s"),
         (["demo", "--deadline", "soon"], "deadline='soon' is not a length of time: "),
         (["demo", "--workers", "0"], "max_workers=0 is not a number of workers: "),
         (["demo", "--name", "digits"], "name='digits' is already in use in {home}: "),
@@ -181,7 +181,7 @@ def test_a_study_without_a_runner_cannot_be_paused(capsys, interrupted):
     code, _, err = tell(capsys, "pause", "digits")
     assert (code, err) == (
         1,
-        "seer-nb: study 'digits' has no runner any more, so nothing runs: resume goes on with it\n",
+        "seer-nb: study 'digits' has no runner any more, so nothing runs: resume continues it\n",
     )
     assert not Journal(interrupted / "journal.sqlite").inbox()
 
