@@ -146,13 +146,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("argument", "value", "error", "sentence"), BAD, ids=lambda value: str(value)[:40])
-def test_a_study_refuses(home, argument, value, error, sentence):
+def test_a_study_refuses_invalid_arguments(home, argument, value, error, sentence):
     assert raised(error, make, **{argument: value}) == sentence
     assert not home.exists()
 
 
 @pytest.mark.parametrize(("written", "meant"), [("serr", "seer"), ("ASHA", "asha"), ("randomsearch", "random_search")])
-def test_a_policy_that_was_meant_is_named(written, meant):
+def test_a_misspelt_policy_gets_a_suggestion(written, meant):
     assert raised(ValueError, make, policy=written).startswith(
         f'policy={written!r} is unknown (did you mean "{meant}"?): give one of "seer", '
     )
@@ -164,11 +164,11 @@ def test_a_folder_may_have_a_colon(store):
     make(store=store)
 
 
-def test_what_just_fits_is_taken():
+def test_limits_that_just_suffice_are_accepted():
     make(max_epochs=np.int64(1), seed=np.int32(7), deadline="6.6s", store="here", name="a" * 100, report_timeout=1)
 
 
-def test_a_budget_too_small_for_one_epoch_of_one_trial():
+def test_a_budget_too_small_for_one_epoch_is_refused():
     # A cent a second: three seconds to boot, three to begin and 30 of lease are 36 cents.
     provider = seer.Local(max_workers=1, price_per_hour=36)
     assert raised(ValueError, make, provider=provider, budget="$0.35") == (
@@ -189,7 +189,7 @@ def test_a_budget_too_small_for_one_epoch_of_one_trial():
     ],
     ids=str,
 )
-def test_local_refuses(given, error, sentence):
+def test_local_refuses_invalid_arguments(given, error, sentence):
     assert raised(error, seer.Local, **given) == sentence
 
 
@@ -205,7 +205,7 @@ def test_local_refuses(given, error, sentence):
     ],
     ids=range(6),
 )
-def test_a_domain_refuses(domain, error, sentence):
+def test_a_domain_refuses_invalid_arguments(domain, error, sentence):
     """The cell in which a space is written shows the error; test_space.py has all of them."""
     assert raised(error, lambda: make(space={"x": domain()})) == sentence
 
@@ -213,7 +213,7 @@ def test_a_domain_refuses(domain, error, sentence):
 # --- names ---
 
 
-def test_a_name_in_use(home):
+def test_a_name_in_use_is_refused(home):
     (home / "study").mkdir(parents=True)
     sentence = (
         f"name='study' is already in use in {home}: seer.attach('study') opens that study; else choose another name"
@@ -221,7 +221,7 @@ def test_a_name_in_use(home):
     assert raised(ValueError, make) == sentence
 
 
-def test_a_name_taken_since_the_study_was_made(home):
+def test_a_name_taken_since_the_study_was_created_is_refused(home):
     study = make()
     (home / "study").mkdir(parents=True)
     assert raised(ValueError, study.start).startswith(f"name='study' is already in use in {home}: ")
@@ -229,7 +229,7 @@ def test_a_name_taken_since_the_study_was_made(home):
     assert list((home / "study").iterdir()) == []
 
 
-def test_every_function_has_a_default_name_that_is_one():
+def test_every_function_has_a_valid_default_name():
     def größe_2(config, run):  # noqa: PLC2401 - a name as people give it
         """Not of ASCII letters only."""
 
@@ -242,7 +242,7 @@ def test_every_function_has_a_default_name_that_is_one():
 
 
 @pytest.mark.parametrize(("made", "known"), [((), "none"), (("b", "a"), "'a', 'b'")])
-def test_attach_to_an_unknown_name(home, made, known):
+def test_attach_to_an_unknown_name_lists_the_known_ones(home, made, known):
     for name in made:
         stored(Builder(), home / name)
     assert raised(seer.StudyNotFoundError, seer.attach, "digits") == (
@@ -250,13 +250,13 @@ def test_attach_to_an_unknown_name(home, made, known):
     )
 
 
-def test_attach_names_the_study_that_was_meant(home):
+def test_attach_suggests_a_similar_name(home):
     stored(Builder(), home / "digits")
     assert raised(seer.StudyNotFoundError, seer.attach, "Digitz") == (
         f"name='Digitz' is not a study in {home} (did you mean 'digits'?): there are 'digits'"
     )
 
 
-def test_attach_to_what_is_no_name():
+def test_attach_refuses_invalid_names():
     assert raised(ValueError, seer.attach, "../up") == f"name='../up' is not a name for a study; {NAME}"
     assert raised(ValueError, seer.attach, None) == f"name=None is not a name for a study; {NAME}"

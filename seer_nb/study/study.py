@@ -130,6 +130,7 @@ class Study(StudyResults):
         store: str | os.PathLike[str] | None = None,
         report_timeout: str | float | timedelta | None = None,
     ) -> None:
+        """Validate the arguments, which ``help(seer.Study)`` describes; nothing is rented or written."""
         serialization.check(train)
         provider = provider if provider is not None else Local()
         chosen = check_policy(policy)
