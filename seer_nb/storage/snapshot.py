@@ -18,7 +18,6 @@ import msgspec
 from msgspec.structs import replace
 
 from seer_nb import core
-from seer_nb._utils.files import write_atomically
 from seer_nb._utils.text import one_line, sentence
 from seer_nb.core.curve import joined, split
 from seer_nb.core.history import History, LogEntry, Mark
@@ -67,7 +66,7 @@ def save(journal: Journal, snapshot: Snapshot) -> None:
         OverflowError: A number does not fit into msgpack.
     """
     body = _encode(_Body.of(snapshot.state, snapshot.history))
-    header = _File(version(), snapshot.seq, journal.mark(snapshot.seq) or "", zlib.crc32(body), body)
+    header = _File(version(), snapshot.seq, journal.fingerprint(snapshot.seq) or "", zlib.crc32(body), body)
     write_atomically(path_of(journal), _encode(header), private=True)
 
 
@@ -110,7 +109,7 @@ def _load(path: Path, journal: Journal) -> Snapshot:
     file = _FILE.decode(path.read_bytes())
     if file.version != version():
         raise ValueError("another version of seer_nb wrote it")
-    if journal.mark(file.seq) != file.mark:
+    if journal.fingerprint(file.seq) != file.fingerprint:
         raise ValueError("it belongs to another journal")
     if zlib.crc32(file.body) != file.crc:
         raise ValueError("it is damaged")
@@ -126,8 +125,8 @@ class _File(msgspec.Struct, frozen=True, array_like=True):
 
     version: str
     seq: int
-    mark: str
-    """`Journal.mark` of that record."""
+    fingerprint: str
+    """`Journal.fingerprint` of that record."""
     crc: int
     """CRC-32 of the body."""
     body: bytes

@@ -177,7 +177,7 @@ def snapshot_with(change):
     """Change fields of a snapshot, given its body; the checksum fits a changed body."""
 
     def prepare(folder):
-        path, names = folder / "journal.snapshot", ("version", "seq", "mark", "crc", "body")
+        path, names = folder / "journal.snapshot", ("version", "seq", "fingerprint", "crc", "body")
         found = dict(zip(names, msgspec.msgpack.decode(path.read_bytes()), strict=True))
         found |= change(found["body"])
         body = found["body"]
@@ -251,13 +251,13 @@ class Rents(seer.Local):
 def test_study_beyond_the_bounds_of_a_journal_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     assert raised(ValueError, make, provider=seer.Local(max_workers=10**9)).endswith(
-        " has max_workers=1000000000: it must be a whole number from 1 to 100000"
+        " has max_workers=1000000000; expected an integer from 1 to 100000"
     )
     assert raised(ValueError, make, provider=Rents(workers_per_machine=10**9)) == (
-        "provider=Rents() offers a machine 'local' whose workers_per_machine cannot be: expected `int` <= 1024"
+        "provider=Rents() offers a machine 'local' whose workers_per_machine is invalid: expected `int` <= 1024"
     )
     assert raised(ValueError, make, provider=Rents(boot_timeout_s=math.inf)) == (
-        "provider=Rents() offers a machine 'local' whose boot_timeout_s cannot be: expected `float` <= 1000000000000.0"
+        "provider=Rents() offers a machine 'local' whose boot_timeout_s is invalid: expected `float` <= 1000000000000.0"
     )
 
 

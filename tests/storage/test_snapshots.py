@@ -127,7 +127,7 @@ def test_snapshots_hold_every_attribute():
 
 def change(journal, **fields):
     """Change fields of the snapshot's file, which is an array."""
-    path, names = snapshot.path_of(journal), ("version", "seq", "mark", "crc", "body")
+    path, names = snapshot.path_of(journal), ("version", "seq", "fingerprint", "crc", "body")
     found = dict(zip(names, msgspec.msgpack.decode(path.read_bytes()), strict=True))
     path.write_bytes(msgspec.msgpack.encode(list((found | fields).values())))
 
@@ -144,7 +144,7 @@ def cut_short(journal):
         lambda journal: change(journal, body=bytes(1000)),
         lambda journal: change(journal, crc=0),
         lambda journal: change(journal, version="older"),
-        lambda journal: change(journal, mark="of another journal"),
+        lambda journal: change(journal, fingerprint="of another journal"),
         lambda journal: change(journal, seq=1_000_000),
         lambda journal: snapshot.path_of(journal).write_bytes(b""),
         lambda journal: snapshot.path_of(journal).write_bytes(b"not a snapshot" * 1000),
