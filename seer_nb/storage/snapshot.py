@@ -18,6 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from seer_nb import core
+from seer_nb._utils.files import write_atomically
 from seer_nb._utils.text import one_line, sentence
 from seer_nb.core.curve import joined, split
 from seer_nb.core.history import History, LogEntry, Mark
