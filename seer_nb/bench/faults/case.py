@@ -232,7 +232,7 @@ class Case:
         """The process of a cloud's scheduler, which has a machine of its own."""
 
         def look() -> int | None:
-            host = next((x for x in self.state.live.values() if x.hosts and x.state == "ready"), None)
+            host = next((x for x in self.state.live.values() if x.runs_scheduler and x.state == "ready"), None)
             return None if host is None else self._worker(worker_name(host.id, 0))
 
         return int(self.until(look, "the scheduler"))

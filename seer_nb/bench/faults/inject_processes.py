@@ -244,7 +244,7 @@ class Sieving:
 
 def _while_booting(case: Case) -> None:
     case.start()
-    machine = case.until(lambda: next((x for x in case.state.live.values() if not x.hosts), None), "a machine")
+    machine = case.until(lambda: next((x for x in case.state.live.values() if not x.runs_scheduler), None), "a machine")
     case.later(0.5)
     case.hit()
     if case.cloud is None:
