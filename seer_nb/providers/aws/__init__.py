@@ -242,7 +242,8 @@ class EC2:
         known = self._prices[kind]
         machine = {
             "kind": kind,
-            "price_per_hour": (known.per_hour_micro if price_micro is None else price_micro) + self._surcharge_micro(),
+            "price_per_hour_micro": (known.per_hour_micro if price_micro is None else price_micro)
+            + self._surcharge_micro(),
             "billing": billing_rule("aws"),
             "boot_s": self.boot_s,
             "boot_timeout_s": self.boot_timeout_s,

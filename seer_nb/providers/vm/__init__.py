@@ -173,7 +173,7 @@ class VMProvider:
     def _offer(self, known: Price, **more: Any) -> Offer:
         machine = {
             "kind": known.instance_type,
-            "price_per_hour": known.per_hour_micro + self._surcharge_micro(),
+            "price_per_hour_micro": known.per_hour_micro + self._surcharge_micro(),
             "billing": self._billing(known.per_hour_micro),
             "boot_s": self.boot_s,
             "boot_timeout_s": self.boot_timeout_s,
