@@ -217,7 +217,7 @@ FAILED = {
 WITHOUT_TRACEBACK = {
     "return_early": "the training function returned without a report",
     "os_exit": "the training function ended its worker's process: its process exited with code 1",
-    "os_exit_0": "the training function ended its worker's process: its process ended with exit code 0",
+    "os_exit_0": "the training function ended its worker's process: its process exited with code 0",
 }
 HARD_TO_SAY = {
     "raise_lines": "ValueError: first line\nsecond line",

@@ -340,7 +340,9 @@ class Study(StudyResults):
 
     def _ipython_display_(self) -> None:
         """Show the live dashboard below a notebook's cell; without widgets, a static picture or text."""
-        short_repr(self)
+        from seer_nb.ui.notebook.dashboard import show
+
+        show(self)
 
     def dashboard(self) -> Dashboard:
         """Return the study's live dashboard, which is also the display of a study in a notebook."""

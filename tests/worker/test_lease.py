@@ -26,7 +26,7 @@ def lease(monkeypatch):
         ended.set()
         raise EndedError
 
-    monkeypatch.setattr(leases, "end_process", end)
+    monkeypatch.setattr(leases, "exit_process", end)
     made = leases.Lease(1.0)
 
     def watch():
