@@ -83,8 +83,8 @@ def test_a_budget_below_what_is_spent_and_committed(study):
     assert floor == 79_000  # 11 and 8 seconds lived, and 30 to come for each
     sentence = "budget='$0.0789' is less than what is spent and committed, $0.079: that cannot be taken back"
     assert raised(ValueError, study.adjust, budget="$0.0789") == sentence
-    assert raised(ValueError, study.adjust, budget=0) == f"budget=0 is not more than 0: {MONEY}"
-    assert raised(TypeError, study.adjust, budget=[1]) == f"budget=[1] is not an amount of money: {MONEY}"
+    assert raised(ValueError, study.adjust, budget=0) == f"budget=0: not more than 0; {MONEY}"
+    assert raised(TypeError, study.adjust, budget=[1]) == f"budget=[1]: not an amount of money; {MONEY}"
     assert commands(study) == []
     study.adjust(budget="$0.079")
     assert commands(study) == [core.SetBudget(budget=79_000)]
@@ -94,9 +94,9 @@ def test_a_deadline_that_has_passed(study):
     assert raised(ValueError, study.adjust, deadline="11s") == (
         "deadline='11s' has passed: the study has used 11 s of its time already"
     )
-    assert raised(ValueError, study.adjust, deadline=PAST) == f"deadline={PAST!r} has passed already: {DEADLINE}"
-    assert raised(ValueError, study.adjust, deadline=-1) == f"deadline=-1 is not more than 0 seconds: {DEADLINE}"
-    assert raised(ValueError, study.adjust, deadline="later") == f"deadline='later' is not a length of time: {DEADLINE}"
+    assert raised(ValueError, study.adjust, deadline=PAST) == f"deadline={PAST!r}: has already passed; {DEADLINE}"
+    assert raised(ValueError, study.adjust, deadline=-1) == f"deadline=-1: not more than 0 seconds; {DEADLINE}"
+    assert raised(ValueError, study.adjust, deadline="later") == f"deadline='later': not a length of time; {DEADLINE}"
     assert commands(study) == []
     study.adjust(deadline="11.5s")
     assert commands(study) == [core.SetDeadline(deadline_s=11.5)]
@@ -125,7 +125,7 @@ def test_trials_as_a_frame_gives_them(study):
 @pytest.fixture(params=[False, True], ids=["ended", "failed"])
 def over(home, request):
     """One that has ended."""
-    end = core.BeginEnd(reason="the deadline has come", failed=request.param)
+    end = core.BeginEnd(reason="the deadline was reached", failed=request.param)
     return stored(small_study().apply(end).apply(core.Finish()), home / "digits")
 
 
@@ -169,24 +169,24 @@ def test_an_adjustment_of_nothing(study):
 
 @pytest.mark.parametrize("timeout", [0, -1, "ages"], ids=repr)
 def test_waiting_for_no_time(study, timeout):
-    problem = "is not a length of time" if timeout == "ages" else "is not more than 0 seconds"
-    assert raised(ValueError, study.wait, timeout) == f"timeout={timeout!r} {problem}: {TIME}"
+    problem = "not a length of time" if timeout == "ages" else "not more than 0 seconds"
+    assert raised(ValueError, study.wait, timeout) == f"timeout={timeout!r}: {problem}; {TIME}"
 
 
 def test_tables_and_files(study, tmp_path):
     (tmp_path / "folder.csv").mkdir()
     suffixes = ".csv, .parquet, .json, .md, .tex, .html, .xlsx"
     refused = [
-        ("results.doc", f"path='results.doc' has the suffix '.doc': use one of {suffixes}"),
-        ("results", f"path='results' has the suffix '': use one of {suffixes}"),
-        (".csv", f"path='.csv' has the suffix '': use one of {suffixes}"),
-        ("no/where.csv", "path='no/where.csv' is in a folder that does not exist: make 'no' first"),
-        ("folder.csv", "path='folder.csv' is a folder: give the name of a file"),
+        ("results.doc", f"path='results.doc': unknown suffix '.doc'; expected one of {suffixes}"),
+        ("results", f"path='results': unknown suffix ''; expected one of {suffixes}"),
+        (".csv", f"path='.csv': unknown suffix ''; expected one of {suffixes}"),
+        ("no/where.csv", "path='no/where.csv': there is no folder 'no'; expected an existing one"),
+        ("folder.csv", "path='folder.csv': is a folder; expected the name of a file"),
     ]
     for path, sentence in refused:
         assert raised(ValueError, study.export, path) == sentence
-    assert raised(TypeError, study.export, None) == 'path=None is not a path: give one such as "results.csv"'
+    assert raised(TypeError, study.export, None) == 'path=None: not a path; expected a path such as "results.csv"'
     tables = "'results', 'curves', 'spending', 'events'"
     assert raised(ValueError, study.export, "r.csv", "trials") == f"table='trials' is unknown: give one of {tables}"
-    assert raised(ValueError, study.results, "first") == 'view=\'first\' is unknown: give "best" or "last"'
+    assert raised(ValueError, study.results, "first") == 'view=\'first\': unknown view; expected "best" or "last"'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "studies"]

@@ -24,7 +24,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", HINTS)
 def test_an_argument_of_other_tools_is_answered_with_ours(home, name):
-    assert raised(TypeError, make, **{name: 3}) == f"Study({name}=3): there is no such argument; {HINTS[name]}"
+    assert raised(TypeError, make, **{name: 3}) == f"Study({name}=3): unknown argument; {HINTS[name]}"
     assert not home.exists()
 
 
@@ -37,7 +37,7 @@ def test_what_a_hint_names_is_there():
 
 def test_an_argument_that_is_misspelt():
     assert raised(TypeError, make, deadlin="1h") == (
-        "Study(deadlin='1h'): there is no such argument (did you mean 'deadline'?); it takes train, space, metric, "
+        "Study(deadlin='1h'): unknown argument (did you mean 'deadline'?); expected train, space, metric, "
         "mode, max_epochs, deadline, budget, provider, policy, sampler, seed, name, store, report_timeout"
     )
 
@@ -62,7 +62,7 @@ TAKES = {
 
 @pytest.mark.parametrize("kind", TAKES)
 def test_a_policy_names_itself_and_what_it_takes(kind):
-    sentence = f"{kind.__name__}(foo=1): there is no such argument; it takes {TAKES[kind]}"
+    sentence = f"{kind.__name__}(foo=1): unknown argument; expected {TAKES[kind]}"
     assert raised(TypeError, kind, foo=1) == sentence
     assert ", ".join(inspect.signature(kind).parameters) == TAKES[kind]
     assert repr(pickle.loads(pickle.dumps(kind(eta=5)))) == repr(kind(eta=5))
@@ -71,7 +71,7 @@ def test_a_policy_names_itself_and_what_it_takes(kind):
 @pytest.mark.parametrize("name", ["tops", "rounds", "proposals", "overlap", "slopes"])
 @pytest.mark.parametrize("value", ["no", None, 0])
 def test_a_switch_is_true_or_false(name, value):
-    assert raised(TypeError, seer.SEER, **{name: value}) == f"{name}={value!r} is not a switch: give True or False"
+    assert raised(TypeError, seer.SEER, **{name: value}) == f"{name}={value!r}: not a bool; expected True or False"
 
 
 # --- functions ---
@@ -135,7 +135,7 @@ VALUES = "values come from the search space, as config[name]"
         ("params", "that is run.config"),
         ("number", "that is run.trial"),
         ("log", "run.report(accuracy=...) ends an epoch with its metrics"),
-        ("should_prune", "the study's policy decides who goes on; run.report ends the training when it is to end"),
+        ("should_prune", "the study's policy decides which trials continue; run.report ends the others"),
     ],
 )
 def test_a_run_tells_where_what_other_tools_have_is(name, hint):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 from msgspec import structs
 
+from seer_nb._utils import environment
 from seer_nb.errors import SeerError
 from seer_nb.storage import object_store, signing
 
@@ -28,7 +29,7 @@ SEALED = (FUNCTION, PARTS, CWD)
 
 def home() -> Path:
     """The folder of all studies: SEER_HOME, or ./seer_studies."""
-    return Path(os.environ.get("SEER_HOME", "seer_studies")).absolute()
+    return Path(os.environ.get(environment.HOME, "seer_studies")).absolute()
 
 
 def placed(settings: Settings, folder: Path) -> Settings:

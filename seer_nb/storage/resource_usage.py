@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from seer_nb._utils.files import write_atomically
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -68,9 +70,7 @@ _DECODER = msgspec.json.Decoder(Vitals)
 
 def write(folder: Path, vitals: Vitals) -> None:
     """Put them in the place of those before. Not synced to the disk: nobody needs them after a power cut."""
-    draft = folder / f".{FILE}.tmp"
-    draft.write_bytes(_encode(vitals))
-    draft.replace(folder / FILE)
+    write_atomically(folder / FILE, _encode(vitals))
 
 
 def read(folder: Path) -> Vitals | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seer_nb._utils.environment import KEY_FILE
+from seer_nb._utils.files import write_atomically
 from seer_nb.errors import SeerError, UntrustedError
 
 if TYPE_CHECKING:
@@ -39,10 +40,7 @@ def key_path() -> Path:
 
 def seal(folder: Path, names: tuple[str, ...]) -> None:
     """Say that the files of these names in a study's folder are the user's own."""
-    draft = folder / f".{SEAL}.{os.getpid()}"
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(_hash(folder.name, _contents(folder, names)))
-    draft.replace(folder / SEAL)
+    write_atomically(folder / SEAL, _hash(folder.name, _contents(folder, names)).encode(), private=True)
 
 
 def opened(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:

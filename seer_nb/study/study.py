@@ -322,9 +322,9 @@ class Study(Foretelling):
         except FileExistsError:
             self._refuse_used_name()
         try:
-            files.write_private(self.folder / layout.FUNCTION, self._function)
-            files.write_private(self.folder / layout.CWD, str(Path.cwd()).encode())
-            files.write_private(self.folder / layout.PARTS, self._parts)
+            files.write_atomically(self.folder / layout.FUNCTION, self._function, private=True)
+            files.write_atomically(self.folder / layout.CWD, str(Path.cwd()).encode(), private=True)
+            files.write_atomically(self.folder / layout.PARTS, self._parts, private=True)
             layout.seal(self.folder)
             began = core.Began(settings=self._settings)
             self._view = View(Journal.create(self.folder / layout.JOURNAL, [(0.0, began)]))

@@ -18,6 +18,8 @@ from seer_nb.testing.loopback import user_data
 from tests.fuzz.test_journals import DAMAGES, damaged
 from tests.support.fuzzing import examples, refusal
 
+pytestmark = pytest.mark.slow
+
 PATH = checkpoints.name(3, 12, 5)
 WEIGHTS = torch.arange(300.0)
 

@@ -29,6 +29,7 @@ def paused(**changes):
     return study
 
 
+@pytest.mark.slow
 def test_a_study_that_is_stopped_while_it_is_paused_ends(home):
     study = paused()
     study.stop()
@@ -37,6 +38,7 @@ def test_a_study_that_is_stopped_while_it_is_paused_ends(home):
     check_nothing_is_left(home)
 
 
+@pytest.mark.slow
 def test_what_another_version_asks_for_is_left_out(home):
     study = paused()
     with sqlite3.connect(study.folder / layout.JOURNAL) as journal:
@@ -62,6 +64,7 @@ def after_the_second_start(study):
     return found[starts[1] :]
 
 
+@pytest.mark.slow
 def test_what_was_asked_for_while_no_runner_lived_is_known_before_one_rents(home):
     study = interrupted()
     for cents in range(50, 99):
@@ -76,6 +79,7 @@ def test_what_was_asked_for_while_no_runner_lived_is_known_before_one_rents(home
     check_nothing_is_left(home)
 
 
+@pytest.mark.slow
 def test_a_deadline_on_the_wall_that_has_passed_meanwhile_rents_nothing(home):
     study = interrupted(deadline=datetime.now().astimezone() + timedelta(seconds=25))
     time.sleep(max(0.0, study.state.deadline_wall - time.time()))
@@ -83,9 +87,10 @@ def test_a_deadline_on_the_wall_that_has_passed_meanwhile_rents_nothing(home):
     study.wait(30)
     found = after_the_second_start(study)
     assert not [record for record in found if isinstance(record, core.Rent)]
-    assert study.reason == "the deadline has come"
+    assert study.reason == "the deadline was reached"
 
 
+@pytest.mark.slow
 def test_a_policy_that_fails_leaves_no_machines_that_were_never_rented(home):
     study = make(counting, policy=Failing())
     study.start()
@@ -109,6 +114,7 @@ class Failing:
     failed = False
 
 
+@pytest.mark.slow
 def test_workers_whose_fork_server_was_killed_are_lost_by_nobodys_fault(home):
     study = make(counting).start()
     training(study, 1)
@@ -142,6 +148,7 @@ def saving(config, run):
         run.report(accuracy=run.state["weight"])
 
 
+@pytest.mark.slow
 def test_a_worker_that_stood_still_when_its_runner_died_is_not_left_behind(home):
     study = make(counting).start()
     training(study, 1)
@@ -163,6 +170,7 @@ def test_another_process_opens_a_study_that_is_just_being_started(home):
     assert study.status == other.status
 
 
+@pytest.mark.slow
 def test_a_study_whose_making_is_interrupted_leaves_its_name_free(home, monkeypatch):
     study = make(counting)
 
@@ -177,6 +185,7 @@ def test_a_study_whose_making_is_interrupted_leaves_its_name_free(home, monkeypa
     assert make(counting).start().wait(60).status == "ended"
 
 
+@pytest.mark.slow
 def test_a_runner_that_stands_still_is_not_waited_for_without_end(home, monkeypatch):
     study = make(counting).start()
     training(study, 1)

@@ -19,6 +19,8 @@ from seer_nb.ui import cli
 from tests.support.studies import check_nothing_is_left, counting, kill, make, processes, training, worker_pids
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 def trained(study):
     """Every trial has each epoch once."""

@@ -79,6 +79,7 @@ def test_the_stages_before_it_begins():
     assert study.status == "created"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_future")
 def test_more_time_lets_it_try_more_and_nothing_is_changed():
     study = make()
@@ -116,6 +117,7 @@ def test_on_its_way_it_goes_by_what_was_measured(home):
 # --- by simulation ---
 
 
+@pytest.mark.slow
 def test_the_course_of_a_study_before_it_begins():
     found = make(deadline="3min").forecast(epoch_seconds=2.0)
     plan = found.over_time
@@ -147,6 +149,7 @@ def test_on_its_way_it_foretells_the_best_value_and_leaves_the_study_alone():
     assert found.cost_usd.high <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at_s", "least"), [(80.0, 0), (200.0, 6)])
 def test_it_comes_true(at_s, least):
     """On many simulated studies: cost and finish lie near what was foretold, and the best value in its band.
@@ -212,6 +215,7 @@ def test_a_busy_machine_gives_the_same_answer():
     assert policy.slept_s >= 1.0
 
 
+@pytest.mark.slow
 def test_readmes_own_example(monkeypatch, tmp_path):
     """With the limits as they are: a band needs several futures, which take five seconds of processor time."""
     monkeypatch.undo()
@@ -237,7 +241,7 @@ def test_patience_is_the_users():
     study = make()
     assert study.forecast(2.0, patience=0.001).finish_s is None
     assert study.preview(deadline="9min", epoch_seconds=2.0, patience="1ms").finish_s is None
-    with pytest.raises(ValueError, match=r"^patience='long' is not a length of time: give "):
+    with pytest.raises(ValueError, match=r"^patience='long': not a length of time; expected "):
         study.forecast(2.0, patience="long")
 
 
@@ -299,6 +303,7 @@ def test_plan_and_actual_lie_in_one_figure():
     assert [trace.name for trace in found.plot().data] == names[:3]
 
 
+@pytest.mark.slow
 def test_the_frontier():
     state = halfway()
     found = frontier(state, SEER(), [1_500_000, 3_000_000], [300.0, 600.0])
@@ -330,11 +335,11 @@ def test_what_it_cannot_tell_before_the_start():
     for ask in (make().forecast, make(name="preview").preview, make(name="plotted").plot_forecast):
         with pytest.raises(ValueError, match=f"^nothing is measured before the start: {re.escape(GUESS)}$"):
             ask()
-    with pytest.raises(ValueError, match=r"^epoch_seconds=-1 is not more than 0 seconds: give a time "):
+    with pytest.raises(ValueError, match=r"^epoch_seconds=-1: not more than 0 seconds; expected a time "):
         make(name="negative").forecast(-1)
-    with pytest.raises(TypeError, match=r"^epoch_seconds=\[\] is not a length of time: give a time "):
+    with pytest.raises(TypeError, match=r"^epoch_seconds=\[\]: not a length of time; expected a time "):
         make(name="none").preview(epoch_seconds=[])
-    with pytest.raises(ValueError, match=r"^budget='-\$1' is not more than 0"):
+    with pytest.raises(ValueError, match=r"^budget='-\$1': not more than 0"):
         make(name="budget").preview(budget="-$1")
     with pytest.raises(ValueError, match=r"^nothing was reported yet, so nothing is known of the metric"):
         make(name="frontier").plot_frontier()

@@ -7,6 +7,8 @@ import seer_nb as seer
 from tests.support.studies import processes
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 START = """
 import time
 import seer_nb as seer

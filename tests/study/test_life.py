@@ -52,6 +52,7 @@ class Resizing:
         )
 
 
+@pytest.mark.slow
 def test_resized_while_it_trains_and_the_curve_is_the_same(home):
     config = {"lr": 0.1, "momentum": 0.9, "width": 64, "dropout": 0.0, "weight_decay": 1e-4, "batch": 64}
     space = {**config, "copy": seer.choice([0])}
@@ -76,6 +77,7 @@ def test_resized_while_it_trains_and_the_curve_is_the_same(home):
     check_nothing_is_left(home)
 
 
+@pytest.mark.slow
 def test_steered_by_hand_and_replayed(home):
     study = make(ticking, {"x": seer.choice([0, 1, 2, 3])}, max_epochs=8)
     assert study.status == "created"
@@ -127,6 +129,7 @@ def leaning(config, run):
         run.report(accuracy=epoch / 10 - abs(math.log10(config["lr"]) + 2))
 
 
+@pytest.mark.slow
 def test_later_configurations_are_proposed_by_what_the_first_have_shown(home):
     space = {"lr": seer.loguniform(1e-6, 1.0), "useless": seer.uniform(0, 1)}
     study = make(leaning, space, policy="seer", max_epochs=9, deadline="20s").run()
@@ -142,6 +145,7 @@ def test_later_configurations_are_proposed_by_what_the_first_have_shown(home):
     check_nothing_is_left(home)
 
 
+@pytest.mark.slow
 def test_stop_then_more_time(home):
     study = make(ticking, max_epochs=30, name=None)
     assert study.name.startswith("ticking-")
@@ -172,6 +176,7 @@ def test_stop_then_more_time(home):
     assert seer.studies().name.tolist() == [study.name]
 
 
+@pytest.mark.slow
 def test_the_live_view_can_pause_at_once(home):
     """Guards against a runner that is starting being taken for one that has died: it has no lock yet."""
     study = make(ticking, max_epochs=30).start()
@@ -184,6 +189,7 @@ def test_the_live_view_can_pause_at_once(home):
     check_nothing_is_left(home)
 
 
+@pytest.mark.slow
 def test_the_deadline_comes(home):
     study = make(ticking, max_epochs=1000, deadline="15s").start()
     began = time.monotonic()
@@ -197,6 +203,7 @@ def test_the_deadline_comes(home):
     check_nothing_is_left(home)
 
 
+@pytest.mark.slow
 def test_the_budget_comes(home):
     # 2 workers at a dollar a second each would cost 20 dollars to the deadline.
     dollar_a_second = seer.Local(max_workers=2, price_per_hour=3600)
@@ -222,6 +229,7 @@ class Loud:
             file.write("loaded\n")
 
 
+@pytest.mark.slow
 def test_a_module_of_the_folder_comes_along_once_a_worker(home, monkeypatch):
     (home / "my_models.py").write_text("SCALE = 3\n\ndef scaled(value):\n    return SCALE * value\n")
     monkeypatch.syspath_prepend(str(home))
@@ -243,6 +251,7 @@ def test_a_module_of_the_folder_comes_along_once_a_worker(home, monkeypatch):
     assert len((home / "loads.txt").read_text().splitlines()) == len(ready)
 
 
+@pytest.mark.slow
 def test_checkpoints_that_are_no_use_any_more_are_removed(home):
     def train(config, run):
         model = torch.nn.Linear(2, 1)
@@ -266,6 +275,7 @@ def test_checkpoints_that_are_no_use_any_more_are_removed(home):
         assert payload["epoch"] == int(path.name[:6])
 
 
+@pytest.mark.slow
 def test_studies_that_share_a_store_do_not_share_checkpoints(home, tmp_path):
     """Nor does one with one of the same name that was there before."""
     stores = []

@@ -3,10 +3,14 @@
 import subprocess
 import time
 
+import pytest
+
 import seer_nb as seer
 from seer_nb.storage import log_files
 from tests.support.studies import make
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 
 def loud(config, run):

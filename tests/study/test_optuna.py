@@ -50,7 +50,7 @@ def ended(study):
     """The study, at its end; what trained is paused."""
     for gang in list(study.state.gangs):
         study.apply(core.GangEnded(gang=gang, outcome="stopped"))
-    return study.apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
+    return study.apply(core.BeginEnd(reason="the deadline was reached")).apply(core.Finish())
 
 
 def test_what_was_in_the_running_to_the_end_is_complete():

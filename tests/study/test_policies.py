@@ -19,6 +19,7 @@ def rising(config, run):
 ONE_MORE = [pytest.param(name, marks=thorough) for name in ("halving", "hyperband", "hypersched", "naive_elastic")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["rubberband", "grid", *ONE_MORE])
 def test_it_finds_a_good_one_in_time(home, policy):
     space = {"height": seer.choice([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])}

@@ -5,12 +5,15 @@ import ssl
 import stat
 
 import psutil
+import pytest
 from distributed.security import Security
 
 from seer_nb.storage import layout
 from seer_nb.storage.lock import runner_pid
 from tests.support.studies import make, worker_pids
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 
 def ports(study):

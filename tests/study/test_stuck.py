@@ -17,6 +17,8 @@ from seer_nb.worker import tracebacks
 from tests.support.studies import kill, make, training, worker_pids
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 def sleepy(config, run):
     """Hangs in its third epoch, after two of a second."""
@@ -48,7 +50,7 @@ def test_a_function_that_sleeps_for_ever(home, end):
     assert study.stuck == ""
     until(lambda: study.stuck, "a warning")
     assert long(study) < 2 * 1.0 + 1.5, "within two epochs, and the time for a look"
-    told = until(lambda: (found := study.stuck) and ": it stands at " in found and found, "where it stands")
+    told = until(lambda: (found := study.stuck) and ": at " in found and found, "the place")
     assert "trial 0 has not reported for " in told
     assert "test_stuck.py:" in told
     assert told.endswith("in sleepy: time.sleep(1.0 if epoch < 3 else 1000.0)")
@@ -98,7 +100,7 @@ def test_one_that_waits_for_the_store():
     thread = threading.Thread(target=waits, daemon=True)
     thread.start()
     time.sleep(0.1)
-    assert tracebacks.standing(sys._current_frames()[thread.ident]) == "it waits for the store"
+    assert tracebacks.describe_position(sys._current_frames()[thread.ident]) == "waiting for the checkpoint store"
     thread.join()
 
 
@@ -112,7 +114,7 @@ def test_a_store_that_cannot_be_written_to(home, end, tmp_path):
     store.rename(tmp_path / "elsewhere")
     store.write_text("in the way")
     (tmp_path / "go").touch()
-    until(lambda: study.stuck.endswith(": it waits for the store"), "that it waits for the store")
+    until(lambda: study.stuck.endswith(": waiting for the checkpoint store"), "the wait for the store")
 
 
 def waiting(config, run):

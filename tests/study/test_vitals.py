@@ -2,11 +2,15 @@
 
 import time
 
+import pytest
+
 import seer_nb as seer
 from seer_nb.storage import resource_usage
 from seer_nb.views.page import Scene, Subject, Wish
 from tests.support.studies import make, training
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 
 def busy(config, run):

@@ -16,7 +16,7 @@ class Journalled:
         self.builder = builder
         self.folder = folder / builder.settings.name
         layout.make_folder(self.folder)
-        files.write_private(self.folder / layout.PARTS, serialization.dumps_parts(policy=SEER()))
+        files.write_atomically(self.folder / layout.PARTS, serialization.dumps_parts(policy=SEER()), private=True)
         layout.seal(self.folder)
         self.journal = Journal.create(self.folder / layout.JOURNAL, ())
         self._written = 0

@@ -6,9 +6,9 @@ import seer_nb as seer
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 
-TIME = 'give a time such as "10min", "1h30m", 90 (seconds) or a timedelta'
+TIME = 'expected a time such as "10min", "1h30m", 90 (seconds) or a timedelta'
 DEADLINE = f"{TIME}, or a datetime with a time zone"
-MONEY = 'give dollars such as "$0.50" or 0.5'
+MONEY = 'expected dollars such as "$0.50" or 0.5'
 
 
 def train(config, run):

@@ -154,7 +154,7 @@ class Limits:
         if self.left_s() > keep_s:
             return
         late = self.elapsed_s() + keep_s >= self._deadline_s
-        raise TimeUpError("the deadline has come" if late else "the budget is used up")
+        raise TimeUpError("the deadline was reached" if late else "the budget is used up")
 
     def spent_usd(self) -> float:
         """Dollars billed so far."""
