@@ -62,7 +62,9 @@ class Running(ABC, Generic[TaskT, ResultT]):
         study = attach(name)
         task = cloudpickle.loads(layout.read_function(layout.home() / name))
         if not isinstance(task, cls._of):
-            raise SeerError(f"name={show(name)}: the study is not a {cls._word}; open it with seer.attach({name!r})")
+            raise SeerError(
+                f"name={show(name)}: study of another type than {cls._word!r}; open it with seer.attach({name!r})"
+            )
         return cls._made(task, study)
 
     @classmethod
