@@ -100,9 +100,8 @@ def sweep(  # noqa: PLR0913 - the public arguments
 def _refuse_without_provider(**given: Any) -> None:
     for name, value in given.items():
         if value is not None:
-            raise ValueError(
-                f"{name}={format_value(value)}: not allowed without a provider; expected provider=seer.Local() or so"
-            )
+            problem = f"{name}={format_value(value)}: not allowed without a provider"
+            raise ValueError(f"{problem}; expected a provider such as seer.Local()")
 
 
 def _run_here(task: SweepTask, deadline: Any) -> SweepResult:

@@ -113,7 +113,7 @@ def test_attach_refuses_a_study_that_is_not_a_sweep():
         name="other",
         **LIMITS,
     ).run()
-    with pytest.raises(seer.SeerError, match="^name='other': study of another type than 'sweep'"):
+    with pytest.raises(seer.SeerError, match=r"^name='other': study of another type than 'sweep'"):
         Sweep.attach(study.name)
 
 
