@@ -228,7 +228,7 @@ def run_loop(loop: OuterLoop | LoopGroup, run: Run | None) -> None:
     if run is None:
         loop.run_until(loop.outer_steps)
         return
-    # A batch of one example cannot be divided: it tells policies that this trial can use one worker only.
+    # A batch of one example cannot be divided, so policies give this trial one worker only.
     _check_run(run).loader([0], batch_size=1)
     # Every epoch needs a step. A function that returns before its last epoch may leave its end without a checkpoint.
     loop.outer_steps = max(loop.outer_steps, run.max_epochs)
