@@ -216,7 +216,7 @@ FAILED = {
 """The last line of the traceback, which is the reason too."""
 WITHOUT_TRACEBACK = {
     "return_early": "the training function returned without a report",
-    "os_exit": "the training function ended its worker's process: its process ended with exit code 1",
+    "os_exit": "the training function ended its worker's process: its process exited with code 1",
     "os_exit_0": "the training function ended its worker's process: its process ended with exit code 0",
 }
 HARD_TO_SAY = {
@@ -236,8 +236,7 @@ def train(config, run):
             return
 
 
-@pytest.mark.slow
-def test_each_behaviour_marks_its_own_trial(tmp_path):
+def test_each_user_error_fails_only_its_own_trial(tmp_path):
     assert BEHAVIOURS.keys() == {*COMPLETED, *DIVERGED, *FAILED, *WITHOUT_TRACEBACK, *HARD_TO_SAY}
     study = make(train, {"behaviour": seer.choice(list(BEHAVIOURS))}, report_timeout="6s").start().wait("4min")
     assert (study.status, study.reason) == ("ended", "every configuration is trained")
@@ -342,8 +341,7 @@ def users_module(tmp_path, monkeypatch):
     del sys.modules["users_module"]
 
 
-@pytest.mark.slow
-def test_first_trials_that_all_fail_alike_end_the_study(users_module, tmp_path):
+def test_identical_failures_of_the_first_trials_end_the_study(users_module, tmp_path):
     space = {"lr": seer.uniform(0, 1), "zero": 0}
     study = make(users_module.train, space, policy=users_module.MyPolicy()).start()
     why = "the first 3 trials all failed with the same error: ZeroDivisionError: division by zero"

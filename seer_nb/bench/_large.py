@@ -27,9 +27,9 @@ from seer_nb.simulate.worlds import TableWorld
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import RunnerLock
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from seer_nb.study.serialization import dumps_parts
-from seer_nb.views.page import Scene, Subject, Wish
+from seer_nb.views.page import PageBuilder, PageData, PageOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -286,8 +286,8 @@ class Recorded(Simulator):
         self.engine = self.timed = Timed(settings, policy)
         self._path = path
         self._records: list[tuple[float, core.Event | core.Action]] = []
-        self._view: View | None = None
-        self._scene, self._since = Scene(), 0
+        self._view: JournalView | None = None
+        self._scene, self._since = PageBuilder(), 0
         self.looks_s: list[float] = []
         self.pages_s: list[float] = []
 
@@ -299,7 +299,7 @@ class Recorded(Simulator):
     def flush(self) -> None:
         """Write what has not been written."""
         if self._view is None:
-            self._view = View(Journal.create(self._path, self._records))
+            self._view = JournalView(Journal.create(self._path, self._records))
         else:
             self._view.journal.append(self._records)
         self._since += len(self._records)
@@ -319,8 +319,8 @@ class Recorded(Simulator):
         begun_s = time.perf_counter()
         state = self._view.state()
         read_s = time.perf_counter()
-        subject = Subject(state, self._view.history)
-        self._scene.page(subject, self._scene.view(subject), Wish(buttons=True))
+        subject = PageData(state, self._view.history)
+        self._scene.page(subject, self._scene.view(subject), PageOptions(buttons=True))
         self.looks_s.append(read_s - begun_s)
         self.pages_s.append(time.perf_counter() - read_s)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypedDict, TypeV
 
 import cloudpickle
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO
 from seer_nb.errors import SeerError
 
@@ -63,7 +63,7 @@ class Running(ABC, Generic[TaskT, ResultT]):
         task = cloudpickle.loads(layout.read_function(layout.home() / name))
         if not isinstance(task, cls._of):
             raise SeerError(
-                f"name={show(name)}: study of another type than {cls._word!r}; open it with seer.attach({name!r})"
+                f"name={short_repr(name)}: study of another type than {cls._word!r}; open it with seer.attach({name!r})"
             )
         return cls._made(task, study)
 

@@ -19,12 +19,12 @@ from msgspec.structs import replace
 
 from seer_nb import core
 from seer_nb._utils.files import write_atomically
-from seer_nb._utils.text import one_line, sentence
+from seer_nb._utils.text import message_of, one_line
 from seer_nb.core.curve import joined, split
 from seer_nb.core.history import History, LogEntry, Mark
 from seer_nb.core.money import Account
 from seer_nb.core.offer_choice import Refusals
-from seer_nb.core.scaling import Seen, SpeedTracker
+from seer_nb.core.scaling import Measurements, SpeedTracker
 from seer_nb.core.state import State, StateIndex
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def save(journal: Journal, snapshot: Snapshot) -> None:
         OverflowError: A number does not fit into msgpack.
     """
     body = _encode(_Body.of(snapshot.state, snapshot.history))
-    header = _File(version(), snapshot.seq, journal.mark(snapshot.seq) or "", zlib.crc32(body), body)
+    header = _File(version(), snapshot.seq, journal.fingerprint(snapshot.seq) or "", zlib.crc32(body), body)
     write_atomically(path_of(journal), _encode(header), private=True)
 
 
@@ -83,7 +83,7 @@ def load(journal: Journal) -> Snapshot | None:
         with paused_gc():
             return _load(path, journal)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, the journal has all of its content
-        logger.warning("cannot use %s; replaying all records instead: %s", path, one_line(sentence(error)))
+        logger.warning("cannot use %s; replaying all records instead: %s", path, one_line(message_of(error)))
         return None
 
 
@@ -110,7 +110,7 @@ def _load(path: Path, journal: Journal) -> Snapshot:
     file = _FILE.decode(path.read_bytes())
     if file.version != version():
         raise ValueError("another version of seer_nb wrote it")
-    if journal.mark(file.seq) != file.mark:
+    if journal.fingerprint(file.seq) != file.fingerprint:
         raise ValueError("it belongs to another journal")
     if zlib.crc32(file.body) != file.crc:
         raise ValueError("it is damaged")
@@ -126,8 +126,8 @@ class _File(msgspec.Struct, frozen=True, array_like=True):
 
     version: str
     seq: int
-    mark: str
-    """`Journal.mark` of that record."""
+    fingerprint: str
+    """`Journal.fingerprint` of that record."""
     crc: int
     """CRC-32 of the body."""
     body: bytes
@@ -228,7 +228,7 @@ class _Body(msgspec.Struct, frozen=True):
     settings: core.Settings
     plain: PlainState
     ledger: _Ledger
-    speed: Seen
+    speed: Measurements
     trials: list[_Trial]
     history: PlainHistory
 

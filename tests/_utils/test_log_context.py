@@ -12,7 +12,7 @@ import pytest
 
 from seer_nb import core
 from seer_nb._utils import log_context
-from seer_nb._utils.aio import Background
+from seer_nb._utils.aio import BackgroundTasks
 from seer_nb.runner.launch import log_tail
 from seer_nb.storage import log_files
 
@@ -39,7 +39,7 @@ def lines(stream):
 
 def test_log_record_is_one_line_of_key_value_pairs(lines):
     logger, written = lines
-    with log_context.about(trial=3, gang=7):
+    with log_context.log_ids(trial=3, gang=7):
         logger.warning("no word of %s", "it")
     logger.info("done")
     first, second = written()
@@ -70,8 +70,8 @@ def test_task_inherits_the_log_context_of_its_creation(lines):
         logger.info("later")
 
     async def begin():
-        tasks = Background("it failed")
-        with log_context.about(**log_context.ids_of(core.Rent(machine=4, offer="local"))):
+        tasks = BackgroundTasks("it failed")
+        with log_context.log_ids(**log_context.ids_of(core.Rent(machine=4, offer="local"))):
             tasks.go(says())
         await asyncio.sleep(0.01)
 
@@ -97,7 +97,7 @@ def test_long_log_file_is_rotated_while_it_is_written_to(tmp_path):
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in range(3000):
         os.write(file, b"%09d\n" % number)
-    log_files.bound(tmp_path, most=10_000)
+    log_files.bound(tmp_path, max_file=10_000)
     os.write(file, b"later\n")
     os.close(file)
     assert path.read_bytes() == b"later\n"
@@ -111,7 +111,7 @@ def test_total_size_of_log_files_is_bounded(tmp_path):
         path = tmp_path / f"trial-{number}.log{'.1' if number == 1 else ''}"
         path.write_bytes(b"x" * 1000)
         os.utime(path, (number, number))
-    log_files.bound(tmp_path, most=2000, all_of_them=7000)
+    log_files.bound(tmp_path, max_file=2000, max_total=7000)
     left = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert left == {"trial-0.log": 0, "trial-2.log": 0, **{f"trial-{number}.log": 1000 for number in range(3, 10)}}
 
@@ -124,7 +124,7 @@ def test_short_log_files_are_unchanged(tmp_path):
 
 def test_worker_does_not_configure_other_loggers():
     code = (
-        "import logging; from seer_nb._utils import log_context; log_context.of_worker('digits', '0.0');"
+        "import logging; from seer_nb._utils import log_context; log_context.configure_worker('digits', '0.0');"
         "logging.getLogger('distributed.worker').info('hello'); logging.getLogger('mine').info('quiet');"
         "assert not logging.root.handlers"
     )
@@ -140,6 +140,6 @@ def test_target_of_a_symbolic_link_is_not_truncated(tmp_path):
     (tmp_path / "own.txt").write_text("x" * 5000)
     (logs / "runner.log").symlink_to(tmp_path / "own.txt")
     (logs / "worker.log").write_text("y" * 5000)
-    log_files.bound(logs, most=10_000, all_of_them=1)
+    log_files.bound(logs, max_file=10_000, max_total=1)
     assert (tmp_path / "own.txt").stat().st_size == 5000
     assert (logs / "worker.log").stat().st_size == 0

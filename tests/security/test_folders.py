@@ -16,7 +16,7 @@ from seer_nb.core import offer_choice, types
 from seer_nb.storage import layout, snapshot
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import LOCK, runner_pid
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from seer_nb.ui import cli
 from seer_nb.ui.cli.doctor import local as doctor
 from tests.support.records import OFFER, settings, small_study
@@ -177,7 +177,7 @@ def snapshot_with(change):
     """Change fields of a snapshot, given its body; the checksum fits a changed body."""
 
     def prepare(folder):
-        path, names = folder / "journal.snapshot", ("version", "seq", "mark", "crc", "body")
+        path, names = folder / "journal.snapshot", ("version", "seq", "fingerprint", "crc", "body")
         found = dict(zip(names, msgspec.msgpack.decode(path.read_bytes()), strict=True))
         found |= change(found["body"])
         body = found["body"]
@@ -208,7 +208,7 @@ IGNORED = {
 @pytest.mark.parametrize("prepare", IGNORED.values(), ids=IGNORED)
 def test_bad_snapshot_is_not_used(bad, prepare, capsys):
     journal = Journal(bad / layout.JOURNAL)
-    view = View(journal)
+    view = JournalView(journal)
     state = view.state()
     snapshot.save(journal, snapshot.Snapshot(view.seq, state, view.history))
     assert snapshot.load(journal) is not None
@@ -251,13 +251,13 @@ class Rents(seer.Local):
 def test_study_beyond_the_bounds_of_a_journal_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     assert raised(ValueError, make, provider=seer.Local(max_workers=10**9)).endswith(
-        " has max_workers=1000000000: it must be a whole number from 1 to 100000"
+        " has max_workers=1000000000; expected an integer from 1 to 100000"
     )
     assert raised(ValueError, make, provider=Rents(workers_per_machine=10**9)) == (
-        "provider=Rents() offers a machine 'local' whose workers_per_machine cannot be: expected `int` <= 1024"
+        "provider=Rents() offers a machine 'local' whose workers_per_machine is invalid: expected `int` <= 1024"
     )
     assert raised(ValueError, make, provider=Rents(boot_timeout_s=math.inf)) == (
-        "provider=Rents() offers a machine 'local' whose boot_timeout_s cannot be: expected `float` <= 1000000000000.0"
+        "provider=Rents() offers a machine 'local' whose boot_timeout_s is invalid: expected `float` <= 1000000000000.0"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import seer_nb as seer
 from seer_nb import core
-from seer_nb._utils.retry import patiently
+from seer_nb._utils.retry import retry_os_errors
 from seer_nb.storage.lock import runner_pid
 from seer_nb.worker import tracebacks
 from tests.support.studies import kill, make, training, worker_pids
@@ -43,7 +43,8 @@ def end():
         kill(runner_pid(study.folder))
 
 
-def test_a_function_that_sleeps_for_ever(home, end):
+@pytest.mark.slow
+def test_a_sleeping_function_is_reported_with_its_line(home, end):
     study = make(sleepy, {"x": 1}, provider=seer.Local(max_workers=1)).start()
     end(study)
     training(study, epochs=2)
@@ -61,7 +62,8 @@ def test_a_function_that_sleeps_for_ever(home, end):
     assert "Silent" in set(study.events().kind)
 
 
-def test_a_worker_that_does_not_answer(home, end):
+@pytest.mark.slow
+def test_a_suspended_worker_is_reported(home, end):
     study = make(counting, {"x": 1}, provider=seer.Local(max_workers=1), max_epochs=1000).start()
     end(study)
     training(study, epochs=2)
@@ -72,13 +74,14 @@ def test_a_worker_that_does_not_answer(home, end):
     until(lambda: study.stuck == "", "the end of the warning")
 
 
-def test_a_runner_that_stands_still(home, end):
+@pytest.mark.slow
+def test_a_suspended_runner_is_reported(home, end):
     study = make(counting, {"x": 1}, provider=seer.Local(max_workers=1), max_epochs=1000).start()
     end(study)
     training(study, epochs=1)
     pid = runner_pid(study.folder)
     kill(pid, signal.SIGSTOP)
-    until(lambda: study.stuck == f"its runner stands still: kill -CONT {pid} has it go on", "that it stands still")
+    until(lambda: study.stuck == f"its runner is suspended: kill -CONT {pid} continues it", "the suspended runner")
     kill(pid, signal.SIGCONT)
     until(lambda: study.stuck == "", "the end of the warning")
 
@@ -89,13 +92,13 @@ def counting(config, run):
         run.report(accuracy=epoch)
 
 
-def test_one_that_waits_for_the_store():
+def test_a_thread_that_waits_for_the_store_is_described_so():
     def fails():
         raise OSError("out of reach")
 
     def waits():
         with contextlib.suppress(seer.SeerError):
-            patiently(fails, 1.0)
+            retry_os_errors(fails, 1.0)
 
     thread = threading.Thread(target=waits, daemon=True)
     thread.start()
@@ -104,7 +107,8 @@ def test_one_that_waits_for_the_store():
     thread.join()
 
 
-def test_a_store_that_cannot_be_written_to(home, end, tmp_path):
+@pytest.mark.slow
+def test_a_store_that_cannot_be_written_is_reported(home, end, tmp_path):
     """The last epoch must be stored, so it is tried again for a while."""
     store = tmp_path / "store"
     given = {"provider": seer.Local(max_workers=1), "max_epochs": 4, "store": store}

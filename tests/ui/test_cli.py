@@ -130,7 +130,7 @@ def test_study_with_a_dead_runner_is_shown_as_interrupted(capsys, interrupted):
 def test_watch_reports_a_dead_runner_and_how_to_resume(capsys, interrupted):
     code, out, err = run(capsys, "watch", "digits")
     assert (code, out) == (1, "")
-    assert err.startswith("seer-nb: the runner of study 'digits' has died; resume() goes on")
+    assert err.startswith("seer-nb: the runner of study 'digits' has died; resume() continues")
     assert "the last words of the runner" in err
 
 
@@ -150,14 +150,14 @@ def test_table_option_selects_the_exported_table(capsys, ended, tmp_path):
     ("arguments", "sentence"),
     [
         (["show", "nope"], "name='nope' is not a study in {home}: there are 'digits'"),
-        (["show", "../digits"], "name='../digits' is not a name for a study: "),
+        (["show", "../digits"], "name='../digits' is not a name for a study; "),
         (["export", "digits", "table.doc"], "path='table.doc': unknown suffix '.doc'; expected one of .csv, "),
         (["export", "digits", "no/such/folder.csv"], "path='no/such/folder.csv': there is no folder 'no/such'; "),
         (["pause", "digits"], "study 'digits' has ended: there is nothing to pause"),
         (["stop", "digits"], "study 'digits' has ended: there is nothing to stop"),
         (["adjust", "digits"], "adjust changes nothing: give a budget, a deadline or both"),
         (["adjust", "digits", "--budget", "lots"], "budget='lots': not an amount of money; "),
-        (["adjust", "digits", "--deadline", "5s"], "deadline='5s' has passed: the study has used 11 s"),
+        (["adjust", "digits", "--deadline", "5s"], "deadline='5s' has passed: the study has already used 11 s"),
         (["demo", "--deadline", "soon"], "deadline='soon': not a length of time; "),
         (["demo", "--workers", "0"], "max_workers=0: not a number of workers; "),
         (["demo", "--name", "digits"], "name='digits' is already in use in {home}: "),
@@ -182,7 +182,7 @@ def test_pause_without_a_runner_is_an_error(capsys, interrupted):
     code, _, err = run(capsys, "pause", "digits")
     assert (code, err) == (
         1,
-        "seer-nb: study 'digits' has no runner any more, so nothing runs: resume goes on with it\n",
+        "seer-nb: study 'digits' has no runner any more, so nothing runs: resume continues it\n",
     )
     assert not Journal(interrupted / "journal.sqlite").inbox()
 

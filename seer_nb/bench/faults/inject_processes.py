@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seer_nb.bench.faults.case import Case
-    from seer_nb.core import Snapshot
+    from seer_nb.core import PolicyView
 
 
 STILL_S = 5.0
@@ -210,7 +210,7 @@ class Growing:
     def __init__(self, every: int = 3) -> None:
         self.every = every
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """A leg after the other."""
         trial = next((trial for trial in snapshot.trials if trial.alive), None)
         epoch = 0 if trial is None else trial.epoch
@@ -227,7 +227,7 @@ class Growing:
 class Sieving:
     """Trains four trials at a time to the third epoch, and goes on with the best of them: verdicts all the time."""
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Four at a time."""
         from seer_nb.core import Verdict
 

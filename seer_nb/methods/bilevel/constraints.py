@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import one_of
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,12 +46,13 @@ class Box:
     by: By = "clip"
 
     def __post_init__(self) -> None:
-        one_of(self.by, "by", get_args(By))
+        check_choice(self.by, "by", get_args(By))
         if not self.low < self.high:
-            raise ValueError(f"low={show(self.low)}: not below high={show(self.high)}; expected low < high")
+            raise ValueError(f"low={short_repr(self.low)}: not below high={short_repr(self.high)}; expected low < high")
         if self.by == "change" and not (math.isfinite(self.low) and math.isfinite(self.high)):
             raise ValueError(
-                f'by="change": low={show(self.low)}, high={show(self.high)} are not finite; expected two finite bounds'
+                f'by="change": low={short_repr(self.low)}, high={short_repr(self.high)} are not finite; '
+                "expected two finite bounds"
             )
 
     def to_free(self, x: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ def make_boxes(given: Any, name: str, count: int) -> list[Box]:
     boxes = [given] * count if given is None or isinstance(given, Box) else given
     if not isinstance(boxes, list | tuple) or not all(box is None or isinstance(box, Box) for box in boxes):
         raise TypeError(
-            f"{name}={show(given)}: not a box; expected a bilevel.Box(low, high), or a list of boxes and None"
+            f"{name}={short_repr(given)}: not a box; expected a bilevel.Box(low, high), or a list of boxes and None"
         )
     if len(boxes) != count:
         raise ValueError(f"{name}: {len(boxes)} boxes for {count} tensors; expected one box each, or one for all")
@@ -145,7 +146,7 @@ def check_tensors(value: Any, name: str) -> list[Tensor]:
     if isinstance(value, Tensor) or not isinstance(value, Sequence):
         raise TypeError(f"{name}: type {type(value).__name__}; expected a list of tensors")
     if not value:
-        raise ValueError(f"{name}={show(value)}: empty; expected at least one tensor")
+        raise ValueError(f"{name}={short_repr(value)}: empty; expected at least one tensor")
     for place, tensor in enumerate(value):
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__

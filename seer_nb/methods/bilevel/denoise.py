@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.constraints import Box
 from seer_nb.methods.bilevel.data import Net, decay, index_batches, read_labelled, train_adam
 from seer_nb.methods.bilevel.figures import plot_histogram
@@ -133,9 +133,9 @@ def denoise(  # noqa: PLR0913 - the public options
         method=method, inner_steps=inner_steps, outer_steps=outer_steps, lr_u=lr_u, lr_v=lr_v, schedule=schedule
     ).with_default_schedule(SCHEDULE)
     net, noisy, clean = Net(model), read_labelled(train, "train"), read_labelled(val, "val")
-    size, seed = whole(batch_size, "batch_size"), whole(seed, "seed", 0)
-    weight_decay = real(weight_decay, "weight_decay", least=0.0)
-    start_steps = 0 if is_resumed(run) else whole(start_steps, "start_steps", 0)
+    size, seed = check_integer(batch_size, "batch_size"), check_integer(seed, "seed", 0)
+    weight_decay = check_number(weight_decay, "weight_decay", least=0.0)
+    start_steps = 0 if is_resumed(run) else check_integer(start_steps, "start_steps", 0)
 
     def upper(_: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:
         return cross_entropy(net(v, clean.x[places]), clean.y[places])

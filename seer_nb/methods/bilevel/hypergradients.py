@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from seer_nb._utils.validation import real
+from seer_nb._utils.validation import check_number
 from seer_nb.methods.bilevel.constraints import Box, Variables, check_tensors
 from seer_nb.methods.bilevel.penalty import evaluate_penalty
 from seer_nb.methods.bilevel.problem import Batch, Problem, grad
@@ -84,7 +84,7 @@ def penalty_gradient(
     """
     problem = _problem(upper, lower, u, v)
     inputs = [*problem.u.free, *problem.v.free]
-    gradients = evaluate_penalty(problem, Batch(), inputs, real(gamma, "gamma", above=0.0)).gradients
+    gradients = evaluate_penalty(problem, Batch(), inputs, check_number(gamma, "gamma", above=0.0)).gradients
     return gradients[: len(u)], gradients[len(u) :]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer
 from seer_nb.methods.bilevel.constraints import Box, Variables, check_tensors, make_boxes
 from seer_nb.methods.bilevel.optimizers import AlternatingDescent, ApproxGrad, ReverseMode, Solver
 from seer_nb.methods.bilevel.options import MethodName, SolverOptions
@@ -108,7 +108,7 @@ def minimize(  # noqa: PLR0913 - the public options
     )
     options.check_penalty_only("inequality", inequality)
     problem = make_problem(upper, lower, u, v, u_box=u_box, v_box=v_box, inequality=inequality)
-    watched = Monitor(monitor, whole(monitor_every, "monitor_every"))
+    watched = Monitor(monitor, check_integer(monitor_every, "monitor_every"))
     loop = make_loop(problem, options, batches, watched)
     run_loop(loop, run)
     return loop.minimum(None if run is None else run.seed)
@@ -177,7 +177,7 @@ def _repeat(batches: Iterable[tuple[Any, Any]] | None) -> Iterator[Batch]:
         count = 0
         for pair in batches:
             if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - a pair
-                raise TypeError(f"batches gave {show(pair)}; expected a pair (batch for upper, batch for lower)")
+                raise TypeError(f"batches gave {short_repr(pair)}; expected a pair (batch for upper, batch for lower)")
             count += 1
             yield Batch((pair[0],), (pair[1],))
         if not count:

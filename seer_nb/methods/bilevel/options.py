@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import one_of, real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_choice, check_integer, check_number
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
 
 MethodName: TypeAlias = Literal["penalty", "rmd", "approx", "gd"]
@@ -43,19 +43,19 @@ class SolverOptions:
     sigma: float = 1e-10
 
     def __post_init__(self) -> None:
-        one_of(self.method, "method", get_args(MethodName))
+        check_choice(self.method, "method", get_args(MethodName))
         self.check_penalty_only("schedule", self.schedule)
         if self.schedule is not None and not isinstance(self.schedule, PenaltySchedule):
-            raise TypeError(f"schedule={show(self.schedule)}: not a schedule; expected a bilevel.PenaltySchedule")
+            raise TypeError(f"schedule={short_repr(self.schedule)}: not a schedule; expected a bilevel.PenaltySchedule")
         checked = {
-            "inner_steps": whole(self.inner_steps, "inner_steps"),
-            "outer_steps": whole(self.outer_steps, "outer_steps"),
-            "lr_u": real(self.lr_u, "lr_u", above=0.0),
-            "lr_v": real(self.lr_v, "lr_v", above=0.0),
-            "sigma": real(self.sigma, "sigma", least=0.0),
+            "inner_steps": check_integer(self.inner_steps, "inner_steps"),
+            "outer_steps": check_integer(self.outer_steps, "outer_steps"),
+            "lr_u": check_number(self.lr_u, "lr_u", above=0.0),
+            "lr_v": check_number(self.lr_v, "lr_v", above=0.0),
+            "sigma": check_number(self.sigma, "sigma", least=0.0),
         }
         if self.lr_p is not None:
-            checked["lr_p"] = real(self.lr_p, "lr_p", above=0.0)
+            checked["lr_p"] = check_number(self.lr_p, "lr_p", above=0.0)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -72,7 +72,7 @@ class SolverOptions:
         """
         if value is not None and self.method != "penalty":
             raise ValueError(
-                f'{name}={show(value)}: not allowed with method="{self.method}"; expected method="penalty"'
+                f'{name}={short_repr(value)}: not allowed with method="{self.method}"; expected method="penalty"'
             )
 
     def with_default_schedule(self, schedule: PenaltySchedule) -> SolverOptions:

@@ -7,7 +7,7 @@ import time
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.errors import CheckpointError
 from seer_nb.methods.bilevel.constraints import to_devices_of
 from seer_nb.methods.bilevel.trace import Minimum, Point, Row
@@ -244,11 +244,13 @@ def run_loop(loop: OuterLoop | LoopGroup, run: Run | None) -> None:
 
 def _check_run(run: Any) -> Run:
     if not isinstance(run, Run):
-        raise TypeError(f"run={show(run)}: not a run; expected the one that a study passes to its training function")
+        raise TypeError(
+            f"run={short_repr(run)}: not a run; expected the one that a study passes to its training function"
+        )
     if run.world_size > 1:
         raise ValueError(
-            f"run={show(run)}: {run.world_size} workers, but a bilevel method uses one; expected a policy that starts "
-            "every trial on one worker, such as 'seer'"
+            f"run={short_repr(run)}: {run.world_size} workers, but a bilevel method uses one; expected a policy "
+            "that starts every trial on one worker, such as 'seer'"
         )
     return run
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.data import Net, accuracy, decay, fit
 from seer_nb.methods.bilevel.figures import plot_histogram
 from seer_nb.methods.bilevel.minimize import make_loop, make_problem
@@ -103,17 +103,19 @@ def make_tasks(  # noqa: PLR0913 - the sizes of a task
     Example:
         >>> tasks = make_tasks(Labelled(x, y), range(10), count=20, ways=5, shots=2, queries=10)
     """
-    if not 1 < whole(ways, "ways") <= len(classes):
-        raise ValueError(f"ways={show(ways)}: out of bounds for {len(classes)} classes; expected 2 to {len(classes)}")
+    if not 1 < check_integer(ways, "ways") <= len(classes):
+        raise ValueError(
+            f"ways={short_repr(ways)}: out of bounds for {len(classes)} classes; expected 2 to {len(classes)}"
+        )
     places = {number: torch.nonzero(data.y == number)[:, 0] for number in classes}
     few = min(places, key=lambda number: len(places[number]))
-    each = whole(shots, "shots") + whole(queries, "queries")
+    each = check_integer(shots, "shots") + check_integer(queries, "queries")
     if len(places[few]) < each:
         raise ValueError(f"class {few}: {len(places[few])} examples; expected at least shots + queries = {each}")
-    drawn = torch.Generator().manual_seed(whole(seed, "seed", 0))
+    drawn = torch.Generator().manual_seed(check_integer(seed, "seed", 0))
     numbers = torch.tensor(list(classes))
     picked = []
-    for _ in range(whole(count, "count")):
+    for _ in range(check_integer(count, "count")):
         chosen = numbers[torch.randperm(len(numbers), generator=drawn)[:ways]].tolist()
         picked.append(torch.stack([places[n][torch.randperm(len(places[n]), generator=drawn)[:each]] for n in chosen]))
     place = torch.stack(picked)
@@ -170,7 +172,7 @@ def represent(  # noqa: PLR0913 - the public options
         method=method, inner_steps=inner_steps, outer_steps=outer_steps, lr_u=lr_u, lr_v=lr_v, schedule=schedule
     ).with_default_schedule(SCHEDULE)
     net, tasks = Net(body), _check_tasks(tasks)
-    weight_decay = real(weight_decay, "weight_decay", above=0.0)
+    weight_decay = check_number(weight_decay, "weight_decay", above=0.0)
     with torch.no_grad():
         features = _features(net, net.start, tasks.support_x).shape[-1]
     count, ways = _task_sizes(tasks)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.constraints import Box
 from seer_nb.methods.bilevel.data import Labelled, accuracy, decay, fit, flip_labels, read_labelled
 from seer_nb.methods.bilevel.figures import plot_lines
@@ -151,8 +151,8 @@ def robustness(  # noqa: PLR0913 - the public options
     )
     box = Box(*bounds)
     counts = [_count_points(share, len(clean.y)) for share in _check_shares(shares)]
-    regression = _Regression(clean, val, test, real(weight_decay, "weight_decay", above=0.0))
-    added = [regression.flipped(count, whole(seed, "seed", 0)) for count in counts]
+    regression = _Regression(clean, val, test, check_number(weight_decay, "weight_decay", above=0.0))
+    added = [regression.flipped(count, check_integer(seed, "seed", 0)) for count in counts]
 
     def search(points: Labelled) -> OuterLoop:
         start = regression.zeros() if is_resumed(run) else regression.fitted(points)
@@ -225,12 +225,12 @@ def _flatten(data: Labelled) -> Labelled:
 
 def _check_shares(shares: Any) -> list[float]:
     if isinstance(shares, str) or not isinstance(shares, Sequence) or not shares:
-        raise TypeError(f"shares={show(shares)}: not a list; expected shares such as (0.01, 0.03)")
-    return [real(share, "shares", above=0.0, most=1.0) for share in shares]
+        raise TypeError(f"shares={short_repr(shares)}: not a list; expected shares such as (0.01, 0.03)")
+    return [check_number(share, "shares", above=0.0, most=1.0) for share in shares]
 
 
 def _count_points(share: float, n: int) -> int:
     count = round(share * n)
     if not count:
-        raise ValueError(f"shares={show(share)}: adds no point to {n}; expected at least {1 / n:g}")
+        raise ValueError(f"shares={short_repr(share)}: adds no point to {n}; expected at least {1 / n:g}")
     return count

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.constraints import Box
 from seer_nb.methods.bilevel.data import Net, index_batches, read_labelled, train_adam
 from seer_nb.methods.bilevel.figures import plot_bars
@@ -163,9 +163,9 @@ def tune(  # noqa: PLR0913 - the public options
     classes = int(torch.cat([training.y, validation.y]).max()) + 1
     owners = {name: _owners(each.owner, net, classes) for name, each in tuned.items()}
     training_options = {
-        "steps": whole(train_steps, "train_steps"),
-        "size": whole(batch_size, "batch_size"),
-        "seed": whole(seed, "seed", 0),
+        "steps": check_integer(train_steps, "train_steps"),
+        "size": check_integer(batch_size, "batch_size"),
+        "seed": check_integer(seed, "seed", 0),
     }
 
     def values(u: list[Tensor]) -> dict[str, Tensor]:
@@ -236,12 +236,14 @@ def _read_starts(given: Any) -> dict[str, float]:
     known = HYPERPARAMETERS
     allowed = ", ".join(f'"{name}"' for name in known)
     if isinstance(given, str) or not isinstance(given, Sequence | Mapping):
-        raise TypeError(f"hyperparameters={show(given)}: not a list; expected names out of {allowed}")
+        raise TypeError(f"hyperparameters={short_repr(given)}: not a list; expected names out of {allowed}")
     if not given or not all(isinstance(name, str) and name in known for name in given):
-        raise ValueError(f"hyperparameters={show(given)}: empty or unknown names; expected names out of {allowed}")
+        raise ValueError(
+            f"hyperparameters={short_repr(given)}: empty or unknown names; expected names out of {allowed}"
+        )
     starts = given if isinstance(given, Mapping) else {name: known[name].start for name in given}
     for name, start in starts.items():
-        real(start, f"hyperparameters[{name!r}]", least=known[name].low, most=known[name].high)
+        check_number(start, f"hyperparameters[{name!r}]", least=known[name].low, most=known[name].high)
     return {name: float(start) for name, start in starts.items()}
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from seer_nb._utils.randomness import derive, seed_all
+from seer_nb._utils.randomness import derive_seed, seed_all
 from seer_nb.methods.threads import one_thread
 from seer_nb.worker import gpu
-from seer_nb.worker.metrics import finite
+from seer_nb.worker.metrics import as_finite_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,7 +108,7 @@ class CellRun:
         import torch
         from torch.utils.data import DataLoader
 
-        order = torch.Generator().manual_seed(derive(self.seed, 0))
+        order = torch.Generator().manual_seed(derive_seed(self.seed, 0))
         return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, generator=order, **more)
 
     def mean(self, value: float, n: float = 1.0) -> float:  # noqa: ARG002 - the signature of `Run`
@@ -125,7 +125,7 @@ class CellRun:
             raise RuntimeError(
                 f"run.report() was called after max_epochs={self.max_epochs} reports; expected a loop over run.epochs()"
             )
-        self.reports.append(finite(metrics))
+        self.reports.append(as_finite_floats(metrics))
 
     def save(self, state: bytes) -> None:
         """Keep bytes until the function returns; a cell is never resumed."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.core.types import MOST_SEED
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def split(n: int, train_ratio: float, *, repeat: int = 1, validation: float = 0.
         >>> places = split(len(X), 0.7)
         >>> X.iloc[places.train], X.iloc[places.test]
     """
-    n, repeat, seed = whole(n, "n"), whole(repeat, "repeat"), check_seed(seed)
+    n, repeat, seed = check_integer(n, "n"), check_integer(repeat, "repeat"), check_seed(seed)
     sizes = split_sizes(n, train_ratio, validation)
     order = np.random.default_rng([seed, repeat]).permutation(n)
     train = order[: sizes.train]
@@ -147,8 +147,8 @@ def split_sizes(n: int, train_ratio: float, validation: float) -> SplitSizes:
     fit = train - max(1, round(train * share))
     if fit < MIN_FIT_SAMPLES or train >= n:
         raise ValueError(
-            f"train_ratio={show(train_ratio)}, validation={show(validation)}: leave {max(fit, 0)} to fit and "
-            f"{n - train} to test of {n} samples; expected at least {MIN_FIT_SAMPLES} and 1"
+            f"train_ratio={short_repr(train_ratio)}, validation={short_repr(validation)}: leave {max(fit, 0)} to fit "
+            f"and {n - train} to test of {n} samples; expected at least {MIN_FIT_SAMPLES} and 1"
         )
     return SplitSizes(train, fit)
 
@@ -160,9 +160,11 @@ def check_fraction(value: float, name: str) -> float:
         TypeError: The value is not a number.
         ValueError: The value is out of bounds.
     """
-    number = real(value, name, above=0.0, most=1.0)
+    number = check_number(value, name, above=0.0, most=1.0)
     if number == 1.0:
-        raise ValueError(f"{name}={show(value)}: leaves no sample for the other part; expected a number > 0 and < 1")
+        raise ValueError(
+            f"{name}={short_repr(value)}: leaves no sample for the other part; expected a number > 0 and < 1"
+        )
     return number
 
 
@@ -173,4 +175,4 @@ def check_seed(value: int) -> int:
         TypeError: The value is not an integer.
         ValueError: The value is out of bounds.
     """
-    return whole(value, "seed", 0, MOST_SEED, what="a seed")
+    return check_integer(value, "seed", 0, MOST_SEED, what="a seed")

@@ -11,8 +11,8 @@ import csv
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +74,8 @@ def make_fff(n: int = 120, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     import numpy as np
     import pandas as pd
 
-    n = whole(n, "n", MIN_SAMPLES)
-    rng = np.random.default_rng(whole(seed, "seed", 0))
+    n = check_integer(n, "n", MIN_SAMPLES)
+    rng = np.random.default_rng(check_integer(seed, "seed", 0))
     settings = (
         rng.choice([0.1, 0.2, 0.3], n),
         rng.choice([0.0, 45.0, 90.0], n),
@@ -129,7 +129,7 @@ def read_fff(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f'path={show(path)}: not a path; expected one such as "prints.csv"')
+        raise TypeError(f'path={short_repr(path)}: not a path; expected one such as "prints.csv"')
     columns = INPUTS | OUTPUTS
     names, rows = _read_rows(path)
     _check_names(path, names, columns)
@@ -165,7 +165,7 @@ def _check_names(path: Any, names: list[str], columns: dict[str, Limits]) -> Non
             has = ", ".join(map(repr, names)) or "no columns"
             raise ValueError(
                 f"path={os.fspath(path)!r}: column {name!r} {problem}; expected each of {', '.join(columns)} once, but "
-                f"the file has {show(has)[1:-1]}"
+                f"the file has {short_repr(has)[1:-1]}"
             )
 
 
@@ -175,7 +175,7 @@ def _read_number(row: list[str], place: int, name: str, line: int, limits: Limit
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"column {name!r}, line {line}: {show(text)} is not a number; {expected}") from None
+        raise ValueError(f"column {name!r}, line {line}: {short_repr(text)} is not a number; {expected}") from None
     if not limits.low <= value <= limits.high:  # true for NaN
-        raise ValueError(f"column {name!r}, line {line}: {show(text)} is out of range; {expected}")
+        raise ValueError(f"column {name!r}, line {line}: {short_repr(text)} is out of range; {expected}")
     return value

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
-from seer_nb._utils.text import show as format_value
-from seer_nb._utils.validation import one_of
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_choice
 from seer_nb.methods.figures import figure_layout
 from seer_nb.methods.sweep.grid import TRAIN_RATIO
 from seer_nb.views.palette import OKABE_ITO, PLOTLY_DASHES
@@ -84,18 +84,17 @@ def pair_info(result: SweepResult, across: str, down: str, show: Shown, train_ra
         ValueError: A name or train ratio is not in the sweep, or two are the same.
     """
     names = (*result.names, TRAIN_RATIO)
-    show = one_of(show, "show", get_args(Shown))  # type: ignore[assignment]
-    across, down = one_of(across, "across", names), one_of(down, "down", names)
+    show = check_choice(show, "show", get_args(Shown))  # type: ignore[assignment]
+    across, down = check_choice(across, "across", names), check_choice(down, "down", names)
     ratios = dict.fromkeys(outcome.cell.train_ratio for outcome in result.outcomes)
     if across == down or (train_ratio is not None and TRAIN_RATIO in {across, down}):
         raise ValueError(
-            f"across={across!r}, down={down!r}, {TRAIN_RATIO}={format_value(train_ratio)}: not different; "
+            f"across={across!r}, down={down!r}, {TRAIN_RATIO}={short_repr(train_ratio)}: not different; "
             "expected each name once"
         )
     if train_ratio is not None and train_ratio not in ratios:
         raise ValueError(
-            f"{TRAIN_RATIO}={format_value(train_ratio)}: not in this sweep; "
-            f"expected one of {', '.join(map(str, ratios))}"
+            f"{TRAIN_RATIO}={short_repr(train_ratio)}: not in this sweep; expected one of {', '.join(map(str, ratios))}"
         )
     found = [x for x in result.outcomes if train_ratio in {None, x.cell.train_ratio}]
     columns, rows = (across, _label_reader(result, across)), (down, _label_reader(result, down))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.methods.sweep.data import check_fraction
-from seer_nb.search_space.domains import Option, storable
+from seer_nb.search_space.domains import Option, is_storable
 
 if TYPE_CHECKING:
     from seer_nb.core import Config
@@ -47,7 +47,7 @@ class Grid:
 
     def __init__(self, values: Mapping[str, Any], ratios: Iterable[float]) -> None:
         if not isinstance(values, Mapping):
-            raise TypeError(f"grid={show(values)}: not a dict; {_EXPECTED}")
+            raise TypeError(f"grid={short_repr(values)}: not a dict; {_EXPECTED}")
         self.values = {_check_name(name): _read_values(name, given) for name, given in values.items()}
         self.labels = {name: _make_labels(name, given) for name, given in self.values.items()}
         self.ratios = _read_ratios(ratios)
@@ -83,8 +83,8 @@ class Grid:
 
 
 def _check_name(name: Any) -> str:
-    if not isinstance(name, str) or not name.strip() or not storable(name):
-        raise ValueError(f"grid: name {show(name)}; expected the names of hyperparameters as text")
+    if not isinstance(name, str) or not name.strip() or not is_storable(name):
+        raise ValueError(f"grid: name {short_repr(name)}; expected the names of hyperparameters as text")
     if name == TRAIN_RATIO:
         raise ValueError(f"grid: name {TRAIN_RATIO!r}; expected train ratios as the argument {TRAIN_RATIO}s")
     return name
@@ -92,10 +92,10 @@ def _check_name(name: Any) -> str:
 
 def _read_values(name: str, given: Any) -> tuple[Any, ...]:
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise TypeError(f"grid[{name!r}]={show(given)}: not a list of values; {_EXPECTED}")
+        raise TypeError(f"grid[{name!r}]={short_repr(given)}: not a list of values; {_EXPECTED}")
     found = tuple(value.item() if isinstance(value, np.generic) else value for value in given)
     if not found:
-        raise ValueError(f"grid[{name!r}]={show(given)}: empty; expected at least one value")
+        raise ValueError(f"grid[{name!r}]={short_repr(given)}: empty; expected at least one value")
     return found
 
 
@@ -104,19 +104,21 @@ def _make_labels(name: str, given: tuple[Any, ...]) -> tuple[Option, ...]:
     for value in given:
         plain = value is None or isinstance(value, bool | int | float | str)
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"grid[{name!r}]: value {show(value)}; expected finite numbers")
-        label: Option = value if plain and storable(value) else repr(value)
+            raise ValueError(f"grid[{name!r}]: value {short_repr(value)}; expected finite numbers")
+        label: Option = value if plain and is_storable(value) else repr(value)
         # 1, 1.0 and True are equal: a study cannot distinguish them.
         if label in labels:
-            raise ValueError(f"grid[{name!r}]: value {show(value)} is duplicate; expected each value once")
+            raise ValueError(f"grid[{name!r}]: value {short_repr(value)} is duplicate; expected each value once")
         labels.append(label)
     return tuple(labels)
 
 
 def _read_ratios(given: Any) -> tuple[float, ...]:
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"train_ratios={show(given)}: not a list of numbers; expected one such as (0.6, 0.8)")
+        raise TypeError(f"train_ratios={short_repr(given)}: not a list of numbers; expected one such as (0.6, 0.8)")
     found = tuple(check_fraction(ratio, f"train_ratios[{place}]") for place, ratio in enumerate(given))
     if not found or len(set(found)) < len(found):
-        raise ValueError(f"train_ratios={show(given)}: empty or duplicate; expected at least one ratio, and each once")
+        raise ValueError(
+            f"train_ratios={short_repr(given)}: empty or duplicate; expected at least one ratio, and each once"
+        )
     return found

@@ -6,8 +6,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seer_nb._utils.text import headline
-from seer_nb._utils.text import show as format_value
+from seer_nb._utils.text import headline, short_repr
 from seer_nb._utils.units import parse_duration
 from seer_nb.methods.sweep.result import Outcome, SweepResult
 from seer_nb.methods.sweep.study_backend import Sweep
@@ -100,7 +99,7 @@ def sweep(  # noqa: PLR0913 - the public arguments
 def _refuse_without_provider(**given: Any) -> None:
     for name, value in given.items():
         if value is not None:
-            problem = f"{name}={format_value(value)}: not allowed without a provider"
+            problem = f"{name}={short_repr(value)}: not allowed without a provider"
             raise ValueError(f"{problem}; expected a provider such as seer.Local()")
 
 

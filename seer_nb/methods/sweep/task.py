@@ -8,9 +8,9 @@ from copy import deepcopy
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any, Self
 
-from seer_nb._utils.randomness import derive, seed_all
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import whole
+from seer_nb._utils.randomness import derive_seed, seed_all
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer
 from seer_nb.methods.sweep.cell import Fit, FunctionEstimator, fit_cell
 from seer_nb.methods.sweep.data import check_seed, read_samples, split, split_sizes
 from seer_nb.methods.sweep.grid import Grid
@@ -68,9 +68,9 @@ class SweepTask:
         for ratio in grid.ratios:
             split_sizes(len(samples), ratio, validation)
         self.estimator, self.grid, self.samples = estimator, grid, samples
-        self.repeats = whole(repeats, "repeats")
+        self.repeats = check_integer(repeats, "repeats")
         self.validation = validation
-        self.max_epochs = whole(max_epochs, "max_epochs")
+        self.max_epochs = check_integer(max_epochs, "max_epochs")
         self.seed = check_seed(seed)
 
     @classmethod
@@ -115,7 +115,7 @@ class SweepTask:
 
     def _fit_repeat(self, cell: Cell, repeat: int) -> Fit:
         places = split(len(self.samples), cell.train_ratio, repeat=repeat, validation=self.validation, seed=self.seed)
-        return fit_cell(self._estimator_factory(cell.config, derive(self.seed, repeat)), self.samples, places)
+        return fit_cell(self._estimator_factory(cell.config, derive_seed(self.seed, repeat)), self.samples, places)
 
     def _estimator_factory(self, config: Config, seed: int) -> Callable[[], Estimator]:
         if _is_estimator(self.estimator):
@@ -189,15 +189,17 @@ def _is_estimator(estimator: Any) -> bool:
 def _check_estimator(estimator: Any, grid: Grid) -> None:
     expected = "expected a scikit-learn regressor such as MLPRegressor(), or a training function of (config, run)"
     if isinstance(estimator, type) or not (_is_estimator(estimator) or callable(estimator)):
-        raise TypeError(f"estimator={show(estimator)}: neither an estimator nor a function; {expected}")
+        raise TypeError(f"estimator={short_repr(estimator)}: neither an estimator nor a function; {expected}")
     if _is_estimator(estimator):
         known = estimator.get_params()
         for name in grid.names:
             if name not in known:
                 names = ", ".join(map(repr, sorted(known)))
-                raise ValueError(f"grid: {show(estimator)} has no hyperparameter {name!r}; expected one of {names}")
+                raise ValueError(
+                    f"grid: {short_repr(estimator)} has no hyperparameter {name!r}; expected one of {names}"
+                )
         return
     try:
         inspect.signature(estimator).bind("config", "run")
     except (TypeError, ValueError):
-        raise TypeError(f"estimator={show(estimator)}: not callable as train(config, run); {expected}") from None
+        raise TypeError(f"estimator={short_repr(estimator)}: not callable as train(config, run); {expected}") from None

@@ -49,8 +49,8 @@ def test_text_output_has_one_line_per_finding_with_advice(home, capsys, monkeypa
     )
     assert cli.main(["doctor"]) == 1
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("problem     store         store='nope://x' is not one that only holds files: ")
-    assert "give a folder, or an fsspec URL" in line
+    assert line.startswith("problem     store         store='nope://x' is not a store that only holds files; ")
+    assert "expected a folder, or an fsspec URL" in line
 
 
 def test_unwritable_home_is_a_problem(tmp_path, monkeypatch):
