@@ -1,1 +1,1 @@
-"""Methods of neighbouring systems, each usable by itself: ``from seer_nb.methods import bilevel``."""
+"""Methods related to SEER, each usable on its own: ``from seer_nb.methods import bilevel``."""

@@ -1,4 +1,4 @@
-"""What the results of all methods have: a frame, curves, figures, and files of them."""
+"""The base class of the results of all methods: tables, figures, and export to files."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ Seed: TypeAlias = int | tuple[int, ...] | None
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MethodResult(ABC):
-    """The result of a method, of the same shape as a study's: tables as pandas frames, figures as plotly's."""
+    """The result of a method, with the same interface as a study's: pandas tables and plotly figures."""
 
     seed: Seed
-    """That all which was drawn comes from; several, if all was done for each; None: nothing was drawn."""
+    """Seed of all random draws; a tuple if the method ran once per seed; None if nothing was drawn."""
     wall_s: float
-    """Seconds from the beginning to the end; of a study, those in which it ran."""
+    """Seconds from start to end; for a study, the seconds in which it ran."""
 
     if TYPE_CHECKING:
-        # Not abstract: dataclasses have it as a field.
+        # Not abstract: some dataclasses define it as a field.
         @property
         def best(self) -> Any:
-            """What the method was asked for."""
+            """The best outcome that the method found."""
 
     @property
     @abstractmethod
     def frame(self) -> pd.DataFrame:
-        """What came of it, as a table."""
+        """The table of results."""
 
     @abstractmethod
     def curves(self) -> pd.DataFrame:
-        """How it came about: a row a step."""
+        """Return the table of intermediate results, one row per step."""
 
     @property
     @abstractmethod
@@ -53,27 +53,31 @@ class MethodResult(ABC):
 
     @property
     def _tables(self) -> Mapping[str, Callable[[], pd.DataFrame]]:
-        """What can be exported, by name."""
+        """The tables that ``export`` can write, by name."""
         return {"results": lambda: self.frame, "curves": self.curves}
 
     @property
     def _made(self) -> str:
-        """With which seed, and how long it took: the end of its text."""
+        """Seed and duration as text, for the end of a repr."""
         seed = f"{len(self.seed)} seeds" if isinstance(self.seed, tuple) else f"seed {self.seed}"
         return f"{seed}, {format_duration(self.wall_s)}"
 
     def export(self, path: str | os.PathLike[str], table: str = "results") -> Path:
-        """Write a table to a file, in the format that the suffix says; see ``seer_nb.views.export.export``.
+        """Write a table to a file; the suffix selects the format, as in ``seer_nb.views.export.export``.
 
         Args:
-            path: With the suffix csv, parquet, json, md, tex, html or xlsx.
-            table: "results" is ``frame``, "curves" is ``curves()``; a method may have more.
+            path: File with the suffix csv, parquet, json, md, tex, html or xlsx.
+            table: "results" (``frame``), "curves" (``curves()``), or another table that the method adds.
 
         Returns:
-            The path.
+            The path of the written file.
 
         Raises:
-            TypeError, ValueError, SeerError: For an unknown table or suffix, or a folder that does not exist.
+            TypeError, ValueError, SeerError: The table or suffix is unknown, or the folder does not exist.
+
+        Example:
+            >>> result.export("results.csv")
+            >>> result.export("curves.parquet", table="curves")
         """
         tables = self._tables
         return export(tables[check_choice(table, "table", tables)](), path, title=table)

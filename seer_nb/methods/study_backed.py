@@ -1,13 +1,14 @@
-"""A method that runs as a study, on a provider's workers: what all such methods share."""
+"""The base class of methods that run as a study on a provider's workers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypedDict, TypeVar
 
 import cloudpickle
 
 from seer_nb._utils.text import short_repr
+from seer_nb._utils.units import MICRO
 from seer_nb.errors import SeerError
 
 if TYPE_CHECKING:
@@ -20,29 +21,40 @@ TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
 
-class Running(ABC, Generic[TaskT, ResultT]):
-    """A study of a method's own training function, and the method's result made of what the study knows.
+class StudySummary(TypedDict):
+    """The fields that every result of a study-backed method takes from its study."""
 
-    A subclass says of which type its training function is, and what it is called.
+    reason: str
+    """Why the study ended; its status while it has not ended."""
+    wall_s: float
+    """Seconds in which the study ran."""
+    spent_usd: float
+    study: Study
+
+
+class Running(ABC, Generic[TaskT, ResultT]):
+    """A study that runs a method's training function, and converts its trials into the method's result.
+
+    A subclass sets the type of its training function and the word that error messages use for it.
     """
 
     _study: Study | None = None
-    """None: it is done in this process."""
+    """The study; None if the method runs in this process."""
     _task: TaskT
     """The study's training function."""
     _of: ClassVar[type[Any]]
-    """Its type."""
+    """Type of the training function."""
     _word: ClassVar[str]
-    """What such a study is, for the sentence of an error."""
+    """Noun for such a study in error messages."""
 
     @classmethod
     def attach(cls, name: str) -> Self:
-        """Open one that was started before, in this process or another one.
+        """Open a study that was started before, in this process or in another one.
 
         Raises:
-            StudyNotFoundError: No study of that name lies in the studies' folder.
-            UntrustedError: What is stored of it may not be the user's own.
-            SeerError: It is the study of something else.
+            StudyNotFoundError: The studies' folder holds no study of that name.
+            UntrustedError: The stored files may not be the user's own.
+            SeerError: The study belongs to something else.
         """
         from seer_nb.storage import layout
         from seer_nb.study.catalog import attach
@@ -51,52 +63,63 @@ class Running(ABC, Generic[TaskT, ResultT]):
         task = cloudpickle.loads(layout.read_function(layout.home() / name))
         if not isinstance(task, cls._of):
             raise SeerError(
-                f"name={short_repr(name)} is a study that is no {cls._word}: seer.attach({name!r}) opens it"
+                f"name={short_repr(name)}: study of another type than {cls._word!r}; open it with seer.attach({name!r})"
             )
         return cls._made(task, study)
 
     @classmethod
     def _made(cls, task: Any, study: Study) -> Self:
-        """Of what has been checked already."""
+        """Create an instance from a checked task and its study."""
         made = cls.__new__(cls)
         made._task, made._study = task, study  # noqa: SLF001 - the same class
         return made
 
     @property
     def study(self) -> Study:
-        """The study that does it.
+        """The study that runs the method.
 
         Raises:
-            SeerError: There is none, for there is no provider.
+            SeerError: There is no study, because no provider was given.
         """
         if self._study is None:
-            raise SeerError(f"this {self._word} has no study, for it has no provider: give provider=seer.Local() or so")
+            raise SeerError(f"this {self._word} has no study: provider=None; expected a provider such as seer.Local()")
         return self._study
 
+    def _study_summary(self) -> StudySummary:
+        study, state = self.study, self.study.state
+        return {
+            "reason": state.reason or f"the study is {study.status}",
+            "wall_s": state.now_s,
+            "spent_usd": state.ledger.spent(state.now_s) / MICRO,
+            "study": study,
+        }
+
     def _ipython_display_(self) -> None:
-        """The study's live view."""
         if self._study is None:
-            raise NotImplementedError  # so that IPython shows the text
+            raise NotImplementedError  # IPython then shows the repr
         self.study._ipython_display_()
 
     def start(self) -> Self:
-        """Start it in a process of its own; returns at once.
+        """Start the study in its own process, and return at once.
 
         Raises:
-            SeerError: It was started before.
+            SeerError: The study was started before.
         """
         self.study.start()
         return self
 
     def wait(self, timeout: str | float | timedelta | None = None) -> ResultT:
-        """Wait until it has ended.
+        """Wait until the study has ended, and return the result.
+
+        Args:
+            timeout: Longest time to wait: seconds, text such as "10min", or a timedelta. None waits without limit.
 
         Raises:
-            TimeoutError, StudyFailedError, RunnerError: As ``Study.wait``.
+            TimeoutError, StudyFailedError, RunnerError: As for ``Study.wait``.
         """
         self.study.wait(timeout)
         return self.result()
 
     @abstractmethod
     def result(self) -> ResultT:
-        """What it has found so far."""
+        """Return what the study has found so far."""

@@ -1,4 +1,4 @@
-"""Linear algebra on one thread."""
+"""A limit of one thread for linear algebra."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Fits side by side do not disturb each other, and sums are added in the same order everywhere."""
-    # Imported first: what is loaded later would not be limited.
+    """Limit linear algebra to one thread: parallel fits do not compete, and sums have the same order everywhere."""
+    # Import first: threadpoolctl limits only libraries that are already loaded.
     import sklearn.metrics
-    import sklearn.preprocessing  # noqa: F401
+    import sklearn.preprocessing  # noqa: F401 - imported for its libraries
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):

@@ -1,4 +1,4 @@
-"""Small bilevel problems whose solutions are known."""
+"""Small bilevel problems with known solutions."""
 
 import torch
 
@@ -6,12 +6,13 @@ DIM, RANK = 10, 5
 
 
 def start(seed=1, bound=5.0):
+    """Return a start for u and for v."""
     drawn = torch.Generator().manual_seed(seed)
     return [[bound * (2 * torch.rand(DIM, generator=drawn) - 1)] for _ in range(2)]
 
 
-def far(minimum, solution):
-    """Distance of u and v to a solution that is the same in every coordinate."""
+def distance(minimum, solution):
+    """Return the distance of u and v to a solution that is the same in every coordinate."""
     return (torch.cat([*minimum.u, *minimum.v]) - solution).norm().item()
 
 
@@ -40,7 +41,7 @@ class Saddle:
 
 
 class Singular(Plain):
-    """Example 3: g = ||A (1 - u - v)||^2 with five rows for ten columns: its Hessian is singular."""
+    """Example 3: g = ||A (1 - u - v)||^2 with A of five rows and ten columns: its Hessian is singular."""
 
     def __init__(self):
         self.a = torch.linalg.qr(torch.randn(DIM, RANK, generator=torch.Generator().manual_seed(0)))[0].T
@@ -48,13 +49,13 @@ class Singular(Plain):
     def lower(self, u, v):
         return (self.a @ (1 - u[0] - v[0])).square().sum()
 
-    def far(self, minimum):
-        """Distance to the solution in the space of A's rows, where there is one."""
+    def distance(self, minimum):
+        """Return the distance to the solution in the row space of A, where it is unique."""
         return torch.cat([self.a @ (x[0] - self.solution) for x in (minimum.u, minimum.v)]).norm().item()
 
 
 class Quadratic:
-    """A strongly convex lower problem of six unknowns, in float64: v*(u) = H^-1 C u."""
+    """A strongly convex lower problem with six variables, in float64: v*(u) = H^-1 C u."""
 
     def __init__(self):
         drawn = torch.Generator().manual_seed(0)
@@ -68,9 +69,10 @@ class Quadratic:
     def lower(self, u, v):
         return v[0] @ self.h @ v[0] / 2 - v[0] @ self.c @ u[0]
 
-    def solved(self, u):
+    def solution_of_lower(self, u):
+        """Return v*(u)."""
         return torch.linalg.solve(self.h, self.c @ u)
 
-    def through(self, u):
-        """F with v*(u) put in."""
-        return self.upper([u], [self.solved(u)])
+    def reduced(self, u):
+        """Return f(u, v*(u))."""
+        return self.upper([u], [self.solution_of_lower(u)])

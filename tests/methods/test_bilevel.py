@@ -1,4 +1,4 @@
-"""Bilevel optimisation: what the penalty method claims, on problems whose solutions are known."""
+"""``bilevel.minimize`` on problems with known solutions: convergence, constraints, memory, trace and messages."""
 
 import math
 from itertools import pairwise
@@ -8,7 +8,7 @@ import torch
 
 from seer_nb.bench._workloads import LiveMemory
 from seer_nb.methods.bilevel import Box, PenaltySchedule, hypergradient, minimize, penalty_gradient
-from tests.methods.problems import Plain, Quadratic, Saddle, Singular, far, start
+from tests.methods.problems import Plain, Quadratic, Saddle, Singular, distance, start
 
 BOX = Box(-5.0, 5.0)
 SCHEDULE = PenaltySchedule(gamma=1.0, regulariser=10.0, eps=1.0)
@@ -25,16 +25,16 @@ def solve(problem, **changes):
 # --- the hypergradient ---
 
 
-def test_the_exact_hypergradient_is_that_of_the_problem_with_its_solution_put_in():
+def test_hypergradient_is_the_derivative_of_the_reduced_problem():
     problem = Quadratic()
     u = problem.u.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(problem.through(u), u)
-    (found,) = hypergradient(problem.upper, problem.lower, [problem.u], [problem.solved(problem.u)])
+    (expected,) = torch.autograd.grad(problem.reduced(u), u)
+    (found,) = hypergradient(problem.upper, problem.lower, [problem.u], [problem.solution_of_lower(problem.u)])
     assert torch.allclose(found, expected, rtol=1e-10)
 
 
-def error(problem, gamma):
-    """Of the penalty's gradient at the v where the penalty function is least; it is quadratic in v."""
+def relative_error(problem, gamma):
+    """Return the error of the penalty gradient where the penalty function, quadratic in v, is minimal in v."""
 
     def slope(v):
         return penalty_gradient(problem.upper, problem.lower, [problem.u], [v], gamma)[1][0]
@@ -43,79 +43,79 @@ def error(problem, gamma):
     hessian = torch.stack([slope(unit) - slope(origin) for unit in torch.eye(6, dtype=torch.float64)])
     v = -torch.linalg.solve(hessian, slope(origin))
     (found,) = penalty_gradient(problem.upper, problem.lower, [problem.u], [v], gamma)[0]
-    (exact,) = hypergradient(problem.upper, problem.lower, [problem.u], [problem.solved(problem.u)])
+    (exact,) = hypergradient(problem.upper, problem.lower, [problem.u], [problem.solution_of_lower(problem.u)])
     return ((found - exact).norm() / exact.norm()).item()
 
 
-def test_the_penaltys_gradient_nears_the_hypergradient_tenfold_a_decade_of_gamma():
-    errors = [error(Quadratic(), gamma) for gamma in (10.0, 1e2, 1e3, 1e4)]
+def test_penalty_gradient_error_falls_tenfold_per_decade_of_gamma():
+    errors = [relative_error(Quadratic(), gamma) for gamma in (10.0, 1e2, 1e3, 1e4)]
     assert all(0.05 <= later / earlier <= 0.2 for earlier, later in pairwise(errors))
     assert errors[-1] < 1e-3
 
 
-def test_a_singular_hessian_has_no_hypergradient():
+def test_hypergradient_refuses_a_singular_hessian():
     u, v = start()
     flat = Singular()
     flat.a = torch.zeros_like(flat.a)
-    with pytest.raises(ValueError, match=r"^the Hessian of lower with regard to v is singular"):
+    with pytest.raises(ValueError, match=r"^the Hessian of lower with respect to v is singular"):
         hypergradient(flat.upper, flat.lower, u, v)
 
 
-# --- where the methods get to ---
+# --- convergence ---
 
 
 @pytest.mark.parametrize("problem", [Plain(), Saddle()], ids=["plain", "saddle"])
-def test_the_penalty_method_converges_where_alternating_descent_does_not(problem):
-    assert far(solve(problem), problem.solution) < 0.2
-    assert far(solve(problem, method="gd"), problem.solution) > 1
+def test_penalty_method_converges_where_alternating_descent_fails(problem):
+    assert distance(solve(problem), problem.solution) < 0.2
+    assert distance(solve(problem, method="gd"), problem.solution) > 1
 
 
-def test_on_a_singular_hessian_the_penalty_method_needs_one_inner_step_and_approxgrad_more():
+def test_penalty_method_needs_one_inner_step_on_a_singular_hessian_and_approxgrad_more():
     problem = Singular()
     penalty, approx = solve(problem), solve(problem, method="approx", sigma=0.0)
-    assert problem.far(penalty) < 0.2
-    assert problem.far(approx) > 2 * problem.far(penalty)
+    assert problem.distance(penalty) < 0.2
+    assert problem.distance(approx) > 2 * problem.distance(penalty)
 
 
 @pytest.mark.parametrize("method", ["rmd", "approx"])
-def test_the_rivals_are_right_with_enough_inner_steps(method):
-    # ApproxGrad and RMD are worth comparing with only if they solve what they can.
-    assert far(solve(Plain(), method=method, inner_steps=8, outer_steps=150), 0.5) < 0.4
+def test_baselines_converge_with_enough_inner_steps(method):
+    # A baseline is a fair comparison only if it solves the problems that it can solve.
+    assert distance(solve(Plain(), method=method, inner_steps=8, outer_steps=150), 0.5) < 0.4
 
 
-def test_an_inequality_holds_in_the_end_and_binds():
+def test_inequality_holds_at_the_end_and_binds():
     held = solve(Plain(), inequality=lambda u, v: u[0] - 0.2)
-    # Where the constraint binds u is at the bound, and v follows by the lower problem.
+    # The constraint binds: u is at the bound, and v solves the lower problem for it.
     assert torch.allclose(held.u[0], torch.full((10,), 0.2), atol=0.03)
     assert torch.allclose(held.v[0], torch.full((10,), 0.8), atol=0.05)
-    assert far(solve(Plain(), inequality=lambda u, v: u[0] - 0.9), 0.5) < 0.2
+    assert distance(solve(Plain(), inequality=lambda u, v: u[0] - 0.9), 0.5) < 0.2
 
 
-# --- constraints, at every step ---
+# --- boxes ---
 
 
 @pytest.mark.parametrize("method", ["penalty", "rmd", "approx", "gd"])
 @pytest.mark.parametrize("by", ["clip", "change"])
-def test_no_step_leaves_the_box(method, by):
+def test_every_step_stays_in_the_box(method, by):
     seen = []
 
-    class Watched(Saddle):
+    class Recording(Saddle):
         def lower(self, u, v):
             seen.extend(x.detach().abs().max().item() for x in (*u, *v))
             return super().lower(u, v)
 
     box = Box(-1.5, 1.5, by)
-    found = solve(Watched(), method=method, outer_steps=40, lr_u=1.0, lr_v=1.0, u_box=box, v_box=[box])
+    found = solve(Recording(), method=method, outer_steps=40, lr_u=1.0, lr_v=1.0, u_box=box, v_box=[box])
     assert len(seen) > 80
     assert max(seen) <= 1.5
     assert max(x.abs().max().item() for x in (*found.u, *found.v)) <= 1.5
-    assert max(seen) > 1.4, "the box is never reached, so that nothing was tested"
+    assert max(seen) > 1.4, "no step reached the box, so the test shows nothing"
 
 
 # --- cost ---
 
 
-def test_memory_is_that_of_all_tensors_that_live_at_a_time():
+def test_live_memory_measures_the_peak_of_all_live_tensors():
     with LiveMemory() as live:
         first = torch.zeros(1000)
         second = first + 1
@@ -124,13 +124,13 @@ def test_memory_is_that_of_all_tensors_that_live_at_a_time():
         third = second + 1
         assert live.peak_bytes == 8000
         third.requires_grad_()
-        # The graph keeps what no name holds any more: both squares' inputs, and the sum.
+        # The graph keeps tensors without a name: the inputs of both squares, and the sum.
         total = third.square().square().sum()
         assert live.peak_bytes >= 16000
     assert total.item() > 0
 
 
-def memory(method, inner_steps):
+def peak_memory(method, inner_steps):
     weights = torch.randn(64, 4000)
     u, v = [torch.zeros(4000)], [torch.zeros(4000)]
 
@@ -147,15 +147,15 @@ def memory(method, inner_steps):
 
 @pytest.mark.parametrize("method", ["penalty", "approx"])
 def test_memory_does_not_grow_with_the_inner_steps(method):
-    assert memory(method, 50) == memory(method, 5)
+    assert peak_memory(method, 50) == peak_memory(method, 5)
 
 
-def test_reverse_mode_keeps_all_of_them():
+def test_memory_of_reverse_mode_grows_with_the_inner_steps():
     a_copy = 4000 * 4
-    assert memory("rmd", 50) - memory("rmd", 5) >= 45 * a_copy
+    assert peak_memory("rmd", 50) - peak_memory("rmd", 5) >= 45 * a_copy
 
 
-def test_an_outer_step_takes_as_many_gradients_as_is_said():
+def test_outer_step_evaluates_lower_once_per_inner_step_and_once_more():
     calls = {}
     for steps in (5, 10, 20):
         count = 0
@@ -174,7 +174,7 @@ def test_an_outer_step_takes_as_many_gradients_as_is_said():
 # --- the trace ---
 
 
-def test_gamma_never_falls_and_eps_and_the_regulariser_never_grow():
+def test_gamma_never_falls_and_eps_and_regulariser_never_grow():
     frame = solve(Plain(), inner_steps=5, outer_steps=300).frame
     assert list(frame) == [
         *("step", "upper", "lower", "residual", "gamma", "regulariser", "eps", "value", "seconds"),
@@ -188,7 +188,7 @@ def test_gamma_never_falls_and_eps_and_the_regulariser_never_grow():
     assert frame.residual.iloc[-1] < 0.1 * frame.residual.iloc[0]
 
 
-def test_the_trace_tells_what_was_there():
+def test_trace_holds_the_values_before_the_step_on_u():
     problem = Plain()
     u, v = start()
     found = minimize(problem.upper, problem.lower, u, v, method="rmd", inner_steps=1, outer_steps=1, lr_v=1e-9)
@@ -218,33 +218,33 @@ def noisy(seed, **changes):
     )
 
 
-def test_the_same_seed_gives_the_same_way():
+def test_equal_seeds_give_equal_traces():
     same = [noisy(3).frame.drop(columns="seconds") for _ in range(2)]
     assert same[0].equals(same[1])
     assert not same[0].equals(noisy(4).frame.drop(columns="seconds"))
 
 
-def test_patience_tightens_where_noise_keeps_the_gradient_from_becoming_small():
+def test_patience_begins_the_next_stage_when_noise_keeps_the_gradient_large():
     schedule = PenaltySchedule(eps=1e-6, gamma_factor=2.0, patience=10, gamma_most=4.0)
     assert noisy(0, schedule=schedule).frame.gamma.tolist() == [1.0] * 10 + [2.0] * 10 + [4.0] * 20
 
 
-def test_batches_begin_again_and_must_not_run_out():
+def test_batches_are_read_again_and_must_not_run_out():
     finite = [pair for pair, _ in zip(pairs(0), range(7), strict=False)]
     assert noisy(0, batches=finite, outer_steps=20).last.step == 20
-    with pytest.raises(ValueError, match=r"^batches has no more: give as many pairs as outer steps"):
+    with pytest.raises(ValueError, match=r"^batches ended; expected as many pairs as outer steps"):
         noisy(0, batches=iter(finite), outer_steps=20)
-    with pytest.raises(TypeError, match=r"^batches gave 3: each must be a pair"):
+    with pytest.raises(TypeError, match=r"^batches gave 3; expected a pair"):
         noisy(0, batches=[3])
 
 
-def test_without_a_warm_start_v_begins_anew():
+def test_v_restarts_at_every_outer_step_without_warm_start():
     warm, cold = (solve(Plain(), outer_steps=2, warm_start=warm, lr_u=1e-9, method="gd") for warm in (True, False))
     assert cold.frame.lower.iloc[0] == pytest.approx(cold.frame.lower.iloc[1])
     assert warm.frame.lower.iloc[1] < warm.frame.lower.iloc[0]
 
 
-def test_what_was_given_is_not_changed():
+def test_start_tensors_are_not_changed():
     u, v = start()
     before = [u[0].clone(), v[0].clone()]
     minimize(Plain().upper, Plain().lower, u, v, outer_steps=3)
@@ -255,28 +255,28 @@ def test_what_was_given_is_not_changed():
 # --- results ---
 
 
-def test_the_best_point_is_the_monitors_or_the_last():
-    looked = []
+def test_best_point_has_the_smallest_monitor_value_or_is_the_last():
+    values = []
 
     def monitor(u, v):
-        looked.append(abs(u[0].mean().item() - 3.0))
-        return looked[-1]
+        values.append(abs(u[0].mean().item() - 3.0))
+        return values[-1]
 
     found = solve(Plain(), outer_steps=50, monitor=monitor, monitor_every=5)
-    assert len(looked) == 11
-    assert abs(found.best.u[0].mean().item() - 3.0) == min(looked)
-    assert found.frame.value.min() == min(looked)
+    assert len(values) == 11
+    assert abs(found.best.u[0].mean().item() - 3.0) == min(values)
+    assert found.frame.value.min() == min(values)
     assert solve(Plain(), outer_steps=20).best.step == 20
 
 
-def test_a_run_that_diverges_ends_and_says_so():
+def test_diverging_run_ends_early_with_a_reason():
     found = solve(Plain(), method="rmd", lr_v=1e12, v_box=None, inner_steps=5)
     assert found.reason.startswith("diverged at outer step ")
     assert found.last.step == len(found.rows) - 1
     assert all(bool(x.isfinite().all()) for x in (*found.best.u, *found.best.v))
 
 
-def test_figures_and_files(tmp_path):
+def test_figures_and_exported_files(tmp_path):
     found = solve(Plain(), outer_steps=5)
     assert {trace.name for trace in found.figures["penalty"].data} == {"||grad_v g||", "gamma", "lambda", "eps"}
     assert [len(trace.x) for trace in found.figures["levels"].data] == [5, 5]
@@ -289,51 +289,55 @@ def test_figures_and_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind", "said"),
+    ("changes", "kind", "message"),
     [
         ({"method": "adam"}, ValueError, "method='adam': unknown; expected one of 'penalty', 'rmd',"),
         ({"inner_steps": 0}, ValueError, "inner_steps=0: too small; expected an integer >= 1"),
         ({"outer_steps": 2.5}, TypeError, "outer_steps=2.5: not an integer"),
         ({"lr_u": -1.0}, ValueError, "lr_u=-1.0: out of range; expected a finite number > 0"),
         ({"lr_v": "fast"}, TypeError, "lr_v='fast': not a number"),
-        ({"u_box": (0, 1)}, TypeError, r"u_box=\(0, 1\) is no box"),
-        ({"v_box": [BOX, BOX]}, ValueError, "v_box has 2 boxes for 1 tensors"),
-        ({"schedule": "fast"}, TypeError, "schedule='fast' is none"),
-        ({"method": "gd", "inequality": lambda u, v: u[0]}, ValueError, 'inequality=.* does not go with method="gd"'),
+        ({"u_box": (0, 1)}, TypeError, r"u_box=\(0, 1\): not a box; expected a bilevel.Box"),
+        ({"v_box": [BOX, BOX]}, ValueError, "v_box: 2 boxes for 1 tensors; expected one box each"),
+        ({"schedule": "fast"}, TypeError, "schedule='fast': not a schedule; expected a bilevel.PenaltySchedule"),
+        (
+            {"method": "gd", "inequality": lambda u, v: u[0]},
+            ValueError,
+            'inequality=.*: not allowed with method="gd"; expected method="penalty"',
+        ),
     ],
 )
-def test_bad_arguments_get_a_sentence(changes, kind, said):
-    with pytest.raises(kind, match=f"^{said}"):
+def test_wrong_arguments_are_refused(changes, kind, message):
+    with pytest.raises(kind, match=f"^{message}"):
         solve(Plain(), **changes)
 
 
 @pytest.mark.parametrize(
-    ("u", "kind", "said"),
+    ("u", "kind", "message"),
     [
-        (torch.zeros(3), TypeError, "u is of the type Tensor: give a list of tensors"),
-        ([], ValueError, r"u=\[\] is empty"),
-        ([torch.zeros(3, dtype=torch.int64)], TypeError, r"u\[0\] is of the type torch.int64"),
-        ([torch.tensor([math.nan])], ValueError, r"u\[0\] holds values that are not finite"),
+        (torch.zeros(3), TypeError, "u: type Tensor; expected a list of tensors"),
+        ([], ValueError, r"u=\[\]: empty; expected at least one tensor"),
+        ([torch.zeros(3, dtype=torch.int64)], TypeError, r"u\[0\]: type torch.int64; expected"),
+        ([torch.tensor([math.nan])], ValueError, r"u\[0\]: some values are not finite"),
     ],
 )
-def test_bad_points_get_a_sentence(u, kind, said):
-    with pytest.raises(kind, match=f"^{said}"):
+def test_wrong_starts_are_refused(u, kind, message):
+    with pytest.raises(kind, match=f"^{message}"):
         minimize(Plain().upper, Plain().lower, u, [torch.zeros(3)])
 
 
 @pytest.mark.parametrize("method", ["penalty", "gd"])
-def test_functions_that_give_no_number_get_a_sentence(method):
-    with pytest.raises(ValueError, match=r"^lower returned a tensor of the shape \(10,\): it must return one number"):
+def test_functions_that_return_no_single_number_are_refused(method):
+    with pytest.raises(ValueError, match=r"^lower returned a tensor of the shape \(10,\); expected one number"):
         minimize(Plain().upper, lambda u, v: u[0] - v[0], *start(), method=method)
-    with pytest.raises(TypeError, match=r"^upper returned 1.0: it must return a tensor of one number"):
+    with pytest.raises(TypeError, match=r"^upper returned 1.0; expected a tensor of one number"):
         minimize(lambda u, v: 1.0, Plain().lower, *start(), method=method)
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
-        (lambda: Box(1.0, 1.0), "low=1.0 is not below high=1.0"),
-        (lambda: Box(0.0, by="change"), 'by="change" needs two finite bounds'),
+        (lambda: Box(1.0, 1.0), "low=1.0: not below high=1.0; expected low < high"),
+        (lambda: Box(0.0, by="change"), 'by="change": low=0.0, high=inf are not finite; expected two finite bounds'),
         (lambda: Box(0.0, 1.0, "fold"), "by='fold': unknown"),
         (lambda: PenaltySchedule(gamma=0.0), "gamma=0.0: out of range"),
         (lambda: PenaltySchedule(gamma_factor=0.9), "gamma_factor=0.9: out of range"),
@@ -341,6 +345,6 @@ def test_functions_that_give_no_number_get_a_sentence(method):
         (lambda: PenaltySchedule(patience=0), "patience=0: too small"),
     ],
 )
-def test_bad_settings_get_a_sentence(make, said):
-    with pytest.raises(ValueError, match=f"^{said}"):
+def test_wrong_settings_are_refused(make, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         make()

@@ -1,4 +1,4 @@
-"""Bilevel methods within a study's training function: what they do there, and that nothing is lost on the way."""
+"""Bilevel methods in a study's training function: resumption, reports, and refused runs."""
 
 import time
 
@@ -19,8 +19,8 @@ from tests.support.studies import check_nothing_is_left, kill, training, worker_
 from tests.worker.conftest import Gangs
 
 STEPS, EPOCHS = 12, 6
-UNTIMED = -1
-"""All columns of a row but the seconds, which come last."""
+SECONDS = -1
+"""Index of the seconds in a row of the trace."""
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def gangs(tmp_path, request):
 
 
 class Shifted(Saddle):
-    """On minibatches, with a function that draws from the global generator, as dropout does."""
+    """A problem with minibatches, and with draws from the global generator, as dropout makes."""
 
     def lower(self, u, v, batch):
         return super().lower(u, v) + 0.1 * (batch * v[0]).square().sum() + 0.01 * torch.rand(()) * v[0].sum()
@@ -44,7 +44,7 @@ def solve(config, run, **changes):
     problem, (u, v) = Shifted(), start()
     given = {"method": "penalty", "outer_steps": STEPS, "inner_steps": 2, "lr_u": 0.1, "lr_v": 0.1, **config, **changes}
     if given["method"] == "penalty":
-        # It tightens often, so that the schedule, both multipliers and the learning rates have moved.
+        # Frequent stages change the schedule, both multipliers and the learning rates.
         schedule = bilevel.PenaltySchedule(eps=30.0, patience=2, multiplier=0.1)
         given |= {"schedule": schedule, "inequality": lambda u, v: u[0] - 1}
     batches = [(torch.tensor(0.01 * k), torch.tensor(0.1 * k)) for k in range(5)]
@@ -63,212 +63,224 @@ def solve(config, run, **changes):
     )
 
 
-def stored(gangs, told):
-    """What the last checkpoint holds of a method, but for the time that it took."""
-    return untimed(checkpoints.load(str(gangs.store), told.reports[-1].checkpoint)["state"]["bilevel"])
+def stored_state(gangs, done):
+    """Return the method's state in the last checkpoint, without times."""
+    return untimed(checkpoints.load(str(gangs.store), done.reports[-1].checkpoint)["state"]["bilevel"])
 
 
 def untimed(state):
     if "loops" in state:
         return {**state, "loops": [untimed(loop) for loop in state["loops"]], "seconds": 0.0}
-    return {**state, "rows": [row[:UNTIMED] for row in state["rows"]], "seconds": 0.0}
+    return {**state, "rows": [row[:SECONDS] for row in state["rows"]], "seconds": 0.0}
 
 
-def numbers(told):
-    return [(report.epoch, report.value, report.metrics) for report in told.reports]
+def reported(done):
+    return [(report.epoch, report.value, report.metrics) for report in done.reports]
 
 
-def go(gangs, train=solve, since=None, **changes):
+def train_epochs(gangs, train=solve, since=None, **changes):
     given = {"metric": "value", "max_epochs": EPOCHS, "until": EPOCHS, **changes}
     if since is not None:
         given |= {"from_epoch": since.epoch, "checkpoint": since.checkpoint}
-    told = gangs.alone(train, **given)
-    assert told.end.error == ""
-    return told
+    done = gangs.alone(train, **given)
+    assert done.end.error == ""
+    return done
 
 
-def same(one, other):
-    """Bit for bit, whatever the container; NaN is NaN."""
+def is_identical(one, other):
+    """Return whether two states are equal bit for bit, in any container; NaN equals NaN."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(is_identical(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+        return len(one) == len(other) and all(is_identical(a, b) for a, b in zip(one, other, strict=True))
     return one == other or (one != one and other != other)  # noqa: PLR0124 - NaN
 
 
-# --- one run, in pieces ---
+# --- one run in pieces ---
 
 
 @pytest.mark.parametrize("method", ["penalty", "rmd", "approx", "gd"])
-def test_a_run_that_is_cut_anywhere_comes_to_the_same_bit_for_bit(gangs, method):
-    # ApproxGrad begins v anew at each step: where it began must be kept as well.
+def test_run_resumed_at_any_epoch_gives_the_same_result_bit_for_bit(gangs, method):
+    # Here ApproxGrad restarts v at each step, so the checkpoint must hold the start too.
     config = {"method": method, "warm_start": method != "approx"}
-    whole = go(gangs, config=config)
+    whole = train_epochs(gangs, config=config)
     for cut in range(1, EPOCHS):
-        first = go(gangs, config=config, until=cut)
-        second = go(gangs, config=config, since=first.reports[-1])
-        assert numbers(first) + numbers(second) == numbers(whole)
-        assert same(stored(gangs, second), stored(gangs, whole))
+        first = train_epochs(gangs, config=config, until=cut)
+        second = train_epochs(gangs, config=config, since=first.reports[-1])
+        assert reported(first) + reported(second) == reported(whole)
+        assert is_identical(stored_state(gangs, second), stored_state(gangs, whole))
 
 
-def test_epochs_share_the_steps_and_the_trace_is_that_of_a_run_without_a_study(gangs):
+def test_epochs_divide_the_steps_and_the_trace_equals_that_without_a_study(gangs):
     found = []
 
     def train(config, run):
         found.append(bilevel.minimize(Saddle().upper, Saddle().lower, *start(), outer_steps=10, run=run))
 
-    told = go(gangs, train, metric="upper", max_epochs=4, until=4)
+    done = train_epochs(gangs, train, metric="upper", max_epochs=4, until=4)
     alone = bilevel.minimize(Saddle().upper, Saddle().lower, *start(), outer_steps=10)
     assert found[0].frame.drop(columns="seconds").equals(alone.frame.drop(columns="seconds"))
     assert found[0].reason == alone.reason == "all 10 outer steps were done"
     ends = [alone.rows[step - 1] for step in (2, 5, 7, 10)]
-    assert numbers(told) == [
+    assert reported(done) == [
         (epoch, row.upper, {"lower": row.lower, "residual": row.residual}) for epoch, row in enumerate(ends, 1)
     ]
-    # Nothing is divisible: no policy gives it a second worker.
-    assert {report.batch_size for report in told.reports} == {1}
+    # A batch of one cannot be divided: no policy gives the trial a second worker.
+    assert {report.batch_size for report in done.reports} == {1}
 
 
-def test_every_epoch_has_a_step_at_least(gangs):
-    told = go(gangs, config={"outer_steps": 3})
-    assert [report.epoch for report in told.reports] == list(range(1, EPOCHS + 1))
-    assert len(stored(gangs, told)["rows"]) == EPOCHS
-    # Killed between the last report and its return.
-    again = go(gangs, config={"outer_steps": 3}, since=told.reports[-1])
+def test_every_epoch_takes_at_least_one_step(gangs):
+    done = train_epochs(gangs, config={"outer_steps": 3})
+    assert [report.epoch for report in done.reports] == list(range(1, EPOCHS + 1))
+    assert len(stored_state(gangs, done)["rows"]) == EPOCHS
+    # The worker is killed between the last report and the return.
+    again = train_epochs(gangs, config={"outer_steps": 3}, since=done.reports[-1])
     assert (again.reports, again.end.outcome) == ([], "target")
 
 
-def test_what_diverges_says_so_and_ends(gangs):
+def test_diverging_trial_reports_nan_and_ends(gangs):
     config = {"method": "gd", "lr_u": 1e30, "lr_v": 1e30, "outer_steps": EPOCHS}
 
     def train(config, run):
         bilevel.minimize(lambda u, v: u[0].exp().sum() * v[0].sum(), Saddle().lower, *start(), run=run, **config)
 
-    told = go(gangs, train, config=config, metric="upper")
-    last = told.reports[-1]
-    assert len(told.reports) < EPOCHS
+    done = train_epochs(gangs, train, config=config, metric="upper")
+    last = done.reports[-1]
+    assert len(done.reports) < EPOCHS
     assert (last.value, last.metrics) == (None, {"lower": None, "residual": None})
-    assert told.end.outcome == "returned"
+    assert done.end.outcome == "returned"
 
 
-# --- the other faces ---
+# --- the applications ---
 
 
-def few(seed=0):
+def small_data(seed=0):
     drawn = torch.Generator().manual_seed(seed)
     return torch.randn(24, 4, generator=drawn), torch.randint(2, (24,), generator=drawn)
 
 
 def tune(config, run):
-    # Made anew in each piece: global generators are seeded alike.
-    return bilevel.tune(nn.Linear(4, 2), few(), few(1), outer_steps=12, batch_size=8, train_steps=5, run=run, **config)
+    # Each piece creates the model again: the global generators are seeded alike.
+    return bilevel.tune(
+        nn.Linear(4, 2), small_data(), small_data(1), outer_steps=12, batch_size=8, train_steps=5, run=run, **config
+    )
 
 
 def denoise(config, run):
-    return bilevel.denoise(nn.Linear(4, 2), few(), few(1), outer_steps=12, batch_size=8, start_steps=5, run=run)
+    return bilevel.denoise(
+        nn.Linear(4, 2), small_data(), small_data(1), outer_steps=12, batch_size=8, start_steps=5, run=run
+    )
 
 
-def made_tasks():
-    return bilevel.make_tasks(bilevel.Labelled(*few()), (0, 1), count=2, ways=2, shots=2, queries=2)
+def small_tasks():
+    return bilevel.make_tasks(bilevel.Labelled(*small_data()), (0, 1), count=2, ways=2, shots=2, queries=2)
 
 
 def represent(config, run):
-    return bilevel.represent(nn.Linear(4, 3), made_tasks(), outer_steps=12, run=run)
+    return bilevel.represent(nn.Linear(4, 3), small_tasks(), outer_steps=12, run=run)
 
 
 def robustness(config, run, **changes):
-    return bilevel.robustness(few(), few(1), few(2), **{"shares": (0.1, 0.3), "outer_steps": 12, **changes}, run=run)
+    return bilevel.robustness(
+        small_data(), small_data(1), small_data(2), **{"shares": (0.1, 0.3), "outer_steps": 12, **changes}, run=run
+    )
 
 
 @pytest.mark.parametrize("train", [tune, denoise, represent, robustness])
-def test_all_go_on_where_they_stood(gangs, train):
-    whole = go(gangs, train, metric="upper")
-    first = go(gangs, train, metric="upper", until=2)
-    second = go(gangs, train, metric="upper", since=first.reports[-1])
-    assert same(stored(gangs, second), stored(gangs, whole))
+def test_every_application_resumes_where_it_stopped(gangs, train):
+    whole = train_epochs(gangs, train, metric="upper")
+    first = train_epochs(gangs, train, metric="upper", until=2)
+    second = train_epochs(gangs, train, metric="upper", since=first.reports[-1])
+    assert is_identical(stored_state(gangs, second), stored_state(gangs, whole))
     assert ("value" in whole.reports[0].metrics) is (train is tune)
 
 
-def test_a_robustness_is_that_of_a_run_without_a_study_and_each_epoch_has_a_part_of_every_share(gangs):
+def test_robustness_in_a_study_equals_that_without_one_and_epochs_divide_every_share(gangs):
     found = []
 
     def train(config, run):
         found.append(robustness(config, run))
 
-    told = go(gangs, train, metric="upper")
+    done = train_epochs(gangs, train, metric="upper")
     alone = robustness({}, None)
     assert (found[0].harms, found[0].seed) == (alone.harms, alone.seed)
     assert found[0].curves().drop(columns="seconds").equals(alone.curves().drop(columns="seconds"))
-    assert numbers(told)[0][1] == pytest.approx(sum(minimum.rows[1].upper for minimum in alone.minima) / 2)
+    assert reported(done)[0][1] == pytest.approx(sum(minimum.rows[1].upper for minimum in alone.minima) / 2)
 
 
-def test_a_robustness_of_other_shares_than_those_of_the_checkpoint_is_refused(gangs):
-    first = go(gangs, robustness, metric="upper", until=1).reports[0]
+def test_robustness_refuses_a_checkpoint_with_other_shares(gangs):
+    first = train_epochs(gangs, robustness, metric="upper", until=1).reports[0]
     since = {"from_epoch": 1, "checkpoint": first.checkpoint}
     for shares in ((0.1,), (0.1, 0.5)):
-        said = sentence(gangs, lambda config, run, shares=shares: robustness(config, run, shares=shares), **since)
-        assert said.startswith("seer_nb.errors.CheckpointError: the checkpoint does not fit this bilevel problem (")
-    said = sentence(gangs, represent, **since)
-    assert "CheckpointError: the checkpoint does not fit" in said
+        message = error_message(
+            gangs, lambda config, run, shares=shares: robustness(config, run, shares=shares), **since
+        )
+        assert message.startswith("seer_nb.errors.CheckpointError: the checkpoint does not fit this bilevel problem (")
+    message = error_message(gangs, represent, **since)
+    assert "CheckpointError: the checkpoint does not fit" in message
 
 
-def test_results_tell_the_seed_and_how_long_they_took_all_pieces_together(gangs):
+def test_result_holds_the_seed_and_the_duration_of_all_pieces(gangs):
     found = []
 
     def train(config, run):
-        found.append(bilevel.denoise(nn.Linear(4, 2), few(), few(1), outer_steps=12, start_steps=5, seed=3, run=run))
+        found.append(
+            bilevel.denoise(
+                nn.Linear(4, 2), small_data(), small_data(1), outer_steps=12, start_steps=5, seed=3, run=run
+            )
+        )
 
-    first = go(gangs, train, metric="upper", until=2).reports[-1]
-    go(gangs, train, metric="upper", since=first)
+    first = train_epochs(gangs, train, metric="upper", until=2).reports[-1]
+    train_epochs(gangs, train, metric="upper", since=first)
     _, last = found
     assert (last.seed, last.minimum.seed) == (3, 3)
     assert last.wall_s >= last.minimum.wall_s == last.curves().seconds.iloc[-1] > last.curves().seconds.iloc[3]
     assert repr(last).endswith(f"seed 3, {format_duration(last.wall_s)}>")
-    drawn = bilevel.represent(nn.Linear(4, 3), made_tasks(), outer_steps=2)
+    drawn = bilevel.represent(nn.Linear(4, 3), small_tasks(), outer_steps=2)
     assert drawn.seed is None
     assert drawn.wall_s > 0
 
 
-# --- what cannot be ---
+# --- refused runs ---
 
 
-def sentence(gangs, train, **changes):
+def error_message(gangs, train, **changes):
     return gangs.alone(train, metric="upper", **changes).end.error.strip().splitlines()[-1]
 
 
-def test_a_gang_of_several_is_refused(gangs):
+def test_gang_of_several_workers_is_refused(gangs):
     order = gangs.order(rank=1, size=2)
     run = Run(order, CheckpointManager(order, None), None, lambda _: None, GangSignals(), time.monotonic())
     for train in (solve, tune):
         with pytest.raises(
-            ValueError, match=r"world_size=2\) has 2 workers, but a bilevel method runs on one: choose a"
+            ValueError, match=r"world_size=2\): 2 workers, but a bilevel method uses one; expected a policy"
         ):
             train({}, run)
 
 
-def test_another_method_or_problem_than_that_of_the_checkpoint_is_refused(gangs):
-    first = go(gangs, config={"method": "gd"}, until=1).reports[0]
+def test_checkpoint_of_another_method_or_problem_is_refused(gangs):
+    first = train_epochs(gangs, config={"method": "gd"}, until=1).reports[0]
     since = {"from_epoch": 1, "checkpoint": first.checkpoint}
-    other = sentence(gangs, solve, config={"method": "rmd"}, **since)
+    other = error_message(gangs, solve, config={"method": "rmd"}, **since)
     assert other.startswith(
-        "seer_nb.errors.CheckpointError: the checkpoint holds a run of method='gd', but this one is of method='rmd': "
+        "seer_nb.errors.CheckpointError: the checkpoint holds a run of method='gd', but this one uses method='rmd'; "
     )
 
     def train(config, run):
         bilevel.minimize(Saddle().upper, Saddle().lower, [torch.ones(3)], [torch.ones(3)], method="gd", run=run)
 
-    fits = sentence(gangs, train, **since)
+    fits = error_message(gangs, train, **since)
     assert fits.startswith("seer_nb.errors.CheckpointError: the checkpoint does not fit this bilevel problem (")
 
 
-def test_what_is_no_run_is_refused():
+def test_argument_that_is_not_a_run_is_refused():
     with pytest.raises(
-        TypeError, match=r"^run=3 is no run: give the one that a study calls its training function with$"
+        TypeError, match=r"^run=3: not a run; expected the one that a study passes to its training function$"
     ):
         bilevel.minimize(Saddle().upper, Saddle().lower, *start(), run=3)
-    with pytest.raises(TypeError, match=r"^run='x' is no run"):
+    with pytest.raises(TypeError, match=r"^run='x': not a run"):
         tune({}, "x")
 
 
@@ -279,22 +291,22 @@ PAUSE_S = 0.01
 
 
 class Slow(nn.Linear):
-    """So that there is time to kill who trains it."""
+    """A layer slow enough that the test can kill its worker during training."""
 
     def forward(self, x):
         time.sleep(PAUSE_S)
         return super().forward(x)
 
 
-def weighed(config, run):
+def tune_slowly(config, run):
     schedule = bilevel.PenaltySchedule(gamma=config["gamma"], patience=5)
     given = {"outer_steps": 20, "inner_steps": 3, "batch_size": 8, "train_steps": 5, "schedule": schedule}
-    return bilevel.tune(Slow(4, 2), few(), few(1), **given, run=run)
+    return bilevel.tune(Slow(4, 2), small_data(), small_data(1), **given, run=run)
 
 
-def test_a_study_whose_worker_is_killed_and_the_result_of_its_best_trial(home, gangs, monkeypatch):
+def test_best_trial_is_replayed_after_a_worker_was_killed(home, gangs, monkeypatch):
     study = seer.Study(
-        weighed,
+        tune_slowly,
         {"gamma": seer.choice([1.0, 100.0])},
         metric="value",
         mode="min",
@@ -312,12 +324,12 @@ def test_a_study_whose_worker_is_killed_and_the_result_of_its_best_trial(home, g
     assert len(study.results()) == 2
     assert study.events().details.str.contains('"exit_code":-9').any()
     monkeypatch.setitem(globals(), "PAUSE_S", 0.0)
-    # The curve of the trial that lost its worker is that of one piece.
+    # The trial that lost its worker has the curve of an uninterrupted trial.
     given = {"trial": gang.trial, "config": study.state.trials[gang.trial].config, "until": 10, "max_epochs": 10}
-    whole = gangs.alone(weighed, metric="value", **given)
+    whole = gangs.alone(tune_slowly, metric="value", **given)
     curves = study.curves()
     assert curves[curves.trial == gang.trial].value.tolist() == [report.value for report in whole.reports]
-    tuned = study.best.replay(weighed)
+    tuned = study.best.replay(tune_slowly)
     assert isinstance(tuned, bilevel.Tuned)
     assert tuned.best.value == study.best.value == tuned.curves().value.min()
     assert len(tuned.curves()) == 2 * study.best.epoch

@@ -1,4 +1,4 @@
-"""What bilevel optimisation is used for: noisy labels, hyperparameters, few-shot learning, and robustness."""
+"""The applications of bilevel optimisation: noisy labels, hyperparameters, few-shot learning, and robustness."""
 
 import math
 
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from seer_nb.bench.bilevel import denoising
 from seer_nb.methods import bilevel
-from seer_nb.methods.bilevel.data import Net, decay, fit, index_batches, labelled
+from seer_nb.methods.bilevel.data import Net, decay, fit, index_batches, read_labelled
 from seer_nb.methods.bilevel.tune import training_loss
 
 pytestmark = pytest.mark.slow
@@ -42,10 +42,10 @@ def accuracy(model, data):
         return (model(data[0]).argmax(1) == data[1]).double().mean().item()
 
 
-def trained(x, y):
-    """As denoise trains, but to the end and with all weights equal."""
+def fit_equally(x, y):
+    """Train as denoise does, but to convergence and with equal weights."""
     net = Net(mlp())
-    return net.loaded(fit(lambda v: cross_entropy(net(v, x), y) + decay(v, 1e-3), net.start, steps=150))
+    return net.with_parameters(fit(lambda v: cross_entropy(net(v, x), y) + decay(v, 1e-3), net.start, steps=150))
 
 
 # --- denoise ---
@@ -53,31 +53,31 @@ def trained(x, y):
 
 @pytest.fixture(scope="module")
 def noisy(digits):
-    """Half of the training labels are wrong; what denoise makes of it."""
+    """Data with half of the training labels wrong, and the result of denoise."""
     (x, y), clean = part(digits, 0, N_TRAIN), part(digits, N_TRAIN, N_TRAIN + N_CLEAN)
     wrong, changed = bilevel.flip_labels(y, 0.5, seed=0)
     return x, wrong, changed, clean, bilevel.denoise(mlp(), TensorDataset(x, wrong), clean, outer_steps=120)
 
 
-def test_denoising_beats_training_on_all_and_on_the_clean_alone(digits, noisy):
+def test_denoised_model_beats_one_trained_on_all_examples(digits, noisy):
     x, wrong, changed, clean, found = noisy
     test = part(digits, N_TRAIN + N_CLEAN)
-    oracle = accuracy(trained(x[~changed], wrong[~changed]), test)
-    all_of_it = accuracy(trained(torch.cat([x, clean[0]]), torch.cat([wrong, clean[1]])), test)
+    oracle = accuracy(fit_equally(x[~changed], wrong[~changed]), test)
+    all_examples = accuracy(fit_equally(torch.cat([x, clean[0]]), torch.cat([wrong, clean[1]])), test)
     denoised = accuracy(found.model, test)
-    assert denoised - all_of_it > 0.05
+    assert denoised - all_examples > 0.05
     assert oracle >= denoised
-    # On one seed it may lose to the clean data alone (by 0.01 where it was measured): see the next test.
-    assert denoised > accuracy(trained(*clean), test) - 0.03
+    # With one seed it may lose to the clean data alone (measured: by 0.01); the next test takes the mean of three.
+    assert denoised > accuracy(fit_equally(*clean), test) - 0.03
 
 
 @pytest.mark.timeout(180)
-def test_with_a_quarter_of_wrong_labels_it_beats_the_clean_alone_on_the_mean_of_three_seeds():
+def test_denoised_model_beats_clean_data_alone_on_average_with_a_quarter_wrong():
     marks = {figure.what: figure.met for figure in denoising(seeds=3) if figure.met is not None}
     assert marks == {"denoised": True, "area under the curve of weights for right labels": True}
 
 
-def test_weights_tell_wrong_labels_from_right_ones(noisy):
+def test_weights_separate_wrong_labels_from_right_ones(noisy):
     _, wrong, changed, _, found = noisy
     assert roc_auc_score(~changed, found.weights) > 0.8
     assert found.weights.min() >= 0
@@ -90,7 +90,7 @@ def test_weights_tell_wrong_labels_from_right_ones(noisy):
     assert {"levels", "penalty", "weights"} == set(found.figures)
 
 
-def test_denoise_takes_its_rivals_and_gives_the_same_for_the_same_seed(digits):
+def test_denoise_is_reproducible_with_every_method(digits):
     train, clean = part(digits, 0, 60), part(digits, 60, 90)
     for method in ("penalty", "approx", "rmd", "gd"):
         first, second = (
@@ -100,13 +100,13 @@ def test_denoise_takes_its_rivals_and_gives_the_same_for_the_same_seed(digits):
         assert torch.equal(first.weights, second.weights)
 
 
-def test_flipped_labels_are_as_many_as_is_said_and_all_wrong(digits):
+def test_flip_labels_changes_the_requested_share_and_makes_all_of_it_wrong(digits):
     y = digits[1]
     wrong, changed = bilevel.flip_labels(y, 0.25, seed=1)
     assert changed.sum() == len(y) // 4
     assert (wrong[changed] != y[changed]).all()
     assert torch.equal(wrong[~changed], y[~changed])
-    # Every other class is as likely: of the wrong ones, 1 in 9 each.
+    # All nine other classes occur.
     shift = (wrong - y)[changed] % 10
     assert set(shift.tolist()) == set(range(1, 10))
 
@@ -114,7 +114,7 @@ def test_flipped_labels_are_as_many_as_is_said_and_all_wrong(digits):
 # --- tune ---
 
 
-def test_the_weight_decay_that_tune_finds_is_near_the_best_of_a_grid(digits):
+def test_tuned_weight_decay_is_close_to_the_best_of_a_grid(digits):
     train, val = part(digits, 0, 100), part(digits, 100, 400)
     model = nn.Linear(64, 10)
 
@@ -133,7 +133,7 @@ def test_the_weight_decay_that_tune_finds_is_near_the_best_of_a_grid(digits):
     assert found.frame.value.between(1e-5, 10).all()
 
 
-def test_tune_moves_all_that_it_knows(digits):
+def test_tune_changes_every_known_hyperparameter(digits):
     names = ("weight_decay", "class_weight", "label_smoothing")
     found = bilevel.tune(
         mlp(),
@@ -155,7 +155,7 @@ def test_tune_moves_all_that_it_knows(digits):
     assert set(names) < set(found.figures)
 
 
-def test_the_training_loss_is_torchs():
+def test_training_loss_equals_torch_cross_entropy():
     drawn = torch.Generator().manual_seed(0)
     outputs, weight = torch.randn(8, 3, generator=drawn), torch.tensor([0.5, 1.0, 2.0])
     y = torch.randint(3, (8,), generator=drawn)
@@ -171,7 +171,7 @@ def test_the_training_loss_is_torchs():
 # --- represent ---
 
 
-def test_a_shared_representation_helps_new_tasks(digits):
+def test_learned_representation_improves_new_tasks(digits):
     seen, unseen = (bilevel.Labelled(*part(digits, *ends)) for ends in ((0, 900), (900, None)))
     tasks = bilevel.make_tasks(seen, range(10), count=20, ways=5, shots=2, queries=10)
     new = bilevel.make_tasks(unseen, range(10), count=30, ways=5, shots=2, queries=10, seed=1)
@@ -184,23 +184,23 @@ def test_a_shared_representation_helps_new_tasks(digits):
     assert found.frame.accuracy.between(0, 1).all()
 
 
-def test_tasks_hold_what_they_should(digits):
+def test_make_tasks_draws_disjoint_examples_and_refuses_too_few(digits):
     data = bilevel.Labelled(*digits)
     tasks = bilevel.make_tasks(data, [3, 5, 8], count=4, ways=2, shots=2, queries=3)
     assert tasks.support_x.shape == (4, 4, 64)
     assert tasks.query_y.tolist() == [[0, 0, 0, 1, 1, 1]] * 4
     for support, query in zip(tasks.support_x, tasks.query_x, strict=True):
-        assert torch.cdist(support, query).min() > 0, "an example is both learned of and judged by"
-    with pytest.raises(ValueError, match=r"^ways=4 does not go with 3 classes"):
+        assert torch.cdist(support, query).min() > 0, "an example is in both support and query"
+    with pytest.raises(ValueError, match=r"^ways=4: out of bounds for 3 classes; expected 2 to 3"):
         bilevel.make_tasks(data, [3, 5, 8], count=1, ways=4, shots=1, queries=1)
-    with pytest.raises(ValueError, match=r"^class \d has \d+ examples: shots \+ queries = 600 are needed"):
+    with pytest.raises(ValueError, match=r"^class \d: \d+ examples; expected at least shots \+ queries = 600"):
         bilevel.make_tasks(data, [3, 5, 8], count=1, ways=2, shots=300, queries=300)
 
 
 # --- robustness ---
 
 
-def test_points_that_were_sought_harm_more_than_wrong_labels(digits):
+def test_worst_points_harm_more_than_wrong_labels(digits):
     found = bilevel.robustness(
         part(digits, 0, 300), part(digits, 300, 600), part(digits, 600), shares=(0.01, 0.06), outer_steps=80
     )
@@ -225,13 +225,13 @@ class Pairs(Dataset):
         return torch.full((2,), float(place)), place
 
 
-def test_data_may_be_a_dataset_or_a_pair():
-    found = labelled(Pairs(), "train")
+def test_data_may_be_a_dataset_of_pairs():
+    found = read_labelled(Pairs(), "train")
     assert found.x.tolist() == [[0, 0], [1, 1], [2, 2]]
     assert found.y.tolist() == [0, 1, 2]
 
 
-def test_each_example_is_drawn_once_before_any_is_drawn_again():
+def test_every_example_is_drawn_once_before_any_repeats():
     batches = index_batches(10, 6, 3, seed=0)
     lower = torch.cat([next(batches)[1] for _ in range(4)])
     assert sorted(lower[:6].tolist()) == sorted(lower[6:].tolist()) == list(range(6))
@@ -241,40 +241,40 @@ GOOD = (torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))
 
 
 @pytest.mark.parametrize(
-    ("call", "kind", "said"),
+    ("call", "kind", "message"),
     [
-        (lambda: bilevel.denoise("net", GOOD, GOOD), TypeError, "model='net' is no model"),
-        (lambda: bilevel.denoise(nn.Tanh(), GOOD, GOOD), ValueError, "model has no parameters"),
-        (lambda: bilevel.denoise(nn.Linear(2, 2), 3, GOOD), TypeError, "train is of the type int"),
-        (lambda: bilevel.denoise(nn.Linear(2, 2), GOOD, (GOOD[0], GOOD[1][:3])), ValueError, "val has x of the shape"),
-        (lambda: bilevel.denoise(nn.Linear(2, 2), GOOD, (GOOD[0], -GOOD[1])), ValueError, "val has labels of the type"),
+        (lambda: bilevel.denoise("net", GOOD, GOOD), TypeError, "model='net': not a model; expected a torch.nn.Module"),
+        (lambda: bilevel.denoise(nn.Tanh(), GOOD, GOOD), ValueError, "model: no trainable parameters"),
+        (lambda: bilevel.denoise(nn.Linear(2, 2), 3, GOOD), TypeError, "train: type int; expected a dataset"),
+        (lambda: bilevel.denoise(nn.Linear(2, 2), GOOD, (GOOD[0], GOOD[1][:3])), ValueError, "val: x of shape"),
+        (lambda: bilevel.denoise(nn.Linear(2, 2), GOOD, (GOOD[0], -GOOD[1])), ValueError, "val: labels of type"),
         (
             lambda: bilevel.denoise(nn.Linear(2, 2), (GOOD[0] * math.nan, GOOD[1]), GOOD),
             ValueError,
-            "train has x that are not finite",
+            "train: some x are not finite",
         ),
         (lambda: bilevel.denoise(nn.Linear(2, 2), GOOD, GOOD, batch_size=0), ValueError, "batch_size=0: too small"),
         (
             lambda: bilevel.tune(nn.Linear(2, 2), GOOD, GOOD, hyperparameters=["width"]),
             ValueError,
-            r"hyperparameters=\['width'\] are not known: give names out of \"weight_decay\"",
+            r"hyperparameters=\['width'\]: empty or unknown names; expected names out of \"weight_decay\"",
         ),
         (
             lambda: bilevel.tune(nn.Linear(2, 2), GOOD, GOOD, hyperparameters="weight_decay"),
             TypeError,
-            "hyperparameters='weight_decay' is no list",
+            "hyperparameters='weight_decay': not a list",
         ),
         (
             lambda: bilevel.tune(nn.Linear(2, 2), GOOD, GOOD, hyperparameters={"label_smoothing": 0.9}),
             ValueError,
             r"hyperparameters\['label_smoothing'\]=0.9: out of range",
         ),
-        (lambda: bilevel.represent(nn.Linear(2, 2), GOOD), TypeError, "tasks is of the type tuple"),
-        (lambda: bilevel.robustness(GOOD, GOOD, GOOD, shares=(0.01,)), ValueError, "shares=0.01 of 4 points is none"),
-        (lambda: bilevel.robustness(GOOD, GOOD, GOOD, shares=0.1), TypeError, "shares=0.1 is no list"),
+        (lambda: bilevel.represent(nn.Linear(2, 2), GOOD), TypeError, "tasks: type tuple; expected bilevel.Tasks"),
+        (lambda: bilevel.robustness(GOOD, GOOD, GOOD, shares=(0.01,)), ValueError, "shares=0.01: adds no point to 4"),
+        (lambda: bilevel.robustness(GOOD, GOOD, GOOD, shares=0.1), TypeError, "shares=0.1: not a list"),
         (lambda: bilevel.flip_labels(GOOD[1], 1.5), ValueError, "share=1.5: out of range"),
     ],
 )
-def test_bad_input_gets_a_sentence(call, kind, said):
-    with pytest.raises(kind, match=f"^{said}"):
+def test_wrong_input_is_refused(call, kind, message):
+    with pytest.raises(kind, match=f"^{message}"):
         call()

@@ -1,4 +1,9 @@
-"""Bilevel optimisation: minimise one function subject to another one's being minimal, and what that is good for."""
+"""Bilevel optimisation: minimise f(u, v) where v minimises g(u, v); and four applications.
+
+>>> from seer_nb.methods import bilevel
+>>> found = bilevel.minimize(upper, lower, [u], [v], method="penalty", outer_steps=500)
+>>> found.u, found.v, found.figures["penalty"]
+"""
 
 from seer_nb.methods.bilevel.constraints import Box
 from seer_nb.methods.bilevel.data import Labelled, flip_labels

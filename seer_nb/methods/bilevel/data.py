@@ -1,4 +1,4 @@
-"""Labelled data, minibatches in a seeded order, and models as functions of their parameters."""
+"""Labelled data, seeded minibatches, models as functions of their parameters, and plain training."""
 
 from __future__ import annotations
 
@@ -19,35 +19,38 @@ if TYPE_CHECKING:
 
 
 class Labelled(NamedTuple):
-    """Examples with their classes."""
+    """Examples with their classes.
+
+    Example:
+        >>> data = Labelled(torch.randn(8, 4), torch.randint(2, (8,)))
+    """
 
     x: Tensor
-    """(n, ...), floating point."""
+    """Inputs, (n, ...), floating point."""
     y: Tensor
-    """(n,), whole numbers from 0."""
+    """Classes, (n,), integers >= 0."""
 
 
 class Net:
-    """A model as a function of a list of its parameters; the model that was given is never changed."""
+    """A model as a function of a list of its trainable parameters; the given model is not changed."""
 
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, nn.Module):
-            raise TypeError(f"model={short_repr(model)} is no model: give a torch.nn.Module")
+            raise TypeError(f"model={short_repr(model)}: not a model; expected a torch.nn.Module")
         self._model = deepcopy(model)
         self.names = [name for name, parameter in self._model.named_parameters() if parameter.requires_grad]
         if not self.names:
-            raise ValueError("model has no parameters that are trained: give one with some")
+            raise ValueError("model: no trainable parameters; expected at least one")
         held = dict(self._model.named_parameters())
         self.start = [held[name].detach().clone() for name in self.names]
 
     def __call__(self, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-        """Its outputs."""
         named = dict(zip(self.names, parameters, strict=True))
         outputs: Tensor = functional_call(self._model, named, (x,))
         return outputs
 
-    def loaded(self, parameters: Sequence[Tensor]) -> nn.Module:
-        """A model of its own with these parameters, ready to be used."""
+    def with_parameters(self, parameters: Sequence[Tensor]) -> nn.Module:
+        """Return a copy of the model with these parameters, in evaluation mode."""
         model = deepcopy(self._model).eval()
         held = dict(model.named_parameters())
         with torch.no_grad():
@@ -56,8 +59,13 @@ class Net:
         return model
 
 
-def labelled(data: Any, name: str) -> Labelled:
-    """From a pair of tensors, or a dataset of pairs."""
+def read_labelled(data: Any, name: str) -> Labelled:
+    """Return labelled data from a pair of tensors, or from a dataset of pairs (x, class).
+
+    Raises:
+        TypeError: The data are neither.
+        ValueError: Shapes or labels are wrong, or an input is not finite.
+    """
     if isinstance(data, TensorDataset):
         pair: Any = data.tensors
     elif isinstance(data, Dataset) and isinstance(data, Sized):
@@ -66,39 +74,46 @@ def labelled(data: Any, name: str) -> Labelled:
     else:
         pair = data
     if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):  # noqa: PLR2004 - a pair
-        raise TypeError(f"{name} is of the type {type(data).__name__}: give a dataset, or a pair of tensors (x, y)")
-    return _checked(Labelled(*pair), name)
+        raise TypeError(f"{name}: type {type(data).__name__}; expected a dataset, or a pair of tensors (x, y)")
+    return _check(Labelled(*pair), name)
 
 
-def _checked(found: Labelled, name: str) -> Labelled:
+def _check(found: Labelled, name: str) -> Labelled:
     x, y = found
     if not len(x) or y.shape != x.shape[:1]:
-        raise ValueError(
-            f"{name} has x of the shape {tuple(x.shape)} and y of {tuple(y.shape)}: give a label for each x"
-        )
+        raise ValueError(f"{name}: x of shape {tuple(x.shape)}, y of shape {tuple(y.shape)}; expected one label per x")
     if y.is_floating_point() or y.is_complex() or bool((y < 0).any()):
-        raise ValueError(f"{name} has labels of the type {y.dtype}, down to {y.min()}: give whole numbers from 0")
+        raise ValueError(f"{name}: labels of type {y.dtype}, smallest {y.min()}; expected integers >= 0")
     if not bool(x.isfinite().all()):
-        raise ValueError(f"{name} has x that are not finite: give finite ones")
+        raise ValueError(f"{name}: some x are not finite; expected finite numbers")
     return Labelled(x, y.long())
 
 
 def flip_labels(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Give a share of all labels a uniformly drawn other class: the noise that ``denoise`` is measured on.
+    """Change a share of all labels to a uniformly drawn other class: the noise that ``denoise`` is measured on.
 
     Args:
-        y: (n,), whole numbers from 0.
-        share: From 0 to 1; so many, rounded down, are changed.
-        seed: Of which, and of what they become.
+        y: Classes, (n,), integers >= 0.
+        share: Share of labels to change, from 0 to 1; the number is rounded down.
+        seed: Seed of the choice of examples and of their new classes.
 
     Returns:
-        The labels, and (n,) whether each was changed.
+        The labels, and a Boolean mask (n,) of the changed ones.
+
+    Raises:
+        TypeError: An argument has a wrong type.
+        ValueError: An argument is out of bounds, or y holds one class only.
+
+    Example:
+        >>> noisy, changed = flip_labels(torch.tensor([0, 1, 2, 0]), 0.5)
+        >>> int(changed.sum())
+        2
     """
     share = check_number(share, "share", least=0.0, most=1.0)
     drawn = torch.Generator().manual_seed(check_integer(seed, "seed", 0))
     classes = int(y.max()) + 1
     if classes < 2:  # noqa: PLR2004 - another class
-        raise ValueError("y holds one class: give at least two")
+        raise ValueError("y: one class only; expected at least two")
     changed = torch.zeros(len(y), dtype=torch.bool)
     changed[torch.randperm(len(y), generator=drawn)[: int(share * len(y))]] = True
     shift = torch.randint(1, classes, (len(y),), generator=drawn).to(y.device)
@@ -107,14 +122,21 @@ def flip_labels(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]
 
 
 def index_batches(upper: int, lower: int, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Places of examples for both levels, without end; each goes through all of its own before it begins again."""
+    """Yield indices of examples for both levels, without end; a level uses all its examples before it repeats one.
+
+    Args:
+        upper: Number of examples of the upper level.
+        lower: Number of examples of the lower level.
+        size: Examples per batch and level.
+        seed: Seed of both orders.
+    """
     yield from zip(_shuffled(upper, size, 2 * seed), _shuffled(lower, size, 2 * seed + 1), strict=True)
 
 
 def _shuffled(count: int, size: int, seed: int) -> Iterator[Tensor]:
     drawn = torch.Generator().manual_seed(seed)
     while True:
-        # A last batch that is short would weigh its few examples too much.
+        # Drop a short last batch: its few examples would weigh too much.
         yield from (
             part
             for part in torch.randperm(count, generator=drawn).split(min(size, count))
@@ -123,7 +145,7 @@ def _shuffled(count: int, size: int, seed: int) -> Iterator[Tensor]:
 
 
 def fit(loss: Callable[[list[Tensor]], Tensor], start: Sequence[Tensor], steps: int = 100) -> list[Tensor]:
-    """Minimise a smooth function by L-BFGS; for the convex problems of a linear head."""
+    """Minimise a smooth function by at most ``steps`` steps of L-BFGS; for the convex problems of linear models."""
     found = [tensor.detach().clone().requires_grad_() for tensor in start]
     optimizer = torch.optim.LBFGS(found, max_iter=steps, line_search_fn="strong_wolfe")
 
@@ -137,7 +159,7 @@ def fit(loss: Callable[[list[Tensor]], Tensor], start: Sequence[Tensor], steps: 
     return [tensor.detach() for tensor in found]
 
 
-def train(  # noqa: PLR0913 - what Adam needs
+def train_adam(  # noqa: PLR0913 - the settings of plain training
     loss: Callable[[list[Tensor], Tensor], Tensor],
     start: Sequence[Tensor],
     count: int,
@@ -147,7 +169,17 @@ def train(  # noqa: PLR0913 - what Adam needs
     size: int,
     seed: int,
 ) -> list[Tensor]:
-    """Plain training by Adam on minibatches of ``count`` examples; ``loss`` takes parameters and places."""
+    """Train by Adam on minibatches.
+
+    Args:
+        loss: Function of the parameters and the indices of a batch.
+        start: Initial parameters; not changed.
+        count: Number of examples.
+        steps: Number of minibatches.
+        lr: Learning rate.
+        size: Examples per minibatch.
+        seed: Seed of their order.
+    """
     found = [tensor.detach().clone().requires_grad_() for tensor in start]
     adam = torch.optim.Adam(found, lr=lr)
     batches = _shuffled(count, size, seed)
@@ -159,10 +191,10 @@ def train(  # noqa: PLR0913 - what Adam needs
 
 
 def accuracy(outputs: Tensor, y: Tensor) -> float:
-    """Share of examples whose largest output is that of their class."""
+    """Return the share of examples whose largest output is that of their class."""
     return (outputs.argmax(-1) == y).double().mean().item()
 
 
 def decay(parameters: Sequence[Tensor], weight: float) -> Tensor:
-    """(weight / 2) times the squared norm of all parameters."""
+    """Return weight decay as a loss: (weight / 2) times the squared norm of all parameters."""
     return weight / 2 * torch.stack([parameter.square().sum() for parameter in parameters]).sum()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from seer_nb._utils.validation import check_number
-from seer_nb.methods.bilevel.constraints import Box, Variables, tensors
-from seer_nb.methods.bilevel.penalty import slopes
+from seer_nb.methods.bilevel.constraints import Box, Variables, check_tensors
+from seer_nb.methods.bilevel.penalty import evaluate_penalty
 from seer_nb.methods.bilevel.problem import Batch, Problem, grad
 
 if TYPE_CHECKING:
@@ -20,56 +20,78 @@ if TYPE_CHECKING:
 
 
 def hypergradient(upper: Level, lower: Level, u: Sequence[Tensor], v: Sequence[Tensor]) -> list[Tensor]:
-    """grad_u f - grad2_uv g [grad2_vv g]^-1 grad_v f: how f(u, v*(u)) changes with u, if v is v*(u).
+    """Return the derivative of f(u, v*(u)) with respect to u: grad_u f - grad2_uv g [grad2_vv g]^-1 grad_v f.
 
-    By the implicit function theorem, with the whole Hessian: memory O(V^2) for V entries of v, so for small problems
-    and for checks.
+    The formula follows from the implicit function theorem, and holds at v = v*(u). It uses the whole Hessian, with
+    memory O(V^2) for V entries of v: only for small problems and for checks.
 
     Args:
         upper: f(u, v), a tensor of one number.
         lower: g(u, v), twice differentiable.
         u: Tensors of any shapes.
-        v: Tensors where grad_v g is zero.
+        v: Tensors of any shapes, at which grad_v g is zero.
 
     Returns:
-        A tensor for each of u, of its shape.
+        One tensor per tensor of u, of the same shape.
 
     Raises:
-        ValueError: The Hessian is singular, or an argument cannot be.
+        TypeError: An argument has a wrong type.
+        ValueError: The Hessian is singular, or an argument has a wrong value.
+
+    Example:
+        >>> u, v = [torch.ones(3)], [torch.ones(3)]
+        >>> hypergradient(lambda u, v: v[0].sum(), lambda u, v: (v[0] - u[0]).square().sum(), u, v)
+        [tensor([1., 1., 1.])]
     """
     problem = _problem(upper, lower, u, v)
     us, vs = problem.u.free, problem.v.free
-    _, residual = problem.residual(Batch())
-    flat = torch.cat([r.reshape(-1) for r in residual])
-    rows = [_flat(grad([entry], vs, keep=True)) for entry in flat]
+    _, residual = problem.lower_and_residual(Batch())
+    flat = _flatten(residual)
+    rows = [_flatten(grad([entry], vs, keep_graph=True)) for entry in flat]
     found = grad([problem.upper(Batch())], [*us, *vs])
     try:
-        p = torch.linalg.solve(torch.stack(rows), _flat(found[len(us) :]))
+        p = torch.linalg.solve(torch.stack(rows), _flatten(found[len(us) :]))
     except RuntimeError as error:
-        raise ValueError("the Hessian of lower with regard to v is singular, so there is no hypergradient") from error
+        raise ValueError("the Hessian of lower with respect to v is singular: there is no hypergradient") from error
     through_v = grad([flat], us, [p])
-    return [direct - slope for direct, slope in zip(found[: len(us)], through_v, strict=True)]
+    return [direct - indirect for direct, indirect in zip(found[: len(us)], through_v, strict=True)]
 
 
 def penalty_gradient(
     upper: Level, lower: Level, u: Sequence[Tensor], v: Sequence[Tensor], gamma: float
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Derivatives of f + (gamma / 2) ||grad_v g||^2 with regard to u and v.
+    """Return the derivatives of f + (gamma / 2) ||grad_v g||^2 with respect to u and v.
 
-    Where that with regard to v is zero, that with regard to u is the hypergradient up to O(1 / gamma).
+    The penalty method follows these gradients (Mehra and Hamm, ACML 2021). Where the one for v is zero, the one for u
+    is the hypergradient up to O(1 / gamma).
+
+    Args:
+        upper: f(u, v), a tensor of one number.
+        lower: g(u, v), twice differentiable.
+        u: Tensors of any shapes.
+        v: Tensors of any shapes.
+        gamma: Weight of the penalty, above 0.
+
+    Returns:
+        One list of tensors for u and one for v, of their shapes.
 
     Raises:
-        ValueError: An argument cannot be.
+        TypeError: An argument has a wrong type.
+        ValueError: An argument has a wrong value.
+
+    Example:
+        >>> by_u, by_v = penalty_gradient(upper, lower, [u], [v], gamma=100.0)
     """
     problem = _problem(upper, lower, u, v)
-    by = slopes(problem, Batch(), [*problem.u.free, *problem.v.free], check_number(gamma, "gamma", above=0.0)).by
-    return by[: len(u)], by[len(u) :]
+    inputs = [*problem.u.free, *problem.v.free]
+    gradients = evaluate_penalty(problem, Batch(), inputs, check_number(gamma, "gamma", above=0.0)).gradients
+    return gradients[: len(u)], gradients[len(u) :]
 
 
 def _problem(upper: Level, lower: Level, u: Sequence[Tensor], v: Sequence[Tensor]) -> Problem:
-    us, vs = tensors(u, "u"), tensors(v, "v")
+    us, vs = check_tensors(u, "u"), check_tensors(v, "v")
     return Problem(upper, lower, Variables(us, [Box()] * len(us)), Variables(vs, [Box()] * len(vs)))
 
 
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
+def _flatten(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.reshape(-1) for tensor in tensors])

@@ -1,10 +1,10 @@
-"""The two levels as functions of what is moved, and their derivatives."""
+"""The two levels as functions of the optimised variables, and their derivatives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from seer_nb.methods.bilevel.constraints import Variables
 
 
-Level = Callable[..., Tensor]
-"""(u, v) or, with minibatches, (u, v, batch) -> a tensor of one number. u and v are lists of tensors."""
+Level: TypeAlias = Callable[..., Tensor]
+"""(u, v), or with minibatches (u, v, batch), to a tensor of one number; u and v are lists of tensors."""
 
 
 class Batch(NamedTuple):
-    """What the two functions are given beside u and v: a tuple of one, or nothing."""
+    """The minibatches of one outer step: for each level a tuple of one batch, or an empty tuple without minibatches."""
 
     upper: tuple[Any, ...] = ()
     lower: tuple[Any, ...] = ()
@@ -37,58 +37,65 @@ class Problem:
     h: Level | None = None
 
     def upper(self, batch: Batch) -> Tensor:
-        """F at the point where the variables are."""
-        return number(self.f(self.u.values(), self.v.values(), *batch.upper), "upper")
+        """Return f at the current variables."""
+        return _check_scalar(self.f(self.u.values(), self.v.values(), *batch.upper), "upper")
 
     def lower(self, batch: Batch) -> Tensor:
-        """G there."""
-        return number(self.g(self.u.values(), self.v.values(), *batch.lower), "lower")
+        """Return g at the current variables."""
+        return _check_scalar(self.g(self.u.values(), self.v.values(), *batch.lower), "lower")
 
-    def slope(self, batch: Batch) -> list[Tensor]:
-        """grad_v g as numbers."""
+    def lower_gradient(self, batch: Batch) -> list[Tensor]:
+        """Return grad_v g without a graph."""
         return grad([self.lower(batch)], self.v.free)
 
-    def residual(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """G, and grad_v g as a function of u and v: zero where v solves the lower problem."""
+    def lower_and_residual(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Return g and its residual grad_v g, differentiable in u and v; the residual is zero at v*(u).
+
+        Raises:
+            ValueError: g does not depend on u or v.
+        """
         value = self.lower(batch)
         if not value.requires_grad:
-            raise ValueError("lower does not depend on u or v by torch operations: it must, on v at least")
+            raise ValueError("lower does not depend on u or v by torch operations; expected it to depend on v at least")
         found = torch.autograd.grad(value, self.v.free, create_graph=True, materialize_grads=True)
         return value, list(found)
 
-    def excess(self) -> Tensor | None:
-        """H as a vector: its entries must not be above zero."""
+    def inequality(self) -> Tensor | None:
+        """Return h as a vector, whose entries must not be positive; None without inequalities."""
         return None if self.h is None else self.h(self.u.values(), self.v.values()).reshape(-1)
 
 
 def grad(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor], weights: Sequence[Tensor] | None = None, *, keep: bool = False
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    weights: Sequence[Tensor] | None = None,
+    *,
+    keep_graph: bool = False,
 ) -> list[Tensor]:
-    """Gradient of the weighted sum of the outputs; zero for an input that nothing depends on.
+    """Return the gradient of a weighted sum of outputs; zero for an input that no output depends on.
 
     Args:
-        outputs: Tensors; those that need no gradient count as constants.
-        inputs: Tensors with regard to which is derived.
-        weights: A tensor of its shape for each output; without, each output is one number with the weight 1.
-        keep: Whether the graph is needed again.
+        outputs: Tensors; an output that requires no gradient counts as a constant.
+        inputs: Tensors to differentiate with respect to.
+        weights: One tensor per output, of the output's shape. None: scalar outputs with weight 1.
+        keep_graph: Whether the graph is needed again.
     """
     paired = zip(outputs, weights or [torch.ones_like(output) for output in outputs], strict=True)
     live = [(output, weight) for output, weight in paired if output.requires_grad]
     if not live:
         return [torch.zeros_like(tensor) for tensor in inputs]
     ends, starts = zip(*live, strict=True)
-    return list(torch.autograd.grad(ends, inputs, starts, retain_graph=keep, materialize_grads=True))
+    return list(torch.autograd.grad(ends, inputs, starts, retain_graph=keep_graph, materialize_grads=True))
 
 
 def norm(tensors: Sequence[Tensor]) -> float:
-    """Euclidean norm of all entries together."""
+    """Return the Euclidean norm of all entries together."""
     return torch.stack([tensor.detach().square().sum() for tensor in tensors]).sum().sqrt().item()
 
 
-def number(value: Any, name: str) -> Tensor:
-    """What a level returned, if it is one number."""
+def _check_scalar(value: Any, name: str) -> Tensor:
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} returned {short_repr(value)}: it must return a tensor of one number")
+        raise TypeError(f"{name} returned {short_repr(value)}; expected a tensor of one number")
     if value.numel() != 1:
-        raise ValueError(f"{name} returned a tensor of the shape {tuple(value.shape)}: it must return one number")
+        raise ValueError(f"{name} returned a tensor of the shape {tuple(value.shape)}; expected one number")
     return value.reshape(())

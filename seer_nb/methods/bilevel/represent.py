@@ -1,4 +1,4 @@
-"""Few-shot learning: a representation that all tasks share, and a linear head for each."""
+"""Few-shot learning: a representation that all tasks share, and one linear head per task."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch.nn.functional import cross_entropy
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.data import Net, accuracy, decay, fit
-from seer_nb.methods.bilevel.figures import histogram_plot
-from seer_nb.methods.bilevel.minimize import minimize
-from seer_nb.methods.bilevel.outer_loop import goes_on, stopwatch
+from seer_nb.methods.bilevel.figures import plot_histogram
+from seer_nb.methods.bilevel.minimize import make_loop, make_problem
+from seer_nb.methods.bilevel.options import SolverOptions
+from seer_nb.methods.bilevel.outer_loop import is_resumed, run_loop, start_stopwatch
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
-from seer_nb.methods.result import MethodResult
+from seer_nb.methods.bilevel.trace import TracedResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from seer_nb.methods.bilevel.data import Labelled
-    from seer_nb.methods.bilevel.minimize import Name
-    from seer_nb.methods.bilevel.trace import Minimum, Point
+    from seer_nb.methods.bilevel.options import MethodName
+    from seer_nb.methods.bilevel.trace import Point
     from seer_nb.worker.run import Run
 
 
@@ -38,82 +39,84 @@ class Tasks(NamedTuple):
     """Tasks of one shape; labels count from 0 within each task."""
 
     support_x: Tensor
-    """(tasks, s, ...): of these a head is learned."""
+    """Inputs that a head is fitted to, (tasks, s, ...)."""
     support_y: Tensor
-    """(tasks, s)."""
+    """Their labels, (tasks, s)."""
     query_x: Tensor
-    """(tasks, q, ...): by these the representation is judged."""
+    """Inputs that measure the representation, (tasks, q, ...)."""
     query_y: Tensor
-    """(tasks, q)."""
+    """Their labels, (tasks, q)."""
 
 
-@dataclass(frozen=True)
-class Represented(MethodResult):
+@dataclass(frozen=True, kw_only=True)
+class Represented(TracedResult):
     """The result of ``represent``."""
 
     body: nn.Module
-    """Gives the features."""
+    """Model that returns the features."""
     weight_decay: float
+    """Weight decay of the heads."""
     accuracies: tuple[float, ...]
-    """Of each training task on its queries, with a head fitted to its support."""
-    minimum: Minimum
+    """Accuracy of each training task on its queries, with a head fitted to its support."""
 
     @property
     def best(self) -> Point:
-        """Where the run ended: u is the body's parameters, v the training tasks' heads."""
+        """The last point: u is the body's parameters, v the training tasks' heads."""
         return self.minimum.best
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row a training task: task, accuracy."""
+        """One row per training task: task, accuracy."""
         import pandas as pd
 
         return pd.DataFrame({"task": range(len(self.accuracies)), "accuracy": self.accuracies})
 
-    def curves(self) -> pd.DataFrame:
-        """A row an outer step; the columns of ``Minimum.frame``."""
-        return self.minimum.frame
-
-    @property
-    def figures(self) -> Mapping[str, Figure]:
-        """Those of ``Minimum``, and "tasks": accuracies of the training tasks."""
-        drawn = histogram_plot("Training tasks", "accuracy", {"tasks": list(self.accuracies)})
-        return {**self.minimum.figures, "tasks": drawn}
+    def _own_figures(self) -> Mapping[str, Figure]:
+        return {"tasks": plot_histogram("Training tasks", "accuracy", "tasks", list(self.accuracies))}
 
     def accuracy(self, tasks: Tasks) -> list[float]:
-        """Of each of other tasks on its queries, with a head fitted to its support: the body stays as it is."""
+        """Return the accuracy of each of other tasks on its queries, with a head fitted to its support."""
         return adapted(self.body, tasks, self.weight_decay)
 
 
-def make_tasks(  # noqa: PLR0913 - what a task is made of
+def make_tasks(  # noqa: PLR0913 - the sizes of a task
     data: Labelled, classes: Sequence[int], *, count: int, ways: int, shots: int, queries: int, seed: int = 0
 ) -> Tasks:
-    """Draw tasks: some of the classes each, some examples of each class to learn of, others to be judged by.
+    """Draw tasks: each has some of the classes, and some support and query examples of each of its classes.
 
     Args:
         data: Examples with their classes.
-        classes: That tasks are made of.
-        count: Tasks.
-        ways: Classes a task.
-        shots: Examples a class to learn of.
-        queries: Examples a class to be judged by.
-        seed: Of the draws.
+        classes: Classes to draw from.
+        count: Number of tasks.
+        ways: Classes per task, from 2.
+        shots: Support examples per class.
+        queries: Query examples per class.
+        seed: Seed of the draws.
+
+    Returns:
+        ``count`` tasks with ways * shots support and ways * queries query examples each.
 
     Raises:
+        TypeError: An argument has a wrong type.
         ValueError: There are too few classes, or too few examples of one.
+
+    Example:
+        >>> tasks = make_tasks(Labelled(x, y), range(10), count=20, ways=5, shots=2, queries=10)
     """
     if not 1 < check_integer(ways, "ways") <= len(classes):
-        raise ValueError(f"ways={short_repr(ways)} does not go with {len(classes)} classes: give from 2 to so many")
+        raise ValueError(
+            f"ways={short_repr(ways)}: out of bounds for {len(classes)} classes; expected 2 to {len(classes)}"
+        )
     places = {number: torch.nonzero(data.y == number)[:, 0] for number in classes}
     few = min(places, key=lambda number: len(places[number]))
     each = check_integer(shots, "shots") + check_integer(queries, "queries")
     if len(places[few]) < each:
-        raise ValueError(f"class {few} has {len(places[few])} examples: shots + queries = {each} are needed")
+        raise ValueError(f"class {few}: {len(places[few])} examples; expected at least shots + queries = {each}")
     drawn = torch.Generator().manual_seed(check_integer(seed, "seed", 0))
-    names = torch.tensor(list(classes))
+    numbers = torch.tensor(list(classes))
     picked = []
     for _ in range(check_integer(count, "count")):
-        chosen = names[torch.randperm(len(names), generator=drawn)[:ways]].tolist()
+        chosen = numbers[torch.randperm(len(numbers), generator=drawn)[:ways]].tolist()
         picked.append(torch.stack([places[n][torch.randperm(len(places[n]), generator=drawn)[:each]] for n in chosen]))
     place = torch.stack(picked)
     y = torch.arange(ways, device=place.device)[:, None]
@@ -122,11 +125,11 @@ def make_tasks(  # noqa: PLR0913 - what a task is made of
     return Tasks(data.x[parts[0]], labels[0], data.x[parts[1]], labels[1])
 
 
-def represent(  # noqa: PLR0913 - what the method can be told
+def represent(  # noqa: PLR0913 - the public options
     body: nn.Module,
     tasks: Tasks,
     *,
-    method: Name = "penalty",
+    method: MethodName = "penalty",
     inner_steps: int = 10,
     outer_steps: int = 100,
     lr_u: float = 1e-2,
@@ -135,70 +138,87 @@ def represent(  # noqa: PLR0913 - what the method can be told
     weight_decay: float = 0.1,
     run: Run | None = None,
 ) -> Represented:
-    """Learn features on which a linear head that has seen a few examples does well on others.
+    """Learn features on which a linear head, fitted to a few examples, classifies other examples well.
 
     Upper is the cross entropy on all queries, lower that on each task's support plus weight decay of its head (Mehra
     and Hamm, ACML 2021; Franceschi et al., ICML 2018). u are the body's parameters, v the heads.
 
     Args:
-        body: Gives (n, d) features for (n, ...) inputs; not changed.
-        tasks: To learn from, such as ``make_tasks`` draws.
-        method: See ``minimize``; so are inner_steps, outer_steps, lr_u, lr_v and schedule.
-        inner_steps: Steps on the heads for each on the body.
+        body: Model that returns features (n, d) for inputs (n, ...); not changed.
+        tasks: Training tasks, such as those of ``make_tasks``.
+        method: See ``minimize``, as for inner_steps, outer_steps, lr_u, lr_v and schedule.
+        inner_steps: Steps on the heads per step on the body.
         outer_steps: Steps on the body.
-        lr_u: Of the body.
-        lr_v: Of the heads.
-        schedule: Of the penalty.
-        weight_decay: Of the heads; without it a head that separates its few examples grows without end.
-        run: Within a study's training function, its run; see ``minimize``. It reports "upper", "lower" and "residual".
+        lr_u: Learning rate of the body.
+        lr_v: Learning rate of the heads.
+        schedule: Schedule of the penalty. Default: one for this problem.
+        weight_decay: Weight decay of the heads, above 0; without it a head that separates its few examples grows
+            without bound.
+        run: The run of a study's training function; see ``minimize``. It reports "upper", "lower" and "residual".
 
     Returns:
-        The body, and the trace.
+        The body and the trace.
 
     Raises:
         TypeError: An argument has a wrong type.
         ValueError, CheckpointError: As for ``minimize``.
+
+    Example:
+        >>> found = represent(torch.nn.Linear(64, 16), tasks)
+        >>> found.accuracy(new_tasks)
     """
-    watch = stopwatch(run)
-    net, tasks = Net(body), _checked(tasks)
+    elapsed_s = start_stopwatch(run)
+    options = SolverOptions(
+        method=method, inner_steps=inner_steps, outer_steps=outer_steps, lr_u=lr_u, lr_v=lr_v, schedule=schedule
+    ).with_default_schedule(SCHEDULE)
+    net, tasks = Net(body), _check_tasks(tasks)
     weight_decay = check_number(weight_decay, "weight_decay", above=0.0)
     with torch.no_grad():
         features = _features(net, net.start, tasks.support_x).shape[-1]
-    count, ways = len(tasks.support_y), int(tasks.support_y.max()) + 1
+    count, ways = _task_sizes(tasks)
 
     def upper(u: list[Tensor], v: list[Tensor]) -> Tensor:
         return _loss(_features(net, u, tasks.query_x), tasks.query_y, v)
 
     def lower(u: list[Tensor], v: list[Tensor]) -> Tensor:
-        # The sum over tasks: each head's problem is then the same, however many there are.
+        # The sum over tasks keeps each head's problem the same for any number of tasks.
         return count * _loss(_features(net, u, tasks.support_x), tasks.support_y, v) + decay(v, weight_decay)
 
     zeros = [net.start[0].new_zeros(count, ways, features), net.start[0].new_zeros(count, ways)]
-    found = minimize(
-        upper,
-        lower,
-        net.start,
-        # Heads that are not yet fitted would lead the body astray.
-        zeros if goes_on(run) else fit(lambda v: lower(net.start, v), zeros),
-        method=method,
-        inner_steps=inner_steps,
-        outer_steps=outer_steps,
-        lr_u=lr_u,
-        lr_v=lr_v,
-        schedule=(schedule or SCHEDULE) if method == "penalty" else schedule,
-        run=run,
+    # Untrained heads would mislead the body.
+    heads = zeros if is_resumed(run) else fit(lambda v: lower(net.start, v), zeros)
+    loop = make_loop(make_problem(upper, lower, net.start, heads), options)
+    run_loop(loop, run)
+    minimum = loop.minimum(None if run is None else run.seed)
+    learned = net.with_parameters(minimum.u)
+    return Represented(
+        body=learned,
+        weight_decay=weight_decay,
+        accuracies=tuple(adapted(learned, tasks, weight_decay)),
+        minimum=minimum,
+        seed=minimum.seed,
+        wall_s=elapsed_s(),
     )
-    learned = net.loaded(found.u)
-    accuracies = tuple(adapted(learned, tasks, weight_decay))
-    return Represented(learned, weight_decay, accuracies, found, seed=found.seed, wall_s=watch())
 
 
 def adapted(body: nn.Module, tasks: Tasks, weight_decay: float = 0.1) -> list[float]:
-    """Accuracy of each task on its queries, with a linear head fitted to its support on the features of a body."""
-    tasks, net = _checked(tasks), Net(body)
+    """Return the accuracy of each task on its queries, with a linear head fitted to the features of its support.
+
+    Args:
+        body: Model that returns features (n, d) for inputs (n, ...).
+        tasks: Tasks to fit heads to.
+        weight_decay: Weight decay of the heads.
+
+    Raises:
+        TypeError, ValueError: The tasks or the body are wrong.
+
+    Example:
+        >>> sum(adapted(body, new_tasks)) / len(new_tasks.query_y)
+    """
+    tasks, net = _check_tasks(tasks), Net(body)
     with torch.no_grad():
         support, query = (_features(net, net.start, x) for x in (tasks.support_x, tasks.query_x))
-    count, ways = len(tasks.support_y), int(tasks.support_y.max()) + 1
+    count, ways = _task_sizes(tasks)
 
     def loss(v: list[Tensor]) -> Tensor:
         return count * _loss(support, tasks.support_y, v) + decay(v, weight_decay)
@@ -208,16 +228,21 @@ def adapted(body: nn.Module, tasks: Tasks, weight_decay: float = 0.1) -> list[fl
     return [accuracy(scores, y) for scores, y in zip(outputs, tasks.query_y, strict=True)]
 
 
+def _task_sizes(tasks: Tasks) -> tuple[int, int]:
+    """Return the number of tasks and the classes per task."""
+    return len(tasks.support_y), int(tasks.support_y.max()) + 1
+
+
 def _features(net: Net, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
-    """(tasks, n, d) of (tasks, n, ...)."""
+    """Return features (tasks, n, d) of inputs (tasks, n, ...)."""
     found = net(parameters, x.flatten(0, 1))
     if found.dim() != 2:  # noqa: PLR2004 - examples by features
-        raise ValueError(f"body gave the shape {tuple(found.shape)}: it must give (examples, features)")
+        raise ValueError(f"body returned the shape {tuple(found.shape)}; expected (examples, features)")
     return found.reshape(*x.shape[:2], -1)
 
 
 def _outputs(features: Tensor, heads: Sequence[Tensor]) -> Tensor:
-    """(tasks, n, ways)."""
+    """Return scores (tasks, n, ways)."""
     weight, bias = heads
     return torch.einsum("tnd,twd->tnw", features, weight) + bias[:, None, :]
 
@@ -226,13 +251,13 @@ def _loss(features: Tensor, y: Tensor, heads: Sequence[Tensor]) -> Tensor:
     return cross_entropy(_outputs(features, heads).flatten(0, 1), y.reshape(-1))
 
 
-def _checked(tasks: Any) -> Tasks:
+def _check_tasks(tasks: Any) -> Tasks:
     if not isinstance(tasks, tuple | list) or len(tasks) != 4 or not all(isinstance(part, Tensor) for part in tasks):  # noqa: PLR2004
-        raise TypeError(f"tasks is of the type {type(tasks).__name__}: give bilevel.Tasks of four tensors")
+        raise TypeError(f"tasks: type {type(tasks).__name__}; expected bilevel.Tasks of four tensors")
     found = Tasks(*tasks)
     for x, y in ((found.support_x, found.support_y), (found.query_x, found.query_y)):
         if y.dim() != 2 or x.shape[:2] != y.shape:  # noqa: PLR2004 - tasks by examples
             raise ValueError(
-                f"tasks have x of {tuple(x.shape)} and y of {tuple(y.shape)}: give (tasks, n, ...), (tasks, n)"
+                f"tasks: x of shape {tuple(x.shape)}, y of shape {tuple(y.shape)}; expected (tasks, n, ...), (tasks, n)"
             )
     return found

@@ -1,4 +1,4 @@
-"""How the penalty grows while its weights in the beginning fade."""
+"""The schedule by which the penalty's weight grows."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ from seer_nb._utils.validation import check_integer, check_number
 
 @dataclass(frozen=True)
 class PenaltySchedule:
-    """Settings of the penalty method; also its state, which ``tightened`` carries on.
+    """Settings of the penalty method, and the values in force at one stage of it.
 
-    Mehra and Hamm (ACML 2021, arXiv 1911.03432) write gamma_k, lambda_k and eps_k. Whenever the squared gradients of
-    the penalty function sum up to less than eps^2, gamma grows, lambda and eps shrink, and so do the learning rates.
+    Mehra and Hamm (ACML 2021, arXiv 1911.03432) write gamma_k, lambda_k and eps_k. The next stage begins when the
+    gradient of the penalty function is at most eps. Then gamma grows, and lambda, eps and both learning rates shrink.
 
     Args:
         gamma: Weight of the penalty (gamma / 2) ||grad_v g||^2.
         regulariser: lambda, the weight of g itself, which prefers minima of g to its other stationary points.
-        eps: How small the gradient has to be.
+        eps: Norm of the gradient at which the next stage begins.
         multiplier: Initial value of all multipliers nu of the augmented Lagrangian.
-        gamma_factor: Growth of gamma, 1 or more.
-        regulariser_factor: Decay of lambda, at most 1.
-        eps_factor: Decay of eps, at most 1.
-        lr_factor: Decay of both learning rates, at most 1.
-        gamma_most: Where the growth of gamma ends; beyond, rounding takes over.
-        patience: Tighten after so many outer steps at the latest; None waits for eps. Minibatches keep the gradient
-            from ever becoming small, so that there it is needed.
-        augmented: Whether nu is used.
+        gamma_factor: Growth of gamma per stage, at least 1.
+        regulariser_factor: Decay of lambda per stage, at most 1.
+        eps_factor: Decay of eps per stage, at most 1.
+        lr_factor: Decay of both learning rates per stage, at most 1.
+        gamma_most: Largest gamma; rounding errors dominate beyond it.
+        patience: Largest number of outer steps per stage; None waits for eps. Minibatches need it, because their noise
+            keeps the gradient above eps.
+        augmented: Whether the multipliers nu are updated.
+
+    Raises:
+        TypeError, ValueError: A setting has a wrong type or is out of bounds.
+
+    Example:
+        >>> schedule = PenaltySchedule(gamma=10.0, patience=5)
+        >>> bilevel.minimize(upper, lower, [u], [v], schedule=schedule)
     """
 
     gamma: float = 1.0
@@ -53,11 +60,11 @@ class PenaltySchedule:
             check_integer(self.patience, "patience")
 
     def tightened(self) -> PenaltySchedule:
-        """The next stage."""
+        """Return the schedule of the next stage."""
         return replace(
             self,
             gamma=max(self.gamma, min(self.gamma * self.gamma_factor, self.gamma_most)),
-            # A float that has decayed to zero is none that eps may be.
             regulariser=self.regulariser * self.regulariser_factor,
+            # Repeated decay would underflow to zero, which eps must not be.
             eps=max(self.eps * self.eps_factor, 1e-300),
         )

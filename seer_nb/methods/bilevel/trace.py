@@ -1,8 +1,9 @@
-"""What became of a minimisation: points, and a row for each outer step."""
+"""The result of a minimisation: its points, and one trace row per outer step."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,22 +16,22 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
     from torch import Tensor
 
-    from seer_nb.methods.bilevel.optimizers import Told
+    from seer_nb.methods.bilevel.optimizers import StepInfo
 
 
 class Point(NamedTuple):
-    """Where an outer step has led."""
+    """The variables after an outer step."""
 
     step: int
-    """The outer step, from 1; 0 is the start."""
+    """Outer step, from 1; 0 is the start."""
     upper: float
-    """f, as the step saw it before it moved u."""
+    """f before the step moved u; NaN at the start."""
     u: list[Tensor]
     v: list[Tensor]
 
 
 class Row(NamedTuple):
-    """A row of the trace."""
+    """A row of the trace; see ``Minimum.frame`` for its columns."""
 
     step: int
     upper: float
@@ -43,11 +44,11 @@ class Row(NamedTuple):
     seconds: float
 
     @classmethod
-    def of(cls, step: int, told: Told, value: float, seconds: float) -> Row:
-        """Of what an outer step told."""
-        schedule = told.schedule
-        tight = (schedule.gamma, schedule.regulariser, schedule.eps) if schedule else (math.nan,) * 3
-        return cls(step, told.upper, told.lower, told.residual, *tight, value, seconds)
+    def of(cls, step: int, info: StepInfo, value: float, seconds: float) -> Row:
+        """Create the row of an outer step."""
+        schedule = info.schedule
+        stage = (schedule.gamma, schedule.regulariser, schedule.eps) if schedule else (math.nan,) * 3
+        return cls(step, info.upper, info.lower, info.residual, *stage, value, seconds)
 
 
 @dataclass(frozen=True)
@@ -56,30 +57,30 @@ class Minimum(MethodResult):
 
     method: str
     reason: str
-    """Why it ended."""
+    """Why the minimisation ended."""
     best: Point
-    """Where the monitor was least; without a monitor the last point."""
+    """Point with the smallest monitor value; without a monitor the last point."""
     last: Point
-    """The last point whose numbers are finite."""
+    """Last point with finite numbers."""
     rows: tuple[Row, ...]
+    """Trace, one row per outer step."""
 
     @property
     def u(self) -> list[Tensor]:
-        """Of the best point."""
+        """Value of u at the best point."""
         return self.best.u
 
     @property
     def v(self) -> list[Tensor]:
-        """Of the best point."""
+        """Value of v at the best point."""
         return self.best.v
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The trace, a row an outer step.
+        """The trace, one row per outer step.
 
-        Columns: step, upper (f), lower (g), residual (||grad_v g||), gamma, regulariser (lambda), eps (these three are
-        NaN unless the method is the penalty's), value (the monitor's; NaN where it did not look), seconds (since the
-        beginning).
+        Columns: step, upper (f), lower (g), residual (||grad_v g||), gamma, regulariser (lambda) and eps (NaN unless
+        the method is "penalty"), value (the monitor's; NaN at steps without a call), seconds (since the start).
         """
         import pandas as pd
 
@@ -87,16 +88,36 @@ class Minimum(MethodResult):
         return frame.astype({name: "int64" if name == "step" else "float64" for name in Row._fields})
 
     def curves(self) -> pd.DataFrame:
-        """The same as ``frame``."""
+        """Return the trace, the same as ``frame``."""
         return self.frame
 
     @property
     def figures(self) -> Mapping[str, Figure]:
-        """Plotly figures: "levels" (f and g by outer step), "penalty" (what the schedule did to ||grad_v g||)."""
-        from seer_nb.methods.bilevel.figures import levels_plot, penalty_plot
+        """Plotly figures: "levels" (f and g by outer step), "penalty" (||grad_v g|| and the schedule)."""
+        from seer_nb.methods.bilevel.figures import plot_levels, plot_penalty
 
-        return {"levels": levels_plot(self.rows), "penalty": penalty_plot(self.rows)}
+        return {"levels": plot_levels(self.rows), "penalty": plot_penalty(self.rows)}
 
     def __repr__(self) -> str:
-        told = f"upper {self.last.upper:.6g} after step {self.last.step}"
-        return f"<Minimum by {self.method!r}: {told}; {self.reason}, {self._made}>"
+        last = f"upper {self.last.upper:.6g} after step {self.last.step}"
+        return f"<Minimum by {self.method!r}: {last}; {self.reason}, {self._made}>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracedResult(MethodResult):
+    """The result of an application of ``minimize``: its minimum is the trace, and gives the figures."""
+
+    minimum: Minimum
+
+    def curves(self) -> pd.DataFrame:
+        """Return the trace, one row per outer step, with the columns of ``Minimum.frame``."""
+        return self.minimum.frame
+
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        """Plotly figures by name: those of ``Minimum``, and those of the application."""
+        return {**self.minimum.figures, **self._own_figures()}
+
+    @abstractmethod
+    def _own_figures(self) -> Mapping[str, Figure]:
+        """Return the application's figures by name."""

@@ -1,10 +1,10 @@
-"""Hyperparameters by gradients: those that a training loss is differentiable in, also hundreds at once."""
+"""Hyperparameter tuning by gradients, for hyperparameters in which the training loss is differentiable."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,102 +13,100 @@ from torch.nn.functional import cross_entropy, log_softmax
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.constraints import Box
-from seer_nb.methods.bilevel.data import Net, index_batches, labelled
-from seer_nb.methods.bilevel.data import train as trained
-from seer_nb.methods.bilevel.figures import bars_plot
-from seer_nb.methods.bilevel.minimize import minimize
-from seer_nb.methods.bilevel.outer_loop import goes_on, stopwatch
+from seer_nb.methods.bilevel.data import Net, index_batches, read_labelled, train_adam
+from seer_nb.methods.bilevel.figures import plot_bars
+from seer_nb.methods.bilevel.minimize import make_loop, make_problem
+from seer_nb.methods.bilevel.options import SolverOptions
+from seer_nb.methods.bilevel.outer_loop import Monitor, is_resumed, run_loop, start_stopwatch
 from seer_nb.methods.bilevel.schedule import PenaltySchedule
-from seer_nb.methods.result import MethodResult
+from seer_nb.methods.bilevel.trace import TracedResult
 
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
     from torch import Tensor, nn
 
-    from seer_nb.methods.bilevel.minimize import Name
-    from seer_nb.methods.bilevel.trace import Minimum
+    from seer_nb.methods.bilevel.options import MethodName
     from seer_nb.worker.run import Run
 
 
 SCHEDULE = PenaltySchedule(gamma=1e2, lr_factor=1.0, patience=5)
-"""In some directions the training loss is curved by the weight decay alone. gamma times the square of that has to keep
-v from following the validation data there: so gamma is large."""
+"""Default schedule. In some directions the training loss is curved by the weight decay alone. There gamma times the
+square of that curvature must keep v from fitting the validation data, so gamma is large."""
+MONITOR_EVERY = 10
+"""Outer steps between two models that are trained from scratch to measure the hyperparameters."""
 
 
-class Known(NamedTuple):
-    """A hyperparameter that can be tuned by gradients."""
+class Hyperparameter(NamedTuple):
+    """A hyperparameter that gradients can tune."""
 
     start: float
     low: float
     high: float
-    each: str
-    """What has a value of its own: "parameter" (each tensor of the model), "class", or "model" (one for all)."""
+    owner: str
+    """What has its own value: "parameter" (each tensor of the model), "class", or "model" (one for all)."""
     log: bool
-    """Whether steps are taken on its logarithm."""
+    """Whether steps are taken on the logarithm."""
 
     @property
     def box(self) -> Box:
-        """Of what is moved."""
-        return Box(self.moved(self.low), self.moved(self.high))
+        """The bounds of the optimised variable."""
+        return Box(self.to_variable(self.low), self.to_variable(self.high))
 
-    def moved(self, value: float) -> float:
-        """What is moved for a value."""
+    def to_variable(self, value: float) -> float:
+        """Return the optimised variable that stands for a value."""
         return math.log(value) if self.log else value
 
+    def to_value(self, variable: Tensor) -> Tensor:
+        """Return the values of an optimised variable."""
+        return variable.exp() if self.log else variable
 
-KNOWN = {
-    "weight_decay": Known(0.1, 1e-5, 10.0, "parameter", log=True),
-    "class_weight": Known(1.0, 0.1, 10.0, "class", log=True),
-    "label_smoothing": Known(0.05, 0.0, 0.5, "model", log=False),
+
+HYPERPARAMETERS = {
+    "weight_decay": Hyperparameter(0.1, 1e-5, 10.0, "parameter", log=True),
+    "class_weight": Hyperparameter(1.0, 0.1, 10.0, "class", log=True),
+    "label_smoothing": Hyperparameter(0.05, 0.0, 0.5, "model", log=False),
 }
 
 
 class Best(NamedTuple):
-    """The best hyperparameters, by models that were trained anew every tenth step."""
+    """The best hyperparameters, measured by models trained from scratch every tenth step."""
 
     step: int
+    """Outer step, from 1."""
     value: float
-    """Cross entropy of such a model on all of the validation data."""
+    """Cross entropy of such a model on all validation data."""
     config: dict[str, dict[str, float]]
-    """Values by hyperparameter, and by what has one of its own."""
+    """Values by hyperparameter, then by owner of a value."""
 
 
-@dataclass(frozen=True)
-class Tuned(MethodResult):
+@dataclass(frozen=True, kw_only=True)
+class Tuned(TracedResult):
     """The result of ``tune``."""
 
     model: nn.Module
-    """Trained anew with the best hyperparameters, on the training examples alone: v itself has seen the others."""
+    """Model trained from scratch with the best hyperparameters on training examples only; v has used the others too."""
     best: Best
-    minimum: Minimum
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row a value: hyperparameter, of (the parameter, the class, or "model"), value."""
+        """One row per value: hyperparameter, of (the parameter, the class, or "model"), value."""
         import pandas as pd
 
         rows = [(name, of, value) for name, values in self.best.config.items() for of, value in values.items()]
         return pd.DataFrame(rows, columns=["hyperparameter", "of", "value"])
 
-    def curves(self) -> pd.DataFrame:
-        """A row an outer step; the columns of ``Minimum.frame``; value is that of models trained anew."""
-        return self.minimum.frame
-
-    @property
-    def figures(self) -> Mapping[str, Figure]:
-        """Those of ``Minimum``, and one for each hyperparameter."""
-        drawn = {name: bars_plot(name, "of", name, values) for name, values in self.best.config.items()}
-        return {**self.minimum.figures, **drawn}
+    def _own_figures(self) -> Mapping[str, Figure]:
+        return {name: plot_bars(name, "of", name, values) for name, values in self.best.config.items()}
 
 
-def tune(  # noqa: PLR0913 - what the method can be told
+def tune(  # noqa: PLR0913 - the public options
     model: nn.Module,
     train: Any,
     val: Any,
     *,
     hyperparameters: Sequence[str] | Mapping[str, float] = ("weight_decay",),
-    method: Name = "penalty",
+    method: MethodName = "penalty",
     inner_steps: int = 10,
     outer_steps: int = 100,
     batch_size: int = 200,
@@ -119,97 +117,108 @@ def tune(  # noqa: PLR0913 - what the method can be told
     seed: int = 0,
     run: Run | None = None,
 ) -> Tuned:
-    """Tune hyperparameters of the training loss down the validation loss's hypergradient.
+    """Tune hyperparameters of the training loss by the hypergradient of the validation loss.
 
     Lower is the cross entropy on training examples with the class weights and the label smoothing, plus
-    sum_p (weight_decay_p / 2) ||p||^2 over the model's parameters p; upper is the cross entropy on validation examples.
-    Begin with a weight decay that is too strong rather than too weak: where g is nearly flat its solution says little.
-    For what is not differentiable, such as a width or a learning rate, use a ``Study``.
+    sum_p (weight_decay_p / 2) ||p||^2 over the model's parameters p. Upper is the cross entropy on validation examples.
+    Start with a weight decay that is too strong rather than too weak: a nearly flat g hardly determines its solution.
+    Use a ``Study`` for what is not differentiable, such as a width or a learning rate.
 
     Args:
-        model: Gives a score a class; not changed.
-        train: A dataset of pairs (x, class), or a pair of tensors (n, ...), (n,).
-        val: The same; other examples.
-        hyperparameters: Names, or names with the values to begin with: "weight_decay" (one for each tensor of
-            parameters, from 1e-5 to 10), "class_weight" (one a class, from 0.1 to 10), "label_smoothing" (0 to 0.5).
-        method: See ``minimize``; so are inner_steps, outer_steps, lr_u, lr_v and schedule.
-        inner_steps: Steps on the parameters for each on the hyperparameters.
+        model: Model that returns one score per class; not changed.
+        train: Dataset of pairs (x, class), or a pair of tensors (n, ...), (n,).
+        val: Other examples, likewise.
+        hyperparameters: Names, or names with their start values: "weight_decay" (one per parameter tensor, 1e-5 to 10),
+            "class_weight" (one per class, 0.1 to 10), "label_smoothing" (one, 0 to 0.5).
+        method: See ``minimize``, as for inner_steps, outer_steps, lr_u, lr_v and schedule.
+        inner_steps: Steps on the parameters per step on the hyperparameters.
         outer_steps: Steps on the hyperparameters.
-        batch_size: Examples of each level in a step.
-        lr_u: Of the hyperparameters (of the logarithm of the first two).
-        lr_v: Of the parameters.
-        schedule: Of the penalty.
-        train_steps: Steps of training anew: before the first step, after every tenth to judge it, in the end.
-        seed: Of the order of the data.
-        run: Within a study's training function, its run; see ``minimize``. It reports "upper", "lower", "residual" and
-            "value", the cross entropy on all of the validation data of a model that was trained anew.
+        batch_size: Examples of each level per step.
+        lr_u: Learning rate of the hyperparameters (of the logarithm of the first two).
+        lr_v: Learning rate of the parameters.
+        schedule: Schedule of the penalty. Default: one for this problem.
+        train_steps: Steps of each training from scratch: before the first step, every tenth step, and at the end.
+        seed: Seed of the order of the data.
+        run: The run of a study's training function; see ``minimize``. It reports "upper", "lower", "residual" and
+            "value", the cross entropy on all validation data of a model trained from scratch.
 
     Returns:
-        The hyperparameters, the model and the trace.
+        The hyperparameters, the model and the trace, whose "value" is that of the models trained from scratch.
 
     Raises:
         TypeError: An argument has a wrong type.
         ValueError, CheckpointError: As for ``minimize``.
+
+    Example:
+        >>> found = tune(model, (x, y), (val_x, val_y), hyperparameters={"weight_decay": 0.1})
+        >>> found.best.config["weight_decay"], found.best.value
     """
-    watch = stopwatch(run)
-    net, training, validation = Net(model), labelled(train, "train"), labelled(val, "val")
-    starts = _starts(hyperparameters)
+    elapsed_s = start_stopwatch(run)
+    options = SolverOptions(
+        method=method, inner_steps=inner_steps, outer_steps=outer_steps, lr_u=lr_u, lr_v=lr_v, schedule=schedule
+    ).with_default_schedule(SCHEDULE)
+    net, training, validation = Net(model), read_labelled(train, "train"), read_labelled(val, "val")
+    starts = _read_starts(hyperparameters)
+    tuned = {name: HYPERPARAMETERS[name] for name in starts}
     classes = int(torch.cat([training.y, validation.y]).max()) + 1
-    of = {name: _owners(KNOWN[name].each, net, classes) for name in starts}
+    owners = {name: _owners(each.owner, net, classes) for name, each in tuned.items()}
+    training_options = {
+        "steps": check_integer(train_steps, "train_steps"),
+        "size": check_integer(batch_size, "batch_size"),
+        "seed": check_integer(seed, "seed", 0),
+    }
 
     def values(u: list[Tensor]) -> dict[str, Tensor]:
-        pairs = zip(starts, u, strict=True)
-        return {name: moved.exp() if KNOWN[name].log else moved for name, moved in pairs}
+        return {name: each.to_value(variable) for (name, each), variable in zip(tuned.items(), u, strict=True)}
+
+    def loss(v: list[Tensor], places: Tensor, config: Mapping[str, Tensor]) -> Tensor:
+        return training_loss(net(v, training.x[places]), training.y[places], v, config)
 
     def upper(_: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:
         return cross_entropy(net(v, validation.x[places]), validation.y[places])
 
     def lower(u: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:
-        return training_loss(net(v, training.x[places]), training.y[places], v, values(u))
+        return loss(v, places, values(u))
 
     def fitted(u: list[Tensor]) -> list[Tensor]:
         config = {name: tensor.detach() for name, tensor in values(u).items()}
-        return trained(
-            lambda v, places: training_loss(net(v, training.x[places]), training.y[places], v, config),
-            net.start,
-            len(training.y),
-            steps=check_integer(train_steps, "train_steps"),
-            lr=check_number(lr_v, "lr_v", above=0.0),
-            size=check_integer(batch_size, "batch_size"),
-            seed=check_integer(seed, "seed", 0),
-        )
+        start, count = net.start, len(training.y)
+        return train_adam(lambda v, places: loss(v, places, config), start, count, lr=options.lr_v, **training_options)
 
     @torch.no_grad()
-    def judged(v: list[Tensor]) -> float:
+    def validation_loss(v: list[Tensor]) -> float:
         return cross_entropy(net(v, validation.x), validation.y).item()
 
-    begin = [net.start[0].new_full((len(of[name]),), KNOWN[name].moved(start)) for name, start in starts.items()]
-    # Parameters that are not yet trained would lead the hyperparameters astray.
-    begin_v = net.start if goes_on(run) else fitted(begin)
-    found = minimize(
-        upper,
-        lower,
-        begin,
-        begin_v,
-        method=method,
-        inner_steps=inner_steps,
-        outer_steps=outer_steps,
-        lr_u=lr_u,
-        lr_v=lr_v,
-        schedule=(schedule or SCHEDULE) if method == "penalty" else schedule,
-        batches=index_batches(len(validation.y), len(training.y), batch_size, seed),
-        monitor=lambda u, _: judged(fitted(u)),
-        u_box=[KNOWN[name].box for name in starts],
-        run=run,
+    start_u = [
+        net.start[0].new_full((len(owners[name]),), each.to_variable(starts[name])) for name, each in tuned.items()
+    ]
+    # Untrained parameters would mislead the hyperparameters.
+    start_v = net.start if is_resumed(run) else fitted(start_u)
+    problem = make_problem(upper, lower, start_u, start_v, u_box=[each.box for each in tuned.values()])
+    batches = index_batches(len(validation.y), len(training.y), batch_size, seed)
+    loop = make_loop(problem, options, batches, Monitor(lambda u, _: validation_loss(fitted(u)), MONITOR_EVERY))
+    run_loop(loop, run)
+    minimum = loop.minimum(seed)
+    v = fitted(minimum.u)
+    config = {name: dict(zip(owners[name], found.tolist(), strict=True)) for name, found in values(minimum.u).items()}
+    return Tuned(
+        model=net.with_parameters(v),
+        best=Best(minimum.best.step, validation_loss(v), config),
+        minimum=minimum,
+        seed=seed,
+        wall_s=elapsed_s(),
     )
-    v = fitted(found.u)
-    config = {name: dict(zip(of[name], tensor.tolist(), strict=True)) for name, tensor in values(found.u).items()}
-    best, minimum = Best(found.best.step, judged(v), config), replace(found, seed=seed)
-    return Tuned(net.loaded(v), best, minimum, seed=seed, wall_s=watch())
 
 
 def training_loss(outputs: Tensor, y: Tensor, parameters: Sequence[Tensor], config: Mapping[str, Tensor]) -> Tensor:
-    """The cross entropy with class weights and label smoothing, plus weight decay; what is not in config is off."""
+    """Return the cross entropy with class weights and label smoothing, plus weight decay.
+
+    Args:
+        outputs: Scores, (n, classes).
+        y: Classes, (n,).
+        parameters: Parameters of the model, for the weight decay.
+        config: Hyperparameters by name; a hyperparameter that is missing is not applied.
+    """
     logs = log_softmax(outputs, dim=-1)
     losses = -logs.gather(-1, y[:, None])[:, 0]
     if "label_smoothing" in config:
@@ -222,19 +231,22 @@ def training_loss(outputs: Tensor, y: Tensor, parameters: Sequence[Tensor], conf
     return loss
 
 
-def _starts(given: Any) -> dict[str, float]:
-    """Values to begin with."""
-    allowed = ", ".join(f'"{name}"' for name in KNOWN)
+def _read_starts(given: Any) -> dict[str, float]:
+    """Return the start values by name."""
+    known = HYPERPARAMETERS
+    allowed = ", ".join(f'"{name}"' for name in known)
     if isinstance(given, str) or not isinstance(given, Sequence | Mapping):
-        raise TypeError(f"hyperparameters={short_repr(given)} is no list: give names out of {allowed}")
-    if not given or not all(isinstance(name, str) and name in KNOWN for name in given):
-        raise ValueError(f"hyperparameters={short_repr(given)} are not known: give names out of {allowed}")
-    starts = given if isinstance(given, Mapping) else {name: KNOWN[name].start for name in given}
+        raise TypeError(f"hyperparameters={short_repr(given)}: not a list; expected names out of {allowed}")
+    if not given or not all(isinstance(name, str) and name in known for name in given):
+        raise ValueError(
+            f"hyperparameters={short_repr(given)}: empty or unknown names; expected names out of {allowed}"
+        )
+    starts = given if isinstance(given, Mapping) else {name: known[name].start for name in given}
     for name, start in starts.items():
-        check_number(start, f"hyperparameters[{name!r}]", least=KNOWN[name].low, most=KNOWN[name].high)
+        check_number(start, f"hyperparameters[{name!r}]", least=known[name].low, most=known[name].high)
     return {name: float(start) for name, start in starts.items()}
 
 
-def _owners(each: str, net: Net, classes: int) -> list[str]:
-    """What has a value of its own."""
-    return {"parameter": net.names, "class": [str(number) for number in range(classes)], "model": ["model"]}[each]
+def _owners(kind: str, net: Net, classes: int) -> list[str]:
+    """Return the names of everything that has its own value."""
+    return {"parameter": net.names, "class": [str(number) for number in range(classes)], "model": ["model"]}[kind]

@@ -1,8 +1,7 @@
 """Grid x train ratio sweeps of regressors with several targets: error and computational time of every cell.
 
-What such sweeps are for, and what the five inputs and three outputs of ``seer.datasets`` are, is known from the
-abstract of a study of additive manufacturing (an MLP for fused filament fabrication); its numbers are not, so none is
-claimed.
+The use case, and the five inputs and three outputs of ``seer.datasets``, come from the abstract of a study of additive
+manufacturing (an MLP for fused filament fabrication). Its numbers are not public, so none is claimed here.
 
 >>> from seer_nb import datasets
 >>> from seer_nb.methods.sweep import sweep

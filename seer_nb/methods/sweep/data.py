@@ -1,4 +1,4 @@
-"""The samples of a sweep: numbers in, numbers out, with the names of their columns."""
+"""The samples of a sweep, and their split into training, validation and test samples."""
 
 from __future__ import annotations
 
@@ -14,68 +14,66 @@ from seer_nb.core.types import MOST_SEED
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Numbers = NDArray[np.float64]
-    Places = NDArray[np.int64]
+    FloatArray = NDArray[np.float64]
+    IndexArray = NDArray[np.int64]
 
 
-LEAST = 4
-"""Samples: for each of fitting (two), validation and test one at least."""
+MIN_FIT_SAMPLES = 2
+"""Smallest number of samples to fit on."""
+MIN_SAMPLES = MIN_FIT_SAMPLES + 2
+"""Smallest number of samples: those to fit on, one for validation and one for test."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """Samples."""
+class Samples:
+    """Inputs and targets of all samples."""
 
-    x: Numbers
-    """(samples, inputs)."""
-    y: Numbers
-    """(samples, targets), in the targets' own units."""
+    x: FloatArray
+    """Inputs, (samples, inputs)."""
+    y: FloatArray
+    """Targets in their own units, (samples, targets)."""
     targets: tuple[str, ...]
-    """Names of the columns of y."""
+    """Names of the targets."""
 
     def __len__(self) -> int:
         return len(self.x)
 
 
-def read(x: Any, y: Any) -> Table:
-    """Samples from arrays or frames.
+def read_samples(x: Any, y: Any) -> Samples:
+    """Return samples from arrays or frames.
 
     Args:
-        x: (samples, inputs), numbers.
-        y: (samples, targets) or (samples,), numbers.
+        x: Numbers, (samples, inputs).
+        y: Numbers, (samples, targets) or (samples,).
 
     Raises:
-        TypeError: They are no numbers.
-        ValueError: Their shapes do not fit, there are too few samples, or a number is not finite.
+        TypeError: The values are not numbers.
+        ValueError: The shapes do not match, there are too few samples, or a number is not finite.
     """
-    inputs, outputs = _numbers(x, "X"), _numbers(y, "y")
+    inputs, outputs = _read_numbers(x, "X"), _read_numbers(y, "y")
     outputs = outputs[:, None] if outputs.ndim == 1 else outputs
+    shapes = f"X of shape {np.shape(x)}, y of shape {np.shape(y)}"
     if inputs.ndim != 2 or outputs.ndim != 2 or len(inputs) != len(outputs):  # noqa: PLR2004 - rows and columns
-        raise ValueError(
-            f"X has the shape {np.shape(x)} and y has {np.shape(y)}: give (samples, inputs) and (samples, targets)"
-        )
-    if len(inputs) < LEAST or not inputs.shape[1] or not outputs.shape[1]:
-        raise ValueError(
-            f"X has the shape {np.shape(x)} and y has {np.shape(y)}: give at least {LEAST} samples of at least one "
-            "input and one target"
-        )
-    return Table(inputs, outputs, _names(y, outputs.shape[1]))
+        raise ValueError(f"{shapes}: do not match; expected (samples, inputs) and (samples, targets)")
+    if len(inputs) < MIN_SAMPLES or not inputs.shape[1] or not outputs.shape[1]:
+        raise ValueError(f"{shapes}: too small; expected at least {MIN_SAMPLES} samples, one input and one target")
+    return Samples(inputs, outputs, _target_names(y, outputs.shape[1]))
 
 
-def _numbers(given: Any, name: str) -> Numbers:
+def _read_numbers(given: Any, name: str) -> FloatArray:
     try:
         found = np.array(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} is not made of numbers ({error}): give an array or a frame of numbers") from None
+        raise TypeError(f"{name}: not numeric ({error}); expected an array or a frame of numbers") from None
     bad = np.argwhere(~np.isfinite(found))
     if len(bad):
         place = tuple(bad[0].tolist())
-        raise ValueError(f"{name} has {found[place]} at {place}: give finite numbers, and fill in what is missing")
+        raise ValueError(f"{name}: {found[place]} at {place}; expected finite numbers, with missing values filled in")
     return found
 
 
-def _names(y: Any, count: int) -> tuple[str, ...]:
-    """Of a frame's or a series' own columns, else numbered."""
+def _target_names(y: Any, count: int) -> tuple[str, ...]:
+    """Return the names of a frame's columns or of a series, otherwise numbered names."""
     columns = getattr(y, "columns", None)
     names = [str(name) for name in columns] if columns is not None else []
     if columns is None and getattr(y, "name", None) is not None and count == 1:
@@ -84,85 +82,97 @@ def _names(y: Any, count: int) -> tuple[str, ...]:
         names = [f"y{place}" for place in range(count)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ValueError(f"y has two columns called {twice!r}: give each target a name of its own")
+        raise ValueError(f"y: two columns are called {twice!r}; expected a unique name per target")
     return tuple(names)
 
 
-LEAST_FITTED = 2
-
-
 class Split(NamedTuple):
-    """Places of samples."""
+    """Indices of the samples in each part."""
 
-    train: Places
-    """The train ratio's share: what the model whose test error is reported is fitted on."""
-    test: Places
-    """All others: they choose nothing."""
-    fit: Places
-    """The part of ``train`` that a model is fitted on to be compared with others ..."""
-    validation: Places
-    """... by its error on this part."""
+    train: IndexArray
+    """Training samples: the train ratio's share. The model whose test error is reported is fitted on them."""
+    test: IndexArray
+    """All other samples; they do not influence any choice."""
+    fit: IndexArray
+    """The part of ``train`` on which a model is fitted for the comparison of configurations."""
+    validation: IndexArray
+    """The rest of ``train``, on which that model's error is measured."""
 
 
 def split(n: int, train_ratio: float, *, repeat: int = 1, validation: float = 0.25, seed: int = 0) -> Split:
-    """The split of one repeat, which is the same for all configurations.
+    """Return the split of one repeat, which is the same for all configurations.
 
-    One shuffled order serves all train ratios of a repeat: a larger training part holds the smaller ones.
+    All train ratios of a repeat use one shuffled order: a larger training part contains the smaller ones.
 
     Args:
-        n: Samples.
-        train_ratio: Share of them to train on, between 0 and 1.
-        repeat: Each has another order; from 1.
-        validation: Share of the training part that is held out to choose the configuration, between 0 and 1.
-        seed: Of the order.
+        n: Number of samples.
+        train_ratio: Share of training samples, between 0 and 1.
+        repeat: Number of the repeat, from 1; each has its own order.
+        validation: Share of the training part that is held out to compare configurations, between 0 and 1.
+        seed: Seed of the order.
 
     Returns:
-        Places from 0 to n - 1.
+        Indices from 0 to n - 1.
 
     Raises:
-        TypeError: Something is no number.
-        ValueError: It is out of bounds, or a part would be empty.
+        TypeError: An argument is not a number.
+        ValueError: An argument is out of bounds, or a part would be empty.
+
+    Example:
+        >>> places = split(len(X), 0.7)
+        >>> X.iloc[places.train], X.iloc[places.test]
     """
-    n, repeat, seed = check_integer(n, "n"), check_integer(repeat, "repeat"), seed_of(seed)
-    sizes = sizes_of(n, train_ratio, validation)
+    n, repeat, seed = check_integer(n, "n"), check_integer(repeat, "repeat"), check_seed(seed)
+    sizes = split_sizes(n, train_ratio, validation)
     order = np.random.default_rng([seed, repeat]).permutation(n)
     train = order[: sizes.train]
     return Split(train, order[sizes.train :], train[: sizes.fit], train[sizes.fit :])
 
 
-class Sizes(NamedTuple):
-    """Of the parts."""
+class SplitSizes(NamedTuple):
+    """Numbers of samples in the parts ``train`` and ``fit``."""
 
     train: int
     fit: int
 
 
-def sizes_of(n: int, train_ratio: float, validation: float) -> Sizes:
-    """How many samples there are in each part.
+def split_sizes(n: int, train_ratio: float, validation: float) -> SplitSizes:
+    """Return the sizes of the parts; the arguments are those of ``split``.
 
     Raises:
         TypeError, ValueError: As for ``split``.
     """
-    ratio, share = fraction(train_ratio, "train_ratio"), fraction(validation, "validation")
+    ratio, share = check_fraction(train_ratio, "train_ratio"), check_fraction(validation, "validation")
     train = round(n * ratio)
     fit = train - max(1, round(train * share))
-    if fit < LEAST_FITTED or train >= n:
+    if fit < MIN_FIT_SAMPLES or train >= n:
         raise ValueError(
-            f"train_ratio={short_repr(train_ratio)} and "
-            f"validation={short_repr(validation)} leave {max(fit, 0)} to fit and "
-            f"{n - train} to test of {n} samples: at least {LEAST_FITTED} and 1 are needed"
+            f"train_ratio={short_repr(train_ratio)}, validation={short_repr(validation)}: leave {max(fit, 0)} to fit "
+            f"and {n - train} to test of {n} samples; expected at least {MIN_FIT_SAMPLES} and 1"
         )
-    return Sizes(train, fit)
+    return SplitSizes(train, fit)
 
 
-def fraction(value: float, name: str) -> float:
-    """A number between 0 and 1, without both."""
+def check_fraction(value: float, name: str) -> float:
+    """Return a number between 0 and 1, both excluded.
+
+    Raises:
+        TypeError: The value is not a number.
+        ValueError: The value is out of bounds.
+    """
     number = check_number(value, name, above=0.0, most=1.0)
     if number == 1.0:
-        raise ValueError(f"{name}={short_repr(value)} leaves nothing over: give more than 0 and less than 1")
+        raise ValueError(
+            f"{name}={short_repr(value)}: leaves no sample for the other part; expected a number > 0 and < 1"
+        )
     return number
 
 
-def seed_of(value: int) -> int:
-    """A seed."""
+def check_seed(value: int) -> int:
+    """Return a seed.
+
+    Raises:
+        TypeError: The value is not an integer.
+        ValueError: The value is out of bounds.
+    """
     return check_integer(value, "seed", 0, MOST_SEED, what="a seed")

@@ -1,4 +1,4 @@
-"""What a sweep has found: a row a cell, a row a fit, the best configurations, heat maps."""
+"""The result of a sweep: one row per cell, one row per fit, the best configurations, and heat maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from seer_nb._utils.validation import check_choice
 from seer_nb.methods.result import MethodResult
-from seer_nb.methods.sweep import figures as sweep_figures
+from seer_nb.methods.sweep.figures import plot_cells, plot_pair, plot_ratios
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seer_nb.methods.sweep.cell import Fit
     from seer_nb.methods.sweep.figures import Shown
     from seer_nb.methods.sweep.grid import Cell
-    from seer_nb.methods.sweep.task import Task
+    from seer_nb.methods.sweep.task import SweepTask
     from seer_nb.study.study import Study
 
 
@@ -30,69 +30,70 @@ By: TypeAlias = Literal["rmse", "ct"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has become of a cell."""
+    """The outcome of one cell."""
 
     cell: Cell
     state: str = "waiting"
-    """"completed", "failed", "waiting" (not begun), or another state of a study's trial."""
+    """"completed", "failed", "waiting" (not started), or another state of a study's trial."""
     fits: tuple[Fit, ...] = ()
-    """Of each repeat; empty unless it was completed."""
+    """Measurements of each repeat; empty unless the cell was completed."""
     error: str = ""
-    """In one line; a study's ``results()`` have the traceback."""
+    """Error in one line; a study's ``results()`` hold the traceback."""
 
     @property
     def value(self) -> float:
-        """Validation RMSE, the mean of the repeats: what configurations are compared by; NaN without fits."""
+        """Validation RMSE, the mean over the repeats, by which configurations are compared; NaN without fits."""
         return mean(fit.validation for fit in self.fits) if self.fits else math.nan
 
     @property
     def rmse(self) -> float:
-        """Test RMSE, the mean of the repeats; NaN without fits."""
+        """Test RMSE, the mean over the repeats; NaN without fits."""
         return mean(fit.rmse for fit in self.fits) if self.fits else math.nan
 
     @property
     def ct_s(self) -> float:
-        """Seconds to fit, the median of the repeats; NaN without fits."""
+        """Seconds to fit, the median over the repeats; NaN without fits."""
         return median(fit.ct_s for fit in self.fits) if self.fits else math.nan
 
 
 @dataclass(frozen=True)
 class Best:
-    """The cell with the least validation RMSE; of several with the same, the one that is fitted fastest."""
+    """The cell with the smallest validation RMSE; of several, the one with the shortest time to fit."""
 
     cell: int
-    """Its row."""
+    """Row of the cell."""
     config: Config
     train_ratio: float
     value: float
-    """Validation RMSE over all standardised targets, the mean of the repeats."""
+    """Validation RMSE over all standardised targets, the mean over the repeats."""
     rmse: float
-    """Test RMSE over all standardised targets, the mean of the repeats; it has chosen nothing."""
+    """Test RMSE over all standardised targets, the mean over the repeats; it does not influence the choice."""
     rmse_of: Mapping[str, float]
-    """Test RMSE of each target in its own unit, the mean of the repeats."""
+    """Test RMSE of each target in its own unit, the mean over the repeats."""
     ct_s: float
-    """Seconds to fit, the median of the repeats."""
+    """Seconds to fit, the median over the repeats."""
 
 
 @dataclass(frozen=True)
 class SweepResult(MethodResult):
-    """The result of a sweep, also of one that was cut short."""
+    """The result of a sweep, complete or not."""
 
     outcomes: tuple[Outcome, ...]
-    """Of every cell, ratio by ratio."""
+    """Outcomes of all cells, train ratio by train ratio."""
     names: tuple[str, ...]
-    """Of the grid's hyperparameters."""
+    """Names of the grid's hyperparameters."""
     targets: tuple[str, ...]
+    """Names of the targets."""
     reason: str
-    """Why it has ended."""
+    """Why the sweep ended."""
     spent_usd: float = 0.0
     study: Study | None = field(default=None, compare=False)
-    """That has done the work; None: this process has."""
+    """Study that ran the cells; None if this process did."""
 
     @classmethod
-    def of(cls, task: Task, outcomes: Iterable[Outcome], reason: str, **more: Any) -> SweepResult:
-        """Put together what has become of a task's cells."""
-        return cls(tuple(outcomes), task.grid.names, task.table.targets, reason, seed=task.seed, **more)
+    def of(cls, task: SweepTask, outcomes: Iterable[Outcome], **more: Any) -> SweepResult:
+        """Create the result of a task's cells; ``more`` are the other fields."""
+        return cls(tuple(outcomes), task.grid.names, task.samples.targets, seed=task.seed, **more)
 
     def __repr__(self) -> str:
         best = self.best
@@ -102,44 +103,48 @@ class SweepResult(MethodResult):
 
     @property
     def best(self) -> Best | None:
-        """The best cell of all train ratios; None: not one was completed."""
-        ranked = ranking(self.outcomes, "rmse")
+        """The best cell of all train ratios; None if no cell was completed."""
+        ranked = rank_outcomes(self.outcomes, "rmse")
         return self._best(ranked[0]) if ranked else None
 
     def best_table(self, by: By = "rmse") -> pd.DataFrame:
-        """The best configuration at each train ratio; the columns of ``frame``.
+        """Return the best configuration at each train ratio, with the columns of ``frame``.
 
         Args:
-            by: "rmse": the least validation RMSE, ties broken by CT; "ct": the least CT, ties broken by RMSE.
+            by: "rmse" for the smallest validation RMSE, with ties broken by CT; "ct" for the smallest CT (computational
+                time), with ties broken by RMSE.
 
         Raises:
-            ValueError: For another word.
+            ValueError: ``by`` is unknown.
+
+        Example:
+            >>> result.best_table()[["train_ratio", "rmse", "ct_s"]]
         """
         by = check_choice(by, "by", get_args(By))  # type: ignore[assignment]
         ratios = dict.fromkeys(outcome.cell.train_ratio for outcome in self.outcomes)
-        ranked = [ranking((x for x in self.outcomes if x.cell.train_ratio == ratio), by) for ratio in ratios]
+        ranked = [rank_outcomes((x for x in self.outcomes if x.cell.train_ratio == ratio), by) for ratio in ratios]
         return self._table([found[0] for found in ranked if found])
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row a cell, all of them.
+        """One row per cell.
 
-        Columns: cell, train_ratio, config_* (what is not plain by its repr), state, value (validation RMSE), rmse and
-        rmse_sd (test RMSE: mean and standard deviation over the repeats), rmse_* (of each target, in its own unit),
-        rmse_standard_* (in standard deviations of the training part), ct_s (seconds), converged (share of the repeats),
-        error.
+        Columns: cell, train_ratio, config_* (plain values, and the repr of others), state, value (validation RMSE),
+        rmse and rmse_sd (test RMSE: mean and standard deviation over the repeats), rmse_* (per target, in its own
+        unit), rmse_standard_* (in standard deviations of the training part), ct_s (seconds), converged (share of the
+        repeats), error.
         """
         return self._table(self.outcomes)
 
     def curves(self) -> pd.DataFrame:
-        """A row a fit.
+        """Return one row per fit.
 
         Columns: cell, train_ratio, repeat, value (validation RMSE), rmse, rmse_* and rmse_standard_* (as in ``frame``),
         ct_s, converged.
         """
         import pandas as pd
 
-        columns = ["cell", "train_ratio", "repeat", "value", "rmse", *self._columns(), "ct_s", "converged"]
+        columns = ["cell", "train_ratio", "repeat", "value", "rmse", *self._target_columns(), "ct_s", "converged"]
         rows = (
             (
                 *(outcome.cell.number, outcome.cell.train_ratio, repeat, fit.validation, fit.rmse),
@@ -152,35 +157,38 @@ class SweepResult(MethodResult):
 
     @property
     def figures(self) -> Mapping[str, Figure]:
-        """Plotly heat maps by name: "rmse" and "ct" (configurations by train ratios), "best" (lines by train ratio)."""
+        """Plotly figures: heat maps "rmse" and "ct" (configurations by train ratio), lines "best" (by train ratio)."""
         return {
-            "rmse": sweep_figures.cells_plot(self, "rmse"),
-            "ct": sweep_figures.cells_plot(self, "ct_s"),
-            "best": sweep_figures.ratios_plot(self),
+            "rmse": plot_cells(self, "rmse"),
+            "ct": plot_cells(self, "ct_s"),
+            "best": plot_ratios(self),
         }
 
     def heat_map(self, across: str, down: str, *, show: Shown = "rmse", train_ratio: float | None = None) -> Figure:
-        """A heat map of two hyperparameters; of the others, the values that are best by validation RMSE.
+        """Plot a heat map of two hyperparameters; the others take the values with the best validation RMSE.
 
         Args:
-            across: A hyperparameter, or "train_ratio".
-            down: Another one.
-            show: "rmse" (test), "value" (validation RMSE) or "ct_s".
-            train_ratio: At which; None: the best for each place.
+            across: Hyperparameter of the columns, or "train_ratio".
+            down: Hyperparameter of the rows, or "train_ratio".
+            show: "rmse" (test RMSE), "value" (validation RMSE) or "ct_s" (seconds to fit).
+            train_ratio: Train ratio of the cells; None: the best one for each pair of values.
 
         Raises:
-            ValueError: For an unknown name or ratio.
-        """
-        return sweep_figures.pair_plot(self, across, down, show, train_ratio)
+            ValueError: A name or train ratio is unknown.
 
-    def _columns(self) -> list[str]:
+        Example:
+            >>> result.heat_map("hidden_layer_sizes", "solver", show="ct_s")
+        """
+        return plot_pair(self, across, down, show, train_ratio)
+
+    def _target_columns(self) -> list[str]:
         return [*(f"rmse_{name}" for name in self.targets), *(f"rmse_standard_{name}" for name in self.targets)]
 
     def _table(self, outcomes: Iterable[Outcome]) -> pd.DataFrame:
         import pandas as pd
 
         columns = ["cell", "train_ratio", *(f"config_{name}" for name in self.names), "state", "value", "rmse"]
-        columns += ["rmse_sd", *self._columns(), "ct_s", "converged", "error"]
+        columns += ["rmse_sd", *self._target_columns(), "ct_s", "converged", "error"]
         return pd.DataFrame([self._row(outcome) for outcome in outcomes], columns=columns)
 
     def _row(self, outcome: Outcome) -> tuple[Any, ...]:
@@ -195,7 +203,7 @@ class SweepResult(MethodResult):
         )
 
     def _means(self, outcome: Outcome) -> tuple[float, ...]:
-        """Of both RMSEs of each target."""
+        """Return the means over the repeats of both RMSEs of each target."""
         if not outcome.fits:
             return (math.nan,) * (2 * len(self.targets))
         columns = zip(*((*fit.units, *fit.standard) for fit in outcome.fits), strict=True)
@@ -207,8 +215,8 @@ class SweepResult(MethodResult):
         return Best(cell.number, dict(cell.config), cell.train_ratio, found.value, found.rmse, units, found.ct_s)
 
 
-def ranking(outcomes: Iterable[Outcome], by: By) -> list[Outcome]:
-    """Those that have fits, the best first; never by what the test samples say."""
+def rank_outcomes(outcomes: Iterable[Outcome], by: By) -> list[Outcome]:
+    """Return the outcomes with fits, best first; test samples do not influence the order."""
     found = [outcome for outcome in outcomes if outcome.fits]
     if by == "ct":
         return sorted(found, key=lambda x: (x.ct_s, x.value, x.cell.number))

@@ -307,11 +307,11 @@ def test_an_experiment_is_opened_again_by_who_has_nothing_but_its_name(home):
 
 
 def test_what_is_no_experiment_is_not_opened_as_one(home):
-    with pytest.raises(seer.SeerError, match=r"no study, for it has no provider: give provider=seer.Local\(\)"):
+    with pytest.raises(seer.SeerError, match=r"no study: provider=None; expected a provider such as seer.Local\(\)"):
         experiment().start()
     given = {"metric": "a", "mode": "max", "max_epochs": 1, "deadline": "1min", "budget": "$1"}
     seer.Study(lambda config, run: run.report(a=1.0), {"x": 1}, name="other", **given).run()
-    with pytest.raises(seer.SeerError, match="name='other' is a study that is no experiment"):
+    with pytest.raises(seer.SeerError, match="name='other': study of another type than 'experiment'"):
         fairprep.Experiment.attach("other")
 
 

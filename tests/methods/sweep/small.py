@@ -1,4 +1,4 @@
-"""Samples and estimators with which a sweep takes a moment."""
+"""Samples and estimators for fast sweeps."""
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -15,17 +15,17 @@ def samples(n=40):
     return datasets.make_fff(n)
 
 
-def ridges(grid=None, n=40, estimator=None, **changes):
+def sweep_ridges(grid=None, n=40, estimator=None, **changes):
     given = {"train_ratios": (0.5, 0.8), "repeats": 2, **changes}
     return sweep(estimator or Ridge(), RIDGES if grid is None else grid, *samples(n), **given)
 
 
-def untimed(frame):
+def without_times(frame):
     return frame.drop(columns=TIMES)
 
 
-class Noisy(RegressorMixin, BaseEstimator):
-    """Predicts a random constant, from its seed or, without one, from the global generator."""
+class RandomConstant(RegressorMixin, BaseEstimator):
+    """Predicts a random constant, from its own seed or from the global generator."""
 
     def __init__(self, random_state=None, *, own=True):
         self.random_state = random_state
@@ -41,12 +41,12 @@ class Noisy(RegressorMixin, BaseEstimator):
         return np.full((len(x), *self.shape_), self.offset_)
 
 
-class Picky(Ridge):
-    """Fails with some of its hyperparameters."""
+class FailsForLargeAlpha(Ridge):
+    """A ridge regression that fails for alpha > 50."""
 
     def fit(self, x, y):
         if self.alpha > 50:
-            raise RuntimeError(f"alpha of {self.alpha} is more than I bear")
+            raise RuntimeError(f"alpha={self.alpha} is too large")
         return super().fit(x, y)
 
 

@@ -1,4 +1,4 @@
-"""Sweeps as studies, on real workers."""
+"""Sweeps as studies on real workers."""
 
 import time
 
@@ -9,7 +9,7 @@ from sklearn.neural_network import MLPRegressor
 import seer_nb as seer
 from seer_nb.methods.sweep import Sweep, sweep
 from seer_nb.policies.random_search import Grid
-from tests.methods.sweep.small import RIDGES, Picky, ridges, samples, train, untimed
+from tests.methods.sweep.small import RIDGES, FailsForLargeAlpha, samples, sweep_ridges, train, without_times
 from tests.support.studies import check_nothing_is_left, kill, runner_pid
 from tests.support.waiting import until
 
@@ -28,19 +28,19 @@ class Slow(Ridge):
 
 @pytest.fixture(autouse=True)
 def _folder(home):
-    """Each has one."""
+    """Give each test its own folder."""
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_find_what_this_process_finds_however_many_they_are(workers, home):
+def test_any_number_of_workers_gives_the_result_of_this_process(workers, home):
     x, y = samples()
     here = sweep(MLPRegressor(), MLPS, x, y, **GIVEN)
     there = sweep(MLPRegressor(), MLPS, x, y, **GIVEN, provider=seer.Local(workers), **LIMITS)
-    assert untimed(there.frame).equals(untimed(here.frame))
-    assert untimed(there.curves()).equals(untimed(here.curves()))
+    assert without_times(there.frame).equals(without_times(here.frame))
+    assert without_times(there.curves()).equals(without_times(here.curves()))
     assert there.best.value == here.best.value == there.study.best.value
     assert (there.frame.ct_s > 0).all()
-    # All cells were there from the start: had they waited within their time, it would be more than their trials took.
+    # All cells exist from the start: times that included waiting would exceed the durations of the trials.
     trials = there.study.results()
     assert there.curves().ct_s.sum() < (trials.ended_s - trials.started_s).sum()
     assert 0 < there.spent_usd <= 0.05
@@ -51,49 +51,49 @@ def test_workers_find_what_this_process_finds_however_many_they_are(workers, hom
     check_nothing_is_left(home)
 
 
-def test_a_training_function_finds_the_same_on_workers():
+def test_training_function_gives_the_same_result_on_workers():
     grid = {"lr": [1e-3, 3e-2]}
     x, y = samples()
     given = {**GIVEN, "max_epochs": 5}
     there = sweep(train, grid, x, y, **given, provider=seer.Local(2), **LIMITS)
-    assert untimed(there.frame).equals(untimed(ridges(grid, estimator=train, **given).frame))
+    assert without_times(there.frame).equals(without_times(sweep_ridges(grid, estimator=train, **given).frame))
 
 
-def test_cells_that_fail_are_rows_also_when_they_are_the_first_and_when_all_do():
+def test_failing_cells_are_rows_also_when_all_fail():
     x, y = samples()
     grid = {"alpha": [60.0, 70.0, 80.0, 90.0]}
-    there = sweep(Picky(), grid, x, y, **GIVEN, provider=seer.Local(2), **LIMITS)
-    assert untimed(there.frame).equals(untimed(ridges(grid, estimator=Picky()).frame))
+    there = sweep(FailsForLargeAlpha(), grid, x, y, **GIVEN, provider=seer.Local(2), **LIMITS)
+    assert without_times(there.frame).equals(without_times(sweep_ridges(grid, estimator=FailsForLargeAlpha()).frame))
     assert set(there.frame.state) == {"failed"}
-    assert there.frame.error[0] == "RuntimeError: alpha of 60.0 is more than I bear"
+    assert there.frame.error[0] == "RuntimeError: alpha=60.0 is too large"
     assert "Traceback" in there.study.results().error[0]
     assert there.best is None
     assert there.study.status == "ended"
 
 
-def test_a_sweep_goes_on_after_its_runner_has_died():
+def test_sweep_resumes_after_its_runner_was_killed():
     x, y = samples()
     begun = Sweep(Slow(), RIDGES, x, y, **GIVEN, provider=seer.Local(2), **LIMITS, name="mine").start()
-    until(lambda: begun.result().frame.state.eq("completed").sum() >= 2, "two cells")
+    until(lambda: begun.result().frame.state.eq("completed").sum() >= 2, "two completed cells")
     kill(runner_pid(begun.study.folder))
     until(lambda: begun.study.status == "interrupted")
-    assert begun.result().reason == "it is interrupted"
+    assert begun.result().reason == "the study is interrupted"
 
     found = Sweep.attach("mine")
     kept = found.result().frame.dropna(subset="ct_s")
     found.study.resume()
     done = found.wait()
     assert set(done.frame.state) == {"completed"}, done.study.results()[["state", "reason", "error"]].to_dict("records")
-    assert untimed(done.frame).equals(untimed(ridges(estimator=Slow()).frame))
-    # What had been done was not done again.
+    assert without_times(done.frame).equals(without_times(sweep_ridges(estimator=Slow()).frame))
+    # Completed cells are not fitted again.
     assert done.frame.ct_s[kept.index].equals(kept.ct_s)
 
 
-def test_what_was_stopped_has_cells_waiting_and_the_best_so_far():
+def test_stopped_sweep_has_waiting_cells_and_the_best_so_far():
     x, y = samples()
     grid = {"alpha": [float(alpha) for alpha in range(1, 200)]}
     begun = Sweep(Slow(), grid, x, y, **GIVEN, provider=seer.Local(2), **LIMITS).start()
-    until(lambda: begun.result().best, "a cell")
+    until(lambda: begun.result().best, "a completed cell")
     begun.study.stop()
     found = begun.wait()
     states = found.frame.state.value_counts()
@@ -103,7 +103,7 @@ def test_what_was_stopped_has_cells_waiting_and_the_best_so_far():
     assert found.best.value == found.frame.value.min()
 
 
-def test_what_is_no_sweep_is_not_opened_as_one():
+def test_attach_refuses_a_study_that_is_not_a_sweep():
     study = seer.Study(
         lambda config, run: run.report(a=1.0),
         {"x": 1},
@@ -113,11 +113,11 @@ def test_what_is_no_sweep_is_not_opened_as_one():
         name="other",
         **LIMITS,
     ).run()
-    with pytest.raises(seer.SeerError, match="name='other' is a study that is no sweep"):
+    with pytest.raises(seer.SeerError, match=r"^name='other': study of another type than 'sweep'"):
         Sweep.attach(study.name)
 
 
-def test_a_sweep_shows_its_study(monkeypatch):
+def test_sweep_shows_the_live_view_of_its_study(monkeypatch):
     shown = []
     monkeypatch.setattr(seer.Study, "_ipython_display_", lambda study: shown.append(study.status))
     x, y = samples()

@@ -1,4 +1,4 @@
-"""Cells in this process: all are there, each is a plain fit, and what chooses is not what is reported."""
+"""Sweeps in this process: cells, measurements, reproducibility, failures and refused arguments."""
 
 import warnings
 
@@ -20,7 +20,15 @@ from sklearn.preprocessing import StandardScaler
 import seer_nb as seer
 from seer_nb.methods.sweep import SweepResult, cell, split, sweep
 from seer_nb.methods.sweep.data import Split
-from tests.methods.sweep.small import RIDGES, Noisy, Picky, ridges, samples, train, untimed
+from tests.methods.sweep.small import (
+    RIDGES,
+    FailsForLargeAlpha,
+    RandomConstant,
+    samples,
+    sweep_ridges,
+    train,
+    without_times,
+)
 
 
 @settings(max_examples=15, deadline=None)
@@ -30,8 +38,8 @@ from tests.methods.sweep.small import RIDGES, Noisy, Picky, ridges, samples, tra
     st.lists(st.sampled_from([0.4, 0.5, 0.6, 0.8]), min_size=1, max_size=3, unique=True),
     st.integers(1, 2),
 )
-def test_every_cell_is_there(alphas, intercepts, ratios, repeats):
-    found = ridges({"alpha": alphas, "fit_intercept": intercepts}, train_ratios=ratios, repeats=repeats)
+def test_every_cell_is_a_row(alphas, intercepts, ratios, repeats):
+    found = sweep_ridges({"alpha": alphas, "fit_intercept": intercepts}, train_ratios=ratios, repeats=repeats)
     frame = found.frame
     assert list(frame.cell) == list(range(len(alphas) * len(intercepts) * len(ratios)))
     assert not frame.duplicated(["train_ratio", "config_alpha", "config_fit_intercept"]).any()
@@ -40,7 +48,7 @@ def test_every_cell_is_there(alphas, intercepts, ratios, repeats):
     assert len(found.curves()) == repeats * len(frame)
 
 
-def test_one_cell_reproduces_a_plain_fit():
+def test_one_cell_equals_a_plain_fit():
     x, y = samples()
     found = sweep(MLPRegressor(max_iter=50, random_state=3), {}, x, y, train_ratios=(0.7,), repeats=1, seed=5)
     places = split(len(x), 0.7, seed=5)
@@ -57,7 +65,7 @@ def test_one_cell_reproduces_a_plain_fit():
     assert found.best.config == {}
 
 
-def test_a_default_network_is_beaten_by_the_grids_best_and_both_by_far_the_mean():
+def test_best_of_the_grid_beats_the_default_network_and_the_mean():
     x, y = seer.datasets.make_fff()
     given = {"train_ratios": (0.6, 0.8), "repeats": 1}
     grid = {"hidden_layer_sizes": [(2,), (32, 32)], "solver": ["adam", "lbfgs"], "max_iter": [200]}
@@ -71,54 +79,54 @@ def test_a_default_network_is_beaten_by_the_grids_best_and_both_by_far_the_mean(
     assert best.frame.converged.isin([0.0, 1.0]).all()
 
 
-def test_what_judges_chooses_nothing():
+def test_test_samples_do_not_influence_the_choice():
     x, y = samples()
-    before = ridges()
+    before = sweep_ridges()
     changed = y.copy()
-    # Samples that only judge, in both repeats and at both ratios.
-    judging = set.intersection(*(set(split(len(x), 0.8, repeat=repeat).test) for repeat in (1, 2)))
-    assert judging
-    changed.iloc[sorted(judging)] += 1000.0
+    # Samples that are test samples in both repeats and at both ratios.
+    always_test = set.intersection(*(set(split(len(x), 0.8, repeat=repeat).test) for repeat in (1, 2)))
+    assert always_test
+    changed.iloc[sorted(always_test)] += 1000.0
     after = sweep(Ridge(), RIDGES, x, changed, train_ratios=(0.5, 0.8), repeats=2)
     assert after.frame.value.equals(before.frame.value)
     assert after.best.cell == before.best.cell
     assert (after.frame.rmse > 10 * before.frame.rmse).all()
 
 
-def test_units_do_not_matter_to_what_is_chosen():
+def test_units_do_not_influence_the_choice():
     x, y = samples()
-    before = ridges()
+    before = sweep_ridges()
     after = sweep(Ridge(), RIDGES, x * 1000 - 5, y * [1, 100, 0.01] + 7, train_ratios=(0.5, 0.8), repeats=2)
     assert after.frame.value.to_numpy() == pytest.approx(before.frame.value.to_numpy())
     own = [name for name in before.frame if name.startswith("rmse_") and "standard" not in name and name != "rmse_sd"]
     assert (after.frame[own] / before.frame[own]).to_numpy() == pytest.approx(np.tile([1, 100, 0.01], (12, 1)))
 
 
-def test_the_same_seed_gives_the_same_and_another_gives_another():
-    first = ridges(seed=1)
-    assert untimed(first.frame).equals(untimed(ridges(seed=1).frame))
-    assert not untimed(first.frame).equals(untimed(ridges(seed=2).frame))
+def test_results_depend_on_the_seed_and_are_reproducible():
+    first = sweep_ridges(seed=1)
+    assert without_times(first.frame).equals(without_times(sweep_ridges(seed=1).frame))
+    assert not without_times(first.frame).equals(without_times(sweep_ridges(seed=2).frame))
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_what_draws_is_seeded_alike_for_each_configuration_and_otherwise_for_each_repeat(own):
-    np.random.seed(0)  # noqa: NPY002 - what others have done to the global generator
-    one = ridges({"own": [own]}, estimator=Noisy())
-    np.random.seed(1)  # noqa: NPY002
-    again = ridges({"own": [own]}, estimator=Noisy())
-    assert untimed(one.frame).equals(untimed(again.frame))
+def test_estimators_are_seeded_per_repeat_and_equally_for_all_configurations(own):
+    np.random.seed(0)  # noqa: NPY002 - the global generator is the subject
+    one = sweep_ridges({"own": [own]}, estimator=RandomConstant())
+    np.random.seed(1)  # noqa: NPY002 - the global generator is the subject
+    again = sweep_ridges({"own": [own]}, estimator=RandomConstant())
+    assert without_times(one.frame).equals(without_times(again.frame))
     assert one.curves().value.nunique() == 4
 
 
-def test_a_cell_that_fails_is_a_row_with_its_error():
-    found = ridges(estimator=Picky())
+def test_failing_cell_is_a_row_with_its_error():
+    found = sweep_ridges(estimator=FailsForLargeAlpha())
     failed = found.frame[found.frame.config_alpha == 100]
     assert list(failed.state) == ["failed"] * 4
-    assert set(failed.error) == {"RuntimeError: alpha of 100.0 is more than I bear"}
+    assert set(failed.error) == {"RuntimeError: alpha=100.0 is too large"}
     assert failed.rmse.isna().all()
     assert (found.frame.state == "completed").sum() == 8
     assert found.best.config["alpha"] < 50
-    everything = ridges({"alpha": [100.0]}, estimator=Picky())
+    everything = sweep_ridges({"alpha": [100.0]}, estimator=FailsForLargeAlpha())
     assert everything.best is None
     assert everything.best_table().empty
     assert "nothing found" in repr(everything)
@@ -128,15 +136,15 @@ def test_a_cell_that_fails_is_a_row_with_its_error():
 def test_ties_are_broken_by_computational_time(monkeypatch):
     seconds = iter([0, 9, 0, 9, 0, 2, 0, 2, 0, 5, 0, 5])
     monkeypatch.setattr(cell.time, "perf_counter", lambda: next(seconds))
-    # The seed of ridge's solver makes no difference.
-    found = ridges({"random_state": [1, 2, 3]}, train_ratios=(0.5,), repeats=1)
+    # The seed of the solver does not change the fit.
+    found = sweep_ridges({"random_state": [1, 2, 3]}, train_ratios=(0.5,), repeats=1)
     assert len(set(found.frame.value)) == 1
     assert list(found.frame.ct_s) == [9, 2, 5]
     assert found.best.config == {"random_state": 2}
     assert found.best_table("ct").cell.tolist() == [1]
 
 
-def test_the_time_of_a_cell_is_the_median_of_its_fits_alone(monkeypatch):
+def test_time_of_a_cell_is_the_median_of_its_fits_without_predictions(monkeypatch):
     clock = {"now": 0.0}
 
     class Slow(Ridge):
@@ -149,58 +157,58 @@ def test_the_time_of_a_cell_is_the_median_of_its_fits_alone(monkeypatch):
             return super().predict(x)
 
     monkeypatch.setattr(cell.time, "perf_counter", lambda: clock["now"])
-    found = ridges({"alpha": [1.0]}, estimator=Slow(), train_ratios=(0.5,), repeats=3)
+    found = sweep_ridges({"alpha": [1.0]}, estimator=Slow(), train_ratios=(0.5,), repeats=3)
     assert found.curves().ct_s.tolist() == [20.0] * 3
     assert found.best.ct_s == 20.0
 
 
-def test_fits_have_one_thread():
+def test_fits_use_one_thread():
     from threadpoolctl import threadpool_info, threadpool_limits
 
     seen = []
 
-    class Looking(Ridge):
+    class RecordsThreads(Ridge):
         def fit(self, x, y):
             seen.extend(pool["num_threads"] for pool in threadpool_info())
             return super().fit(x, y)
 
     with threadpool_limits(limits=2):
-        assert {pool["num_threads"] for pool in threadpool_info()} == {2}, "else nothing is shown"
-        ridges({}, estimator=Looking(), repeats=1)
+        assert {pool["num_threads"] for pool in threadpool_info()} == {2}, "otherwise the test shows nothing"
+        sweep_ridges({}, estimator=RecordsThreads(), repeats=1)
     assert set(seen) == {1}
 
 
-def test_the_deadline_leaves_cells_waiting(monkeypatch):
-    found = ridges(deadline=1e-9)
+def test_deadline_leaves_cells_waiting():
+    found = sweep_ridges(deadline=1e-9)
     assert list(found.frame.state) == ["waiting"] * 12
     assert found.reason == "the deadline was reached"
     assert found.best is None
 
 
-def test_a_training_function_is_swept_like_an_estimator():
-    found = ridges({"lr": [1e-4, 3e-2]}, estimator=train, max_epochs=20, repeats=1)
+def test_training_function_is_swept_like_an_estimator():
+    found = sweep_ridges({"lr": [1e-4, 3e-2]}, estimator=train, max_epochs=20, repeats=1)
     assert found.best.config == {"lr": 3e-2}
     assert found.best.rmse < 0.8
-    assert untimed(found.frame).equals(
-        untimed(ridges({"lr": [1e-4, 3e-2]}, estimator=train, max_epochs=20, repeats=1).frame)
+    assert without_times(found.frame).equals(
+        without_times(sweep_ridges({"lr": [1e-4, 3e-2]}, estimator=train, max_epochs=20, repeats=1).frame)
     )
 
 
-def test_a_training_function_may_return_what_predicts_and_nothing_else():
+def test_training_function_must_return_a_model():
     def ridge(config, run):
         return Ridge(alpha=config["alpha"]).fit(run.x, run.y)
 
-    found = ridges({"alpha": RIDGES["alpha"]}, estimator=ridge)
-    assert found.frame.rmse.tolist() == pytest.approx(ridges({"alpha": RIDGES["alpha"]}).frame.rmse.tolist())
-    forgot = ridges({}, estimator=lambda config, run: None).frame
-    assert forgot.error.str.contains("the training function returned None: it must return its model").all()
-    short = ridges({}, estimator=lambda config, run: lambda x: x[:, :1]).frame
-    assert short.error.str.contains("its predictions have the shape").all()
-    diverged = ridges({}, estimator=lambda config, run: lambda x: np.full((len(x), 3), np.nan)).frame
-    assert diverged.error.str.contains("its predictions are not all finite").all()
+    found = sweep_ridges({"alpha": RIDGES["alpha"]}, estimator=ridge)
+    assert found.frame.rmse.tolist() == pytest.approx(sweep_ridges({"alpha": RIDGES["alpha"]}).frame.rmse.tolist())
+    returns_none = sweep_ridges({}, estimator=lambda config, run: None).frame
+    assert returns_none.error.str.contains("the training function returned None; expected its model").all()
+    short = sweep_ridges({}, estimator=lambda config, run: lambda x: x[:, :1]).frame
+    assert short.error.str.contains("predictions of shape").all()
+    diverged = sweep_ridges({}, estimator=lambda config, run: lambda x: np.full((len(x), 3), np.nan)).frame
+    assert diverged.error.str.contains("predictions are not all finite").all()
 
 
-def test_one_target_may_be_flat_and_several_go_through_scikit_learns_wrapper():
+def test_single_target_estimators_and_multi_output_regressors_work():
     x, y = samples()
     one = sweep(GradientBoostingRegressor(n_estimators=5), {}, x, y["porosity_percent"], train_ratios=(0.8,), repeats=1)
     assert list(one.best.rmse_of) == ["porosity_percent"]
@@ -211,20 +219,22 @@ def test_one_target_may_be_flat_and_several_go_through_scikit_learns_wrapper():
     assert (many.frame.state == "completed").all()
 
 
-def test_other_warnings_are_passed_on():
+def test_other_warnings_are_issued_again():
     class Warns(Ridge):
         def fit(self, x, y):
             warnings.warn("look", UserWarning, stacklevel=2)
             return super().fit(x, y)
 
     with pytest.warns(UserWarning, match="look"):
-        ridges({}, estimator=Warns(), repeats=1)
+        sweep_ridges({}, estimator=Warns(), repeats=1)
 
 
-def test_a_split_is_the_same_for_all_configurations(monkeypatch):
+def test_split_is_the_same_for_all_configurations(monkeypatch):
     seen = []
-    monkeypatch.setattr("seer_nb.methods.sweep.task.fit", lambda make, table, places: seen.append(places) or _fit())
-    ridges(repeats=1)
+    monkeypatch.setattr(
+        "seer_nb.methods.sweep.task.fit_cell", lambda make, samples, places: seen.append(places) or _fit()
+    )
+    sweep_ridges(repeats=1)
     assert len(seen) == 12
     assert len({places.train.tobytes() for places in seen}) == 2
     assert all(isinstance(places, Split) for places in seen)
@@ -235,47 +245,47 @@ def _fit():
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
-        ({"estimator": 3}, "estimator=3 is neither: give a scikit-learn regressor"),
-        ({"estimator": Ridge}, "is neither: give a scikit-learn regressor"),
-        ({"estimator": lambda config: None}, r"cannot be called as train\(config, run\)"),
-        ({"grid": [1]}, r"grid=\[1\] is not a dict"),
-        ({"grid": {"alpha": "all"}}, r"grid\['alpha'\]='all' is not a list of values"),
-        ({"grid": {"alpha": []}}, r"grid\['alpha'\]=\[\] is empty"),
-        ({"grid": {"alpha": [1, 1.0]}}, r"grid\['alpha'\] has the value 1.0 twice"),
-        ({"grid": {"alpha": [float("nan")]}}, r"grid\['alpha'\] has the value nan"),
-        ({"grid": {"beta": [1]}}, r"grid has the name 'beta', which Ridge\(\) does not know: it has 'alpha'"),
-        ({"grid": {"train_ratio": [1]}}, "give train ratios as train_ratios="),
-        ({"grid": {3: [1]}}, "grid has the name 3"),
-        ({"X": [["a"]] * 40}, "X is not made of numbers"),
-        ({"X": np.zeros((3, 2))}, r"X has the shape \(3, 2\) and y has \(40, 3\)"),
-        ({"X": np.full((40, 2), np.inf)}, r"X has inf at \(0, 0\): give finite numbers"),
-        ({"y": np.zeros((40, 0))}, "at least one input and one target"),
-        ({"y": pd.DataFrame(np.zeros((40, 2)), columns=["a", "a"])}, "y has two columns called 'a'"),
-        ({"train_ratios": 0.5}, "train_ratios=0.5 is not a list"),
-        ({"train_ratios": (0.5, 0.5)}, "must hold at least one ratio, and each once"),
+        ({"estimator": 3}, "estimator=3: neither an estimator nor a function; expected a scikit-learn regressor"),
+        ({"estimator": Ridge}, ": neither an estimator nor a function; expected a scikit-learn regressor"),
+        ({"estimator": lambda config: None}, r": not callable as train\(config, run\)"),
+        ({"grid": [1]}, r"grid=\[1\]: not a dict"),
+        ({"grid": {"alpha": "all"}}, r"grid\['alpha'\]='all': not a list of values"),
+        ({"grid": {"alpha": []}}, r"grid\['alpha'\]=\[\]: empty"),
+        ({"grid": {"alpha": [1, 1.0]}}, r"grid\['alpha'\]: value 1.0 is duplicate"),
+        ({"grid": {"alpha": [float("nan")]}}, r"grid\['alpha'\]: value nan"),
+        ({"grid": {"beta": [1]}}, r"grid: Ridge\(\) has no hyperparameter 'beta'; expected one of 'alpha'"),
+        ({"grid": {"train_ratio": [1]}}, "expected train ratios as the argument train_ratios"),
+        ({"grid": {3: [1]}}, "grid: name 3"),
+        ({"X": [["a"]] * 40}, "X: not numeric"),
+        ({"X": np.zeros((3, 2))}, r"X of shape \(3, 2\), y of shape \(40, 3\)"),
+        ({"X": np.full((40, 2), np.inf)}, r"X: inf at \(0, 0\); expected finite numbers"),
+        ({"y": np.zeros((40, 0))}, "expected at least 4 samples, one input and one target"),
+        ({"y": pd.DataFrame(np.zeros((40, 2)), columns=["a", "a"])}, "y: two columns are called 'a'"),
+        ({"train_ratios": 0.5}, "train_ratios=0.5: not a list"),
+        ({"train_ratios": (0.5, 0.5)}, "expected at least one ratio, and each once"),
         ({"train_ratios": (1.5,)}, r"train_ratios\[0\]=1.5: out of range"),
         ({"train_ratios": (0.01,)}, "leave 0 to fit"),
         ({"repeats": 0}, "repeats=0: too small"),
-        ({"validation": 1}, "validation=1 leaves nothing over"),
+        ({"validation": 1}, "validation=1: leaves no sample for the other part"),
         ({"seed": -1}, "seed=-1: not a seed"),
         ({"max_epochs": 0.5}, "max_epochs=0.5: not an integer"),
-        ({"budget": 1}, "budget=1 needs a provider"),
-        ({"name": "mine"}, "name='mine' needs a provider"),
-        ({"show": True}, "show=True needs a provider"),
+        ({"budget": 1}, "budget=1: not allowed without a provider"),
+        ({"name": "mine"}, "name='mine': not allowed without a provider"),
+        ({"show": True}, "show=True: not allowed without a provider"),
         ({"deadline": "soon"}, "deadline='soon': not a length of time"),
-        ({"provider": seer.Local(1)}, "provider needs both ceilings, but deadline=None"),
-        ({"provider": seer.Local(1), "deadline": "1min"}, "but budget=None"),
+        ({"provider": seer.Local(1)}, "deadline=None: required with a provider"),
+        ({"provider": seer.Local(1), "deadline": "1min"}, "budget=None: required with a provider"),
         ({"provider": 3, "deadline": "1min", "budget": 1}, "provider=3 does not rent machines"),
     ],
 )
-def test_what_cannot_be_is_said(changes, sentence):
+def test_wrong_arguments_are_refused(changes, message):
     x, y = samples()
     given = {"estimator": Ridge(), "grid": {"alpha": [1.0]}, "X": x, "y": y, **changes}
-    with pytest.raises((TypeError, ValueError), match=sentence):
+    with pytest.raises((TypeError, ValueError), match=message):
         sweep(given.pop("estimator"), given.pop("grid"), given.pop("X"), given.pop("y"), **given)
 
 
-def test_the_result_is_one():
-    assert isinstance(ridges(), SweepResult)
+def test_result_has_the_public_type():
+    assert isinstance(sweep_ridges(), SweepResult)
