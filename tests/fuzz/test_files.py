@@ -218,7 +218,7 @@ YAML = st.text(st.sampled_from("runcmd:[]{}- \n'\"&*!|>abc#%@0\t"), max_size=80)
 )
 def test_user_data(data):
     with refusal(ValueError):
-        boot = user_data.read(data)
+        boot = user_data.parse(data)
         assert boot.script.startswith("#!")
 
 
@@ -234,11 +234,11 @@ def test_user_data(data):
 )
 def test_user_data_runs_nothing_and_has_an_end(data):
     with refusal(ValueError):
-        user_data.read(data)
+        user_data.parse(data)
 
 
 def test_a_small_file_that_unpacks_to_a_large_one():
     import gzip
 
     with pytest.raises(ValueError, match="user data"):
-        user_data.read(gzip.compress(bytes(10**8)))
+        user_data.parse(gzip.compress(bytes(10**8)))

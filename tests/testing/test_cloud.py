@@ -15,7 +15,7 @@ import pytest
 
 from seer_nb.errors import SeerError
 from seer_nb.testing.loopback import LoopbackCloud, cleanup
-from seer_nb.testing.loopback.environment import Block
+from seer_nb.testing.loopback.environment import AddressBlock
 from tests.support.loopback_machines import HERE, ec2, launch, machine, printed, refused, request
 from tests.support.waiting import until
 
@@ -84,13 +84,13 @@ def test_addresses_are_one_machine_s_each(cloud):
     names += [launch(cloud) for _ in range(4)]
     addresses = [m.address for m in cloud.machines()]
     assert len(addresses) == len(set(addresses)) == len(names)
-    assert {address.rpartition(".")[0] for address in addresses} == {cloud._park.addresses.cidr.rpartition(".")[0]}
+    assert {address.rpartition(".")[0] for address in addresses} == {cloud.pool.addresses.cidr.rpartition(".")[0]}
 
 
 def test_an_address_is_used_again_only_when_all_have_been(cloud):
-    block = cloud._park.addresses
+    block = cloud.pool.addresses
     first = block.take()
-    block.give_back(first)
+    block.release(first)
     others = {block.take() for _ in range(250)}
     assert first not in others
     assert block.take() == first
@@ -99,8 +99,8 @@ def test_an_address_is_used_again_only_when_all_have_been(cloud):
 
 
 def test_clouds_have_addresses_of_their_own(cloud):
-    other = Block()
-    assert other.cidr != cloud._park.addresses.cidr
+    other = AddressBlock()
+    assert other.cidr != cloud.pool.addresses.cidr
     other.close()
 
 
@@ -116,9 +116,9 @@ def test_nothing_is_left_when_it_closes(tmp_path):
     with LoopbackCloud(boot_s=0.0) as cloud:
         names = [launch(cloud, "(setsid sleep 100 &)", "sleep 100") for _ in range(2)]
         until(lambda: all(len(machine(cloud, name).pids) >= 2 for name in names))
-        mark, folder, scratch = cloud._park._homes._cloud, cloud.machines()[0].folder, cloud._park._homes._scratch
-        assert cleanup.marked(f"{mark}/")
-    assert not cleanup.marked(f"{mark}/")
+        mark, folder, scratch = cloud.pool.setups.cloud, cloud.machines()[0].folder, cloud.pool.setups.scratch
+        assert cleanup.marked_processes(f"{mark}/")
+    assert not cleanup.marked_processes(f"{mark}/")
     assert not folder.exists()
     assert not scratch.exists()
     assert [m.state for m in cloud.machines()] == ["terminated"] * 2
@@ -154,12 +154,12 @@ def test_the_same_seed_gives_the_same_ids():
 
 
 def test_one_cloud_at_a_time(cloud):
-    with pytest.raises(SeerError, match="open in this process already"):
+    with pytest.raises(SeerError, match="another LoopbackCloud is open in this process"):
         LoopbackCloud().start()
 
 
 def test_what_is_wrong_is_said():
-    with pytest.raises(ValueError, match="boot_s=-1 is not a time: give seconds from 0 on"):
+    with pytest.raises(ValueError, match="boot_s=-1: not a duration; expected seconds >= 0"):
         LoopbackCloud(boot_s=-1)
     with pytest.raises(TypeError, match="seed='a': not a seed; expected an integer"):
         LoopbackCloud(seed="a")
@@ -186,7 +186,7 @@ def on_machines_of(key):
     """Processes of machines that were given this key."""
     needle = f"AWS_ACCESS_KEY_ID={key}\0".encode()
     found = []
-    for pid in cleanup.marked(""):
+    for pid in cleanup.marked_processes(""):
         with suppress(OSError):
             found += [pid] if needle in Path(f"/proc/{pid}/environ").read_bytes() else []
     return found
@@ -219,4 +219,4 @@ def test_a_bad_argument_in_a_shell():
         [HERE, "-m", "seer_nb.testing.loopback", "--boot-s", "-3"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "boot_s=-3.0 is not a time: give seconds from 0 on\n"
+    assert done.stderr == "boot_s=-3.0: not a duration; expected seconds >= 0\n"

@@ -27,11 +27,11 @@ def test_shutdown_ends_the_machine(cloud, command):
 
 def test_a_late_shutdown_can_be_taken_back(cloud):
     name = launch(cloud, "shutdown -h +1", "until [ -e go ]; do sleep 0.02; done", "shutdown -c", "sleep 100")
-    host = cloud._park.host(name)
-    late = until(lambda: host._off_at)
+    live = cloud.pool.find(name)
+    late = until(lambda: live.shutdown_at_s)
     assert 30 < late - time.monotonic() <= 60
     (machine(cloud, name).folder / "go").touch()
-    until(lambda: host._off_at is None)
+    until(lambda: live.shutdown_at_s is None)
     assert machine(cloud, name).state == "running"
 
 
@@ -104,17 +104,17 @@ def test_a_machine_lost_before_its_boot_never_boots(cloud):
     cloud.faults.boot_s = 60.0
     name = launch(cloud, "echo up")
     cloud.lose(name)
-    host = cloud._park.host(name)
-    host._boot_at = 0.0
-    host.boot_if_due()
-    assert host._process is None
+    live = cloud.pool.find(name)
+    live.boot_at_s = 0.0
+    live.boot_if_due()
+    assert live.process is None
 
 
 def test_bad_calls_are_refused(cloud):
     name = launch(cloud)
-    with pytest.raises(ValueError, match=f"instance_id='{name}' is an on-demand machine"):
+    with pytest.raises(ValueError, match=f"instance_id='{name}': an on-demand machine; expected a spot machine"):
         cloud.interrupt(name)
-    with pytest.raises(ValueError, match="instance_id='i-0' is no machine of this cloud: it has i-"):
+    with pytest.raises(ValueError, match="instance_id='i-0': not a machine of this cloud; expected i-"):
         cloud.lose("i-0")
 
 
@@ -126,11 +126,11 @@ def test_a_process_that_dies_leaves_no_machine_behind(tmp_path):
         "boto3.client('ec2').run_instances(ImageId=cloud.ami, InstanceType='m5.large', MinCount=1, MaxCount=1,"
         " UserData=data)\n"
         "while not (pids := cloud.machines()[0].pids): time.sleep(0.01)\n"
-        "print(cloud._park._homes._cloud, cloud._park._homes._scratch, *pids, flush=True); time.sleep(100)\n"
+        "print(cloud.pool.setups.cloud, cloud.pool.setups.scratch, *pids, flush=True); time.sleep(100)\n"
     )
     with subprocess.Popen([HERE, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         name, scratch, *pids = process.stdout.readline().split()
-        assert cleanup.marked(f"{name}/")
+        assert cleanup.marked_processes(f"{name}/")
         os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not alive(map(int, pids)) and not cleanup.marked(f"{name}/"), "their end")
+    until(lambda: not alive(map(int, pids)) and not cleanup.marked_processes(f"{name}/"), "their end")
     until(lambda: not Path(scratch).exists())

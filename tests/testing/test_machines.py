@@ -75,11 +75,11 @@ def test_a_script_that_is_no_cloud_config_runs(cloud):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ("gibberish", "give a #cloud-config or a script that begins with #!"),
+        ("gibberish", "expected a #cloud-config or a script that begins with #!"),
         ("#cloud-config\nruncmd: [", "user data is not YAML"),
         ("#cloud-config\n- a", "user data is a list"),
         ("#cloud-config\nruncmd: [true]", "runcmd has the item True"),
-        ("#cloud-config\nruncmd: [/sbin/shutdown -h now]", "would end this very computer"),
+        ("#cloud-config\nruncmd: [/sbin/shutdown -h now]", "would shut down this computer"),
     ],
 )
 def test_bad_user_data_leaves_a_machine_that_does_nothing_and_says_why(cloud, data, words):
@@ -90,7 +90,7 @@ def test_bad_user_data_leaves_a_machine_that_does_nothing_and_says_why(cloud, da
 
 def test_what_is_not_done_of_a_cloud_config_is_said(cloud):
     name = launch(cloud, UserData="#cloud-config\npackages: [curl]\nruncmd: [echo done]\n")
-    assert printed(cloud, name, "\ndone\n") == "not done here: packages\ndone\n"
+    assert printed(cloud, name, "\ndone\n") == "ignored sections of the cloud-config: packages\ndone\n"
 
 
 def test_editable_packages_are_not_there(cloud):

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 def ask(cloud, instance_id, path, token=None, method="GET"):
     """Ask the metadata service as that machine would."""
-    environment = cloud._park.host(instance_id)._home.environment
+    environment = cloud.pool.find(instance_id).setup.environment
     headers = {"X-aws-ec2-metadata-token": token} if token else {}
     if method == "PUT":
         headers["X-aws-ec2-metadata-token-ttl-seconds"] = "60"
