@@ -192,7 +192,7 @@ def test_a_damaged_parquet_file(tmp_path, frame, damages):
 def test_a_few_rows_that_would_fill_the_memory(tmp_path):
     path = tmp_path / "curves.csv"
     path.write_text("trial,epoch,value\n0,1000000000000,1\n")
-    with pytest.raises(ValueError, match=r"the epochs of trial 0 are not 1, 2, 3, ... without gaps"):
+    with pytest.raises(ValueError, match=r"the epochs of trial 0 have gaps; expected 1, 2, 3, ..."):
         CurveTable.read(path, mode="min")
 
 

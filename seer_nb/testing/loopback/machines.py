@@ -198,7 +198,7 @@ class LiveMachine:
             script = self.setup.folder / "user-data"
             script.write_text(boot.script)
             script.chmod(0o700)
-            # Start through a shell: a process forked meanwhile may hold the file open, and exec would fail with ETXTBSY.
+            # Start through a shell: a process forked meanwhile may hold the file open, and exec would fail (ETXTBSY).
             self.process = subprocess.Popen(
                 ["/bin/sh", "-c", 'exec "$0"', script],
                 cwd=self.setup.folder,

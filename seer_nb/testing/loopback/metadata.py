@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         _, path = self._target()
         seconds = self.headers.get(f"{_TOKEN}-ttl-seconds", "")
-        if path != "/latest/server/token":
+        if path != "/latest/api/token":
             self._answer(HTTPStatus.NOT_FOUND)
         elif seconds.isdigit() and int(seconds) in _TOKEN_S:
             self._answer(HTTPStatus.OK, self.service.token, {f"{_TOKEN}-ttl-seconds": seconds})

@@ -14,7 +14,7 @@ ARGUMENTS_FROM_PIPE = "@3"
 """Replaces the arguments of ``docker``, which are then read from file descriptor 3, each ended by a NUL."""
 _SWITCHES = {
     *("detach", "disable-content-trust", "help", "init", "interactive", "no-healthcheck", "oom-kill-disable"),
-    *("privileged", "publish-all", "quiet", "read-only", "rm", "sig-proxy", "tty", "use-server-socket"),
+    *("privileged", "publish-all", "quiet", "read-only", "rm", "sig-proxy", "tty", "use-api-socket"),
 }
 """Options of ``docker run`` without a value."""
 _SHORT_SWITCHES = "diPqt"

@@ -44,7 +44,7 @@ _NAMES = (
 DOCKER = f"docker() {{ {{ printf '%s\\0' \"$@\" | command docker {shims.ARGUMENTS_FROM_PIPE} 3<&0 <&4 4<&-; }} 4<&0; }}"
 """Shell function that passes the arguments of ``docker`` through a pipe.
 
-On this computer every user can see the arguments of all processes, which may delay secrets. The shell's builtin printf
+On this computer every user can see the arguments of all processes, which may hold secrets. The shell's builtin printf
 starts no process.
 """
 
