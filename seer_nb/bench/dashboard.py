@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.bench._figures import Figure, table, write
-from seer_nb.bench._large import JOURNAL_EPOCH_S, Journalled
+from seer_nb.bench._large import LIVE_EPOCH_S, LiveStudy
 from seer_nb.errors import SeerError
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ WARM = "import seer_nb as seer\nstudy = seer.attach('{name}')\nstudy.dashboard"
 _WATCH = """() => {
   window.seen = [];
   const list = document.querySelector('.seer-live [data-list=rows]');
-  const look = () => {
+  const render = () => {
     const row = list.querySelector('tr[data-trial="0"]');
     const epoch = Number((row?.innerText.match(/(\\d+) of \\d+/) ?? [])[1] ?? 0);
     if (epoch > (window.seen.at(-1)?.[0] ?? 0)) window.seen.push([epoch, Date.now() / 1000]);
   };
-  new MutationObserver(look).observe(list, { childList: true, subtree: true, characterData: true });
-  look();
+  new MutationObserver(render).observe(list, { childList: true, subtree: true, characterData: true });
+  render();
 }"""
 
 
@@ -89,8 +89,8 @@ def measured(seconds: float) -> list[Figure]:
 
 
 def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
-    epochs = max(200, round(seconds / JOURNAL_EPOCH_S) + 40)
-    study = Journalled(lab.folder / "studies", "steady", epochs)
+    epochs = max(200, round(seconds / LIVE_EPOCH_S) + 40)
+    study = LiveStudy(lab.folder / "studies", "steady", epochs)
     book, meter = _opened(chromium, lab, "steady")
     paint_s = _paint(book)
     kernel = _kernel(lab)
@@ -105,7 +105,7 @@ def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
     while time.monotonic() < started_s + seconds:
         study.report()
         written[study.reached[0]] = time.time()
-        book.page.wait_for_timeout(1000 * JOURNAL_EPOCH_S)
+        book.page.wait_for_timeout(1000 * LIVE_EPOCH_S)
     took_s = time.monotonic() - started_s
     cpu = 100 * (_cpu(kernel) - cpu_s) / took_s
     book.page.wait_for_timeout(1500)
@@ -131,7 +131,7 @@ def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
 
 
 def _burst(chromium: Any, lab: Lab) -> list[Figure]:
-    study = Journalled(lab.folder / "studies", "burst", BURST // 16 + 10)
+    study = LiveStudy(lab.folder / "studies", "burst", BURST // 16 + 10)
     book, meter = _opened(chromium, lab, "burst")
     _paint(book)
     study.report()

@@ -1,4 +1,4 @@
-"""``python -m seer_nb.bench scale``: measure 10 000 simulated trials, 10 million journal events and 4 000 real trials."""
+"""``python -m seer_nb.bench scale``: measure 10 000 simulated trials, 10 million events and 4 000 real trials."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 POLL_S = 1.0
 WORKERS = 2
 WARM_UP_SHARE = 0.5
-"""Share of the samples to skip: at first memory grows by imports, pools and logs."""
+"""Share of the samples to skip, in which imports and pools still grow."""
 ATTACH = """
 import sys, time
 import seer_nb as seer
@@ -46,7 +46,7 @@ print(attached_s, time.monotonic() - started_s)
 
 
 def journal(*, quick: bool) -> list[Figure]:
-    """Measure a journal of many events: writing, opening without and with a snapshot, and attaching in a new process."""
+    """Measure a long journal: writing, opening without and with a snapshot, and attaching in a new process."""
     n_records, n_trials, n_workers = (200_000, 500, 100) if quick else (10_000_000, 10_000, 2000)
     with temporary_home() as home:
         folder = home / "many"
@@ -54,12 +54,12 @@ def journal(*, quick: bool) -> list[Figure]:
         files.write_atomically(folder / layout.PARTS, dumps_parts(policy=RandomSearch()), private=True)
         path = folder / layout.JOURNAL
         started_s, rest = time.monotonic(), journal_writer.EVERY - 1
-        stream = _large.make(path, n_records - rest, rest, n_trials, n_workers)
+        stream = _large.write_long_journal(path, n_records - rest, rest, n_trials, n_workers)
         made_s = time.monotonic() - started_s
         first_s = _seconds_of(lambda: _snapshot(folder))
         # Worst case: one more event would trigger the next snapshot.
         again = Journal(path)
-        _large.append(again, stream, rest)
+        _large.append_records(again, stream, rest)
         view = View(again)
         open_s = _seconds_of(view.state)
         size = snapshot.path_of(again).stat().st_size

@@ -1,4 +1,4 @@
-"""What the bench of scale measures is what it says."""
+"""The benchmark of scale measures valid studies."""
 
 from collections import Counter
 
@@ -10,11 +10,11 @@ from seer_nb.storage.layout import JOURNAL
 from seer_nb.storage.replay import View
 
 
-def test_a_journal_of_many_events_is_one_of_a_study(tmp_path):
-    stream = _large.make(tmp_path / JOURNAL, 3000, 1000, 20, 4)
+def test_long_journal_replays_with_and_without_a_snapshot(tmp_path):
+    stream = _large.write_long_journal(tmp_path / JOURNAL, 3000, 1000, 20, 4)
     journal = Journal(tmp_path / JOURNAL)
     assert journal_writer.write(tmp_path) == 3000
-    _large.append(journal, stream, 1000)
+    _large.append_records(journal, stream, 1000)
     view, whole = View(journal), View(journal, resume=False)
     assert view.state().trials == whole.state().trials
     assert vars(view.history) == vars(whole.history)
@@ -25,9 +25,9 @@ def test_a_journal_of_many_events_is_one_of_a_study(tmp_path):
     journal.close()
 
 
-def test_a_wide_study_is_driven_written_and_looked_at():
+def test_wide_study_is_simulated_written_and_rendered():
     figures = {figure.what: figure for figure in wide(quick=True)}
-    assert figures["trials that were begun"].value == 400
-    assert figures["workers at a time, at most"].value == 80
-    assert figures["spent beyond the budget"].value == 0
+    assert figures["started trials"].value == 400
+    assert figures["workers in parallel, maximum"].value == 80
+    assert figures["spending over the budget"].value == 0
     assert figures["journal"].value > 0.1

@@ -20,7 +20,7 @@ NUMBERS = 3
 
 @functools.cache
 def table() -> Parts:
-    """Return random thirds of 568 rows: standardised year, population and income, the country's code, and the target."""
+    """Return random thirds of 568 rows: standardised year, population, income, country code, and target."""
     import numpy as np
     import plotly.data
     import torch
