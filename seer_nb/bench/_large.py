@@ -27,9 +27,9 @@ from seer_nb.simulate.worlds import TableWorld
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import RunnerLock
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from seer_nb.study.serialization import dumps_parts
-from seer_nb.views.page import Scene, Subject, Wish
+from seer_nb.views.page import PageBuilder, PageData, PageOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -292,8 +292,8 @@ class RecordedSimulator(Simulator):
         self.engine = self.timed = TimedEngine(settings, policy)
         self._path = path
         self._records: list[tuple[float, core.Event | core.Action]] = []
-        self._view: View | None = None
-        self._scene, self._since = Scene(), 0
+        self._view: JournalView | None = None
+        self._scene, self._since = PageBuilder(), 0
         self.read_s: list[float] = []
         self.render_s: list[float] = []
 
@@ -305,7 +305,7 @@ class RecordedSimulator(Simulator):
     def flush(self) -> None:
         """Append the pending records to the journal."""
         if self._view is None:
-            self._view = View(Journal.create(self._path, self._records))
+            self._view = JournalView(Journal.create(self._path, self._records))
         else:
             self._view.journal.append(self._records)
         self._since += len(self._records)
@@ -325,8 +325,8 @@ class RecordedSimulator(Simulator):
         started_s = time.perf_counter()
         state = self._view.state()
         read_s = time.perf_counter()
-        subject = Subject(state, self._view.history)
-        self._scene.page(subject, self._scene.view(subject), Wish(buttons=True))
+        subject = PageData(state, self._view.history)
+        self._scene.page(subject, self._scene.view(subject), PageOptions(buttons=True))
         self.read_s.append(read_s - started_s)
         self.render_s.append(time.perf_counter() - read_s)
 

@@ -15,7 +15,7 @@ from seer_nb.core import Job, Plan, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seer_nb.core import Config, Snapshot, Trial
+    from seer_nb.core import Config, PolicyView, Trial
     from seer_nb.worker.run import Run
 
 
@@ -88,7 +88,7 @@ class Alternating:
     def __init__(self, every: int = 3) -> None:
         self.every = every
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Start when both workers are ready, then resize after every few epochs."""
         trial = snapshot.trials[0] if snapshot.trials else None
         jobs: tuple[Job, ...] = ()
@@ -100,7 +100,7 @@ class Alternating:
         # Short epochs trigger no decision, so wake up soon to resize during the next epoch.
         return Plan(jobs=jobs, workers=0 if done else 2, done=done, wake_s=None if done else snapshot.now_s + POLL_S)
 
-    def _workers(self, trial: Trial, snapshot: Snapshot) -> int:
+    def _workers(self, trial: Trial, snapshot: PolicyView) -> int:
         gang = next((gang for gang in snapshot.gangs if not gang.stopping), None)
         if gang is not None and trial.epoch - gang.from_epoch < self.every:
             return gang.parallelism
@@ -117,7 +117,7 @@ class OneByOne:
     def __init__(self, machines: int) -> None:
         self.machines = machines
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Stop after enough new trials since the last machine was ready."""
         ready_s = [machine.ready_s for machine in snapshot.machines if machine.ready_s is not None]
         jobs = [Job(trial=gang.trial, until=gang.until) for gang in snapshot.gangs]
@@ -155,7 +155,7 @@ class Tapering:
         """Epochs of a fully trained trial."""
         return self.rungs[-1][1]
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Train the first rung that is not complete."""
         left = [trial for trial in snapshot.trials if trial.state != "failed"]
         for count, epochs in self.rungs:

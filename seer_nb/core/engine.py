@@ -14,7 +14,7 @@ from seer_nb.core import failure_rules, liveness, offer_choice, reconcile
 from seer_nb.core.actions import Action, Finish, Note, Rent, Retire, StartGang, StopGang
 from seer_nb.core.events import Began, Drawn, Event, MachineEnded, MachineReady, Reported, RunnerStarted, Silent, Ticked
 from seer_nb.core.model import SLACK_S, Gang, Settings
-from seer_nb.core.policy import Job, Plan, Policy, Scaling, Snapshot
+from seer_nb.core.policy import Job, Plan, Policy, PolicyView, Scaling
 from seer_nb.core.state import State
 
 if TYPE_CHECKING:
@@ -130,11 +130,11 @@ class Engine:
         """Reset silence timers: no message could arrive before now_s."""
         self._heard_from_s = max(self._heard_from_s, now_s)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> PolicyView:
         """Return the policy view: all that the policy may depend on."""
         state = self.state
         started = tuple(trial for trial in state.trials.values() if trial.state != "waiting")
-        return Snapshot(
+        return PolicyView(
             now_s=state.now_s,
             stop_s=self.end_s() - SAVE_S,
             budget=state.budget - self._scheduler_reserve_micro(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seer_nb._utils.text import headline, kind
+from seer_nb._utils.text import error_kind, headline
 from seer_nb.core.actions import Action, BeginEnd, EndTrial, Retire, StopGang
 from seer_nb.core.events import Event, GangEnded, MachineEnded, Reported, RunnerStarted, Stop, StopTrial, WorkerFailed
 from seer_nb.core.reconcile import end_trial
@@ -149,7 +149,7 @@ def _end_if_all_fail(state: State) -> Iterator[Action]:
     if len(started) < SAME_FAILURES or any(t.state != "failed" for t in started):
         return
     last = headline(started[-1].error)
-    if len({kind(t.error) for t in started}) == 1:
+    if len({error_kind(t.error) for t in started}) == 1:
         yield from _begin_end(
             state, f"the first {len(started)} trials all failed with the same error: {last}", failed=True
         )

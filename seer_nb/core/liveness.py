@@ -65,7 +65,7 @@ def silent_from_s(state: State, gang: Gang) -> float:
     return gang.heard_s + max(TIMERS.silent_first_min_s, TIMERS.silent_epochs * first_s)
 
 
-def silent(state: State, now_s: float) -> list[Gang]:
+def silent_gangs(state: State, now_s: float) -> list[Gang]:
     """Return the silent gangs, the one that has been silent for longest first."""
     found = [gang for gang in state.gangs.values() if now_s >= silent_from_s(state, gang)]
     return sorted(found, key=lambda gang: gang.heard_s)
@@ -74,7 +74,7 @@ def silent(state: State, now_s: float) -> list[Gang]:
 # --- stalled ---
 
 
-def why(state: State, now_s: float) -> str:
+def explain_stall(state: State, now_s: float) -> str:
     """Explain in a sentence why a study is stalled.
 
     Args:
@@ -86,7 +86,7 @@ def why(state: State, now_s: float) -> str:
     """
     if state.phase not in ACTIVE:
         return ""
-    found = silent(state, now_s)
+    found = silent_gangs(state, now_s)
     if found:
         more = f"; {len(found) - 1} more silent" if len(found) > 1 else ""
         return _explain_silence(state, found[0], now_s) + more

@@ -19,7 +19,7 @@ from seer_nb.core.actions import (
     StartGang,
     StopGang,
 )
-from seer_nb.core.curve import Report, longer, mended
+from seer_nb.core.curve import Report, append_report, replace_report
 from seer_nb.core.events import (
     Began,
     DeadlineMoved,
@@ -189,7 +189,7 @@ def _reported(state: State, event: Reported, now_s: float) -> None:
     stored = event.checkpoint is not None
     state.update_trial(
         trial.id,
-        curve=longer(trial.curve, report),
+        curve=append_report(trial.curve, report),
         resume=report if stored else trial.resume,
         spare=trial.resume if stored else trial.spare,
         best=_better_report(state, trial.best, report) if stored else trial.best,
@@ -204,7 +204,9 @@ def _store_earlier_epoch(state: State, trial: Trial, event: Reported) -> None:
         return
     report = replace(trial.curve[event.epoch - 1], checkpoint=event.checkpoint)
     best = _better_report(state, trial.best, report)
-    state.update_trial(trial.id, curve=mended(trial.curve, report), resume=report, spare=trial.resume, best=best)
+    state.update_trial(
+        trial.id, curve=replace_report(trial.curve, report), resume=report, spare=trial.resume, best=best
+    )
 
 
 def _better_report(state: State, best: Report | None, report: Report) -> Report | None:
@@ -244,7 +246,7 @@ def _use_older_checkpoint(state: State, trial: Trial, damaged: Report) -> None:
         best = _better_report(state, best, report)
     state.update_trial(
         trial.id,
-        curve=mended(trial.curve, bare),
+        curve=replace_report(trial.curve, bare),
         resume=max(kept, key=lambda report: report.epoch, default=None),
         spare=None,
         best=best,

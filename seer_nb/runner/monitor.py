@@ -78,7 +78,7 @@ class Monitor:
             return
         gangs = self._state.gangs
         self._reported = {gang: heard_s for gang, heard_s in self._reported.items() if gang in gangs}
-        silent = liveness.silent(self._state, self._clock.now_s())
+        silent = liveness.silent_gangs(self._state, self._clock.now_s())
         unreported = [gang for gang in silent if self._reported.get(gang.id) != gang.heard_s]
         await asyncio.gather(*map(self._report_silence, unreported))
 

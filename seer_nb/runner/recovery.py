@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.errors import SeerError
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from seer_nb.core.policy import Policy
     from seer_nb.core.state import State
-    from seer_nb.runner.checkpoint_gc import Janitor
+    from seer_nb.runner.checkpoint_gc import CheckpointCollector
     from seer_nb.runner.machines import MachineManager
     from seer_nb.storage.journal import Journal
 
@@ -32,7 +32,7 @@ class Restored(NamedTuple):
     """Seconds since the last record, in which no runner lived."""
 
 
-def restore(journal: Journal, policy: Policy, janitor: Janitor) -> Restored:
+def restore(journal: Journal, policy: Policy, janitor: CheckpointCollector) -> Restored:
     """Restore a study from its journal, starting at the last snapshot if there is one.
 
     Args:
@@ -43,7 +43,7 @@ def restore(journal: Journal, policy: Policy, janitor: Janitor) -> Restored:
     Raises:
         SeerError: The file is not the journal of a study.
     """
-    view = View(journal)
+    view = JournalView(journal)
     state = view.load_snapshot()
     if state is not None:
         janitor.resume(state)

@@ -211,7 +211,7 @@ class ViewBuilder:
         return view
 
 
-def view_of(state: State, status: str | None = None, now_s: float | None = None, stuck: str = "") -> StudyView:
+def build_view(state: State, status: str | None = None, now_s: float | None = None, stuck: str = "") -> StudyView:
     """Build the view of a study once; see ``ViewBuilder.build``."""
     return ViewBuilder().build(state, status, now_s, stuck)
 

@@ -324,7 +324,7 @@ def test_a_decision_depends_on_the_policy_view_alone(seed, deadline_s, budget):
     def again(cloud):
         seen = cloud.engine.snapshot()
         if cloud.steps % 7 == 0:
-            copy = json.decode(json.encode(replace(seen, carry=None)), type=core.Snapshot)
+            copy = json.decode(json.encode(replace(seen, carry=None)), type=core.PolicyView)
             # The rankings are carried only to save time.
             goal = seen.carry and (seen.carry[0], None)
             found, again = cloud.policy.decide(seen), SEER().decide(replace(copy, carry=goal))

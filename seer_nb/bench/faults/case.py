@@ -24,7 +24,7 @@ from seer_nb.storage.lock import runner_pid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seer_nb.core import Gang, Snapshot
+    from seer_nb.core import Gang, PolicyView
     from seer_nb.core.state import State
     from seer_nb.study.study import Study
     from seer_nb.testing.loopback import LoopbackCloud
@@ -42,7 +42,7 @@ class Steady:
         self.trials = trials
         self.workers = workers
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Continue the live trials and start new ones for those that ended."""
         alive = [trial for trial in snapshot.trials if trial.alive][: self.trials]
         jobs = [Job(trial=trial.id, workers=self.workers, until=snapshot.max_epochs) for trial in alive]

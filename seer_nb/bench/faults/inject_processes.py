@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seer_nb.bench.faults.case import Case
-    from seer_nb.core import Snapshot
+    from seer_nb.core import PolicyView
 
 
 SUSPENDED_S = 5.0
@@ -214,7 +214,7 @@ class AlternatingSize:
     def __init__(self, every: int = 3) -> None:
         self.every = every
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Continue the trial for a few epochs with the other number of workers."""
         trial = next((trial for trial in snapshot.trials if trial.alive), None)
         epoch = 0 if trial is None else trial.epoch
@@ -231,7 +231,7 @@ class AlternatingSize:
 class KeepBest:
     """Policy that trains new trials for three epochs and keeps only the best: it often stops trials."""
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Continue the best trial, stop the others at their third epoch, and start new ones."""
         from seer_nb.core import Verdict
 

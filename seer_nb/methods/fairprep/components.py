@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.methods.fairprep.encoding import NamedScaler, minmax, standard
 from seer_nb.methods.fairprep.learners import decision_tree, logistic_regression
 from seer_nb.methods.fairprep.missing_values import CompleteCase, Learned, Mode
@@ -98,7 +98,8 @@ def components(given: Any, argument: str) -> dict[str, Any]:
     """
     if isinstance(given, str) or not hasattr(given, "__iter__"):
         raise TypeError(
-            f"{argument}={show(given)} is not a list: give one, such as {argument}={[*KINDS[argument].by_name][:2]}"
+            f"{argument}={short_repr(given)} is not a list: give one, such as "
+            f"{argument}={[*KINDS[argument].by_name][:2]}"
         )
     found: dict[str, Any] = {}
     for place, each in enumerate(given):
@@ -109,7 +110,7 @@ def components(given: Any, argument: str) -> dict[str, Any]:
             )
         found[part.name] = part
     if not found:
-        raise ValueError(f"{argument}={show(given)} is empty: give at least one")
+        raise ValueError(f"{argument}={short_repr(given)} is empty: give at least one")
     return found
 
 
@@ -122,11 +123,13 @@ def component(given: Any, argument: str, where: str) -> Any:
     kind = KINDS[argument]
     if isinstance(given, str):
         if given not in kind.by_name:
-            raise ValueError(f"{where}={show(given)} is unknown: give one of {', '.join(map(repr, kind.by_name))}")
+            raise ValueError(
+                f"{where}={short_repr(given)} is unknown: give one of {', '.join(map(repr, kind.by_name))}"
+            )
         return kind.by_name[given]()
     if not isinstance(getattr(given, "name", None), str) or not callable(getattr(given, kind.method, None)):
         raise TypeError(
-            f"{where}={show(given)} is neither a name nor an object with name and {kind.method}(): give one of "
+            f"{where}={short_repr(given)} is neither a name nor an object with name and {kind.method}(): give one of "
             f"{', '.join(map(repr, kind.by_name))}, or such an object"
         )
     return given
@@ -161,7 +164,9 @@ class Interventions(NamedTuple):
             pre.setdefault(one.name, one)
             post.setdefault(other.name, other)
             if other.name in after.setdefault(one.name, []):
-                raise ValueError(f"interventions[{place}]={show((first, second))} comes twice: give each pair once")
+                raise ValueError(
+                    f"interventions[{place}]={short_repr((first, second))} comes twice: give each pair once"
+                )
             after[one.name].append(other.name)
         return cls(pre, post, {name: tuple(names) for name, names in after.items()})
 
@@ -169,11 +174,11 @@ class Interventions(NamedTuple):
 def _pairs(given: Iterable[Any]) -> list[tuple[Any, Any]]:
     hint = 'give a list of pairs (preprocessor, postprocessor), such as [("none", "none"), ("reweighing", "none")]'
     if isinstance(given, str) or not hasattr(given, "__iter__"):
-        raise TypeError(f"interventions={show(given)} is not a list: {hint}")
+        raise TypeError(f"interventions={short_repr(given)} is not a list: {hint}")
     found = list(given)
     if not found:
-        raise ValueError(f"interventions={show(given)} is empty: {hint}")
+        raise ValueError(f"interventions={short_repr(given)} is empty: {hint}")
     for place, pair in enumerate(found):
         if not isinstance(pair, list | tuple) or len(pair) != 2:  # noqa: PLR2004 - a pair
-            raise TypeError(f"interventions[{place}]={show(pair)} is not a pair: {hint}")
+            raise TypeError(f"interventions[{place}]={short_repr(pair)} is not a pair: {hint}")
     return [(pair[0], pair[1]) for pair in found]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO, parse_duration
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.fairprep.components import Interventions, components
 from seer_nb.methods.fairprep.errors import need_fairlearn
 from seer_nb.methods.fairprep.lifecycle import Work
@@ -194,17 +194,17 @@ class Experiment(Running[Work, FairResult]):
 
 def _seeds(given: Any) -> tuple[int, ...]:
     if isinstance(given, str) or not hasattr(given, "__iter__"):
-        raise TypeError(f"seeds={show(given)} is not a list: give one of whole numbers, such as range(16)")
-    seeds = tuple(whole(seed, f"seeds[{place}]", 0) for place, seed in enumerate(given))
+        raise TypeError(f"seeds={short_repr(given)} is not a list: give one of whole numbers, such as range(16)")
+    seeds = tuple(check_integer(seed, f"seeds[{place}]", 0) for place, seed in enumerate(given))
     if not seeds:
-        raise ValueError(f"seeds={show(given)} is empty: give at least one whole number")
+        raise ValueError(f"seeds={short_repr(given)} is empty: give at least one whole number")
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds={show(given)} has one twice: give each once")
+        raise ValueError(f"seeds={short_repr(given)} has one twice: give each once")
     return seeds
 
 
 def _share(given: Any, name: str) -> float:
-    return real(given, name, above=0.0, most=0.9)
+    return check_number(given, name, above=0.0, most=0.9)
 
 
 def _terms(  # noqa: PLR0913, PLR0917 - what a study is told
@@ -213,10 +213,12 @@ def _terms(  # noqa: PLR0913, PLR0917 - what a study is told
     if provider is None:
         for argument, value in {"budget": budget, "workers": workers, "name": name, "store": store}.items():
             if value is not None:
-                raise ValueError(f"{argument}={show(value)} is of a study: give provider= too, such as seer.Local()")
+                raise ValueError(
+                    f"{argument}={short_repr(value)} is of a study: give provider= too, such as seer.Local()"
+                )
         return None
     if not hasattr(provider, "fleet"):
-        raise TypeError(f"provider={show(provider)} is no provider: give one such as seer.Local()")
+        raise TypeError(f"provider={short_repr(provider)} is no provider: give one such as seer.Local()")
     for argument, value in {"deadline": deadline, "budget": budget}.items():
         if value is None:
             hint = '"10min"' if argument == "deadline" else '"$0.50"'

@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.errors import SeerError
 from seer_nb.methods.fairprep import selection as selection_module
 from seer_nb.methods.fairprep.components import Setting
@@ -167,7 +167,8 @@ class FairResult(MethodResult):
         for metric in metrics:
             if metric not in selection_module.METRICS:
                 raise ValueError(
-                    f"metrics has {show(metric)}, which is unknown: give some of {', '.join(selection_module.METRICS)}"
+                    f"metrics has {short_repr(metric)}, which is unknown: give some of "
+                    f"{', '.join(selection_module.METRICS)}"
                 )
         kept = frame[frame["metric"].isin(list(metrics)) & frame["group"].isin(["all", "between"])]
         rows = []
@@ -199,7 +200,7 @@ class FairResult(MethodResult):
         for place, name in enumerate(for_each):
             if name not in Setting._fields:
                 raise ValueError(
-                    f"for_each[{place}]={show(name)} is unknown: give some of {', '.join(Setting._fields)}"
+                    f"for_each[{place}]={short_repr(name)} is unknown: give some of {', '.join(Setting._fields)}"
                 )
         if self._selection is not None:
             raise SealedError("the selection is final: run another experiment to select anew")
@@ -289,7 +290,7 @@ class FairResult(MethodResult):
 
     def _of_split(self, split: str) -> pd.DataFrame:
         if split not in {"train", "validation", "test"}:
-            raise ValueError(f'split={show(split)} is unknown: give "train", "validation" or "test"')
+            raise ValueError(f'split={short_repr(split)} is unknown: give "train", "validation" or "test"')
         if split == "test":
             self._final()
         frame = self.frame

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_number
 from seer_nb.methods.fairprep.metrics import COUNTS, DIFFERENCES, LOWER, RATES, RATIOS
 
 if TYPE_CHECKING:
@@ -60,25 +60,25 @@ def _weights(by: Any) -> dict[str, float]:
     if isinstance(by, str):
         by = [by]
     if isinstance(by, dict):
-        weights = {name: real(weight, f"by[{name!r}]") for name, weight in by.items()}
+        weights = {name: check_number(weight, f"by[{name!r}]") for name, weight in by.items()}
     elif isinstance(by, list | tuple):
         weights = {name: STEP ** (len(by) - 1 - place) for place, name in enumerate(map(_text, by))}
         if len(weights) < len(by):
-            raise ValueError(f"by={show(by)} has a metric twice: give each once")
+            raise ValueError(f"by={short_repr(by)} has a metric twice: give each once")
     else:
-        raise TypeError(f"by={show(by)} is neither a list of metrics, nor weights, nor a function: {hint}")
+        raise TypeError(f"by={short_repr(by)} is neither a list of metrics, nor weights, nor a function: {hint}")
     if not weights:
-        raise ValueError(f"by={show(by)} is empty: {hint}")
+        raise ValueError(f"by={short_repr(by)} is empty: {hint}")
     for name in weights:
         if name not in METRICS:
             known = "is a count, which is not better or worse" if name in COUNTS else "is unknown"
-            raise ValueError(f"by has the metric {show(name)}, which {known}: {hint}")
+            raise ValueError(f"by has the metric {short_repr(name)}, which {known}: {hint}")
     return weights
 
 
 def _text(name: Any) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"by has {show(name)}, which is not a name: give names of metrics")
+        raise TypeError(f"by has {short_repr(name)}, which is not a name: give names of metrics")
     return name
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer
 from seer_nb.errors import MissingCheckpointError, SeerError
 from seer_nb.methods.fairprep.lifecycle import Place, Record, Work, decode
 from seer_nb.methods.fairprep.splits import SealedTest
@@ -123,11 +123,13 @@ def _limited(provider: Provider, workers: int | None) -> Provider:
     """The provider, with at most so many workers."""
     if workers is None:
         return provider
-    most = whole(workers, "workers")
+    most = check_integer(workers, "workers")
     limited: Any = copy(provider)
     try:
         limited.max_workers = min(most, provider.max_workers)
     except AttributeError as error:
-        raise TypeError(f"provider={show(provider)} does not let workers= be set: give it max_workers there") from error
+        raise TypeError(
+            f"provider={short_repr(provider)} does not let workers= be set: give it max_workers there"
+        ) from error
     checked: Provider = limited
     return checked

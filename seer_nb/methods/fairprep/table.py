@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ class Table:
         import pandas as pd
 
         if not isinstance(data, pd.DataFrame):
-            raise TypeError(f"data={show(data)} is not a pandas DataFrame: give one with a row an example")
+            raise TypeError(f"data={short_repr(data)} is not a pandas DataFrame: give one with a row an example")
         if len(data) < LEAST:
             raise ValueError(f"data has {len(data)} rows: give at least {LEAST}, to be split in three")
         for name, column in {
@@ -75,9 +75,9 @@ class Table:
             **{f"drop[{i}]": c for i, c in _each(drop)},
         }.items():
             if column not in data.columns:
-                raise ValueError(f"{name}={show(column)} is not a column of data: give one of {_names(data)}")
+                raise ValueError(f"{name}={short_repr(column)} is not a column of data: give one of {_names(data)}")
         if label == protected:
-            raise ValueError(f"protected={show(protected)} is the label: give the column that tells the groups")
+            raise ValueError(f"protected={short_repr(protected)} is the label: give the column that tells the groups")
         y = _flags(data, label, "positive", [positive])
         given = list(privileged) if isinstance(privileged, list | tuple | set | frozenset) else [privileged]
         group = _flags(data, protected, "privileged", given)
@@ -107,7 +107,7 @@ class Table:
 
 def _each(drop: Any) -> list[tuple[int, Any]]:
     if isinstance(drop, str):
-        raise TypeError(f"drop={show(drop)} is one text: give a list of names of columns")
+        raise TypeError(f"drop={short_repr(drop)} is one text: give a list of names of columns")
     return list(enumerate(drop))
 
 
@@ -127,7 +127,8 @@ def _flags(data: pd.DataFrame, column: str, name: str, values: list[Any]) -> Fla
         known = ", ".join(repr(value) for value in sorted(data[column].unique(), key=str)[:10])
         shown = values[0] if len(values) == 1 else values
         raise ValueError(
-            f"{name}={show(shown)} is what {which} of data[{column!r}] have: give some of its values, which are {known}"
+            f"{name}={short_repr(shown)} is what {which} of data[{column!r}] have: give "
+            f"some of its values, which are {known}"
         )
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.methods.fedex.partition import Client, split
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Federation:
     ) -> None:
         for name, function in {"model": model, "loss": loss, "error": error}.items():
             if function is not None and not callable(function):
-                raise TypeError(f"{name}={show(function)} cannot be called: give a function")
+                raise TypeError(f"{name}={short_repr(function)} cannot be called: give a function")
         self.model = _plain(model)
         self.clients = _checked(clients)
         self.loss = cross_entropy if loss is None else loss
@@ -121,7 +121,9 @@ def _checked(clients: Iterable[Client]) -> tuple[Client, ...]:
     found = tuple(clients)
     for place, client in enumerate(found):
         if not isinstance(client, Client):
-            raise TypeError(f"clients[{place}]={show(client)} is not a Client: give Client(train, validation, test)")
+            raise TypeError(
+                f"clients[{place}]={short_repr(client)} is not a Client: give Client(train, validation, test)"
+            )
     if not found:
         raise ValueError("clients=() is empty: give at least one Client")
     return found
@@ -131,5 +133,5 @@ def _plain(model: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     from torch import nn
 
     if isinstance(model, nn.Module):
-        raise TypeError(f"model={show(model)} is a network: give a function without arguments that makes one")
+        raise TypeError(f"model={short_repr(model)} is a network: give a function without arguments that makes one")
     return model

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.search_space.domains import Choice, Domain, Float, Integer, choice, loguniform, randint, uniform
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class Options:
         elif isinstance(configs, list | tuple):
             self._list = [_config(place, config) for place, config in enumerate(configs)]
         else:
-            raise TypeError(f"configs={show(configs)} is neither a list nor a dict: {_HINT}")
+            raise TypeError(f"configs={short_repr(configs)} is neither a list nor a dict: {_HINT}")
         if not self._grid and not self._list:
-            raise ValueError(f"configs={show(configs)} is empty: {_HINT}")
+            raise ValueError(f"configs={short_repr(configs)} is empty: {_HINT}")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -78,17 +78,17 @@ class Options:
 
 def _config(place: int, config: Any) -> dict[str, Any]:
     if not isinstance(config, Mapping):
-        raise TypeError(f"configs[{place}]={show(config)} is not a dict: {_HINT}")
+        raise TypeError(f"configs[{place}]={short_repr(config)} is not a dict: {_HINT}")
     return dict(config)
 
 
 def _values(name: Any, values: Any) -> list[Any]:
     if not isinstance(name, str):
-        raise TypeError(f"configs has the name {show(name)}: give names as str")
+        raise TypeError(f"configs has the name {short_repr(name)}: give names as str")
     if isinstance(values, str) or not isinstance(values, Sequence):
-        raise TypeError(f"configs[{name!r}]={show(values)} is not a list: {_HINT}")
+        raise TypeError(f"configs[{name!r}]={short_repr(values)} is not a list: {_HINT}")
     if not values:
-        raise ValueError(f"configs[{name!r}]={show(values)} is empty: give at least one value")
+        raise ValueError(f"configs[{name!r}]={short_repr(values)} is empty: give at least one value")
     return list(values)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ class Client:
 
 def _pair(given: Any, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     if not isinstance(given, tuple | list) or len(given) != 2:  # noqa: PLR2004 - inputs and targets
-        raise TypeError(f"{name}={show(given)} is not a pair: give (inputs, targets), two arrays")
+        raise TypeError(f"{name}={short_repr(given)} is not a pair: give (inputs, targets), two arrays")
     x, y = (np.ascontiguousarray(array) for array in given)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"{name} has inputs of shape {x.shape} and targets of shape {y.shape}: give as many of both")
@@ -88,7 +88,7 @@ def partition(labels: Any, clients: int, *, alpha: float | None = None, seed: in
         ValueError, TypeError: For fewer than three samples a client, or what cannot be.
     """
     labels = np.asarray(labels)
-    whole(clients, "clients")
+    check_integer(clients, "clients")
     if labels.ndim != 1 or len(labels) < LEAST * clients:
         raise ValueError(
             f"labels has the shape {labels.shape}, which is not enough for clients={clients}: "
@@ -98,7 +98,7 @@ def partition(labels: Any, clients: int, *, alpha: float | None = None, seed: in
     if alpha is None:
         dealt = np.array_split(rng.permutation(len(labels)), clients)
     else:
-        dealt = _skewed(labels, clients, real(alpha, "alpha", above=0.0), rng)
+        dealt = _skewed(labels, clients, check_number(alpha, "alpha", above=0.0), rng)
     return [np.sort(places) for places in dealt]
 
 
@@ -161,11 +161,13 @@ def _even_out(dealt: list[list[int]]) -> None:
 
 def _checked_shares(shares: Sequence[float]) -> tuple[float, float]:
     try:
-        train, validation, test = (real(share, "shares", above=0.0) for share in shares)
+        train, validation, test = (check_number(share, "shares", above=0.0) for share in shares)
     except (TypeError, ValueError):
-        raise ValueError(f"shares={show(shares)}: give three numbers above 0, such as (0.6, 0.2, 0.2)") from None
+        raise ValueError(f"shares={short_repr(shares)}: give three numbers above 0, such as (0.6, 0.2, 0.2)") from None
     if not math.isclose(train + validation + test, 1.0, abs_tol=1e-9):
-        raise ValueError(f"shares={show(shares)} add up to {train + validation + test:g}: give three that add up to 1")
+        raise ValueError(
+            f"shares={short_repr(shares)} add up to {train + validation + test:g}: give three that add up to 1"
+        )
     return train, validation
 
 

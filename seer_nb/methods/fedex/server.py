@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from seer_nb._utils.randomness import derive
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.randomness import derive_seed
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.fedex import client as client_module
 from seer_nb.methods.fedex.client import Errand
 from seer_nb.methods.fedex.worker_pool import Here
@@ -66,9 +66,9 @@ class ServerSettings(NamedTuple):
         Raises:
             TypeError, ValueError: For what cannot be.
         """
-        real(self.lr, "lr of the server", above=0.0)
-        real(self.momentum, "momentum of the server", least=0.0, most=1.0)
-        real(self.gamma, "gamma of the server", above=0.0, most=1.0)
+        check_number(self.lr, "lr of the server", above=0.0)
+        check_number(self.momentum, "momentum of the server", least=0.0, most=1.0)
+        check_number(self.gamma, "gamma of the server", above=0.0, most=1.0)
         return self
 
 
@@ -102,11 +102,11 @@ class Server:
     ) -> None:
         self._federation = federation
         self._settings = settings.checked()
-        self._count = whole(clients_per_round, "clients_per_round")
+        self._count = check_integer(clients_per_round, "clients_per_round")
         self._pool = Here(federation) if pool is None else pool
-        self._seed = whole(seed, "seed", 0)
+        self._seed = check_integer(seed, "seed", 0)
         self._n_weights = federation.bench.n_weights
-        self.weights: Vector = federation.bench.initial(derive(self._seed))
+        self.weights: Vector = federation.bench.initial(derive_seed(self._seed))
         """All of the model's tensors as one vector, float32: parameters, then statistics of layers such as
         BatchNorm."""
         self.rounds = 0
@@ -128,7 +128,7 @@ class Server:
                 client=client,
                 config=client_module.read(get_config(), "config"),
                 part="validation",
-                seed=derive(self._seed, ROUND, self.rounds, slot),
+                seed=derive_seed(self._seed, ROUND, self.rounds, slot),
                 keeps=True,
             )
             for slot, client in enumerate(drawn)
@@ -148,7 +148,7 @@ class Server:
                 client=client,
                 config=client_module.read(get_config(), "config"),
                 part="test",
-                seed=derive(self._seed, EVALUATION, client),
+                seed=derive_seed(self._seed, EVALUATION, client),
                 keeps=False,
             )
             for client in range(len(self._federation))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO, parse_duration, parse_money
 from seer_nb.core.money import Ledger, lease_seconds
 from seer_nb.methods.fedex.federation import Federation
@@ -39,7 +39,7 @@ def federation(given: Federation) -> Federation:
         TypeError: It is none.
     """
     if not isinstance(given, Federation):
-        raise TypeError(f"federation={show(given)} is no Federation: give seer_nb.methods.fedex.Federation(...)")
+        raise TypeError(f"federation={short_repr(given)} is no Federation: give seer_nb.methods.fedex.Federation(...)")
     return given
 
 
@@ -52,7 +52,8 @@ def sendable(given: Federation) -> None:
     size = sum(array.nbytes for client in given.clients for part in PARTS for array in client.part(part))
     if size > LARGEST:
         raise ValueError(
-            f"federation={show(given)} has {size / 2**20:,.0f} MiB of data, which is too large to be sent to each "
+            f"federation={short_repr(given)} has {size / 2**20:,.0f} MiB of data, which "
+            "is too large to be sent to each "
             f"worker: give at most {LARGEST / 2**20:,.0f} MiB, such as fewer samples or a smaller dtype"
         )
 
@@ -122,14 +123,14 @@ class Limits:
         if provider is None:
             if budget is not None:
                 raise ValueError(
-                    f"budget={show(budget)} has nothing to be spent on: give provider= too, or leave it out"
+                    f"budget={short_repr(budget)} has nothing to be spent on: give provider= too, or leave it out"
                 )
         else:
             if not hasattr(provider, "fleet"):
-                raise TypeError(f"provider={show(provider)} is no provider: give one such as seer.Local()")
+                raise TypeError(f"provider={short_repr(provider)} is no provider: give one such as seer.Local()")
             offers = provider.offers()
             if budget is None and any(offer.price_per_hour for offer in offers):
-                raise ValueError(f'provider={show(provider)} costs money: give a budget=, such as "$0.50"')
+                raise ValueError(f'provider={short_repr(provider)} costs money: give a budget=, such as "$0.50"')
         most = provider.max_workers if provider is not None else 1
         return cls(deadline_s, Ledger(money, lease_seconds(money, offers, most)))
 

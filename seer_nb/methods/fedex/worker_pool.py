@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer
 from seer_nb.errors import SeerError
 from seer_nb.methods.fedex.client import work
 from seer_nb.providers.base import FleetContext
@@ -94,10 +94,10 @@ def pool_of(
         TypeError, ValueError: For what cannot be.
         SeerError: There is no worker to be had.
     """
-    given = None if workers is None else whole(workers, "workers")
+    given = None if workers is None else check_integer(workers, "workers")
     if provider is None:
         if given is not None and given > 1:
-            raise ValueError(f"workers={show(workers)} needs a provider: give one such as seer.Local()")
+            raise ValueError(f"workers={short_repr(workers)} needs a provider: give one such as seer.Local()")
         yield Here(federation, limits.check)
         return
     rental = Rental(federation, provider, min(given or provider.max_workers, provider.max_workers, useful), limits)
@@ -140,7 +140,8 @@ class Rental:
         for offer in provider.offers():
             if offer.boot_lease_s:
                 raise ValueError(
-                    f"provider={show(provider)} rents machines that end unless a study's runner keeps their lease: "
+                    f"provider={short_repr(provider)} rents machines that end unless a study's "
+                    "runner keeps their lease: "
                     "fedex.Search(...) is such a study; here, give seer.Local() or seer.DaskCluster(...)"
                 )
         self._federation, self._provider, self._workers, self._limits = federation, provider, workers, limits

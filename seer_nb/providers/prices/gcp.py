@@ -236,7 +236,7 @@ def _dollars(sku: _Sku, unit: str) -> Decimal | None:
 
 def _sum_parts(rates: Rates, machines: list[Price]) -> price_refresh.Found:
     source = price_refresh.source("gcp")
-    known = tables.known()
+    known = tables.all_prices()
     prices = []
     kept = set()
     for machine in machines:

@@ -6,7 +6,7 @@ from decimal import ROUND_CEILING, Decimal
 
 import msgspec
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO
 
 PROVIDERS = ("aws", "gcp", "azure", "digitalocean", "hetzner")
@@ -55,5 +55,5 @@ def check_provider(provider: str) -> None:
     """Raise ValueError unless prices of that provider can be known."""
     if provider not in PROVIDERS:
         raise ValueError(
-            f"provider={show(provider)}: no prices are known; expected one of {', '.join(map(repr, PROVIDERS))}"
+            f"provider={short_repr(provider)}: no prices are known; expected one of {', '.join(map(repr, PROVIDERS))}"
         )

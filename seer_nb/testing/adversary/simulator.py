@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.simulate.simulator import Simulator
-from seer_nb.simulate.worlds import Chance, Conditions
+from seer_nb.simulate.worlds import Conditions, KeyedRandom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -220,7 +220,7 @@ def picture(state: State) -> tuple[Any, ...]:
     return plain, money, state.speed.estimate()
 
 
-class NamedChance(Chance):
+class NamedChance(KeyedRandom):
     """Random numbers by name: ``world.chance("height", 3)`` in [0, 1) depends only on the seed and the name."""
 
     def __call__(self, *name: str | int) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from seer_nb import core
-from seer_nb.core import Job, Plan, Snapshot, Verdict
+from seer_nb.core import Job, Plan, PolicyView, Verdict
 from seer_nb.core.money import BillingRule, Offer
 from seer_nb.policies import ASHA, SEER, RandomSearch
 from seer_nb.testing.adversary.invariants import Watch, check
@@ -31,7 +31,7 @@ class RandomPolicy:
     def __repr__(self) -> str:
         return "RandomPolicy()"
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Return a random plan."""
         rng = random.Random(repr((snapshot.seed, snapshot.now_s, len(snapshot.trials), len(snapshot.gangs))))  # noqa: S311
         alive = [trial for trial in snapshot.trials if trial.alive]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import seer_nb as seer
-from seer_nb._utils.randomness import derive
+from seer_nb._utils.randomness import derive_seed
 from seer_nb.methods import fedex
 from seer_nb.methods.fedex.arms import Gang
 from seer_nb.methods.fedex.client import Errand
@@ -47,7 +47,7 @@ def search(clients=None, space=ONE, **changes):
 def by_hand(arm, clients, rounds, seed=0):
     """The same arm, without a study."""
     configs = [arm.options.at([place]) for place in range(*arm.options.sizes)]
-    given = {"server": arm.settings, "clients_per_round": 5, "cutoff": 1e-4, "seed": derive(seed, arm.number)}
+    given = {"server": arm.settings, "clients_per_round": 5, "cutoff": 1e-4, "seed": derive_seed(seed, arm.number)}
     return fedex.FedEx(clients, configs, **given).run(rounds)
 
 

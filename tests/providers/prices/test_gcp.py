@@ -160,7 +160,7 @@ def test_ambiguous_machines_keep_their_price_and_are_named(site):
         "a3-highgpu in us-central1, n1-standard in europe-west4, n2-standard in us-central1"
     )
     assert prices.price("gcp", "us-central1", "a3-highgpu-8g").source.startswith("sheet of ")
-    assert {key[1] for key in tables.yours()} == {"us-central1"}
+    assert {key[1] for key in tables.own_prices()} == {"us-central1"}
     message = raised(SeerError, refresh, site, "a3-highgpu-8g")
     assert message == f"GCP has no on-demand price for a3-highgpu-8g in us-central1: {KEEP}a3-highgpu in us-central1"
 

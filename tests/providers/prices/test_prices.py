@@ -203,7 +203,7 @@ def test_sheet_is_a_data_frame(home):
 def test_written_prices_are_read_back(home):
     written = [*tables.shipped().values()]
     tables.write(written)
-    assert [(row.key, row.per_hour, row.memory_gib, row.source) for row in tables.yours().values()] == [
+    assert [(row.key, row.per_hour, row.memory_gib, row.source) for row in tables.own_prices().values()] == [
         (row.key, row.per_hour, row.memory_gib, row.source) for row in written
     ]
     assert [path.name for path in home.iterdir()] == ["prices.csv"]
@@ -245,19 +245,21 @@ def test_droplet_costs_at_least_a_cent(per_hour):
     ],
 )
 def test_disk_and_address_have_a_surcharge(provider, region, disk_gb, address, micro):
-    assert prices.surcharge_per_hour(provider, region, disk_gb, public_address=address) == micro
+    assert prices.surcharge_per_hour_micro(provider, region, disk_gb, public_address=address) == micro
 
 
 @pytest.mark.parametrize("provider", ["aws", "gcp", "azure"])
 def test_disk_in_an_unknown_region_has_a_high_price(provider):
     known = {row.region for row in tables.shipped().values() if row.provider == provider}
-    unknown = prices.surcharge_per_hour(provider, "moon-1", 100, public_address=False)
-    assert unknown >= max(prices.surcharge_per_hour(provider, region, 100, public_address=False) for region in known)
+    unknown = prices.surcharge_per_hour_micro(provider, "moon-1", 100, public_address=False)
+    assert unknown >= max(
+        prices.surcharge_per_hour_micro(provider, region, 100, public_address=False) for region in known
+    )
 
 
 @pytest.mark.parametrize("size", [-1, math.nan, math.inf, "40", True, None])
 def test_invalid_disk_size_is_refused(size):
-    message = raised(ValueError, prices.surcharge_per_hour, "aws", "us-east-1", size, public_address=True)
+    message = raised(ValueError, prices.surcharge_per_hour_micro, "aws", "us-east-1", size, public_address=True)
     assert message == f"disk_gb={size!r}: not a disk size; expected a number of GB >= 0"
 
 
