@@ -46,7 +46,7 @@ def test_campaign_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
         ran.append(task)
         return verdict(*task[::2])
 
-    monkeypatch.setattr(faults, "_one", one)
+    monkeypatch.setattr(faults, "run_study", one)
     out, page = tmp_path / "faults.csv", tmp_path / "docs" / "faults.md"
     words = ["faults", "--only", "the kernel is killed", "--out", str(out), "--markdown", str(page)]
     assert main([*words, "--times", "1"]) == 0
@@ -60,7 +60,7 @@ def test_campaign_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
 def test_no_study_starts_after_a_stop():
     stop = threading.Event()
     stop.set()
-    assert faults._one(("a worker is killed", "local", 0), stop) is None
+    assert faults.run_study(("a worker is killed", "local", 0), stop) is None
 
 
 def test_missing_requirements_are_printed(tmp_path, monkeypatch, capsys):

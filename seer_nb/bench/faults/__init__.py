@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
 def _run_tasks(todo: list[Task], options: argparse.Namespace) -> None:
     os.nice(options.nice)
     with _stop_event(options.minutes) as stop, ThreadPoolExecutor(options.jobs) as pool:
-        for done in as_completed([pool.submit(_one, task, stop) for task in todo]):
+        for done in as_completed([pool.submit(run_study, task, stop) for task in todo]):
             row = done.result()
             if row is not None:
                 table.append(options.out, row)
@@ -162,7 +162,7 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     return [*single, *double]
 
 
-def _one(task: Task, stop: threading.Event) -> Verdict | None:
+def run_study(task: Task, stop: threading.Event) -> Verdict | None:
     """Run a study in its own process: a process can have one cloud, and a fault may kill its process."""
     name, where, seed = task
     if stop.is_set():

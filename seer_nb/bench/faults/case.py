@@ -88,11 +88,11 @@ class Case:
         self.rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self.cloud: LoopbackCloud | None = None
         self.truth = folder / "truth.txt"
-        self.hit_s = 0.0
+        self.fault_s = 0.0
         """Value of steady_s() at the time of the fault."""
-        self.hit_trials: set[int] = set()
+        self.affected_trials: set[int] = set()
         """Trials affected by the fault; empty means all."""
-        self.strikes = 0
+        self.n_affected_gangs = 0
         """Number of gangs affected by faults; a gang affected twice counts twice."""
         self.stack = ExitStack()
         self._options = USUAL | options
@@ -171,7 +171,7 @@ class Case:
         """Return the epochs trained so far."""
         return training.read(self.truth)
 
-    def underway(self, epochs: int = 3) -> Gang:
+    def training_gang(self, epochs: int = 3) -> Gang:
         """Return a random gang once every trial has trained this many epochs."""
 
         def look() -> list[Gang] | None:
@@ -182,11 +182,11 @@ class Case:
         gangs: list[Gang] = self.until(look, f"{epochs} epochs of each trial")
         return self.rng.choice(gangs)
 
-    def rented(self) -> tuple[Gang, Any]:
+    def training_machine(self) -> tuple[Gang, Any]:
         """Return a training gang and the live instance of its first member."""
 
         def look() -> tuple[Gang, Any] | None:
-            gang = self.underway()
+            gang = self.training_gang()
             machine = self.machine(gang.workers[0])
             return None if machine is None else (gang, machine)
 
@@ -197,22 +197,22 @@ class Case:
         """Return a training gang and the pid of one of its members; retry while either is being replaced."""
 
         def look() -> tuple[Gang, int] | None:
-            gang = self.underway()
+            gang = self.training_gang()
             pid = self._worker(gang.workers[rank])
             return None if pid is None else (gang, pid)
 
         found: tuple[Gang, int] = self.until(look, f"rank {rank} of a gang")
         return found
 
-    def later(self, most_s: float = 1.5) -> None:
+    def wait_randomly(self, most_s: float = 1.5) -> None:
         """Sleep for a random time, so that the fault occurs at a random moment."""
         time.sleep(self.rng.uniform(0, most_s))
 
-    def hit(self, *trials: int) -> None:
+    def record_fault(self, *trials: int) -> None:
         """Record that the fault occurs now and which trials it affects; none means all."""
-        self.hit_s = steady_s()
-        self.hit_trials |= set(trials)
-        self.strikes += len(trials) or len(self.state.gangs) or self._options["trials"]
+        self.fault_s = steady_s()
+        self.affected_trials |= set(trials)
+        self.n_affected_gangs += len(trials) or len(self.state.gangs) or self._options["trials"]
 
     # --- processes ---
 

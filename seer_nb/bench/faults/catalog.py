@@ -49,14 +49,14 @@ def by_name(name: str) -> Fault:
         return known[name]
     first, second = (known[part] for part in name.split(AND))
 
-    def strike(case: Case) -> None:
-        first.strike(case)
-        second.strike(case)
+    def inject(case: Case) -> None:
+        first.inject(case)
+        second.inject(case)
 
     return replace(
         first,
         name=name,
-        strike=strike,
+        inject=inject,
         options={**second.options, **first.options},
         repeats=max(first.repeats, second.repeats),
         within_s=None,

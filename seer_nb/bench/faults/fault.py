@@ -20,7 +20,7 @@ class Fault:
 
     Attributes:
         name: What happens, as shown in the table.
-        strike: Starts the study if needed (``case.start``), injects the fault, and calls ``case.hit()`` at that moment.
+        inject: Starts the study if needed (``case.start``), injects the fault, and calls ``case.record_fault()`` then.
         where: Where the fault can be injected: "local", "cloud" or both.
         options: Options of the study; see `Case`.
         repeats: Epochs that each affected gang may repeat.
@@ -34,7 +34,7 @@ class Fault:
     """
 
     name: str
-    strike: Callable[[Case], None]
+    inject: Callable[[Case], None]
     where: tuple[str, ...] = (LOCAL, CLOUD)
     options: dict[str, Any] = field(default_factory=dict)
     repeats: int = 1

@@ -109,13 +109,13 @@ class FalseClock:
 def _jumps(offset_s: int, *, then_kill: bool = False) -> Callable[[Case], None]:
     """Return a fault that shifts the clock of the runner and the workers."""
 
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         clock = FalseClock(case.folder)
         os.environ.update(clock.environment)
         case.start()
-        case.underway()
-        case.later()
-        case.hit()
+        case.training_gang()
+        case.wait_randomly()
+        case.record_fault()
         clock.set(offset_s)
         if then_kill:
             kill(case.runner())
@@ -124,11 +124,11 @@ def _jumps(offset_s: int, *, then_kill: bool = False) -> Callable[[Case], None]:
         for name in clock.environment:
             del os.environ[name]
 
-    return strike
+    return inject
 
 
-def _fault(name: str, strike: Callable[[Case], None], within_s: float | None = 10.0) -> Fault:
-    return Fault(name, strike, (LOCAL,), within_s=within_s, needs=("cc",))
+def _fault(name: str, inject: Callable[[Case], None], within_s: float | None = 10.0) -> Fault:
+    return Fault(name, inject, (LOCAL,), within_s=within_s, needs=("cc",))
 
 
 FAULTS = [

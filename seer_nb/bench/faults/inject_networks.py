@@ -30,7 +30,7 @@ def enter(command: Sequence[str]) -> NoReturn:
 
 
 def cut(first: int, second: int) -> None:
-    """Drop all packets between two processes, and reject new connections to either."""
+    """Drop all packets between two processes, and all new connections to either."""
     assert os.environ.get(FAULTS_NETWORK), "must run in its own network namespace"
     there = _sockets(second)
     addresses = {socket.laddr for socket in there}
@@ -71,8 +71,8 @@ def _members(case: Case) -> None:
     case.start()
     gang, pid = case.member(0)
     other = case.worker(gang.workers[1])
-    case.later()
-    case.hit(gang.trial)
+    case.wait_randomly()
+    case.record_fault(gang.trial)
     cut(pid, other)
     time.sleep(LONG_CUT_S)
     mend()
@@ -81,17 +81,17 @@ def _members(case: Case) -> None:
 def _scheduler(seconds: Callable[[Case], float]) -> Callable[[Case], None]:
     """Return a fault that disconnects the runner from the scheduler, which has its own machine."""
 
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         case.start()
-        case.underway()
+        case.training_gang()
         runner, scheduler = case.runner(), case.scheduler()
-        case.later()
+        case.wait_randomly()
         cut(runner, scheduler)
         time.sleep(seconds(case))
         mend()
-        case.hit()
+        case.record_fault()
 
-    return strike
+    return inject
 
 
 def _lease(case: Case) -> float:

@@ -27,21 +27,21 @@ SUSPENDED_S = 5.0
 
 
 def _gang_member(rank: int, how: int) -> Callable[[Case], None]:
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         case.start()
         gang, pid = case.member(rank)
-        case.later()
-        case.hit(gang.trial)
+        case.wait_randomly()
+        case.record_fault(gang.trial)
         kill(pid, how)
 
-    return strike
+    return inject
 
 
 def _machine_lost(case: Case) -> None:
     case.start()
-    gang, machine = case.rented()
-    case.later()
-    case.hit(gang.trial)
+    gang, machine = case.training_machine()
+    case.wait_randomly()
+    case.record_fault(gang.trial)
     assert case.cloud is not None
     case.cloud.lose(machine.instance_id)
 
@@ -49,23 +49,23 @@ def _machine_lost(case: Case) -> None:
 def _scheduler(how: int) -> Callable[[Case], None]:
     """Return a fault that signals the scheduler, which has its own machine on a cloud."""
 
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         case.start()
-        case.underway()
+        case.training_gang()
         pid = case.scheduler()
-        case.later()
-        case.hit()
+        case.wait_randomly()
+        case.record_fault()
         kill(pid, how)
 
-    return strike
+    return inject
 
 
 def _runner_killed(case: Case) -> None:
     case.start()
-    case.underway()
+    case.training_gang()
     pid = case.runner()
-    case.later()
-    case.hit()
+    case.wait_randomly()
+    case.record_fault()
     kill(pid)
     case.until(lambda: case.study.status == "interrupted", "the runner's exit")
     case.study.resume()
@@ -74,57 +74,57 @@ def _runner_killed(case: Case) -> None:
 def _runner_killed_during_startup(case: Case) -> None:
     case.start()
     pid = case.runner()
-    case.later(3.0)
+    case.wait_randomly(3.0)
     kill(pid)
     case.until(lambda: case.study.status == "interrupted", "the runner's exit")
-    case.hit()
+    case.record_fault()
     case.study.resume()
 
 
 def _runner_terminated(case: Case) -> None:
     case.start()
-    case.underway()
+    case.training_gang()
     pid = case.runner()
-    case.later()
-    case.hit()
+    case.wait_randomly()
+    case.record_fault()
     kill(pid, signal.SIGTERM)
     case.until(lambda: case.study.status == "interrupted", "the runner's exit")
     case.study.resume()
 
 
 def _runner_suspended(seconds: Callable[[Case], float]) -> Callable[[Case], None]:
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         case.start()
-        case.underway()
+        case.training_gang()
         pid = case.runner()
-        case.later()
+        case.wait_randomly()
         kill(pid, signal.SIGSTOP)
         time.sleep(seconds(case))
         # Workers keep training until their leases expire. Measure how soon training continues afterwards.
-        case.hit()
+        case.record_fault()
         kill(pid, signal.SIGCONT)
 
-    return strike
+    return inject
 
 
 def _all_suspended(seconds: Callable[[Case], float]) -> Callable[[Case], None]:
     """Return a fault that suspends all processes of the study, like a sleeping computer."""
 
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         case.start()
-        case.underway()
-        case.later()
+        case.training_gang()
+        case.wait_randomly()
         stopped = case.processes()
         for process in stopped:
             with suppress(psutil.Error):
                 process.suspend()
         time.sleep(seconds(case))
-        case.hit()
+        case.record_fault()
         for process in stopped:
             with suppress(psutil.Error):
                 process.resume()
 
-    return strike
+    return inject
 
 
 def _lease(case: Case) -> float:
@@ -136,8 +136,8 @@ def _worker_with_nanny_killed(case: Case) -> None:
     """Kill a worker that its nanny restarts under the same name."""
     case.start()
     gang, pid = case.member(0)
-    case.later()
-    case.hit(gang.trial)
+    case.wait_randomly()
+    case.record_fault(gang.trial)
     workers = [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
     kill(case.rng.choice(workers).pid)
 
@@ -145,19 +145,19 @@ def _worker_with_nanny_killed(case: Case) -> None:
 def _kernel(how: int) -> Callable[[Case], None]:
     """Return a fault that signals the notebook's kernel, which started the study."""
 
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         kernel = subprocess.Popen([sys.executable, "-m", KERNEL, str(case.folder)])
         case.stack.callback(kernel.wait)
         case.stack.callback(kernel.kill)
         case.attach()
-        case.underway()
-        case.later()
-        case.hit()
+        case.training_gang()
+        case.wait_randomly()
+        case.record_fault()
         kernel.send_signal(how)
         if how == signal.SIGKILL:
             kernel.wait()
 
-    return strike
+    return inject
 
 
 GANG = {"workers": 2, "trials": 1}
@@ -249,8 +249,8 @@ class KeepBest:
 def _while_booting(case: Case) -> None:
     case.start()
     machine = case.until(lambda: next((x for x in case.state.live.values() if not x.hosts), None), "a machine")
-    case.later(0.5)
-    case.hit()
+    case.wait_randomly(0.5)
+    case.record_fault()
     if case.cloud is None:
         kill(case.worker(worker_name(machine.id, 0)))
     else:
@@ -260,11 +260,11 @@ def _while_booting(case: Case) -> None:
 
 def _while_saving(case: Case) -> None:
     case.start()
-    gang = case.underway()
+    gang = case.training_gang()
     pid = case.worker(gang.workers[0])
     store = case.folder / "studies" / "study" / "checkpoints"
     case.until(lambda: list(store.rglob("*.tmp")), "a checkpoint that is being stored")
-    case.hit(gang.trial)
+    case.record_fault(gang.trial)
     kill(pid)
 
 
@@ -276,7 +276,7 @@ def _while_resizing(case: Case) -> None:
     gang = next(iter(case.state.gangs.values()), None)
     if gang is None:
         return _while_resizing(case)
-    case.hit(gang.trial)
+    case.record_fault(gang.trial)
     kill(case.worker(case.rng.choice(gang.workers)))
     return None
 
@@ -289,7 +289,7 @@ def _at_a_stop(case: Case) -> None:
         lambda: sum(trial.state == "stopped" for trial in case.state.trials.values()) > seen, "another stopped trial"
     )
     gang = next(iter(case.state.gangs.values()), None)
-    case.hit()
+    case.record_fault()
     if gang is not None:
         kill(case.worker(gang.workers[0]))
 
@@ -297,11 +297,11 @@ def _at_a_stop(case: Case) -> None:
 def _at_the_deadline(case: Case) -> None:
     started_s = time.monotonic()
     case.start()
-    gang = case.underway()
+    gang = case.training_gang()
     pid = case.worker(gang.workers[0])
     left_s = started_s + case.state.deadline_s - case.rng.uniform(0.0, 2.0) - time.monotonic()
     time.sleep(max(0.0, left_s))
-    case.hit()
+    case.record_fault()
     kill(pid)
 
 
@@ -331,10 +331,10 @@ def _then_lose(case: Case, **faults: Any) -> None:
     """Terminate a machine while faults of the cloud delay its replacement."""
     assert case.cloud is not None
     case.start()
-    gang, machine = case.rented()
+    gang, machine = case.training_machine()
     for name, value in faults.items():
         setattr(case.cloud.faults, name, value)
-    case.hit(gang.trial)
+    case.record_fault(gang.trial)
     case.cloud.lose(machine.instance_id)
 
 
@@ -353,8 +353,8 @@ def _dead_boot(case: Case) -> None:
 def _interrupted(case: Case) -> None:
     assert case.cloud is not None
     case.start()
-    gang, machine = case.rented()
-    case.hit(gang.trial)
+    gang, machine = case.training_machine()
+    case.record_fault(gang.trial)
     case.cloud.interrupt(machine.instance_id, case.rng.uniform(15.0, 30.0))
 
 

@@ -38,18 +38,18 @@ def _run(*command: str) -> None:
 
 
 def _with_store(harm: Callable[[Case, Path], None], *, then_kill: bool = False) -> Callable[[Case], None]:
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         store = _mounted(case, "store")
         case.make(str(store))
         case.start()
-        gang = case.underway()
-        case.later()
-        case.hit(gang.trial)
+        gang = case.training_gang()
+        case.wait_randomly()
+        case.record_fault(gang.trial)
         if then_kill:
             kill(case.worker(gang.workers[0]))
         harm(case, store)
 
-    return strike
+    return inject
 
 
 def _full(_: Case, store: Path) -> None:
@@ -84,11 +84,11 @@ def _unreachable(_: Case, store: Path) -> None:
 def _checkpoint(damage: Callable[[Path], None]) -> Callable[[Case], None]:
     """Return a fault that damages a trial's latest checkpoint and kills its worker, so that the checkpoint is read."""
 
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         case.start()
-        gang = case.underway()
+        gang = case.training_gang()
         pid = case.worker(gang.workers[0])
-        case.later()
+        case.wait_randomly()
         # Suspend the worker, so that it stores no newer checkpoint.
         kill(pid, signal.SIGSTOP)
         time.sleep(0.3)
@@ -96,10 +96,10 @@ def _checkpoint(damage: Callable[[Path], None]) -> Callable[[Case], None]:
         assert resume is not None
         assert resume.checkpoint
         damage(case.folder / "studies" / "study" / layout.CHECKPOINTS / resume.checkpoint)
-        case.hit(gang.trial)
+        case.record_fault(gang.trial)
         kill(pid)
 
-    return strike
+    return inject
 
 
 def _truncated(path: Path) -> None:
@@ -118,21 +118,21 @@ def _journal_full(case: Case) -> None:
     home = _mounted(case, "studies")
     case.make(str(case.folder / "store"))
     case.start()
-    gang = case.underway()
-    case.later()
-    case.hit(gang.trial)
+    gang = case.training_gang()
+    case.wait_randomly()
+    case.record_fault(gang.trial)
     _full(case, home)
 
 
 def _journal_truncated(case: Case) -> None:
     """Simulate a power failure during a journal write: truncate the write-ahead log."""
     case.start()
-    case.underway()
+    case.training_gang()
     pid = case.runner()
-    case.later()
+    case.wait_randomly()
     kill(pid)
     case.until(lambda: case.study.status == "interrupted", "the runner's exit")
-    case.hit()
+    case.record_fault()
     # After a power failure no reader has the journal open.
     case.study.journal.close()
     log = case.folder / "studies" / "study" / f"{layout.JOURNAL}-wal"

@@ -31,7 +31,7 @@ def run(name: str, where: str, seed: int) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="seer-faults-", ignore_cleanup_errors=True) as folder:
         case = Case(Path(folder), where, seed, fault.options)
         try:
-            fault.strike(case)
+            fault.inject(case)
             found = judge(case, fault, where, seed)
         except Exception:  # noqa: BLE001 - a crash is a result
             found = Verdict(name, where, seed, None, 0, 0, 0, 0.0, 0, wrong=traceback.format_exc())

@@ -126,24 +126,24 @@ def _failing(case: Case) -> None:
     """Wait until the first trial has failed; another trial replaces it."""
     case.start()
     case.until(lambda: any(trial.state == "failed" for trial in case.state.trials.values()), "the trial's failure")
-    case.hit()
+    case.record_fault()
 
 
 def _continuing(case: Case) -> None:
     """Wait for more epochs: the misbehaviour must not stop training."""
     case.start()
     case.until(lambda: max((x.epoch for x in case.trained()), default=0) > 3, "more epochs")  # noqa: PLR2004
-    case.hit()
+    case.record_fault()
 
 
-def _one(bad: str, strike: Callable[[Case], None] = _failing, **more: Any) -> Fault:
+def _one(bad: str, inject: Callable[[Case], None] = _failing, **more: Any) -> Fault:
     return Fault(
         f"a training function {bad}",
-        strike,
+        inject,
         (LOCAL,),
         {"bad": bad, "trials": 1, **more},
         within_s=None,
-        fails=strike is _failing,
+        fails=inject is _failing,
     )
 
 

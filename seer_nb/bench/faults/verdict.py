@@ -73,9 +73,9 @@ def judge(case: Case, fault: Fault, where: str, seed: int) -> Verdict:
 
 def _wrong(found: Verdict, case: Case, fault: Fault) -> list[str]:
     state = case.state
-    hit = [trial for trial in state.trials.values() if trial.id in case.hit_trials]
+    affected = [trial for trial in state.trials.values() if trial.id in case.affected_trials]
     # If storing takes longer than an epoch, not every epoch is stored, and more may be repeated.
-    allowed = fault.repeats * max(1, case.strikes) * _every(case, fault)
+    allowed = fault.repeats * max(1, case.n_affected_gangs) * _every(case, fault)
     within_s = math.inf if fault.within_s is None else fault.within_s + (0.0 if case.cloud is None else MACHINE_S)
     checks = {
         f"{found.over_budget} micro-dollars over budget": found.over_budget > 0,
@@ -85,7 +85,7 @@ def _wrong(found: Verdict, case: Case, fault: Fault) -> list[str]:
         f"{found.repeated} epochs repeated": found.repeated > allowed,
         "training did not continue": found.resumed_s is None and not fault.ends,
         f"training continued after {found.resumed_s or 0:.1f} s": (found.resumed_s or 0) > within_s,
-        f"its trial failed: {_why(hit)}": not fault.fails and any(trial.state == "failed" for trial in hit),
+        f"its trial failed: {_why(affected)}": not fault.fails and any(trial.state == "failed" for trial in affected),
         f"the study ended: {state.reason}": not fault.ends and state.reason != "stopped by hand",
         "the journal does not replay to the same state": not _replays(case),
         "the best trial's checkpoint cannot be loaded": not _best_loads(case),
@@ -124,9 +124,9 @@ def _resumed(case: Case, fault: Fault) -> float | None:
     """Return the seconds until an affected trial has completed an epoch that started after the fault."""
 
     def look() -> float | None:
-        after = [x for x in case.trained() if x.at_s - x.took_s > case.hit_s]
-        of = [x for x in after if not case.hit_trials or x.trial in case.hit_trials or fault.fails]
-        return of[0].at_s - case.hit_s if of else None
+        after = [x for x in case.trained() if x.at_s - x.took_s > case.fault_s]
+        of = [x for x in after if not case.affected_trials or x.trial in case.affected_trials or fault.fails]
+        return of[0].at_s - case.fault_s if of else None
 
     try:
         return float(case.until(look, "another epoch"))
