@@ -94,7 +94,7 @@ class LiveStudy:
         self.journal.append(records)
 
     def _history(self, name: str) -> Iterator[Record]:
-        offer = Offer(name="local", price_per_hour=50_000, boot_s=1.0, max_machines=LIVE_SURVIVORS)
+        offer = Offer(name="local", price_per_hour_micro=50_000, boot_s=1.0, max_machines=LIVE_SURVIVORS)
         yield (
             0.0,
             core.Began(settings=_live_settings(name, offer, self._epochs, str(self.folder / layout.CHECKPOINTS))),
@@ -261,7 +261,7 @@ def _long_settings(epochs: int, n_workers: int) -> core.Settings:
         deadline_s=1e7,
         budget=10**9 * MICRO,
         seed=0,
-        offers=(Offer(name="m", price_per_hour=100_000, boot_s=30.0, max_machines=n_workers),),
+        offers=(Offer(name="m", price_per_hour_micro=100_000, boot_s=30.0, max_machines=n_workers),),
         max_workers=n_workers,
         lease_s=30.0,
         store="/nowhere",
@@ -377,7 +377,7 @@ def _world(n_trials: int) -> TableWorld:
 
 
 def _wide_settings(n_trials: int, n_workers: int) -> core.Settings:
-    offer = Offer(name="m", price_per_hour=100_000, boot_s=30.0, max_machines=n_workers)
+    offer = Offer(name="m", price_per_hour_micro=100_000, boot_s=30.0, max_machines=n_workers)
     # ASHA trains most trials for about two epochs. The budget is ample and workers are scarce.
     deadline_s = 300 + 2.5 * n_trials * WIDE_EPOCH_S / n_workers
     return core.Settings(
@@ -386,7 +386,7 @@ def _wide_settings(n_trials: int, n_workers: int) -> core.Settings:
         mode="max",
         max_epochs=WIDE_EPOCHS,
         deadline_s=deadline_s,
-        budget=round(2 * n_workers * offer.price_per_hour * deadline_s / 3600),
+        budget=round(2 * n_workers * offer.price_per_hour_micro * deadline_s / 3600),
         seed=0,
         offers=(offer,),
         max_workers=n_workers,

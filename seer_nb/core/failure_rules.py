@@ -125,7 +125,7 @@ def _end_without_machines(state: State, event: MachineEnded) -> Iterator[Action]
 def _retire_without_scheduler(state: State, event: MachineEnded) -> Iterator[Action]:
     """Retire all machines when the scheduler machine is lost, because workers cannot join another scheduler."""
     lost = state.machines.get(event.machine)
-    if lost is not None and lost.hosts and not event.expected:
+    if lost is not None and lost.runs_scheduler and not event.expected:
         for machine in list(state.live.values()):
             if machine.state != "retiring":
                 yield Retire(machine=machine.id, force=True, reason="the scheduler machine was lost")

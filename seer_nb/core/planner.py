@@ -153,7 +153,7 @@ def _prepaid(snapshot: PolicyView) -> float:
     for machine in snapshot.machines:
         if machine.state != "retiring":
             offer, lived_s = offers[machine.offer], snapshot.now_s - machine.rented_s
-            prepaid += (offer.billing.billed_s(lived_s) - lived_s) * offer.price_per_hour / 3600
+            prepaid += (offer.billing.billed_s(lived_s) - lived_s) * offer.price_per_hour_micro / 3600
     return prepaid
 
 

@@ -131,7 +131,7 @@ def _start_gang(state: State, action: StartGang, now_s: float) -> None:
         from_epoch=action.from_epoch,
         until=action.until,
         started_s=now_s,
-        heard_s=now_s,
+        last_message_s=now_s,
     )
     state.gangs[gang.id] = gang
     state.busy.update(gang.workers)
@@ -166,8 +166,8 @@ def _reported(state: State, event: Reported, now_s: float) -> None:
         return
     trial = state.charge(gang, now_s)
     state.silent.pop(gang.id, None)
-    first = gang.heard_s == gang.started_s
-    state.gangs[gang.id] = replace(gang, heard_s=now_s)
+    first = gang.last_message_s == gang.started_s
+    state.gangs[gang.id] = replace(gang, last_message_s=now_s)
     parallelism = event.parallelism or gang.parallelism
     if first and event.parallelism is None:
         state.speed.stall(now_s - gang.started_s - event.seconds - event.save_s)
@@ -334,7 +334,7 @@ def _add_unseen_time(state: State, machine: Machine, unseen_s: float) -> None:
 def _machine_ready(state: State, event: MachineReady, now_s: float) -> None:
     machine = state.machines[event.machine]
     if machine.state == "booting":
-        if not machine.hosts:
+        if not machine.runs_scheduler:
             state.speed.boot(event.boot_s)
             state.boot_failures = 0
         state.refusals.pop(machine.offer, None)

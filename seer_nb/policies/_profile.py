@@ -108,7 +108,7 @@ def affordable_s(view: PolicyView, workers: int) -> float:
     """Return the seconds from now for which workers can be kept, until the deadline or the end of the money."""
     offer = view.offers[0]
     machines = -(-workers // offer.workers_per_machine)
-    price_s = machines * offer.price_per_hour / 3600
+    price_s = machines * offer.price_per_hour_micro / 3600
     if price_s == 0:
         return view.time_left_s
     return max(0.0, min(view.time_left_s, (view.budget - view.spent) / price_s - view.lease_s))

@@ -132,8 +132,8 @@ def single_worker_epoch_s(view: PolicyView, trial: Trial) -> float | None:
 def epoch_in_progress_s(view: PolicyView, gang: Gang) -> float:
     """Return the training done in a gang's current epoch, in seconds of one worker."""
     scaling = view.scaling
-    stall_s = scaling.stall_s if gang.heard_s == gang.started_s else 0.0
-    return max(0.0, view.now_s - gang.heard_s - stall_s) * scaling.speedup(gang.parallelism)
+    stall_s = scaling.stall_s if gang.last_message_s == gang.started_s else 0.0
+    return max(0.0, view.now_s - gang.last_message_s - stall_s) * scaling.speedup(gang.parallelism)
 
 
 def epoch_progress(view: PolicyView, gang: Gang) -> float:

@@ -86,9 +86,9 @@ def _free_s(view: PolicyView, resources: Resources, first: int, size: int) -> li
     trials = {trial.id: trial for trial in view.trials}
     for gang in view.gangs:
         left = first - len(trials[gang.trial].curve)
-        stall_s = resources.scaling.stall_s if gang.heard_s == gang.started_s else 0.0
+        stall_s = resources.scaling.stall_s if gang.last_message_s == gang.started_s else 0.0
         left_s = stall_s + left * resources.epoch_s / resources.scaling.speedup(gang.parallelism)
-        free_s += [max(0.0, left_s - (view.now_s - gang.heard_s))] * gang.parallelism
+        free_s += [max(0.0, left_s - (view.now_s - gang.last_message_s))] * gang.parallelism
     ready = sum(machine.slots for machine in view.machines if machine.state == "ready") - len(free_s)
     missing = max(0, size - len(free_s))
     booting = max(0, missing - max(0, ready))

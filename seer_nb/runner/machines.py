@@ -73,7 +73,7 @@ class MachineManager:
 
     async def terminate(self, machine: int, *, force: bool) -> None:
         """Terminate a machine: with ``force`` also while its workers train."""
-        if self._state.machines[machine].hosts:
+        if self._state.machines[machine].runs_scheduler:
             # A client that loses its scheduler first tries for seconds to reconnect.
             await self.gangs.disconnect()
         await self.fleet.retire(machine, force=force)

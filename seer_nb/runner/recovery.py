@@ -80,7 +80,9 @@ class TakeOver:
     async def run(self) -> core.RunnerStarted:
         """Return the first event of this runner, which names the machines adopted and those being terminated."""
         machines = self._machines
-        machines.scheduler_machine = next((machine.id for machine in self._state.live.values() if machine.hosts), None)
+        machines.scheduler_machine = next(
+            (machine.id for machine in self._state.live.values() if machine.runs_scheduler), None
+        )
         adopted, left = await self._adopt()
         if machines.scheduler_machine not in adopted:
             machines.scheduler_machine = None
@@ -111,7 +113,7 @@ class TakeOver:
 
     async def _terminate(self, machines: Iterable[int]) -> list[int]:
         ended = sorted(machines)
-        if any(self._state.machines[machine].hosts for machine in ended):
+        if any(self._state.machines[machine].runs_scheduler for machine in ended):
             # A client that loses its scheduler first tries for seconds to reconnect.
             await self._machines.gangs.disconnect()
         for machine in ended:

@@ -153,7 +153,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
         """Convert to the engine's offer."""
         return money.Offer(
             name="simulated",
-            price_per_hour=parse_money(self.price_per_hour, "price_per_hour", zero=True),
+            price_per_hour_micro=parse_money(self.price_per_hour, "price_per_hour", zero=True),
             billing=money.BillingRule(unit=self.billing, minimum_s=self.minimum_seconds),
             boot_s=self.boot_seconds,
             boot_timeout_s=max(600.0, 10 * self.boot_seconds),

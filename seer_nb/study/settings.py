@@ -242,7 +242,7 @@ def _check_affordable(amount: int, given: Money, offer: Offer, host: Offer | Non
     if amount < needed:
         raise ValueError(
             f"budget={short_repr(given)} is too small for one epoch of one trial: a machine of {offer.name!r} at "
-            f"{format_money(offer.price_per_hour)} an hour{beside} can cost {format_money(needed)} until it has "
+            f"{format_money(offer.price_per_hour_micro)} an hour{beside} can cost {format_money(needed)} until it has "
             f"started and its lease of {format_duration(lease_s)} has expired"
         )
 

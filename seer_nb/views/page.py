@@ -240,13 +240,13 @@ def _machines_table(state: State, vitals: Vitals | None) -> str:
             machine.offer,
             machine.state if machine.leaves_s is None else "being preempted",
             format_duration(_coarse(state.now_s - machine.rented_s + machine.unseen_s)),
-            format_money(state.offers[machine.offer].price_per_hour),
+            format_money(state.offers[machine.offer].price_per_hour_micro),
             format_money(state.ledger.bill(machine.id, state.now_s)),
             *(() if vitals is None else _use(vitals.of(machine.workers))),
         ]
         for machine in state.live.values()
     ]
-    total = format_money(sum(state.offers[machine.offer].price_per_hour for machine in state.live.values()))
+    total = format_money(sum(state.offers[machine.offer].price_per_hour_micro for machine in state.live.values()))
     caption = f"{len(rows)} machines, {total} per hour" if rows else "no machine is rented"
     heads = ["machine", "offer", "state", "rented for", "per hour", "cost so far"]
     if vitals is not None:

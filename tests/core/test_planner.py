@@ -88,7 +88,7 @@ def test_least_parallelism_is_fast_enough_and_half_of_it_is_not(r, epochs, secon
 
 
 def test_resources_of_the_whole_study_and_what_is_left():
-    offer = Offer(name="box", price_per_hour=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
+    offer = Offer(name="box", price_per_hour_micro=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
     at = snapshot(
         now_s=100.0,
         stop_s=500.0,
@@ -106,7 +106,7 @@ def test_resources_of_the_whole_study_and_what_is_left():
 
 def test_time_paid_in_advance_counts_as_money_left():
     """Half of the billed minute lies ahead for one machine; the other one is retiring."""
-    offer = Offer(name="box", price_per_hour=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
+    offer = Offer(name="box", price_per_hour_micro=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
     at = snapshot(now_s=30.0, machines=((0, "ready"), (1, "retiring")), offers=(offer,), spent=240_000)
     assert Resources.left(at).money == at.budget - 240_000 + 30 * 2000
 

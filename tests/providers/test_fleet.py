@@ -19,7 +19,7 @@ from seer_nb.providers.local import LocalFleet, WorkerProcess
 from seer_nb.providers.vm import bootstrap
 from tests.support.waiting import until
 
-OFFER = Offer(name="one", price_per_hour=1)
+OFFER = Offer(name="one", price_per_hour_micro=1)
 
 
 class ControlledFleet(MachineFleet[RentedMachine]):

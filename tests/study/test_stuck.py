@@ -31,7 +31,7 @@ def long(study):
     """How long its gangs have been silent."""
     state = study.state
     (gang,) = state.gangs.values()
-    return time.time() - study._view.wall + state.now_s - gang.heard_s
+    return time.time() - study._view.wall + state.now_s - gang.last_message_s
 
 
 @pytest.fixture

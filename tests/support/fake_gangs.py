@@ -11,7 +11,7 @@ from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.replay import JournalView
 
-OFFER = Offer(name="vm", price_per_hour=3_600_000, boot_s=5.0, release_s=5.0, max_machines=3)
+OFFER = Offer(name="vm", price_per_hour_micro=3_600_000, boot_s=5.0, release_s=5.0, max_machines=3)
 """An offer that costs 1000 micro-dollars per second."""
 
 

@@ -32,7 +32,7 @@ def gang(number, of, *workers, until, stopping=""):
         from_epoch=of.resume_epoch,
         until=until,
         started_s=0.0,
-        heard_s=0.0,
+        last_message_s=0.0,
         stopping=stopping,
     )
 

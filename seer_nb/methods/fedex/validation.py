@@ -129,7 +129,7 @@ class Limits:
             if not hasattr(provider, "fleet"):
                 raise TypeError(f"provider={short_repr(provider)} is no provider: give one such as seer.Local()")
             offers = provider.offers()
-            if budget is None and any(offer.price_per_hour for offer in offers):
+            if budget is None and any(offer.price_per_hour_micro for offer in offers):
                 raise ValueError(f'provider={short_repr(provider)} costs money: give a budget=, such as "$0.50"')
         most = provider.max_workers if provider is not None else 1
         return cls(deadline_s, Ledger(money, lease_seconds(money, offers, most)))

@@ -392,7 +392,7 @@ class _PlanBuilder:
 
 def _has_reported(gang: Gang) -> bool:
     """Return whether a gang has reported; before that, it is not resized again."""
-    return gang.heard_s > gang.started_s
+    return gang.last_message_s > gang.started_s
 
 
 def _verdict(place: Place) -> Verdict:

@@ -218,9 +218,9 @@ class EC2:
         """Return the highest accepted spot price of a type, in micro-dollars per hour; at most the on-demand price."""
         known = self._prices[kind]
         if kind not in self._spot_prices_micro:
-            self._spot_prices_micro[kind] = known.spot_per_hour or api.spot_price_micro(self.region, kind)
-        present_micro = self._spot_prices_micro[kind] or round(SPOT_SHARE * known.per_hour)
-        return min(known.per_hour, round(SPOT_MARGIN * present_micro))
+            self._spot_prices_micro[kind] = known.spot_per_hour_micro or api.spot_price_micro(self.region, kind)
+        present_micro = self._spot_prices_micro[kind] or round(SPOT_SHARE * known.per_hour_micro)
+        return min(known.per_hour_micro, round(SPOT_MARGIN * present_micro))
 
     async def _ensure_group(self, client: Any, vpc: str, study: str, ident: str) -> str:
         """Return the study's own security group, which allows access from this computer's present network."""
@@ -242,7 +242,8 @@ class EC2:
         known = self._prices[kind]
         machine = {
             "kind": kind,
-            "price_per_hour": (known.per_hour if price_micro is None else price_micro) + self._surcharge_micro(),
+            "price_per_hour_micro": (known.per_hour_micro if price_micro is None else price_micro)
+            + self._surcharge_micro(),
             "billing": billing_rule("aws"),
             "boot_s": self.boot_s,
             "boot_timeout_s": self.boot_timeout_s,

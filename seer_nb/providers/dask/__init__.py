@@ -140,7 +140,7 @@ class DaskCluster:
         return self._endpoint if self._server is None else self._server.endpoint
 
     def _offer(self, name: str, price_micro: int, **more: Any) -> Offer:
-        return Offer(name=name, price_per_hour=price_micro, release_s=self.release_s, **more)
+        return Offer(name=name, price_per_hour_micro=price_micro, release_s=self.release_s, **more)
 
 
 def _is_factory(cluster: Any) -> bool:

@@ -87,7 +87,7 @@ class Local:
         return (
             Offer(
                 name="local",
-                price_per_hour=self.price_micro,
+                price_per_hour_micro=self.price_micro,
                 boot_s=BOOT_S,
                 boot_timeout_s=BOOT_TIMEOUT_S,
                 release_s=RELEASE_S,

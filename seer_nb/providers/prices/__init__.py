@@ -76,7 +76,7 @@ def sheet(provider: str | None = None, region: str | None = None) -> pd.DataFram
 
 
 def _cells(row: Price) -> tuple[object, ...]:
-    spot = None if row.spot_per_hour is None else row.spot_per_hour / MICRO
+    spot = None if row.spot_per_hour_micro is None else row.spot_per_hour_micro / MICRO
     machine = (row.vcpus, row.memory_gib, row.gpus, row.gpu_model)
     return (*row.key, *machine, row.usd_per_hour, spot, row.source)
 

@@ -24,9 +24,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     memory_gib: float
     gpus: int = 0
     gpu_model: str = ""
-    per_hour: int
+    per_hour_micro: int
     """Micro-dollars per hour on demand, rounded up."""
-    spot_per_hour: int | None = None
+    spot_per_hour_micro: int | None = None
     """Micro-dollars per hour as a spot machine in the most expensive zone at the last refresh; None if unknown."""
     source: str = YOURS
     """Source of the price: "sheet of DATE", "yours", "AWS price API of TIME"."""
@@ -34,7 +34,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def usd_per_hour(self) -> float:
         """Dollars per hour on demand; to show, never to add up."""
-        return self.per_hour / MICRO
+        return self.per_hour_micro / MICRO
 
     @property
     def key(self) -> Key:

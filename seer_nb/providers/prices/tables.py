@@ -85,10 +85,10 @@ def write(prices: Iterable[Price]) -> Path:
 
 
 def _cells(price: Price) -> list[object]:
-    spot = "" if price.spot_per_hour is None else _dollars(price.spot_per_hour)
+    spot = "" if price.spot_per_hour_micro is None else _dollars(price.spot_per_hour_micro)
     source = "" if price.source == YOURS else price.source
     machine = [price.vcpus, f"{price.memory_gib:g}", price.gpus, price.gpu_model]
-    return [*price.key, *machine, _dollars(price.per_hour), spot, source]
+    return [*price.key, *machine, _dollars(price.per_hour_micro), spot, source]
 
 
 def _dollars(price_micro: int) -> str:
@@ -134,8 +134,10 @@ def _price(row: Mapping[str, str], where: str, source: str) -> Price:
         memory_gib=cell("memory_gib", "a number > 0", _size),
         gpus=cell("gpus", "an integer >= 0, or nothing", lambda text: _integer(text or "0", 0)),
         gpu_model=row["gpu_model"],
-        per_hour=cell("usd_per_hour", "a number of dollars such as 0.526", _price_micro),
-        spot_per_hour=cell("spot_usd_per_hour", "a number of dollars, or nothing", _price_micro) if spot else None,
+        per_hour_micro=cell("usd_per_hour", "a number of dollars such as 0.526", _price_micro),
+        spot_per_hour_micro=cell("spot_usd_per_hour", "a number of dollars, or nothing", _price_micro)
+        if spot
+        else None,
         source=row.get("source") or source,
     )
 

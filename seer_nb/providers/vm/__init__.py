@@ -173,8 +173,8 @@ class VMProvider:
     def _offer(self, known: Price, **more: Any) -> Offer:
         machine = {
             "kind": known.instance_type,
-            "price_per_hour": known.per_hour + self._surcharge_micro(),
-            "billing": self._billing(known.per_hour),
+            "price_per_hour_micro": known.per_hour_micro + self._surcharge_micro(),
+            "billing": self._billing(known.per_hour_micro),
             "boot_s": self.boot_s,
             "boot_timeout_s": self.boot_timeout_s,
             "boot_lease_s": self.boot_timeout_s,
@@ -216,7 +216,12 @@ class VMProvider:
                     f"{argument}=None: no price of {short_repr(kind)} is known; expected dollars per hour"
                 ) from None
             known = Price(
-                provider=self.cloud, region=self.region, instance_type=kind, vcpus=1, memory_gib=1, per_hour=given_micro
+                provider=self.cloud,
+                region=self.region,
+                instance_type=kind,
+                vcpus=1,
+                memory_gib=1,
+                per_hour_micro=given_micro,
             )
         gpus = known.gpus if gpus is None else check_integer(gpus, "gpus", 0, what="a number of GPUs")
         return Price(
@@ -226,8 +231,8 @@ class VMProvider:
             vcpus=known.vcpus,
             memory_gib=known.memory_gib,
             gpus=gpus,
-            per_hour=known.per_hour if given_micro is None else given_micro,
-            spot_per_hour=known.spot_per_hour,
+            per_hour_micro=known.per_hour_micro if given_micro is None else given_micro,
+            spot_per_hour_micro=known.spot_per_hour_micro,
         )
 
 

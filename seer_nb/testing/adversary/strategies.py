@@ -105,9 +105,11 @@ def study(seed: int) -> AdverseCloud:
 
 def _settings(rng: random.Random, seed: int) -> core.Settings:
     first = _offer(rng, "machine")
-    spot = replace(first, name="spot", spot=True, price_per_hour=first.price_per_hour // 3, losses_per_hour=0.1)
+    spot = replace(
+        first, name="spot", spot=True, price_per_hour_micro=first.price_per_hour_micro // 3, losses_per_hour=0.1
+    )
     other = replace(_offer(rng, "other"), kind="other")
-    scheduler = replace(_offer(rng, "host"), workers_per_machine=0, price_per_hour=20_000)
+    scheduler = replace(_offer(rng, "host"), workers_per_machine=0, price_per_hour_micro=20_000)
     return core.Settings(
         name="adverse",
         metric="accuracy",
@@ -129,7 +131,7 @@ def _settings(rng: random.Random, seed: int) -> core.Settings:
 def _offer(rng: random.Random, name: str) -> Offer:
     return Offer(
         name=name,
-        price_per_hour=rng.choice([0, 360_000, 3_600_000]),
+        price_per_hour_micro=rng.choice([0, 360_000, 3_600_000]),
         boot_s=rng.choice([2.0, 20.0]),
         max_machines=rng.choice([2, 8]),
         billing=BillingRule(unit=rng.choice(["second", "second", "hour"]), minimum_s=rng.choice([0, 60])),

@@ -118,7 +118,7 @@ async def _list_machines(region: str | None) -> list[RentedMachine]:
     found = []
     for instance in instances.values():
         try:
-            per_hour = price("aws", region, instance.kind).per_hour
+            per_hour = price("aws", region, instance.kind).per_hour_micro
         except ValueError:
             per_hour = None
         found.append(RentedMachine(instance, per_hour))

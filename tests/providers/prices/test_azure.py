@@ -107,11 +107,11 @@ def test_plain_linux_rows_are_found_among_all_rows(site, home):
     assert refresh(site) == (home / "prices.csv", "")
     found = prices.price("azure", "eastus", D4)
     # Rounded up.
-    assert (found.per_hour, found.spot_per_hour) == (192_001, 38_000)
+    assert (found.per_hour_micro, found.spot_per_hour_micro) == (192_001, 38_000)
     assert (found.vcpus, found.memory_gib, found.gpus) == (4, 16, 0)
     assert re.fullmatch(r"Azure price API of \d{4}-\d\d-\d\d \d\d:\d\d UTC", found.source)
     gpu = prices.price("azure", "eastus", T4)
-    assert (gpu.per_hour, gpu.spot_per_hour, gpu.gpus, gpu.gpu_model) == (526_000, None, 1, "T4")
+    assert (gpu.per_hour_micro, gpu.spot_per_hour_micro, gpu.gpus, gpu.gpu_model) == (526_000, None, 1, "T4")
     assert prices.price("azure", "eastus2", D4).source.startswith("sheet of ")
     assert len(tables.own_prices()) == 2
 
@@ -156,7 +156,7 @@ def test_own_rows_are_not_replaced(site, home):
     home.mkdir()
     (home / "prices.csv").write_text(f"{','.join(tables.COLUMNS)}\nazure,eastus,{D4},4,16,0,,0.1\n")
     refresh(site)
-    assert (prices.price("azure", "eastus", D4).per_hour, prices.price("azure", "eastus", D4).source) == (
+    assert (prices.price("azure", "eastus", D4).per_hour_micro, prices.price("azure", "eastus", D4).source) == (
         100_000,
         "yours",
     )
