@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from seer_nb.bench import _large
 from seer_nb.bench._large import wide
 from seer_nb.runner import journal_writer
@@ -25,6 +27,7 @@ def test_long_journal_replays_with_and_without_a_snapshot(tmp_path):
     journal.close()
 
 
+@pytest.mark.slow
 def test_wide_study_is_simulated_written_and_rendered():
     figures = {figure.what: figure for figure in wide(quick=True)}
     assert figures["started trials"].value == 400
