@@ -1,1 +1,1 @@
-"""Comparisons and measurements that anyone can rerun: ``python -m seer_nb.bench``."""
+"""Benchmarks, comparisons and the fault campaign: ``python -m seer_nb.bench``."""

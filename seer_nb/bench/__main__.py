@@ -1,4 +1,4 @@
-"""``python -m seer_nb.bench COMMAND``: each command measures, prints a table, and can write its numbers."""
+"""``python -m seer_nb.bench COMMAND``: run a benchmark, print a table of its figures, and optionally store them."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ COMMANDS = (
     fairprep,
     sweep,
 )
-"""Modules with ``add(commands)``, which adds a subcommand whose ``run(options)`` gives the exit code."""
+"""Modules with ``add(commands)``, which adds a subcommand; its ``run(options)`` returns the exit code."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one bench; the exit code is 0 if no figure misses its mark."""
+    """Run one benchmark; return 0 if every figure reaches its target."""
     parser = argparse.ArgumentParser(prog="python -m seer_nb.bench", description="Measure seer_nb.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:

@@ -1,4 +1,4 @@
-"""A measured number beside what is wanted of it, and the table of them."""
+"""Measured figures with their targets, and tables of them."""
 
 from __future__ import annotations
 
@@ -17,38 +17,40 @@ if TYPE_CHECKING:
 
 
 class Figure(NamedTuple):
-    """One number."""
+    """A measured number with an optional target."""
 
     what: str
     value: float
     unit: str = ""
     least: float | None = None
-    """It should not be below this."""
+    """Smallest acceptable value."""
     most: float | None = None
-    """It should not be above this."""
+    """Largest acceptable value."""
 
     @property
     def met(self) -> bool | None:
-        """Whether it is as wanted; None when nothing is wanted of it."""
+        """Whether the value is within its target; None without a target."""
         if self.least is None and self.most is None:
             return None
-        # A value may be numpy's, and so would be what it is compared to.
+        # Values may be numpy scalars, whose comparison is a numpy bool.
         return bool((self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most))
 
     @property
     def measured(self) -> str:
-        """The number as text."""
+        """The value as text."""
         return f"{_short(self.value)} {self.unit}".rstrip()
 
     @property
     def wanted(self) -> str:
-        """The mark as text; empty when there is none."""
-        marks = [(">=", self.least), ("<=", self.most)]
-        return " and ".join(f"{sign} {_short(mark)} {self.unit}".rstrip() for sign, mark in marks if mark is not None)
+        """The target as text; empty without a target."""
+        targets = [(">=", self.least), ("<=", self.most)]
+        return " and ".join(
+            f"{sign} {_short(target)} {self.unit}".rstrip() for sign, target in targets if target is not None
+        )
 
 
 def spread(what: str, values: Sequence[float], unit: str = "s", most: float | None = None) -> list[Figure]:
-    """Median and worst of several measurements; the mark is set on the median."""
+    """Return the median and the maximum of several measurements; the target applies to the median."""
     count = len(values)
     return [
         Figure(f"{what}, median of {count}", median(values), unit, most=most),
@@ -57,7 +59,7 @@ def spread(what: str, values: Sequence[float], unit: str = "s", most: float | No
 
 
 def table(figures: Iterable[Figure]) -> str:
-    """Columns: figure, measured, wanted, and whether it is met."""
+    """Return a table with the columns figure, measured, wanted and met."""
     verdicts = {True: "yes", False: "NO", None: ""}
     rows = [("figure", "measured", "wanted", "met")]
     rows += [(figure.what, figure.measured, figure.wanted, verdicts[figure.met]) for figure in figures]
@@ -67,7 +69,7 @@ def table(figures: Iterable[Figure]) -> str:
 
 
 def write(path: Path, figures: Iterable[Figure]) -> None:
-    """Write the numbers, and what they were measured on, as JSON."""
+    """Write the figures and a description of this machine as JSON."""
     rows = [{**figure._asdict(), "met": figure.met} for figure in figures]
     path.write_text(json.dumps({"machine": _machine(), "figures": rows}, indent=1) + "\n")
 
@@ -88,26 +90,32 @@ def _short(value: float) -> str:
 
 
 Part: TypeAlias = Callable[[argparse.Namespace], list[Figure]]
-"""Measures, as its options say."""
+"""Function that measures one part of a benchmark."""
 
 
 def command(commands: Any, name: str, about: str, parts: Mapping[str, Part]) -> Any:
-    """Add the subcommand; returns its parser, for more options.
+    """Add a subcommand that runs all parts or one, and return its parser.
 
-    It runs all parts, or one, prints their figures, and gives 1 if one misses its mark.
+    The subcommand prints the figures and exits with 1 if one misses its target.
+
+    Args:
+        commands: The subparsers of the command.
+        name: Name of the subcommand.
+        about: Help text.
+        parts: Functions that measure, by the name of their part.
     """
 
     def run(options: argparse.Namespace) -> int:
-        return _measured(options, parts)
+        return _run_parts(options, parts)
 
     parser = commands.add_parser(name, help=about)
-    parser.add_argument("--only", choices=[*parts], default=None, help="run this part alone")
-    parser.add_argument("--json", type=Path, default=None, metavar="PATH", help="write the numbers there")
+    parser.add_argument("--only", choices=[*parts], default=None, help="run only this part")
+    parser.add_argument("--json", type=Path, default=None, metavar="PATH", help="write the figures to PATH as JSON")
     parser.set_defaults(run=run)
     return parser
 
 
-def _measured(options: argparse.Namespace, parts: Mapping[str, Part]) -> int:
+def _run_parts(options: argparse.Namespace, parts: Mapping[str, Part]) -> int:
     figures: list[Figure] = []
     for name in [options.only] if options.only else parts:
         found = parts[name](options)
@@ -116,6 +124,6 @@ def _measured(options: argparse.Namespace, parts: Mapping[str, Part]) -> int:
     if options.json is not None:
         write(options.json, figures)
     missed = [figure.what for figure in figures if figure.met is False]
-    marks = sum(figure.met is not None for figure in figures)
-    print(f"{len(missed)} of {marks} marks missed{': ' if missed else ''}{'; '.join(missed)}")
+    targets = sum(figure.met is not None for figure in figures)
+    print(f"{len(missed)} of {targets} targets missed{': ' if missed else ''}{'; '.join(missed)}")
     return int(bool(missed))

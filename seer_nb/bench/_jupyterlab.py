@@ -1,4 +1,4 @@
-"""A real JupyterLab with notebooks, in a real browser: for measuring, and for tests. Needs the extra test."""
+"""A JupyterLab server and its notebooks in a headless browser, for benchmarks and tests. Needs the extra ``test``."""
 
 from __future__ import annotations
 
@@ -45,19 +45,23 @@ _OPTIONS = (
     "check_for_updates_class=jupyterlab.NeverCheckForUpdate",
 )
 EXPECTED = ("widget model not found", "reading 'schema'")
-"""Jupyter's own complaints: of a saved notebook whose kernel is gone; in Notebook, of a setting of JupyterLab's."""
+"""Console errors of Jupyter itself: for a saved notebook without a kernel, and for a JupyterLab setting in Notebook."""
 
 
 def browser(playwright: Any) -> Browser:
-    """Chromium, without a screen. Raises SeerError if this machine has none."""
+    """Launch headless Chromium.
+
+    Raises:
+        SeerError: Chromium is not installed.
+    """
     if CHROMIUM is None:
-        raise SeerError("there is no Chromium on this machine: install it, for instance by apt-get install chromium")
+        raise SeerError("Chromium is not installed; install it, for example with: apt-get install chromium")
     found: Browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
     return found
 
 
 def write_notebook(path: Path, *cells: str) -> None:
-    """A notebook of code cells."""
+    """Write a notebook of code cells."""
     import nbformat
 
     content = nbformat.v4.new_notebook(
@@ -68,12 +72,12 @@ def write_notebook(path: Path, *cells: str) -> None:
 
 
 class Lab:
-    """The server; its notebooks, settings and studies lie in its folder.
+    """A Jupyter server; its folder holds its notebooks, settings and studies.
 
     Args:
-        folder: An empty one.
+        folder: Empty folder.
         app: "lab" for JupyterLab, or "notebook" for Jupyter Notebook.
-        env: Further variables of the environment.
+        env: Additional environment variables.
     """
 
     def __init__(self, folder: Path, app: Literal["lab", "notebook"] = "lab", **env: str) -> None:
@@ -110,7 +114,7 @@ class Lab:
         self._wait()
 
     def address(self, name: str) -> str:
-        """Of a notebook."""
+        """Return the URL of a notebook."""
         place = "lab/tree" if self._app == "lab" else "notebooks"
         return f"http://127.0.0.1:{self.port}/{place}/{name}?reset"
 
@@ -123,20 +127,20 @@ class Lab:
         raise TimeoutError(self.log.read_text())
 
     def close(self) -> None:
-        """End the server and its kernels."""
+        """Stop the server and its kernels."""
         self.process.terminate()
         self.process.wait(30)
 
 
 class Notebook:
-    """A notebook open in a page of the browser. ``troubles`` are errors in the page, and requests to elsewhere.
+    """A notebook in a browser page. ``troubles`` lists errors in the page and requests to other hosts.
 
     Args:
         chromium: The browser.
         lab: The server.
-        name: Of the file.
+        name: Name of the notebook's file.
         size: Width and height of the page, in pixels.
-        watch: Called with the page before it is loaded.
+        watch: Called with the page before it loads.
     """
 
     def __init__(
@@ -169,7 +173,7 @@ class Notebook:
             self.troubles.append(text)
 
     def _check(self, request: Request) -> None:
-        """Nothing may be fetched from elsewhere."""
+        """Record requests to other hosts."""
         url = urlparse(request.url)
         if url.scheme in {"http", "https", "ws", "wss"} and url.hostname != "127.0.0.1":
             self.troubles.append(request.url)
@@ -180,7 +184,7 @@ class Notebook:
             self.page.evaluate("jupyterapp.commands.execute('notebook:run-cell-and-select-next')")
 
     def command(self, name: str) -> None:
-        """One of JupyterLab's."""
+        """Execute a command of JupyterLab."""
         self.page.evaluate(f"jupyterapp.commands.execute('{name}')")
 
     @property
@@ -189,23 +193,23 @@ class Notebook:
         return self.page.locator(".seer-live").first
 
     def head(self) -> str:
-        """What its head says."""
+        """Return the text of the view's header."""
         return self.live.locator("dl").inner_text()
 
     def said(self) -> str:
-        """What it said last."""
+        """Return the view's last message."""
         return self.live.locator(".seer-said").inner_text()
 
     def until(self, script: str, what: Any = None) -> None:
-        """Wait for a condition in the page."""
+        """Wait until a JavaScript condition is true in the page."""
         self.page.wait_for_function(script, arg=what)
 
     def hears(self, words: str) -> None:
-        """Wait until the live view says so."""
+        """Wait until the live view's message contains these words."""
         self.sees(words, ".seer-live .seer-said")
 
     def sees(self, words: str, where: str = ".seer-live") -> None:
-        """Wait until these words are in the first place that the selector finds."""
+        """Wait until the first element that matches a selector contains these words."""
         self.until("([words, where]) => document.querySelector(where)?.innerText.includes(words)", [words, where])
 
     def close(self) -> None:

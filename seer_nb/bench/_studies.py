@@ -1,4 +1,4 @@
-"""Runs a study as a user would, in a folder of its own, and reads from its journal what happened when."""
+"""Run a study in a temporary folder, and read the times of its events from the journal."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ if TYPE_CHECKING:
     from seer_nb.core.state import State
 
 
-LOOK_S = 0.25
-"""How often the runner's memory is looked at."""
+POLL_S = 0.25
+"""Seconds between two reads of the runner's memory."""
 
 
-class Ran(NamedTuple):
-    """What a study has come to."""
+class Outcome(NamedTuple):
+    """The outcome of a study."""
 
     state: State
     entries: tuple[Entry, ...]
-    """Every record with its time."""
+    """All records with their times."""
     peak_mb: float
-    """The most memory that the runner's process had, in MB of 10^6 bytes."""
+    """Peak memory of the runner's process in MB (10^6 bytes)."""
     checkpoint_mb: float
-    """Size of the largest checkpoint that was kept."""
+    """Size of the largest stored checkpoint in MB."""
 
 
-class Piece(NamedTuple):
-    """One gang's life, in study seconds."""
+class GangTimes(NamedTuple):
+    """The times of one gang, in study seconds."""
 
     start: core.StartGang
     started_s: float
-    """When the runner decided to start it."""
+    """Time at which the runner decided to start it."""
     step_s: float
-    """When its first step began."""
-    told_s: float | None
-    """When the runner decided to stop it; None if it did not."""
+    """Start of its first step."""
+    stop_s: float | None
+    """Time at which the runner decided to stop it; None if it did not."""
     trained_s: float
-    """When its last epoch ended."""
+    """End of its last epoch."""
     reported_s: float
-    """When its last report, with its checkpoint stored, had come."""
+    """Arrival of its last report, after its checkpoint was stored."""
 
     @property
     def parallelism(self) -> int:
@@ -71,7 +71,7 @@ class Piece(NamedTuple):
 
 @contextlib.contextmanager
 def temporary_home() -> Iterator[Path]:
-    """A SEER_HOME that vanishes afterwards."""
+    """Set SEER_HOME to a temporary folder."""
     before = os.environ.get(environment.HOME)
     with tempfile.TemporaryDirectory(prefix="seer-bench-", ignore_cleanup_errors=True) as folder:
         os.environ[environment.HOME] = folder
@@ -84,7 +84,7 @@ def temporary_home() -> Iterator[Path]:
                 os.environ[environment.HOME] = before
 
 
-def run(  # noqa: PLR0913 - what a study is made of
+def run(  # noqa: PLR0913 - arguments of a study
     train: Callable[..., Any],
     space: dict[str, Any],
     *,
@@ -92,8 +92,8 @@ def run(  # noqa: PLR0913 - what a study is made of
     deadline: str,
     policy: str | Policy,
     workers: int = 2,
-) -> Ran:
-    """Run a study on this machine until it has ended. The metric of all is a loss."""
+) -> Outcome:
+    """Run a study on this computer to its end; its metric is "loss"."""
     with temporary_home() as home:
         study = Study(
             train,
@@ -111,20 +111,20 @@ def run(  # noqa: PLR0913 - what a study is made of
         return read(home / "bench", peak_mb)
 
 
-def read(folder: Path, peak_mb: float = 0.0) -> Ran:
-    """What the journal in a study's folder tells."""
+def read(folder: Path, peak_mb: float = 0.0) -> Outcome:
+    """Read the outcome from a study's folder."""
     journal = Journal(folder / layout.JOURNAL)
     try:
         stored = [path.stat().st_size for path in (folder / layout.CHECKPOINTS).rglob("*") if path.is_file()]
-        return Ran(JournalView(journal).state(), tuple(journal.read()), peak_mb, max(stored, default=0) / 1e6)
+        return Outcome(JournalView(journal).state(), tuple(journal.read()), peak_mb, max(stored, default=0) / 1e6)
     finally:
         journal.close()
 
 
-def pieces(ran: Ran) -> list[Piece]:
-    """The gangs that have reported, in order of their start."""
+def gang_times(ran: Outcome) -> list[GangTimes]:
+    """Return the gangs that reported, in order of their start."""
     starts = {e.record.gang: (e.record, e.at_s) for e in ran.entries if isinstance(e.record, core.StartGang)}
-    told = {e.record.gang: e.at_s for e in ran.entries if isinstance(e.record, core.StopGang)}
+    stops = {e.record.gang: e.at_s for e in ran.entries if isinstance(e.record, core.StopGang)}
     reports: dict[int, list[tuple[float, core.Reported]]] = {}
     for entry in ran.entries:
         if isinstance(entry.record, core.Reported):
@@ -134,7 +134,7 @@ def pieces(ran: Ran) -> list[Piece]:
         if gang in reports:
             (first_s, first), (last_s, last) = reports[gang][0], reports[gang][-1]
             step_s = first_s - first.seconds - first.save_s
-            found.append(Piece(start, started_s, step_s, told.get(gang), last_s - last.save_s, last_s))
+            found.append(GangTimes(start, started_s, step_s, stops.get(gang), last_s - last.save_s, last_s))
     return found
 
 
@@ -142,7 +142,7 @@ def _wait(study: Study, folder: Path) -> float:
     peak_mb = 0.0
     while True:
         try:
-            study.wait(timeout=LOOK_S)
+            study.wait(timeout=POLL_S)
         except TimeoutError:
             pid = runner_pid(folder)
             peak_mb = max(peak_mb, _memory_mb(pid) if pid else 0.0)
@@ -151,7 +151,7 @@ def _wait(study: Study, folder: Path) -> float:
 
 
 def _memory_mb(pid: int) -> float:
-    """The most memory that a process has had so far; where the system does not know, what it has now."""
+    """Return a process's peak memory in MB, or its current memory where the peak is unknown."""
     import psutil
 
     try:
@@ -161,70 +161,70 @@ def _memory_mb(pid: int) -> float:
             return int(peak.split()[1]) * 1024 / 1e6
         return float(psutil.Process(pid).memory_info().rss / 1e6)
     except (OSError, StopIteration, psutil.Error):
-        return 0.0  # it has just ended
+        return 0.0  # the process has exited
 
 
 TIMES = 5
 _IMPORT = """
 import sys, time
-begun = time.perf_counter()
+started = time.perf_counter()
 {statement}
-print(time.perf_counter() - begun, int("torch" in sys.modules))
+print(time.perf_counter() - started, int("torch" in sys.modules))
 """
 
 
 def startup(times: int = TIMES) -> list[Figure]:
-    """Imports in fresh processes, and ``seer-nb --help``."""
+    """Measure imports and ``seer-nb --help`` in new processes."""
     figures = []
     for statement in ("import seer_nb", "from seer_nb import Study, loguniform, Local"):
         seconds, torch = zip(*(_imported(statement) for _ in range(times)), strict=True)
         figures += [
             Figure(f"{statement}, median of {times}", median(seconds), "s", most=1.5),
-            Figure("... and torch was imported by it, times", sum(torch), most=0),
+            Figure("... imports of torch caused by it", sum(torch), most=0),
         ]
     help_s = [_wall_s([*command(), "--help"]) for _ in range(times)]
     bare_s = [_wall_s([sys.executable, "-c", "pass"]) for _ in range(times)]
     return [
         *figures,
         Figure(f"seer-nb --help, whole process, median of {times}", median(help_s), "s", most=1),
-        Figure(f"python that does nothing, median of {times}", median(bare_s), "s"),
+        Figure(f"python without a program, median of {times}", median(bare_s), "s"),
     ]
 
 
 def _imported(statement: str) -> tuple[float, int]:
-    """Seconds that an import takes, and whether torch came with it."""
+    """Return the seconds of an import, and 1 if it imported torch."""
     code = _IMPORT.format(statement=statement)
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    return float(said[0]), int(said[1])
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    return float(output[0]), int(output[1])
 
 
 def command() -> list[str]:
-    """The installed command; without one, what it would run."""
+    """Return the installed command, or an equivalent one."""
     beside = Path(sys.executable).with_name("seer-nb")
     found = str(beside) if beside.exists() else shutil.which("seer-nb")
     return [found] if found else [sys.executable, "-c", "import sys; from seer_nb.ui.cli import main; sys.exit(main())"]
 
 
 def _wall_s(command: Sequence[str]) -> float:
-    begun_s = time.perf_counter()
+    started_s = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - begun_s
+    return time.perf_counter() - started_s
 
 
 class Waiting(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no annotations
-    """Predicts the mean after a while in which it leaves the cores to others."""
+    """Estimator that sleeps in ``fit`` and predicts the mean."""
 
     def __init__(self, seconds: float = 0.5, place: int = 0) -> None:
         self.seconds, self.place = seconds, place
 
     def fit(self, _: Any, y: Any) -> Waiting:
-        """Wait."""
+        """Sleep, then store the mean of the targets."""
         time.sleep(self.seconds)
         self.mean_ = y.mean(axis=0)
         return self
 
     def predict(self, x: Any) -> Any:
-        """The mean."""
+        """Return the mean for every sample."""
         import numpy as np
 
         return np.tile(self.mean_, (len(x), 1))

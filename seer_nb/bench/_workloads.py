@@ -1,4 +1,4 @@
-"""The training functions that are measured, and policies that bring about what is to be measured."""
+"""Training functions and policies of the benchmarks."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 EPOCH_S = 1.0
 STEPS = 20
-LOOK_S = 0.1
+POLL_S = 0.1
 TURNS = 3
 WIDE = 1250
-"""Two layers of so many inputs and 1000 outputs, or the reverse: 2.5 million weights, 20 MB with their momentum."""
+"""Width of the hidden layer between 1000 inputs and 1000 outputs: 2.5 million weights, 20 MB with momentum."""
 
 
 def noop(config: Config, run: Run) -> None:
-    """Nothing but reports."""
+    """Report a loss without training."""
     for epoch in run.epochs():
         run.report(loss=config["x"] / epoch)
 
 
 def one_second(config: Config, run: Run) -> None:
-    """An epoch computes for a second, whatever the parallelism; its state is stored."""
+    """Compute for one second per epoch at any parallelism, with a model to store."""
     import torch
 
     model = run.prepare(torch.nn.Linear(256, 256))
@@ -48,7 +48,7 @@ def one_second(config: Config, run: Run) -> None:
 
 
 def small(config: Config, run: Run) -> None:
-    """A few short epochs in torch."""
+    """Train a small model in short epochs."""
     import torch
 
     model = torch.nn.Linear(64, 10)
@@ -61,7 +61,7 @@ def small(config: Config, run: Run) -> None:
 
 
 def twenty_megabytes(config: Config, run: Run) -> None:
-    """A network whose checkpoint has 20 MB; an epoch takes about 0.3 s."""
+    """Train a network with a checkpoint of 20 MB; an epoch takes about 0.3 s."""
     import torch
     from torch.utils.data import TensorDataset
 
@@ -79,13 +79,17 @@ def twenty_megabytes(config: Config, run: Run) -> None:
 
 
 class Alternating:
-    """Trains one trial on 1, 2, 1, 2, ... workers, so many epochs each; decides while an epoch is in progress."""
+    """Policy that trains one trial on 1, 2, 1, 2, ... workers and resizes it during an epoch.
+
+    Args:
+        every: Epochs between two resizes; default 3.
+    """
 
     def __init__(self, every: int = 3) -> None:
         self.every = every
 
     def decide(self, snapshot: PolicyView) -> Plan:
-        """Begin when both workers are there, so that no boot is in the way."""
+        """Start when both workers are ready, then resize after every few epochs."""
         trial = snapshot.trials[0] if snapshot.trials else None
         jobs: tuple[Job, ...] = ()
         if trial is None and sum(machine.state == "ready" for machine in snapshot.machines) == 2:  # noqa: PLR2004
@@ -93,8 +97,8 @@ class Alternating:
         elif trial is not None and trial.alive:
             jobs = (Job(trial=trial.id, workers=self._workers(trial, snapshot), until=snapshot.max_epochs),)
         done = trial is not None and not trial.alive
-        # Short epochs bring no decision of their own: look again, soon after the one that was the last.
-        return Plan(jobs=jobs, workers=0 if done else 2, done=done, wake_s=None if done else snapshot.now_s + LOOK_S)
+        # Short epochs trigger no decision, so wake up soon to resize during the next epoch.
+        return Plan(jobs=jobs, workers=0 if done else 2, done=done, wake_s=None if done else snapshot.now_s + POLL_S)
 
     def _workers(self, trial: Trial, snapshot: PolicyView) -> int:
         gang = next((gang for gang in snapshot.gangs if not gang.stopping), None)
@@ -104,13 +108,17 @@ class Alternating:
 
 
 class OneByOne:
-    """Rents one machine after the other, each when all before it are ready, and keeps them all busy with new trials."""
+    """Policy that rents one machine after the other and keeps all busy with new trials.
+
+    Args:
+        machines: Number of machines to rent.
+    """
 
     def __init__(self, machines: int) -> None:
         self.machines = machines
 
     def decide(self, snapshot: PolicyView) -> Plan:
-        """End when every worker has had its turn since the last machine was ready."""
+        """Stop after enough new trials since the last machine was ready."""
         ready_s = [machine.ready_s for machine in snapshot.machines if machine.ready_s is not None]
         jobs = [Job(trial=gang.trial, until=gang.until) for gang in snapshot.gangs]
         since = sum((trial.started_s or 0.0) >= max(ready_s, default=0.0) for trial in snapshot.trials)
@@ -122,7 +130,7 @@ class OneByOne:
 
 
 def sleeping(config: Config, run: Run) -> None:
-    """Epochs of a given length that need no core, with a model to be stored."""
+    """Sleep for each epoch, with a model to store."""
     import torch
 
     model = torch.nn.Linear(8, 1)
@@ -137,26 +145,26 @@ def sleeping(config: Config, run: Run) -> None:
 
 
 class Tapering:
-    """Ever fewer trials go on, each on one worker, and machines are handed back as they fall free."""
+    """Policy that continues ever fewer trials, each on one worker, and retires idle machines."""
 
-    stages = ((24, 8), (6, 16), (2, 24), (1, 40))
-    """(trials, epochs)."""
+    rungs = ((24, 8), (6, 16), (2, 24), (1, 40))
+    """(trials, epochs) of each rung."""
 
     @property
     def last(self) -> int:
-        """Epochs that train a trial fully."""
-        return self.stages[-1][1]
+        """Epochs of a fully trained trial."""
+        return self.rungs[-1][1]
 
     def decide(self, snapshot: PolicyView) -> Plan:
-        """Train the stage that is not done yet."""
+        """Train the first rung that is not complete."""
         left = [trial for trial in snapshot.trials if trial.state != "failed"]
-        for count, epochs in self.stages:
+        for count, epochs in self.rungs:
             until = min(epochs, snapshot.max_epochs)
-            stage = sorted(left, key=lambda trial: -_value(trial))[:count]
-            jobs = [Job(trial=trial.id, until=until) for trial in stage if trial.epoch < until and trial.alive]
-            fresh = [Job(trial=None, until=until)] * (count - len(stage) if epochs == self.stages[0][1] else 0)
+            rung = sorted(left, key=lambda trial: -_value(trial))[:count]
+            jobs = [Job(trial=trial.id, until=until) for trial in rung if trial.epoch < until and trial.alive]
+            fresh = [Job(trial=None, until=until)] * (count - len(rung) if epochs == self.rungs[0][1] else 0)
             if jobs or fresh:
-                out = {trial.id for trial in snapshot.trials if trial.alive} - {trial.id for trial in stage}
+                out = {trial.id for trial in snapshot.trials if trial.alive} - {trial.id for trial in rung}
                 verdicts = tuple(Verdict(trial=trial, reason=f"not among the best {count}") for trial in sorted(out))
                 workers = min(snapshot.max_workers, len(jobs) + len(fresh))
                 running = {gang.trial for gang in snapshot.gangs}
@@ -164,8 +172,8 @@ class Tapering:
                 return Plan(
                     jobs=(*jobs, *fresh), verdicts=verdicts, workers=workers, reason=f"{count} to epoch {until}"
                 )
-            left = stage
-        return Plan(done=True, reason="all are trained")
+            left = rung
+        return Plan(done=True, reason="all trials are trained")
 
 
 def _value(trial: Trial) -> float:
@@ -173,7 +181,7 @@ def _value(trial: Trial) -> float:
 
 
 class LiveMemory(TorchDispatchMode):
-    """While it is entered, watches the storages of all tensors that operations give; those of before do not count."""
+    """Context manager that tracks the memory of all tensors created by operations within it, in bytes."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -183,11 +191,11 @@ class LiveMemory(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run an operation, then count."""
+        """Run an operation, then update the peak."""
         given = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(given):
             if isinstance(tensor, torch.Tensor):
-                # A storage lives as long as a graph needs it, also when no name in Python holds its tensor.
+                # A storage lives as long as the autograd graph needs it, even without a Python reference to its tensor.
                 storage = tensor.untyped_storage()
                 self._live[storage] = storage.nbytes()
         self.peak_bytes = max(self.peak_bytes, sum(self._live.values()))

@@ -1,4 +1,4 @@
-"""Bilevel optimisation: what the penalty method costs beside ApproxGrad and reverse mode, and how it denoises."""
+"""Benchmarks of bilevel optimisation: cost of the penalty method against ApproxGrad and reverse mode, and denoising."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ SHARE, CLEAN, TRAIN = 0.25, 100, 1000
 
 
 def cost(times: int = TIMES) -> list[Figure]:
-    """Time of an outer step, which grows with T, and memory, which must not."""
+    """Measure the time of an outer step, which grows with T, and its memory, which must not."""
     figures = []
     for steps in INNER:
-        # In turns, so that both suffer alike from what else the machine does; the least disturbed one counts.
+        # Alternate the methods, so that other load affects both; the minimum counts.
         turns = [(_step_s("penalty", steps), _step_s("approx", steps)) for _ in range(times)]
         penalty_s, approx_s = (min(turn[place] for turn in turns) for place in (0, 1))
         figures += [
             Figure(f"outer step of the penalty method, T={steps}", 1000 * penalty_s, "ms"),
             Figure(f"... of ApproxGrad, T={steps}", 1000 * approx_s, "ms"),
-            Figure("... times ApproxGrad's", penalty_s / approx_s, most=1.2),
-            Figure("... median of the ratios turn by turn", median(a / b for a, b in turns)),
+            Figure("... relative to ApproxGrad", penalty_s / approx_s, most=1.2),
+            Figure("... median of the ratios", median(a / b for a, b in turns)),
         ]
     marks: tuple[tuple[Name, float | None], ...] = (("penalty", 1.0), ("approx", 1.0), ("rmd", None))
     for method, most in marks:
@@ -41,7 +41,7 @@ def cost(times: int = TIMES) -> list[Figure]:
 
 
 def _step_s(method: Name, inner_steps: int) -> float:
-    """Seconds of an outer step; the first, which prepares things, is left out."""
+    """Return the seconds of an outer step, without the first one, which includes set-up."""
     from seer_nb.methods.bilevel import minimize
 
     upper, lower, u, v = _denoising()
@@ -61,7 +61,7 @@ def _peak_bytes(method: Name, inner_steps: int) -> int:
 
 
 def _denoising() -> tuple[Callable[..., Tensor], Callable[..., Tensor], list[Tensor], list[Tensor]]:
-    """A problem like that of ``denoise``: 26 000 parameters, 200 examples a batch."""
+    """Return a problem like that of ``denoise``: 26 000 parameters, 200 examples per batch."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -91,16 +91,16 @@ def _denoising() -> tuple[Callable[..., Tensor], Callable[..., Tensor], list[Ten
 
 
 def denoising(seeds: int = 3) -> list[Figure]:
-    """Accuracy on digits a quarter of whose training labels are wrong, beside training without weights."""
+    """Measure the accuracy on digits with a quarter of wrong training labels, against training without weights."""
     rows = [_denoised(seed) for seed in range(seeds)]
     oracle, clean, everything, penalty, area = (mean(column) for column in zip(*rows, strict=True))
     of = f"mean of {seeds}"
     return [
         Figure(f"wrong labels removed, accuracy, {of}", oracle),
-        Figure("clean examples alone", clean),
-        Figure("all examples alike", everything),
+        Figure("clean examples only", clean),
+        Figure("all examples, unweighted", everything),
         Figure("denoised", penalty, least=max(clean, everything + 0.05), most=oracle),
-        Figure("area under the curve of weights for right labels", area, least=0.8),
+        Figure("area under the ROC curve of the weights for correct labels", area, least=0.8),
     ]
 
 
@@ -141,4 +141,4 @@ PARTS: dict[str, Part] = {"cost": lambda _: cost(), "denoising": lambda _: denoi
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    command(commands, "bilevel", "the penalty method: time, memory, and noisy labels; takes a minute", PARTS)
+    command(commands, "bilevel", "penalty method: time, memory and noisy labels (takes a minute)", PARTS)

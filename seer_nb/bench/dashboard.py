@@ -1,4 +1,4 @@
-"""``python -m seer_nb.bench dashboard``: what the live view costs, in a real JupyterLab and a real browser."""
+"""``python -m seer_nb.bench dashboard``: measure the live view in JupyterLab and a browser."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.bench._figures import Figure, table, write
-from seer_nb.bench._large import JOURNAL_EPOCH_S, Journalled
+from seer_nb.bench._large import LIVE_EPOCH_S, LiveStudy
 from seer_nb.errors import SeerError
 
 if TYPE_CHECKING:
@@ -26,24 +26,24 @@ WARM = "import seer_nb as seer\nstudy = seer.attach('{name}')\nstudy.dashboard"
 _WATCH = """() => {
   window.seen = [];
   const list = document.querySelector('.seer-live [data-list=rows]');
-  const look = () => {
+  const render = () => {
     const row = list.querySelector('tr[data-trial="0"]');
     const epoch = Number((row?.innerText.match(/(\\d+) of \\d+/) ?? [])[1] ?? 0);
     if (epoch > (window.seen.at(-1)?.[0] ?? 0)) window.seen.push([epoch, Date.now() / 1000]);
   };
-  new MutationObserver(look).observe(list, { childList: true, subtree: true, characterData: true });
-  look();
+  new MutationObserver(render).observe(list, { childList: true, subtree: true, characterData: true });
+  render();
 }"""
 
 
 class Meter:
-    """Counts what a page receives."""
+    """Counts the WebSocket messages and bytes that a page receives."""
 
     def __init__(self) -> None:
         self.n_bytes = self.n_messages = 0
 
     def watch(self, page: Page) -> None:
-        """From now on."""
+        """Start counting."""
         page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
 
     def _frame(self, payload: str | bytes) -> None:
@@ -53,9 +53,9 @@ class Meter:
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("dashboard", help="the live view of 256 trials in a real JupyterLab and browser")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of updates; default: %(default)s")
-    parser.add_argument("--out", type=Path, default=None, metavar="FILE", help="write the numbers there, as JSON")
+    parser = commands.add_parser("dashboard", help="measure the live view of 256 trials in JupyterLab and a browser")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="seconds of updates; default: %(default)s")
+    parser.add_argument("--out", type=Path, default=None, metavar="FILE", help="write the figures to FILE as JSON")
     parser.set_defaults(run=_run)
 
 
@@ -68,7 +68,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def measured(seconds: float) -> list[Figure]:
-    """All figures. Raises SeerError if JupyterLab, Playwright or Chromium is missing."""
+    """Return all figures.
+
+    Raises:
+        SeerError: JupyterLab, Playwright or Chromium is missing.
+    """
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -85,24 +89,24 @@ def measured(seconds: float) -> list[Figure]:
 
 
 def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
-    epochs = max(200, round(seconds / JOURNAL_EPOCH_S) + 40)
-    study = Journalled(lab.folder / "studies", "steady", epochs)
+    epochs = max(200, round(seconds / LIVE_EPOCH_S) + 40)
+    study = LiveStudy(lab.folder / "studies", "steady", epochs)
     book, meter = _opened(chromium, lab, "steady")
     paint_s = _paint(book)
     kernel = _kernel(lab)
     study.report()
     book.page.evaluate(_WATCH)
     written: dict[int, float] = {}
-    # The first forecast adds to the page once, and once more when the hidden static picture is renewed.
+    # Wait for the first forecast, which adds elements, and for the next hidden static picture.
     book.until("() => document.querySelector('[data-stands-for]')?.textContent.includes('ends after')")
     book.page.wait_for_timeout(1000)
     heap, nodes = _memory(book)
-    n_bytes, n_messages, cpu_s, begun_s = meter.n_bytes, meter.n_messages, _cpu(kernel), time.monotonic()
-    while time.monotonic() < begun_s + seconds:
+    n_bytes, n_messages, cpu_s, started_s = meter.n_bytes, meter.n_messages, _cpu(kernel), time.monotonic()
+    while time.monotonic() < started_s + seconds:
         study.report()
         written[study.reached[0]] = time.time()
-        book.page.wait_for_timeout(1000 * JOURNAL_EPOCH_S)
-    took_s = time.monotonic() - begun_s
+        book.page.wait_for_timeout(1000 * LIVE_EPOCH_S)
+    took_s = time.monotonic() - started_s
     cpu = 100 * (_cpu(kernel) - cpu_s) / took_s
     book.page.wait_for_timeout(1500)
     delays = _delays(written, book.page.evaluate("window.seen"))
@@ -112,14 +116,14 @@ def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
     book.close()
     return [
         Figure("first paint after the cell runs, warm kernel", paint_s, "s", most=2),
-        Figure("updates, 256 trials x 200 epochs, 16 survivors, 2 a second", took_s, "s"),
-        Figure("kernel's CPU, of a core", cpu, "%", most=5),
-        Figure("on the wire, a second", (meter.n_bytes - n_bytes) / took_s / 1000, "kB", most=150),
-        Figure("messages, a second", (meter.n_messages - n_messages) / took_s),
-        Figure("picture behind the journal, median", sorted(delays)[len(delays) // 2], "s", most=1),
-        Figure("picture behind the journal, worst", max(delays), "s", most=1),
-        Figure("a preview after a slider was moved", preview_s, "s", most=1),
-        Figure("browser's heap, at first", heap, "MB"),
+        Figure("updates, 256 trials x 200 epochs, 16 live trials, 2 per second", took_s, "s"),
+        Figure("kernel's CPU, share of a core", cpu, "%", most=5),
+        Figure("received per second", (meter.n_bytes - n_bytes) / took_s / 1000, "kB", most=150),
+        Figure("messages per second", (meter.n_messages - n_messages) / took_s),
+        Figure("delay of the view behind the journal, median", sorted(delays)[len(delays) // 2], "s", most=1),
+        Figure("delay of the view behind the journal, worst", max(delays), "s", most=1),
+        Figure("preview after moving a slider", preview_s, "s", most=1),
+        Figure("browser's heap at the start", heap, "MB"),
         Figure("browser's heap, growth", heap_after - heap, "MB", most=max(2.0, 0.1 * heap)),
         Figure("elements in the page, growth", nodes_after - nodes, most=200),
         Figure("errors in the page", trouble, most=0),
@@ -127,13 +131,13 @@ def _steady(chromium: Any, lab: Lab, seconds: float) -> list[Figure]:
 
 
 def _burst(chromium: Any, lab: Lab) -> list[Figure]:
-    study = Journalled(lab.folder / "studies", "burst", BURST // 16 + 10)
+    study = LiveStudy(lab.folder / "studies", "burst", BURST // 16 + 10)
     book, meter = _opened(chromium, lab, "burst")
     _paint(book)
     study.report()
     book.page.evaluate(_WATCH)
     book.page.wait_for_timeout(3000)
-    n_messages, n_bytes, begun_s = meter.n_messages, meter.n_bytes, time.time()
+    n_messages, n_bytes, started_s = meter.n_messages, meter.n_bytes, time.time()
     study.report(BURST // 16)
     last = study.reached[0]
     book.page.wait_for_function("last => window.seen.at(-1)?.[0] === last", arg=last)
@@ -143,10 +147,10 @@ def _burst(chromium: Any, lab: Lab) -> list[Figure]:
     right = sum(f"{last} of" in row for row in rows)
     book.close()
     return [
-        Figure(f"a burst of {16 * (BURST // 16)} reports is seen after", shown_s - begun_s, "s", most=3),
-        Figure("... survivors with their last epoch", right, least=16),
-        Figure("... messages in all", meter.n_messages - n_messages, most=30),
-        Figure("... on the wire", (meter.n_bytes - n_bytes) / 1000, "kB"),
+        Figure(f"a burst of {16 * (BURST // 16)} reports is shown after", shown_s - started_s, "s", most=3),
+        Figure("... live trials with their last epoch", right, least=16),
+        Figure("... messages", meter.n_messages - n_messages, most=30),
+        Figure("... received", (meter.n_bytes - n_bytes) / 1000, "kB"),
     ]
 
 
@@ -162,23 +166,23 @@ def _opened(chromium: Any, lab: Lab, name: str) -> tuple[Notebook, Meter]:
 
 
 def _paint(book: Notebook) -> float:
-    begun_s = time.monotonic()
+    started_s = time.monotonic()
     book.run()
     book.sees("by trial")
-    return time.monotonic() - begun_s
+    return time.monotonic() - started_s
 
 
 def _preview(book: Notebook) -> float:
-    begun_s = time.monotonic()
+    started_s = time.monotonic()
     book.live.locator("input[type=range][name=budget]").press("ArrowRight")
     book.sees("fully trained", ".seer-live .seer-preview")
-    took_s = time.monotonic() - begun_s
+    took_s = time.monotonic() - started_s
     book.live.locator("[data-do=undo]").click()
     return took_s
 
 
 def _kernel(lab: Lab) -> Process:
-    """The notebook's kernel: the only one so far."""
+    """Return the notebook's kernel, the only one of the server."""
     import psutil
 
     children = psutil.Process(lab.process.pid).children(recursive=True)
@@ -191,7 +195,7 @@ def _cpu(process: Process) -> float:
 
 
 def _memory(book: Notebook) -> tuple[float, int]:
-    """Heap after a collection, in MB, and elements in the page."""
+    """Return the heap in MB after a garbage collection, and the number of elements in the page."""
     session = book.context.new_cdp_session(book.page)
     session.send("HeapProfiler.collectGarbage")
     used = session.send("Runtime.getHeapUsage")["usedSize"] / 1e6
@@ -200,7 +204,7 @@ def _memory(book: Notebook) -> tuple[float, int]:
 
 
 def _delays(written: dict[int, float], seen: list[tuple[int, float]]) -> list[float]:
-    """For each epoch that was written, how long until it, or a later one, was seen."""
+    """Return the delay in seconds until each written epoch, or a later one, was shown."""
     return [
         next((at_s - wrote_s for epoch_seen, at_s in seen if epoch_seen >= epoch), float("inf"))
         for epoch, wrote_s in written.items()

@@ -1,4 +1,4 @@
-"""Fairness interventions: what the grid of the method's authors takes, and whether their findings hold."""
+"""Benchmarks of fairness interventions: the grid of the FairPrep authors, its duration, and their findings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEEDS = (
     *(0xBEEF, 0xCAFE, 0xDEAD, 0xDEADCAFE, 0xDEADBEEF, 0xBEEFCAFE, 0xCAFEBEEF, 50, 583, 5278, 100000),
     *(0xEFAC, 0xFEEB, 0xDAED, 0xEFACDAED, 0xFEEBDEAD),
 )
-"""Of the authors (github DataResponsibly/FairPrep, examples/fair_prep_results.py)."""
+"""Seeds of the authors (GitHub DataResponsibly/FairPrep, examples/fair_prep_results.py)."""
 INTERVENTIONS = (
     ("none", "none"),
     ("di_remover_1", "none"),
@@ -39,11 +39,11 @@ RUNS, MOST_S = 384, 600.0
 
 
 def tuning(workers: int) -> list[Figure]:
-    """16 seeds x 2 learners x {tuned, untuned} x 6 interventions on german, as a study on this machine's cores."""
+    """Run 16 seeds x 2 learners x {tuned, untuned} x 6 interventions on german as a study on this computer."""
     from seer_nb.methods import fairprep
     from seer_nb.providers.local import Local
 
-    begun_s = time.monotonic()
+    started_s = time.monotonic()
     experiment = fairprep.Experiment(
         *fairprep.data.german(),
         learners=[LR, TUNED_LR, DT, TUNED_DT],
@@ -54,13 +54,13 @@ def tuning(workers: int) -> list[Figure]:
         budget="$1",
     )
     result = experiment.run()
-    took_s = time.monotonic() - begun_s
+    took_s = time.monotonic() - started_s
     result.select("accuracy", for_each=["preprocessor", "learner", "postprocessor"])
     rows = result.summary(split="test").to_dict("records")
     found: dict[tuple[str, ...], Row] = {(r["learner"], r["preprocessor"], r["postprocessor"]): r for r in rows}
     figures = [
-        Figure("lifecycles that ran well", float((result.runs()["error"] == "").sum()), least=RUNS),
-        Figure(f"time of them on {workers} workers", took_s, "s", most=MOST_S),
+        Figure("lifecycles without errors", float((result.runs()["error"] == "").sum()), least=RUNS),
+        Figure(f"time on {workers} workers", took_s, "s", most=MOST_S),
     ]
     for plain, tuned in ((LR, TUNED_LR), (DT, TUNED_DT)):
         for pre, post in INTERVENTIONS:
@@ -74,7 +74,7 @@ def tuning(workers: int) -> list[Figure]:
 
 
 def _tuned(plain: Row, tuned: Row, learner: str, pre: str, post: str) -> list[Figure]:
-    """What tuning does to a learner; the authors' finding is claimed for logistic regression without post-processor."""
+    """Return the effect of tuning; the targets apply to logistic regression without post-processor, as in the paper."""
     claimed = learner == LR and pre in {"none", "reweighing"} and post == "none"
     ratio = float(tuned["disparate_impact_std"] / plain["disparate_impact_std"])
     gain = float(tuned["accuracy_mean"] - plain["accuracy_mean"])
@@ -86,7 +86,7 @@ def _tuned(plain: Row, tuned: Row, learner: str, pre: str, post: str) -> list[Fi
 
 
 def scaling() -> list[Figure]:
-    """Accuracy on ricci with and without scaled numbers, on test examples."""
+    """Measure the test accuracy on ricci with and without scaling."""
     from seer_nb.methods import fairprep
 
     ricci = fairprep.data.ricci()
@@ -106,7 +106,7 @@ def _means(result: FairResult, names: list[str], metric: str) -> dict[tuple[str,
 
 
 def missing(seeds: int = 2) -> list[Figure]:
-    """Accuracy on complete and incomplete examples of adult, on test examples, by handler."""
+    """Measure the test accuracy on complete and incomplete examples of adult, by handler."""
     from seer_nb.methods import fairprep
 
     handlers = ["complete_case", "mode", "iterative"]  # knn takes minutes on so many examples
@@ -116,7 +116,7 @@ def missing(seeds: int = 2) -> list[Figure]:
     means = tested.groupby(["handler", "group", "metric"])["value"].mean()
     figures = [
         Figure(
-            "complete case: share of test examples that get a prediction",
+            "complete case: share of test examples with a prediction",
             float(means["complete_case", "all", "coverage"]),
         )
     ]
@@ -139,6 +139,6 @@ PARTS: dict[str, Part] = {"tuning": _tuning, "scaling": lambda _: scaling(), "mi
 def add(commands: Any) -> None:
     """Add the subcommand."""
     parser = command(
-        commands, "fairprep", "fairness interventions: 384 lifecycles, and three findings; takes minutes", PARTS
+        commands, "fairprep", "fairness interventions: 384 lifecycles and three findings (takes minutes)", PARTS
     )
-    parser.add_argument("--workers", type=int, default=2, help="of the part tuning")
+    parser.add_argument("--workers", type=int, default=2, help="workers of the part tuning; default: %(default)s")

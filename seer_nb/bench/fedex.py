@@ -1,8 +1,9 @@
-"""``python -m seer_nb.bench fedex``: what FedEx finds on a federation of handwritten digits, and how fast.
+"""``python -m seer_nb.bench fedex``: measure FedEx on a federation of handwritten digits.
 
-Part mechanism: seven learning rates, six seeds; its error is to be under half of that of uniform sampling, and of the
-mean of the configurations by themselves. Part many: 100 clients a round, 60 rounds. Part wrappers: random search and
-successive elimination, with FedEx and without; nothing is wanted of it, for on data so small seeds decide.
+Part ``mechanism``: seven learning rates and six seeds. The error must be below half of that of uniform sampling, and
+below half of the mean of the single configurations. Part ``many``: 60 rounds with 100 clients each. Part ``wrappers``:
+random search and successive elimination, with and without FedEx. It has no targets, because on such small data the
+result depends on the seed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ TRIALS = 10
 
 
 def digits(clients: int = 60, alpha: float | None = 0.5) -> Federation:
-    """1797 digits, dealt out to clients with labels of their own."""
+    """Split 1797 digits over clients with different label distributions."""
     import numpy as np
     from sklearn.datasets import load_digits
 
@@ -39,7 +40,7 @@ def digits(clients: int = 60, alpha: float | None = 0.5) -> Federation:
 
 
 def mechanism() -> list[Figure]:
-    """Whether one shared model learns which learning rate works."""
+    """Measure whether FedEx finds the learning rates that work."""
     federation = digits()
     configs = [{"lr": lr, "batch": 4, "epochs": 3} for lr in LRS]
     alone = [FedEx(federation, [config]).run(ROUNDS).evaluate() for config in configs]
@@ -59,21 +60,21 @@ def mechanism() -> list[Figure]:
 
 
 def many() -> list[Figure]:
-    """100 clients in each of 60 rounds, in this process and on two workers."""
+    """Measure 60 rounds of 100 clients, in this process and on two workers."""
     federation = digits(100)
     space = {"lr": 0.1, "batch": 8, "epochs": seer.randint(1, 5)}
     given: dict[str, Any] = {"max_rounds": ROUNDS, "total_rounds": ROUNDS, "clients_per_round": 100, "fedex_k": 5}
     figures = []
     for name, provider in {"in this process": None, "on 2 workers": seer.Local(2, price_per_hour=0)}.items():
-        begun_s = time.monotonic()
+        started_s = time.monotonic()
         found = tune(federation, space, provider=provider, **given)
-        figures.append(Figure(f"100 clients x {ROUNDS} rounds {name}", time.monotonic() - begun_s, "s", most=60))
+        figures.append(Figure(f"100 clients x {ROUNDS} rounds {name}", time.monotonic() - started_s, "s", most=60))
         assert found.rounds == ROUNDS
     return figures
 
 
 def wrappers() -> list[Figure]:
-    """Test errors of ten seeds each; reported, not judged."""
+    """Measure the test errors of ten seeds for each wrapper; without targets."""
     federation = digits()
     figures = []
     for wrapper in WRAPPERS:
@@ -98,7 +99,7 @@ PARTS: dict[str, Part] = {
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    command(commands, "fedex", "federated tuning of handwritten digits: what it finds, and how fast", PARTS)
+    command(commands, "fedex", "federated tuning of handwritten digits: results and speed", PARTS)
 
 
 def _mlp() -> nn.Module:

@@ -1,6 +1,6 @@
-"""``python -m seer_nb.bench cloud``: studies on the loopback cloud, by its own books and clock.
+"""``python -m seer_nb.bench cloud``: measure studies on the loopback cloud by its own bill and clock.
 
-EC2's API is moto's, its machines really boot their Dask processes from their user data; nothing is rented.
+moto serves EC2's API, and machines boot real Dask processes from their user data. Nothing is rented.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 BOOT_S = 5.0
 SLOW_BOOT_S = 60.0
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    about = "growing, shrinking, losses and leases on a cloud on this computer"
+    about = "growing, shrinking, machine loss and leases on the loopback cloud"
     command(commands, "cloud", about, {name: partial(_on_a_cloud, part) for name, part in PARTS.items()})
 
 
@@ -66,7 +66,7 @@ def _opened(stack: ExitStack) -> LoopbackCloud:
 
 
 def elastic(cloud: LoopbackCloud) -> list[Figure]:
-    """24 trials, of which ever fewer go on: 4 machines at first, one at last."""
+    """Measure 24 trials of which ever fewer continue, from four machines down to one."""
     policy = _workloads.Tapering()
     study = _study(cloud, policy, seconds=1.2, max_machines=4, max_epochs=policy.last).run()
     entries, state = _entries(study), study.state
@@ -76,63 +76,61 @@ def elastic(cloud: LoopbackCloud) -> list[Figure]:
     return [
         Figure("trials", len(state.trials), least=24),
         Figure("machines that trained, at most", max(_sizes(entries)), least=4),
-        Figure("machines that trained, at last", _sizes(entries)[-2], most=1),
-        Figure("instances that live afterwards", sum(x.state != "terminated" for x in cloud.machines()), most=0),
-        Figure("processes that live afterwards", sum(len(x.pids) for x in cloud.machines()), most=0),
+        Figure("machines that trained, at the end", _sizes(entries)[-2], most=1),
+        Figure("instances left running", sum(x.state != "terminated" for x in cloud.machines()), most=0),
+        Figure("processes left running", sum(len(x.pids) for x in cloud.machines()), most=0),
         Figure("ledger minus EC2's bill, micro-dollars", abs(spent - real), most=0),
         Figure("EC2's bill, micro-dollars", real),
-        Figure("paid but idle: booted and no trial", 100 * idle_s / ready_s, "%", most=10),
-        Figure("machine ready after it was rented, slowest", max(_boots(machines)), "s"),
-        Figure("machine ended after its trial was saved, slowest", max(_handbacks(entries)), "s", most=2),
+        Figure("paid but idle: booted without a trial", 100 * idle_s / ready_s, "%", most=10),
+        Figure("slowest boot", max(_boots(machines)), "s"),
+        Figure("slowest termination after the trial was stored", max(_termination_delays(entries)), "s", most=2),
     ]
 
 
 def lost(cloud: LoopbackCloud) -> list[Figure]:
-    """A machine vanishes while a trial is on it."""
+    """Measure the loss of a machine that trains a trial."""
     study = _study(cloud, _workloads.Tapering(), seconds=0.5, max_machines=1, max_epochs=40).start()
     _until(lambda: len(study.curves()) >= 3)  # noqa: PLR2004
     victim = next(x for x in cloud.machines() if x.tags["seer:machine"] == "1")
-    begun_s = time.monotonic()
+    started_s = time.monotonic()
     cloud.lose(victim.instance_id)
     _until(lambda: any(isinstance(e.record, core.MachineEnded) for e in _entries(study)))
-    noticed_s = time.monotonic() - begun_s
+    noticed_s = time.monotonic() - started_s
     seen = len(study.curves())
     _until(lambda: len(study.curves()) > seen)
-    again_s = time.monotonic() - begun_s
+    again_s = time.monotonic() - started_s
     study.stop()
     study.wait()
     return [
-        Figure("a lost machine is noticed after", noticed_s, "s", most=5),
-        Figure("training goes on, on another machine, after", again_s, "s"),
+        Figure("machine loss detected after", noticed_s, "s", most=5),
+        Figure("training continues on another machine after", again_s, "s"),
     ]
 
 
 def shrink(cloud: LoopbackCloud) -> list[Figure]:
-    """One machine is handed back while another boots slowly."""
+    """Measure the termination of a machine while another boots slowly."""
     cloud.faults.boot_s = SLOW_BOOT_S
     return [
-        Figure(
-            f"a machine is handed back during a boot of {SLOW_BOOT_S:.0f} s", asyncio.run(_shrunk(cloud)), "s", most=3
-        )
+        Figure(f"machine terminated during a boot of {SLOW_BOOT_S:.0f} s", asyncio.run(_shrink_s(cloud)), "s", most=3)
     ]
 
 
 def killed(cloud: LoopbackCloud) -> list[Figure]:
-    """The runner is killed, and nobody comes back."""
+    """Kill the runner without a restart, and measure when all machines are gone."""
     policy = _workloads.Tapering()
     study = _study(cloud, policy, seconds=0.5, max_machines=2, max_epochs=policy.last, budget=0.02).start()
     _until(lambda: len(study.curves()) >= 3)  # noqa: PLR2004
     pid = runner_pid(layout.home() / study.name)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    begun_s, state = time.monotonic(), study.state
+    started_s, state = time.monotonic(), study.state
     _until(lambda: all(x.state == "terminated" for x in cloud.machines()))
-    gone_s, lease_s = time.monotonic() - begun_s, state.settings.lease_s
+    gone_s, lease_s = time.monotonic() - started_s, state.settings.lease_s
     real = _bill(cloud, state)
     return [
         Figure("the lease", lease_s, "s"),
-        Figure("all machines are gone after the runner was killed", gone_s, "s", most=lease_s + 30),
-        Figure("of the budget spent, by EC2's bill", 100 * real / state.budget, "%", most=100),
+        Figure("all machines terminated after the runner was killed", gone_s, "s", most=lease_s + 30),
+        Figure("spent by EC2's bill, share of the budget", 100 * real / state.budget, "%", most=100),
     ]
 
 
@@ -144,10 +142,10 @@ PARTS: dict[str, Callable[[LoopbackCloud], list[Figure]]] = {
 }
 
 
-# --- how ---
+# --- helpers ---
 
 
-def _study(  # noqa: PLR0913 - what differs between the parts
+def _study(  # noqa: PLR0913 - settings that differ between the parts
     cloud: LoopbackCloud, policy: Any, *, seconds: float, max_machines: int, max_epochs: int, budget: float = 1.0
 ) -> seer.Study:
     return seer.Study(
@@ -170,10 +168,10 @@ def _entries(study: seer.Study) -> list[Entry]:
 
 
 def _until(condition: Callable[[], object]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
+    end_s = time.monotonic() + TIMEOUT_S
     while not condition():
         if time.monotonic() > end_s:
-            raise SeerError(f"what was waited for did not come within {PATIENCE_S:.0f} s")
+            raise SeerError(f"what was waited for did not come within {TIMEOUT_S:.0f} s")
         time.sleep(0.05)
 
 
@@ -218,10 +216,10 @@ def _boots(machines: list[core.Machine]) -> list[float]:
     return [x.ready_s - x.rented_s for x in machines if x.ready_s is not None]
 
 
-def _handbacks(entries: list[Entry]) -> list[float]:
-    """For each machine that was handed back when its trial had been saved: seconds from then until it had ended."""
+def _termination_delays(entries: list[Entry]) -> list[float]:
+    """Return, for each retired machine, the seconds from the storing of its trial to its termination."""
     saved: dict[int, float] = {}
-    told: dict[int, float] = {}
+    retired_s: dict[int, float] = {}
     found = []
     workers = {e.record.gang: e.record.workers for e in entries if isinstance(e.record, core.StartGang)}
     for entry in entries:
@@ -229,15 +227,17 @@ def _handbacks(entries: list[Entry]) -> list[float]:
         if isinstance(record, core.Reported):
             saved |= {machine_of_worker(worker): entry.at_s for worker in workers[record.gang]}
         elif isinstance(record, core.Retire) and record.machine in saved:
-            told[record.machine] = entry.at_s
-        elif isinstance(record, core.MachineEnded) and record.machine in told:
-            # Unless it was kept on purpose: its first minute is paid for anyway.
+            retired_s[record.machine] = entry.at_s
+        elif isinstance(record, core.MachineEnded) and record.machine in retired_s:
+            # A machine may be kept on purpose, because its first minute is billed anyway.
             since_s = saved[record.machine]
-            found.append(entry.at_s - (since_s if told[record.machine] - since_s < 1.0 else told[record.machine]))
+            found.append(
+                entry.at_s - (since_s if retired_s[record.machine] - since_s < 1.0 else retired_s[record.machine])
+            )
     return found
 
 
-async def _shrunk(cloud: LoopbackCloud) -> float:
+async def _shrink_s(cloud: LoopbackCloud) -> float:
     from seer_nb.providers.base import FleetContext
 
     provider = cloud.provider()
@@ -249,9 +249,9 @@ async def _shrunk(cloud: LoopbackCloud) -> float:
         try:
             (offer, *_) = provider.offers()
             await asyncio.gather(*(fleet.rent(machine, offer) for machine in (1, 2)))
-            begun_s = time.monotonic()
+            started_s = time.monotonic()
             await fleet.retire(1, force=False)
             await ended.get()
-            return time.monotonic() - begun_s
+            return time.monotonic() - started_s
         finally:
             await fleet.close()

@@ -1,4 +1,4 @@
-"""The cost of seer_nb itself: workers kept busy, gangs started and resized, trials a second, imports, boots."""
+"""Overhead of seer_nb: worker utilisation, gang starts and resizes, trials per second, imports, boots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import seer_nb as seer
 from seer_nb import core
 from seer_nb.bench import _workloads
 from seer_nb.bench._figures import Figure, Part, command, spread
-from seer_nb.bench._studies import Ran, pieces, run, startup
+from seer_nb.bench._studies import Outcome, gang_times, run, startup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +23,7 @@ POLICIES = ("seer", "asha", "random_search")
 
 
 def busy(policies: Iterable[str] = POLICIES) -> list[Figure]:
-    """Share of the paid worker-seconds that are spent in epochs of a second: 16 trials, 2 workers."""
+    """Measure the share of paid worker-seconds inside epochs of one second: 16 trials, 2 workers."""
     figures = []
     for policy in policies:
         space = {"x": seer.choice(range(1, N_CONFIGS + 1))}
@@ -37,7 +37,7 @@ def busy(policies: Iterable[str] = POLICIES) -> list[Figure]:
 
 
 def resize(count: int = 12) -> list[Figure]:
-    """Gangs on warm workers, and resizes with a checkpoint of 20 MB."""
+    """Measure gang starts on warm workers and resizes with a checkpoint of 20 MB."""
     policy = _workloads.Alternating(every=3)
     ran = run(
         _workloads.twenty_megabytes,
@@ -46,8 +46,8 @@ def resize(count: int = 12) -> list[Figure]:
         deadline="2min",
         policy=policy,
     )
-    gangs = pieces(ran)
-    pairs = [(old, new) for old, new in pairwise(gangs) if old.told_s is not None]
+    gangs = gang_times(ran)
+    pairs = [(old, new) for old, new in pairwise(gangs) if old.stop_s is not None]
     figures = [
         Figure("checkpoint", ran.checkpoint_mb, "MB", least=20),
         Figure("epoch on one worker while resizing, median", _epoch_s(ran), "s"),
@@ -62,26 +62,26 @@ def resize(count: int = 12) -> list[Figure]:
             [new.step_s - old.reported_s for old, new in chosen],
             most=1.5,
         )
-        # What is left of the epoch in progress is training, not a stall; storing its checkpoint is one.
-        waits = [new.step_s - max(old.trained_s, old.told_s or 0.0) for old, new in chosen]
+        # The rest of the epoch in progress is training, not a stall; storing its checkpoint counts as a stall.
+        waits = [new.step_s - max(old.trained_s, old.stop_s or 0.0) for old, new in chosen]
         figures += spread(f"resize {p} -> {3 - p}, from the decision, without the epoch in progress", waits, most=1.5)
     return figures
 
 
 def trials() -> list[Figure]:
-    """200 trials that do nothing but 10 reports each, on 2 workers."""
-    begun_s = time.monotonic()
+    """Measure 200 trials that only report, 10 times each, on 2 workers."""
+    started_s = time.monotonic()
     space = {"x": seer.choice(range(1, N_TRIALS + 1))}
     ran = run(_workloads.noop, space, max_epochs=N_REPORTS, deadline="2min", policy="random_search")
-    whole_s = time.monotonic() - begun_s
+    whole_s = time.monotonic() - started_s
     full = sum(len(trial.curve) == N_REPORTS for trial in ran.state.trials.values())
     reported_s = [entry.at_s for entry in ran.entries if isinstance(entry.record, core.Reported)]
     ready_s = min(machine.ready_s for machine in _machines(ran))
     rate = full / (reported_s[-1] - ready_s)
     return [
         Figure(f"no-op trials with all {N_REPORTS} reports", full, least=N_TRIALS),
-        Figure("trials a second, first worker ready to last report", rate, "/s", least=25),
-        Figure("trials a second, start() to the study's end", full / ran.state.now_s, "/s"),
+        Figure("trials per second, first worker ready to last report", rate, "/s", least=25),
+        Figure("trials per second, start() to the study's end", full / ran.state.now_s, "/s"),
         Figure("first report after start()", reported_s[0], "s", most=6),
         Figure("Study(...) to the end of wait()", whole_s, "s"),
         Figure("the runner's peak memory", ran.peak_mb, "MB", most=400),
@@ -89,7 +89,7 @@ def trials() -> list[Figure]:
 
 
 def boots(count: int = 3) -> list[Figure]:
-    """Boots of workers one after the other, and the first gang on each."""
+    """Measure successive boots of workers and the first gang on each."""
     ran = run(
         _workloads.small,
         {"x": seer.uniform(1, 2)},
@@ -102,7 +102,7 @@ def boots(count: int = 3) -> list[Figure]:
     rented_s = min(machine.rented_s for machine in _machines(ran))
     first: dict[str, float] = {}
     later: list[float] = []
-    for gang in pieces(ran):
+    for gang in gang_times(ran):
         start_s, worker = gang.step_s - gang.started_s, gang.start.workers[0]
         if first.setdefault(worker, start_s) != start_s:
             later.append(start_s)
@@ -126,26 +126,28 @@ PARTS: dict[str, Part] = {
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    command(commands, "overhead", "what seer_nb itself costs in time and memory", PARTS)
+    command(commands, "overhead", "overhead of seer_nb in time and memory", PARTS)
 
 
-class _Life(NamedTuple):
-    """A machine's times, in study seconds."""
+class _MachineTimes(NamedTuple):
+    """The times of a machine, in study seconds."""
 
     rented_s: float
     ready_s: float
     ended_s: float
 
 
-def _machines(ran: Ran) -> list[_Life]:
-    """Those that were ever ready, in the order of their renting."""
+def _machines(ran: Outcome) -> list[_MachineTimes]:
+    """Return the times of all machines that became ready, in order of renting."""
     return [
-        _Life(machine.rented_s, machine.ready_s, ran.state.now_s if machine.ended_s is None else machine.ended_s)
+        _MachineTimes(
+            machine.rented_s, machine.ready_s, ran.state.now_s if machine.ended_s is None else machine.ended_s
+        )
         for machine in ran.state.machines.values()
         if machine.ready_s is not None
     ]
 
 
-def _epoch_s(ran: Ran) -> float:
+def _epoch_s(ran: Outcome) -> float:
     reports = [report for trial in ran.state.trials.values() for report in trial.curve]
     return median(report.seconds for report in reports if report.parallelism == 1)

@@ -1,8 +1,7 @@
-"""Trains real networks with random configurations, and writes their learning curves as tables to compare policies on.
+"""Train networks with random configurations, and store their learning curves as tables for policy comparisons.
 
-Each configuration is trained through the same `Run` as in a study, on one thread, so its curve is what a study would
-see. Curves depend on the seed and on torch's version, not on what was recorded before or beside. Seconds are measured:
-those that the thread really ran, so that it matters little what else the machine does.
+Each configuration is trained with the same `Run` as in a study, on one thread. Curves depend on the seed and the torch
+version, but not on other recordings. Seconds per epoch are CPU time of the thread, so other load hardly affects them.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ __all__ = ["record", "shipped_tables", "summary"]
 
 OUT = Path("curves")
 SAVE_S = 5.0
-"""So much work may be lost when the process is killed; none is by Ctrl-C, but the trial in progress."""
-SHOW_S, SHOW_HEADLESS_S = 0.2, 30.0
-"""How often the progress is shown, and where it is not shown on a terminal."""
-BAR = 30
+"""Seconds between two saves: the work that a kill can lose. Ctrl-C loses only the trial in progress."""
+SHOW_S, SHOW_LOG_S = 0.2, 30.0
+"""Seconds between two progress lines, on a terminal and elsewhere."""
+BAR_WIDTH = 30
 INTERRUPTED = 130
 
 
-def record(  # noqa: PLR0913 - the options of the command
+def record(  # noqa: PLR0913 - options of the command
     name: str,
     out: Path = OUT,
     *,
@@ -55,21 +54,21 @@ def record(  # noqa: PLR0913 - the options of the command
     seed: int = 0,
     processes: int = 1,
 ) -> Path:
-    """Record one task; what its file in the folder holds already is not trained again.
+    """Record the curves of one task; curves that its file already holds are not trained again.
 
     Args:
-        name: One of TASKS.
-        out: A folder; made if need be.
-        configurations: How many there shall be; None: as the task has it.
-        epochs: Most epochs of each, and the length of their schedules; None: as the task has it.
-        seed: Of everything.
-        processes: How many train at once, each on one thread.
+        name: Name of a task in `TASKS`.
+        out: Folder of the table, created if needed.
+        configurations: Number of configurations; None for the task's default.
+        epochs: Maximum epochs per configuration, and the length of schedules; None for the task's default.
+        seed: Seed of configurations and training; default 0.
+        processes: Number of processes that train in parallel, each on one thread; default 1.
 
     Returns:
-        The file.
+        The path of the table.
 
     Raises:
-        SeerError: The file there was recorded otherwise, or pyarrow is missing.
+        SeerError: The existing file was recorded with other settings, or pyarrow is missing.
     """
     task = TASKS[name]
     wanted = task.configurations if configurations is None else configurations
@@ -80,7 +79,7 @@ def record(  # noqa: PLR0913 - the options of the command
     progress = Progress(name, wanted - len(jobs), wanted)
     saved_s = time.monotonic()
     try:
-        with contextlib.closing(_trained(jobs, processes)) as curves:
+        with contextlib.closing(_train_all(jobs, processes)) as curves:
             for number, curve in curves:
                 file.curves[number] = curve
                 progress.advance()
@@ -105,13 +104,13 @@ class Job(NamedTuple):
 
 
 def train(job: Job) -> tuple[int, list[Point]]:
-    """One configuration's number and curve, which ends when it diverges."""
+    """Train one configuration; return its number and its curve, which ends on divergence."""
     task = TASKS[job.task]
     curve: list[Point] = []
 
     def keep(report: Reported) -> None:
         value, test_value = (_float(v) for v in (report.value, report.metrics[f"test_{task.metric}"]))
-        curve.append(Point(value, test_value, time.thread_time() - run.epoch_began_s))
+        curve.append(Point(value, test_value, time.thread_time() - run.epoch_started_s))
         if math.isnan(value):
             raise StopTraining
 
@@ -131,7 +130,7 @@ def train(job: Job) -> tuple[int, list[Point]]:
         seed=job.seed,
         store="",
     )
-    run = _Timed(order, _Forgetful(order, None), None, keep, GangSignals(), time.monotonic())
+    run = _Timed(order, _NoCheckpoints(order, None), None, keep, GangSignals(), time.monotonic())
     seed_all(order.seed, order.trial)
     with contextlib.suppress(StopTraining):
         task.train(job.config, run)
@@ -139,7 +138,7 @@ def train(job: Job) -> tuple[int, list[Point]]:
 
 
 def summary(path: Path) -> str:
-    """How a file's curves are spread, in a line."""
+    """Return one line of statistics about a table's curves."""
     import pandas as pd
 
     from seer_nb.simulate.curve_files import metadata
@@ -160,34 +159,34 @@ def summary(path: Path) -> str:
 
 
 class Progress:
-    """A line on stderr: rewritten in place on a terminal, elsewhere now and then a line."""
+    """A progress line on stderr: updated in place on a terminal, printed at intervals elsewhere."""
 
     def __init__(self, name: str, done: int, total: int, sink: TextIO | None = None) -> None:
         self._name, self._done, self._total = name, done, total
         self._before = done
         self._sink = sys.stderr if sink is None else sink
         self._in_place = self._sink.isatty()
-        self._begun_s = self._shown_s = time.monotonic()
+        self._started_s = self._shown_s = time.monotonic()
         self._width = 0
 
     def __str__(self) -> str:
         """The line."""
-        full = BAR * min(self._done, self._total) // self._total
-        elapsed_s = time.monotonic() - self._begun_s
+        full = BAR_WIDTH * min(self._done, self._total) // self._total
+        elapsed_s = time.monotonic() - self._started_s
         trained = self._done - self._before
         left_s = elapsed_s / trained * (self._total - self._done) if trained else None
         times = f", {format_duration(elapsed_s)}" if trained else ""
         left = f", about {format_duration(left_s)} left" if left_s else ""
-        return f"{self._name} [{'#' * full}{'.' * (BAR - full)}] {self._done}/{self._total}{times}{left}"
+        return f"{self._name} [{'#' * full}{'.' * (BAR_WIDTH - full)}] {self._done}/{self._total}{times}{left}"
 
     def advance(self, count: int = 1) -> None:
-        """So many more are done."""
+        """Count finished configurations and show the progress if due."""
         self._done += count
-        if time.monotonic() > self._shown_s + (SHOW_S if self._in_place else SHOW_HEADLESS_S):
+        if time.monotonic() > self._shown_s + (SHOW_S if self._in_place else SHOW_LOG_S):
             self._show()
 
     def close(self) -> None:
-        """Show the last state, and end the line."""
+        """Show the final state and end the line."""
         self._show()
         if self._in_place:
             print(file=self._sink, flush=True)
@@ -202,48 +201,50 @@ class Progress:
 
 
 class _Timed(Run):
-    """Knows this thread's processor time at which the epoch in progress began."""
+    """Run that stores the thread's CPU time at the start of each epoch."""
 
-    epoch_began_s = 0.0
+    epoch_started_s = 0.0
 
     def epochs(self) -> Iterator[int]:
-        """As a run's."""
+        """Yield the epochs of the run."""
         for epoch in super().epochs():
-            self.epoch_began_s = time.thread_time()
+            self.epoch_started_s = time.thread_time()
             yield epoch
 
 
-class _Forgetful(CheckpointManager):
-    """Stores nothing: a recording has no use for checkpoints."""
+class _NoCheckpoints(CheckpointManager):
+    """Checkpoint manager that stores nothing."""
 
     keeps = False
 
 
-def _trained(jobs: list[Job], processes: int) -> Generator[tuple[int, list[Point]]]:
-    """Curves, as they come."""
+def _train_all(jobs: list[Job], processes: int) -> Generator[tuple[int, list[Point]]]:
+    """Yield (number, curve) as configurations finish."""
     if processes == 1:
-        _one_thread()
+        _use_one_thread()
         yield from map(train, jobs)
         return
     count = max(1, min(processes, len(jobs)))
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_as_worker) as pool:
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_init_worker) as pool:
         curves = [pool.submit(train, job) for job in jobs]
         try:
             for curve in as_completed(curves):
                 yield curve.result()
         except BrokenProcessPool as error:
-            raise SeerError("a process that trained has died (out of memory?); the same command goes on") from error
+            raise SeerError(
+                "a training process died (out of memory?); run the same command again to continue"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _as_worker() -> None:
-    # Ctrl-C reaches the whole process group; the parent decides.
+def _init_worker() -> None:
+    # Ctrl-C reaches the whole process group; only the parent reacts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _one_thread()
+    _use_one_thread()
 
 
-def _one_thread() -> None:
+def _use_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -256,12 +257,26 @@ def _float(value: float | None) -> float:
 def add(commands: Any) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("record", help="train networks with random configurations and store their curves")
-    parser.add_argument("--task", action="append", choices=[*TASKS], default=None, help="may be repeated; default: all")
-    parser.add_argument("--configurations", type=_positive, default=None, metavar="N", help="default: as the task has")
-    parser.add_argument("--epochs", type=_positive, default=None, metavar="R", help="default: as the task has")
-    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
-    parser.add_argument("--processes", type=_positive, default=1, metavar="P", help="default: %(default)s")
+    parser.add_argument(
+        "--task", action="append", choices=[*TASKS], default=None, help="task to record; may be repeated; default: all"
+    )
+    parser.add_argument(
+        "--configurations",
+        type=_positive,
+        default=None,
+        metavar="N",
+        help="number of configurations; default: of the task",
+    )
+    parser.add_argument(
+        "--epochs", type=_positive, default=None, metavar="R", help="maximum epochs; default: of the task"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=OUT, metavar="DIR", help="folder of the tables; default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed; default: %(default)s")
+    parser.add_argument(
+        "--processes", type=_positive, default=1, metavar="P", help="parallel processes; default: %(default)s"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -281,12 +296,15 @@ def _run(options: argparse.Namespace) -> int:
         print(f"record: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"record: interrupted; what is finished lies in {options.out}, the same command goes on", file=sys.stderr)
+        print(
+            f"record: interrupted; finished curves are in {options.out}; run the same command again to continue",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     return 0
 
 
 def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: give a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} must be an integer >= 1")
     return int(text)

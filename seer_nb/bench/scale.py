@@ -1,4 +1,4 @@
-"""``python -m seer_nb.bench scale``: 10 000 trials, a journal of 10 million events, 4 000 real trials."""
+"""``python -m seer_nb.bench scale``: measure 10 000 simulated trials, 10 million events and 4 000 real trials."""
 
 from __future__ import annotations
 
@@ -29,69 +29,69 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-LOOK_S = 1.0
+POLL_S = 1.0
 WORKERS = 2
-SETTLED = 0.5
-"""Share of the time in which memory may still grow: pools fill, modules are imported, logs reach their bounds."""
+WARM_UP_SHARE = 0.5
+"""Share of the samples to skip, in which imports and pools still grow."""
 ATTACH = """
 import sys, time
 import seer_nb as seer
 import seer_nb.study
-begun_s = time.monotonic()
+started_s = time.monotonic()
 study = seer.attach("many")
-attached_s = time.monotonic() - begun_s
+attached_s = time.monotonic() - started_s
 study.best, study.status
-print(attached_s, time.monotonic() - begun_s)
+print(attached_s, time.monotonic() - started_s)
 """
 
 
 def journal(*, quick: bool) -> list[Figure]:
-    """A journal of many events: made, opened without and with a snapshot, and attached to in a fresh process."""
+    """Measure a long journal: writing, opening without and with a snapshot, and attaching in a new process."""
     n_records, n_trials, n_workers = (200_000, 500, 100) if quick else (10_000_000, 10_000, 2000)
     with temporary_home() as home:
         folder = home / "many"
         folder.mkdir()
         files.write_atomically(folder / layout.PARTS, dumps_parts(policy=RandomSearch()), private=True)
         path = folder / layout.JOURNAL
-        begun_s, rest = time.monotonic(), journal_writer.SNAPSHOT_EVERY - 1
-        stream = _large.make(path, n_records - rest, rest, n_trials, n_workers)
-        made_s = time.monotonic() - begun_s
-        first_s = _timed(lambda: _snapshot(folder))
-        # The worst that can be: another snapshot would be written at the next event.
+        started_s, rest = time.monotonic(), journal_writer.SNAPSHOT_EVERY - 1
+        stream = _large.write_long_journal(path, n_records - rest, rest, n_trials, n_workers)
+        made_s = time.monotonic() - started_s
+        first_s = _seconds_of(lambda: _snapshot(folder))
+        # Worst case: one more event would trigger the next snapshot.
         again = Journal(path)
-        _large.append(again, stream, rest)
+        _large.append_records(again, stream, rest)
         view = JournalView(again)
-        open_s = _timed(view.state)
+        open_s = _seconds_of(view.state)
         size = snapshot.path_of(again).stat().st_size
         again.close()
         attach_s, best_s = _attached()
-        second_s = _timed(lambda: _snapshot(folder))
+        second_s = _seconds_of(lambda: _snapshot(folder))
         return [
             Figure("events in the journal", view.seq),
-            Figure("writing them, in batches", made_s, "s"),
+            Figure("writing all events in batches", made_s, "s"),
             Figure("journal", path.stat().st_size / 1e6, "MB"),
             Figure("snapshot", size / 1e6, "MB"),
-            Figure("the first snapshot: all events are read", first_s, "s"),
-            Figure("opening: snapshot, and the most events that can follow it", open_s, "s", most=5),
-            Figure("the next snapshot, by a process of its own", second_s, "s"),
-            Figure("attach in a fresh process", attach_s, "s", most=2),
-            Figure("... and its best trial and status", best_s, "s"),
+            Figure("first snapshot, which reads all events", first_s, "s"),
+            Figure("opening: snapshot and the largest number of later events", open_s, "s", most=5),
+            Figure("next snapshot, in its own process", second_s, "s"),
+            Figure("attach in a new process", attach_s, "s", most=2),
+            Figure("... with best trial and status", best_s, "s"),
         ]
 
 
 def _snapshot(folder: Path) -> None:
-    """As the runner has it done."""
+    """Write a snapshot in a new process, as the runner does."""
     subprocess.run([sys.executable, "-m", "seer_nb.runner.journal_writer", str(folder)], check=True)
 
 
 def _attached() -> tuple[float, float]:
-    told = subprocess.run([sys.executable, "-c", ATTACH], check=True, capture_output=True, text=True).stdout
-    attach_s, best_s = map(float, told.split())
+    output = subprocess.run([sys.executable, "-c", ATTACH], check=True, capture_output=True, text=True).stdout
+    attach_s, best_s = map(float, output.split())
     return attach_s, best_s
 
 
 def real(*, quick: bool) -> list[Figure]:
-    """Many short trials on two workers: what memory do the runner and the workers have over time?"""
+    """Measure the memory of the runner and the workers during many short trials."""
     n_trials = 60 if quick else 4000
     with temporary_home() as home:
         study = seer.Study(
@@ -106,34 +106,37 @@ def real(*, quick: bool) -> list[Figure]:
             policy="random_search",
             name="bench",
         ).start()
-        seen = _watched(study, home / "bench")
+        seen = _memory_samples(study, home / "bench")
         state = JournalView(Journal(home / "bench" / layout.JOURNAL)).state()
         full = sum(len(trial.curve) == 10 for trial in state.trials.values())  # noqa: PLR2004 - max_epochs
-    figures = [Figure("short trials with all 10 reports", full, least=n_trials), Figure("in", state.now_s, "s")]
+    figures = [
+        Figure("short trials with all 10 reports", full, least=n_trials),
+        Figure("time for all trials", state.now_s, "s"),
+    ]
     for who, samples in seen.items():
-        late = samples[int(SETTLED * len(samples)) :]
-        per_1000 = (late[-1] - late[0]) / (1 - SETTLED) * 1000 / n_trials
+        late = samples[int(WARM_UP_SHARE * len(samples)) :]
+        per_1000 = (late[-1] - late[0]) / (1 - WARM_UP_SHARE) * 1000 / n_trials
         figures += [
             Figure(f"{who}: memory at the end", samples[-1], "MB"),
-            # A few seconds are not enough to tell growth from a start.
-            Figure(f"{who}: growth, by the second half", per_1000, "MB/1000 trials", most=None if quick else 30),
+            # A quick run is too short to separate growth from start-up.
+            Figure(f"{who}: growth in the second half", per_1000, "MB/1000 trials", most=None if quick else 30),
         ]
     return figures
 
 
-def _watched(study: Any, folder: Path) -> dict[str, list[float]]:
-    """MB of the runner, and of the workers, until the study has ended."""
+def _memory_samples(study: Any, folder: Path) -> dict[str, list[float]]:
+    """Sample the memory of the runner and of the workers in MB until the study ends."""
     seen: dict[str, list[float]] = {"runner": [], "its workers": []}
     while True:
         try:
-            study.wait(timeout=LOOK_S)
+            study.wait(timeout=POLL_S)
         except TimeoutError:
-            _look(runner_pid(folder), seen)
+            _sample_memory(runner_pid(folder), seen)
         else:
             return seen
 
 
-def _look(pid: int | None, seen: dict[str, list[float]]) -> None:
+def _sample_memory(pid: int | None, seen: dict[str, list[float]]) -> None:
     try:
         runner = psutil.Process(pid) if pid else None
         if runner is None:
@@ -141,17 +144,17 @@ def _look(pid: int | None, seen: dict[str, list[float]]) -> None:
         below = sorted(child.memory_info().rss for child in runner.children(recursive=True))
         if len(below) >= WORKERS:
             seen["runner"].append(runner.memory_info().rss / 1e6)
-            # The largest: not those that come and go, such as the one that writes snapshots.
+            # Take the largest processes: short-lived ones, such as the snapshot writer, do not count.
             seen["its workers"].append(sum(below[-WORKERS:]) / 1e6)
     except psutil.Error:
-        pass  # one of them has just ended
+        pass  # a process has just exited
 
 
-def _timed(what: Callable[[], object]) -> float:
+def _seconds_of(what: Callable[[], object]) -> float:
     gc.collect()
-    begun_s = time.monotonic()
+    started_s = time.monotonic()
     what()
-    return time.monotonic() - begun_s
+    return time.monotonic() - started_s
 
 
 PARTS: dict[str, Part] = {
@@ -164,4 +167,4 @@ PARTS: dict[str, Part] = {
 def add(commands: Any) -> None:
     """Add the subcommand."""
     parser = command(commands, "scale", "10 000 trials on 2 000 workers, 10 million events, flat memory", PARTS)
-    parser.add_argument("--quick", action="store_true", help="a fiftieth of all that, in a minute")
+    parser.add_argument("--quick", action="store_true", help="run a fiftieth of the work, in about a minute")

@@ -1,10 +1,9 @@
-"""``python -m seer_nb.bench sweep``: a grid x train ratio sweep of an MLP on one worker and on two, and what it finds.
+"""``python -m seer_nb.bench sweep``: measure a sweep of an MLP over a grid and train ratios.
 
-Part workers: 100 cells that compute for over half a second each. Two workers are to find what one finds, and this
-process, but for times; and to be at least 1.7 times as fast, from the start of the study's process to its end. That
-takes two cores that nobody else uses: the table tells what they had. Part waiting: the same with cells that only wait,
-which shows what the machinery adds, whoever else computes. Part choice: on synthetic samples, the grid's best
-configuration beside the default and the mean.
+Part ``workers``: 100 cells that compute for over half a second each. One worker, two workers and this process must give
+the same results, except for times. Two workers must be at least 1.7 times as fast as one, which takes two idle cores.
+Part ``waiting``: the same with cells that only sleep, which measures the overhead independently of other load. Part
+``choice``: the grid's best configuration against the default and the mean, on synthetic samples.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ GRID = {"learning_rate_init": [1e-3 * 1.5**step for step in range(10)], "activat
 
 
 def workers() -> list[Figure]:
-    """The same work by this process, one worker, and two."""
+    """Measure the same sweep in this process, on one worker and on two."""
     from sklearn.neural_network import MLPRegressor
 
-    # It never stops early, so that all cells take about as long.
+    # No early stopping, so that all cells take about the same time.
     network = MLPRegressor(hidden_layer_sizes=(32, 32), max_iter=ITERATIONS, n_iter_no_change=ITERATIONS)
     return _compared(network, GRID)
 
 
 def waiting() -> list[Figure]:
-    """The same with cells that compute nothing."""
+    """Measure the same sweep with cells that only sleep."""
     from seer_nb.bench._studies import Waiting
 
     return _compared(Waiting(CELL_S), {"place": range(20)})
@@ -54,15 +53,15 @@ def _figures(results: dict[str, SweepResult]) -> list[Figure]:
     one, two = results["1 worker"], results["2 workers"]
     figures = [
         Figure("cells", len(one.outcomes)),
-        Figure("a cell, median, 1 worker", _cell_s(one), "s", least=CELL_S),
+        Figure("seconds per cell, median, 1 worker", _cell_s(one), "s", least=CELL_S),
         Figure("... 2 workers", _cell_s(two), "s"),
         *(Figure(f"the whole sweep, {name}", found.wall_s, "s") for name, found in results.items()),
-        Figure("2 workers are faster than 1 by a factor of", one.wall_s / two.wall_s, least=FASTER),
+        Figure("speed-up of 2 workers over 1", one.wall_s / two.wall_s, least=FASTER),
         Figure("... without start and end", _training_s(one) / _training_s(two)),
     ]
     for name, found in results.items():
         if found is not one:
-            figures.append(Figure(f"cells alike, {name} and 1 worker", _alike(found, one), least=len(one.outcomes)))
+            figures.append(Figure(f"identical cells, {name} and 1 worker", _alike(found, one), least=len(one.outcomes)))
     return figures
 
 
@@ -91,15 +90,15 @@ def _trials(found: SweepResult) -> Any:
 
 
 def _alike(one: SweepResult, other: SweepResult) -> int:
-    """Cells in which all but the times is the same to the last bit."""
+    """Return the number of cells whose results are bitwise equal, except for times."""
     frames = [found.frame.drop(columns="ct_s") for found in (one, other)]
-    # What was not done is alike in both.
+    # Missing values count as equal.
     same = (frames[0] == frames[1]) | (frames[0].isna() & frames[1].isna())
     return int(same.all(axis=1).sum())
 
 
 def choice() -> list[Figure]:
-    """What the grid's best is worth on samples that chose nothing."""
+    """Measure the grid's best configuration on test samples."""
     from sklearn.dummy import DummyRegressor
     from sklearn.neural_network import MLPRegressor
 
@@ -116,9 +115,9 @@ def choice() -> list[Figure]:
     of = f"mean of {len(found.best_table())} ratios"
     return [
         Figure(f"test RMSE of the best of {len(found.outcomes)} cells, {of}", best, most=min(default, 0.4 * constant)),
-        Figure("... the default network's", default),
-        Figure("... the mean's", constant),
-        Figure("... the worst cell's", worst, least=best / 0.6),
+        Figure("... of the default network", default),
+        Figure("... of the mean", constant),
+        Figure("... of the worst cell", worst, least=best / 0.6),
         Figure("CT of the best", mean(found.best_table().ct_s), "s"),
         Figure("the whole sweep, 3 repeats", found.wall_s, "s"),
     ]
@@ -129,4 +128,4 @@ PARTS: dict[str, Part] = {"workers": lambda _: workers(), "waiting": lambda _: w
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    command(commands, "sweep", "a grid x train ratio sweep on one worker and on two; takes some minutes", PARTS)
+    command(commands, "sweep", "a sweep over a grid and train ratios on one and two workers (takes minutes)", PARTS)

@@ -1,4 +1,4 @@
-"""The campaign of faults: its table, how it goes on, and the means that bring faults about."""
+"""The campaign of faults: its table, its continuation, and the tools that inject faults."""
 
 import os
 import shutil
@@ -21,66 +21,66 @@ def verdict(fault="a worker is killed", seed=0, **changes):
     return row._replace(**changes)
 
 
-def test_what_is_kept_is_found_again(tmp_path):
-    rows = [verdict(), verdict(seed=1, resumed_s=None, wrong='training did not go on:\n"why"')]
+def test_stored_rows_are_read_back(tmp_path):
+    rows = [verdict(), verdict(seed=1, resumed_s=None, wrong='training did not continue:\n"why"')]
     for row in rows:
         table.append(tmp_path / "faults.csv", row)
     assert table.read(tmp_path / "faults.csv") == rows
     assert table.read(tmp_path / "none.csv") == []
 
 
-def test_a_line_a_fault():
+def test_table_has_one_row_per_fault():
     rows = [verdict(), verdict(seed=1, resumed_s=4.5, repeated=2, lost_records=3, wrong="3 records lost")]
     rows.append(verdict("other", over_budget=7, over_deadline_s=2.5, leftovers=1, resumed_s=None, wrong="much"))
     shown = table.page(rows)
     assert "| a worker is killed | local | 2 | 1 | 2 | 3.0 (4.5) s | 3 | 0 | 0 | 0 |" in shown
     assert "| other | local | 1 | 0 | 1 |  | 0 | 1 | 1 | 1 |" in shown
     assert "- other (local, seed 0): much" in shown
-    assert "Not kept" not in table.page(rows[:1])
+    assert "Broken promises" not in table.page(rows[:1])
 
 
-def test_it_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+def test_campaign_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
     ran = []
 
     def one(task, stop):
         ran.append(task)
         return verdict(*task[::2])
 
-    monkeypatch.setattr(faults, "_one", one)
+    monkeypatch.setattr(faults, "run_study", one)
     out, page = tmp_path / "faults.csv", tmp_path / "docs" / "faults.md"
     words = ["faults", "--only", "the kernel is killed", "--out", str(out), "--markdown", str(page)]
     assert main([*words, "--times", "1"]) == 0
     assert main([*words, "--times", "2"]) == 0
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "Ctrl-C is what it was"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "the handler of Ctrl-C is restored"
     assert ran == [("the kernel is killed", "local", 0), ("the kernel is killed", "local", 1)]
     assert "| the kernel is killed | local | 2 | 2 |" in page.read_text()
     assert "2 | 2 |" in capsys.readouterr().out
 
 
-def test_no_study_begins_when_it_is_to_stop():
+def test_no_study_starts_after_a_stop():
     stop = threading.Event()
     stop.set()
-    assert faults._one(("a worker is killed", "local", 0), stop) is None
+    assert faults.run_study(("a worker is killed", "local", 0), stop) is None
 
 
-def test_what_is_lacking_is_said(tmp_path, monkeypatch, capsys):
+def test_missing_requirements_are_printed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert main(["faults", "--only", "an hour back", "--out", str(tmp_path / "faults.csv")]) == 0
-    assert "left out, for it needs cc: the clock is set an hour back" in capsys.readouterr().out
+    assert "skipped, needs cc: the clock is set an hour back" in capsys.readouterr().out
 
 
-def test_pairs_are_the_same_again_and_can_be_made():
+def test_pairs_are_reproducible_and_valid():
     drawn = list(catalog.pairs(3, 20))
     assert drawn[:5] == list(catalog.pairs(3, 5))
     for name, where in drawn:
         pair = catalog.by_name(name)
         assert pair.name == name
         assert where in pair.where
-        assert ("rank 1" not in name) or pair.options["workers"] == 2, "it has a second member to strike"
+        assert ("rank 1" not in name) or pair.options["workers"] == 2, "rank 1 needs a second member"
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-def test_a_clock_that_is_set_shows_another_time_of_day_and_no_other_duration(tmp_path):
+def test_false_clock_shifts_wall_time_but_not_durations(tmp_path):
     clock = inject_clocks.FalseClock(tmp_path)
     code = "import time; print(time.time(), time.monotonic(), time.clock_gettime(7), flush=True); input()"
     shown = []
@@ -101,7 +101,7 @@ def test_a_clock_that_is_set_shows_another_time_of_day_and_no_other_duration(tmp
 
 CUT = """
 import os, socket, sys
-from seer_nb.bench.faults import networks
+from seer_nb.bench.faults import inject_networks as networks
 server = socket.create_server(("127.0.0.1", 0))
 read, write = os.pipe()
 child = os.fork()
@@ -137,7 +137,8 @@ os.write(write, b"2")
     os.geteuid() != 0 or any(shutil.which(name) is None for name in inject_networks.NEEDS),
     reason="needs root and iptables",
 )
-def test_a_connection_that_is_cut_is_silent_until_it_is_mended():
-    enter = f"from seer_nb.bench.faults import networks; networks.enter([{sys.executable!r}, '-c', {CUT!r}])"
+def test_cut_connection_drops_packets_until_mended():
+    command = [sys.executable, "-c", CUT]
+    enter = f"from seer_nb.bench.faults import inject_networks as networks; networks.enter({command!r})"
     done = subprocess.run([sys.executable, "-c", enter], capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout.splitlines() == ["cut", "closed", "came b'x'"], done.stderr

@@ -1,4 +1,4 @@
-"""Curves are recorded as by a user, recording goes on after Ctrl-C, and what ships is good to compare policies on."""
+"""Recording of curves: determinism, continuation after Ctrl-C, and the quality of the shipped tables."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def without_seconds(table):
 
 
 def losses(name):
-    """Of the table that ships: a row a trial, a column an epoch; less is better, infinite once diverged."""
+    """Return losses of a shipped table: one row per trial, one column per epoch, infinite after divergence."""
     table = pd.read_parquet(SHIPPED[name])
     sign = 1 if TASKS[name].mode == "min" else -1
     wide = table.pivot_table(index="trial", columns="epoch", values="value", dropna=False)
@@ -44,7 +44,7 @@ def losses(name):
 
 
 def at_trial(number, act):
-    """The function of a task, but for one trial that does something first."""
+    """Return the task with a function that first calls ``act`` in one trial."""
     task = TASKS["gapminder_mlp"]
 
     def train(config, run):
@@ -57,7 +57,7 @@ def at_trial(number, act):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Every task, once."""
+    """Return a folder with a small recording of every task."""
     out = tmp_path_factory.mktemp("small")
     assert command(out, *SMALL) == 0
     return out
@@ -73,28 +73,28 @@ def test_every_task_is_recorded(small, name):
     assert metadata(small / f"{name}.parquet").keys() == METADATA
 
 
-def test_same_seed_gives_the_same_values_whatever_else_is_trained(small, tmp_path):
+def test_same_seed_gives_the_same_values_in_any_recording(small, tmp_path):
     assert command(tmp_path, *QUICK, "--configurations", "3", "--epochs", "2") == 0
     again = without_seconds(frame(tmp_path))
     pd.testing.assert_frame_equal(again[again.trial < 2], without_seconds(frame(small)))
 
 
-def test_another_seed_gives_others(small, tmp_path):
+def test_another_seed_gives_other_values(small, tmp_path):
     assert command(tmp_path, *QUICK, *SMALL, "--seed", "1") == 0
     assert set(frame(tmp_path).value).isdisjoint(frame(small).value)
     assert set(frame(tmp_path).config_lr).isdisjoint(frame(small).config_lr)
 
 
-def test_processes_change_nothing(small, tmp_path):
+def test_number_of_processes_does_not_change_values(small, tmp_path):
     assert command(tmp_path, *QUICK, *SMALL, "--processes", "2") == 0
     pd.testing.assert_frame_equal(without_seconds(frame(tmp_path)), without_seconds(frame(small)))
 
 
-def test_ctrl_c_keeps_what_is_finished(small, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_keeps_finished_curves(small, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setitem(TASKS, "gapminder_mlp", at_trial(1, lambda: signal.raise_signal(signal.SIGINT)))
         assert command(tmp_path, *QUICK, *SMALL) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     kept = frame(tmp_path)
     assert set(kept.trial) == {0}
     # Its measured seconds would differ if it were trained again.
@@ -104,7 +104,7 @@ def test_ctrl_c_keeps_what_is_finished(small, tmp_path, monkeypatch, capsys):
     pd.testing.assert_frame_equal(without_seconds(whole), without_seconds(frame(small)))
 
 
-def test_what_is_finished_is_left_alone(tmp_path):
+def test_finished_curves_are_not_trained_again(tmp_path):
     assert command(tmp_path, *QUICK, *SMALL) == 0
     path = tmp_path / "gapminder_mlp.parquet"
     before = path.stat().st_mtime_ns
@@ -112,7 +112,7 @@ def test_what_is_finished_is_left_alone(tmp_path):
     assert path.stat().st_mtime_ns == before
 
 
-def test_a_diverged_trial_ends_with_nan(tmp_path, monkeypatch):
+def test_diverged_trial_ends_with_nan(tmp_path, monkeypatch):
     task = TASKS["gapminder_mlp"]
     hot = task._replace(space=task.space | {"lr": 1e30, "optimizer": "sgd", "depth": 2})
     monkeypatch.setitem(TASKS, "gapminder_mlp", hot)
@@ -120,14 +120,14 @@ def test_a_diverged_trial_ends_with_nan(tmp_path, monkeypatch):
     assert frame(tmp_path).value.isna().tolist() == [True]
 
 
-def test_curves_that_do_not_belong_together_share_no_file(small, capsys):
+def test_recordings_with_other_settings_share_no_file(small, capsys):
     assert command(small, *QUICK, "--configurations", "3", "--epochs", "3") == 1
     told = capsys.readouterr().err
     assert "recorded with max_epochs='2', not '3'" in told
     assert "remove the file, or give another --out" in told
 
 
-def test_another_file_is_not_overwritten(tmp_path, capsys):
+def test_foreign_file_is_not_overwritten(tmp_path, capsys):
     (tmp_path / "gapminder_mlp.parquet").write_text("mine")
     assert command(tmp_path, *QUICK, *SMALL) == 1
     assert "not a curve table" in capsys.readouterr().err
@@ -137,14 +137,14 @@ def test_another_file_is_not_overwritten(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--configurations", "0"], "argument --configurations: '0' is not allowed: give a whole number from 1 on"),
-        (["--epochs", "x"], "argument --epochs: 'x' is not allowed: give a whole number from 1 on"),
-        (["--processes", "-1"], "argument --processes: '-1' is not allowed: give a whole number from 1 on"),
+        (["--configurations", "0"], "argument --configurations: '0' must be an integer >= 1"),
+        (["--epochs", "x"], "argument --epochs: 'x' must be an integer >= 1"),
+        (["--processes", "-1"], "argument --processes: '-1' must be an integer >= 1"),
         (["--seed", "x"], "argument --seed: invalid int value: 'x'"),
         (["--task", "x"], "argument --task: invalid choice: 'x'"),
     ],
 )
-def test_bad_arguments_get_a_sentence(tmp_path, capsys, arguments, told):
+def test_invalid_arguments_are_explained(tmp_path, capsys, arguments, told):
     with pytest.raises(SystemExit):
         command(tmp_path, *arguments)
     assert told in capsys.readouterr().err
@@ -172,7 +172,7 @@ def test_progress_is_one_line_that_ends():
     assert sink.getvalue().count("\n") == 1
 
 
-# --- the tables that ship ---
+# --- shipped tables ---
 
 
 def test_all_tasks_ship_and_are_small():
@@ -183,7 +183,7 @@ def test_all_tasks_ship_and_are_small():
 
 @pytest.mark.parametrize("name", TASKS)
 class TestShipped:
-    def test_it_is_what_the_command_records(self, name):
+    def test_metadata_match_the_task(self, name):
         task, told = TASKS[name], metadata(SHIPPED[name])
         assert told.keys() == METADATA
         assert (told["task"], told["metric"], told["mode"]) == (name, task.metric, task.mode)
@@ -191,20 +191,20 @@ class TestShipped:
         assert (told["max_epochs"], told["seed"]) == (str(task.max_epochs), "0")
         assert json.loads(told["versions"]).keys() == {"python", "seer_nb", "torch", "numpy", "scikit-learn"}
 
-    def test_its_curves_are_whole(self, name):
+    def test_curves_are_complete(self, name):
         table, task = pd.read_parquet(SHIPPED[name]), TASKS[name]
         assert table.trial.nunique() == task.configurations >= 300
         assert (table.epoch_seconds > 0).all()
         for _, curve in table.groupby("trial"):
             assert curve.epoch.tolist() == list(range(1, len(curve) + 1))
             assert curve.value[:-1].notna().all()
-            # It ends early only when it diverges.
+            # A curve ends early only on divergence.
             assert len(curve) == task.max_epochs or curve.value.isna().iloc[-1]
         top = 1 if task.metric == "accuracy" else CAP
         for column in (table.value.dropna(), table.test_value.dropna()):
             assert column.between(0, top).all()
 
-    def test_its_configurations_are_of_the_space(self, name):
+    def test_configurations_are_in_the_space(self, name):
         table, space = pd.read_parquet(SHIPPED[name]).drop_duplicates("trial"), Space(TASKS[name].space)
         assert len(space.domains) >= 6
         for key, domain in space.domains.items():
@@ -214,23 +214,23 @@ class TestShipped:
             else:
                 assert column.between(domain.low, domain.high).all()
 
-    def test_good_configurations_are_few_and_told_apart(self, name):
+    def test_good_configurations_are_few_and_distinguishable(self, name):
         best = losses(name).min(axis=1).sort_values()
         near = best.iloc[0] + 0.1 * (best.median() - best.iloc[0])
         assert (best < near).mean() < 0.1
         tenth = len(best) // 10
         assert best.iloc[:tenth].nunique() > 0.9 * tenth
 
-    def test_early_values_mislead(self, name):
+    def test_early_values_predict_poorly(self, name):
         found = losses(name)
         ranks = found.rank()
         assert 0.3 < ranks[1].corr(ranks[TASKS[name].max_epochs]) < 0.9
         good = found.min(axis=1).nsmallest(len(found) // 20).index
         assert ranks.loc[good, 1].max() > len(found) / 4
 
-    def test_its_curves_can_be_trained_again(self, name, tmp_path):
+    def test_curves_are_reproducible(self, name, tmp_path):
         table = pd.read_parquet(SHIPPED[name])
-        # The gentlest, in which other machines' rounding grows least.
+        # The smallest learning rate amplifies rounding differences of other computers least.
         row = table.loc[table.config_lr.idxmin()]
         file = CurveFile(tmp_path / "new.parquet", TASKS[name], epochs=1, seed=0)
         config = file.config(row.trial)

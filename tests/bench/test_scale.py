@@ -1,6 +1,8 @@
-"""What the bench of scale measures is what it says."""
+"""The benchmark of scale measures valid studies."""
 
 from collections import Counter
+
+import pytest
 
 from seer_nb.bench import _large
 from seer_nb.bench._large import wide
@@ -10,11 +12,11 @@ from seer_nb.storage.layout import JOURNAL
 from seer_nb.storage.replay import JournalView
 
 
-def test_a_journal_of_many_events_is_one_of_a_study(tmp_path):
-    stream = _large.make(tmp_path / JOURNAL, 3000, 1000, 20, 4)
+def test_long_journal_replays_with_and_without_a_snapshot(tmp_path):
+    stream = _large.write_long_journal(tmp_path / JOURNAL, 3000, 1000, 20, 4)
     journal = Journal(tmp_path / JOURNAL)
     assert journal_writer.write_snapshot(tmp_path) == 3000
-    _large.append(journal, stream, 1000)
+    _large.append_records(journal, stream, 1000)
     view, whole = JournalView(journal), JournalView(journal, resume=False)
     assert view.state().trials == whole.state().trials
     assert vars(view.history) == vars(whole.history)
@@ -25,9 +27,10 @@ def test_a_journal_of_many_events_is_one_of_a_study(tmp_path):
     journal.close()
 
 
-def test_a_wide_study_is_driven_written_and_looked_at():
+@pytest.mark.slow
+def test_wide_study_is_simulated_written_and_rendered():
     figures = {figure.what: figure for figure in wide(quick=True)}
-    assert figures["trials that were begun"].value == 400
-    assert figures["workers at a time, at most"].value == 80
-    assert figures["spent beyond the budget"].value == 0
+    assert figures["started trials"].value == 400
+    assert figures["workers in parallel, maximum"].value == 80
+    assert figures["spending over the budget"].value == 0
     assert figures["journal"].value > 0.1

@@ -145,7 +145,7 @@ def test_invariant_checks_detect_violations():
     watch = Watch()
     watch(cloud)
     cloud.state.ledger.budget = 1
-    with pytest.raises(AssertionError, match="over the budget"):
+    with pytest.raises(AssertionError, match="exceeds the budget"):
         watch(cloud)
     cloud.state.ledger.budget = 10**9
     gang = cloud.state.gangs[0]

@@ -1,4 +1,4 @@
-"""Checkpoints, tables of curves, and start-up data of machines: damaged, or somebody else's."""
+"""Fuzzing of checkpoints, curve tables and user data: damaged or foreign files."""
 
 import io
 import pickle
@@ -44,7 +44,7 @@ def whole(tmp_path_factory):
 
 @examples(200)
 @given(DAMAGES)
-def test_a_damaged_checkpoint_is_noticed_or_the_same(store, whole, damages):
+def test_damaged_checkpoint_is_rejected_or_unchanged(store, whole, damages):
     (store / PATH).write_bytes(damaged(whole, damages))
     with refusal(seer.CheckpointError):
         found = checkpoints.load(str(store), PATH)
@@ -54,7 +54,7 @@ def test_a_damaged_checkpoint_is_noticed_or_the_same(store, whole, damages):
 
 @examples(100)
 @given(st.binary(max_size=200))
-def test_any_bytes_as_a_checkpoint(store, content):
+def test_random_bytes_are_not_a_checkpoint(store, content):
     (store / PATH).write_bytes(content)
     with refusal(seer.CheckpointError):
         checkpoints.load(str(store), PATH)
@@ -66,7 +66,7 @@ def test_any_bytes_as_a_checkpoint(store, content):
     st.binary(max_size=60),
     st.sampled_from(["archive/data.pkl", "data.pkl", "../data.pkl", "a/version", "a\n/data.pkl"]),
 )
-def test_an_archive_of_somebody_else(store, content, name):
+def test_foreign_archive_is_not_a_checkpoint(store, content, name):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(name, content)
@@ -78,7 +78,7 @@ def test_an_archive_of_somebody_else(store, content, name):
 
 
 class Bomb:
-    """Runs where it is unpickled."""
+    """Object that runs code when it is unpickled."""
 
     run = []  # noqa: RUF012
 
@@ -87,7 +87,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_nothing_in_a_checkpoint_is_run(store, protocol):
+def test_loading_a_checkpoint_runs_no_code(store, protocol):
     for content in (Bomb(), {"format": 1, "trial": 3, "epoch": 12, "objects": [Bomb()], "state": {}, "saved": None}):
         torch.save(content, store / PATH, pickle_protocol=protocol)
         with refusal(seer.CheckpointError):
@@ -101,14 +101,14 @@ def test_nothing_in_a_checkpoint_is_run(store, protocol):
 
 
 @pytest.mark.parametrize("change", [{"trial": "3"}, {"epoch": None}, {"objects": 3}, {"state": []}, {"saved": b""}])
-def test_a_checkpoint_of_other_contents(store, change):
+def test_checkpoint_with_other_contents_is_rejected(store, change):
     payload = {"format": 1, "trial": 3, "epoch": 12, "objects": [], "state": {}, "saved": None}
     torch.save({**payload, **change}, store / PATH)
     with pytest.raises(seer.CheckpointError, match=r"is not a checkpoint of seer_nb in format 1$"):
         checkpoints.load(str(store), PATH)
 
 
-def test_a_checkpoint_that_would_fill_the_memory(store):
+def test_decompression_bomb_in_a_checkpoint_is_rejected(store):
     with zipfile.ZipFile(store / PATH, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(10**7))
     with pytest.raises(seer.CheckpointError, match=r"is damaged: its part 'archive/data.pkl' is compressed$"):
@@ -116,8 +116,8 @@ def test_a_checkpoint_that_would_fill_the_memory(store):
 
 
 @pytest.mark.parametrize("path", ["../victim", "/etc/passwd", "3/../../victim", "a\0b", "s3://other/file"])
-def test_no_checkpoint_lies_outside_of_its_store(store, path):
-    """A path comes from the journal, which somebody else may have written; its runner removes what it names."""
+def test_checkpoint_paths_outside_the_store_are_rejected(store, path):
+    """Paths come from the journal, which may be foreign, and the runner removes them."""
     victim = store.parent / "victim"
     victim.write_text("mine")
     for act in (lambda: checkpoints.load(str(store), path), lambda: checkpoints.remove(str(store), [path])):
@@ -159,7 +159,7 @@ def read(path):
 
 @examples(150)
 @given(st.data())
-def test_a_csv_file_with_other_cells(tmp_path, frame, data):
+def test_csv_file_with_random_cells(tmp_path, frame, data):
     changed = frame.astype(object)
     for _ in range(data.draw(st.integers(1, 4))):
         column = data.draw(COLUMN)
@@ -174,7 +174,7 @@ def test_a_csv_file_with_other_cells(tmp_path, frame, data):
 
 @examples(150)
 @given(st.one_of(st.binary(max_size=200), st.text(st.sampled_from('trialepochvalue,0123456789.\n"\0-'), max_size=200)))
-def test_any_csv_file(tmp_path, content):
+def test_random_csv_file(tmp_path, content):
     path = tmp_path / "curves.csv"
     path.write_bytes(content if isinstance(content, bytes) else b"trial,epoch,value\n" + content.encode())
     read(path)
@@ -182,26 +182,26 @@ def test_any_csv_file(tmp_path, content):
 
 @examples(100)
 @given(DAMAGES)
-def test_a_damaged_parquet_file(tmp_path, frame, damages):
+def test_damaged_parquet_file(tmp_path, frame, damages):
     path = tmp_path / "curves.parquet"
     frame.to_parquet(path)
     path.write_bytes(damaged(path.read_bytes(), damages))
     read(path)
 
 
-def test_a_few_rows_that_would_fill_the_memory(tmp_path):
+def test_huge_epoch_number_is_rejected_without_filling_memory(tmp_path):
     path = tmp_path / "curves.csv"
     path.write_text("trial,epoch,value\n0,1000000000000,1\n")
-    with pytest.raises(ValueError, match=r"the epochs of trial 0 are not 1, 2, 3, ... without gaps"):
+    with pytest.raises(ValueError, match=r"the epochs of trial 0 have gaps; expected 1, 2, 3, ..."):
         CurveTable.read(path, mode="min")
 
 
-def test_a_table_that_is_not_there(tmp_path):
+def test_missing_table_is_reported(tmp_path):
     with pytest.raises((OSError, ValueError)):
         CurveTable.read(tmp_path / "none.csv", mode="min")
 
 
-# --- what machines start with ---
+# --- user data of machines ---
 
 YAML = st.text(st.sampled_from("runcmd:[]{}- \n'\"&*!|>abc#%@0\t"), max_size=80)
 
@@ -216,9 +216,9 @@ YAML = st.text(st.sampled_from("runcmd:[]{}- \n'\"&*!|>abc#%@0\t"), max_size=80)
         st.builds(lambda text: b"#!" + text, st.binary(max_size=60)),
     )
 )
-def test_user_data(data):
+def test_random_user_data_is_parsed_or_rejected(data):
     with refusal(ValueError):
-        boot = user_data.read(data)
+        boot = user_data.parse(data)
         assert boot.script.startswith("#!")
 
 
@@ -232,13 +232,13 @@ def test_user_data(data):
         b"#cloud-config\na: &a [x]\n" + b"".join(b"a%d: &b%d [*a,*a]\n" % (i, i) for i in range(3)),
     ],
 )
-def test_user_data_runs_nothing_and_has_an_end(data):
+def test_hostile_user_data_runs_no_code_and_terminates(data):
     with refusal(ValueError):
-        user_data.read(data)
+        user_data.parse(data)
 
 
-def test_a_small_file_that_unpacks_to_a_large_one():
+def test_decompression_bomb_in_user_data_is_rejected():
     import gzip
 
     with pytest.raises(ValueError, match="user data"):
-        user_data.read(gzip.compress(bytes(10**8)))
+        user_data.parse(gzip.compress(bytes(10**8)))

@@ -1,4 +1,4 @@
-"""Journals that were damaged, or written by somebody else."""
+"""Fuzzing of journals: damaged or foreign files."""
 
 import json
 import os
@@ -48,8 +48,8 @@ def damaged(content, damages):
     return bytes(content)
 
 
-def look(path):
-    """All that a person sees of a study."""
+def read_all(path):
+    """Compute everything that a user sees of a study."""
     journal = Journal(path)
     try:
         view = JournalView(journal)
@@ -77,7 +77,7 @@ def write(path, records, sql=()):
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "journal.sqlite"
     write(path, small_study().records)
-    look(path)
+    read_all(path)
     return path.read_bytes()
 
 
@@ -88,26 +88,26 @@ def path(tmp_path):
 
 @examples(150)
 @given(DAMAGES)
-def test_damaged_files(whole, path, damages):
+def test_damaged_journal_is_read_or_rejected(whole, path, damages):
     for leftover in path.parent.iterdir():
         leftover.unlink()
     path.write_bytes(damaged(whole, damages))
     with refusal(seer.SeerError):
-        look(path)
+        read_all(path)
 
 
 @examples(100)
 @given(st.binary(max_size=300))
-def test_any_bytes(path, content):
+def test_random_bytes_are_rejected(path, content):
     path.write_bytes(content)
     with refusal(seer.SeerError):
-        look(path)
+        read_all(path)
 
 
 @examples(120)
 @given(st.data())
-def test_records_of_somebody_else(path, data):
-    """A field, somewhere, holds something else; or a record is missing, doubled, or in another place."""
+def test_foreign_records_are_read_or_rejected(path, data):
+    """Change fields, and drop, repeat or move records."""
     records = [json.loads(row) for row in bodies(small_study().records)]
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(records) - 1))
@@ -122,11 +122,11 @@ def test_records_of_somebody_else(path, data):
             change(records[at], data)
     rewrite(path, [json.dumps(record) for record in records])
     with refusal(seer.SeerError):
-        look(path)
+        read_all(path)
 
 
 def change(value, data):
-    """Something within it."""
+    """Change a random value in a nested record."""
     places = list(value) if isinstance(value, dict) else range(len(value))
     if not places:
         return
@@ -171,16 +171,16 @@ def rewrite(path, rows):
     ],
     ids=lambda statement: statement[0][:40],
 )
-def test_other_contents(path, statement):
+def test_foreign_database_contents_are_rejected(path, statement):
     write(path, small_study().records, [statement])
     with refusal(seer.SeerError):
-        look(path)
-        # What is in the inbox is the runner's business, which leaves out what it does not know.
+        read_all(path)
+        # Readers ignore the inbox; the runner skips unknown entries.
         assert statement[0].endswith("WHERE 0") or statement[0].startswith("INSERT INTO inbox")
 
 
-def test_a_view_that_has_no_end(path):
-    """Who reads a table of somebody else may be reading a program."""
+def test_endless_view_is_rejected(path):
+    """A foreign table may be a view that never ends."""
     write(path, small_study().records, [("DROP TABLE records",)])
     with sqlite3.connect(path) as db:
         db.execute(
@@ -192,7 +192,7 @@ def test_a_view_that_has_no_end(path):
         Journal(path)
 
 
-def test_what_is_no_file(path):
+def test_pipes_and_folders_are_rejected(path):
     os.mkfifo(path)
     with pytest.raises(seer.SeerError, match="there is no journal at"):
         Journal(path)
@@ -202,7 +202,7 @@ def test_what_is_no_file(path):
         Journal(path)
 
 
-def test_one_bad_study_hides_no_other(tmp_path, monkeypatch, capsys):
+def test_unreadable_study_does_not_hide_others(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     for name in ("bad", "good", "not a name", "odd\x1b[31m"):
         (tmp_path / name).mkdir()

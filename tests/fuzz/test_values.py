@@ -1,4 +1,4 @@
-"""Money, times, names and search spaces of any shape."""
+"""Fuzzing of money, durations, names and search spaces."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ ANY = st.one_of(CHARACTERS, WRITTEN, LONG, NUMBERS, TIMES, st.none(), st.binary(
 
 @examples(400)
 @given(ANY, st.booleans())
-def test_money(value, zero):
+def test_money_is_parsed_or_rejected(value, zero):
     with refusal(ValueError, TypeError):
         micro = parse_money(value, "budget", zero=zero)
         assert type(micro) is int
@@ -53,7 +53,7 @@ def test_money(value, zero):
 
 @examples(400)
 @given(ANY)
-def test_durations(value):
+def test_durations_are_parsed_or_rejected(value):
     with refusal(ValueError, TypeError):
         seconds = parse_duration(value, "wait")
         assert type(seconds) is float
@@ -63,7 +63,7 @@ def test_durations(value):
 
 @examples(400)
 @given(ANY)
-def test_deadlines(value):
+def test_deadlines_are_parsed_or_rejected(value):
     now = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     with refusal(ValueError, TypeError):
         seconds, wall = parse_deadline(value, now)
@@ -78,7 +78,7 @@ HUGE = (
 
 
 @pytest.mark.parametrize("value", HUGE, ids=range(len(HUGE)))
-def test_what_has_no_size(value):
+def test_huge_values_are_parsed_or_rejected(value):
     for parse in (parse_money, parse_duration):
         with refusal(ValueError, TypeError):
             parse(value, "x")
@@ -86,7 +86,7 @@ def test_what_has_no_size(value):
 
 @examples(400)
 @given(st.one_of(ANY, st.text(st.sampled_from("abAB01._-/\\ \0\n~"), max_size=120)))
-def test_names(value):
+def test_names_are_accepted_or_rejected(value):
     with refusal(ValueError):
         name = check_name(value)
         assert is_name(name)
@@ -96,7 +96,7 @@ def test_names(value):
 
 @examples(300)
 @given(CHARACTERS)
-def test_what_a_terminal_gets(text):
+def test_printable_text_has_no_control_characters(text):
     assert all(character.isprintable() or character == "\n" for character in printable(text))
 
 
@@ -121,7 +121,7 @@ MADE = st.one_of(
 
 @examples(400)
 @given(MADE)
-def test_domains(made):
+def test_domains_are_built_or_rejected(made):
     make, arguments = made
     with refusal(ValueError, TypeError):
         domain = make(*arguments)
@@ -133,17 +133,17 @@ def test_domains(made):
 
 @examples(400)
 @given(st.one_of(NESTED, st.dictionaries(st.one_of(CHARACTERS, st.integers(), st.none()), NESTED, max_size=4)))
-def test_spaces(given_space):
+def test_spaces_are_built_or_rejected(given_space):
     with refusal(ValueError, TypeError):
         space = Space(given_space)
         config = space.sample(np.random.default_rng(0))
         drawn = core.Drawn(trial=0, config=config)
-        # What is taken can be written down, and read again as it was.
+        # An accepted configuration survives a round trip through JSON.
         assert msgspec.json.decode(msgspec.json.encode(drawn), type=core.Drawn) == drawn
         assert repr(space)
 
 
-def test_what_holds_itself():
+def test_recursive_and_deep_spaces_are_rejected():
     value = []
     value.append(value)
     with refusal(ValueError):

@@ -1,4 +1,4 @@
-"""The GPUs that all other tests do not see; what is here is skipped where there are none."""
+"""Give the tests of this folder the GPUs that other tests must not use; skip them without a GPU."""
 
 import os
 
@@ -8,17 +8,17 @@ from seer_nb.providers.local import gpus
 from tests.conftest import ALL, GPUS
 
 
-def _there():
+def _has_gpu():
     own = os.environ[GPUS]
     try:
-        give_back(os.environ.__setitem__, os.environ.__delitem__)
+        expose_gpus(os.environ.__setitem__, os.environ.__delitem__)
         return gpus.usable_gpus()
     finally:
         os.environ[GPUS] = own
 
 
-def give_back(put, remove):
-    """Have processes that are started see the GPUs that pytest was given."""
+def expose_gpus(put, remove):
+    """Show child processes the GPUs that pytest was started with."""
     if os.environ["SEER_TEST_GPUS"] == ALL:
         remove(GPUS)
     else:
@@ -26,12 +26,12 @@ def give_back(put, remove):
 
 
 def pytest_collection_modifyitems(items):
-    if not _there():
+    if not _has_gpu():
         for item in items:
             if item.path.parent.name == "gpu":
-                item.add_marker(pytest.mark.skip(reason="there is no NVIDIA GPU, or torch is a build for CPUs"))
+                item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU, or torch is a CPU build"))
 
 
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch):
-    give_back(monkeypatch.setenv, monkeypatch.delenv)
+    expose_gpus(monkeypatch.setenv, monkeypatch.delenv)

@@ -1,6 +1,6 @@
-"""Methods on a GPU and on the CPU, with the same outcome: ``python -m tests.gpu.methods_here NAME``.
+"""Compare a method on a GPU and on the CPU: ``python -m tests.gpu.methods_here NAME``.
 
-In a process of its own, for one that has looked for GPUs before, and was shown none, finds none later.
+It needs a new process: CUDA caches the visible GPUs, and the test process was started without any.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What is different where workers have a GPU: skipped where there is none."""
+"""Behaviour of workers with a GPU; skipped without one."""
 
 import subprocess
 import sys
@@ -43,14 +43,14 @@ def one(**changes):
     return {"provider": seer.Local(max_workers=1), "max_epochs": 2, **changes}
 
 
-def test_a_worker_for_each_gpu():
+def test_local_provider_has_one_worker_per_gpu():
     assert seer.Local().max_workers == len(usable_gpus())
     assert "GPU" in next(iter(doctor.check_gpus())).text
     assert {finding.level for finding in doctor.check_gpus()} == {"ok"}
 
 
-def test_resized_over_workers_that_share_a_gpu_and_the_curve_is_the_same(home, monkeypatch):
-    """NCCL would refuse to."""
+def test_resize_on_a_shared_gpu_keeps_the_curve(home, monkeypatch):
+    """NCCL would reject two ranks on one GPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", usable_gpus()[0])
 
     def train(config, run):
@@ -91,7 +91,7 @@ def test_resized_over_workers_that_share_a_gpu_and_the_curve_is_the_same(home, m
     check_nothing_is_left(home)
 
 
-def test_the_demo_and_its_best_on_a_computer_without_a_gpu(home):
+def test_checkpoint_of_the_demo_loads_without_a_gpu(home):
     study = make(demo.train, {**DIGITS, "copy": seer.choice([0])}, **one(max_epochs=3))
     study.run()
     network = study.best.load(demo.build(study.best.config))
@@ -101,7 +101,7 @@ def test_the_demo_and_its_best_on_a_computer_without_a_gpu(home):
     assert found == pytest.approx(study.best.value, abs=1e-3)
 
 
-def test_a_trial_that_breaks_its_gpu_fails_alone(home):
+def test_trial_that_breaks_its_gpu_fails_alone(home):
     def train(config, run):
         import torch
 
@@ -117,17 +117,17 @@ def test_a_trial_that_breaks_its_gpu_fails_alone(home):
     assert found.state[~found.config_bad].tolist() == ["completed"] * 2
     assert found.error[found.config_bad].str.contains("device-side assert").all()
     gone = [machine for machine in machines(study) if machine.reason == BROKEN]
-    assert len(gone) == 2, "each takes its worker with it"
+    assert len(gone) == 2, "each failed trial ends its worker"
     check_nothing_is_left(home)
 
 
-def test_memory_that_runs_out_costs_the_trial_not_the_worker(home):
+def test_out_of_memory_fails_the_trial_but_keeps_the_worker(home):
     def train(config, run):
         import torch
 
         total = torch.cuda.get_device_properties(0).total_memory
         held = [torch.empty(int(config["share"] * total), dtype=torch.uint8, device=run.device)]
-        held.append(held)  # only the garbage collector finds it
+        held.append(held)  # a reference cycle, which only the garbage collector frees
         for epoch in run.epochs():
             run.report(accuracy=epoch)
 
@@ -140,7 +140,7 @@ def test_memory_that_runs_out_costs_the_trial_not_the_worker(home):
     assert len(machines(study)) == 1
 
 
-def test_random_numbers_on_the_gpu_do_not_depend_on_the_cuts(home):
+def test_random_numbers_on_the_gpu_do_not_depend_on_resizes(home):
     def train(config, run):
         import torch
 
@@ -156,14 +156,14 @@ def test_random_numbers_on_the_gpu_do_not_depend_on_the_cuts(home):
     assert len(set(whole.curves().value.diff().dropna())) == 5
 
 
-def test_sweep_on_gpus(home):
+def test_sweep_runs_on_gpus(home):
     more = {"train_ratios": (0.5,), "repeats": 1, "max_epochs": 3, "deadline": "100s", "budget": "$1"}
     found = sweep(on_gpu, {"lr": [0.01, 0.1]}, *samples(), provider=seer.Local(), **more)
     assert set(found.frame.state) == {"completed"}
 
 
 @pytest.mark.parametrize("method", ["federated", "denoised", "tuned", "attacked", "represented", "minimised"])
-def test_methods_in_a_process_of_their_own(method):
+def test_method_gives_the_same_result_on_gpu_and_cpu(method):
     command = [sys.executable, "-m", "tests.gpu.methods_here", method]
-    told = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
-    assert told.returncode == 0, told.stderr[-2000:]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""What a parser may do with anything: take it, or say in one sentence why not."""
+"""Helpers for fuzzing: a parser accepts any input or raises a one-line error."""
 
 import contextlib
 
@@ -9,7 +9,7 @@ from tests.support.effort import EFFORT
 
 
 def examples(count, **more):
-    """Settings for about so many examples; a fixture serves all of them."""
+    """Return hypothesis settings for about ``count`` examples that share function-scoped fixtures."""
     return settings(
         max_examples=count * max(1, EFFORT),
         derandomize=not EFFORT,
@@ -21,16 +21,16 @@ def examples(count, **more):
 
 @contextlib.contextmanager
 def refusal(*kinds, longest=1000):
-    """Only these errors may come, exactly, each with one line."""
+    """Allow only these error types (not subtypes) or SeerError, with a one-line message."""
     found = None
     try:
         yield
     except kinds as error:
         found = error
     if found is not None:
-        said = str(found)
-        # KeyError is a LookupError, but not a sentence.
+        message = str(found)
+        # A KeyError is a LookupError, but its message is not a sentence.
         assert type(found) in kinds or isinstance(found, SeerError), repr(found)
-        assert said.strip(), repr(found)
-        assert "\n" not in said, said
-        assert len(said) <= longest, len(said)
+        assert message.strip(), repr(found)
+        assert "\n" not in message, message
+        assert len(message) <= longest, len(message)

@@ -1,4 +1,4 @@
-"""What tests of the loopback cloud need: clients, machines, patience."""
+"""Helpers for tests of the loopback cloud: clients, launches, and waits."""
 
 import os
 import sys
@@ -18,19 +18,19 @@ HERE = sys.executable
 
 
 def ec2(attempts=0):
-    """A client that tries again so many times."""
+    """Return an EC2 client with a number of retries."""
     return _client(os.environ["AWS_ENDPOINT_URL"], attempts)
 
 
 @cache
 def _client(url, attempts):
     config = botocore.config.Config(retries={"max_attempts": attempts})
-    # Its own session: the default one keeps the credentials that it saw first in this process.
+    # A new session: the default one keeps the credentials of the first cloud.
     return boto3.session.Session().client("ec2", endpoint_url=url, config=config)
 
 
 def request(cloud, *commands, kind="m5.large", spot=False, max_price=None, **more):
-    """The parameters of RunInstances for a machine that runs these commands."""
+    """Return parameters of RunInstances for a machine that runs these commands."""
     options = {"MaxPrice": str(max_price)} if max_price is not None else {}
     market = {"InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": options}} if spot else {}
     return {
@@ -47,13 +47,13 @@ def request(cloud, *commands, kind="m5.large", spot=False, max_price=None, **mor
 
 
 def launch(cloud, *commands, **more):
-    """Launch a machine, and give its id."""
+    """Launch a machine and return its id."""
     answer = ec2().run_instances(**request(cloud, *commands, **more))
     return answer["Instances"][0]["InstanceId"]
 
 
 def refused(code, status=400):
-    """A block in which EC2 refuses something."""
+    """Return a context manager that expects an EC2 error."""
     return _Refused(code, status)
 
 
@@ -75,17 +75,17 @@ class _Refused:
 
 
 def machine(cloud, instance_id):
-    """What the cloud says of a machine."""
+    """Return the cloud's record of a machine."""
     return next(m for m in cloud.machines() if m.instance_id == instance_id)
 
 
 def described(instance_id):
-    """What the API says of it."""
+    """Return the API's description of an instance."""
     return ec2().describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
 
 
 def log(cloud, instance_id):
-    """What its commands have printed."""
+    """Return the output of a machine's commands."""
     path = machine(cloud, instance_id).folder / "output.log"
     return path.read_text() if path.exists() else ""
 
@@ -96,7 +96,7 @@ def printed(cloud, instance_id, text):
 
 
 def ended(cloud, instance_id):
-    """Wait until a machine is terminated and nothing lives on it, and return its record."""
+    """Wait until a machine is terminated without live processes, and return its record."""
 
     def look():
         now = machine(cloud, instance_id)
@@ -110,11 +110,11 @@ def alive(pids):
 
 
 def on(cloud, instance_id, count=1):
-    """Wait until so many processes live on a machine."""
+    """Wait until a machine has this many processes, and return their pids."""
     return until(lambda: len(found := machine(cloud, instance_id).pids) >= count and found, "processes")
 
 
 def booted_after_s(cloud, instance_id):
-    """Seconds from a machine's launch until it began with its user data."""
+    """Return the seconds from a machine's launch until it ran its user data."""
     now = machine(cloud, instance_id)
     return (now.folder / "user-data").stat().st_mtime - now.launched.timestamp()

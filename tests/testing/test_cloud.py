@@ -1,4 +1,4 @@
-"""The cloud as a whole: its environment, its addresses, its end."""
+"""The loopback cloud: its environment, access control, addresses and clean-up."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ import pytest
 
 from seer_nb.errors import SeerError
 from seer_nb.testing.loopback import LoopbackCloud, cleanup
-from seer_nb.testing.loopback.environment import Block
+from seer_nb.testing.loopback.environment import AddressBlock
 from tests.support.loopback_machines import HERE, ec2, launch, machine, printed, refused, request
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
 
-def test_the_environment_leads_clients_to_the_cloud_and_is_put_back(monkeypatch):
+def test_environment_directs_clients_to_the_cloud_and_is_restored(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
     monkeypatch.setenv("AWS_PROFILE", "work")
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "https://ec2.example.com")
@@ -38,7 +38,7 @@ def test_the_environment_leads_clients_to_the_cloud_and_is_put_back(monkeypatch)
     assert dict(os.environ) == before
 
 
-def test_a_proxy_is_gone_around(monkeypatch):
+def test_proxy_is_bypassed(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "example.com")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -47,7 +47,7 @@ def test_a_proxy_is_gone_around(monkeypatch):
         assert os.environ["NO_PROXY"] == "example.com,127.0.0.1"
 
 
-def test_the_bucket_holds_things(cloud):
+def test_bucket_stores_objects(cloud):
     s3 = boto3.client("s3")
     s3.put_object(Bucket=cloud.bucket, Key="a/b", Body=b"text")
     assert s3.get_object(Bucket=cloud.bucket, Key="a/b")["Body"].read() == b"text"
@@ -56,7 +56,7 @@ def test_the_bucket_holds_things(cloud):
         assert answer.read() == b"text"
 
 
-def test_s3fs_finds_the_next_cloud_too():
+def test_s3fs_connects_to_a_second_cloud():
     import s3fs
 
     for _ in range(2):
@@ -66,31 +66,31 @@ def test_s3fs_finds_the_next_cloud_too():
             assert files.ls(cloud.bucket) == [f"{cloud.bucket}/new"]
 
 
-def test_nobody_without_the_key_can_run_anything(cloud):
-    # Else every user of the computer, and every web page, could run commands as this user.
-    stranger = boto3.client("ec2", aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="x")
+def test_requests_without_the_access_key_are_rejected(cloud):
+    # Otherwise every user of the computer, and every web page, could run commands as this user.
+    other = boto3.client("ec2", aws_access_key_id="AKIAIOSFODNN7EXAMPLE", aws_secret_access_key="x")
     with refused("AuthFailure", 401):
-        stranger.run_instances(**request(cloud, "echo here"))
+        other.run_instances(**request(cloud, "echo here"))
     for path in ("/", "/moto-api/reset", f"/{cloud.bucket}"):
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(cloud.environment["AWS_ENDPOINT_URL"] + path, data=b"Action=RunInstances")
     assert not cloud.machines()
 
 
-def test_addresses_are_one_machine_s_each(cloud):
+def test_every_machine_has_its_own_address(cloud):
     with ThreadPoolExecutor(8) as pool:
         names = list(pool.map(lambda _: launch(cloud), range(8)))
     ec2().terminate_instances(InstanceIds=names[:4])
     names += [launch(cloud) for _ in range(4)]
     addresses = [m.address for m in cloud.machines()]
     assert len(addresses) == len(set(addresses)) == len(names)
-    assert {address.rpartition(".")[0] for address in addresses} == {cloud._park.addresses.cidr.rpartition(".")[0]}
+    assert {address.rpartition(".")[0] for address in addresses} == {cloud.pool.addresses.cidr.rpartition(".")[0]}
 
 
-def test_an_address_is_used_again_only_when_all_have_been(cloud):
-    block = cloud._park.addresses
+def test_addresses_are_reused_only_after_all_others(cloud):
+    block = cloud.pool.addresses
     first = block.take()
-    block.give_back(first)
+    block.release(first)
     others = {block.take() for _ in range(250)}
     assert first not in others
     assert block.take() == first
@@ -98,13 +98,13 @@ def test_an_address_is_used_again_only_when_all_have_been(cloud):
         launch(cloud)
 
 
-def test_clouds_have_addresses_of_their_own(cloud):
-    other = Block()
-    assert other.cidr != cloud._park.addresses.cidr
+def test_clouds_use_different_address_blocks(cloud):
+    other = AddressBlock()
+    assert other.cidr != cloud.pool.addresses.cidr
     other.close()
 
 
-def test_a_machine_without_a_subnet_is_on_loopback_too_and_so_is_its_public_address(cloud):
+def test_machine_without_subnet_gets_loopback_addresses(cloud):
     public = {"DeviceIndex": 0, "AssociatePublicIpAddress": True}
     asked = {name: value for name, value in request(cloud).items() if name != "SubnetId"}
     found = ec2().run_instances(**asked, NetworkInterfaces=[public])["Instances"][0]
@@ -112,13 +112,13 @@ def test_a_machine_without_a_subnet_is_on_loopback_too_and_so_is_its_public_addr
     assert found["PublicIpAddress"] == found["PrivateIpAddress"]
 
 
-def test_nothing_is_left_when_it_closes(tmp_path):
+def test_close_removes_processes_and_temporary_files(tmp_path):
     with LoopbackCloud(boot_s=0.0) as cloud:
         names = [launch(cloud, "(setsid sleep 100 &)", "sleep 100") for _ in range(2)]
         until(lambda: all(len(machine(cloud, name).pids) >= 2 for name in names))
-        mark, folder, scratch = cloud._park._homes._cloud, cloud.machines()[0].folder, cloud._park._homes._scratch
-        assert cleanup.marked(f"{mark}/")
-    assert not cleanup.marked(f"{mark}/")
+        mark, folder, scratch = cloud.pool.setups.cloud, cloud.machines()[0].folder, cloud.pool.setups.scratch
+        assert cleanup.marked_processes(f"{mark}/")
+    assert not cleanup.marked_processes(f"{mark}/")
     assert not folder.exists()
     assert not scratch.exists()
     assert [m.state for m in cloud.machines()] == ["terminated"] * 2
@@ -126,7 +126,7 @@ def test_nothing_is_left_when_it_closes(tmp_path):
     cloud.close()
 
 
-def test_a_forked_child_does_not_end_it(cloud):
+def test_forked_child_cannot_close_the_cloud(cloud):
     name = launch(cloud, "sleep 100")
     child = os.fork()
     if not child:
@@ -136,12 +136,12 @@ def test_a_forked_child_does_not_end_it(cloud):
     until(lambda: machine(cloud, name).pids)
 
 
-def test_a_given_folder_is_kept(tmp_path):
+def test_given_folder_is_kept(tmp_path):
     for text in ("first\n", "second\n"):
         with LoopbackCloud(boot_s=0.0, folder=tmp_path / "kept") as cloud:
             name = launch(cloud, f"echo {text}")
             printed(cloud, name, text)
-        # The same seed, and so the same machine: the later one is kept.
+        # The same seed gives the same machine id, so the later machine overwrites the folder.
         assert (tmp_path / "kept" / name / "output.log").read_text() == text
 
 
@@ -153,13 +153,13 @@ def test_the_same_seed_gives_the_same_ids():
     assert ids(1) == ids(1) != ids(2)
 
 
-def test_one_cloud_at_a_time(cloud):
-    with pytest.raises(SeerError, match="open in this process already"):
+def test_second_cloud_in_a_process_is_refused(cloud):
+    with pytest.raises(SeerError, match="another LoopbackCloud is open in this process"):
         LoopbackCloud().start()
 
 
-def test_what_is_wrong_is_said():
-    with pytest.raises(ValueError, match="boot_s=-1 is not a time: give seconds from 0 on"):
+def test_invalid_arguments_are_explained():
+    with pytest.raises(ValueError, match="boot_s=-1: not a duration; expected seconds >= 0"):
         LoopbackCloud(boot_s=-1)
     with pytest.raises(TypeError, match="seed='a': not a seed; expected an integer"):
         LoopbackCloud(seed="a")
@@ -167,13 +167,13 @@ def test_what_is_wrong_is_said():
         LoopbackCloud().lose("i-0")
 
 
-def test_without_moto_it_says_how_to_get_it(monkeypatch):
+def test_missing_moto_is_reported_with_the_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "moto.server", None)
     with pytest.raises(SeerError, match=r'pip install "seer_nb\[loopback\]"'):
         LoopbackCloud().start()
 
 
-def test_moto_is_as_it_was_afterwards(cloud):
+def test_moto_patches_are_undone(cloud):
     from moto.ec2.models.instances import Instance
 
     changed = Instance.terminate
@@ -183,17 +183,17 @@ def test_moto_is_as_it_was_afterwards(cloud):
 
 
 def on_machines_of(key):
-    """Processes of machines that were given this key."""
+    """Return the processes of machines with this access key."""
     needle = f"AWS_ACCESS_KEY_ID={key}\0".encode()
     found = []
-    for pid in cleanup.marked(""):
+    for pid in cleanup.marked_processes(""):
         with suppress(OSError):
             found += [pid] if needle in Path(f"/proc/{pid}/environ").read_bytes() else []
     return found
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_in_a_shell(how):
+def test_command_runs_a_cloud_until_interrupted(how):
     command = [HERE, "-m", "seer_nb.testing.loopback", "--boot-s", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         lines = []
@@ -214,9 +214,9 @@ def test_in_a_shell(how):
     assert not on_machines_of(key)
 
 
-def test_a_bad_argument_in_a_shell():
+def test_command_rejects_an_invalid_argument():
     done = subprocess.run(
         [HERE, "-m", "seer_nb.testing.loopback", "--boot-s", "-3"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "boot_s=-3.0 is not a time: give seconds from 0 on\n"
+    assert done.stderr == "boot_s=-3.0: not a duration; expected seconds >= 0\n"

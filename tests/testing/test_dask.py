@@ -1,4 +1,4 @@
-"""Unchanged classes of dask-cloudprovider rent a scheduler and workers there, and a client computes on them."""
+"""Unmodified classes of dask-cloudprovider run a scheduler and workers on the loopback cloud."""
 
 import asyncio
 import json
@@ -25,13 +25,13 @@ def cloud(tmp_path):
     before = deepcopy(dask.config.config)
     with LoopbackCloud(boot_s=0.1, folder=tmp_path / "machines") as cloud:
         yield cloud
-    # The cluster leaves the keys of its encryption behind there.
+    # The cluster leaves its TLS keys in the configuration.
     dask.config.config.clear()
     dask.config.config.update(before)
 
 
-def holder(cloud, security):
-    """The cluster that schedulers and workers ask for their settings; it is never started itself."""
+def cluster_settings(cloud, security):
+    """Return an unstarted cluster that holds the settings of schedulers and workers."""
     return EC2Cluster(
         instance_type="m5.large",
         vpc=cloud.vpc,
@@ -49,7 +49,7 @@ def holder(cloud, security):
 
 @asynccontextmanager
 async def scheduler(cluster):
-    """A rented scheduler and a client of it."""
+    """Yield a rented scheduler and its client."""
     server = EC2Scheduler(**cluster.scheduler_options)
     await server.start()
     async with Client(server.address, security=cluster.security, asynchronous=True) as client:
@@ -57,10 +57,10 @@ async def scheduler(cluster):
     await server.destroy_vm()
 
 
-async def on_each(client, names):
-    """Where each of the workers runs, and whether seer_nb is there."""
+async def locations(client, names):
+    """Return each worker's address and whether it can import seer_nb."""
 
-    def where():  # nested, and so sent by value: there is no module of tests there
+    def where():  # nested, so it is pickled by value: machines cannot import tests
         import importlib.util
 
         from distributed import get_worker
@@ -71,17 +71,17 @@ async def on_each(client, names):
 
 
 @pytest.mark.parametrize("security", [False, True])
-def test_a_scheduler_and_two_workers(cloud, security):
+def test_client_computes_on_a_scheduler_and_two_workers(cloud, security):
     async def run():
-        cluster = holder(cloud, security)
+        cluster = cluster_settings(cloud, security)
         async with scheduler(cluster) as (server, client):
             workers = [EC2Worker(scheduler=server.address, **cluster.worker_options) for _ in range(2)]
             addresses = [address for address, _ in await asyncio.gather(*(w.create_vm() for w in workers))]
             await client.wait_for_workers(2, timeout=60)
-            found = await on_each(client, [w.name for w in workers])
+            found = await locations(client, [w.name for w in workers])
             assert await client.gather(client.map(pow, range(10), [2] * 10)) == [n**2 for n in range(10)]
             await asyncio.gather(*(w.destroy_vm() for w in workers))
-            # Without the editable installation of this project, as on a real machine.
+            # The editable installation of this project is hidden, as on a real machine.
             assert [own for _, own in found] == [False, False]
             protocol = "tls" if security else "tcp"
             hosts = [address.rpartition(":")[0] for address, _ in found]
@@ -92,9 +92,9 @@ def test_a_scheduler_and_two_workers(cloud, security):
     assert {m.state for m in cloud.machines()} == {"terminated"}
 
 
-def test_several_workers_on_one_machine(cloud):
+def test_several_workers_run_on_one_machine(cloud):
     async def run():
-        cluster = holder(cloud, security=False)
+        cluster = cluster_settings(cloud, security=False)
         async with scheduler(cluster) as (server, client):
             host = EC2Worker(scheduler=server.address, **cluster.worker_options)
             names = [f"{host.name}.{k}" for k in range(2)]
@@ -103,7 +103,7 @@ def test_several_workers_on_one_machine(cloud):
             host.command = f"{host.set_env} {program} {server.address} --spec ''{json.dumps(spec)}''"
             address, _ = await host.create_vm()
             await client.wait_for_workers(2, timeout=60)
-            found = await on_each(client, names)
+            found = await locations(client, names)
             assert {worker.rpartition(":")[0] for worker, _ in found} == {f"tcp://{address}"}
             assert len({worker for worker, _ in found}) == 2
             lost = host.instance["InstanceId"]
@@ -118,9 +118,9 @@ def test_several_workers_on_one_machine(cloud):
     asyncio.run(run())
 
 
-def test_a_scheduler_that_ends_takes_its_machine_with_it(cloud):
+def test_machine_terminates_when_its_scheduler_exits(cloud):
     async def run():
-        cluster = holder(cloud, security=False)
+        cluster = cluster_settings(cloud, security=False)
         async with scheduler(cluster) as (server, client):
             await client.shutdown()
             instance_id = server.instance["InstanceId"]

@@ -1,4 +1,4 @@
-"""What EC2 refuses, and what goes wrong there when it is told to."""
+"""Requests that EC2 rejects, and injected faults."""
 
 import math
 
@@ -17,48 +17,48 @@ def test_unknown_types_are_refused(cloud):
         ec2().describe_instance_types(InstanceTypes=["m5.huge"])
 
 
-def test_user_data_is_limited(cloud):
+def test_user_data_size_is_limited(cloud):
     launch(cloud, UserData="#" + "a" * 16383)
     with refused("InvalidParameterValue"):
         launch(cloud, UserData="#" + "a" * 16384)
 
 
-def test_a_repeated_request_rents_nothing(cloud):
+def test_repeated_client_token_rents_nothing(cloud):
     names = {launch(cloud, ClientToken="the same") for _ in range(2)}
     assert len(names) == len(cloud.machines()) == 1
 
 
-def test_a_dry_run_rents_nothing(cloud):
+def test_dry_run_rents_nothing(cloud):
     with refused("DryRunOperation", 412):
         launch(cloud, DryRun=True)
     assert not cloud.machines()
 
 
-def test_no_capacity_for_so_many_calls(cloud):
+def test_capacity_error_for_a_number_of_calls(cloud):
     cloud.faults.capacity["m5.large"] = 1
     with refused("InsufficientInstanceCapacity", 500) as error:
         ec2(attempts=1).run_instances(**request(cloud))
-    # As on EC2, botocore takes it for a passing trouble of the server's and tries again, in vain.
+    # As on EC2, botocore retries an HTTP 500, and the retry fails too.
     assert error.answer["ResponseMetadata"]["RetryAttempts"] == 1
     assert cloud.faults.capacity["m5.large"] == 0
     assert launch(cloud)
 
 
-def test_no_capacity_for_any_type_ever(cloud):
+def test_capacity_error_for_all_types_and_calls(cloud):
     cloud.faults.capacity["*"] = math.inf
     for kind in ("m5.large", "c5.large"):
         with refused("InsufficientInstanceCapacity", 500):
             launch(cloud, kind=kind)
 
 
-def test_no_capacity_for_spot_machines_only(cloud):
+def test_capacity_error_for_spot_machines_only(cloud):
     cloud.faults.spot_capacity["m5.large"] = math.inf
     with refused("InsufficientInstanceCapacity", 500):
         launch(cloud, spot=True)
     assert launch(cloud)
 
 
-def test_throttling_is_survived_by_trying_again(cloud):
+def test_client_retries_throttled_requests(cloud):
     cloud.faults.throttle = 1
     with refused("RequestLimitExceeded", 503):
         ec2().describe_vpcs()
@@ -84,7 +84,7 @@ def prices(**asked):
     return {(row["InstanceType"], float(row["SpotPrice"])) for row in rows}
 
 
-def test_spot_prices(cloud):
+def test_spot_prices_can_be_set_and_filtered(cloud):
     cloud.faults.spot_prices["m5.large"] = 0.04
     assert prices(InstanceTypes=["m5.large"]) == {("m5.large", 0.04)}
     filters = [
@@ -95,7 +95,7 @@ def test_spot_prices(cloud):
     assert prices(InstanceTypes=["m5.large"], ProductDescriptions=["Windows"]) == set()
 
 
-def test_a_spot_machine_is_interrupted_when_its_price_rises(cloud):
+def test_spot_machine_is_preempted_when_its_price_rises(cloud):
     cloud.faults.spot_prices["m5.large"] = 0.04
     with refused("SpotMaxPriceTooLow"):
         launch(cloud, spot=True, max_price=0.03)

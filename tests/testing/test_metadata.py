@@ -1,4 +1,4 @@
-"""What the metadata service tells a machine, first of all that it will be interrupted."""
+"""The metadata service of a machine, in particular its preemption notice."""
 
 import json
 import urllib.error
@@ -12,9 +12,9 @@ from tests.support.loopback_machines import alive, described, ended, launch, mac
 pytestmark = pytest.mark.slow
 
 
-def ask(cloud, instance_id, path, token=None, method="GET"):
-    """Ask the metadata service as that machine would."""
-    environment = cloud._park.host(instance_id)._home.environment
+def request(cloud, instance_id, path, token=None, method="GET"):
+    """Send a request to the metadata service as the machine would."""
+    environment = cloud.pool.find(instance_id).setup.environment
     headers = {"X-aws-ec2-metadata-token": token} if token else {}
     if method == "PUT":
         headers["X-aws-ec2-metadata-token-ttl-seconds"] = "60"
@@ -27,24 +27,24 @@ def ask(cloud, instance_id, path, token=None, method="GET"):
 
 
 def facts(cloud, instance_id, path):
-    token = ask(cloud, instance_id, "/latest/api/token", method="PUT")
-    return ask(cloud, instance_id, f"/latest/meta-data/{path}", token)
+    token = request(cloud, instance_id, "/latest/api/token", method="PUT")
+    return request(cloud, instance_id, f"/latest/meta-data/{path}", token)
 
 
-def test_an_interruption_is_announced(cloud):
+def test_preemption_is_announced(cloud):
     name = launch(cloud, "sleep 100", spot=True)
     assert facts(cloud, name, "spot/instance-action") == 404
     cloud.interrupt(name, notice_s=1.5)
-    told = json.loads(facts(cloud, name, "spot/instance-action"))
-    assert told["action"] == "terminate"
-    end = datetime.strptime(told["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    notice = json.loads(facts(cloud, name, "spot/instance-action"))
+    assert notice["action"] == "terminate"
+    end = datetime.strptime(notice["time"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     assert machine(cloud, name).state == "running"
     found = ended(cloud, name)
     assert timedelta(0) <= found.ended - end < timedelta(seconds=10)
     assert described(name)["StateReason"]["Code"] == "Server.SpotInstanceTermination"
 
 
-def test_an_interruption_without_notice(cloud):
+def test_preemption_without_notice_terminates_at_once(cloud):
     name = launch(cloud, "sleep 100", spot=True)
     pids = on(cloud, name)
     cloud.interrupt(name, notice_s=0)
@@ -52,7 +52,7 @@ def test_an_interruption_without_notice(cloud):
     assert not alive(pids)
 
 
-def test_a_machine_can_ask_about_itself(cloud):
+def test_machine_reads_its_own_metadata(cloud):
     name = launch(cloud, kind="c5.xlarge")
     found = machine(cloud, name)
     assert facts(cloud, name, "instance-id") == name
@@ -62,14 +62,14 @@ def test_a_machine_can_ask_about_itself(cloud):
     assert facts(cloud, name, "placement") == "availability-zone\nregion"
     assert facts(cloud, name, "instance-life-cycle") == "on-demand"
     assert facts(cloud, name, "nosuch") == 404
-    assert ask(cloud, name, "/latest/meta-data/instance-id") == 401
+    assert request(cloud, name, "/latest/meta-data/instance-id") == 401
 
 
-def test_botocore_on_a_machine_finds_its_region_and_the_bucket(cloud):
-    ask_it = (
+def test_botocore_on_a_machine_finds_region_and_bucket(cloud):
+    code = (
         "from botocore.utils import IMDSRegionProvider; import botocore.session, boto3;"
         "print(IMDSRegionProvider(botocore.session.Session()).provide());"
         f"boto3.client('s3').put_object(Bucket='{cloud.bucket}', Key='k', Body=b'from the machine'); print('put')"
     )
-    name = launch(cloud, ["python", "-c", ask_it])
+    name = launch(cloud, ["python", "-c", code])
     assert printed(cloud, name, "put") == "us-east-1\nput\n"

@@ -1,4 +1,4 @@
-"""``python -m seer_nb.bench faults``: real studies in which everything goes wrong, and what was lost each time."""
+"""``python -m seer_nb.bench faults``: run real studies with injected faults and measure what was lost."""
 
 from __future__ import annotations
 
@@ -31,66 +31,70 @@ __all__ = ["add"]
 
 OUT = Path("faults.csv")
 SPARE_S = 60.0
-"""What a study may take beyond its limit to be cleared away."""
+"""Seconds to clean up a study after its time limit."""
 Task = tuple[str, str, int]
-"""(fault, where, seed)."""
+"""A study to run: (fault, where, seed)."""
 ABOUT = """
-Real studies, on this computer and on a cloud that it plays itself, in each of which something goes wrong; and what was
-lost each time: epochs that had to be trained again, reports that are missing, money, time, processes left behind.
+Run real studies on this computer and on a loopback cloud, and inject one fault into each. For each study, measure what
+was lost: repeated epochs, missing reports, money, time, leftover processes.
 
-What is promised: never over budget; never over the deadline by more than 2 s; no report is lost; nothing is left
-behind; for each gang that is struck one epoch is trained again at most; training goes on within 10 s of the loss of a
-worker, where another one can be had at once, or 20 s, where a machine has to be rented.
+The promises: spending never exceeds the budget; no machine runs more than 2 s past the deadline; no report is lost; no
+process is left over; each affected gang repeats at most one epoch; training continues within 10 s after the loss of a
+worker, or within 20 s if a machine must be rented.
 """
 EXAMPLES = """
 examples:
-  %(prog)s --list                                        the faults, and what each needs
-  %(prog)s --only "the runner is killed" --times 1       one of them, once
-  %(prog)s --only clock --only suspended --where local   those with a word in their names
-  %(prog)s --times 20 --pairs 60 --nice 10 &             all of it, in the background: hours
-  %(prog)s --times 0 --markdown docs/faults.md           nothing more, only the table of what was done
+  %(prog)s --list                                        list the faults and their requirements
+  %(prog)s --only "the runner is killed" --times 1       run one fault once
+  %(prog)s --only clock --only suspended --where local   run the faults with a word in their names
+  %(prog)s --times 20 --pairs 60 --nice 10 &             run all faults in the background (takes hours)
+  %(prog)s --times 0 --markdown docs/faults.md           run no study, only write the table
 
-It can be stopped at any time: the first Ctrl-C (or SIGTERM) lets the studies under way end, the second one does not.
-Run again with the same --out, it goes on where it was. It exits with 1 if a promise was not kept.
+Ctrl-C (or SIGTERM) stops the campaign after the running studies; a second Ctrl-C stops it at once. Run it again with
+the same --out to continue. The exit code is 1 if a promise was broken.
 """
 
 
 def add(commands: Any) -> None:
-    """Add the subcommand."""
+    """Add the subcommand ``faults``."""
     parser = commands.add_parser(
         "faults",
-        help="real studies in which everything goes wrong, and what was lost",
+        help="run real studies with injected faults and measure what was lost",
         description=ABOUT,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--times", type=int, default=10, help="studies for each fault; default: %(default)s")
-    parser.add_argument("--pairs", type=int, default=0, help="studies with two faults drawn at random, besides")
-    parser.add_argument("--seed", type=int, default=0, help="for which pairs are drawn; default: %(default)s")
+    parser.add_argument("--times", type=int, default=10, help="studies per fault; default: %(default)s")
+    parser.add_argument("--pairs", type=int, default=0, help="studies with two random faults; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the pairs; default: %(default)s")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="WORDS", help="faults with this in their names; may be repeated"
+        "--only",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="run only faults whose names contain WORDS; may be repeated",
     )
-    parser.add_argument("--where", choices=["local", "cloud"], default=None, help="default: both")
-    parser.add_argument("--jobs", type=int, default=1, help="studies at a time; default: %(default)s")
-    parser.add_argument("--nice", type=int, default=0, help="give way to others by so much; then things take longer")
-    parser.add_argument("--minutes", type=float, default=None, help="begin no study after so long")
-    parser.add_argument("--out", type=Path, default=OUT, help="the table as csv, which is gone on with; %(default)s")
-    parser.add_argument("--markdown", type=Path, default=None, metavar="FILE", help="also write the table as a page")
-    parser.add_argument("--list", action="store_true", help="list the faults, and run none")
+    parser.add_argument("--where", choices=["local", "cloud"], default=None, help="where studies run; default: both")
+    parser.add_argument("--jobs", type=int, default=1, help="studies in parallel; default: %(default)s")
+    parser.add_argument("--nice", type=int, default=0, help="niceness to add; studies then take longer")
+    parser.add_argument("--minutes", type=float, default=None, help="start no study after this many minutes")
+    parser.add_argument("--out", type=Path, default=OUT, help="csv file to append to; default: %(default)s")
+    parser.add_argument("--markdown", type=Path, default=None, metavar="FILE", help="write a Markdown page too")
+    parser.add_argument("--list", action="store_true", help="list the faults and exit")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     if options.list:
-        print("\n".join(_described(fault) for fault in _wanted(options)))
+        print("\n".join(_describe(fault) for fault in _selected(options)))
         return 0
     known = {(row.fault, row.where, row.seed) for row in table.read(options.out)}
     todo = [task for task in _tasks(options) if task not in known]
-    for fault in _wanted(options):
+    for fault in _selected(options):
         if missing(fault):
-            print(f"left out, for it needs {missing(fault)}: {fault.name}")
+            print(f"skipped, needs {missing(fault)}: {fault.name}")
     if todo:
-        _carry_out(todo, options)
+        _run_tasks(todo, options)
     rows = table.read(options.out)
     print(table.markdown(rows))
     if options.markdown is not None:
@@ -99,10 +103,10 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if any(row.wrong for row in rows) else 0
 
 
-def _carry_out(todo: list[Task], options: argparse.Namespace) -> None:
+def _run_tasks(todo: list[Task], options: argparse.Namespace) -> None:
     os.nice(options.nice)
-    with _until_told(options.minutes) as stop, ThreadPoolExecutor(options.jobs) as pool:
-        for done in as_completed([pool.submit(_one, task, stop) for task in todo]):
+    with _stop_event(options.minutes) as stop, ThreadPoolExecutor(options.jobs) as pool:
+        for done in as_completed([pool.submit(run_study, task, stop) for task in todo]):
             row = done.result()
             if row is not None:
                 table.append(options.out, row)
@@ -110,19 +114,19 @@ def _carry_out(todo: list[Task], options: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _until_told(minutes: float | None) -> Iterator[threading.Event]:
-    """Set once no further study is to begin: the time is over, or somebody has said so."""
+def _stop_event(minutes: float | None) -> Iterator[threading.Event]:
+    """Yield an event that is set after ``minutes``, or on the first SIGINT or SIGTERM."""
     stop = threading.Event()
     timer = threading.Timer(threading.TIMEOUT_MAX if minutes is None else 60 * minutes, stop.set)
     timer.daemon = True
     timer.start()
 
-    def told(number: int, _: object) -> None:
-        print("no further study begins; those under way are waited for (once more: they are not)", flush=True)
+    def handle(number: int, _: object) -> None:
+        print("stopping after the running studies; press Ctrl-C again to stop at once", flush=True)
         signal.signal(number, signal.SIG_DFL)
         stop.set()
 
-    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
@@ -131,22 +135,22 @@ def _until_told(minutes: float | None) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _described(fault: Fault) -> str:
-    lacks = f" (left out here, for it needs {missing(fault)})" if missing(fault) else ""
+def _describe(fault: Fault) -> str:
+    lacks = f" (skipped here, needs {missing(fault)})" if missing(fault) else ""
     return f"{fault.name} [{', '.join(fault.where)}]{lacks}"
 
 
-def _wanted(options: argparse.Namespace) -> list[Fault]:
+def _selected(options: argparse.Namespace) -> list[Fault]:
     return [fault for fault in FAULTS if any(words in fault.name for words in options.only or [""])]
 
 
 def _tasks(options: argparse.Namespace) -> list[Task]:
-    """Every fault once, then every fault a second time, and so on."""
-    wanted = [fault for fault in _wanted(options) if not missing(fault)]
+    """Return the studies: every fault with seed 0, then every fault with seed 1, and so on."""
+    selected = [fault for fault in _selected(options) if not missing(fault)]
     single = [
         (fault.name, where, seed)
         for seed in range(options.times)
-        for fault in wanted
+        for fault in selected
         for where in fault.where
         if options.where in {None, where}
     ]
@@ -158,19 +162,19 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     return [*single, *double]
 
 
-def _one(task: Task, stop: threading.Event) -> Verdict | None:
-    """In a process of its own, for a cloud is one a process, and a fault may take its own process along."""
+def run_study(task: Task, stop: threading.Event) -> Verdict | None:
+    """Run a study in its own process: a process can have one cloud, and a fault may kill its process."""
     name, where, seed = task
     if stop.is_set():
         return None
-    began_s = time.monotonic()
+    started_s = time.monotonic()
     command = [sys.executable, "-m", "seer_nb.bench.faults.run_one", name, where, str(seed)]
-    # In a session of its own: Ctrl-C is for the campaign, which waits for it.
+    # A new session: Ctrl-C must reach only the campaign, which waits for the study.
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
-            told, _ = process.communicate(timeout=LIMIT_S + SPARE_S)
-            return Verdict(**json.loads(told.splitlines()[-1]))
+            output, _ = process.communicate(timeout=LIMIT_S + SPARE_S)
+            return Verdict(**json.loads(output.splitlines()[-1]))
         except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
             process.kill()
-            took_s = time.monotonic() - began_s
+            took_s = time.monotonic() - started_s
             return Verdict(name, where, seed, None, 0, 0, 0, 0.0, 0, wrong=f"no verdict: {error!r}", took_s=took_s)

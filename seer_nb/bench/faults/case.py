@@ -1,4 +1,4 @@
-"""One study in which one thing, or two, go wrong, and the means to bring that about."""
+"""One study with an injected fault, and the tools to inject it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class Steady:
-    """Trains so many trials, each on so many workers, for ever; a trial that has ended is followed by another one.
+    """Policy that always trains a fixed number of trials and replaces each one that ends.
 
     Args:
-        trials: At a time.
-        workers: Of each.
+        trials: Number of trials at a time.
+        workers: Workers per trial.
     """
 
     def __init__(self, trials: int, workers: int) -> None:
@@ -43,20 +43,20 @@ class Steady:
         self.workers = workers
 
     def decide(self, snapshot: PolicyView) -> Plan:
-        """Keep them going."""
+        """Continue the live trials and start new ones for those that ended."""
         alive = [trial for trial in snapshot.trials if trial.alive][: self.trials]
         jobs = [Job(trial=trial.id, workers=self.workers, until=snapshot.max_epochs) for trial in alive]
         new = [Job(trial=None, workers=self.workers, until=snapshot.max_epochs)] * (self.trials - len(alive))
-        return Plan(jobs=(*jobs, *new), workers=self.trials * self.workers, reason="as it goes")
+        return Plan(jobs=(*jobs, *new), workers=self.trials * self.workers, reason="constant number of trials")
 
 
 PATIENCE_S = 90.0
 LIMIT_S = 400.0
-"""A study that has no verdict by then is given up, and cleared away."""
+"""Time limit of a study in seconds; after it the study is killed."""
 EPOCH_S = 0.4
 BOOT_S = 1.0
 KERNEL = "seer_nb.bench.faults.kernel"
-"""The module that stands for a notebook."""
+"""Module that acts as the notebook's kernel."""
 OF_TRAINING = ("seconds", "padding", "bad", "at")
 USUAL: dict[str, Any] = {
     "workers": 1,
@@ -72,15 +72,15 @@ USUAL: dict[str, Any] = {
 
 
 class Case:
-    """A study in a folder of its own.
+    """A study in its own folder.
 
     Args:
-        folder: Empty.
+        folder: Empty folder for all files of the study.
         where: "local" or "cloud".
-        seed: For what is left to chance.
-        options: What the fault asks for: ``workers`` of a trial's gang, ``trials``, ``deadline_s``, ``seconds`` of an
-            epoch, ``bad`` behaviour of the training function, ``kind`` of the one machine, if it is to have all
-            workers; others are the study's.
+        seed: Seed for the random choices of the fault.
+        options: Options of the fault: ``workers`` per gang, ``trials``, ``deadline_s``, ``seconds`` per epoch, ``bad``
+            behaviour of the training function and its first epoch ``at``, ``kind`` of a single machine for all
+            workers. Others are arguments of `seer.Study`.
     """
 
     def __init__(self, folder: Path, where: str, seed: int, options: dict[str, Any]) -> None:
@@ -88,12 +88,12 @@ class Case:
         self.rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self.cloud: LoopbackCloud | None = None
         self.truth = folder / "truth.txt"
-        self.hit_s = 0.0
-        """Reading of steady_s() when the fault struck."""
-        self.hit_trials: set[int] = set()
-        """Trials that it struck; empty: all."""
-        self.strikes = 0
-        """Gangs that faults have struck, one that was struck twice counted twice."""
+        self.fault_s = 0.0
+        """Value of steady_s() at the time of the fault."""
+        self.affected_trials: set[int] = set()
+        """Trials affected by the fault; empty means all."""
+        self.n_affected_gangs = 0
+        """Number of gangs affected by faults; a gang affected twice counts twice."""
         self.stack = ExitStack()
         self._options = USUAL | options
         os.environ[environment.HOME] = str(folder / "studies")
@@ -104,7 +104,7 @@ class Case:
     # --- the study ---
 
     def make(self, store: str | None = None) -> Study:
-        """The study, not started."""
+        """Create the study without starting it."""
         given = dict(self._options)
         workers, trials, spot, kind = (given.pop(name) for name in ("workers", "trials", "spot", "kind"))
         space = {"truth": str(self.truth), **{name: given.pop(name) for name in OF_TRAINING}}
@@ -129,14 +129,14 @@ class Case:
         return self.study
 
     def start(self) -> None:
-        """Make and start the study, unless it runs already."""
+        """Create the study if needed, and start it unless it has started."""
         if not hasattr(self, "study"):
             self.make()
         if self.study.status == "created":
             self.study.start()
 
     def attach(self) -> None:
-        """Wait for the study that another process starts."""
+        """Attach to the study that another process starts."""
         self.until((layout.home() / "study" / layout.JOURNAL).exists, "the study's journal")
         self.study = seer.attach("study")
 
@@ -149,26 +149,30 @@ class Case:
 
     @property
     def state(self) -> State:
-        """As the journal has it."""
+        """State of the study according to its journal."""
         return self.study.state
 
     # --- waiting ---
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
-        """Wait for it; returns what it gave."""
+        """Wait until a condition is true, and return its value.
+
+        Raises:
+            TimeoutError: The condition is still false after `PATIENCE_S`.
+        """
         end_s = time.monotonic() + PATIENCE_S
         while not (found := condition()):
             if time.monotonic() > end_s:
-                raise TimeoutError(f"{what} did not come within {PATIENCE_S:.0f} s")
+                raise TimeoutError(f"waited {PATIENCE_S:.0f} s in vain for {what}")
             time.sleep(0.02)
         return found
 
     def trained(self) -> list[training.Trained]:
-        """Epochs so far."""
+        """Return the epochs trained so far."""
         return training.read(self.truth)
 
-    def underway(self, epochs: int = 3) -> Gang:
-        """A gang of a trial with so many epochs behind it, chosen at random, when all trials have them."""
+    def training_gang(self, epochs: int = 3) -> Gang:
+        """Return a random gang once every trial has trained this many epochs."""
 
         def look() -> list[Gang] | None:
             state = self.state
@@ -178,11 +182,11 @@ class Case:
         gangs: list[Gang] = self.until(look, f"{epochs} epochs of each trial")
         return self.rng.choice(gangs)
 
-    def rented(self) -> tuple[Gang, Any]:
-        """A gang underway, and the instance of its first member, which has not been lost just now."""
+    def training_machine(self) -> tuple[Gang, Any]:
+        """Return a training gang and the live instance of its first member."""
 
         def look() -> tuple[Gang, Any] | None:
-            gang = self.underway()
+            gang = self.training_gang()
             machine = self.machine(gang.workers[0])
             return None if machine is None else (gang, machine)
 
@@ -190,30 +194,30 @@ class Case:
         return found
 
     def member(self, rank: int) -> tuple[Gang, int]:
-        """A gang underway, and the process of one of its members: both may just have been replaced."""
+        """Return a training gang and the pid of one of its members; retry while either is being replaced."""
 
         def look() -> tuple[Gang, int] | None:
-            gang = self.underway()
+            gang = self.training_gang()
             pid = self._worker(gang.workers[rank])
             return None if pid is None else (gang, pid)
 
         found: tuple[Gang, int] = self.until(look, f"rank {rank} of a gang")
         return found
 
-    def later(self, most_s: float = 1.5) -> None:
-        """Any moment."""
+    def wait_randomly(self, most_s: float = 1.5) -> None:
+        """Sleep for a random time, so that the fault occurs at a random moment."""
         time.sleep(self.rng.uniform(0, most_s))
 
-    def hit(self, *trials: int) -> None:
-        """Now it strikes."""
-        self.hit_s = steady_s()
-        self.hit_trials |= set(trials)
-        self.strikes += len(trials) or len(self.state.gangs) or self._options["trials"]
+    def record_fault(self, *trials: int) -> None:
+        """Record that the fault occurs now and which trials it affects; none means all."""
+        self.fault_s = steady_s()
+        self.affected_trials |= set(trials)
+        self.n_affected_gangs += len(trials) or len(self.state.gangs) or self._options["trials"]
 
     # --- processes ---
 
     def processes(self) -> list[psutil.Process]:
-        """All of the study, wherever they run, found by their environment; neither this one nor the notebook's."""
+        """Return all processes of the study, found by their environment, without this one and the kernel."""
         found = []
         home = self.folder / "studies"
         for process in psutil.process_iter():
@@ -225,20 +229,20 @@ class Case:
         return found
 
     def runner(self) -> int:
-        """The runner's process."""
+        """Return the pid of the runner."""
         return int(self.until(lambda: runner_pid(layout.home() / "study"), "the runner"))
 
     def scheduler(self) -> int:
-        """The process of a cloud's scheduler, which has a machine of its own."""
+        """Return the pid of the scheduler, which has its own machine on a cloud."""
 
         def look() -> int | None:
-            host = next((x for x in self.state.live.values() if x.runs_scheduler and x.state == "ready"), None)
-            return None if host is None else self._worker(worker_name(host.id, 0))
+            machine = next((x for x in self.state.live.values() if x.runs_scheduler and x.state == "ready"), None)
+            return None if machine is None else self._worker(worker_name(machine.id, 0))
 
         return int(self.until(look, "the scheduler"))
 
     def worker(self, name: str) -> int:
-        """The process of a worker, by its name."""
+        """Return the pid of a worker by its name."""
         return int(self.until(lambda: self._worker(name), f"worker {name}"))
 
     def _worker(self, name: str) -> int | None:
@@ -254,14 +258,14 @@ class Case:
         return None
 
     def machine(self, worker: str) -> Any:
-        """The instance that a worker runs on."""
+        """Return the instance that a worker runs on, or None."""
         assert self.cloud is not None
         number = str(machine_of_worker(worker))
         alive = [x for x in self.cloud.machines() if x.state in {"pending", "running"}]
         return next((x for x in alive if x.tags.get("seer:machine") == number), None)
 
     def close(self) -> None:
-        """End what is left, and take away what was made."""
+        """Kill the remaining processes and remove what the case created."""
         for process in self.processes():
             with suppress(psutil.Error):
                 process.kill()
@@ -269,13 +273,13 @@ class Case:
 
 
 def kill(pid: int, how: int = signal.SIGKILL) -> None:
-    """Send a signal to a process that may have gone."""
+    """Send a signal to a process that may have exited."""
     with suppress(ProcessLookupError):
         os.kill(pid, how)
 
 
 def _python(pids: tuple[int, ...]) -> list[int]:
-    """Those that run Dask, the innermost first."""
+    """Return the pids that run Dask."""
     found = []
     for pid in pids:
         with suppress(psutil.Error):

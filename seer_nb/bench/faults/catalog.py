@@ -1,4 +1,4 @@
-"""All faults."""
+"""The list of all faults, and random pairs of them."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ PAIRED = [
     *[
         fault
         for fault in inject_processes.PROCESS_FAULTS
-        if fault.name in {"the runner is killed", "the runner is told to end"}
+        if fault.name in {"the runner is killed", "the runner receives SIGTERM"}
     ],
 ]
-"""Faults that can follow another one in the same study."""
+"""Faults that can be combined in one study."""
 
 
 def by_name(name: str) -> Fault:
-    """One, or a pair of them.
+    """Return a fault, or a pair of faults, by its name.
 
     Raises:
-        KeyError: There is no such fault.
+        KeyError: No fault has this name.
     """
     known = {fault.name: fault for fault in FAULTS}
     if AND not in name:
         return known[name]
     first, second = (known[part] for part in name.split(AND))
 
-    def strike(case: Case) -> None:
-        first.strike(case)
-        second.strike(case)
+    def inject(case: Case) -> None:
+        first.inject(case)
+        second.inject(case)
 
     return replace(
         first,
         name=name,
-        strike=strike,
+        inject=inject,
         options={**second.options, **first.options},
         repeats=max(first.repeats, second.repeats),
         within_s=None,
@@ -64,14 +64,14 @@ def by_name(name: str) -> Fault:
 
 
 def missing(fault: Fault) -> str:
-    """What this user on this computer lacks to bring it about; empty: nothing."""
+    """Return the requirements of a fault that are missing here; an empty string means none."""
     if fault.root and os.geteuid() != 0:
         return "root"
     return ", ".join(command for command in fault.needs if shutil.which(command) is None)
 
 
 def pairs(seed: int, count: int) -> Iterator[tuple[str, str]]:
-    """(name, where) of random pairs."""
+    """Yield (name, where) for random pairs of faults."""
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     for _ in range(count):
         first, second = rng.choice(PAIRED), rng.choice(PAIRED)

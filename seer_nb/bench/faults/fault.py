@@ -1,4 +1,4 @@
-"""What a fault is: how it is brought about, and what may be lost by it."""
+"""The definition of a fault: how to inject it, and what a study may lose through it."""
 
 from __future__ import annotations
 
@@ -16,27 +16,25 @@ LOCAL, CLOUD = "local", "cloud"
 
 @dataclass(frozen=True)
 class Fault:
-    """One.
+    """A fault that can be injected into a study.
 
     Attributes:
-        name: What happens.
-        strike: Brings it about in a study, which it starts if need be (``case.start``); calls
-            ``case.hit()`` in the moment when it strikes.
-        where: Where it can be brought about.
-        options: Of the study; see `Case`.
-        repeats: Epochs that may be trained again for each gang that it strikes.
-        within_s: Training must go on after so long, a little later on a cloud; None: as soon as the fault allows.
-        ends: Whether the study runs to its end by itself; else it is stopped once training has gone on.
-        fails: Whether the trial that it strikes fails, by its own fault.
-        root: Whether it needs root, for a file system of its own.
-        paced: Whether checkpoints are so large that only every k-th epoch is stored (`runner.pace`): then k may be
-            trained again.
-        network: Whether the study is to have a network of its own, in which connections can be cut.
-        needs: Commands without which it cannot be brought about.
+        name: What happens, as shown in the table.
+        inject: Starts the study if needed (``case.start``), injects the fault, and calls ``case.record_fault()`` then.
+        where: Where the fault can be injected: "local", "cloud" or both.
+        options: Options of the study; see `Case`.
+        repeats: Epochs that each affected gang may repeat.
+        within_s: Seconds within which training must continue, 10 s more on a cloud; None for no limit.
+        ends: Whether the study runs until its deadline; otherwise it is stopped once training has continued.
+        fails: Whether the affected trial fails through its own training function.
+        root: Whether the fault needs root, to mount a file system.
+        paced: Whether checkpoints are so large that only every k-th epoch is stored; then k epochs may be repeated.
+        network: Whether the study needs its own network namespace, in which connections can be cut.
+        needs: Commands that the fault requires.
     """
 
     name: str
-    strike: Callable[[Case], None]
+    inject: Callable[[Case], None]
     where: tuple[str, ...] = (LOCAL, CLOUD)
     options: dict[str, Any] = field(default_factory=dict)
     repeats: int = 1

@@ -1,9 +1,8 @@
-"""The computer's clock is set while a study runs.
+"""Faults of the system clock: it is set forward or back while a study runs.
 
-The clock of this computer is not ours to set, and no namespace has one of its own. So what asks the system for the time
-of day, in the runner and in all that it starts, is answered by a small library that is loaded before the system's: it
-adds an offset that this module changes. Clocks that nobody can set are left alone, as they would be. It does not reach
-timers that wait for a time of day within the kernel; seer_nb has none.
+The real clock must not be changed, and no namespace has a separate one. So an LD_PRELOAD library adds an offset to the
+wall-clock time that the runner and its children read; this module changes the offset. Monotonic clocks are unchanged,
+as on a real computer. Kernel timers that wait for a wall-clock time are not affected; seer_nb uses none.
 """
 
 from __future__ import annotations
@@ -67,23 +66,23 @@ time_t time(time_t *at) {
     return now.tv_sec;
 }
 
-/* A wait until a time of day, by the clock that is shown, is one until the same moment by the kernel's. */
+/* Convert a wait until a shifted wall-clock time to the kernel's unshifted time. */
 int pthread_cond_timedwait(void *condition, void *lock, const struct timespec *until) {
     static int (*real)(void *, void *, const struct timespec *);
     if (!real) real = dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
     if (!real) real = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
     struct timespec moved = *until;
-    if (offset && moved.tv_sec > 1000000000) moved.tv_sec -= *offset; /* others count from the computer's start */
+    if (offset && moved.tv_sec > 1000000000) moved.tv_sec -= *offset; /* smaller values are monotonic times */
     return real(condition, lock, &moved);
 }
 """
 
 
 class FalseClock:
-    """The time of day as the study sees it.
+    """The wall-clock time that a study reads.
 
     Args:
-        folder: For the library.
+        folder: Folder for the compiled library.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -97,39 +96,39 @@ class FalseClock:
 
     @property
     def environment(self) -> dict[str, str]:
-        """With which processes see it."""
+        """Variables that make a process read this clock."""
         return {"LD_PRELOAD": str(self._library), environment.FAULTS_CLOCK: str(self._file)}
 
     def set(self, offset_s: int) -> None:
-        """Show so many seconds more than there are."""
+        """Set the offset from the real time in seconds."""
         file = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
         os.pwrite(file, offset_s.to_bytes(8, "little", signed=True), 0)
         os.close(file)
 
 
 def _jumps(offset_s: int, *, then_kill: bool = False) -> Callable[[Case], None]:
-    """Of a study's runner and workers."""
+    """Return a fault that shifts the clock of the runner and the workers."""
 
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         clock = FalseClock(case.folder)
         os.environ.update(clock.environment)
         case.start()
-        case.underway()
-        case.later()
-        case.hit()
+        case.training_gang()
+        case.wait_randomly()
+        case.record_fault()
         clock.set(offset_s)
         if then_kill:
             kill(case.runner())
-            case.until(lambda: case.study.status == "interrupted", "the runner's death")
+            case.until(lambda: case.study.status == "interrupted", "the runner's exit")
             case.study.resume()
         for name in clock.environment:
             del os.environ[name]
 
-    return strike
+    return inject
 
 
-def _fault(name: str, strike: Callable[[Case], None], within_s: float | None = 10.0) -> Fault:
-    return Fault(name, strike, (LOCAL,), within_s=within_s, needs=("cc",))
+def _fault(name: str, inject: Callable[[Case], None], within_s: float | None = 10.0) -> Fault:
+    return Fault(name, inject, (LOCAL,), within_s=within_s, needs=("cc",))
 
 
 FAULTS = [

@@ -1,4 +1,4 @@
-"""Connections that go dead without a word, in a network that is the study's own."""
+"""Network faults: connections drop packets, in the study's own network namespace."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ LONG_CUT_S = 40.0
 
 
 def enter(command: Sequence[str]) -> NoReturn:
-    """Go on as that command, in a network of its own, which knows this computer only."""
+    """Replace this process by a command in a new network namespace that has only the loopback device."""
     script = 'ip link set lo up && exec "$0" "$@"'
-    os.execvpe("unshare", ["unshare", "-n", "sh", "-c", script, *command], {**os.environ, FAULTS_NETWORK: "1"})  # noqa: S606, S607 - the tools of this user
+    os.execvpe("unshare", ["unshare", "-n", "sh", "-c", script, *command], {**os.environ, FAULTS_NETWORK: "1"})  # noqa: S606, S607 - tools from the user's PATH
 
 
 def cut(first: int, second: int) -> None:
-    """Between two processes nothing comes through any more, and to neither anybody else can connect anew."""
-    assert os.environ.get(FAULTS_NETWORK), "not in the network of all of this computer"
+    """Drop all packets between two processes, and all new connections to either."""
+    assert os.environ.get(FAULTS_NETWORK), "must run in its own network namespace"
     there = _sockets(second)
     addresses = {socket.laddr for socket in there}
     for socket in _sockets(first):
@@ -44,7 +44,7 @@ def cut(first: int, second: int) -> None:
 
 
 def mend() -> None:
-    """All comes through again."""
+    """Remove all rules, so that packets pass again."""
     _iptables("-F", "OUTPUT")
 
 
@@ -63,35 +63,35 @@ def _port(which: str, socket: psutil._common.pconn) -> tuple[str, str]:
 
 
 def _iptables(*arguments: str) -> None:
-    subprocess.run(["iptables", "-w", *arguments], check=True)  # noqa: S607 - wherever it is
+    subprocess.run(["iptables", "-w", *arguments], check=True)  # noqa: S607 - found in PATH
 
 
 def _members(case: Case) -> None:
-    """Two members of a gang do not reach each other for longer than a collective waits."""
+    """Disconnect two members of a gang for longer than the timeout of a collective."""
     case.start()
     gang, pid = case.member(0)
     other = case.worker(gang.workers[1])
-    case.later()
-    case.hit(gang.trial)
+    case.wait_randomly()
+    case.record_fault(gang.trial)
     cut(pid, other)
     time.sleep(LONG_CUT_S)
     mend()
 
 
 def _scheduler(seconds: Callable[[Case], float]) -> Callable[[Case], None]:
-    """The runner does not reach the scheduler, which is on a machine of its own."""
+    """Return a fault that disconnects the runner from the scheduler, which has its own machine."""
 
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         case.start()
-        case.underway()
+        case.training_gang()
         runner, scheduler = case.runner(), case.scheduler()
-        case.later()
+        case.wait_randomly()
         cut(runner, scheduler)
         time.sleep(seconds(case))
         mend()
-        case.hit()
+        case.record_fault()
 
-    return strike
+    return inject
 
 
 def _lease(case: Case) -> float:
@@ -103,7 +103,7 @@ FAULTS = [
         "two members of a gang cannot reach each other for 40 s",
         _members,
         (LOCAL, CLOUD),
-        # With less patience than a collective has (30 s) a gang that waits for the network is taken for one that hangs.
+        # A report timeout below that of a collective (30 s) would treat a disconnected gang as hung.
         {"workers": 2, "trials": 1, "deadline_s": 150.0, "report_timeout": 60.0},
         within_s=None,
         root=True,
@@ -121,7 +121,7 @@ FAULTS = [
         needs=NEEDS,
     ),
     Fault(
-        "the runner cannot reach the scheduler for longer than leases last",
+        "the runner cannot reach the scheduler for longer than the lease",
         _scheduler(_lease),
         (CLOUD,),
         {"deadline_s": 240.0, "report_timeout": 120.0},

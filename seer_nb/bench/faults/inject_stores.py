@@ -1,4 +1,4 @@
-"""The store and the journal: slow, full, read-only, gone, damaged, cut off."""
+"""Faults of the store and the journal: full, read-only, unreachable, damaged, truncated."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from seer_nb.bench.faults.case import Case
 
 
-AWAY_S = 30.0
+UNREACHABLE_S = 30.0
 SHORT_S = 6.0
 SIZE = "24m"
 
 
 def _mounted(case: Case, name: str) -> Path:
-    """A small file system of its own."""
+    """Mount a small file system and return its folder."""
     folder = case.folder / name
     folder.mkdir()
     _run("mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", str(folder))
@@ -38,18 +38,18 @@ def _run(*command: str) -> None:
 
 
 def _with_store(harm: Callable[[Case, Path], None], *, then_kill: bool = False) -> Callable[[Case], None]:
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         store = _mounted(case, "store")
         case.make(str(store))
         case.start()
-        gang = case.underway()
-        case.later()
-        case.hit(gang.trial)
+        gang = case.training_gang()
+        case.wait_randomly()
+        case.record_fault(gang.trial)
         if then_kill:
             kill(case.worker(gang.workers[0]))
         harm(case, store)
 
-    return strike
+    return inject
 
 
 def _full(_: Case, store: Path) -> None:
@@ -66,7 +66,7 @@ def _full(_: Case, store: Path) -> None:
 
 
 def _read_only(_: Case, store: Path) -> None:
-    # The kernel refuses while a file is open for writing.
+    # The remount fails while a file is open for writing.
     command = ("mount", "-o", "remount,ro", str(store))
     while subprocess.run(command, check=False, capture_output=True).returncode:
         time.sleep(0.01)
@@ -74,32 +74,32 @@ def _read_only(_: Case, store: Path) -> None:
     _run("mount", "-o", "remount,rw", str(store))
 
 
-def _gone(_: Case, store: Path) -> None:
-    """Covered by an empty file system that nobody can write to."""
+def _unreachable(_: Case, store: Path) -> None:
+    """Cover the store with an empty read-only file system."""
     _run("mount", "-t", "tmpfs", "-o", "ro,size=4k", "tmpfs", str(store))
-    time.sleep(AWAY_S)
+    time.sleep(UNREACHABLE_S)
     _run("umount", "-l", str(store))
 
 
 def _checkpoint(damage: Callable[[Path], None]) -> Callable[[Case], None]:
-    """The latest one of a trial is damaged, and its worker is killed, so that it is needed."""
+    """Return a fault that damages a trial's latest checkpoint and kills its worker, so that the checkpoint is read."""
 
-    def strike(case: Case) -> None:
+    def inject(case: Case) -> None:
         case.start()
-        gang = case.underway()
+        gang = case.training_gang()
         pid = case.worker(gang.workers[0])
-        case.later()
-        # It must not store another one meanwhile.
+        case.wait_randomly()
+        # Suspend the worker, so that it stores no newer checkpoint.
         kill(pid, signal.SIGSTOP)
         time.sleep(0.3)
         resume = case.state.trials[gang.trial].resume
         assert resume is not None
         assert resume.checkpoint
         damage(case.folder / "studies" / "study" / layout.CHECKPOINTS / resume.checkpoint)
-        case.hit(gang.trial)
+        case.record_fault(gang.trial)
         kill(pid)
 
-    return strike
+    return inject
 
 
 def _truncated(path: Path) -> None:
@@ -114,26 +114,26 @@ def _flipped(path: Path) -> None:
 
 
 def _journal_full(case: Case) -> None:
-    """The disk of the study's folder has no room for a while."""
+    """Fill the disk of the study's folder for a while."""
     home = _mounted(case, "studies")
     case.make(str(case.folder / "store"))
     case.start()
-    gang = case.underway()
-    case.later()
-    case.hit(gang.trial)
+    gang = case.training_gang()
+    case.wait_randomly()
+    case.record_fault(gang.trial)
     _full(case, home)
 
 
-def _journal_cut_off(case: Case) -> None:
-    """The machine loses its power while the journal is written: the end of the log is missing."""
+def _journal_truncated(case: Case) -> None:
+    """Simulate a power failure during a journal write: truncate the write-ahead log."""
     case.start()
-    case.underway()
+    case.training_gang()
     pid = case.runner()
-    case.later()
+    case.wait_randomly()
     kill(pid)
-    case.until(lambda: case.study.status == "interrupted", "the runner's death")
-    case.hit()
-    # Without power nobody reads on, either.
+    case.until(lambda: case.study.status == "interrupted", "the runner's exit")
+    case.record_fault()
+    # After a power failure no reader has the journal open.
     case.study.journal.close()
     log = case.folder / "studies" / "study" / f"{layout.JOURNAL}-wal"
     if log.exists() and log.stat().st_size:
@@ -146,10 +146,10 @@ def _journal_cut_off(case: Case) -> None:
 FAULTS = [
     Fault("the store is full for 6 s", _with_store(_full), (LOCAL,), root=True),
     Fault("the store is read-only for 6 s", _with_store(_read_only), (LOCAL,), root=True),
-    Fault("the store is gone for 30 s", _with_store(_gone), (LOCAL,), {"deadline_s": 90.0}, root=True),
+    Fault("the store is unreachable for 30 s", _with_store(_unreachable), (LOCAL,), {"deadline_s": 90.0}, root=True),
     Fault(
-        "the store is gone for 30 s, and a worker is killed",
-        _with_store(_gone, then_kill=True),
+        "the store is unreachable for 30 s, and a worker is killed",
+        _with_store(_unreachable, then_kill=True),
         (LOCAL,),
         {"deadline_s": 120.0, "report_timeout": 60.0},
         within_s=None,
@@ -158,5 +158,5 @@ FAULTS = [
     Fault("a checkpoint is truncated", _checkpoint(_truncated), (LOCAL,), repeats=2, within_s=15.0),
     Fault("a bit of a checkpoint is flipped", _checkpoint(_flipped), (LOCAL,), repeats=2, within_s=15.0),
     Fault("the journal's disk is full for 6 s", _journal_full, (LOCAL,), within_s=None, root=True),
-    Fault("the journal is cut off in the middle of a write", _journal_cut_off, (LOCAL,), within_s=None, repeats=3),
+    Fault("the journal is truncated during a write", _journal_truncated, (LOCAL,), within_s=None, repeats=3),
 ]

@@ -1,4 +1,4 @@
-"""``python -m seer_nb.bench.faults.kernel FOLDER``: a process that starts a study there and lives on, as a kernel."""
+"""``python -m seer_nb.bench.faults.kernel FOLDER``: start a study in FOLDER and keep running, like a kernel."""
 
 import sys
 import time

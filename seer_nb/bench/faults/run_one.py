@@ -1,4 +1,4 @@
-"""``python -m seer_nb.bench.faults.run_one NAME WHERE SEED``: one study with one fault; prints its verdict as json."""
+"""``python -m seer_nb.bench.faults.run_one NAME WHERE SEED``: run a study with a fault, print the verdict as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _out_of_time(*_: object) -> None:
 
 
 def run(name: str, where: str, seed: int) -> Verdict:
-    """One study with one fault, in a folder that is thrown away."""
+    """Run one study with one fault in a temporary folder, and return the verdict."""
     fault = by_name(name)
     began_s = time.monotonic()
     signal.signal(signal.SIGALRM, _out_of_time)
@@ -31,9 +31,9 @@ def run(name: str, where: str, seed: int) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="seer-faults-", ignore_cleanup_errors=True) as folder:
         case = Case(Path(folder), where, seed, fault.options)
         try:
-            fault.strike(case)
+            fault.inject(case)
             found = judge(case, fault, where, seed)
-        except Exception:  # noqa: BLE001 - a crash is a finding
+        except Exception:  # noqa: BLE001 - a crash is a result
             found = Verdict(name, where, seed, None, 0, 0, 0, 0.0, 0, wrong=traceback.format_exc())
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -42,7 +42,7 @@ def run(name: str, where: str, seed: int) -> Verdict:
 
 
 def main(name: str, where: str, seed: str) -> None:
-    """In a network of its own, if the fault wants one."""
+    """Run the study, in its own network namespace if the fault needs one."""
     if by_name(name).network and not os.environ.get(FAULTS_NETWORK):
         inject_networks.enter([sys.executable, "-m", "seer_nb.bench.faults.run_one", name, where, seed])
     print(json.dumps(run(name, where, int(seed))._asdict()))

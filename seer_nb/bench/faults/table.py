@@ -1,4 +1,4 @@
-"""The campaign's table: kept as csv, a row a study; shown as markdown, a line a fault."""
+"""The campaign's table: stored as csv with one row per study, shown as Markdown with one row per fault."""
 
 from __future__ import annotations
 
@@ -18,29 +18,37 @@ HEAD = (
     "fault",
     "where",
     "studies",
-    "kept",
-    "epochs repeated, most",
-    "goes on after, median (most)",
-    "reports lost",
-    "overspent",
+    "promises kept",
+    "repeated epochs, maximum",
+    "recovery time, median (maximum)",
+    "lost reports",
+    "over budget",
     "late",
-    "left over",
+    "leftovers",
 )
-PAGE = """# What was lost when something went wrong
+PAGE = """# Injected faults and what they cost
 
-Written by `python -m seer_nb.bench faults`, which runs real studies, on the computer itself and on a cloud that it
-plays, and has one thing go wrong in each, or two. *Kept* counts the studies in which every promise was kept: never over
-the budget, never over the deadline by more than {late_s:.0f} s, no report lost, nothing left behind, the best can be
-loaded, the journal replays to the same state, one epoch trained again at most for each gang that was struck (more where
-two things went wrong, a checkpoint was damaged, or is so large that not each epoch's is stored), and training goes on
-in time: within 10 s where another worker can be had at once, 20 s where a machine of the cloud has to be rented.
-*Goes on after* counts from the fault to the end of the next whole epoch, of 0.4 s mostly, of a trial that it struck.
+`python -m seer_nb.bench faults` wrote this page. The command runs real studies, on this computer ("local") and on a
+loopback cloud ("cloud"), and injects one fault or two into each.
+
+*Promises kept* counts the studies in which every promise was kept:
+
+- spending never exceeded the budget;
+- no machine ran more than {late_s:.0f} s past the deadline;
+- no report was lost, and no process or machine was left over;
+- the best checkpoint loads, and the journal replays to the same state;
+- each affected gang repeated at most one epoch. More are allowed after two faults, after damage to a checkpoint or the
+  journal, and where checkpoints are stored less often than every epoch;
+- training continued within 10 s where another worker was available, and within 20 s where a machine had to be rented.
+  Faults that block training for longer, such as a disconnection of 40 s, have no such limit.
+
+*Recovery time* runs from the fault to the end of the next complete epoch of an affected trial. Most epochs take 0.4 s.
 
 """
 
 
 def read(path: Path) -> list[Verdict]:
-    """The table so far."""
+    """Return the rows stored so far."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -48,7 +56,7 @@ def read(path: Path) -> list[Verdict]:
 
 
 def append(path: Path, row: Verdict) -> None:
-    """A study has ended."""
+    """Append the row of one study."""
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, Verdict._fields)
@@ -58,8 +66,8 @@ def append(path: Path, row: Verdict) -> None:
 
 
 def line(row: Verdict) -> str:
-    """One study in words."""
-    resumed = "" if row.resumed_s is None else f"goes on after {row.resumed_s:.1f} s, "
+    """Return one line of text about a study."""
+    resumed = "" if row.resumed_s is None else f"recovered after {row.resumed_s:.1f} s, "
     word = row.wrong.splitlines()[-1] if row.wrong else "kept"
     return f"{row.where:5} {row.seed:3} {row.fault}: {resumed}{row.repeated} repeated: {word} ({row.took_s:.0f} s)"
 
@@ -71,7 +79,7 @@ def markdown(rows: Iterable[Verdict]) -> str:
     for row in everything:
         by_fault[row.fault, row.where].append(row)
     lines = [_joined(HEAD), _joined(["---"] * len(HEAD))]
-    # Here and on a cloud one below the other.
+    # Keep the rows of a fault together: local, then cloud.
     first = {fault: place for place, (fault, _) in reversed([*enumerate(by_fault)])}
     lines += [_joined([*key, *_figures(by_fault[key])]) for key in sorted(by_fault, key=lambda key: first[key[0]])]
     if everything:
@@ -80,12 +88,12 @@ def markdown(rows: Iterable[Verdict]) -> str:
 
 
 def page(rows: Sequence[Verdict]) -> str:
-    """The table as a page, with what was not kept."""
+    """Return the table as a Markdown page, followed by the broken promises."""
     broken = [
         f"- {row.fault} ({row.where}, seed {row.seed}): {row.wrong.splitlines()[-1]}" for row in rows if row.wrong
     ]
     text = PAGE.format(late_s=LATE_S) + markdown(rows) + "\n"
-    return text + ("\n## Not kept\n\n" + "\n".join(broken) + "\n" if broken else "")
+    return text + ("\n## Broken promises\n\n" + "\n".join(broken) + "\n" if broken else "")
 
 
 def _figures(of: Sequence[Verdict]) -> list[str]:

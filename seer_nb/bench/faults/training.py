@@ -1,4 +1,4 @@
-"""What is trained while things go wrong: it writes down each epoch that it trains, where no fault reaches."""
+"""The training function of the campaign, which logs each epoch to a file that no fault affects, and its own faults."""
 
 from __future__ import annotations
 
@@ -23,51 +23,51 @@ if TYPE_CHECKING:
 
 
 class Trained(NamedTuple):
-    """An epoch that was trained to its end."""
+    """A completed epoch."""
 
     at_s: float
-    """Reading of steady_s() when it ended: the time of day may be set."""
+    """Value of steady_s() at its end; the wall clock may be shifted by a fault."""
     trial: int
     epoch: int
     took_s: float
-    """Since it began, or since the function did."""
+    """Duration in seconds."""
 
 
 def train(config: Config, run: Run) -> None:
-    """Sleep through epochs; refuse to go on elsewhere than where the state says.
+    """Sleep for each epoch; fail if the restored state does not match the epoch.
 
     Args:
-        config: "truth", the file of epochs that were trained; "seconds" of one; "padding", bytes of its state; "bad",
-            what the function does wrong, and "at", in which epoch.
-        run: Of seer_nb.
+        config: "truth", the file of trained epochs; "seconds" per epoch; "padding", bytes added to the state; "bad",
+            the misbehaviour, or an empty string; "at", its first epoch.
+        run: The run of the trial.
     """
     run.state.setdefault("padding", bytes(config["padding"]))
     for epoch in run.epochs():
-        began_s = steady_s()
+        started_s = steady_s()
         if run.state.get("epochs", 0) != epoch - 1:
-            raise AssertionError(f"epoch {epoch} was to be trained on a state of epoch {run.state.get('epochs', 0)}")
+            raise AssertionError(f"epoch {epoch} started from the state of epoch {run.state.get('epochs', 0)}")
         time.sleep(config["seconds"])
         if config["bad"] and epoch >= config["at"]:
             _misbehave(config["bad"], run)
         run.mean(float(epoch))
         run.state["epochs"] = epoch
         if run.rank == 0:
-            _write(config["truth"], Trained(steady_s(), run.trial, epoch, steady_s() - began_s))
+            _write(config["truth"], Trained(steady_s(), run.trial, epoch, steady_s() - started_s))
         run.report(accuracy=epoch + run.trial / 10)
 
 
 def read(path: Path) -> list[Trained]:
-    """What was trained, in order."""
+    """Return the completed epochs, in order."""
     lines = path.read_text().splitlines() if path.exists() else []
     return [Trained(float(a), int(b), int(c), float(d)) for a, b, c, d in (line.split() for line in lines)]
 
 
 def repeated(trained: Iterable[Trained]) -> int:
-    """Epochs that were trained more than once, or would have to be if the trials went on from where they are."""
-    of: dict[int, list[int]] = defaultdict(list)
+    """Return the number of epochs trained more than once, plus those to repeat if the trials resumed now."""
+    epochs_by_trial: dict[int, list[int]] = defaultdict(list)
     for x in trained:
-        of[x.trial].append(x.epoch)
-    return sum(len(epochs) - len(set(epochs)) + max(epochs) - epochs[-1] for epochs in of.values())
+        epochs_by_trial[x.trial].append(x.epoch)
+    return sum(len(epochs) - len(set(epochs)) + max(epochs) - epochs[-1] for epochs in epochs_by_trial.values())
 
 
 def _write(path: str, trained: Trained) -> None:
@@ -99,7 +99,7 @@ def _misbehave(how: str, run: Run) -> None:
 
 
 def _leak() -> None:
-    # As the kernel would: it kills the process that has asked for too much.
+    # A memory limit: allocations fail with MemoryError instead of exhausting the computer.
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
@@ -123,27 +123,27 @@ def _print() -> None:
 
 
 def _failing(case: Case) -> None:
-    """The first trial fails; another one follows it."""
+    """Wait until the first trial has failed; another trial replaces it."""
     case.start()
     case.until(lambda: any(trial.state == "failed" for trial in case.state.trials.values()), "the trial's failure")
-    case.hit()
+    case.record_fault()
 
 
-def _going_on(case: Case) -> None:
-    """It trains on whatever the function does beside."""
+def _continuing(case: Case) -> None:
+    """Wait for more epochs: the misbehaviour must not stop training."""
     case.start()
     case.until(lambda: max((x.epoch for x in case.trained()), default=0) > 3, "more epochs")  # noqa: PLR2004
-    case.hit()
+    case.record_fault()
 
 
-def _one(bad: str, strike: Callable[[Case], None] = _failing, **more: Any) -> Fault:
+def _one(bad: str, inject: Callable[[Case], None] = _failing, **more: Any) -> Fault:
     return Fault(
         f"a training function {bad}",
-        strike,
+        inject,
         (LOCAL,),
         {"bad": bad, "trials": 1, **more},
         within_s=None,
-        fails=strike is _failing,
+        fails=inject is _failing,
     )
 
 
@@ -154,7 +154,7 @@ FAULTS = [
     _one("hangs in a collective", workers=2),
     _one("leaks memory"),
     _one("exits"),
-    _one("forks", _going_on),
-    _one("changes directory", _going_on),
-    _one("prints a lot", _going_on, at=4),
+    _one("forks", _continuing),
+    _one("changes directory", _continuing),
+    _one("prints a lot", _continuing, at=4),
 ]

@@ -1,4 +1,4 @@
-"""What became of a study in which something went wrong, by its journal, its processes and what it really trained."""
+"""The verdict on a study with a fault: its journal, processes and trained epochs against the promises."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 LATE_S = 2.0
-"""A machine may live on for so long after the deadline."""
+"""Seconds that a machine may run past the deadline."""
 GONE_S = 5.0
-"""Processes are gone so long after the study's end."""
+"""Seconds after the study's end within which all processes must exit."""
 MACHINE_S = 10.0
-"""On a cloud a machine is rented, boots and starts Python, Dask and torch before training can go on."""
+"""Additional recovery time on a cloud in seconds: a machine is rented, boots and starts Python, Dask and torch."""
 SETTLE_S = 120.0
 
 
@@ -34,23 +34,23 @@ class Verdict(NamedTuple):
     where: str
     seed: int
     resumed_s: float | None
-    """From the fault until a trial that it struck had trained another epoch; None: it did not, or need not."""
+    """Seconds from the fault to the next complete epoch of an affected trial; None if there was none."""
     repeated: int
-    """Epochs trained more than once, or that have to be."""
+    """Epochs trained more than once, or still to be repeated."""
     lost_records: int
-    """Epochs that were reported, and are missing between others in the journal."""
+    """Epochs that are missing, or stored twice, in the journal."""
     over_budget: int
-    """Micro-dollars."""
+    """Micro-dollars over budget."""
     over_deadline_s: float
     leftovers: int
-    """Processes and machines that outlive the study."""
+    """Processes and machines still running after the study."""
     wrong: str = ""
-    """What is not as promised."""
+    """The broken promises; empty if all were kept."""
     took_s: float = 0.0
 
 
 def judge(case: Case, fault: Fault, where: str, seed: int) -> Verdict:
-    """Wait until training has gone on, end the study, and look at what is left of it."""
+    """Wait until training continues, stop the study, and compare the outcome with the promises."""
     resumed_s = None if fault.ends else _resumed(case, fault)
     if not fault.ends:
         case.study.stop()
@@ -73,28 +73,28 @@ def judge(case: Case, fault: Fault, where: str, seed: int) -> Verdict:
 
 def _wrong(found: Verdict, case: Case, fault: Fault) -> list[str]:
     state = case.state
-    hit = [trial for trial in state.trials.values() if trial.id in case.hit_trials]
-    # Where storing takes long, as in a cloud's store beside epochs this short, not every epoch is stored.
-    allowed = fault.repeats * max(1, case.strikes) * _every(case, fault)
+    affected = [trial for trial in state.trials.values() if trial.id in case.affected_trials]
+    # If storing takes longer than an epoch, not every epoch is stored, and more may be repeated.
+    allowed = fault.repeats * max(1, case.n_affected_gangs) * _every(case, fault)
     within_s = math.inf if fault.within_s is None else fault.within_s + (0.0 if case.cloud is None else MACHINE_S)
     checks = {
         f"{found.over_budget} micro-dollars over budget": found.over_budget > 0,
         f"{found.over_deadline_s:.1f} s over the deadline": found.over_deadline_s > LATE_S,
         f"{found.lost_records} records lost": found.lost_records > 0,
-        f"{found.leftovers} left over": found.leftovers > 0,
+        f"{found.leftovers} processes or machines left over": found.leftovers > 0,
         f"{found.repeated} epochs repeated": found.repeated > allowed,
-        "training did not go on": found.resumed_s is None and not fault.ends,
-        f"training went on after {found.resumed_s or 0:.1f} s": (found.resumed_s or 0) > within_s,
-        f"its trial failed: {_why(hit)}": not fault.fails and any(trial.state == "failed" for trial in hit),
+        "training did not continue": found.resumed_s is None and not fault.ends,
+        f"training continued after {found.resumed_s or 0:.1f} s": (found.resumed_s or 0) > within_s,
+        f"its trial failed: {_why(affected)}": not fault.fails and any(trial.state == "failed" for trial in affected),
         f"the study ended: {state.reason}": not fault.ends and state.reason != "stopped by hand",
-        "the journal does not give the same state again": not _replays(case),
+        "the journal does not replay to the same state": not _replays(case),
         "the best trial's checkpoint cannot be loaded": not _best_loads(case),
     }
     return [what for what, so in checks.items() if so]
 
 
 def _every(case: Case, fault: Fault) -> int:
-    """Every how many epochs a checkpoint was stored, at worst, where the pace of storing may ask for that."""
+    """Return the largest number of epochs between two checkpoints; 1 if every epoch must be stored."""
     if case.cloud is None and not fault.paced:
         return 1
     most = 1
@@ -115,18 +115,18 @@ def _entries() -> list[Entry]:
 
 
 def _why(trials: list[core.Trial]) -> str:
-    """The end of what was told of the trials that failed."""
-    told = [trial.error.strip().splitlines()[-1] for trial in trials if trial.error and trial.error.strip()]
-    return " / ".join(told)
+    """Return the last line of each trial's error."""
+    errors = [trial.error.strip().splitlines()[-1] for trial in trials if trial.error and trial.error.strip()]
+    return " / ".join(errors)
 
 
 def _resumed(case: Case, fault: Fault) -> float | None:
-    """Seconds until a struck trial has ended an epoch that began after the fault."""
+    """Return the seconds until an affected trial has completed an epoch that started after the fault."""
 
     def look() -> float | None:
-        after = [x for x in case.trained() if x.at_s - x.took_s > case.hit_s]
-        of = [x for x in after if not case.hit_trials or x.trial in case.hit_trials or fault.fails]
-        return of[0].at_s - case.hit_s if of else None
+        after = [x for x in case.trained() if x.at_s - x.took_s > case.fault_s]
+        of = [x for x in after if not case.affected_trials or x.trial in case.affected_trials or fault.fails]
+        return of[0].at_s - case.fault_s if of else None
 
     try:
         return float(case.until(look, "another epoch"))
@@ -144,18 +144,18 @@ def _settle(case: Case) -> None:
 
 
 def _leftovers(case: Case) -> int:
-    lives = [] if case.cloud is None else [x for x in case.cloud.machines() if x.state in {"pending", "running"}]
-    own = [] if case.cloud is None else [pid for x in case.cloud.machines() for pid in x.pids]
-    return len(lives) + len(own) + len([x for x in case.processes() if case.cloud is None or _ours(x)])
+    machines = [] if case.cloud is None else [x for x in case.cloud.machines() if x.state in {"pending", "running"}]
+    pids = [] if case.cloud is None else [pid for x in case.cloud.machines() for pid in x.pids]
+    return len(machines) + len(pids) + len([x for x in case.processes() if case.cloud is None or _ours(x)])
 
 
 def _ours(process: object) -> bool:
-    """Not a process of the cloud itself, which lives as long as the campaign's."""
+    """Return whether a process belongs to the study, not to the loopback cloud itself."""
     return "loopback" not in " ".join(process.cmdline())  # type: ignore[attr-defined]
 
 
 def _gaps(case: Case) -> int:
-    """Epochs missing between those recorded, or recorded twice."""
+    """Return the number of epochs that are missing or stored twice."""
     gaps = 0
     for trial in case.state.trials.values():
         epochs = [report.epoch for report in trial.curve]
@@ -164,7 +164,7 @@ def _gaps(case: Case) -> int:
 
 
 def _replays(case: Case) -> bool:
-    """Whether the journal is whole, and gives the state that its readers have followed."""
+    """Return whether the journal replays to the state that its reader has."""
     journal = Journal(layout.home() / "study" / layout.JOURNAL)
     try:
         state = JournalView(journal, resume=False).state()
@@ -188,7 +188,7 @@ def _best_loads(case: Case) -> bool:
 
 
 def _real_bill(case: Case) -> int:
-    """By the cloud's own books; what is local costs nothing but what the ledger says."""
+    """Return the cloud's bill in micro-dollars; 0 for local studies."""
     if case.cloud is None:
         return 0
     offers = {f"{x.kind}{' spot' if x.spot else ''}": x for x in case.state.offers.values()}

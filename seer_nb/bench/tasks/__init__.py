@@ -1,4 +1,4 @@
-"""What is trained when curves are recorded: small networks on data that every installation has."""
+"""Tasks whose learning curves are recorded: small networks on data that ships with dependencies."""
 
 from __future__ import annotations
 

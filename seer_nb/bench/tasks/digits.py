@@ -1,4 +1,4 @@
-"""Handwritten digits from few samples, by an MLP and by a CNN."""
+"""Tasks on few handwritten digits, for an MLP and a CNN."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 N_TRAIN = 600
-"""Of the demo's 1257 training digits; the others are the test set."""
+"""Training digits, out of the demo's 1257; the others are the test set."""
 NOISE, SHIFT = 0.35, 1
-"""How much the CNN's validation and test images are disturbed; their pixels lie in [0, 1]."""
+"""Noise and shift in pixels of the CNN's validation and test images; pixel values are in [0, 1]."""
 DATA = (
     "Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI (CC BY 4.0), "
     "as shipped with scikit-learn (BSD-3-Clause)"
@@ -29,7 +29,7 @@ DATA = (
 
 @functools.cache
 def flat() -> Parts:
-    """600, 540 and 657 digits of 64 pixels."""
+    """Return 600, 540 and 657 digits of 64 pixels."""
     from torch.utils.data import TensorDataset
 
     from seer_nb.bench.tasks.fitting import Parts
@@ -42,7 +42,7 @@ def flat() -> Parts:
 
 @functools.cache
 def harder() -> Parts:
-    """Clean images to train on; to validate and to test, moved and noisy ones in several copies."""
+    """Return clean training images, and several shifted and noisy copies for validation and test."""
     from torch.utils.data import TensorDataset
 
     from seer_nb.bench.tasks.fitting import Parts
@@ -77,7 +77,7 @@ def _images(x: Tensor) -> Tensor:
 
 
 def _copies(x: Tensor, y: Tensor, *, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Each digit several times, each time disturbed otherwise: the more, the finer the accuracy."""
+    """Return several copies of each digit with different noise; more copies give a finer accuracy."""
     import torch
 
     from seer_nb.bench.tasks.networks import disturbed

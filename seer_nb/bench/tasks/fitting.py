@@ -1,4 +1,4 @@
-"""The training loop of all tasks. Imports torch: import it within functions."""
+"""The training loop of all tasks. It imports torch, so import this module within functions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 CAP = 10.0
-"""Losses beyond it tell nothing: chance is below 3 in all tasks."""
+"""Upper bound of losses; a random guess is below 3 in all tasks."""
 
 
 class Parts(NamedTuple):
-    """A task's data: to train, to validate after each epoch, and to test, which no policy may see."""
+    """Training, validation and test data of a task; policies never use the test data."""
 
     train: TensorDataset
     valid: tuple[Tensor, Tensor]
@@ -33,7 +33,7 @@ class Parts(NamedTuple):
 
 
 def fit(run: Run, network: nn.Module, parts: Parts, loss: Callable[[Tensor, Tensor], Tensor], measure: Measure) -> None:
-    """Train until the run says stop; report `measure` of validation and test data after each epoch."""
+    """Train until the run stops; report `measure` of validation and test data after each epoch."""
     config = run.config
     optimizer = _optimizer(network, config)
     schedule = _schedule(optimizer, config["schedule"], run.max_epochs)
@@ -55,25 +55,24 @@ def fit(run: Run, network: nn.Module, parts: Parts, loss: Callable[[Tensor, Tens
 
 
 def loss(outputs: Tensor, labels: Tensor) -> float:
-    """Mean negative log likelihood of the true classes, in nats."""
+    """Return the mean negative log likelihood of the true classes in nats, at most `CAP`."""
     return min(CAP, cross_entropy(outputs, labels).item())
 
 
 def accuracy(outputs: Tensor, labels: Tensor) -> float:
-    """Share of the samples whose class is found."""
+    """Return the share of correctly classified samples."""
     return (outputs.argmax(1) == labels).float().mean().item()
 
 
 def rmse(outputs: Tensor, targets: Tensor) -> float:
-    """Root mean square error, in the targets' unit."""
+    """Return the root mean square error in the targets' unit, at most `CAP`."""
     return min(CAP, (outputs - targets).square().mean().sqrt().item())
 
 
 def _measured(network: nn.Module, measure: Measure, x: Tensor, y: Tensor) -> float:
     with torch.no_grad():
         outputs = network(x)
-        # A number that is merely huge is capped; else a network that overflows would count as a bad one, not as
-        # diverged, and argmax would still find classes in NaN.
+        # Non-finite outputs mean divergence. The cap would hide them, and argmax works even on NaN.
         return measure(outputs, y) if bool(outputs.isfinite().all()) else math.nan
 
 

@@ -1,4 +1,4 @@
-"""A table of numbers and a category: life expectancy by country and year."""
+"""A task on tabular data: life expectancy by country and year."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUMBERS = 3
 
 @functools.cache
 def table() -> Parts:
-    """568 rows each, drawn at random: year, population and income standardised, the country's number; the target."""
+    """Return random thirds of 568 rows: standardised year, population, income, country code, and target."""
     import numpy as np
     import plotly.data
     import torch

@@ -1,4 +1,4 @@
-"""The networks that are more than a chain of layers. Imports torch: import it within functions."""
+"""Networks of the tasks. They import torch, so import this module within functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CELLS: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 def disturbed(images: Tensor, noise: float, shift: int, generator: torch.Generator | None = None) -> Tensor:
-    """Square images (n, 1, size, size), each moved by up to `shift` pixels both ways, with normal noise on top."""
+    """Return square images (n, 1, size, size), each shifted by up to `shift` pixels, with normal noise."""
     n, _, size, _ = images.shape
     if shift:
         moves = torch.randint(0, 2 * shift + 1, (2, n, 1), generator=generator) + torch.arange(size)
@@ -30,19 +30,19 @@ def disturbed(images: Tensor, noise: float, shift: int, generator: torch.Generat
 
 
 class Disturb(nn.Module):
-    """Augments images while training."""
+    """Layer that augments images during training."""
 
     def __init__(self, noise: float, shift: int) -> None:
         super().__init__()
         self.noise, self.shift = noise, shift
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images of the same shape."""
+        """Return images of the same shape."""
         return disturbed(images, self.noise, self.shift) if self.training else images
 
 
 def cnn(config: Config, size: int = 8) -> nn.Sequential:
-    """Convolutions on (n, 1, size, size) images; the first two blocks halve them."""
+    """Return a CNN for (n, 1, size, size) images; the first two blocks halve the size."""
     channels, side, width = 1, size, config["channels"]
     layers: list[nn.Module] = [Disturb(config["noise"], config["shift"])]
     for block in range(config["blocks"]):
@@ -58,7 +58,7 @@ def cnn(config: Config, size: int = 8) -> nn.Sequential:
 
 
 class Embedded(nn.Module):
-    """An MLP on numbers and one category: columns x[:, :-1], and x[:, -1] as a whole number below `categories`."""
+    """An MLP on numbers and one category: columns x[:, :-1], and x[:, -1] as an integer below `categories`."""
 
     def __init__(self, config: Config, numbers: int, categories: int) -> None:
         super().__init__()
@@ -68,13 +68,13 @@ class Embedded(nn.Module):
         self.mlp = mlp(numbers + size, 1, width=config["width"], depth=config["depth"], dropout=config["dropout"])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (n,)."""
+        """Return predictions of shape (n,)."""
         found: Tensor = self.mlp(torch.cat([x[:, :-1], self.embedding(x[:, -1].long())], dim=1)).squeeze(1)
         return found
 
 
 class Recurrent(nn.Module):
-    """Reads symbols (n, length), and after each gives the scores of all symbols: (n, symbols, length)."""
+    """Recurrent network from symbols (n, length) to scores of all symbols (n, symbols, length)."""
 
     def __init__(self, config: Config, symbols: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Recurrent(nn.Module):
         self.scores = nn.Linear(width, symbols)
 
     def forward(self, x: Tensor) -> Tensor:
-        """In cross_entropy's order, classes second."""
+        """Return scores in the order of cross_entropy: classes second."""
         states, _ = self.cells(self.dropout(self.embedding(x)))
         found: Tensor = self.scores(self.dropout(states)).transpose(1, 2)
         return found

@@ -1,4 +1,4 @@
-"""A sequence task: keeping a sum modulo 5. Long on a plateau, then suddenly understood, or never."""
+"""A sequence task: a running sum modulo 5. Its curves stay on a plateau, then drop suddenly or never."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N_TRAIN, N_VALID = 1024, 400
 
 @functools.cache
 def sequences() -> Parts:
-    """Random symbols, and after each the sum so far, modulo 5."""
+    """Return random symbols and their running sums modulo 5."""
     import torch
     from torch.utils.data import TensorDataset
 
@@ -34,7 +34,7 @@ def sequences() -> Parts:
 
 
 def train(config: Config, run: Run) -> None:
-    """Report the log loss."""
+    """Train a recurrent network and report the log loss."""
     from torch.nn import CrossEntropyLoss
 
     from seer_nb.bench.tasks import fitting, networks

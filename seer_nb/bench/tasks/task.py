@@ -1,4 +1,4 @@
-"""What a task is."""
+"""The definition of a task."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ MOMENTUM = seer.uniform(0.0, 0.99)
 
 
 class Task(NamedTuple):
-    """A training function with all that a study of it needs, and where its data come from."""
+    """A training function with its search space, metric and data source."""
 
     name: str
     train: Callable[..., Any]
-    """``train(config, run)``, as a user would write it; it reports metric and ``test_<metric>``."""
+    """``train(config, run)``, which reports the metric and ``test_<metric>``."""
     space: dict[str, Any]
     metric: str
     mode: Mode
     max_epochs: int
     configurations: int
-    """As many are recorded unless told otherwise."""
+    """Default number of recorded configurations."""
     about: str
-    """What is learnt, what the metric is and its unit."""
+    """Description of the task and its metric, with units."""
     data: str
-    """Source and licence."""
+    """Source and licence of the data."""
 
 
 def searched(lr: Any, batch: list[int]) -> dict[str, Any]:
-    """The hyperparameters that all tasks have, of the optimizer and its data."""
+    """Return the search space that all tasks share: optimizer, schedule and batch size."""
     return {
         "lr": lr,
         "optimizer": seer.choice(["sgd", "adamw"]),
-        # AdamW's beta1, too.
+        # Also AdamW's beta1.
         "momentum": MOMENTUM,
         "weight_decay": DECAY,
         "schedule": seer.choice(["constant", "cosine"]),

@@ -1,1 +1,1 @@
-"""Studies under a virtual clock in which everything goes wrong, watched at each step: are the promises kept?"""
+"""Simulated studies under a virtual clock with random faults; invariants are checked at every step."""

@@ -1,8 +1,8 @@
-"""The simulator's cloud, for settings and worlds made by hand, in which everything can go wrong.
+"""A simulator with many more faults, for hand-made settings and worlds.
 
-Beyond what the simulator does, events come late and overtake each other, timers are late, functions raise, hang and
-return early, checkpoints are stored now and then, and a lost runner leaves machines behind until their lease ends. All
-chance comes from the world's seed, by name, so that one fault more moves no other.
+In addition to the simulator's faults, events arrive late and out of order, timers are late, training functions raise,
+hang and return early, not every checkpoint is stored, and a dead runner leaves machines until their lease expires. All
+random numbers depend only on the world's seed and a name, so an additional fault does not change the others.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
 
 
 class PromiseError(AssertionError):
-    """What seer_nb promises was not kept."""
+    """A promise of seer_nb was broken."""
 
 
 class Restart(NamedTuple):
-    """The runner dies, and another one is there after a while."""
+    """The runner dies, and another one starts after some seconds."""
 
     seconds: float
     waited: tuple[core.Event, ...] = ()
-    """What was asked for meanwhile."""
+    """Commands that arrived meanwhile."""
 
 
 class AdverseCloud(Simulator):
-    """Runs one study.
+    """Simulator of one study with faults.
 
     Args:
-        settings: Of the study.
-        policy: Decides.
-        world: What goes wrong.
-        commands: (study seconds, command); or a `Restart` instead of a command.
+        settings: Settings of the study.
+        policy: Policy of the study.
+        world: Curves, times and probabilities of faults.
+        commands: (study seconds, command) pairs, with `Restart` for a restart of the runner.
         check: Called with the cloud after every event.
-        most: Events; more of them mean that it runs hot.
+        most: Maximum number of events; more of them indicate an endless loop.
     """
 
     world: World
 
-    def __init__(  # noqa: PLR0913 - a study has many parts
+    def __init__(  # noqa: PLR0913 - arguments of a study
         self,
         settings: core.Settings,
         policy: Policy,
@@ -67,33 +67,33 @@ class AdverseCloud(Simulator):
         self.check = check
         self.most = most
         self.log: list[tuple[float, core.Event, tuple[core.Action, ...]]] = []
-        """(study seconds, event, the actions that it called for)."""
+        """(study seconds, event, resulting actions)."""
         self._begin()
 
     @property
     def events(self) -> list[core.Event]:
-        """All that the engine has heard."""
+        """All events that the engine has handled."""
         return [event for _, event, _ in self.log]
 
     @property
     def actions(self) -> list[core.Action]:
-        """All that it has called for."""
+        """All actions of the engine."""
         return [action for _, _, actions in self.log for action in actions]
 
     def records(self) -> list[tuple[float, core.Event | core.Action]]:
-        """As a journal holds them."""
+        """Return events and actions with their times, as a journal stores them."""
         return [(at_s, record) for at_s, event, actions in self.log for record in (event, *actions)]
 
     def of(self, kind: type) -> list[tuple[float, core.Action]]:
-        """Actions of a kind, with their times."""
+        """Return the actions of a type with their times."""
         return [(at_s, a) for at_s, _, actions in self.log for a in actions if isinstance(a, kind)]
 
-    # --- what the simulator's cloud asks ---
+    # --- hooks of the simulator ---
 
     def _saw(self, event: core.Event, actions: tuple[core.Action, ...]) -> None:
         self.log.append((self.now_s, event, actions))
         if self.steps >= self.most:
-            raise PromiseError(f"it runs hot at {self.now_s}: {self.log[-3:]}")
+            raise PromiseError(f"endless loop at {self.now_s} s: {self.log[-3:]}")
         if self.check:
             self.check(self)
 
@@ -117,11 +117,11 @@ class AdverseCloud(Simulator):
         elif self.world.chance("notice", number) < self.world.notice:
             self._at(self.now_s + 200 * self.world.chance("when", number), lambda: self._notice(number))
 
-    def _begin_gang(self, team: SimulatedGang) -> None:
-        if team.start.checkpoint and self.world.chance("damaged", team.start.gang) < self.world.damages:
-            self._end_team(team, "damaged", "the checkpoint is damaged", own_fault=False)
+    def _begin_gang(self, gang: SimulatedGang) -> None:
+        if gang.start.checkpoint and self.world.chance("damaged", gang.start.gang) < self.world.damages:
+            self._end_team(gang, "damaged", "the checkpoint is damaged", own_fault=False)
         else:
-            super()._begin_gang(team)
+            super()._begin_gang(gang)
 
     def _refuse(self, number: int) -> None:
         if self.boxes[number].gone_s is None:
@@ -144,21 +144,21 @@ class AdverseCloud(Simulator):
     def _release_s(self, machine: int) -> float:
         return super()._release_s(machine) * self.world.chance("release", machine)
 
-    def _mishap(self, team: SimulatedGang) -> bool:
-        world, name = self.world, (team.start.gang, team.epoch)
+    def _mishap(self, gang: SimulatedGang) -> bool:
+        world, name = self.world, (gang.start.gang, gang.epoch)
         if world.chance("raises", *name) < world.raises:
-            self._end_team(team, "failed", world.error)
+            self._end_team(gang, "failed", world.error)
         elif world.chance("returns", *name) < world.returns:
-            self._end_team(team, "returned")
+            self._end_team(gang, "returned")
         else:
-            # What hangs is never heard of again.
+            # A hung gang sends no further events.
             return world.chance("hangs", *name) < world.hangs
         return True
 
-    def _report(self, team: SimulatedGang, seconds: float) -> core.Reported:
-        report = super()._report(team, seconds)
-        # Always before a stop, so that nothing is trained twice.
-        stored = team.stop or team.epoch >= team.until or team.epoch % self.world.store_every == 0
+    def _report(self, gang: SimulatedGang, seconds: float) -> core.Reported:
+        report = super()._report(gang, seconds)
+        # A stopping gang always stores its checkpoint, so that no epoch is repeated.
+        stored = gang.stop or gang.epoch >= gang.until or gang.epoch % self.world.store_every == 0
         return replace(report, checkpoint=report.checkpoint if stored else None, batch_size=self.world.batch_size)
 
     def _command(self, command: Any) -> None:
@@ -170,7 +170,7 @@ class AdverseCloud(Simulator):
             self._handle(command)
 
     def _runner_dies(self, seconds: float, waiting: int) -> None:
-        """Machines live on until their lease ends or the next runner sweeps them; what was on its way is lost."""
+        """Replace the runner: machines live until their lease expires, and pending events are lost."""
         if self.state.phase == "paused":
             seconds = 0.0
         adopted = self._adopted(seconds)
@@ -192,8 +192,8 @@ class AdverseCloud(Simulator):
         for at_s, record in self.records():
             self.engine.state.apply(record, at_s)
         if picture(self.engine.state) != picture(old.state):
-            raise PromiseError("records do not give the same state again")
-        # The study's clock goes on from the last record.
+            raise PromiseError("the records do not replay to the same state")
+        # The study's clock continues from the last record.
         unseen_s, self.now_s = seconds + self.now_s - self.state.now_s, self.state.now_s
         for number in (*adopted, *left):
             self.boxes[number].opened_s -= unseen_s
@@ -203,7 +203,7 @@ class AdverseCloud(Simulator):
         self._handle(core.RunnerStarted(unseen_s=unseen_s, adopted=adopted, left=tuple(left), waiting=waiting))
 
     def _adopted(self, seconds: float) -> tuple[int, ...]:
-        """The machines that a new runner finds alive: all that were ready, if there is a scheduler and a lease left."""
+        """Return the machines that a new runner adopts: all ready ones, if a scheduler and their leases remain."""
         ready = [x for x in self.state.live.values() if x.state == "ready" and self.boxes[x.id].gone_s is None]
         found = self.settings.host is None or any(machine.runs_scheduler for machine in ready)
         unseen_s = seconds + self.now_s - self.state.now_s
@@ -213,87 +213,87 @@ class AdverseCloud(Simulator):
 
 
 def picture(state: State) -> tuple[Any, ...]:
-    """All that a state holds, comparable."""
+    """Return the content of a state as comparable values."""
     plain = {k: v for k, v in vars(state).items() if k not in {"ledger", "speed"}}
     ledger = state.ledger
     money = (ledger.budget, ledger.spent(state.now_s), ledger.committed(state.now_s))
     return plain, money, state.speed.estimate()
 
 
-class Named(KeyedRandom):
-    """``world.chance("height", 3)``: a number from [0, 1) that depends on nothing but the seed and the name."""
+class NamedChance(KeyedRandom):
+    """Random numbers by name: ``world.chance("height", 3)`` in [0, 1) depends only on the seed and the name."""
 
     def __call__(self, *name: str | int) -> float:
-        """See the class."""
+        """Return the random number of a name."""
         return self.uniform(*name)
 
 
 @dataclass(frozen=True)
 class World:
-    """Probabilities are per machine, gang or epoch. See `seer_nb.simulate.worlds.World`."""
+    """Curves, times and fault probabilities (per machine, gang or epoch); see `seer_nb.simulate.worlds.World`."""
 
     seed: int = 0
     configs: float = math.inf
-    """After so many the space is exhausted."""
+    """Number of configurations after which the space is exhausted."""
     epoch_s: float = 10.0
     overhead: float = 0.15
     stall_s: float = 1.0
     boot_s: float = 10.0
     spread: float = 0.0
-    """Trials' epochs, boots and stalls are longer or shorter by up to this share."""
+    """Relative variation of epochs, boots and stalls."""
     batch_size: int | None = None
     store_every: int = 1
     """Epochs between checkpoints."""
     late_s: float = 0.0
-    """Each event comes late by up to so much, on its own: so they overtake each other."""
+    """Maximum delay of each event in seconds; delays are independent, so events arrive out of order."""
     tick_late_s: float = 0.0
-    """Timers are late by so much."""
+    """Delay of timers in seconds."""
     no_boot: float = 0.0
-    """A machine ends while it boots."""
+    """Probability that a machine ends while it boots."""
     no_word: float = 0.0
-    """A machine boots for ever."""
+    """Probability that a boot never finishes."""
     life_s: float = math.inf
-    """Mean life of a machine."""
+    """Mean life of a machine in seconds."""
     notice: float = 0.0
-    """The provider says that it will take a machine away."""
+    """Probability of a preemption notice."""
     refused: float = 0.0
-    """A machine is never launched."""
+    """Probability that a launch is refused."""
     adopts: float = 0.0
-    """A new runner finds the machines of the one before it."""
+    """Probability that a new runner adopts the machines of the previous one."""
     raises: float = 0.0
     hangs: float = 0.0
     diverges: float = 0.0
     returns: float = 0.0
     damages: float = 0.0
-    """The checkpoint that a gang is to go on from is damaged."""
+    """Probability that the checkpoint of a new gang is damaged."""
     error: str = 'Traceback (most recent call last):\n  File "x.py", line 1, in train\nRuntimeError: boom'
 
     @cached_property
-    def chance(self) -> Named:
-        """All chance: one fault more moves no other."""
-        return Named(self.seed)
+    def chance(self) -> NamedChance:
+        """All random numbers of the world."""
+        return NamedChance(self.seed)
 
     @cached_property
     def conditions(self) -> Conditions:
-        """What the simulator knows of by itself."""
+        """Conditions that the base simulator handles."""
         return Conditions(
             stall_seconds=self.stall_s, spread=self.spread, boot_failure=self.no_boot, machine_life_s=self.life_s
         )
 
-    def draw(self, number: int, trials: Any, *, proposed: bool) -> core.Config | None:  # noqa: ARG002 - as it is called
-        """Numbers, as long as there are some."""
+    def draw(self, number: int, trials: Any, *, proposed: bool) -> core.Config | None:  # noqa: ARG002 - signature of the base class
+        """Return the next configuration, or None if the space is exhausted."""
         return {"x": number} if number < self.configs else None
 
     def value(self, trial: int, epoch: int) -> float:
-        """A learning curve that rises to a height of the trial's own."""
+        """Return a learning curve that rises to a random level."""
         return self.chance("height", trial) * (1 - 0.8**epoch)
 
     def report(self, trial: int, epoch: int) -> tuple[float | None, dict[str, float | None]]:
-        """Value and other metrics."""
+        """Return the value, None after divergence, and other metrics."""
         diverges = self.chance("diverges", trial, epoch) < self.diverges
         return None if diverges else self.value(trial, epoch), {}
 
-    def epoch_seconds(self, trial: int, parallelism: int, epoch: int) -> float:  # noqa: ARG002 - all are alike
-        """By Amdahl's law."""
+    def epoch_seconds(self, trial: int, parallelism: int, epoch: int) -> float:  # noqa: ARG002 - equal for all epochs
+        """Return the seconds of an epoch, by Amdahl's law."""
         alone_s = self.chance.about(self.epoch_s, self.spread, "epoch", trial)
         return alone_s / core.Scaling(overhead=self.overhead).speedup(parallelism)

@@ -1,4 +1,4 @@
-"""A study of which all is drawn at random: settings, faults, and what a person does."""
+"""Random studies: settings, faults and user commands are drawn from a seed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from seer_nb.core.policy import Policy
 
 
-PATIENCE = 60
-"""Trials after which it draws no more."""
+MAX_TRIALS = 60
+"""Number of trials after which `RandomPolicy` starts no more."""
 
 
 class RandomPolicy:
-    """Resizes, pauses, eliminates and draws at random; a function of the snapshot all the same."""
+    """Policy that resizes, pauses, stops and starts trials at random, but deterministically for a policy view."""
 
     def __repr__(self) -> str:
-        return "Whim()"
+        return "RandomPolicy()"
 
     def decide(self, snapshot: PolicyView) -> Plan:
-        """Whatever comes to mind."""
+        """Return a random plan."""
         rng = random.Random(repr((snapshot.seed, snapshot.now_s, len(snapshot.trials), len(snapshot.gangs))))  # noqa: S311
         alive = [trial for trial in snapshot.trials if trial.alive]
         chosen = rng.sample(alive, rng.randint(0, min(len(alive), 4)))
@@ -41,11 +41,11 @@ class RandomPolicy:
                 trial=trial.id,
                 workers=rng.choice([1, 1, 2, snapshot.max_workers]),
                 until=rng.randint(min(trial.epoch + 1, snapshot.max_epochs), snapshot.max_epochs),
-                reason="a whim",
+                reason="random choice",
             )
             for trial in chosen
         ]
-        draws = len(snapshot.trials) < PATIENCE and not snapshot.exhausted
+        draws = len(snapshot.trials) < MAX_TRIALS and not snapshot.exhausted
         if draws:
             more = rng.randint(0, 3)
             jobs += [
@@ -53,23 +53,23 @@ class RandomPolicy:
                     trial=None,
                     workers=rng.randint(1, 2),
                     until=rng.randint(1, snapshot.max_epochs),
-                    reason="a whim",
+                    reason="random choice",
                     proposed=rng.choice([False, True]),
                 )
                 for _ in range(more)
             ]
         rng.shuffle(jobs)
-        whims = 1 if snapshot.carry is None else snapshot.carry + 1
+        plans = 1 if snapshot.carry is None else snapshot.carry + 1
         spared = {trial.id for trial in chosen}
-        out = [trial for trial in alive if trial.id not in spared and rng.random() < 0.05]  # noqa: PLR2004 - seldom
+        out = [trial for trial in alive if trial.id not in spared and rng.random() < 0.05]  # noqa: PLR2004 - rarely
         return Plan(
             jobs=tuple(jobs),
-            verdicts=tuple(Verdict(trial=trial.id, reason="a whim") for trial in out),
+            verdicts=tuple(Verdict(trial=trial.id, reason="random choice") for trial in out),
             workers=rng.randint(0, snapshot.max_workers),
-            done=not jobs and (not draws or rng.random() < 0.02),  # noqa: PLR2004 - seldom
-            # So that a replay which carries something else on is seen.
-            reason=f"whim {whims}",
-            carry=whims,
+            done=not jobs and (not draws or rng.random() < 0.02),  # noqa: PLR2004 - rarely
+            # The counter reveals a replay that carries another value.
+            reason=f"random plan {plans}",
+            carry=plans,
             wake_s=snapshot.now_s + rng.uniform(0.5, 20.0),
             each_report=rng.choice([False, True]),
         )
@@ -77,17 +77,17 @@ class RandomPolicy:
 
 RARE = (0.0, 0.0, 0.05, 0.3)
 RESTARTS_S = (0.0, 10.0, 1000.0)
-"""For so long there is no runner."""
+"""Seconds without a runner."""
 
 
 def watched(seed: int) -> int:
-    """Run a study, looking at it after each event and at its end.
+    """Run a random study and check its invariants after each event and at its end.
 
     Returns:
-        After how many events that was.
+        The number of events.
 
     Raises:
-        PromiseError: A promise was.
+        PromiseError: An invariant is broken.
     """
     cloud = study(seed).run()
     check(cloud)
@@ -95,7 +95,7 @@ def watched(seed: int) -> int:
 
 
 def study(seed: int) -> AdverseCloud:
-    """It has begun, and is watched."""
+    """Return a random study that has started and whose invariants are checked."""
     rng = random.Random(seed)  # noqa: S311
     settings = _settings(rng, seed)
     policies: list[Policy] = [*[RandomPolicy()] * 40, SEER(), ASHA(), RandomSearch()]
@@ -109,7 +109,7 @@ def _settings(rng: random.Random, seed: int) -> core.Settings:
         first, name="spot", spot=True, price_per_hour_micro=first.price_per_hour_micro // 3, losses_per_hour=0.1
     )
     other = replace(_offer(rng, "other"), kind="other")
-    host = replace(_offer(rng, "host"), workers_per_machine=0, price_per_hour_micro=20_000)
+    scheduler = replace(_offer(rng, "host"), workers_per_machine=0, price_per_hour_micro=20_000)
     return core.Settings(
         name="adverse",
         metric="accuracy",
@@ -119,7 +119,7 @@ def _settings(rng: random.Random, seed: int) -> core.Settings:
         budget=rng.randint(20_000, 2_000_000),
         seed=seed,
         offers=rng.choice([(first,), (first,), (spot, first), (first, other), (spot, first, other)]),
-        host=rng.choice([None, host]),
+        host=rng.choice([None, scheduler]),
         max_workers=rng.choice([1, 2, 4, 8]),
         lease_s=rng.choice([20.0, 30.0]),
         report_timeout_s=rng.choice([None, 60.0]),
@@ -148,7 +148,7 @@ def _world(rng: random.Random, seed: int) -> World:
         configs=rng.choice([math.inf, math.inf, 3, 10]),
         epoch_s=rng.choice([2.0, 10.0, 40.0]),
         overhead=rng.choice([0.0, 0.15, 0.9]),
-        stall_s=rng.choice([0.1, 1.0, 5.0]),  # a whim that costs no time would change for ever
+        stall_s=rng.choice([0.1, 1.0, 5.0]),  # with a stall of 0 s random changes would never end
         boot_s=rng.choice([0.0, 3.0, 30.0]),
         spread=rng.choice([0.0, 0.5]),
         batch_size=rng.choice([None, 6, 32]),
@@ -170,27 +170,29 @@ def _world(rng: random.Random, seed: int) -> World:
 
 
 def _commands(rng: random.Random, settings: core.Settings) -> Iterator[tuple[float, Any]]:
-    """What a person does, and when the runner dies."""
+    """Yield random user commands and restarts of the runner."""
     for _ in range(rng.choice([0, 1, 2, 5])):
-        asked = rng.sample([*_asked(rng, settings), core.Pause(), core.Resume(), core.Stop()], rng.randint(1, 3))
+        waiting = rng.sample(
+            [*_user_commands(rng, settings), core.Pause(), core.Resume(), core.Stop()], rng.randint(1, 3)
+        )
         commands: list[Any] = [
-            *_asked(rng, settings),
+            *_user_commands(rng, settings),
             core.Pause(),
             core.Resume(),
             Restart(rng.choice(RESTARTS_S)),
             Restart(rng.choice(RESTARTS_S)),
-            Restart(rng.choice(RESTARTS_S), tuple(asked)),
+            Restart(rng.choice(RESTARTS_S), tuple(waiting)),
             rng.choice([core.Stop(), core.Resume()]),
         ]
         yield rng.uniform(0, settings.deadline_s), rng.choice(commands)
 
 
-def _asked(rng: random.Random, settings: core.Settings) -> list[Any]:
-    """What may be asked for at any time, also while no runner lives."""
+def _user_commands(rng: random.Random, settings: core.Settings) -> list[Any]:
+    """Return commands that are allowed at any time, even without a runner."""
     return [
         core.SetBudget(budget=rng.randint(0, 2 * settings.budget)),
         core.SetDeadline(deadline_s=rng.uniform(50, 1000)),
         core.DeadlineMoved(deadline_s=rng.uniform(50, 1000)),
-        core.Pin(trial=rng.randint(0, 5), pinned=rng.random() < 0.5),  # noqa: PLR2004 - half of them
+        core.Pin(trial=rng.randint(0, 5), pinned=rng.random() < 0.5),  # noqa: PLR2004 - half of the time
         core.StopTrial(trial=rng.randint(0, 5)),
     ]

@@ -1,8 +1,8 @@
-"""An EC2 and S3 on this computer: a cloud to try things on, for anyone without an account.
+"""A loopback cloud: EC2 and S3 on this computer, for tests and demos without an AWS account.
 
-Its API is moto's, its machines are processes of this computer that run their user data for real, each with an address
-of its own (127.0.x.y). It needs ``pip install "seer_nb[loopback]"`` and Linux. Nothing is rented and nothing leaves the
-computer. In a shell: ``python -m seer_nb.testing.loopback``.
+moto serves the API. Machines are local processes that run their user data, each with its own address (127.0.x.y).
+The cloud needs ``pip install "seer_nb[loopback]"`` and Linux. Nothing is rented and no data leaves the computer.
+From a shell: ``python -m seer_nb.testing.loopback``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,21 @@ __all__ = ["Faults", "LoopbackCloud", "Machine", "loopback_cloud"]
 
 
 def loopback_cloud(boot_s: float = 5.0, **options: Any) -> LoopbackCloud:
-    """Start a cloud on this computer; ``close()`` ends it, and so does the end of this process.
+    """Start a cloud on this computer; it closes with ``close()`` or when this process exits.
 
     Args:
-        boot_s: Seconds that a machine takes to boot, before its own start-up.
-        options: Of `LoopbackCloud`.
+        boot_s: Seconds from the launch of a machine until its user data runs; default 5.
+        options: Other arguments of `LoopbackCloud`.
+
+    Returns:
+        The open cloud.
 
     Raises:
         SeerError: The extra is not installed, the system is not Linux, or another cloud is open in this process.
+
+    Example:
+        >>> cloud = seer.loopback_cloud()
+        >>> study = seer.Study(train, space, provider=cloud.provider(), store=cloud.store, ...)
+        >>> cloud.close()
     """
     return LoopbackCloud(boot_s, **options).start()

@@ -1,4 +1,4 @@
-"""Open a loopback cloud, and print what a shell needs to use it, until Ctrl-C."""
+"""Open a loopback cloud until Ctrl-C, and print the shell commands that connect to it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from seer_nb.testing.loopback.cloud import LoopbackCloud
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run until interrupted."""
+    """Run the command until it is interrupted; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m seer_nb.testing.loopback", description=__doc__)
     parser.add_argument("--boot-s", type=float, default=5.0, help="seconds that a machine takes to boot (default: 5)")
-    parser.add_argument("--folder", help="where machines have their logs (default: a temporary folder)")
-    parser.add_argument("--seed", type=int, default=0, help="of the ids of instances (default: 0)")
-    parser.add_argument("--editable", action="store_true", help="machines find packages installed in editable mode")
+    parser.add_argument("--folder", help="folder for the logs of machines (default: a temporary folder)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for instance ids (default: 0)")
+    parser.add_argument(
+        "--editable", action="store_true", help="let machines import packages installed in editable mode"
+    )
     given = parser.parse_args(arguments)
-    # A service manager's word for Ctrl-C.
+    # Service managers send SIGTERM instead of SIGINT.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with LoopbackCloud(given.boot_s, given.folder, given.seed, editable=given.editable) as cloud:
-            _say(cloud)
+            _print_environment(cloud)
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
     except (SeerError, ValueError) as error:
@@ -35,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _say(cloud: LoopbackCloud) -> None:
-    places: dict[str, Any] = {
+def _print_environment(cloud: LoopbackCloud) -> None:
+    resources: dict[str, Any] = {
         "vpc": cloud.vpc,
         "subnet": cloud.subnet,
         "security group": cloud.security_group,
@@ -44,8 +46,8 @@ def _say(cloud: LoopbackCloud) -> None:
         "bucket": cloud.bucket,
     }
     lines = [f"export {name}={shlex.quote(value)}" for name, value in cloud.environment.items()]
-    lines += [f"# {name}: {value}" for name, value in places.items()]
-    sys.stdout.write("\n".join([*lines, "# Ctrl-C ends the cloud and all its machines", ""]))
+    lines += [f"# {name}: {value}" for name, value in resources.items()]
+    sys.stdout.write("\n".join([*lines, "# Ctrl-C closes the cloud and terminates all its machines", ""]))
     sys.stdout.flush()
 
 

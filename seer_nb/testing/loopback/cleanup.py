@@ -1,7 +1,7 @@
-"""Clears up what is left of a cloud when the process that held it is gone, however that ended.
+"""Clean up after a loopback cloud, even if its process was killed.
 
-Runs by itself, without seer_nb, until something comes or its standard input ends: the cloud's process has the other end
-of that pipe.
+This script runs as a separate process and imports nothing of seer_nb. It blocks on its standard input, whose other end
+the cloud's process holds, and cleans up on the first byte or at end of file.
 """
 
 import os
@@ -13,16 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 
 MARK = "SEER_LOOPBACK_MACHINE"
-"""Environment variable, inherited by all that runs on a machine: its cloud, a slash, the machine, a slash."""
-PATIENCE_S = 10.0
+"""Environment variable that every process of a machine inherits; its value is ``<cloud>/<machine>/``."""
+KILL_TIMEOUT_S = 10.0
 
 
-def marked(mark: str) -> set[int]:
-    """Living processes whose mark begins so. Zombies have no environment any more and are not among them."""
+def marked_processes(mark: str) -> set[int]:
+    """Return the processes whose mark starts with ``mark``. Zombies have no environment, so they are excluded."""
     needle = f"\0{MARK}={mark}".encode()
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
-        # Gone meanwhile, or another user's.
+        # The process has exited, or belongs to another user.
         with suppress(OSError):
             if needle in b"\0" + (folder / "environ").read_bytes():
                 found.add(int(folder.name))
@@ -30,10 +30,10 @@ def marked(mark: str) -> set[int]:
 
 
 def main(cloud: str, scratch: str) -> None:
-    """Wait for the end of the cloud, then kill its machines' processes and remove its temporary files."""
+    """Wait until the cloud closes, then kill its machines' processes and remove its temporary files."""
     sys.stdin.buffer.read(1)
-    end = time.monotonic() + PATIENCE_S
-    while (left := marked(f"{cloud}/")) and time.monotonic() < end:
+    end = time.monotonic() + KILL_TIMEOUT_S
+    while (left := marked_processes(f"{cloud}/")) and time.monotonic() < end:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

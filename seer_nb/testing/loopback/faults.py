@@ -1,4 +1,4 @@
-"""What goes wrong on the loopback cloud; all of it may be changed while the cloud runs."""
+"""Faults and prices of the loopback cloud; all may be changed while the cloud is open."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Faults:
-    """What goes wrong.
+    """Faults to inject.
 
     Attributes:
-        boot_s: Seconds from RunInstances until a machine begins with its user data.
-        capacity: Instance type, or "*" for any, to how many of the next RunInstances calls fail for it with
-            InsufficientInstanceCapacity; ``math.inf`` for all. A call counts once however often the client repeats
-            it: as on EC2 it is answered with HTTP 500, which botocore takes for worth up to four more attempts.
-        spot_capacity: The same, of calls for spot machines only.
-        slow_boots: How many of the next machines take ``slow_boot_s`` instead of ``boot_s``.
-        slow_boot_s: Seconds that a slow boot takes.
-        dead_boots: How many of the next machines run, and are billed, but never begin with their user data.
-        throttle: How many of the next requests to EC2 are answered with RequestLimitExceeded (HTTP 503). Here each
-            attempt of a client counts.
-        slow_store_s: Seconds that each request to S3 waits for its answer.
-        spot_prices: Instance type to dollars an hour, for types whose price shall not be the default, which is made
-            up of the type's cores and GPUs. A spot machine with a lower MaxPrice is interrupted.
-        spot_notice_s: Seconds between the notice of such an interruption and the end.
+        boot_s: Seconds from RunInstances until a machine runs its user data.
+        capacity: Number of the next RunInstances calls that fail with InsufficientInstanceCapacity, by instance type
+            or "*" for any; ``math.inf`` for all. A call and its retries count once: as on EC2 the answer is HTTP 500,
+            which botocore retries up to four times.
+        spot_capacity: The same for calls that request spot machines.
+        slow_boots: Number of the next machines that boot in ``slow_boot_s`` instead of ``boot_s``.
+        slow_boot_s: Seconds of a slow boot.
+        dead_boots: Number of the next machines that run, and are billed, but never run their user data.
+        throttle: Number of the next EC2 requests that fail with RequestLimitExceeded (HTTP 503). Each retry of a
+            client counts.
+        slow_store_s: Seconds by which each S3 request is delayed.
+        spot_prices: Dollars per hour, by instance type; the default follows from the type's cores and GPUs. A spot
+            machine whose MaxPrice is lower is preempted.
+        spot_notice_s: Seconds between the notice of such a preemption and the termination.
     """
 
     boot_s: float = 5.0
@@ -47,11 +47,11 @@ class Faults:
     _lock: Any = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def throttled(self) -> bool:
-        """Whether this request is throttled."""
+        """Return whether to throttle this request, and count it."""
         return self._take("throttle")
 
     def no_capacity(self, instance_type: str, *, spot: bool) -> bool:
-        """Whether this call for a machine finds none."""
+        """Return whether this call fails for lack of capacity, and count it."""
         with self._lock:
             counts = [self.capacity, *([self.spot_capacity] if spot else [])]
             for count in counts:
@@ -62,7 +62,7 @@ class Faults:
         return False
 
     def boot(self) -> float:
-        """Seconds that the machine just launched takes to boot; ``inf`` if it never does."""
+        """Return the boot time in seconds of the machine just launched; ``inf`` if it never boots."""
         if self._take("dead_boots"):
             return float("inf")
         return self.slow_boot_s if self._take("slow_boots") else self.boot_s
@@ -77,21 +77,21 @@ class Faults:
 
 
 _PER_CORE, _PER_GPU = 0.015, 0.25
-"""Dollars an hour. Made up, of the size of real ones; moto has one price for all, a thousandth of a cent."""
+"""Dollars per hour, invented but realistic; moto has the same unrealistic price for all types."""
 
 
 class Market:
-    """The types that moto knows, at prices that the faults may change."""
+    """Instance types that moto knows, with spot prices that `Faults` may override."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
 
     def known(self, instance_type: str) -> bool:
-        """Whether there is such a type."""
+        """Return whether the instance type exists."""
         return instance_type in INSTANCE_TYPES
 
     def spot_price(self, instance_type: str) -> float:
-        """Dollars an hour, now and in every zone."""
+        """Return the current price in dollars per hour, the same in every zone."""
         if instance_type in self._faults.spot_prices:
             return self._faults.spot_prices[instance_type]
         about = INSTANCE_TYPES.get(instance_type, {})
@@ -99,7 +99,7 @@ class Market:
         return float(round(_PER_CORE * about.get("VCpuInfo", {}).get("DefaultVCpus", 1) + _PER_GPU * gpus, 6))
 
     def spot_history(self, region: str, types: Sequence[str], filters: dict[str, Sequence[str]]) -> list[Any]:
-        """The answer to DescribeSpotPriceHistory: the prices now."""
+        """Return the answer to DescribeSpotPriceHistory: the current prices."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         rows = [
             {
@@ -112,10 +112,10 @@ class Market:
             for offer in INSTANCE_TYPE_OFFERINGS["availability-zone"].get(region, [])
             if not types or offer["InstanceType"] in types
         ]
-        return [row for row in rows if all(_fits(row, name, values) for name, values in filters.items())]
+        return [row for row in rows if all(_matches(row, name, values) for name, values in filters.items())]
 
 
-def _fits(row: dict[str, str], name: str, values: Sequence[str]) -> bool:
-    """Whether a row passes a filter; of those that are not of a column nothing is asked."""
+def _matches(row: dict[str, str], name: str, values: Sequence[str]) -> bool:
+    """Return whether a row passes a filter; a filter on an unknown column passes every row."""
     column = "".join(part.capitalize() for part in name.split("-"))
     return column not in row or row[column] in values

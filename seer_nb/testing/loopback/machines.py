@@ -1,4 +1,4 @@
-"""All machines of a loopback cloud: from their launch through boot and notice to their end."""
+"""The machines of a loopback cloud, from launch to termination."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from seer_nb.testing.loopback import user_data
-from seer_nb.testing.loopback.cleanup import PATIENCE_S, marked
+from seer_nb.testing.loopback.cleanup import KILL_TIMEOUT_S, marked_processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from seer_nb.testing.loopback.environment import Block, Home, Homes
+    from seer_nb.testing.loopback.environment import AddressBlock, MachineSetup, MachineSetups
     from seer_nb.testing.loopback.faults import Faults, Market
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine at one moment.
+    """The record of a machine at one moment.
 
-    Times are aware, in UTC: it is billed from ``launched`` to ``ended``. ``pids`` are the processes alive on it,
-    ``folder`` holds its script and what that has printed (``output.log``).
+    Times are aware and in UTC; the machine is billed from ``launched`` to ``ended``. ``pids`` are its live processes.
+    ``folder`` holds its script and the script's output, ``output.log``.
     """
 
     instance_id: str
@@ -49,7 +49,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a machine has ended, as EC2 words it."""
+    """Why a machine was terminated, in the words of EC2."""
 
     transition: str
     code: str
@@ -62,13 +62,13 @@ SPOT = Cause("Server.SpotInstanceTermination", "Server.SpotInstanceTermination",
 FAILURE = Cause("Server.InternalError", "Server.InternalError", "Internal error")
 
 
-def living(mark: str, root: int | None) -> set[int]:
-    """All that lives on a machine.
+def live_processes(mark: str, root: int | None) -> set[int]:
+    """Return the live processes of a machine.
 
-    Found by the mark in the environment, which also what has been left by its parents still has; by the session of
-    the machine's script; and among the script's descendants, for those that have shed both.
+    They are found by the mark in their environment, which orphans keep too; by the session of the machine's script;
+    and among the script's descendants, which may have dropped both.
     """
-    found = marked(mark)
+    found = marked_processes(mark)
     if root is not None:
         found |= {pid for pid in psutil.pids() if _session(pid) == root}
         with suppress(psutil.Error):
@@ -76,10 +76,10 @@ def living(mark: str, root: int | None) -> set[int]:
     return {pid for pid in found if _alive(pid)}
 
 
-def kill(mark: str, root: int | None) -> None:
-    """Kill all that lives on a machine, and what that starts meanwhile."""
-    end = time.monotonic() + PATIENCE_S
-    while (left := living(mark, root)) and time.monotonic() < end:
+def kill_all(mark: str, root: int | None) -> None:
+    """Kill all processes of a machine, including those that start meanwhile."""
+    end = time.monotonic() + KILL_TIMEOUT_S
+    while (left := live_processes(mark, root)) and time.monotonic() < end:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -101,44 +101,44 @@ def _alive(pid: int) -> bool:
 _logger = logging.getLogger(__name__)
 
 
-class Host:
-    """A machine from its launch on.
+class LiveMachine:
+    """A launched machine and its processes.
 
     Args:
-        instance: What moto knows of it.
-        home: Where it lives.
-        boot_s: Seconds from now until it begins with its user data.
+        instance: The moto instance.
+        setup: Its folder and environment.
+        boot_s: Seconds from now until it runs its user data.
     """
 
-    def __init__(self, instance: Any, home: Home, boot_s: float) -> None:
+    def __init__(self, instance: Any, setup: MachineSetup, boot_s: float) -> None:
         self.instance = instance
         self.instance_id: str = instance.id
         self.address: str = instance.private_ip
         self.max_price: float | None = None
-        """Dollars an hour that a spot machine may cost at most."""
+        """Highest price of a spot machine in dollars per hour; None for no limit."""
         self.cause: Cause = USER
         self.ended: datetime | None = None
         self.notice: datetime | None = None
-        """When it will be interrupted."""
-        self._home = home
-        self._boot_at: float | None = time.monotonic() + boot_s
-        self._off_at: float | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        """Time of the announced preemption."""
+        self.setup = setup
+        self.boot_at_s: float | None = time.monotonic() + boot_s
+        self.shutdown_at_s: float | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._on = True
         self._lock = threading.Lock()
 
     @property
     def spot(self) -> bool:
-        """Whether it is a spot machine."""
+        """Whether this is a spot machine."""
         return bool(self.instance.lifecycle == "spot")
 
     @property
     def running(self) -> bool:
-        """Whether the API calls it running."""
+        """Whether its state in the API is "running"."""
         return bool(self.instance.state == "running")
 
     def record(self) -> Machine:
-        """The machine as it is now."""
+        """Return a record of the machine's current state."""
         return Machine(
             instance_id=self.instance_id,
             instance_type=self.instance.instance_type,
@@ -148,61 +148,61 @@ class Host:
             ended=self.ended,
             spot=self.spot,
             tags={tag["key"]: tag["value"] for tag in self.instance.get_tags()},
-            pids=tuple(sorted(living(self._home.mark, self._root()))) if self._process else (),
-            folder=self._home.folder,
+            pids=tuple(sorted(live_processes(self.setup.mark, self._root()))) if self.process else (),
+            folder=self.setup.folder,
         )
 
     def boot_if_due(self) -> None:
-        """Begin with the user data if it is time for that."""
+        """Run the user data if the boot time is over."""
         with self._lock:
-            if self._on and self._boot_at is not None and self._boot_at <= time.monotonic():
-                self._boot_at = None
+            if self._on and self.boot_at_s is not None and self.boot_at_s <= time.monotonic():
+                self.boot_at_s = None
                 self._boot()
 
-    def wants_to_end(self) -> bool:
-        """Whether the machine has called ``shutdown``, and the minutes it gave are over."""
-        request = self._home.shutdown
+    def shutdown_due(self) -> bool:
+        """Return whether the machine has called ``shutdown`` and the delay is over."""
+        request = self.setup.shutdown
         if request.exists():
             minutes = request.read_text()
             request.unlink()
-            self._off_at = time.monotonic() + 60.0 * int(minutes) if minutes else None
-        return self._off_at is not None and self._off_at <= time.monotonic()
+            self.shutdown_at_s = time.monotonic() + 60.0 * int(minutes) if minutes else None
+        return self.shutdown_at_s is not None and self.shutdown_at_s <= time.monotonic()
 
-    def switch_off(self) -> None:
-        """Kill all that runs on it, and let nothing run on it any more."""
+    def power_off(self) -> None:
+        """Kill all processes and prevent a later boot."""
         with self._lock:
             if not self._on:
                 return
             self._on = False
-            if self._process is not None:
-                kill(self._home.mark, self._root())
-                self._process.wait()
+            if self.process is not None:
+                kill_all(self.setup.mark, self._root())
+                self.process.wait()
 
     def reap(self) -> None:
-        """Bury the script's process once it has ended, which by itself changes nothing else."""
-        if self._process is not None:
-            self._process.poll()
+        """Collect the exit code of the script if it has exited; the machine keeps running."""
+        if self.process is not None:
+            self.process.poll()
 
     def _boot(self) -> None:
-        with (self._home.folder / "output.log").open("ab") as log:
+        with (self.setup.folder / "output.log").open("ab") as log:
             try:
-                boot = user_data.read(base64.b64decode(str(self.instance.user_data or "")))
+                boot = user_data.parse(base64.b64decode(str(self.instance.user_data or "")))
             except (ValueError, OSError) as error:
-                # As on EC2: the machine runs and is billed, and its log says why it does nothing.
+                # As on EC2: the machine runs and is billed, and its log holds the error.
                 log.write(f"{error}\n".encode())
-                _logger.warning("%s: %s", self.instance_id, error)
+                _logger.warning("rejected user data of machine %s: %s", self.instance_id, error)
                 return
             if boot.ignored:
-                log.write(f"not done here: {', '.join(boot.ignored)}\n".encode())
+                log.write(f"ignored sections of the cloud-config: {', '.join(boot.ignored)}\n".encode())
                 log.flush()
-            script = self._home.folder / "user-data"
+            script = self.setup.folder / "user-data"
             script.write_text(boot.script)
             script.chmod(0o700)
-            # By way of a shell, for a file just written may still be open in a process forked meanwhile, and so "busy".
-            self._process = subprocess.Popen(
+            # Start through a shell: a process forked meanwhile may hold the file open, and exec would fail (ETXTBSY).
+            self.process = subprocess.Popen(
                 ["/bin/sh", "-c", 'exec "$0"', script],
-                cwd=self._home.folder,
-                env=self._home.environment,
+                cwd=self.setup.folder,
+                env=self.setup.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -210,132 +210,132 @@ class Host:
             )
 
     def _root(self) -> int | None:
-        """The script's process, unless that has ended: its number may be another's by now."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
+        """Return the pid of the script, or None if it has exited and the pid may be reused."""
+        return self.process.pid if self.process is not None and self.process.poll() is None else None
 
 
 TICK_S = 0.05
 
 
 class MachinePool:
-    """The machines.
+    """All machines of a cloud, and the thread that boots, preempts and terminates them.
 
     Args:
-        homes: Where they live.
-        addresses: What they are numbered from.
-        faults: What goes wrong.
+        setups: Creates the folder and environment of each machine.
+        addresses: Block of addresses for them.
+        faults: Faults to inject.
         market: Prices of spot machines.
     """
 
-    def __init__(self, homes: Homes, addresses: Block, faults: Faults, market: Market) -> None:
+    def __init__(self, setups: MachineSetups, addresses: AddressBlock, faults: Faults, market: Market) -> None:
         self.addresses = addresses
         self.market = market
         self.subnet = ""
-        """Where machines are that name none."""
+        """Default subnet of new machines."""
         self.lock = threading.RLock()
         """Held while moto's tables are read or changed."""
-        self._homes = homes
+        self.setups = setups
         self._faults = faults
-        self._hosts: dict[str, Host] = {}
+        self._machines: dict[str, LiveMachine] = {}
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="loopback-machines", daemon=True)
 
     def open(self) -> None:
-        """Begin to look after the machines."""
+        """Start the thread that updates the machines."""
         self._watcher.start()
 
     def close(self) -> None:
-        """End every machine."""
+        """Terminate every machine."""
         self._closing.set()
         self._watcher.join()
-        for host in self.hosts():
-            self.end(host)
+        for machine in self.machines():
+            self.terminate(machine)
 
-    def hosts(self) -> list[Host]:
-        """All machines, in the order of their launch."""
-        return list(self._hosts.values())
+    def machines(self) -> list[LiveMachine]:
+        """Return all machines, in order of launch."""
+        return list(self._machines.values())
 
-    def host(self, instance_id: str) -> Host:
-        """The machine of that id.
+    def find(self, instance_id: str) -> LiveMachine:
+        """Return the machine with an id.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: This cloud has no such machine.
         """
-        if instance_id not in self._hosts:
-            known = ", ".join(self._hosts) or "none so far"
-            raise ValueError(f"instance_id={instance_id!r} is no machine of this cloud: it has {known}")
-        return self._hosts[instance_id]
+        if instance_id not in self._machines:
+            known = ", ".join(self._machines) or "a machine; none was launched"
+            raise ValueError(f"instance_id={instance_id!r}: not a machine of this cloud; expected {known}")
+        return self._machines[instance_id]
 
-    def launched(self, instance: Any) -> None:
-        """Moto has made an instance."""
-        home = self._homes.furnish(instance.id, instance.private_ip)
-        self._hosts[instance.id] = Host(instance, home, self._faults.boot())
+    def add(self, instance: Any) -> None:
+        """Add a machine for a new instance of moto."""
+        setup = self.setups.create(instance.id, instance.private_ip)
+        self._machines[instance.id] = LiveMachine(instance, setup, self._faults.boot())
 
-    def ended(self, instance: Any) -> None:
-        """Moto calls an instance terminated: note when and why, as EC2 does."""
-        host = self._hosts[instance.id]
-        host.ended = datetime.now(UTC)
-        instance._reason = f"{host.cause.transition} ({host.ended:%Y-%m-%d %H:%M:%S} GMT)"  # noqa: SLF001
-        instance.state_reason.code = host.cause.code
-        instance.state_reason.message = f"{host.cause.code}: {host.cause.message}"
+    def record_end(self, instance: Any) -> None:
+        """Record when and why an instance was terminated, as EC2 does."""
+        machine = self._machines[instance.id]
+        machine.ended = datetime.now(UTC)
+        instance._reason = f"{machine.cause.transition} ({machine.ended:%Y-%m-%d %H:%M:%S} GMT)"  # noqa: SLF001
+        instance.state_reason.code = machine.cause.code
+        instance.state_reason.message = f"{machine.cause.code}: {machine.cause.message}"
 
-    def end(self, host: Host, cause: Cause | None = None) -> None:
-        """End a machine, unless it has ended: first its processes, then, for the API, the instance."""
-        host.switch_off()
+    def terminate(self, machine: LiveMachine, cause: Cause | None = None) -> None:
+        """Terminate a machine unless it is terminated: first its processes, then the instance in the API."""
+        machine.power_off()
         with self.lock:
-            if host.instance.state != "terminated":
-                host.cause = cause or host.cause
-                host.instance.terminate()
+            if machine.instance.state != "terminated":
+                machine.cause = cause or machine.cause
+                machine.instance.terminate()
 
     def lose(self, instance_id: str) -> None:
-        """A machine's hardware fails."""
-        self.end(self.host(instance_id), FAILURE)
+        """Simulate a hardware failure of a machine."""
+        self.terminate(self.find(instance_id), FAILURE)
 
     def interrupt(self, instance_id: str, notice_s: float) -> None:
-        """Tell a spot machine that it will be interrupted, and do so then.
+        """Announce the preemption of a spot machine, and terminate it after ``notice_s``.
 
         Raises:
-            ValueError: If there is no such machine, or it is not a spot machine.
+            ValueError: This cloud has no such machine, or the machine is on-demand.
         """
-        host = self.host(instance_id)
-        if not host.spot:
-            raise ValueError(f"instance_id={instance_id!r} is an on-demand machine: only spot machines are interrupted")
+        machine = self.find(instance_id)
+        if not machine.spot:
+            raise ValueError(f"instance_id={instance_id!r}: an on-demand machine; expected a spot machine")
         if notice_s <= 0:
-            self.end(host, SPOT)
-        elif host.notice is None:
-            host.notice = datetime.now(UTC) + timedelta(seconds=notice_s)
+            self.terminate(machine, SPOT)
+        elif machine.notice is None:
+            machine.notice = datetime.now(UTC) + timedelta(seconds=notice_s)
 
     def _watch(self) -> None:
         while not self._closing.wait(TICK_S):
-            for host in self.hosts():
+            for machine in self.machines():
                 try:
-                    self._look_after(host)
+                    self._update(machine)
                 except Exception:
-                    # One machine's trouble must not leave the others running for ever.
-                    _logger.exception("machine %s", host.instance_id)
+                    # A failure on one machine must not stop the updates of the others.
+                    _logger.exception("failed to update machine %s", machine.instance_id)
 
-    def _look_after(self, host: Host) -> None:
-        if not host.running:
-            host.switch_off()
+    def _update(self, machine: LiveMachine) -> None:
+        if not machine.running:
+            machine.power_off()
             return
-        host.reap()
-        if host.notice is not None and host.notice <= datetime.now(UTC):
-            self.end(host, SPOT)
-        elif host.wants_to_end():
-            self._shut_down(host)
+        machine.reap()
+        if machine.notice is not None and machine.notice <= datetime.now(UTC):
+            self.terminate(machine, SPOT)
+        elif machine.shutdown_due():
+            self._shut_down(machine)
         else:
-            self._outbid(host)
-            host.boot_if_due()
+            self._check_price(machine)
+            machine.boot_if_due()
 
-    def _shut_down(self, host: Host) -> None:
-        if host.instance.instance_initiated_shutdown_behavior == "terminate":
-            self.end(host, SHUTDOWN)
+    def _shut_down(self, machine: LiveMachine) -> None:
+        if machine.instance.instance_initiated_shutdown_behavior == "terminate":
+            self.terminate(machine, SHUTDOWN)
             return
-        host.switch_off()
+        machine.power_off()
         with self.lock:
-            host.instance.stop()
+            machine.instance.stop()
 
-    def _outbid(self, host: Host) -> None:
-        """Interrupt a machine whose price has risen above what it may cost."""
-        if host.max_price is not None and self.market.spot_price(host.instance.instance_type) > host.max_price:
-            self.interrupt(host.instance_id, self._faults.spot_notice_s)
+    def _check_price(self, machine: LiveMachine) -> None:
+        """Preempt a spot machine whose price has risen above its limit."""
+        if machine.max_price is not None and self.market.spot_price(machine.instance.instance_type) > machine.max_price:
+            self.interrupt(machine.instance_id, self._faults.spot_notice_s)

@@ -1,4 +1,4 @@
-"""The instance metadata service (version 2) of all machines, each under its id in the URL's path."""
+"""The instance metadata service (version 2) of all machines; the URL's path starts with the machine's id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seer_nb.testing.loopback.machines import Host
+    from seer_nb.testing.loopback.machines import LiveMachine
 
 
 _TOKEN_S = range(1, 21601)
@@ -20,14 +20,14 @@ _TOKEN = "X-aws-ec2-metadata-token"  # noqa: S105 - a header's name
 
 
 class MetadataService:
-    """A server on a free port.
+    """A metadata server on a free port.
 
     Args:
-        find: Machine by its id; ValueError if there is none.
-        region: The cloud's.
+        find: Returns the machine with an id; raises ValueError if there is none.
+        region: The cloud's region.
     """
 
-    def __init__(self, find: Callable[[str], Host], region: str) -> None:
+    def __init__(self, find: Callable[[str], LiveMachine], region: str) -> None:
         self.find = find
         self.region = region
         self.token = secrets.token_urlsafe()
@@ -36,7 +36,7 @@ class MetadataService:
         self._thread.start()
 
     def url(self, instance_id: str) -> str:
-        """The service's address for one machine, to be used in place of http://169.254.169.254."""
+        """Return the service's URL for one machine, which replaces http://169.254.169.254."""
         return f"http://127.0.0.1:{self._server.server_port}/{instance_id}"
 
     def close(self) -> None:
@@ -45,10 +45,10 @@ class MetadataService:
         self._server.server_close()
         self._thread.join()
 
-    def value(self, host: Host, path: str) -> str | None:
-        """What the service says under a path; None if there is nothing."""
-        known = _facts(host, self.region)
-        leaf = path.rstrip("/")  # botocore asks for the zone with a slash behind it
+    def value(self, machine: LiveMachine, path: str) -> str | None:
+        """Return the text at a path; None if there is none."""
+        known = _facts(machine, self.region)
+        leaf = path.rstrip("/")  # botocore appends a slash to the path of the zone
         if leaf in known:
             return known[leaf]
         folder = f"{leaf}/"
@@ -56,24 +56,24 @@ class MetadataService:
         return "\n".join(sorted({first + slash for first, slash, _ in names})) or None
 
 
-def _facts(host: Host, region: str) -> dict[str, str]:
-    instance = host.instance
+def _facts(machine: LiveMachine, region: str) -> dict[str, str]:
+    instance = machine.instance
     zone = str(instance.availability_zone)
     facts = {
         "ami-id": instance.image_id,
         "hostname": instance.private_dns_name,
         "instance-action": "none",
-        "instance-id": host.instance_id,
-        "instance-life-cycle": "spot" if host.spot else "on-demand",
+        "instance-id": machine.instance_id,
+        "instance-life-cycle": "spot" if machine.spot else "on-demand",
         "instance-type": instance.instance_type,
-        "local-ipv4": host.address,
+        "local-ipv4": machine.address,
         "placement/availability-zone": zone,
         "placement/region": region,
     }
     if instance.public_ip:
         facts["public-ipv4"] = instance.public_ip
-    if host.notice is not None:
-        time = f"{host.notice:%Y-%m-%dT%H:%M:%SZ}"
+    if machine.notice is not None:
+        time = f"{machine.notice:%Y-%m-%dT%H:%M:%SZ}"
         facts |= {
             "spot/instance-action": json.dumps({"action": "terminate", "time": time}),
             "spot/termination-time": time,
@@ -81,9 +81,9 @@ def _facts(host: Host, region: str) -> dict[str, str]:
     identity = {
         "accountId": instance.owner_id,
         "availabilityZone": zone,
-        "instanceId": host.instance_id,
+        "instanceId": machine.instance_id,
         "instanceType": instance.instance_type,
-        "privateIp": host.address,
+        "privateIp": machine.address,
         "region": region,
     }
     return {
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         instance_id, path = self._target()
         if self.headers.get(_TOKEN) != self.service.token:
-            # As machines are set up nowadays: what asks without a token would not work there.
+            # Machines of today require version 2, so a request without a token must fail here too.
             self._answer(HTTPStatus.UNAUTHORIZED)
             return
         try:
@@ -117,8 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
             value = None
         self._answer(HTTPStatus.NOT_FOUND if value is None else HTTPStatus.OK, value or "")
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's word
-        """Say nothing."""
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - name of the base class
+        """Do not log requests."""
 
     def _target(self) -> tuple[str, str]:
         instance_id, _, path = self.path.lstrip("/").partition("/")

@@ -1,6 +1,6 @@
-"""Where moto differs from EC2 in ways that would be noticed: its classes are changed while a cloud is open.
+"""Patches of moto where it differs from EC2 in ways that matter.
 
-All changes are made here, and undone when the cloud closes. A moto that has moved one of these names fails at once.
+The patches are active while a cloud is open. A moto version that lacks a patched name fails when the cloud opens.
 """
 
 from __future__ import annotations
@@ -23,68 +23,68 @@ if TYPE_CHECKING:
     from seer_nb.testing.loopback.machines import MachinePool
 
 
-_NO_TOKEN = "ABCDE"  # noqa: S105 - what moto takes where the client gives none
+_NO_TOKEN = "ABCDE"  # noqa: S105 - moto's default where the client sends no token
 
 
 @contextmanager
-def mended(park: MachinePool) -> Iterator[None]:
-    """Change moto's classes for the machines of a park."""
+def patched_moto(pool: MachinePool) -> Iterator[None]:
+    """Patch moto's classes to use the machines of a pool; undo the patches on exit."""
     with ExitStack() as undo:
-        for owner, name, change in _changes(park):
+        for owner, name, change in _changes(pool):
             undo.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, change)
         yield
 
 
-def _changes(park: MachinePool) -> list[tuple[type, str, Callable[..., Any]]]:
+def _changes(pool: MachinePool) -> list[tuple[type, str, Callable[..., Any]]]:
     return [
-        (Instance, "terminate", _terminate(park, Instance.terminate)),
-        (InstanceBackend, "run_instances", _run_instances(park, InstanceBackend.run_instances)),
-        (InstanceResponse, "run_instances", _answer_run_instances(park, InstanceResponse.run_instances)),
-        (SpotInstances, "describe_spot_price_history", _spot_prices(park)),
-        # moto draws a new public address at random: here the machine's one address is reached from everywhere.
+        (Instance, "terminate", _terminate(pool, Instance.terminate)),
+        (InstanceBackend, "run_instances", _run_instances(pool, InstanceBackend.run_instances)),
+        (InstanceResponse, "run_instances", _answer_run_instances(pool, InstanceResponse.run_instances)),
+        (SpotInstances, "describe_spot_price_history", _spot_prices(pool)),
+        # moto draws a random public address; here the private address is reachable from everywhere.
         (NetworkInterface, "check_auto_public_ip", _public_ip),
-        # moto numbers per subnet, and hands an address out again at once, at times while a machine still has it ...
-        (Subnet, "get_available_subnet_ip", lambda _subnet, instance: _address(park, instance)),
-        (Subnet, "del_subnet_ip", lambda _subnet, address: park.addresses.give_back(address)),
-        # ... for instances give theirs back when they end, and a second time when Python forgets them.
+        # moto reuses an address at once, sometimes while a machine still has it ...
+        (Subnet, "get_available_subnet_ip", lambda _subnet, instance: _address(pool, instance)),
+        (Subnet, "del_subnet_ip", lambda _subnet, address: pool.addresses.release(address)),
+        # ... because an instance releases it when terminated and again when garbage-collected.
         (Instance, "__del__", lambda _instance: None),
     ]
 
 
-def _terminate(park: MachinePool, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Ending a machine twice is no error on EC2; in moto the second time finds no network interface."""
+def _terminate(pool: MachinePool, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Allow a second termination, as EC2 does; moto fails because the network interface is gone."""
 
     def terminate(instance: Any) -> Any:
         if instance.state == "terminated":
             return copy.copy(instance.instance_state)
         previous = original(instance)
-        park.ended(instance)
+        pool.record_end(instance)
         return previous
 
     return terminate
 
 
-def _run_instances(park: MachinePool, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Machines that name no subnet are in the account's default one, and all have to be booted."""
+def _run_instances(pool: MachinePool, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Put machines without a subnet into the default one, and boot every new machine."""
 
     def run_instances(backend: Any, *args: Any, **options: Any) -> Any:
         if not options.get("subnet_id") and not any("SubnetId" in nic for nic in options.get("nics", [])):
-            options["subnet_id"] = park.subnet
+            options["subnet_id"] = pool.subnet
         reservation = original(backend, *args, **options)
         for instance in reservation.instances:
-            park.launched(instance)
+            pool.add(instance)
         return reservation
 
     return run_instances
 
 
-def _answer_run_instances(park: MachinePool, original: Callable[..., Any]) -> Callable[..., Any]:
-    """A request with a known ClientToken is a repeated one and rents nothing; moto does not read MaxPrice either."""
+def _answer_run_instances(pool: MachinePool, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer a repeated ClientToken from memory, and read MaxPrice; moto does neither."""
     answers: dict[str, Any] = {}
 
     def run_instances(response: Any) -> Any:
-        token = response._get_param("ClientToken", _NO_TOKEN)  # noqa: SLF001 - moto's own way
+        token = response._get_param("ClientToken", _NO_TOKEN)  # noqa: SLF001 - moto's way to read parameters
         if token in answers:
             return ActionResult(answers[token])
         result = original(response)
@@ -92,13 +92,13 @@ def _answer_run_instances(park: MachinePool, original: Callable[..., Any]) -> Ca
             answers[token] = result.result
         limit = response._get_param("InstanceMarketOptions.SpotOptions.MaxPrice")  # noqa: SLF001
         for instance in result.result.instances:
-            park.host(instance.id).max_price = float(limit) if limit else None
+            pool.find(instance.id).max_price = float(limit) if limit else None
         return result
 
     return run_instances
 
 
-def _spot_prices(park: MachinePool) -> Callable[..., Any]:
+def _spot_prices(pool: MachinePool) -> Callable[..., Any]:
     def describe_spot_price_history(response: Any) -> Any:
         filters = response._filters_from_querystring()  # noqa: SLF001
         if zone := response._get_param("AvailabilityZone"):  # noqa: SLF001
@@ -106,7 +106,7 @@ def _spot_prices(park: MachinePool) -> Callable[..., Any]:
         if products := response._get_param("ProductDescriptions"):  # noqa: SLF001
             filters["product-description"] = products
         types = response._get_param("InstanceTypes", [])  # noqa: SLF001
-        return ActionResult({"SpotPriceHistory": park.market.spot_history(response.region, types, filters)})
+        return ActionResult({"SpotPriceHistory": pool.market.spot_history(response.region, types, filters)})
 
     return describe_spot_price_history
 
@@ -116,8 +116,8 @@ def _public_ip(nic: Any) -> None:
         nic.public_ip = nic.private_ip_address
 
 
-def _address(park: MachinePool, instance: Any) -> str:
-    address = park.addresses.take()
+def _address(pool: MachinePool, instance: Any) -> str:
+    address = pool.addresses.take()
     if address is None:
         raise EC2ClientError(
             "InsufficientFreeAddressesInSubnet",

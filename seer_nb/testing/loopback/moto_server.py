@@ -1,4 +1,4 @@
-"""moto's server: EC2 and S3 on a free port of this process, with something in it to begin with."""
+"""The moto server: EC2 and S3 on a free port, with a network, an image and a bucket from the start."""
 
 from __future__ import annotations
 
@@ -37,46 +37,46 @@ _DEFAULT_TYPE = "m1.small"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error of EC2's, with the HTTP status that goes with it: by that botocore decides whether to try again."""
+    """An EC2 error with its HTTP status, by which botocore decides whether to retry."""
 
     status: str
     code: str
     message: str
 
 
-class Judge:
-    """Decides on requests.
+class RequestFilter:
+    """Rejects or delays requests, as the injected faults require.
 
     Args:
-        faults: What goes wrong at the moment.
-        market: What there is.
+        faults: Faults to inject.
+        market: Known instance types and their prices.
     """
 
     def __init__(self, faults: Faults, market: Market) -> None:
         self._faults = faults
         self._market = market
         self._no_capacity: dict[str, Refusal] = {}
-        """By the client's call, for it repeats one that was refused so: the call fails, not one of its attempts."""
+        """Capacity errors by call id: retries of a failed call get the same error."""
 
     def refusal(self, request: Mapping[str, str], call: str) -> Refusal | None:
-        """Why EC2 refuses a request; None if it does not.
+        """Return the error for a request, or None to accept it.
 
         Args:
-            request: Its parameters.
-            call: What all attempts of one call of the client share.
+            request: Parameters of the request.
+            call: Id that all attempts of one client call share.
         """
         if self._faults.throttled():
             return Refusal("503 Service Unavailable", "RequestLimitExceeded", "Request limit exceeded.")
         if request.get("Action") != "RunInstances":
             return None
-        return _malformed(request, self._market) or self._dry(request) or self._shortage(request, call)
+        return _malformed(request, self._market) or self._dry_run(request) or self._shortage(request, call)
 
-    def hold(self, service: str) -> None:
-        """Let a request wait, if its service is slow."""
+    def delay(self, service: str) -> None:
+        """Wait if the service is slow."""
         if service == "s3":
             time.sleep(self._faults.slow_store_s)
 
-    def _dry(self, request: Mapping[str, str]) -> Refusal | None:
+    def _dry_run(self, request: Mapping[str, str]) -> Refusal | None:
         if request.get("DryRun") != "true":
             return None
         message = "Request would have succeeded, but DryRun flag is set."
@@ -109,7 +109,7 @@ def _malformed(request: Mapping[str, str], market: Market) -> Refusal | None:
     try:
         size = len(base64.b64decode(request.get("UserData", "")))
     except binascii.Error:
-        return None  # moto says it
+        return None  # moto reports the error
     if size > USER_DATA_BYTES:
         message = f"User data is limited to {USER_DATA_BYTES} bytes"
         return Refusal("400 Bad Request", "InvalidParameterValue", message)
@@ -117,45 +117,49 @@ def _malformed(request: Mapping[str, str], market: Market) -> Refusal | None:
 
 
 _SCOPE = re.compile(r"Credential=([^/,\s]+)/[^/]+/[^/]+/([^/]+)/aws4_request")
-_STRANGER = Refusal("401 Unauthorized", "AuthFailure", "AWS was not able to validate the provided access credentials")
+_BAD_CREDENTIALS = Refusal(
+    "401 Unauthorized", "AuthFailure", "AWS was not able to validate the provided access credentials"
+)
 
 
-class Gate:
-    """A WSGI application around moto's.
+class RequestMiddleware:
+    """WSGI middleware that authenticates requests and injects faults.
 
-    One place for what concerns requests rather than resources. moto answers anybody, and here RunInstances runs the
-    caller's script as this user: so a request must name this cloud's own access key, which is drawn at random. That
-    keeps out other users of the computer, and web pages, which can post to its ports but not set this header.
+    moto accepts every caller, and RunInstances runs the caller's script as this user. So a request must be signed with
+    this cloud's random access key. That excludes other users of the computer, and web pages, which can post to local
+    ports but cannot set the header.
 
     Args:
-        app: moto's.
+        app: The moto application.
         key: The access key.
-        judge: Decides on requests to EC2.
-        lock: Held while moto handles a request to EC2, whose tables moto does not guard against its own threads.
+        request_filter: Rejects or delays requests.
+        lock: Held while moto handles an EC2 request, because its tables are not thread-safe.
     """
 
-    def __init__(self, app: WSGIApplication, key: str, judge: Judge, lock: AbstractContextManager[object]) -> None:
+    def __init__(
+        self, app: WSGIApplication, key: str, request_filter: RequestFilter, lock: AbstractContextManager[object]
+    ) -> None:
         self._app = app
         self._key = key
-        self._judge = judge
+        self._request_filter = request_filter
         self._lock = lock
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         key, service = _signer(environ)
         if key != self._key:
-            return _refuse(_STRANGER, start_response)
-        self._judge.hold(service)
+            return _refuse(_BAD_CREDENTIALS, start_response)
+        self._request_filter.delay(service)
         if service != "ec2":
             return self._app(environ, start_response)
         call = environ.get("HTTP_AMZ_SDK_INVOCATION_ID") or uuid.uuid4().hex
         with self._lock:
-            refusal = self._judge.refusal(_parameters(environ), call)
+            refusal = self._request_filter.refusal(_parameters(environ), call)
             return _refuse(refusal, start_response) if refusal else self._app(environ, start_response)
 
 
 def _signer(environ: WSGIEnvironment) -> tuple[str, str]:
-    """The access key and the service that a request is signed for, in its header or, for a presigned one, its URL."""
+    """Return the access key and service that signed a request, from its header or its presigned URL."""
     query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
     signed = environ.get("HTTP_AUTHORIZATION") or f"Credential={query.get('X-Amz-Credential', '')}"
     found = _SCOPE.search(signed)
@@ -179,45 +183,45 @@ def _refuse(refusal: Refusal, start_response: StartResponse) -> Iterable[bytes]:
     return [body]
 
 
-class Api:
-    """The server. moto's tables belong to the process: they are emptied when it starts, and when it closes.
+class MotoServer:
+    """The server. moto's tables are global to the process, so they are cleared on start and on close.
 
     Args:
-        park: The machines.
-        judge: Decides which requests are refused.
-        key: The access key that requests must be signed with.
-        region: Where everything is.
-        seed: Of the ids that moto draws.
+        pool: The machines.
+        request_filter: Rejects or delays requests.
+        key: Access key that must sign requests.
+        region: Region of all resources.
+        seed: Seed for the ids that moto draws.
     """
 
-    def __init__(self, park: MachinePool, judge: Judge, key: str, region: str, seed: int) -> None:
+    def __init__(self, pool: MachinePool, request_filter: RequestFilter, key: str, region: str, seed: int) -> None:
         moto_api_backend.reset()
         mock_random.seed(seed)
         backend: Any = ec2_backends[DEFAULT_ACCOUNT_ID][region]
         self.vpc: str = backend.create_vpc("127.0.0.0/16").id
-        self.subnet: str = backend.create_subnet(self.vpc, park.addresses.cidr).id
+        self.subnet: str = backend.create_subnet(self.vpc, pool.addresses.cidr).id
         self.security_group: str = backend.create_security_group("loopback", "anything", vpc_id=self.vpc).id
         self.ami: str = next(image.id for image in backend.describe_images() if not image.platform)
         self.bucket = "loopback"
         s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket(self.bucket, region)
-        app = Gate(DomainDispatcherApplication(create_backend_app), key, judge, park.lock)
-        self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+        app = RequestMiddleware(DomainDispatcherApplication(create_backend_app), key, request_filter, pool.lock)
+        self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """URL of the server."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
-        """Stop serving, and forget everything."""
+        """Stop the server and clear moto's tables."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
         moto_api_backend.reset()
 
 
-class _Quiet(MotoRequestHandler):
+class _QuietHandler(MotoRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Do not write a line for each request."""
+        """Do not log requests."""

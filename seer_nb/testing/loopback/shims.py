@@ -1,6 +1,6 @@
-"""The commands that mean something else on a machine of the loopback cloud than on this computer.
+"""Replacements for docker, python, shutdown and other commands on machines of the loopback cloud.
 
-Runs by itself, without seer_nb: ``tools.py`` puts it into the PATH of machines under each of its commands' names.
+This script imports nothing of seer_nb. `user_data.write_shims` adds it to the machines' PATH, once per command.
 """
 
 import json
@@ -10,19 +10,19 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
 
-HANDED_OVER = "@3"
-"""Instead of arguments of ``docker``: they come, each with a NUL behind it, from file 3."""
+ARGUMENTS_FROM_PIPE = "@3"
+"""Replaces the arguments of ``docker``, which are then read from file descriptor 3, each ended by a NUL."""
 _SWITCHES = {
     *("detach", "disable-content-trust", "help", "init", "interactive", "no-healthcheck", "oom-kill-disable"),
     *("privileged", "publish-all", "quiet", "read-only", "rm", "sig-proxy", "tty", "use-api-socket"),
 }
-"""Options of ``docker run`` that take no value."""
+"""Options of ``docker run`` without a value."""
 _SHORT_SWITCHES = "diPqt"
 _POWER = frozenset({"shutdown", "poweroff", "halt", "reboot"})
 
 
 def main(name: str, args: list[str]) -> None:
-    """Run a command."""
+    """Run a command by its name."""
     if name == "docker":
         _docker(args)
     elif name in {"python", "python3"}:
@@ -33,18 +33,18 @@ def main(name: str, args: list[str]) -> None:
         _shutdown(args)
     elif name == "systemctl" and _POWER & set(args):
         _shutdown([])
-    # The others set a machine up, which is done.
+    # The other commands install software, which this computer has already.
 
 
 def _docker(args: list[str]) -> None:
-    if args == [HANDED_OVER]:
+    if args == [ARGUMENTS_FROM_PIPE]:
         with open(3, "rb") as pipe:
             args = os.fsdecode(pipe.read()).split("\0")[:-1]
     if args[:1] != ["run"]:
         return
     options, command = _split(args[1:])
     if not command:
-        sys.exit("docker: the command is missing; there are no images here that would have one")
+        sys.exit("docker: the command is missing; the loopback cloud has no images with a default command")
     for name, value in options:
         if name in {"e", "env"}:
             key, equals, text = value.partition("=")
@@ -58,7 +58,7 @@ def _docker(args: list[str]) -> None:
 
 
 def _split(args: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """The options of ``docker run`` with their values, and the command behind the image's name."""
+    """Return the options of ``docker run`` with their values, and the command after the image's name."""
     options, words = [], list(args)
     while words and words[0].startswith("-"):
         options += _option(words)
@@ -66,7 +66,7 @@ def _split(args: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
 
 
 def _option(words: list[str]) -> list[tuple[str, str]]:
-    """Take the first option from the words: as in --name=x, --name x, -v a:b, -eK=V, -it or -itv a:b."""
+    """Remove the first option from ``words``: --name=x, --name x, -v a:b, -eK=V, -it or -itv a:b."""
     word = words.pop(0)
     if word.startswith("--"):
         name, equals, value = word[2:].partition("=")
@@ -85,17 +85,17 @@ def _python(args: list[str]) -> NoReturn:
     packages = os.environ.get("SEER_LOOPBACK_PACKAGES")
     flags = []
     if packages is not None:
-        # Without the site module no .pth file is read, so that what is installed in editable mode is not found here.
+        # Without the site module Python reads no .pth file and cannot import editable packages.
         flags = ["-S"]
         own = os.environ.get("PYTHONPATH", "")
         os.environ["PYTHONPATH"] = own if own.endswith(packages) else os.pathsep.join(filter(None, [own, packages]))
-    os.execv(interpreter, [interpreter, *flags, *_at_home(args, os.environ["SEER_LOOPBACK_ADDRESS"])])  # noqa: S606
+    os.execv(interpreter, [interpreter, *flags, *_bind_to_address(args, os.environ["SEER_LOOPBACK_ADDRESS"])])  # noqa: S606
 
 
-def _at_home(args: list[str], address: str) -> list[str]:
-    """Let Dask's servers listen on the machine's own address.
+def _bind_to_address(args: list[str], address: str) -> list[str]:
+    """Make Dask servers listen on the machine's own address.
 
-    They take the computer's first address by default, which all machines here would share.
+    By default they would use the computer's first address, which all machines share.
     """
     module = args[args.index("-m") + 1 :][:1] if "-m" in args else []
     given = {word.partition("=")[0] for word in args}
@@ -119,7 +119,7 @@ def _spec(word: str, before: str, address: str) -> str:
 
 
 def _shutdown(args: list[str]) -> None:
-    """Ask the cloud to end this machine, as a file that it looks for: minutes to wait, or nothing to cancel."""
+    """Request the shutdown of this machine by a file: minutes to wait, or an empty file to cancel."""
     request = Path(os.environ["SEER_LOOPBACK_SHUTDOWN"])
     times = [word for word in args if not word.startswith("-")]
     minutes = times[0].removeprefix("+") if times else "0"
@@ -129,7 +129,7 @@ def _shutdown(args: list[str]) -> None:
 
 
 def _run(command: list[str]) -> None:
-    command = _surrounded(command)
+    command = _apply_env_command(command)
     if not command:
         return
     sys.stdout.flush()
@@ -140,8 +140,8 @@ def _run(command: list[str]) -> None:
         sys.exit(127)
 
 
-def _surrounded(command: list[str]) -> list[str]:
-    """Do what ``env`` would do with its variables, for as its arguments they could be seen by every user."""
+def _apply_env_command(command: list[str]) -> list[str]:
+    """Apply the variables of an ``env`` command here: as arguments every user could see them."""
     given = list(takewhile(lambda word: word.find("=") > 0, command[1:])) if command[:1] == ["env"] else []
     os.environ.update({name: value for name, _, value in (word.partition("=") for word in given)})
     return command[1 + len(given) :] or ["env"] if given else command

@@ -1,4 +1,4 @@
-"""From an instance's user data to one shell script, as cloud-init makes it."""
+"""Convert an instance's user data to one shell script, as cloud-init does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NAMES = (
     "shutdown",
     "sudo",
     "systemctl",
-    # They would set up this computer instead of a machine, and so do nothing.
+    # These would install software on this computer, so they do nothing.
     "add-apt-repository",
     "apt",
     "apt-get",
@@ -41,13 +41,16 @@ _NAMES = (
     "ubuntu-drivers",
 )
 
-DOCKER = f"docker() {{ {{ printf '%s\\0' \"$@\" | command docker {shims.HANDED_OVER} 3<&0 <&4 4<&-; }} 4<&0; }}"
-"""For a machine's shell. What a container is told may be seen on a machine of its own, but here every user of this
-computer sees the arguments of all processes. So they go through a pipe: a shell's own printf is no process."""
+DOCKER = f"docker() {{ {{ printf '%s\\0' \"$@\" | command docker {shims.ARGUMENTS_FROM_PIPE} 3<&0 <&4 4<&-; }} 4<&0; }}"
+"""Shell function that passes the arguments of ``docker`` through a pipe.
+
+On this computer every user can see the arguments of all processes, which may hold secrets. The shell's builtin printf
+starts no process.
+"""
 
 
-def write_tools(folder: Path) -> None:
-    """Write the commands into a folder, for the PATH of machines."""
+def write_shims(folder: Path) -> None:
+    """Write the replaced commands into a new folder for the PATH of machines."""
     folder.mkdir()
     program = shlex.join([sys.executable, "-I", "-S", shims.__file__])
     for name in _NAMES:
@@ -56,24 +59,24 @@ def write_tools(folder: Path) -> None:
         tool.chmod(0o755)
 
 
-LONGEST = 2**20
-"""Bytes; no cloud takes so many."""
-_FATAL = re.compile(r"/s?bin/(?:shutdown|poweroff|halt|reboot)\b")
+MAX_BYTES = 2**20
+"""Maximum size of user data in bytes, far above the limit of any cloud."""
+_POWER_COMMAND = re.compile(r"/s?bin/(?:shutdown|poweroff|halt|reboot)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """What a machine runs, and which sections of its cloud-config it leaves undone."""
+    """The script that a machine runs, and the sections of its cloud-config that are ignored."""
 
     script: str
     ignored: tuple[str, ...] = ()
 
 
-def read(data: bytes) -> Boot:
-    """Read user data: nothing, a script, or a cloud-config, of which only ``runcmd`` is done; gzipped or not.
+def parse(data: bytes) -> Boot:
+    """Parse user data: empty, a script, or a cloud-config, of which only ``runcmd`` is used; gzipped or not.
 
     Raises:
-        ValueError: If it is neither, or would shut down this very computer.
+        ValueError: The data is neither, or would shut down this computer.
     """
     text = _text(data)
     if text.startswith("#cloud-config"):
@@ -83,10 +86,14 @@ def read(data: bytes) -> Boot:
     elif not text.strip():
         boot = Boot("#!/bin/sh\n")
     else:
-        raise ValueError(f"user data begins with {text[:20]!r}: give a #cloud-config or a script that begins with #!")
-    if fatal := _FATAL.search(boot.script):
-        # By its bare name it is found among the machine's own tools.
-        raise ValueError(f"user data calls {fatal.group()}, which would end this very computer: call it by its name")
+        raise ValueError(
+            f"user data begins with {text[:20]!r}; expected a #cloud-config or a script that begins with #!"
+        )
+    if fatal := _POWER_COMMAND.search(boot.script):
+        # Without a path, the machine's PATH leads to the harmless shim.
+        raise ValueError(
+            f"user data calls {fatal.group()}, which would shut down this computer; expected it without a path"
+        )
     return boot
 
 
@@ -94,38 +101,38 @@ def _text(data: bytes) -> str:
     try:
         if data.startswith(b"\x1f\x8b"):
             with gzip.open(io.BytesIO(data)) as packed:
-                data = packed.read(LONGEST + 1)
-        if len(data) > LONGEST:
-            raise ValueError(f"user data has more than {LONGEST} bytes: give a shorter one")
+                data = packed.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"user data is too long; expected at most {MAX_BYTES} bytes")
         return data.decode()
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"user data cannot be unpacked: {error}") from None
+        raise ValueError(f"user data cannot be decompressed: {error}") from None
     except UnicodeDecodeError:
-        raise ValueError("user data is not text in UTF-8") from None
+        raise ValueError("user data is not UTF-8 text") from None
 
 
 def _cloud_config(text: str) -> Boot:
     yaml: Any = importlib.import_module("yaml")  # it has no types
     try:
         config = yaml.safe_load(text) or {}
-    # A date that is none is a ValueError of the date's.
+    # An invalid date raises ValueError.
     except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"user data is not YAML: {' '.join(str(error).split())}") from error
     except RecursionError:
         raise ValueError("user data is not YAML: it is nested too deeply") from None
     if not isinstance(config, dict):
-        raise ValueError(f"user data is a {type(config).__name__}: a #cloud-config is a mapping")  # noqa: TRY004
+        raise ValueError(f"user data is a {type(config).__name__}; expected a mapping in a #cloud-config")  # noqa: TRY004
     given = config.get("runcmd") or []
     if not isinstance(given, list):
-        raise ValueError(f"runcmd is {short_repr(given)}: give a list of texts or of lists of words")  # noqa: TRY004
+        raise ValueError(f"runcmd={short_repr(given)}: expected a list of strings or of lists of words")  # noqa: TRY004
     ignored = tuple(str(name) for name in config if name != "runcmd")
     return Boot("\n".join(["#!/bin/sh", DOCKER, *map(_line, given), ""]), ignored)
 
 
 def _line(item: object) -> str:
-    """A text is a line of shell, a list the words of one command."""
+    """Return one line of shell: a string as it is, a list as the quoted words of a command."""
     if isinstance(item, str):
         return item
     if isinstance(item, list):
         return shlex.join(str(word) for word in item)
-    raise ValueError(f"runcmd has the item {short_repr(item)}: give a text or a list of words")
+    raise ValueError(f"runcmd has the item {short_repr(item)}; expected a string or a list of words")
