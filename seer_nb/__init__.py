@@ -1,6 +1,6 @@
-"""seer_nb: tune PyTorch models from a notebook when time and money are both limited.
+"""seer_nb: tune PyTorch models from a notebook under a deadline and a money budget.
 
-Heavy parts are imported when they are first used, so that ``import seer_nb`` takes a moment and never imports torch.
+Public names are imported when they are first used, so that ``import seer_nb`` is fast and never imports torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_NAMES_BY_MODULE = {
     "study.catalog": ("attach", "studies", "trust"),
     "errors": (
         "CheckpointError",
@@ -50,7 +50,7 @@ _HOMES = {
     "worker.run": ("Run",),
 }
 _MODULES = {"datasets": "methods.sweep.datasets", "figures": "figures", "simulate": "simulate"}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 __all__ = [
     "ASHA",
@@ -91,21 +91,19 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from where it is defined."""
     if name in _MODULES:
         return importlib.import_module(f"seer_nb.{_MODULES[name]}")
-    if name not in _HOME_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'seer_nb' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"seer_nb.{_HOME_OF[name]}"), name)
+    return getattr(importlib.import_module(f"seer_nb.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    """For completion in a notebook."""
     return sorted({*globals(), *__all__})
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """``%load_ext seer_nb`` makes the magic ``%%seer`` known."""
+    """Register the cell magic ``%%seer``; IPython calls this function for ``%load_ext seer_nb``."""
     from seer_nb.ui.notebook.magic import load
 
     load(shell)

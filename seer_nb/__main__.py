@@ -1,4 +1,4 @@
-"""The command seer-nb where it is not on the path: ``python -m seer_nb``."""
+"""``python -m seer_nb``: the command seer-nb where it is not on the PATH."""
 
 from seer_nb.ui.cli import main
 

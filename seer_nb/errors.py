@@ -1,41 +1,41 @@
-"""Errors that seer_nb raises on purpose."""
+"""Exceptions of seer_nb. Invalid arguments raise ValueError or TypeError instead."""
 
 
 class SeerError(Exception):
-    """Root of the errors that are not about an argument."""
+    """Base class of all exceptions of seer_nb."""
 
 
 class StudyNotFoundError(SeerError, LookupError):
-    """No study of that name lies in the studies' folder."""
+    """The folder of studies holds no study of this name."""
 
 
 class RunnerError(SeerError):
-    """The runner could not be started, or died."""
+    """The runner could not be started, or it died."""
 
 
 class CheckpointError(SeerError):
-    """A checkpoint is missing, damaged, or not of the recorded epoch."""
+    """A checkpoint is missing, damaged, or belongs to another epoch."""
 
 
 class DamagedCheckpointError(CheckpointError):
-    """What was stored is not what was written, or of another trial or epoch."""
+    """A checkpoint does not match its checksum, or belongs to another trial or epoch."""
 
 
 class MissingCheckpointError(CheckpointError, OSError):
-    """There is no such checkpoint, or the store cannot be read now."""
+    """A checkpoint does not exist, or the store is currently unreadable."""
 
 
 class StoreError(SeerError):
-    """The store cannot be reached, read or written to."""
+    """The store cannot be reached, read or written."""
 
 
 class UntrustedError(SeerError):
-    """What is stored of a study may have been written by somebody else, so it is not run."""
+    """Stored code of a study may come from someone else, so it is not run."""
 
 
 class StudyEndedError(SeerError):
-    """The study has ended, so there is nothing to pause, stop or pin; ``resume()`` goes on if there is time left."""
+    """The study has ended and cannot be paused, stopped or pinned; `resume()` continues it if time is left."""
 
 
 class StudyFailedError(SeerError):
-    """The study ended early because of a fault; its results so far can still be read."""
+    """The study failed; its results so far can still be read."""

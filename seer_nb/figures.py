@@ -1,4 +1,10 @@
-"""Plotly figures of a study, real or simulated: ``seer.figures.curves(study)`` and so on; plain plotly figures."""
+"""Plotly figures of a real or simulated study.
+
+Example:
+    figure = seer.figures.curves(study)
+    figure.update_layout(height=600)
+    figure.write_html("curves.html")
+"""
 
 from __future__ import annotations
 
@@ -26,55 +32,56 @@ __all__ = [
 
 
 def curves(study: Study | Outcome) -> Figure:
-    """Learning curves: survivors in colour, all others in grey, the best marked."""
+    """Plot the learning curves: survivors in colour, all others grey, the best marked."""
     from seer_nb.views.plotly_curves import plot_curves
 
     return plot_curves(_read(study)[0])
 
 
 def parallelism(study: Study | Outcome) -> Figure:
-    """Workers of each trial over time, and the size of the cluster."""
+    """Plot each trial's number of workers over time, and the size of the cluster."""
     from seer_nb.views import figure_data
     from seer_nb.views.plotly_time import parallelism_plot
     from seer_nb.views.view_model import view_of
 
     state, history = _read(study)
     view = view_of(state)
-    coloured = [trial.trial for trial in figure_data.curves(view).coloured]
-    return parallelism_plot(figure_data.parallelism(state, history, view, coloured))
+    coloured = [trial.trial for trial in figure_data.curves_info(view).coloured]
+    return parallelism_plot(figure_data.parallelism_info(state, history, view, coloured))
 
 
 def burn(study: Study | Outcome, forecast: Forecast | None = None) -> Figure:
-    """Spending over time, with budget and deadline.
+    """Plot the money spent over time, with budget and deadline.
 
     Args:
-        study: To be shown.
-        forecast: What ``study.forecast()`` gave at any time: then its band is shown as well.
+        study: A study or a simulation's outcome.
+        forecast: Result of ``study.forecast()``, at any time; its band is plotted too. Default: no forecast.
     """
     from seer_nb.views import figure_data
     from seer_nb.views.plotly_time import burn_plot
     from seer_nb.views.view_model import view_of
 
     state, history = _read(study)
-    return burn_plot(figure_data.burn(history, view_of(state), figure_data.told(forecast) if forecast else None))
+    expected = figure_data.spending_forecast(forecast) if forecast else None
+    return burn_plot(figure_data.burn_info(history, view_of(state), expected))
 
 
 def timeline(study: Study | Outcome) -> Figure:
-    """Which trial trained when, on how many workers, and what has become of it."""
+    """Plot when each trial trained and on how many workers, coloured by the trial's state."""
     from seer_nb.views.plotly_time import timeline_info, timeline_plot
 
     return timeline_plot(timeline_info(*_read(study)))
 
 
 def parallel_coordinates(study: Study | Outcome) -> Figure:
-    """A line a trial across an axis a hyperparameter, coloured by the best value."""
+    """Plot one line per trial across one axis per hyperparameter, coloured by the trial's best value."""
     from seer_nb.views.plotly_curves import coordinates_info, coordinates_plot
 
     return coordinates_plot(coordinates_info(_read(study)[0]))
 
 
 def parameter_importance(study: Study | Outcome) -> Figure:
-    """Which hyperparameters matter; see ``seer_nb.search_space.surrogate``.
+    """Plot the importance of each hyperparameter; see ``seer_nb.search_space.surrogate``.
 
     Raises:
         ValueError: Fewer than eight trials have reported.
@@ -85,14 +92,10 @@ def parameter_importance(study: Study | Outcome) -> Figure:
 
 
 def frontier(study: Study, epoch_seconds: float | None = None) -> Figure:
-    """The best value to be expected against the budget, for several deadlines; see ``Study.plot_frontier``."""
+    """Plot the expected best value against the budget, for several deadlines; see ``Study.plot_frontier``."""
     figure: Figure = study.plot_frontier(epoch_seconds)
     return figure
 
 
 def _read(study: Study | Outcome) -> tuple[State, History]:
-    from seer_nb.simulate import Outcome
-
-    if isinstance(study, Outcome):
-        return study.state, study.history
     return study.state, study.history

@@ -16,6 +16,8 @@ from tests.support.binder_environment import AHEAD, BUILD_S, build, variables
 from tests.support.studies import processes
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MOST_MB = 1500

@@ -23,29 +23,29 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", HINTS)
-def test_an_argument_of_other_tools_is_answered_with_ours(home, name):
-    assert raised(TypeError, make, **{name: 3}) == f"Study({name}=3): there is no such argument; {HINTS[name]}"
+def test_an_argument_of_another_tool_gets_advice(home, name):
+    assert raised(TypeError, make, **{name: 3}) == f"Study({name}=3): unknown argument; {HINTS[name]}"
     assert not home.exists()
 
 
-def test_what_a_hint_names_is_there():
+def test_every_name_in_the_advice_exists():
     ours = inspect.signature(seer.Study).parameters
     assert not ours.keys() & HINTS.keys()
     for hint in HINTS.values():
         assert any(f"{name}=" in hint for name in ours), hint
 
 
-def test_an_argument_that_is_misspelt():
+def test_a_misspelt_argument_gets_a_suggestion():
     assert raised(TypeError, make, deadlin="1h") == (
-        "Study(deadlin='1h'): there is no such argument (did you mean 'deadline'?); it takes train, space, metric, "
+        "Study(deadlin='1h'): unknown argument (did you mean 'deadline'?); expected train, space, metric, "
         "mode, max_epochs, deadline, budget, provider, policy, sampler, seed, name, store, report_timeout"
     )
 
 
-def test_what_help_tells_of_a_study():
+def test_help_of_study_describes_its_arguments():
     assert list(inspect.signature(seer.Study).parameters)[:3] == ["train", "space", "metric"]
     assert "help(seer.Study)" in seer.Study.__init__.__doc__
-    assert "deadline: Text such as" in seer.Study.__doc__
+    assert "deadline: Time limit: seconds" in seer.Study.__doc__
 
 
 RUNGS = "eta, first_rung"
@@ -61,8 +61,8 @@ TAKES = {
 
 
 @pytest.mark.parametrize("kind", TAKES)
-def test_a_policy_names_itself_and_what_it_takes(kind):
-    sentence = f"{kind.__name__}(foo=1): there is no such argument; it takes {TAKES[kind]}"
+def test_a_policy_lists_its_arguments_for_an_unknown_one(kind):
+    sentence = f"{kind.__name__}(foo=1): unknown argument; expected {TAKES[kind]}"
     assert raised(TypeError, kind, foo=1) == sentence
     assert ", ".join(inspect.signature(kind).parameters) == TAKES[kind]
     assert repr(pickle.loads(pickle.dumps(kind(eta=5)))) == repr(kind(eta=5))
@@ -70,7 +70,7 @@ def test_a_policy_names_itself_and_what_it_takes(kind):
 
 @pytest.mark.parametrize("name", ["tops", "rounds", "proposals", "overlap", "slopes"])
 @pytest.mark.parametrize("value", ["no", None, 0])
-def test_a_switch_is_true_or_false(name, value):
+def test_switches_must_be_booleans(name, value):
     assert raised(TypeError, seer.SEER, **{name: value}) == f"{name}={value!r} is not a switch: give True or False"
 
 
@@ -91,22 +91,22 @@ class Swapped:
         """An instance of it is given."""
 
 
-SWAPPED = "names its parameters the other way round: write"
+SWAPPED = "has its parameters in the wrong order: write"
 
 
-def test_a_class_is_no_function():
+def test_a_class_is_refused_as_training_function():
     sentence = "train=Class is a class: give a function, or an instance with __call__(config, run)"
     assert raised(TypeError, make, Class) == sentence
 
 
-def test_parameters_the_other_way_round():
+def test_parameters_in_the_wrong_order_are_refused():
     assert raised(TypeError, make, swapped) == f"train=swapped(run, config) {SWAPPED} swapped(config, run)"
     assert raised(TypeError, make, lambda a, config: 0) == f"train=<lambda>(a, config) {SWAPPED} <lambda>(config, run)"
     assert SWAPPED in raised(TypeError, make, Swapped())
 
 
 @pytest.mark.parametrize("train", [lambda *both: 0, lambda c, r, n=3: 0, lambda config, run: 0, lambda x, /, y: 0])
-def test_parameters_of_other_names(train):
+def test_parameters_may_have_other_names(train):
     make(train)
 
 
@@ -135,17 +135,17 @@ VALUES = "values come from the search space, as config[name]"
         ("params", "that is run.config"),
         ("number", "that is run.trial"),
         ("log", "run.report(accuracy=...) ends an epoch with its metrics"),
-        ("should_prune", "the study's policy decides who goes on; run.report ends the training when it is to end"),
+        ("should_prune", "the study's policy decides which trials continue; run.report ends the others"),
     ],
 )
-def test_a_run_tells_where_what_other_tools_have_is(name, hint):
+def test_run_gives_advice_for_attributes_of_other_tools(name, hint):
     assert issubclass(seer.Run, Hints)
     assert raised(AttributeError, getattr, Run(), name) == f"run.{name}: {hint}"
     assert not hasattr(Run(), name)
     assert name not in dir(seer.Run)
 
 
-def test_other_attributes_are_as_without_hints():
+def test_other_unknown_attributes_raise_the_usual_error():
     run = pickle.loads(pickle.dumps(Run()))
     assert run.x == 1
     assert raised(AttributeError, getattr, run, "reprot") == "'Run' object has no attribute 'reprot'"

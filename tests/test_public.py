@@ -19,23 +19,23 @@ CURVES = ("trial", "epoch", "value", "elapsed_s", "parallelism", "cost_usd", "lo
 
 
 @pytest.mark.parametrize("name", seer.__all__)
-def test_every_public_name_is_there(name):
+def test_every_public_name_exists(name):
     assert getattr(seer, name).__name__.rpartition(".")[2] == name
     assert name in dir(seer)
 
 
-def test_what_is_not_there_is_said_so():
+def test_an_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="module 'seer_nb' has no attribute 'Stduy'"):
         _ = seer.Stduy
 
 
-def test_importing_it_does_not_import_what_is_heavy():
+def test_import_seer_nb_imports_no_heavy_library():
     code = "import json, sys, seer_nb; print(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not set(json.loads(run.stdout)) & set(HEAVY)
 
 
-def test_a_study_takes_what_the_design_says():
+def test_the_signature_of_study():
     parameters = inspect.signature(seer.Study).parameters
     assert list(parameters)[:2] == ["train", "space"]
     named = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
@@ -63,18 +63,18 @@ def test_a_study_takes_what_the_design_says():
         (Best, "load"),
     ],
 )
-def test_every_method_of_the_design_is_there_and_documented(owner, names):
+def test_every_public_method_exists_and_is_documented(owner, names):
     for name in names.split():
         found = getattr(owner, name)
         assert name.startswith("_") or inspect.getdoc(found), f"{owner.__name__}.{name} has no docstring"
 
 
-def test_the_best_trial_has_the_fields_of_the_design():
+def test_the_fields_of_best():
     public = [name for name in Best.__dataclass_fields__ if not name.startswith("_")]
     assert public == ["trial", "config", "value", "epoch", "checkpoint"]
 
 
-def test_the_tables_have_the_columns_of_the_design():
+def test_the_columns_of_the_tables():
     state = small_study().state
     assert tuple(results_frame(state).columns) == RESULTS
     assert tuple(curves_frame(state).columns) == CURVES

@@ -23,8 +23,8 @@ from seer_nb.worker import output
 from tests.support.studies import processes
 from tests.support.waiting import until
 
-HUNG = "hung: it did not report in time; the lines above show where it stood"
-NUMBER = "it takes one number (a float, an int, or a tensor or array with one element)"
+HUNG = "hung: it did not report in time; the lines above show where it was"
+NUMBER = "expected one number (a float, an int, or a tensor or array with one element)"
 
 
 @pytest.fixture(autouse=True)
@@ -205,17 +205,17 @@ FAILED = {
     "raise_half_a_character": r"OSError: no file \udc80.txt",
     "no_report": "RuntimeError: epoch 1 ended without run.report(...)",
     "two_reports": "RuntimeError: run.report() was called twice in epoch 1",
-    "unnamed": "TypeError: run.report() got 0.9 without a name: write run.report(score=...)",
+    "unnamed": "TypeError: run.report() got 0.9 without a name; expected run.report(score=...)",
     "wrong_metric": "ValueError: run.report() got 'accuracy', but the study's metric is 'score'",
-    "report_string": f"TypeError: run.report() got score='0.9', of type str: {NUMBER}",
-    "report_none": f"TypeError: run.report() got score=None, of type NoneType: {NUMBER}",
-    "report_tensor": f"TypeError: run.report() got score=<shape (2,)>, of type Tensor: {NUMBER}",
+    "report_string": f"TypeError: run.report() got score='0.9', of type str; {NUMBER}",
+    "report_none": f"TypeError: run.report() got score=None, of type NoneType; {NUMBER}",
+    "report_tensor": f"TypeError: run.report() got score=<shape (2,)>, of type Tensor; {NUMBER}",
     "hang": HUNG,
     "swallow": HUNG,
 }
 """The last line of the traceback, which is the reason too."""
 WITHOUT_TRACEBACK = {
-    "return_early": "its function returned without a report",
+    "return_early": "the training function returned without a report",
     "os_exit": "the training function ended its worker's process: its process ended with exit code 1",
     "os_exit_0": "the training function ended its worker's process: its process ended with exit code 0",
 }
@@ -236,7 +236,7 @@ def train(config, run):
             return
 
 
-def test_each_behaviour_marks_its_own_trial(tmp_path):
+def test_each_user_error_fails_only_its_own_trial(tmp_path):
     assert BEHAVIOURS.keys() == {*COMPLETED, *DIVERGED, *FAILED, *WITHOUT_TRACEBACK, *HARD_TO_SAY}
     study = make(train, {"behaviour": seer.choice(list(BEHAVIOURS))}, report_timeout="6s").start().wait("4min")
     assert (study.status, study.reason) == ("ended", "every configuration is trained")
@@ -341,10 +341,10 @@ def users_module(tmp_path, monkeypatch):
     del sys.modules["users_module"]
 
 
-def test_first_trials_that_all_fail_alike_end_the_study(users_module, tmp_path):
+def test_identical_failures_of_the_first_trials_end_the_study(users_module, tmp_path):
     space = {"lr": seer.uniform(0, 1), "zero": 0}
     study = make(users_module.train, space, policy=users_module.MyPolicy()).start()
-    why = "the first 3 trials all failed alike: ZeroDivisionError: division by zero"
+    why = "the first 3 trials all failed with the same error: ZeroDivisionError: division by zero"
     with pytest.raises(seer.StudyFailedError) as caught:
         study.wait("4min")
     assert str(caught.value) == f"study 'study' failed: {why}"
@@ -358,10 +358,11 @@ def test_first_trials_that_all_fail_alike_end_the_study(users_module, tmp_path):
         assert 'users_module.py", line 22, in train\n    divide(1, config["zero"])  # always\n' in error
         assert error.endswith("ZeroDivisionError: division by zero\n")
     # It can be opened again, and says the same.
-    with pytest.raises(seer.StudyFailedError, match="the first 3 trials all failed alike"):
+    with pytest.raises(seer.StudyFailedError, match="the first 3 trials all failed with the same error"):
         seer.attach("study").wait(10)
 
 
+@pytest.mark.slow
 def test_a_function_that_workers_cannot_load_ends_the_study(users_module, tmp_path):
     study = make(users_module.holds_a_bomb, {"lr": seer.uniform(0, 1)}).start()
     with pytest.raises(seer.StudyFailedError) as caught:

@@ -1,1 +1,1 @@
-"""Leaf helpers without any domain; private."""
+"""Private helpers that know nothing of studies."""

@@ -1,4 +1,4 @@
-"""Coroutines that run beside their maker."""
+"""Background coroutines: tasks on the running event loop, and an event loop on its own thread."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class Background:
-    """Tasks on the running loop: held until they have ended, for asyncio does not; what they raise is logged.
+    """Background tasks on the running event loop.
+
+    The tasks are referenced until they end, which asyncio does not do. Their exceptions are logged.
 
     Args:
-        failed: What has happened when one of them raises.
+        failed: Log message for a task that raises.
     """
 
     def __init__(self, failed: str) -> None:
@@ -26,13 +29,13 @@ class Background:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def go(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Begin to run it."""
+        """Start a coroutine as a task."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 
     def cancel(self) -> None:
-        """Cancel those that still run."""
+        """Cancel all tasks that have not ended."""
         for task in self._tasks:
             task.cancel()
 
@@ -42,11 +45,8 @@ class Background:
             logger.error(self._failed, exc_info=task.exception())
 
 
-_T = TypeVar("_T")
-
-
 class SideLoop:
-    """Most of dask-cloudprovider's classes ask their cloud without letting the event loop go on meanwhile."""
+    """An event loop on its own thread, for coroutines that block their loop, as most of dask-cloudprovider's do."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -54,9 +54,9 @@ class SideLoop:
         self._thread.start()
 
     async def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        """Have a coroutine run there; when this one is cancelled, so is that."""
+        """Run a coroutine on the side loop and return its result; cancelling the caller cancels the coroutine."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     def stop(self) -> None:
-        """Have it end as soon as what it does now is done."""
+        """Stop the side loop after its current step."""
         self._loop.call_soon_threadsafe(self._loop.stop)

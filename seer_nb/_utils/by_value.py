@@ -12,14 +12,18 @@ if TYPE_CHECKING:
 
 
 class ByValue:
-    """A function whose whole module is pickled by value. Called like it."""
+    """A callable that wraps a function and pickles the function's whole module by value.
+
+    Args:
+        function: The function to wrap.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._pickled = by_value(function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it."""
+        """Call the function."""
         return self._function(*args, **kwargs)
 
     def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:

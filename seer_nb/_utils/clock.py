@@ -1,4 +1,4 @@
-"""A clock that nobody sets and that keeps counting while the computer sleeps."""
+"""A monotonic clock that keeps counting while the computer sleeps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def steady_s() -> float:
-    """Seconds of a clock that nobody sets, and that goes on while the computer sleeps: machines elsewhere do not.
+    """Return seconds of a clock that cannot be set and that counts while the computer sleeps.
 
-    It is common to all processes of this computer. ``time.monotonic()`` stands still meanwhile on Linux.
+    Remote machines keep running while this computer sleeps, so their leases and bills need such a clock; on Linux
+    `time.monotonic()` stops meanwhile. All processes of this computer share the clock.
     """
     return time.clock_gettime(_STEADY)

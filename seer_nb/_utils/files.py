@@ -1,4 +1,4 @@
-"""Write files atomically."""
+"""Atomic writes of files."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read; it is there whole, or as it was before."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def write_atomically(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a file so that readers find either the old content or the whole new content.
 
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old one or the whole new one."""
+    Args:
+        path: The file; its folder must exist.
+        content: The new content.
+        private: Whether the file is readable by its owner only, and synced to the disk before it replaces the old one.
+    """
     partial = path.with_name(f".{secrets.token_hex(8)}.part")
+    # O_EXCL: in a folder that others can write to, someone may have placed a link under any name.
+    number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
     try:
-        # Anew: in a folder of all users, another one may have laid a link there.
-        with partial.open("xb") as file:
+        with os.fdopen(number, "wb") as file:
             file.write(content)
+            if private:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

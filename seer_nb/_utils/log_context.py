@@ -1,6 +1,6 @@
-"""How runner and workers log: a record a line, as ``key=value`` pairs (logfmt), with what it is about.
+"""Logging of runner and workers: one record per line as `key=value` pairs (logfmt), with the ids of its subject.
 
-What a training function prints is no log: it goes to its trial's file as it is.
+Output that a training function prints is not logged; it goes unchanged to the file of its trial.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
 
 IDS = ("trial", "gang", "rank", "machine")
-"""What a record may be about, beside its study."""
-_BARE = re.compile(r"[!#-<>-\[\]-~]+")
-"""ASCII that is seen, but for what quotes, parts and escapes."""
-_about: ContextVar[Mapping[str, object]] = ContextVar("seer_about")
+"""Ids of a record's subject, besides its study."""
+_UNQUOTED = re.compile(r"[!#-<>-\[\]-~]+")
+"""Values that need no quotes: visible ASCII without quotation mark, equals sign and backslash."""
+_context: ContextVar[Mapping[str, object]] = ContextVar("seer_log_context")
 
 
 @contextlib.contextmanager
 def about(**ids: object) -> Iterator[None]:
-    """What is logged within, also by tasks that are begun there, is about these."""
-    token = _about.set({**_about.get({}), **ids})
+    """Add ids to all records that are logged in this context, also by tasks that are created in it."""
+    token = _context.set({**_context.get({}), **ids})
     try:
         yield
     finally:
-        _about.reset(token)
+        _context.reset(token)
 
 
 def ids_of(record: object) -> dict[str, object]:
-    """Those that a record of the journal, or an order, has."""
+    """Return the ids that an object such as a record of the journal has."""
     return {name: found for name in IDS if (found := getattr(record, name, None)) is not None}
 
 
-class Line(logging.Formatter):
-    """Makes the line.
+class LogfmtFormatter(logging.Formatter):
+    """Formats a record as one line of `key=value` pairs.
 
     Args:
-        fixed: What all records of this process are about, such as the study.
+        fixed: Pairs of all records of this process, such as the study.
     """
 
     def __init__(self, **fixed: object) -> None:
@@ -52,28 +52,27 @@ class Line(logging.Formatter):
         self._fixed = fixed
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, whatever is in it."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         pairs: dict[str, object] = {"time": at, "level": record.levelname.lower(), "logger": record.name}
-        pairs |= {**self._fixed, **_about.get({}), "message": record.getMessage()}
+        pairs |= {**self._fixed, **_context.get({}), "message": record.getMessage()}
         if record.exc_info:
             pairs["error"] = self.formatException(record.exc_info)
         return " ".join(f"{name}={_quoted(str(value))}" for name, value in pairs.items())
 
 
 def of_runner(study: str) -> None:
-    """Have all that this process logs written to its standard error so."""
+    """Write all log records of this process to its standard error."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Line(study=study))
+    handler.setFormatter(LogfmtFormatter(study=study))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(capture=True)
 
 
 def of_worker(study: str, worker: str) -> None:
-    """The same for what seer_nb and Dask log: other loggers are the training function's, to set up as it likes."""
-    # The stream of now: while a function trains, sys.stderr is its trial's.
+    """Write log records of seer_nb and Dask to standard error; other loggers belong to the training function."""
+    # Bound now, because sys.stderr leads to the trial's file while a function trains.
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Line(study=study, worker=worker))
+    handler.setFormatter(LogfmtFormatter(study=study, worker=worker))
     for name in ("seer_nb", "distributed"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
@@ -82,15 +81,15 @@ def of_worker(study: str, worker: str) -> None:
 
 
 def in_lines(text: str) -> str:
-    """A log for a person to read: with its tracebacks on lines of their own."""
+    """Return a log with its tracebacks on several lines, for people to read."""
     return "\n".join(
         line.replace("\\n", "\n").replace('\\"', '"') if line.startswith("time=") else line for line in text.split("\n")
     )
 
 
 def _quoted(value: str) -> str:
-    if _BARE.fullmatch(value):
+    if _UNQUOTED.fullmatch(value):
         return value
-    # json.dumps leaves some characters as they are that steer a terminal, such as U+009B.
+    # json.dumps does not escape all control characters of terminals, such as U+009B.
     quoted = json.dumps(value, ensure_ascii=False)
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in quoted)

@@ -1,4 +1,4 @@
-"""End processes, and the exit codes by which workers say why they exited."""
+"""Exit of worker processes, and their exit codes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from typing import NoReturn
 
 LEASE_ENDED = 86
-"""Exit code of a worker that ended itself because its runner was silent."""
+"""Exit code of a worker whose lease expired because its runner was silent."""
 WORKER_CLOSED = 87
-"""Exit code of a worker whose Dask worker has closed, by itself or because its scheduler has."""
+"""Exit code of a worker whose Dask worker closed, by itself or because its scheduler closed."""
 
 
 def end_process(code: int) -> NoReturn:
-    """End this worker at once, and with it the processes that a training function has started."""
+    """Exit this process at once, after killing the processes that a training function has started."""
     import psutil
 
     with contextlib.suppress(psutil.Error):

@@ -1,4 +1,4 @@
-"""Random streams that depend on the study's seed, the trial, the epoch and the rank, and on nothing else."""
+"""Seeds of random streams, derived from integers such as the study's seed, the trial, the epoch and the rank."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 
 
 def derive(*parts: int) -> int:
-    """A seed of 63 bits from several numbers; each combination gives another."""
+    """Return a 63-bit seed derived from several integers; each combination gives a different seed."""
     text = ",".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 def seed_all(*parts: int) -> None:
-    """Seed the global generators of Python, and of numpy and torch (all devices) where they are imported."""
+    """Seed the global generators of Python, and those of numpy and torch (all devices) if they are imported."""
     seed = derive(*parts)
     random.seed(seed)
     numpy = sys.modules.get("numpy")
@@ -26,5 +26,5 @@ def seed_all(*parts: int) -> None:
     if torch.cuda.is_available():
         torch.manual_seed(seed)
     else:
-        # The same on CPU, without the 60 microseconds that asking for every other device takes.
+        # Equivalent on CPU, without the 60 microseconds that torch needs to ask every other device.
         torch.default_generator.manual_seed(seed)

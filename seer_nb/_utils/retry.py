@@ -1,4 +1,4 @@
-"""Trying again while a store does not answer: it may be full, out of reach or read-only for a while."""
+"""The one retry policy for a store that is temporarily full, unreachable or read-only."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
+"""First pause between two attempts, which doubles each time, and the longest pause, in seconds."""
 
 
 def patiently(act: Callable[[], T], seconds: float) -> T:
-    """Do it, again after every OSError until so many seconds are over.
+    """Call a function, and retry after each OSError.
+
+    Args:
+        act: The function.
+        seconds: Seconds until the last attempt must have started.
+
+    Returns:
+        The result of the function.
 
     Raises:
-        StoreError: It has not worked by then.
+        StoreError: The last attempt failed.
     """
     end_s, pause_s = time.monotonic() + seconds, PAUSE_S
     while True:
@@ -28,6 +36,6 @@ def patiently(act: Callable[[], T], seconds: float) -> T:
             return act()
         except OSError as error:
             if time.monotonic() + pause_s > end_s:
-                raise StoreError(f"the store could not be used for {seconds:.0f} s: {sentence(error)}") from error
+                raise StoreError(f"the store was unusable for {seconds:.0f} s: {sentence(error)}") from error
         time.sleep(pause_s)
         pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)

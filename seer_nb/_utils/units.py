@@ -1,4 +1,4 @@
-"""Money and time as people write them: parsed into whole micro-dollars and seconds, and formatted back."""
+"""Parse money and time as users write them into whole micro-dollars and seconds, and format them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from typing import TypeGuard
 from seer_nb._utils.text import show
 
 MICRO = 1_000_000
-"""Micro-dollars in a dollar."""
-
-
+"""Micro-dollars per dollar."""
 MAX_DOLLARS = 10**12
+"""Largest amount, so that micro-dollars fit into 64 bits wherever they are stored."""
 MAX_SECONDS = 1e10
-"""Some three hundred years."""
-"""So that micro-dollars fit into 64 bits wherever they are stored."""
-MONEY_HINT = 'give dollars such as "$0.50" or 0.5'
-TIME_HINT = 'give a time such as "10min", "1h30m", 90 (seconds) or a timedelta'
+"""Longest time, about 300 years."""
+MONEY_HINT = 'expected dollars such as "$0.50" or 0.5'
+TIME_HINT = 'expected a time such as "10min", "1h30m", 90 (seconds) or a timedelta'
 DEADLINE_HINT = f"{TIME_HINT}, or a datetime with a time zone"
 
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
@@ -38,29 +36,29 @@ _SECONDS = {word: seconds for seconds, words in _UNITS.items() for word in words
 
 
 def parse_money(value: object, name: str, *, zero: bool = False) -> int:
-    """Read an amount of money.
+    """Parse an amount of money.
 
     Args:
-        value: Dollars: "$0.50", "0.50", "0.5 USD", int, float or Decimal.
-        name: Of the argument, for the sentence of an error.
+        value: Dollars as "$0.50", "0.50", "0.5 USD", int, float or Decimal.
+        name: Name of the argument, for error messages.
         zero: Whether 0 is allowed.
 
     Returns:
         Whole micro-dollars, rounded down.
 
     Raises:
-        TypeError: For a type that cannot be an amount.
-        ValueError: For unparsable text, NaN, infinity, a negative amount, and 0 unless allowed.
+        TypeError: The type cannot be an amount.
+        ValueError: The value is invalid text, NaN, infinite, negative, too large, or 0 unless that is allowed.
     """
     dollars = _dollars(value, name)
     if dollars < 0 or (dollars == 0 and not zero):
-        allowed = "0 or more" if zero else "more than 0"
-        raise ValueError(f"{name}={show(value)} is not {allowed}: {MONEY_HINT}")
+        bad = "negative" if zero else "not more than 0"
+        raise ValueError(f"{name}={show(value)}: {bad}; {MONEY_HINT}")
     if dollars > MAX_DOLLARS:
-        raise ValueError(f"{name}={show(value)} is more than $1e12, the most that is counted: {MONEY_HINT}")
+        raise ValueError(f"{name}={show(value)}: more than $1e12; {MONEY_HINT}")
     micro = int(dollars.quantize(Decimal("0.000001"), rounding=ROUND_DOWN) * MICRO)
     if micro == 0 and not zero:
-        raise ValueError(f"{name}={show(value)} is less than $0.000001, the least that is counted: {MONEY_HINT}")
+        raise ValueError(f"{name}={show(value)}: less than $0.000001; {MONEY_HINT}")
     return micro
 
 
@@ -73,13 +71,13 @@ def _dollars(value: object, name: str) -> Decimal:
     elif isinstance(value, Decimal):
         dollars = value if value.is_finite() else None
     elif _is_real(value):
-        # Through the float's shortest text, so that 0.1 means a tenth as it is written.
+        # Convert through the shortest text of the float, so that 0.1 means exactly a tenth.
         number = _as_float(value)
         dollars = Decimal(repr(number)) if math.isfinite(number) else None
     else:
-        raise TypeError(f"{name}={show(value)} is not an amount of money: {MONEY_HINT}")
+        raise TypeError(f"{name}={show(value)}: not an amount of money; {MONEY_HINT}")
     if dollars is None:
-        raise ValueError(f"{name}={show(value)} is not an amount of money: {MONEY_HINT}")
+        raise ValueError(f"{name}={show(value)}: not an amount of money; {MONEY_HINT}")
     return dollars
 
 
@@ -88,57 +86,58 @@ def _one_sign(found: re.Match[str]) -> bool:
 
 
 def parse_duration(value: object, name: str) -> float:
-    """Read a length of time.
+    """Parse a length of time.
 
     Args:
-        value: "10min", "90s", "1h30m", "1.5 h", "2 days"; int, float or text without a unit are seconds; a timedelta.
-        name: Of the argument, for the sentence of an error.
+        value: Text such as "10min", "90s", "1h30m", "1.5 h" or "2 days", or a timedelta. Numbers, and text without a
+            unit, are seconds.
+        name: Name of the argument, for error messages.
 
     Returns:
         Seconds, more than 0.
 
     Raises:
-        TypeError: For a type that cannot be a time.
-        ValueError: For unparsable text, NaN, infinity, 0 and negative times.
+        TypeError: The type cannot be a time.
+        ValueError: The value is invalid text, NaN, infinite, 0, negative or too long.
     """
     return _positive_seconds(value, name, TIME_HINT)
 
 
 def parse_deadline(value: object, wall_now: float) -> tuple[float, float | None]:
-    """Read a deadline.
+    """Parse a deadline.
 
     Args:
-        value: A length of time as for ``parse_duration``, or an aware datetime.
-        wall_now: The present, in unix seconds.
+        value: A length of time as for `parse_duration`, or an aware datetime.
+        wall_now: Current time in unix seconds.
 
     Returns:
-        Seconds from now; and the deadline in unix seconds if it was given as a datetime, else None.
+        Seconds from now; and the deadline in unix seconds if it was given as a datetime, otherwise None.
 
     Raises:
-        TypeError: For a type that cannot be a deadline.
-        ValueError: For what has passed, a naive datetime, and as for ``parse_duration``.
+        TypeError: The type cannot be a deadline.
+        ValueError: The deadline has passed, the datetime is naive, or `parse_duration` raises.
     """
     if not isinstance(value, datetime):
         return _positive_seconds(value, "deadline", DEADLINE_HINT), None
     if value.utcoffset() is None:
         raise ValueError(
-            f"deadline={show(value)} has no time zone, so it could mean several moments: give an aware datetime, "
-            "such as datetime.now().astimezone() + timedelta(hours=1)"
+            f"deadline={show(value)}: has no time zone; expected an aware datetime such as "
+            "datetime.now().astimezone() + timedelta(hours=1)"
         )
     wall = value.timestamp()
     if wall <= wall_now:
-        raise ValueError(f"deadline={show(value)} has passed already: {DEADLINE_HINT}")
+        raise ValueError(f"deadline={show(value)}: has already passed; {DEADLINE_HINT}")
     return wall - wall_now, wall
 
 
 def _positive_seconds(value: object, name: str, hint: str) -> float:
     seconds = _seconds(value, name, hint)
     if not math.isfinite(seconds):
-        raise ValueError(f"{name}={show(value)} is not a length of time: {hint}")
+        raise ValueError(f"{name}={show(value)}: not a length of time; {hint}")
     if seconds <= 0:
-        raise ValueError(f"{name}={show(value)} is not more than 0 seconds: {hint}")
+        raise ValueError(f"{name}={show(value)}: not more than 0 seconds; {hint}")
     if seconds > MAX_SECONDS:
-        raise ValueError(f"{name}={show(value)} is longer than 300 years: {hint}")
+        raise ValueError(f"{name}={show(value)}: longer than 300 years; {hint}")
     return seconds
 
 
@@ -149,11 +148,11 @@ def _seconds(value: object, name: str, hint: str) -> float:
         return _seconds_of_text(value)
     if isinstance(value, Decimal) or _is_real(value):
         return _as_float(value)
-    raise TypeError(f"{name}={show(value)} is not a length of time: {hint}")
+    raise TypeError(f"{name}={show(value)}: not a length of time; {hint}")
 
 
 def _seconds_of_text(text: str) -> float:
-    """NaN when it cannot be read."""
+    """Return seconds; NaN if the text is invalid."""
     text = text.strip().lower()
     if re.fullmatch(_NUMBER, text):
         return float(text)
@@ -161,7 +160,7 @@ def _seconds_of_text(text: str) -> float:
     while at < len(text):
         part = _PART.match(text, at)
         unit = _SECONDS.get(part[2]) if part else None
-        # "1h 1h" is more likely a slip than two hours.
+        # "1h 1h" is more likely a typing error than two hours.
         if part is None or unit is None or unit in seen:
             return math.nan
         total += float(part[1]) * unit
@@ -171,7 +170,10 @@ def _seconds_of_text(text: str) -> float:
 
 
 def format_money(micro: int) -> str:
-    """Micro-dollars as "$1.23" or "$0.0017": cents, below a dollar three digits. Nothing but zero looks like zero."""
+    """Format micro-dollars as "$1.23" or "$0.0017".
+
+    Amounts of a dollar or more have cents, smaller ones three significant digits. Only zero is shown as "$0.00".
+    """
     sign, amount = ("-" if micro < 0 else ""), abs(micro)
     if amount >= MICRO or amount == 0:
         return f"{sign}${amount / MICRO:.2f}"
@@ -181,17 +183,17 @@ def format_money(micro: int) -> str:
 
 
 def format_usd(dollars: float) -> str:
-    """Dollars, as ``format_money`` writes micro-dollars."""
+    """Format dollars as `format_money` does."""
     return format_money(round(MICRO * dollars))
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as "0.5 s", "1 min 20 s", "2 h 5 min" or "3 d 4 h": the two largest units, no zeros."""
+    """Format seconds as "0.5 s", "1 min 20 s", "2 h 5 min" or "3 d 4 h": the two largest units, without zeros."""
     if not math.isfinite(seconds):
         return "unlimited" if seconds == math.inf else "unknown"
     if seconds < 0:
         return f"-{format_duration(-seconds)}"
-    if seconds < 9.95:  # noqa: PLR2004 - what rounds to one digit before the point
+    if seconds < 9.95:  # noqa: PLR2004 - rounds to one digit before the point
         return "0 s" if seconds == 0 else f"{max(0.1, round(seconds, 1)):g} s"
     whole = round(seconds)
     sizes = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -209,7 +211,7 @@ def _is_real(value: object) -> TypeGuard[Real]:
 
 
 def _as_float(value: Real | Decimal) -> float:
-    """Infinite if too large for a float."""
+    """Convert to float; NaN if the number is too large."""
     try:
         return float(int(value)) if isinstance(value, Integral) else float(value)
     except (OverflowError, ValueError):

@@ -1,4 +1,4 @@
-"""Checks that arguments share: one sentence with the name, the value and what is allowed."""
+"""Checks of arguments. Error messages name the argument, its value and what is allowed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import functools
 import inspect
 import math
 import operator
+import sys
+import warnings
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -15,55 +17,64 @@ from seer_nb._utils.text import show
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
+P = ParamSpec("P")
+
 
 def whole(value: Any, name: str, least: int = 1, most: int | None = None, *, what: str = "") -> int:
-    """A whole number, of Python, numpy or torch.
+    """Return an integer argument as an int, after checking its bounds.
 
     Args:
-        value: What was given; True and False are none.
-        name: Of the argument.
-        least: Least that is allowed.
-        most: Greatest that is allowed; None: no bound.
-        what: What it would be, such as "a number of epochs"; empty: a whole number.
+        value: An integer of Python, numpy or torch; booleans are rejected.
+        name: Name of the argument.
+        least: Least allowed value.
+        most: Largest allowed value; None: no bound.
+        what: The quantity, such as "a number of epochs"; empty: "an integer".
 
     Raises:
-        TypeError: It is none.
-        ValueError: It is less, or more.
+        TypeError: The value is not an integer.
+        ValueError: The value is out of bounds.
     """
-    allowed = f"give a whole number from {least} {'on' if most is None else f'to {most}'}"
+    expected = f"expected an integer {f'>= {least}' if most is None else f'from {least} to {most}'}"
     number = _index(value)
     if number is None:
-        raise TypeError(f"{name}={show(value)} is not {what or 'a whole number'}: {allowed}")
+        raise TypeError(f"{name}={show(value)}: not {what or 'an integer'}; {expected}")
     if number < least or (most is not None and number > most):
-        bad = f"is not {what}" if what else f"is too {'small' if number < least else 'large'}"
-        raise ValueError(f"{name}={show(value)} {bad}: {allowed}")
+        bad = f"not {what}" if what else f"too {'small' if number < least else 'large'}"
+        raise ValueError(f"{name}={show(value)}: {bad}; {expected}")
     return number
 
 
 def real(value: Any, name: str, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf) -> float:
-    """A finite number within bounds.
+    """Return a numeric argument as a float, after checking that it is finite and within bounds.
+
+    Args:
+        value: A real number; booleans are rejected.
+        name: Name of the argument.
+        above: Exclusive lower bound.
+        least: Least allowed value.
+        most: Largest allowed value.
 
     Raises:
-        TypeError: It is no number.
-        ValueError: It is NaN or infinite, or out of bounds.
+        TypeError: The value is not a number.
+        ValueError: The value is NaN, infinite or out of bounds.
     """
-    allowed = _allowed(above, least, most)
+    expected = _expected(above, least, most)
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}={show(value)} is not a number: give {allowed}")
+        raise TypeError(f"{name}={show(value)}: not a number; {expected}")
     number = float(value)
     if not math.isfinite(number) or not (above < number and least <= number <= most):
-        raise ValueError(f"{name}={show(value)} is out of bounds: give {allowed}")
+        raise ValueError(f"{name}={show(value)}: out of range; {expected}")
     return number
 
 
 def one_of(value: Any, name: str, options: Collection[str]) -> str:
-    """One of some words.
+    """Return a text argument, after checking that it is one of the options.
 
     Raises:
-        ValueError: It is another one.
+        ValueError: The value is not one of the options.
     """
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name}={show(value)} is unknown: give one of {', '.join(map(repr, options))}")
+        raise ValueError(f"{name}={show(value)}: unknown; expected one of {', '.join(map(repr, options))}")
     return value
 
 
@@ -72,54 +83,54 @@ def _index(value: Any) -> int | None:
         return None
     try:
         return operator.index(value)
-    except (TypeError, ValueError):  # ValueError: torch, of a tensor with more than one value
+    except (TypeError, ValueError):  # torch raises ValueError for a tensor with several values
         return None
 
 
-def _allowed(above: float, least: float, most: float) -> str:
-    words = []
+def _expected(above: float, least: float, most: float) -> str:
+    bounds = []
     if above > -math.inf:
-        words.append(f"more than {above:g}")
+        bounds.append(f"> {above:g}")
     if least > -math.inf:
-        words.append(f"at least {least:g}")
+        bounds.append(f">= {least:g}")
     if most < math.inf:
-        words.append(f"at most {most:g}")
-    return f"a finite number, {' and '.join(words)}" if words else "a finite number"
+        bounds.append(f"<= {most:g}")
+    return f"expected a finite number {' and '.join(bounds)}".rstrip()
 
 
-CUTOFF = 0.6
-"""How much of a word must be alike."""
+def alike(word: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return the known words that are spelled similarly, ignoring case, the most similar first.
 
-
-def alike(word: str, known: Iterable[str], most: int = 1, cutoff: float = CUTOFF) -> list[str]:
-    """Those of the known words that are written nearly so, in large or small letters, the nearest first."""
+    Args:
+        word: The word to look up.
+        known: The known words.
+        most: Most words to return.
+        cutoff: Least similarity from 0 to 1, as in `difflib.get_close_matches`.
+    """
     by_lower = {name.lower(): name for name in known}
     return [by_lower[name] for name in difflib.get_close_matches(word.lower(), by_lower, most, cutoff=cutoff)]
 
 
 def did_you_mean(word: str, known: Iterable[str], mark: str = "'") -> str:
-    """For a sentence that has just named the word; empty if none is written nearly so."""
+    """Return " (did you mean ...?)" to append to a message that names the word; empty if no known word is similar."""
     return "".join(f" (did you mean {mark}{name}{mark}?)" for name in alike(word, known))
 
 
-P = ParamSpec("P")
-
-
 def refuses_unknown(hints: Mapping[str, str] | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Decorate an ``__init__``: a keyword that it does not have is a TypeError with the arguments that it has.
+    """Return a decorator for `__init__` that raises TypeError for an unknown keyword and names the known ones.
 
     Args:
-        hints: What to do instead of giving a keyword that others have, by that keyword.
+        hints: Advice for keywords that similar libraries have, by keyword.
     """
 
     def decorate(init: Callable[P, None]) -> Callable[P, None]:
-        _, *known = inspect.signature(init).parameters  # after self
+        _, *known = inspect.signature(init).parameters  # without self
 
         @functools.wraps(init)
         def checked(*args: P.args, **kwargs: P.kwargs) -> None:
             for name, value in kwargs.items():
                 if name not in known:
-                    raise TypeError(_sentence(type(args[0]).__name__, name, value, known, hints or {}))
+                    raise TypeError(_unknown_argument(type(args[0]).__name__, name, value, known, hints or {}))
             init(*args, **kwargs)
 
         return checked
@@ -127,8 +138,19 @@ def refuses_unknown(hints: Mapping[str, str] | None = None) -> Callable[[Callabl
     return decorate
 
 
-def _sentence(kind: str, name: str, value: object, known: list[str], hints: Mapping[str, str]) -> str:
-    said = f"{kind}({name}={show(value)}): there is no such argument"
+def _unknown_argument(kind: str, name: str, value: object, known: list[str], hints: Mapping[str, str]) -> str:
+    problem = f"{kind}({name}={show(value)}): unknown argument"
     if name in hints:
-        return f"{said}; {hints[name]}"
-    return f"{said}{did_you_mean(name, known)}; it takes {', '.join(known)}"
+        return f"{problem}; {hints[name]}"
+    return f"{problem}{did_you_mean(name, known)}; expected {', '.join(known)}"
+
+
+def warn(message: str) -> None:
+    """Issue a UserWarning that points at the user's line, wherever in seer_nb it is issued."""
+    level, frame = 1, sys._getframe().f_back  # noqa: SLF001 - as the warnings module itself does
+    while frame is not None:
+        level += 1
+        if str(frame.f_globals.get("__name__")).partition(".")[0] != "seer_nb":
+            break
+        frame = frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)

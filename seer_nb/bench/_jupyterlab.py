@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 
+from seer_nb._utils import environment
 from seer_nb.errors import SeerError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Lab:
             (config / f"jupyter_{part}_config.json").write_text(exposed)
         own = {
             "JUPYTER_CONFIG_DIR": str(config),
-            "SEER_HOME": str(folder / "studies"),
+            environment.HOME: str(folder / "studies"),
             "JUPYTER_PLATFORM_DIRS": "1",
             "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),

@@ -19,6 +19,7 @@ from seer_nb._utils import files
 from seer_nb._utils.units import MICRO
 from seer_nb.bench._figures import Figure
 from seer_nb.core.engine import Engine
+from seer_nb.core.model import worker_name
 from seer_nb.core.money import Offer
 from seer_nb.policies import SEER, by_name
 from seer_nb.simulate.simulator import Simulator
@@ -60,7 +61,7 @@ class Journalled:
         self._epochs = epochs
         self.folder = home / name
         layout.make_folder(self.folder)
-        files.write_private(self.folder / layout.PARTS, dumps_parts(policy=SEER()))
+        files.write_atomically(self.folder / layout.PARTS, dumps_parts(policy=SEER()), private=True)
         layout.seal(self.folder)
         self._lock = RunnerLock(self.folder)
         self._lock.take()
@@ -112,7 +113,7 @@ class Journalled:
         return core.StartGang(
             gang=gang,
             trial=trial,
-            workers=(f"{machine}.0",),
+            workers=(worker_name(machine, 0),),
             from_epoch=0,
             checkpoint=None,
             until=self._epochs,
@@ -212,7 +213,7 @@ def _wave(  # noqa: PLR0913, PLR0917 - what a wave is
             core.StartGang(
                 gang=gang + place,
                 trial=trial,
-                workers=(f"{place}.0",),
+                workers=(worker_name(place, 0),),
                 from_epoch=first,
                 checkpoint=f"{trial}/{first}" if first else None,
                 until=last,

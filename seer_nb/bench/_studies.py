@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sklearn.base import BaseEstimator, RegressorMixin
 
 from seer_nb import core
+from seer_nb._utils import environment
 from seer_nb.bench._figures import Figure
 from seer_nb.providers import Local
 from seer_nb.storage import layout
@@ -71,16 +72,16 @@ class Piece(NamedTuple):
 @contextlib.contextmanager
 def temporary_home() -> Iterator[Path]:
     """A SEER_HOME that vanishes afterwards."""
-    before = os.environ.get("SEER_HOME")
+    before = os.environ.get(environment.HOME)
     with tempfile.TemporaryDirectory(prefix="seer-bench-", ignore_cleanup_errors=True) as folder:
-        os.environ["SEER_HOME"] = folder
+        os.environ[environment.HOME] = folder
         try:
             yield Path(folder)
         finally:
             if before is None:
-                del os.environ["SEER_HOME"]
+                del os.environ[environment.HOME]
             else:
-                os.environ["SEER_HOME"] = before
+                os.environ[environment.HOME] = before
 
 
 def run(  # noqa: PLR0913 - what a study is made of

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import seer_nb as seer
 from seer_nb import core
+from seer_nb._utils import environment
 from seer_nb.bench import _workloads
 from seer_nb.bench._figures import Figure, command
+from seer_nb.core.model import machine_of_worker
 from seer_nb.errors import SeerError
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
@@ -50,9 +52,11 @@ def _on_a_cloud(part: Callable[[LoopbackCloud], list[Figure]], _: argparse.Names
 
 def _opened(stack: ExitStack) -> LoopbackCloud:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="seer-bench-"))
-    before = os.environ.get("SEER_HOME")
-    stack.callback(lambda: os.environ.update(SEER_HOME=before) if before else os.environ.pop("SEER_HOME"))
-    os.environ["SEER_HOME"] = str(Path(folder) / "studies")
+    before = os.environ.get(environment.HOME)
+    stack.callback(
+        lambda: os.environ.update({environment.HOME: before}) if before else os.environ.pop(environment.HOME)
+    )
+    os.environ[environment.HOME] = str(Path(folder) / "studies")
     cloud = seer.loopback_cloud(BOOT_S)
     stack.callback(cloud.close)
     return cloud
@@ -223,7 +227,7 @@ def _handbacks(entries: list[Entry]) -> list[float]:
     for entry in entries:
         record = entry.record
         if isinstance(record, core.Reported):
-            saved |= {int(worker.partition(".")[0]): entry.at_s for worker in workers[record.gang]}
+            saved |= {machine_of_worker(worker): entry.at_s for worker in workers[record.gang]}
         elif isinstance(record, core.Retire) and record.machine in saved:
             told[record.machine] = entry.at_s
         elif isinstance(record, core.MachineEnded) and record.machine in told:

@@ -1,8 +1,8 @@
-"""``python -m seer_nb.bench promises``: no study under a virtual clock, whatever goes wrong, breaks a promise.
+"""``python -m seer_nb.bench promises``: counts broken promises in simulated studies with many faults.
 
-Half of them train by recorded curves, with every policy. The others train by made-up ones, mostly with a policy that
-has no sense: their events come late and overtake each other, their runners die, checkpoints are damaged, and each is
-looked at after every event.
+Half of the studies use recorded curves and every policy. The others use random curves and mostly a random policy:
+events arrive late and out of order, runners crash, checkpoints are damaged, and all invariants are checked after every
+event.
 """
 
 from __future__ import annotations
@@ -34,35 +34,39 @@ POLICIES = (
     *("seer", "seer", "seer", "asha", "halving", "hyperband", "hypersched", "rubberband", "naive_elastic"),
     *("random_search", "grid"),
 )
+"""Names of the policies, repeated by frequency."""
 NOISE = 0.3
+"""Noise of epoch times; see ``Conditions``."""
 EPOCHS = 16
-"""At most so many a trial: there are many studies."""
+"""Most epochs of a trial, kept low because there are many studies."""
 CHUNK = 20
+"""Studies per task of the process pool."""
 INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 class Result(NamedTuple):
-    """What became of a study."""
+    """The result of one study."""
 
     seed: int
     over_budget_usd: float
     over_deadline_s: float
     spent: float
-    """Of the budget that was set last, and ..."""
+    """Money spent, as a share of the last budget."""
     time: float
-    """... of the deadline."""
+    """Time used, as a share of the last deadline."""
     steps: int = 0
-    """Events after which all promises were looked at."""
+    """Number of events after which all invariants were checked."""
     error: str = ""
 
     @property
     def broken(self) -> bool:
-        """Whether a promise was, or the simulation itself."""
+        """Whether a promise was broken, or the simulation crashed."""
         return bool(self.error) or self.over_budget_usd > 0 or self.over_deadline_s > 0
 
 
 def study(seed: int) -> Result:
-    """A study of which all is drawn at random."""
+    """Simulate a study with random settings and faults."""
     rng = random.Random(seed)  # noqa: S311
     path = rng.choice([*tables().values()])
     epoch_s = rng.choice([10.0, 30.0, 60.0])
@@ -70,7 +74,7 @@ def study(seed: int) -> Result:
     deadline_s = whole_s * rng.choice([0.25, 0.5, 1.0, 2.0])
     price = rng.choice([0.36, 3.6, 24.48])
     offer = _offer(rng, price, whole_s)
-    # A machine costs an hour, or its lease, however short the study is.
+    # A machine costs at least one billing hour, or its lease.
     least_s = 3600.0 if offer.billing == "hour" else 60.0
     budget = rng.choice([0.5, 2.0, 8.0, 32.0]) * max(whole_s, least_s) * price / 3600
     try:
@@ -84,11 +88,11 @@ def study(seed: int) -> Result:
             speedup="random",
             offer=offer,
             conditions=_conditions(rng, whole_s),
-            commands=[*_moves(rng, deadline_s, budget)],
+            commands=[*_random_commands(rng, deadline_s, budget)],
             max_workers=rng.choice([None, 1, 4, 64]),
             seed=seed,
         )
-    except Exception as error:  # noqa: BLE001 - a crash is a finding
+    except Exception as error:  # noqa: BLE001 - a crash is a result
         return _crashed(seed, error)
     state = found.state
     return Result(
@@ -101,10 +105,10 @@ def study(seed: int) -> Result:
 
 
 def adverse(seed: int) -> Result:
-    """One in which more goes wrong, looked at after each event."""
+    """Simulate a study with more faults, and check the invariants after each event."""
     try:
         return Result(seed, 0.0, 0.0, 0.0, 0.0, watched(seed))
-    except Exception as error:  # noqa: BLE001 - a broken promise, or a crash
+    except Exception as error:  # noqa: BLE001 - a broken promise or a crash is a result
         return _crashed(seed, error)
 
 
@@ -116,7 +120,15 @@ KINDS = {"curves": study, "adverse": adverse}
 
 
 def studies(kind: str, count: int, first: int, processes: int, progress: Progress) -> list[Result]:
-    """Many, on so many processes."""
+    """Simulate many studies of one kind.
+
+    Args:
+        kind: A key of ``KINDS``.
+        count: Number of studies.
+        first: Seed of the first study; the others follow.
+        processes: Number of processes.
+        progress: Advanced after each study.
+    """
     seeds = range(first, first + count)
     found: list[Result] = []
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
@@ -156,8 +168,8 @@ def _conditions(rng: random.Random, whole_s: float) -> Conditions:
     )
 
 
-def _moves(rng: random.Random, deadline_s: float, budget: float) -> Iterator[tuple[float, core.Command]]:
-    """What a person does with the sliders and buttons."""
+def _random_commands(rng: random.Random, deadline_s: float, budget: float) -> Iterator[tuple[float, core.Command]]:
+    """Yield a person's commands, as from sliders and buttons."""
     for _ in range(rng.choice([0, 1, 3])):
         at_s = rng.uniform(0, deadline_s)
         share = rng.choice([0.1, 0.5, 1.5, 3.0])
@@ -172,11 +184,11 @@ def _moves(rng: random.Random, deadline_s: float, budget: float) -> Iterator[tup
 
 def add(commands: Any) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("promises", help="simulate studies in which much goes wrong; count broken promises")
-    parser.add_argument("--studies", type=int, default=10_000, metavar="N", help="of each kind; default: %(default)s")
-    parser.add_argument("--kind", choices=[*KINDS], default=None, help="only these; default: both")
-    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="default: %(default)s")
-    parser.add_argument("--only", type=int, default=None, metavar="SEED", help="this one, in this process")
+    parser = commands.add_parser("promises", help="simulate studies with many faults and count broken promises")
+    parser.add_argument("--studies", type=int, default=10_000, metavar="N", help="per kind; default: %(default)s")
+    parser.add_argument("--kind", choices=[*KINDS], default=None, help="only this kind; default: both")
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="first seed; default: %(default)s")
+    parser.add_argument("--only", type=int, default=None, metavar="SEED", help="only this seed, in this process")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="P", help="default: %(default)s")
     parser.set_defaults(run=_run)
 
@@ -201,7 +213,7 @@ def _run(options: argparse.Namespace) -> int:
         for result in found:
             if result.broken:
                 broken = True
-                print(f"again with --kind {kind} --only {result.seed}: {result}", file=sys.stderr)
+                print(f"reproduce with --kind {kind} --only {result.seed}: {result}", file=sys.stderr)
     return int(broken)
 
 
@@ -211,18 +223,18 @@ def _curves(found: list[Result], seconds: float) -> list[Figure]:
         Figure("over budget", sum(result.over_budget_usd > 0 for result in found), most=0),
         Figure("over the deadline", sum(result.over_deadline_s > 0 for result in found), most=0),
         Figure("crashed", sum(bool(result.error) for result in found), most=0),
-        Figure("most spent, of the budget", 100 * max(result.spent for result in found), "%", most=100),
-        Figure("longest, of the deadline", 100 * max(result.time for result in found), "%", most=100),
-        Figure("studies a second", len(found) / seconds),
+        Figure("most spent, share of the budget", 100 * max(result.spent for result in found), "%", most=100),
+        Figure("longest, share of the deadline", 100 * max(result.time for result in found), "%", most=100),
+        Figure("studies per second", len(found) / seconds),
     ]
 
 
 def _adverse(found: list[Result], seconds: float) -> list[Figure]:
     return [
         Figure("studies", len(found)),
-        Figure("events, each looked after", sum(result.steps for result in found)),
-        Figure("broken promises, or crashes", sum(result.broken for result in found), most=0),
-        Figure("studies a second", len(found) / seconds),
+        Figure("events, each followed by a check", sum(result.steps for result in found)),
+        Figure("broken promises or crashes", sum(result.broken for result in found), most=0),
+        Figure("studies per second", len(found) / seconds),
     ]
 
 

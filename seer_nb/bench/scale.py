@@ -51,7 +51,7 @@ def journal(*, quick: bool) -> list[Figure]:
     with temporary_home() as home:
         folder = home / "many"
         folder.mkdir()
-        files.write_private(folder / layout.PARTS, dumps_parts(policy=RandomSearch()))
+        files.write_atomically(folder / layout.PARTS, dumps_parts(policy=RandomSearch()), private=True)
         path = folder / layout.JOURNAL
         begun_s, rest = time.monotonic(), journal_writer.EVERY - 1
         stream = _large.make(path, n_records - rest, rest, n_trials, n_workers)

@@ -1,4 +1,7 @@
-"""Sans-IO: records, money, planning and the engine. No clock, thread, file, socket or global random state."""
+"""The sans-IO core: records, money, planning and the engine.
+
+Nothing here uses a clock, thread, file, socket or global random state.
+"""
 
 from seer_nb.core.actions import (
     AbandonGang,
@@ -55,6 +58,8 @@ from seer_nb.core.model import (
     Settings,
     Trial,
     TrialState,
+    machine_of_worker,
+    worker_name,
 )
 from seer_nb.core.policy import Job, Plan, Scaling, Snapshot, Verdict
 from seer_nb.core.types import Frozen
@@ -116,4 +121,6 @@ __all__ = [
     "TrialState",
     "Verdict",
     "WorkerFailed",
+    "machine_of_worker",
+    "worker_name",
 ]

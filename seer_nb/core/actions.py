@@ -1,4 +1,4 @@
-"""What the engine wants done: each with its reason; journalled, and carried out by the driver."""
+"""Actions: decisions of the engine. They are written to the journal, and a driver carries them out."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from seer_nb.core.model import TrialState
 
 
 class ActionBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Base of the engine's decisions; each says why."""
+    """Base class of actions."""
 
     reason: str = ""
+    """Why the engine decided so, as text for the user."""
 
 
 class Rent(ActionBase, frozen=True, kw_only=True):
@@ -23,22 +24,23 @@ class Rent(ActionBase, frozen=True, kw_only=True):
 
 
 class Retire(ActionBase, frozen=True, kw_only=True):
-    """Hand a machine back."""
+    """Terminate a machine."""
 
     machine: int
     force: bool = False
+    """Whether to terminate it although it boots or trains."""
 
 
 class Draw(ActionBase, frozen=True, kw_only=True):
-    """Ask the sampler for configurations."""
+    """Draw configurations from the sampler."""
 
     count: int
     proposed: int = 0
-    """So many of them, the last ones, may be chosen by what earlier trials have shown; the others at random."""
+    """How many of them, the last ones, may depend on the results of earlier trials; the others are random."""
 
 
 class StartGang(ActionBase, frozen=True, kw_only=True):
-    """Train a trial on these workers from its latest checkpoint until an epoch."""
+    """Train a trial on these workers, from its latest checkpoint until an epoch."""
 
     gang: int
     trial: int
@@ -46,29 +48,30 @@ class StartGang(ActionBase, frozen=True, kw_only=True):
     from_epoch: int
     checkpoint: str | None
     until: int
+    """Last epoch to train."""
 
 
 class StopGang(ActionBase, frozen=True, kw_only=True):
-    """Have a gang save and end after its epoch in progress."""
+    """Save a gang's state and stop the gang after its current epoch."""
 
     gang: int
 
 
 class ExtendGang(ActionBase, frozen=True, kw_only=True):
-    """Let a gang train on to another epoch than it was started for."""
+    """Change the last epoch that a gang trains."""
 
     gang: int
     until: int
 
 
 class AbandonGang(ActionBase, frozen=True, kw_only=True):
-    """Give a hung gang up: note where its function stands, then end its machines."""
+    """Abandon a hung gang: record where its function hangs, then retire its machines."""
 
     gang: int
 
 
 class EndTrial(ActionBase, frozen=True, kw_only=True):
-    """A verdict on a trial."""
+    """End a trial with a final state."""
 
     trial: int
     state: TrialState
@@ -76,24 +79,24 @@ class EndTrial(ActionBase, frozen=True, kw_only=True):
 
 
 class BeginEnd(ActionBase, frozen=True, kw_only=True):
-    """Save all trials and hand all machines back; the study ends when they are gone."""
+    """Save all trials and retire all machines; the study ends when the machines are gone."""
 
     failed: bool = False
 
 
 class Finish(ActionBase, frozen=True, kw_only=True):
-    """The study has ended; all machines are gone."""
+    """Mark the study as ended or paused: all machines are gone."""
 
 
 class Note(ActionBase, frozen=True, kw_only=True):
-    """The plan, for a person to know: it changes nothing by itself."""
+    """Record the plan for the user. A note has no effect on the study."""
 
     workers: int = 0
     """Wanted size of the cluster, in workers."""
     wanted: dict[int, int] = {}
-    """Workers that the plan wants for each trial which has begun; with ``changes``, only where that has changed, and 0
-    where it wants none any more."""
+    """Wanted workers by started trial; with `changes`, only where the number changed, 0 if none is wanted."""
     changes: bool = False
+    """Whether `wanted` holds only the changes since the last note."""
 
 
 Action: TypeAlias = (

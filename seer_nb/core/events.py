@@ -1,4 +1,4 @@
-"""What happened to a study, and what a person asked for: these are fed to the engine, and journalled."""
+"""Events: what happened to a study, and commands of the user. The engine handles them; the journal stores them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seer_nb.core.model import Config, Outcome, Settings
 
 
 class EventBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Base of the events that are fed to the engine."""
+    """Base class of events."""
 
 
 class Began(EventBase, frozen=True, kw_only=True):
@@ -20,73 +20,78 @@ class Began(EventBase, frozen=True, kw_only=True):
 
 
 class Ticked(EventBase, frozen=True, kw_only=True):
-    """Time has come to look again."""
+    """A timer of the engine fired."""
 
 
 class RunnerStarted(EventBase, frozen=True, kw_only=True):
-    """A runner took the study up; other machines of an earlier runner are gone after at most the lease."""
+    """A runner started to drive the study.
+
+    Machines of an earlier runner that are not listed here terminate themselves when their lease expires.
+    """
 
     unseen_s: float = 0.0
-    """Wall seconds since the last record of the runner before it."""
+    """Wall-clock seconds since the last record of the previous runner."""
     adopted: tuple[int, ...] = ()
-    """Machines of the earlier runner that still live, and go on."""
+    """Machines of the previous runner that are alive and will be used again."""
     left: tuple[int, ...] = ()
-    """Those that still exist, and have been told to go."""
+    """Machines of the previous runner that still exist and were told to terminate."""
     waiting: int = 0
-    """Events that come next, for they have waited for a runner: nothing is decided before the last of them."""
+    """Number of queued events that follow; the engine decides nothing before the last of them."""
 
 
 class Drawn(EventBase, frozen=True, kw_only=True):
-    """The sampler proposed a configuration."""
+    """The sampler drew a configuration."""
 
     trial: int
     config: Config
 
 
 class SpaceExhausted(EventBase, frozen=True, kw_only=True):
-    """The sampler has no further configuration."""
+    """The sampler has no configuration left."""
 
 
 class MachineReady(EventBase, frozen=True, kw_only=True):
-    """A machine's workers have joined, warmed up, and can train."""
+    """All workers of a machine joined the scheduler, warmed up and can train."""
 
     machine: int
     boot_s: float
+    """Seconds from renting the machine until it was ready."""
 
 
 class MachineEnded(EventBase, frozen=True, kw_only=True):
-    """A machine is gone: its billing has ended."""
+    """A machine is gone and its billing has ended."""
 
     machine: int
     expected: bool
-    """Whether it was told to go."""
+    """Whether it was told to terminate."""
     exit_code: int | None = None
     reason: str = ""
     lived_s: float | None = None
-    """How long it has lived by its provider's clock, if that is known; 0: there was none, and nothing is billed."""
+    """Lifetime in seconds by the provider's clock, if known; 0: the machine never existed and is not billed."""
     scarce: bool = False
-    """Whether the provider had none to give, so that there may be one later."""
+    """Whether the provider had no capacity, so that a later request may succeed."""
 
 
 class MachineBilled(EventBase, frozen=True, kw_only=True):
-    """What is known by now of how long a machine has lived that was thought to have ended before."""
+    """The lifetime of a machine that had already ended became known, or was corrected."""
 
     machine: int
     lived_s: float
+    """Lifetime in seconds by the provider's clock; 0: the machine never existed."""
 
 
 class MachinesLeftBehind(EventBase, frozen=True, kw_only=True):
-    """The runner ends, but could not end these machines."""
+    """The runner exits but could not terminate these machines."""
 
     machines: tuple[int, ...]
 
 
 class MachineLeaving(EventBase, frozen=True, kw_only=True):
-    """The provider will take a machine away, or one of its workers cannot train any more."""
+    """The provider will preempt a machine, or one of its workers can no longer train."""
 
     machine: int
     left_s: float
-    """Seconds until then."""
+    """Seconds until the machine is gone."""
     reason: str = ""
 
 
@@ -99,80 +104,80 @@ class Reported(EventBase, frozen=True, kw_only=True):
     metrics: dict[str, float | None] = {}
     seconds: float
     setup_s: float | None = None
-    """On a gang's first report: seconds from its start to its first step."""
+    """Seconds from the gang's start to its first step; only in its first report."""
     save_s: float = 0.0
     checkpoint: str | None = None
     batch_size: int | None = None
     parallelism: int | None = None
-    """Workers that trained it, if that was an earlier gang, of which nobody had heard; None: all of this one."""
+    """Number of workers, if an earlier gang trained the epoch and could not report it; None: all of this gang."""
 
 
 class Silent(EventBase, frozen=True, kw_only=True):
-    """A gang has not reported in twice the time that its epoch should take: a person is told, nothing else follows."""
+    """A gang has been silent for twice its expected epoch time. The user is informed; nothing else happens."""
 
     gang: int
     silent_s: float
     where: str = ""
-    """Where its members stand, in words."""
+    """Code locations that its members are executing, as text."""
 
 
 class GangEnded(EventBase, frozen=True, kw_only=True):
-    """All members of a gang have ended."""
+    """All members of a gang ended."""
 
     gang: int
     outcome: Outcome
     error: str = ""
     own_fault: bool = True
-    """For failed and lost: whether the training function brought it about (else: the machine did)."""
+    """For outcomes failed and lost: whether the training function caused it; otherwise the machine did."""
 
 
 class WorkerFailed(EventBase, frozen=True, kw_only=True):
-    """A worker could not load the training function: no trial can run."""
+    """A worker could not load the training function, so no trial can run."""
 
     worker: str
     error: str
 
 
 class DeadlineMoved(EventBase, frozen=True, kw_only=True):
-    """A wall-clock deadline, expressed anew in study seconds."""
+    """A wall-clock deadline has a new value in study seconds."""
 
     deadline_s: float
 
 
 class SetBudget(EventBase, frozen=True, kw_only=True):
-    """Command: a new budget in micro-dollars."""
+    """Command: set the budget, in micro-dollars."""
 
     budget: int
 
 
 class SetDeadline(EventBase, frozen=True, kw_only=True):
-    """Command: a new deadline, as study seconds from the start, or wall clock."""
+    """Command: set the deadline, in study seconds and, if it is a wall-clock time, in unix seconds."""
 
     deadline_s: float
     deadline_wall: float | None = None
 
 
 class Pause(EventBase, frozen=True, kw_only=True):
-    """Command: save all trials, hand back all machines, keep time and money."""
+    """Command: save all trials, retire all machines, stop the clock."""
 
 
 class Resume(EventBase, frozen=True, kw_only=True):
-    """Command: go on after a pause, or after the end when time and money were added."""
+    """Command: resume after a pause, or after the end if time or money was added."""
 
 
 class Stop(EventBase, frozen=True, kw_only=True):
-    """Command: save, hand back, end the study."""
+    """Command: save all trials, retire all machines, end the study."""
 
 
 class Pin(EventBase, frozen=True, kw_only=True):
-    """Command: keep a trial in the running whatever its rank; or let it go again."""
+    """Command: pin a trial, so that it is never pruned; or unpin it."""
 
     trial: int
     pinned: bool = True
 
 
 class StopTrial(EventBase, frozen=True, kw_only=True):
-    """Command: end one trial."""
+    """Command: stop one trial."""
 
     trial: int
 

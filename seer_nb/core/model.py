@@ -1,7 +1,7 @@
-"""What a study consists of: its settings, trials with their reports, machines and gangs.
+"""Records of a study: settings, trials, machines and gangs, and the names of workers.
 
-Times are study seconds: monotonic seconds consumed since the study began, not counting pauses or times without a
-runner. Money is whole micro-dollars. A metric value of None means that it was not finite (the trial diverged).
+Times are study seconds: monotonic seconds since the study began, without pauses and without periods that had no runner.
+Money is in whole micro-dollars. A metric value of None means that the value was not finite (the trial diverged).
 """
 
 from __future__ import annotations
@@ -17,49 +17,56 @@ from seer_nb.core.money import Offer
 from seer_nb.core.types import MOST_WORKERS, Epochs, Frozen, Micro, Seconds, Seed, Slots, Workers
 
 SLACK_S = 1.0
-"""Timers are late by less."""
+"""Upper bound in seconds on how late a timer fires."""
 
 TrialState: TypeAlias = Literal["waiting", "running", "paused", "completed", "stopped", "failed"]
-"""waiting: drawn, not begun. paused: saved, could go on. completed: fully trained. stopped: eliminated or ended."""
+"""State of a trial.
+
+waiting: drawn, not started. paused: saved, can be resumed. completed: fully trained. stopped: pruned, or stopped by the
+user.
+"""
 MachineState: TypeAlias = Literal["booting", "ready", "retiring", "ended"]
 Phase: TypeAlias = Literal["created", "running", "pausing", "paused", "ending", "ended"]
 Mode: TypeAlias = Literal["min", "max"]
 Outcome: TypeAlias = Literal["target", "stopped", "returned", "failed", "lost", "damaged"]
-"""How a gang ended: it reached its target epoch, was told to stop, its function returned or raised, a worker or the
-store was lost, or the checkpoint that it was to go on from is damaged."""
+"""How a gang ended.
+
+target: reached its target epoch. stopped: stopped on request. returned, failed: the training function returned or
+raised. lost: a worker or the store was lost. damaged: the checkpoint to resume from is damaged.
+"""
 Config: TypeAlias = dict[str, Any]
 
 
 class Settings(Frozen, frozen=True, kw_only=True):
-    """What a study was created with. Later changes of budget and deadline are events."""
+    """Settings that a study was created with. Later changes of budget and deadline are events."""
 
     name: str
     metric: str
     mode: Mode
     max_epochs: Epochs
     deadline_s: Seconds
-    """Study seconds. For a wall-clock deadline the runner keeps it in step by DeadlineMoved."""
+    """Deadline in study seconds. The runner adjusts it by `DeadlineMoved` when the deadline is a wall-clock time."""
     deadline_wall: float | None = None
-    """Unix seconds when the deadline was given as a datetime."""
+    """Deadline in unix seconds, if it was given as a datetime."""
     budget: Micro
-    """Micro-dollars."""
+    """Budget in micro-dollars."""
     seed: Seed
     offers: Annotated[tuple[Offer, ...], msgspec.Meta(min_length=1)]
-    """That train, the preferred kind first."""
+    """Offers of machines that train, the preferred kind first."""
     host: Offer | None = None
-    """A machine for the Dask scheduler, where that needs one of its own."""
+    """Offer of the scheduler machine; None if the Dask scheduler needs no machine of its own."""
     max_workers: Workers
     lease_s: Seconds
-    """A machine that has not heard of its runner for so long ends itself."""
+    """Seconds without a renewed lease after which a machine terminates itself."""
     store: str
-    """fsspec URL of the checkpoints' folder."""
+    """fsspec URL of the folder that holds the checkpoints."""
     policy: str
     report_timeout_s: float | None = None
-    """A gang silent for so long is ended as hung; None: judged from the epoch times seen."""
+    """Seconds without a report after which a gang counts as hung; None: derived from measured epoch times."""
     retries: int = 3
-    """How often a trial may lose its workers at the same epoch before it is marked failed."""
+    """Number of times a trial may lose its workers at the same epoch before it is marked failed."""
     keeps_failures: bool = False
-    """Whether a failed trial is a result like any other, so that the study goes on however many first ones fail."""
+    """Whether a failed trial counts as a result, so that failures of the first trials do not end the study."""
 
 
 class Trial(Frozen, frozen=True, kw_only=True):
@@ -69,19 +76,19 @@ class Trial(Frozen, frozen=True, kw_only=True):
     config: Config
     state: TrialState = "waiting"
     curve: Sequence[Report] = ()
-    """Never changes: a longer one takes its place."""
+    """Immutable sequence of reports; each new report creates a new sequence."""
     best: Report | None = None
-    """The stored report with the best value."""
+    """Report with the best value among those whose checkpoint is stored."""
     resume: Report | None = None
-    """The latest stored report: where training goes on from."""
+    """Latest report whose checkpoint is stored; training resumes from there."""
     spare: Report | None = None
-    """The one stored before it, for the case that it turns out to be damaged."""
+    """Report stored before `resume`, used if the checkpoint of `resume` is damaged."""
     gang: int | None = None
     batch_size: int | None = None
-    """Global batch that the function asked of run.loader; a parallelism must divide it."""
+    """Global batch size passed to `run.loader`; the parallelism must divide it."""
     worker_seconds: float = 0.0
     nanos: int = 0
-    """What it has cost in billionths of a dollar: many epochs are shorter than a micro-dollar is long."""
+    """Cost in nano-dollars, because many epochs cost less than a micro-dollar."""
     max_parallelism: int = 0
     started_s: float | None = None
     ended_s: float | None = None
@@ -89,43 +96,47 @@ class Trial(Frozen, frozen=True, kw_only=True):
     error: str = ""
     pinned: bool = False
     losses: int = 0
-    """Gangs lost in a row without a new report, other than while they were told to stop."""
+    """Gangs lost in a row without a new report; gangs that were stopping do not count."""
 
     @property
     def epoch(self) -> int:
-        """The last epoch reported; 0 before the first."""
+        """The last reported epoch; 0 before the first report."""
         return self.curve[-1].epoch if self.curve else 0
 
     @property
     def resume_epoch(self) -> int:
-        """The last epoch stored; training goes on with the one after it."""
+        """The last stored epoch, after which training resumes; 0 if none is stored."""
         return self.resume.epoch if self.resume else 0
 
     @property
     def diverged(self) -> bool:
-        """Whether the last value was not finite."""
+        """Whether the last reported value was not finite."""
         return bool(self.curve) and self.curve[-1].value is None
 
     @property
     def cost(self) -> int:
-        """Micro-dollars that it has cost: its share of the machines' rent."""
+        """Cost in micro-dollars: the trial's share of the machines' rent."""
         return round(self.nanos / 1000)
 
     @property
     def alive(self) -> bool:
-        """Whether it is still in the running."""
+        """Whether the trial has not ended."""
         return self.state in {"waiting", "running", "paused"}
 
     def value_at(self, epoch: int) -> float | None:
-        """The value reported at an epoch, None if not finite. Raises KeyError if that epoch was not reported."""
-        # Reports have consecutive epochs, so the index is known.
+        """Return the value reported at an epoch; None if it was not finite.
+
+        Raises:
+            KeyError: The epoch was not reported.
+        """
+        # Reports have consecutive epochs, so the index follows from the epoch.
         if not 1 <= epoch <= len(self.curve):
             raise KeyError(epoch)
         return value_at(self.curve, epoch - 1)
 
 
 class Machine(Frozen, frozen=True, kw_only=True):
-    """One rented machine; its workers are named "<machine>.<slot>"."""
+    """A rented machine; `worker_name` defines the names of its workers."""
 
     id: int
     offer: str
@@ -134,39 +145,34 @@ class Machine(Frozen, frozen=True, kw_only=True):
     rented_s: float
     ready_s: float | None = None
     retired_s: float | None = None
-    """When it was told to go."""
+    """Time at which it was told to terminate."""
     leaves_s: float | None = None
-    """When its provider will take it away, if it has said so."""
+    """Time at which the provider will preempt it, if the provider sent a notice."""
     ended_s: float | None = None
     unseen_s: float = 0.0
-    """Seconds that it may have lived on without a runner; billed as well."""
+    """Seconds that it may have lived without a runner; they are billed too."""
     lost: bool = False
-    """Whether it ended without being told to, once it was ready."""
+    """Whether it ended unexpectedly after it was ready."""
     reason: str = ""
 
     @property
     def hosts(self) -> bool:
-        """Whether it hosts the Dask scheduler."""
+        """Whether it is the scheduler machine, which has no workers."""
         return self.slots == 0
 
     @property
     def stays(self) -> bool:
-        """Whether it can be counted on to train: it was not told to go, and its provider has not said so either."""
+        """Whether it will keep training: it has workers, is not retiring and received no preemption notice."""
         return not self.hosts and self.leaves_s is None and self.state != "retiring"
 
     @property
     def workers(self) -> tuple[str, ...]:
         """Names of its workers."""
-        return _names(self.id, self.slots)
-
-
-@lru_cache(maxsize=1 << 13)
-def _names(machine: int, slots: int) -> tuple[str, ...]:
-    return tuple(f"{machine}.{slot}" for slot in range(slots))
+        return _worker_names(self.id, self.slots)
 
 
 class Gang(Frozen, frozen=True, kw_only=True):
-    """The workers that train one trial together from one checkpoint: a generation."""
+    """The workers that train one trial together from one checkpoint."""
 
     id: int
     trial: int
@@ -175,13 +181,29 @@ class Gang(Frozen, frozen=True, kw_only=True):
     until: int
     started_s: float
     heard_s: float
-    """When it last reported, or began."""
+    """Time of its last report; its start time before the first report."""
     stopping: str = ""
     """Why it was told to stop; empty while it trains."""
     abandoned: bool = False
-    """Whether it was given up as hung; its machines go with it."""
+    """Whether it was abandoned as hung; its machines are retired with it."""
 
     @property
     def parallelism(self) -> int:
         """Number of workers."""
         return len(self.workers)
+
+
+def worker_name(machine: int, slot: int) -> str:
+    """Return the name of the worker in one slot of a machine."""
+    return f"{machine}.{slot}"
+
+
+@lru_cache(maxsize=1 << 16)
+def machine_of_worker(name: str) -> int:
+    """Return the id of the machine that a worker runs on; the inverse of `worker_name`."""
+    return int(name.partition(".")[0])
+
+
+@lru_cache(maxsize=1 << 13)
+def _worker_names(machine: int, slots: int) -> tuple[str, ...]:
+    return tuple(worker_name(machine, slot) for slot in range(slots))

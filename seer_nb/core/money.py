@@ -1,4 +1,4 @@
-"""Money in whole micro-dollars: offers with their billing rule, and the ledger that keeps the budget's promise."""
+"""Money in whole micro-dollars: offers with their billing rules, and the ledger that guarantees the budget."""
 
 from __future__ import annotations
 
@@ -17,92 +17,113 @@ if TYPE_CHECKING:
 
 MS = 1000
 """Milliseconds in a second."""
+ROUNDING = 5e-7
+"""Share of a billing unit by which a lifetime may exceed whole units: a tolerance for floating-point rounding."""
+LEASE_SHARE = 0.05
+"""Share of the budget that one lease of all machines should cost."""
+SHORTEST_LEASE_S, LONGEST_LEASE_S = 30.0, 300.0
 
 
 class BillingRule(msgspec.Struct, frozen=True, kw_only=True):
-    """How a provider rounds the time a machine was rented: up to whole units, at least a minimum."""
+    """A provider's rounding of rented time: up to whole units, and at least a minimum."""
 
     unit: Literal["second", "hour"] = "second"
     minimum_s: WholeSeconds = 0
 
     def billed_s(self, seconds: float) -> int:
-        """Seconds that are billed for a machine that lived so long."""
+        """Return the billed seconds of a machine that lived for `seconds`."""
         size = 1 if self.unit == "second" else 3600
-        # Half a microsecond of grace keeps sums of floats such as 59.99999999 + 0.00000001 from costing a second more.
-        whole = math.ceil(seconds / size - 5e-7) * size
+        # Without the tolerance, a sum of floats such as 59.99999999 + 0.00000011 would cost one more second.
+        whole = math.ceil(seconds / size - ROUNDING) * size
         return max(self.minimum_s, whole)
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider rents."""
+    """A kind of machine that a provider rents, with its price."""
 
     name: str
     price_per_hour: Micro
-    """Micro-dollars for one machine."""
+    """Micro-dollars per hour and machine."""
     billing: BillingRule = BillingRule()
     boot_s: Seconds = 60.0
-    """Expected seconds until it can train."""
+    """Expected seconds from renting a machine until it can train."""
     boot_timeout_s: Seconds = 600.0
+    """Seconds after which a booting machine is retired."""
     release_s: Seconds = 10.0
-    """Seconds from being told to go until billing ends, at most."""
+    """Most seconds from the request to terminate until billing ends."""
     boot_lease_s: Seconds = 0.0
-    """A machine that boots has no runner to listen to yet: it ends itself unless it has heard of one so many seconds
-    after it was rented. 0: it cannot outlive its runner."""
+    """Seconds after renting at which a machine terminates itself if no runner has contacted it; 0: a booting machine
+    cannot outlive its runner."""
     billed_until_deleted: bool = False
-    """Whether a machine that has shut itself down is still billed, until it is deleted."""
+    """Whether a machine that has shut itself down is billed until it is deleted."""
     workers_per_machine: Slots = 1
-    """0: it hosts the Dask scheduler, and trains nothing."""
+    """Workers per machine; 0 for a scheduler machine."""
     gpus: Slots = 0
+    """GPUs per machine."""
     kind: str = ""
-    """Offers of one kind train alike, such as an instance type on demand and as a spot machine."""
+    """Offers of one kind train equally fast, such as an instance type on demand and as a spot machine."""
     spot: bool = False
     losses_per_hour: float = 0.0
-    """How often a machine is expected to be taken away, before that was seen."""
+    """Expected preemptions per machine hour, before any observation."""
     max_machines: Workers = 1
+    """Quota: most machines of this offer at the same time."""
 
     def bill(self, seconds: float) -> int:
-        """Micro-dollars for one machine rented for so long, rounded up."""
+        """Return the micro-dollars for one machine that was rented for `seconds`, rounded up."""
         return -(-self.price_per_hour * self.billing.billed_s(seconds) // 3600)
 
     def worker_price_s(self) -> float:
-        """Micro-dollars for one worker and second, for estimates (never for the ledger)."""
+        """Return the micro-dollars per worker and second, for estimates; the ledger uses `bill`."""
         return self.price_per_hour / self.workers_per_machine / 3600
 
 
 def lease_seconds(budget: int, offers: Iterable[Offer], max_workers: int) -> float:
-    """Lease so that lease x (price of all machines) is about 5 % of the budget, between 30 s and 5 min."""
+    """Return the lease: seconds for which all machines together cost 5 % of the budget, but 30 s to 5 min.
+
+    Args:
+        budget: Micro-dollars.
+        offers: Offers of machines that train; the dearest one counts.
+        max_workers: Most workers of the study.
+    """
     dearest = max((offer.worker_price_s() for offer in offers), default=0.0) * max_workers
-    return 300.0 if dearest == 0 else min(300.0, max(30.0, 0.05 * budget / dearest))
+    if dearest == 0:
+        return LONGEST_LEASE_S
+    return min(LONGEST_LEASE_S, max(SHORTEST_LEASE_S, LEASE_SHARE * budget / dearest))
 
 
 class Account(msgspec.Struct, kw_only=True):
-    """One machine's rent."""
+    """The account of one machine."""
 
     offer: Offer
     opened_s: float
+    """Study seconds at which it was rented; earlier by the time it lived without a runner."""
     retired_s: float | None = None
+    """Study seconds at which it was told to terminate."""
     joined: bool = False
-    """Whether it has heard of a runner."""
+    """Whether a runner has contacted it, so that its lease counts."""
     bill: int | None = None
-    """Set when the machine has gone."""
+    """Micro-dollars; set when the machine is gone."""
 
     @property
     def alike(self) -> Alike:
-        """Accounts for which this is the same are billed alike."""
+        """Key of accounts with equal bills."""
         return self.offer, self.opened_s, self.retired_s, self.joined
 
 
 Alike: TypeAlias = tuple[Offer, float, float | None, bool]
-"""(offer, opened, retired, joined)."""
+"""(offer, opened_s, retired_s, joined)."""
 
 
 class Ledger:
-    """spent + committed <= budget, always.
+    """The ledger of a study. It lets its user guarantee that spent + committed <= budget at all times.
 
-    ``committed`` is what is owed on top of ``spent`` even if the runner vanished at this moment: every machine that
-    lives may live on for the lease. A machine that was told to go is counted until the lease after that moment, or for
-    as long as its provider may take to release it if that is longer; one that boots, for as long as it waits for a
-    runner.
+    `committed` is what would still be billed if the runner stopped responding now, because every live machine may live
+    on for a lease. A retiring machine counts until a lease after the request to terminate, or for the provider's
+    release time if that is longer. A booting machine counts for as long as it waits for a runner.
+
+    Args:
+        budget: Micro-dollars.
+        lease_s: Seconds without a renewed lease after which a machine terminates itself.
     """
 
     def __init__(self, budget: int, lease_s: float) -> None:
@@ -112,60 +133,66 @@ class Ledger:
         self._closed: dict[int, Account] = {}
         self._closed_total = 0
         self._alike: Counter[Alike] = Counter()
-        """Open accounts that are billed alike."""
+        """Number of open accounts with equal bills."""
         self._exhausted: tuple[int, float, float] | None = None
-        """(budget, until_s, the answer) of the last time that was asked, as long as it holds."""
+        """Cached result of `exhausted_s`, as (budget, until_s, result); None if the accounts have changed."""
 
     def open(self, machine: int, offer: Offer, at_s: float) -> None:
-        """Begin to bill a machine."""
+        """Open the account of a machine that is rented at `at_s`."""
         if machine in self._open or machine in self._closed:
-            raise ValueError(f"machine {machine} has an account already")
+            raise ValueError(f"machine={machine}: already has an account")
         self._open[machine] = Account(offer=offer, opened_s=at_s, joined=not offer.boot_lease_s)
         self._count(self._open[machine], 1)
 
     @property
     def accounts(self) -> tuple[dict[int, Account], dict[int, Account]]:
-        """Open and closed accounts, by machine."""
+        """Open accounts and closed accounts, by machine."""
         return self._open, self._closed
 
     def take_over(self, opened: dict[int, Account], closed: dict[int, Account]) -> None:
-        """Go on with accounts that another ledger had."""
+        """Replace all accounts by those of another ledger."""
         self._open, self._closed = opened, closed
         self._closed_total = sum(account.bill or 0 for account in closed.values())
         self._alike = Counter(account.alike for account in opened.values())
         self._exhausted = None
 
     def join(self, machine: int) -> None:
-        """The machine has heard of its runner: from now on its lease counts."""
+        """Record that a runner has contacted a machine, so that its lease counts from now on."""
         self._change(machine, joined=True)
 
     def outlived(self, machine: int, unseen_s: float) -> None:
-        """The machine lived on for so long without a runner's clock, and goes on."""
-        opened_s, told_s = self._open[machine].opened_s, self._open[machine].retired_s
-        told_s = None if told_s is None else told_s - unseen_s
-        self._change(machine, opened_s=opened_s - unseen_s, retired_s=told_s)
+        """Record that a machine lived on for `unseen_s` while no runner kept time."""
+        opened_s, retired_s = self._open[machine].opened_s, self._open[machine].retired_s
+        retired_s = None if retired_s is None else retired_s - unseen_s
+        self._change(machine, opened_s=opened_s - unseen_s, retired_s=retired_s)
 
     def lasts(self, now_s: float, unseen_s: float) -> bool:
-        """Whether the money suffices for all machines to get new leases that have lived on unseen for so long."""
-        then = self._copy()
+        """Return whether the budget covers new leases for all machines after `unseen_s` without a runner."""
+        future = self._copy()
         for machine in self._open:
-            then.outlived(machine, unseen_s)
-        return then.floor(now_s) <= self.budget
+            future.outlived(machine, unseen_s)
+        return future.floor(now_s) <= self.budget
 
     def retire(self, machine: int, at_s: float, *, again: bool = False) -> None:
-        """The machine was told to go at that time; ``again``: if it was told before, that was in vain."""
+        """Record that a machine was told to terminate.
+
+        Args:
+            machine: The machine; ignored if its account is closed.
+            at_s: Study seconds.
+            again: Whether this request replaces an earlier one, which had no effect.
+        """
         account = self._open.get(machine)
         if account is not None and (again or account.retired_s is None):
             self._change(machine, retired_s=at_s)
 
     def close(self, machine: int, at_s: float, unseen_s: float = 0.0, lived_s: float | None = None) -> None:
-        """The machine has gone.
+        """Close the account of a machine that is gone.
 
         Args:
-            machine: That has.
+            machine: The machine.
             at_s: Study seconds.
-            unseen_s: Lived without a runner's clock.
-            lived_s: How long it has lived by the provider's own clock, if that is known; 0: there was none.
+            unseen_s: Further seconds that it lived while no runner kept time.
+            lived_s: Lifetime in seconds by the provider's clock, if known; 0: the machine never existed.
         """
         account = self._open.pop(machine)
         self._count(account, -1)
@@ -175,61 +202,64 @@ class Ledger:
         self._closed_total += account.bill
 
     def correct(self, machine: int, lived_s: float) -> None:
-        """What is known by now of how long a machine has lived whose account is closed."""
+        """Correct the lifetime of a machine whose account is closed; 0: the machine never existed."""
         account = self._closed[machine]
         bill = account.offer.bill(lived_s) if lived_s else 0
         self._closed_total += bill - (account.bill or 0)
         account.bill, self._exhausted = bill, None
 
     def spent(self, now_s: float) -> int:
-        """Micro-dollars billed so far."""
+        """Return the micro-dollars billed so far."""
         bills = (count * offer.bill(max(0.0, now_s - opened_s)) for (offer, opened_s, *_), count in self._alike.items())
         return self._closed_total + sum(bills)
 
     def committed(self, now_s: float) -> int:
-        """Micro-dollars owed on top if everything were left alone from now."""
+        """Return the micro-dollars that would still be billed if the runner stopped responding now."""
         return self._total(now_s) - self.spent(now_s)
 
     def free(self, now_s: float) -> int:
-        """Micro-dollars that may still be put to use."""
+        """Return the micro-dollars that are neither spent nor committed."""
         return self.budget - self._total(now_s)
 
     def floor(self, now_s: float) -> int:
-        """The least budget that can still be set: spent and committed."""
+        """Return spent plus committed micro-dollars: the least budget that can be set."""
         return self._total(now_s)
 
     def affords(self, offer: Offer, now_s: float, keep_s: float = 0.0) -> bool:
-        """Whether one more machine can be kept for so long beside those that live, and the promise with it."""
+        """Return whether the budget covers one more machine for `keep_s`, besides all live machines."""
         return self._total(now_s + keep_s) + self.worst(offer, keep_s) <= self.budget
 
     def worst(self, offer: Offer, keep_s: float = 0.0) -> int:
-        """Micro-dollars that a machine may cost which is rented now and kept for so long."""
+        """Return the most micro-dollars that a machine may cost if it is rented now and kept for `keep_s`."""
         return offer.bill(max(keep_s + self.hold_s(offer), offer.boot_lease_s))
 
     def lives_s(self, machine: int, heard_s: float) -> float:
-        """Study seconds until which a machine may live on that heard of its runner then, unless it was told to go."""
+        """Return the study seconds until which a machine may live if its lease was renewed at `heard_s`.
+
+        If it was told to terminate, the time of that request counts instead.
+        """
         account = self._open[machine]
         return self._lives_s(account.alike, heard_s if account.retired_s is None else account.retired_s)
 
     def hold_s(self, offer: Offer) -> float:
-        """How long a machine may live on, and be paid for, when nobody renews its lease, or it was told to go."""
+        """Return the seconds that a machine may live after its last lease renewal or the request to terminate."""
         return max(self.lease_s, offer.release_s)
 
     def bill(self, machine: int, now_s: float) -> int:
-        """Micro-dollars billed so far for one machine."""
+        """Return the micro-dollars billed so far for one machine."""
         if machine in self._closed:
             return self._closed[machine].bill or 0
         return self._billed(self._open[machine], now_s)
 
     def exhausted_s(self, now_s: float, until_s: float, leaving: Mapping[int, float] | None = None) -> float:
-        """Study seconds up to which all machines can be kept; ``until_s`` if the money lasts that long.
+        """Return the study seconds until which the budget lasts for all machines.
 
-        Every machine must have been told to go by that time for the promise to hold.
+        The budget is kept if every machine is told to terminate by then.
 
         Args:
             now_s: Study seconds.
-            until_s: At most.
-            leaving: By machine, when it will have gone: it is kept until then, and the others for longer.
+            until_s: Upper bound of the result.
+            leaving: Times at which some machines will be gone, by machine; the money then lasts longer for the others.
         """
         end_s = self._exhausted_s(now_s, until_s)
         waiting = deque(
@@ -237,36 +267,40 @@ class Ledger:
         )
         if end_s >= until_s or not waiting:
             return end_s
-        then = self._copy()
+        future = self._copy()
         while waiting and waiting[0][0] <= end_s:
             gone = []
             while waiting and waiting[0][0] <= end_s:
                 gone.append(waiting.popleft())
-            then.leave(gone)
-            end_s = max(end_s, then.exhausted_s(end_s, until_s))
+            future.remove(gone)
+            end_s = max(end_s, future.exhausted_s(end_s, until_s))
         return end_s
 
     def _copy(self) -> Ledger:
-        """For what might be."""
+        """Return a copy to compute what would happen."""
         copy = Ledger(self.budget, self.lease_s)
         copy._open = self._open.copy()
         copy._closed_total, copy._alike = self._closed_total, self._alike.copy()
         return copy
 
-    def leave(self, gone: Iterable[tuple[float, int]]) -> None:
-        """Of a copy, whose accounts are those of the original: machines go, by (when, machine)."""
+    def remove(self, gone: Iterable[tuple[float, int]]) -> None:
+        """Close accounts of a copy, without changing the accounts themselves, which the copy shares.
+
+        Args:
+            gone: (study seconds, machine) of each machine that is gone.
+        """
         accounts: dict[tuple[Any, ...], list[Account]] = {}
         for at_s, machine in gone:
             account = self._open.pop(machine)
             self._closed_total += account.offer.bill(max(0.0, at_s - account.opened_s))
-            # An offer's hash takes longer than all else here.
+            # Hashing an offer would take longer than everything else here.
             key = id(account.offer), account.opened_s, account.retired_s, account.joined
             accounts.setdefault(key, []).append(account)
         for like in accounts.values():
             self._count(like[0], -len(like))
 
     def _exhausted_s(self, now_s: float, until_s: float) -> float:
-        # What all would have cost at a time does not depend on when that is asked.
+        # The cost at a given time does not depend on when it is computed.
         if self._exhausted is None or self._exhausted[:2] != (self.budget, until_s):
             self._exhausted = (self.budget, until_s, self._search(now_s, until_s))
         return max(now_s, self._exhausted[2])
@@ -274,8 +308,8 @@ class Ledger:
     def _search(self, now_s: float, until_s: float) -> float:
         if self._total(until_s) <= self.budget:
             return until_s
-        # A bill changes at whole seconds of a machine's life only, so a millisecond is fine enough; and whole ones, so
-        # that what is found does not depend on when it was looked for.
+        # Bills change only at whole seconds of a machine's life, so milliseconds are precise enough. They are whole, so
+        # that the result does not depend on now_s.
         low, high = math.floor(now_s * MS), math.ceil(until_s * MS)
         while high - low > 1:
             middle = (low + high) // 2
@@ -283,17 +317,17 @@ class Ledger:
         return low / MS
 
     def _total(self, now_s: float) -> int:
-        """Spent and committed."""
+        """Return spent plus committed micro-dollars."""
         total = self._closed_total
         for alike, count in self._alike.items():
             offer, opened_s, retired_s, _ = alike
-            told_s = now_s if retired_s is None else retired_s
-            total += count * offer.bill(max(now_s, self._lives_s(alike, told_s)) - opened_s)
+            renewed_s = now_s if retired_s is None else retired_s
+            total += count * offer.bill(max(now_s, self._lives_s(alike, renewed_s)) - opened_s)
         return total
 
-    def _lives_s(self, alike: Alike, told_s: float) -> float:
+    def _lives_s(self, alike: Alike, renewed_s: float) -> float:
         offer, opened_s, _, joined = alike
-        held_s = told_s + self.hold_s(offer)
+        held_s = renewed_s + self.hold_s(offer)
         return held_s if joined else max(held_s, opened_s + offer.boot_lease_s)
 
     def _change(self, machine: int, **changes: Any) -> None:

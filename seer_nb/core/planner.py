@@ -1,13 +1,13 @@
-"""The cheapest way to train so many trials within a time, and the most trials that time and money allow.
+"""The cheapest schedule for a number of trials within a time, and the most trials that time and money allow.
 
-A plan is a row of stages. In a stage so many trials are trained by so many epochs each, with p workers a trial. A
-trial's stage takes ``stall + epochs x t1 / s(p)`` seconds; on fewer workers than trials x p they take turns. Since
-s(p) < p, an epoch is cheapest on one worker; parallelism is bought only where the time is too short, and where a
-second costs least: in the late stages, which have few trials. A machine that boots is paid for while it does, so
-trials take turns on few machines as long as time allows.
+A schedule is a sequence of stages. In a stage, a number of trials train a number of epochs each, on p workers per
+trial. One trial takes `stall + epochs x t1 / s(p)` seconds; on fewer than trials x p workers, trials take turns. Since
+s(p) < p, an epoch is cheapest on one worker. Parallelism is bought only if time is too short, and where a saved second
+costs least: in the late stages, which have few trials. Booting machines cost money, so trials take turns on few
+machines as long as time allows.
 
-Shapes (width and parallelism) are chosen for all stages together, by dynamic programming over the Pareto front of
-time, money and machines rented: so the cheapest of all combinations of the shapes considered is found.
+The shapes (turns and parallelism) of all stages are chosen together, by dynamic programming over the Pareto front of
+time, money and rented workers. The result is the cheapest combination of all considered shapes.
 """
 
 from __future__ import annotations
@@ -21,37 +21,41 @@ if TYPE_CHECKING:
     from seer_nb.core.policy import Scaling, Snapshot
 
 
-FINENESS = 100
+PRECISION = 100
+"""Inverse relative precision of the search for the largest number of trials; estimates are no more precise."""
 FIRST_STEP = 16
+"""Inverse relative size of the first step of that search, downwards."""
 TURNS = (1, 2, 4, 8, 16, 64, 256)
-"""How many trials may follow each other on a worker, where a boot or a minimum makes machines dear."""
+"""Considered numbers of trials per worker, one after the other, if boots or billing minimums cost money or time."""
 GAIN = 1.05
-"""Twice as many workers must be faster by so much to be considered at all."""
+"""Least speedup by twice as many workers for that parallelism to be considered."""
 SPARE_S = 3.0
-"""On top of a lease: bills grow by whole seconds, and before the money ends the last epoch must have been saved."""
-_MOMENT_S = 1e-9
+"""Seconds planned on top of each lease: bills grow by whole seconds, and the last epoch must be saved in time."""
+_ROUNDING = 1e-9
+"""Tolerance in workers for floating-point rounding."""
 
 
 class Leg(NamedTuple):
-    """What a stage has to do: so many trials, by so many epochs each (on average)."""
+    """The work of a stage: trials, and epochs per trial (on average)."""
 
     trials: int
     epochs: float
     within: float | None = None
-    """Seconds over which the trials are to be spread, one worker each, on as few workers as that takes; None: the
-    planner chooses."""
+    """Seconds over which the trials are spread, one worker each, on as few workers as possible; None: the planner
+    chooses the shape."""
 
 
 class Shape(NamedTuple):
-    """A way to do a stage."""
+    """A way to execute a stage."""
 
     turns: int
-    """Trials that follow each other on a worker; 1 when there are more workers a trial."""
+    """Trials per worker, one after the other; 1 if a trial has several workers."""
     parallelism: int
+    """Workers per trial."""
 
 
 class Stage(NamedTuple):
-    """How it is done."""
+    """A scheduled stage."""
 
     trials: int
     epochs: float
@@ -59,56 +63,61 @@ class Stage(NamedTuple):
     workers: int
     seconds: float
     cost: float
-    """Micro-dollars."""
+    """Cost in micro-dollars."""
     turns: int = 1
-    """Trials that follow each other on a worker; 1 also where the time for it is given."""
+    """Trials per worker, one after the other; 1 also if the leg gives the time."""
 
     @property
     def shape(self) -> Shape:
-        """Of the ways considered."""
+        """The shape by which the stage is executed."""
         return Shape(self.turns, self.parallelism)
 
 
 class Schedule(NamedTuple):
-    """Stages one after the other."""
+    """Stages executed one after the other."""
 
     stages: tuple[Stage, ...]
     seconds: float
     cost: float
-    """Micro-dollars."""
+    """Cost in micro-dollars."""
 
     @property
     def workers(self) -> int:
-        """Of the stage that has the most."""
+        """Largest number of workers of any stage."""
         return max((stage.workers for stage in self.stages), default=0)
 
 
 class Resources(NamedTuple):
-    """What there is to plan with."""
+    """Time, money, speed and machines to plan with."""
 
     seconds: float
     money: float
-    """Micro-dollars, without what is kept back for leases."""
+    """Micro-dollars. They must cover the leases too."""
     epoch_s: float
-    """Of an epoch on one worker."""
+    """Seconds of an epoch on one worker."""
     scaling: Scaling
     price_s: float
-    """Micro-dollars for a worker and second."""
+    """Micro-dollars per worker and second."""
     lease_s: float
+    """Seconds for which the machines of a stage may live on, and cost money, after its end."""
     minimum_s: float
-    """A machine is billed at least so long."""
+    """Least seconds for which a machine is billed."""
     workers_per_machine: int
     max_workers: int
     max_parallelism: int
     workers: int = 0
-    """That are rented already."""
+    """Workers that are rented already."""
 
     @classmethod
     def whole(cls, snapshot: Snapshot) -> Resources:
-        """What there was for the whole study, at what is known of speed by now. Raises ValueError if nothing is."""
+        """Return the resources of the whole study, with the speed as it is estimated now.
+
+        Raises:
+            ValueError: No epoch has been measured.
+        """
         offer = snapshot.offers[0]
         if snapshot.scaling.epoch_s is None:
-            raise ValueError("no epoch has been timed yet")
+            raise ValueError("no epoch has been measured yet")
         return cls(
             seconds=snapshot.stop_s,
             money=snapshot.budget,
@@ -124,21 +133,21 @@ class Resources(NamedTuple):
 
     @classmethod
     def left(cls, snapshot: Snapshot) -> Resources:
-        """What is left of it."""
+        """Return the remaining resources; raises as `whole` does."""
         return cls.whole(snapshot)._replace(
             seconds=snapshot.time_left_s,
-            # Money that is spent already for time to come buys that time.
+            # Time that is paid for in advance is available, so its price counts as money left.
             money=snapshot.budget - snapshot.spent + _prepaid(snapshot),
             workers=sum(machine.slots for machine in snapshot.machines if machine.state != "retiring"),
         )
 
     def leg_seconds(self, epochs: float, parallelism: int) -> float:
-        """Of one trial's stage."""
+        """Return the seconds in which one trial trains a number of epochs, including the stall at its start."""
         return self.scaling.stall_s + epochs * self.epoch_s / self.scaling.speedup(parallelism)
 
 
 def _prepaid(snapshot: Snapshot) -> float:
-    """Micro-dollars billed, by minimums and whole units, for time that machines in use have still before them."""
+    """Return the micro-dollars already billed, by minimums and whole units, for future time of live machines."""
     offers = {offer.name: offer for offer in snapshot.offers}
     prepaid = 0.0
     for machine in snapshot.machines:
@@ -149,22 +158,22 @@ def _prepaid(snapshot: Snapshot) -> float:
 
 
 def least_parallelism(resources: Resources, epochs: float, seconds: float) -> int | None:
-    """The fewest workers on which a trial is trained by so many epochs within a time; None if none suffice."""
+    """Return the least parallelism at which a trial trains a number of epochs in time; None if there is none."""
     return next((p for p in sizes(resources.max_parallelism) if resources.leg_seconds(epochs, p) <= seconds), None)
 
 
 def sizes(most: int) -> tuple[int, ...]:
-    """Parallelisms worth trying: powers of two, for these divide the batches that people use."""
+    """Return the parallelisms to consider: powers of two up to `most`, because they divide common batch sizes."""
     return tuple(2**k for k in range(most.bit_length()))
 
 
 def shapes(leg: Leg, resources: Resources) -> list[Shape]:
-    """The ways worth considering, the fastest last."""
+    """Return the shapes to consider for a leg, the fastest last."""
     if not leg.trials or leg.within is not None:
         return [Shape(1, 1)]
     dear = resources.scaling.boot_s > 0 or resources.minimum_s > 0
     taken = [Shape(turns, 1) for turns in TURNS if turns < 2 * leg.trials] if dear else [Shape(1, 1)]
-    # Where trials take turns on all workers there are, larger gangs only waste.
+    # While trials take turns on all available workers, larger gangs only waste money.
     most = min(resources.max_parallelism, resources.max_workers // leg.trials)
     return taken[::-1] + [Shape(1, p) for p in sizes(most)[1:] if _speeds_up(p, resources.scaling)]
 
@@ -174,11 +183,13 @@ def _speeds_up(parallelism: int, scaling: Scaling) -> bool:
 
 
 def cheapest(legs: Sequence[Leg], resources: Resources) -> Schedule | None:
-    """The cheapest schedule that keeps time and money, among equals the fastest; None if there is none."""
+    """Return the cheapest schedule within time and money, among equals the fastest; None if there is none."""
     front: list[_Partial] = [_Partial(0.0, 0.0, resources.workers, None, None)]
     for leg in legs:
-        ways = [_way(leg, shape, resources) for shape in shapes(leg, resources)]
-        reached = (after for before in front for way in ways if (after := _after(before, way, resources)) is not None)
+        options = [_option(leg, shape, resources) for shape in shapes(leg, resources)]
+        reached = (
+            after for before in front for option in options if (after := _append(before, option, resources)) is not None
+        )
         front = _pareto(reached)
         if not front:
             return None
@@ -186,19 +197,21 @@ def cheapest(legs: Sequence[Leg], resources: Resources) -> Schedule | None:
 
 
 def largest(legs: Callable[[int], Sequence[Leg]], resources: Resources, high: int) -> tuple[int, Schedule] | None:
-    """The largest number from 1 to high whose legs can be scheduled, to a hundredth; None if not even 1 can.
+    """Find the largest number of trials that can be scheduled.
 
     Args:
-        legs: The stages for a number of trials; more trials never make a stage smaller.
-        resources: What there is.
-        high: Greatest number; the search is quickest if it is not far too high.
+        legs: Returns the legs for a number of trials; more trials must never make a leg smaller.
+        resources: Time, money and machines.
+        high: Upper bound of the number; the search is fastest if the bound is tight.
+
+    Returns:
+        The number, within 1 %, and its cheapest schedule; None if not even one trial can be scheduled.
     """
     low, above, best = 0, high + 1, None
     step = 1 / FIRST_STEP
-    # To one in a hundred: estimates are no better.
-    while above - low > 1 + low // FINENESS:
+    while above - low > 1 + low // PRECISION:
         trial = max(low + 1, int(above / (1 + step))) if not low else (low + above) // 2
-        schedule = _found(legs(trial), best, resources)
+        schedule = _feasible(legs(trial), best, resources)
         if schedule is None:
             above, step = trial, 2 * step
         else:
@@ -207,13 +220,13 @@ def largest(legs: Callable[[int], Sequence[Leg]], resources: Resources, high: in
 
 
 def least_cost(legs: Sequence[Leg], resources: Resources) -> float:
-    """Micro-dollars that no schedule can go below: one worker a trial, without boots, minimums and leases."""
+    """Return a lower bound in micro-dollars: one worker per trial, without boots, billing minimums and leases."""
     seconds = sum(leg.trials * resources.leg_seconds(leg.epochs, 1) for leg in legs if leg.trials)
     return seconds * resources.price_s
 
 
-def _found(legs: Sequence[Leg], like: Schedule | None, resources: Resources) -> Schedule | None:
-    """A schedule, not always the cheapest; None if there is none."""
+def _feasible(legs: Sequence[Leg], like: Schedule | None, resources: Resources) -> Schedule | None:
+    """Return a schedule, not always the cheapest; None if there is none. The shapes of `like` are tried first."""
     if like is None:
         return cheapest(legs, resources)
     if least_cost(legs, resources) > resources.money:
@@ -222,65 +235,65 @@ def _found(legs: Sequence[Leg], like: Schedule | None, resources: Resources) -> 
     for leg, stage in zip(legs, like.stages, strict=True):
         if partial is None or stage.shape not in shapes(leg, resources):
             return cheapest(legs, resources)
-        partial = _after(partial, _way(leg, stage.shape, resources), resources)
+        partial = _append(partial, _option(leg, stage.shape, resources), resources)
     return cheapest(legs, resources) if partial is None else _schedule(partial, legs)
 
 
-class _Way(NamedTuple):
-    """What a shape takes, without boots."""
+class _Option(NamedTuple):
+    """Workers and seconds of a shape for a given leg, without boots."""
 
     shape: Shape
     workers: int
-    """0 for a stage without trials: nothing changes."""
+    """Number of workers; 0 for a stage without trials, which changes nothing."""
     seconds: float
 
 
 class _Partial(NamedTuple):
-    """The stages up to one."""
+    """The first stages of a schedule, as a linked list."""
 
     seconds: float
     cost: float
     rented: int
     before: _Partial | None
-    way: _Way | None
+    option: _Option | None
 
 
-def _way(leg: Leg, shape: Shape, resources: Resources) -> _Way:
+def _option(leg: Leg, shape: Shape, resources: Resources) -> _Option:
     if not leg.trials:
-        return _Way(shape, 0, 0.0)
+        return _Option(shape, 0, 0.0)
     p, size = shape.parallelism, resources.workers_per_machine
     one_s = resources.leg_seconds(leg.epochs, p)
     if leg.within is None:
         wanted = math.ceil(leg.trials * p / shape.turns)
     else:
-        wanted = math.ceil(leg.trials * one_s / max(leg.within, one_s) - _MOMENT_S)
+        wanted = math.ceil(leg.trials * one_s / max(leg.within, one_s) - _ROUNDING)
     workers = max(p, min(resources.max_workers, math.ceil(wanted / size) * size))
-    # Trials follow each other without a barrier, so turns need not be whole; but no gang has a part of a worker.
+    # Trials follow each other without a barrier, so turns may be fractional; a gang has whole workers.
     seconds = max(one_s, leg.trials * one_s / (workers // p))
-    return _Way(shape, workers, seconds)
+    return _Option(shape, workers, seconds)
 
 
-def _after(before: _Partial, way: _Way, resources: Resources) -> _Partial | None:
-    """With one more stage; None if time or money do not suffice."""
-    if not way.workers:
-        return _Partial(before.seconds, before.cost, before.rented, before, way)
-    booted = way.workers - before.rented
-    paid_s = way.workers * way.seconds
-    seconds = before.seconds + way.seconds
+def _append(before: _Partial, option: _Option, resources: Resources) -> _Partial | None:
+    """Append a stage; return None if time or money does not suffice."""
+    if not option.workers:
+        return _Partial(before.seconds, before.cost, before.rented, before, option)
+    booted = option.workers - before.rented
+    paid_s = option.workers * option.seconds
+    seconds = before.seconds + option.seconds
     if booted > 0:
         boot_s = resources.scaling.boot_s
         seconds += boot_s
-        paid_s += booted * max(boot_s, resources.minimum_s - way.seconds)
+        paid_s += booted * max(boot_s, resources.minimum_s - option.seconds)
     cost = before.cost + paid_s * resources.price_s
-    # At the end of each stage the machines that it has then still hold their lease.
-    if seconds > resources.seconds or cost + way.workers * resources.lease_s * resources.price_s > resources.money:
+    # At the end of each stage, its machines still hold their lease.
+    if seconds > resources.seconds or cost + option.workers * resources.lease_s * resources.price_s > resources.money:
         return None
-    # Workers that a stage does not need are handed back after the one before.
-    return _Partial(seconds, cost, way.workers, before, way)
+    # Workers that a stage does not need are retired at the end of the previous stage.
+    return _Partial(seconds, cost, option.workers, before, option)
 
 
 def _pareto(partials: Iterator[_Partial]) -> list[_Partial]:
-    """Without those that another one is as good as in time, money and machines that are there already."""
+    """Return the partial schedules that no other one equals or beats in time, money and rented workers."""
     kept: list[_Partial] = []
     for partial in sorted(partials, key=lambda each: (each.seconds, each.cost, -each.rented)):
         if not any(other.cost <= partial.cost and other.rented >= partial.rented for other in kept):
@@ -292,10 +305,12 @@ def _schedule(last: _Partial, legs: Sequence[Leg]) -> Schedule:
     stages: list[Stage] = []
     partial = last
     for leg in reversed(legs):
-        before, way = partial.before, partial.way
+        before, option = partial.before, partial.option
         assert before is not None
-        assert way is not None
+        assert option is not None
         seconds, cost = partial.seconds - before.seconds, partial.cost - before.cost
-        stages.append(Stage(leg.trials, leg.epochs, way.shape.parallelism, way.workers, seconds, cost, way.shape.turns))
+        stages.append(
+            Stage(leg.trials, leg.epochs, option.shape.parallelism, option.workers, seconds, cost, option.shape.turns)
+        )
         partial = before
     return Schedule(tuple(reversed(stages)), last.seconds, last.cost)

@@ -1,4 +1,4 @@
-"""What a policy sees and what it may ask for."""
+"""The interface of policies: the view that a policy receives, and the plan that it returns."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from seer_nb.core.types import Frozen
 
 
 class Scaling(Frozen, frozen=True, kw_only=True):
-    """What has been learned of speed; see core.scaling for how."""
+    """Estimated training speed; `core.scaling` computes it."""
 
     epoch_s: float | None = None
     """Seconds of an epoch on one worker, averaged over trials; None before the first report."""
     overhead: float = 0.15
-    """c in the speedup s(p) = p / (1 + c (p - 1))."""
+    """Overhead c in the speedup s(p) = p / (1 + c (p - 1))."""
     stall_s: float = 1.0
-    """Seconds from the decision to start or resize a gang to its first step."""
+    """Seconds from the decision to start or resize a gang until its first step."""
     boot_s: float = 30.0
     """Seconds from renting a machine until it can train."""
 
     def speedup(self, parallelism: int) -> float:
-        """Epochs per second on p workers over epochs per second on one."""
+        """Return s(p): epochs per second on p workers, relative to one worker."""
         return parallelism / (1 + self.overhead * (parallelism - 1))
 
 
 class Snapshot(Frozen, frozen=True, kw_only=True):
-    """All that a policy may see."""
+    """All that a policy may depend on; immutable. Money is in micro-dollars, time in study seconds."""
 
     now_s: float
     stop_s: float
-    """The last moment at which the deadline leaves time to train: after it trials are saved and machines end."""
+    """Last moment that the deadline leaves for training; afterwards trials are saved and machines terminate."""
     budget: int
     spent: int
     committed: int
@@ -39,74 +39,81 @@ class Snapshot(Frozen, frozen=True, kw_only=True):
     max_epochs: int
     seed: int
     trials: tuple[Trial, ...]
-    """Those that have begun, in order of their ids."""
+    """Started trials, ordered by id."""
     waiting: int = 0
-    """Configurations that were drawn and have not begun."""
+    """Number of trials that were drawn and have not started."""
     gangs: tuple[Gang, ...]
     machines: tuple[Machine, ...]
-    """Those that have not ended."""
+    """Machines with workers that have not ended, without those that will be preempted."""
     offers: tuple[Offer, ...]
+    """Offers, the one to rent from first."""
     max_workers: int
     lease_s: float
     scaling: Scaling
     exhausted: bool = False
-    """The sampler has no further configuration."""
+    """Whether the sampler has no configuration left."""
     carry: Any = None
-    """What the policy's last plan gave it to remember; None at first, and after a new runner took the study up."""
+    """`Plan.carry` of the policy's last plan; None at first, and after a new runner has started."""
 
     @property
     def free(self) -> int:
-        """Micro-dollars neither spent nor committed."""
+        """Micro-dollars that are neither spent nor committed."""
         return self.budget - self.spent - self.committed
 
     @property
     def time_left_s(self) -> float:
-        """Seconds in which training is still of use."""
+        """Seconds until `stop_s`."""
         return max(0.0, self.stop_s - self.now_s)
 
 
 class Job(Frozen, frozen=True, kw_only=True):
-    """A trial (None: the next new one) to be trained on so many workers until an epoch."""
+    """A trial to train on a number of workers until an epoch."""
 
     trial: int | None
+    """Id of the trial; None: the next new trial."""
     workers: int = 1
     until: int
+    """Last epoch to train."""
     reason: str = ""
     proposed: bool = False
-    """Whether a new trial's configuration may be chosen by what earlier trials have shown; else at random."""
+    """Whether a new trial's configuration may depend on the results of earlier trials; otherwise it is random."""
 
 
 class Verdict(Frozen, frozen=True, kw_only=True):
-    """A trial to be eliminated."""
+    """A trial to prune."""
 
     trial: int
     reason: str
 
 
 class Plan(Frozen, frozen=True, kw_only=True):
-    """All that a policy may ask for. Running gangs without a job are saved and paused."""
+    """All that a policy may request. Gangs that train without a job are saved and paused."""
 
     jobs: tuple[Job, ...] = ()
-    """Most urgent first; running gangs that should go on are listed too."""
+    """Jobs, the most urgent first, including those of gangs that train and should continue."""
     verdicts: tuple[Verdict, ...] = ()
+    """Trials to prune."""
     workers: int = 0
     """Wanted size of the cluster, in workers."""
     done: bool = False
-    """Nothing useful is left to do with the time and money there is."""
+    """Whether the remaining time and money allow nothing useful."""
     reason: str = ""
-    """The plan in words: survivors, parallelism, finish, cost."""
+    """The plan as text: survivors, parallelism, finish time, cost."""
     wake_s: float | None = None
-    """Study seconds at which the policy wants to look again even if nothing happens."""
+    """Study seconds at which the policy must be called again even if no event arrives."""
     each_report: bool = False
-    """Whether the policy wants to look at every report; else it is asked when a gang has its first one, when gangs
-    and machines come and go, when speed leaves its estimate, and when a person moves the limits."""
+    """Whether the policy must be called at every report.
+
+    Otherwise it is called at the first report of a gang, when gangs or machines start or end, when the measured speed
+    leaves its estimate, and when the user changes a limit.
+    """
     carry: Any = None
-    """What the policy wants to find in the next snapshot. Immutable, and a function of the snapshot like all else."""
+    """Memory of the policy, passed to its next call. Must be immutable and depend only on the policy view."""
 
 
 class Policy(Protocol):
-    """A pure function from what there is to what is wanted."""
+    """A pure function from a policy view to a plan."""
 
     def decide(self, snapshot: Snapshot) -> Plan:
-        """Must not depend on anything but the snapshot."""
+        """Return the plan. It must depend on nothing but the policy view."""
         ...

@@ -1,7 +1,7 @@
-"""How fast training goes: time of an epoch, speedup s(p), stalls and boots, from a prior and from what was seen.
+"""Estimates of training speed: epoch time, speedup s(p), stalls and boots, from a prior and from measurements.
 
-The speedup law is s(p) = p / (1 + c (p - 1)): c is the share of an epoch that does not get shorter with more workers
-(Amdahl's serial fraction). c = 0.15 fits measured data-parallel training of common vision models on up to 8 GPUs.
+The speedup is s(p) = p / (1 + c (p - 1)), where c is the share of an epoch that does not shrink with more workers: the
+serial fraction of Amdahl (1967). c = 0.15 fits measured data-parallel training of common vision models on up to 8 GPUs.
 """
 
 from __future__ import annotations
@@ -19,33 +19,38 @@ if TYPE_CHECKING:
 
 
 PRIOR_OVERHEAD = 0.15
+"""Prior of c."""
 PRIOR_EPOCHS = 2.0
-"""Weight of the prior, in epochs seen at p > 1."""
+"""Weight of the prior, in epochs measured at p > 1."""
 OUTLIER = 5.0
-"""An epoch that took so many times as long as those before it tells of a worker that stood still, not of its speed."""
+"""Ratio to the usual epoch time from which an epoch is an outlier: its worker was suspended rather than slow."""
+MOST_OVERHEAD = 5.0
+"""Largest c that one measurement may contribute."""
 RECENT = 20
-"""How many stalls and boots are remembered."""
+"""Number of latest stalls and boots that are averaged."""
 
 
 Sum: TypeAlias = tuple[int, float]
-"""(epochs, their seconds)."""
+"""(number of epochs, their total seconds)."""
 
 
 class Seen(NamedTuple):
-    """What a tracker has learned from."""
+    """All measurements of a tracker, as plain data that can be stored."""
 
     priors: tuple[float, float]
-    """Seconds of a boot, and of a stall."""
+    """Prior seconds of a boot and of a stall."""
     stalls: list[float]
     boots: list[float]
     trials: dict[int, tuple[Sum, dict[int, Sum]]]
-    """By trial: epochs alone, and in gangs by parallelism."""
+    """By trial: epochs on one worker, and epochs in gangs by parallelism."""
     alone: Sum
+    """Epochs on one worker, of all trials."""
     together: dict[int, Sum]
+    """Epochs in gangs by parallelism, of all trials."""
 
 
 class _Trial:
-    """Epoch seconds of one trial by parallelism: (count, sum)."""
+    """Epochs of one trial, on one worker and in gangs by parallelism."""
 
     __slots__ = ("alone", "together")
 
@@ -55,7 +60,12 @@ class _Trial:
 
 
 class SpeedTracker:
-    """Learns from reports; ``estimate`` says what a planner may assume."""
+    """Collects measurements of speed, and estimates what a planner may assume.
+
+    Args:
+        boot_s: Prior seconds of a boot.
+        stall_s: Prior seconds of a stall, the time between a gang's start and its first step.
+    """
 
     def __init__(self, boot_s: float, stall_s: float = 0.5) -> None:
         self._prior_boot_s = boot_s
@@ -66,19 +76,19 @@ class SpeedTracker:
         self._alone = (0, 0.0)
         self._together: dict[int, tuple[int, float]] = {}
         self._both: set[int] = set()
-        """Trials seen in gangs."""
+        """Trials that trained in gangs."""
         self._estimate: Scaling | None = None
 
     @property
     def seen(self) -> Seen:
-        """All that was learned from."""
+        """All measurements."""
         trials = {number: (trial.alone, trial.together) for number, trial in self._trials.items()}
         priors = self._prior_boot_s, self._prior_stall_s
         return Seen(priors, [*self._stalls], [*self._boots], trials, self._alone, self._together)
 
     @classmethod
     def of(cls, seen: Seen) -> Self:
-        """One that has learned from that."""
+        """Return a tracker with the given measurements."""
         tracker = cls(*seen.priors)
         tracker._stalls.extend(seen.stalls)
         tracker._boots.extend(seen.boots)
@@ -90,10 +100,10 @@ class SpeedTracker:
         return tracker
 
     def epoch(self, trial: int, parallelism: int, seconds: float) -> None:
-        """An epoch took so long."""
+        """Add an epoch of a trial."""
         self._estimate = None
         seen = self._trials.setdefault(trial, _Trial())
-        seconds = _usual(seen.alone if parallelism == 1 else seen.together.get(parallelism, (0, 0.0)), seconds)
+        seconds = _clipped(seen.alone if parallelism == 1 else seen.together.get(parallelism, (0, 0.0)), seconds)
         if parallelism == 1:
             seen.alone = _add(seen.alone, seconds)
             self._alone = _add(self._alone, seconds)
@@ -103,17 +113,17 @@ class SpeedTracker:
             self._together[parallelism] = _add(self._together.get(parallelism, (0, 0.0)), seconds)
 
     def stall(self, seconds: float) -> None:
-        """A gang took so long from the decision to its first step."""
+        """Add a stall: seconds from the decision to start a gang until its first step."""
         self._estimate = None
         self._stalls.append(max(0.0, seconds))
 
     def boot(self, seconds: float) -> None:
-        """A machine took so long to be ready."""
+        """Add a boot: seconds from renting a machine until it was ready."""
         self._estimate = None
         self._boots.append(max(0.0, seconds))
 
     def estimate(self) -> Scaling:
-        """What may be assumed now."""
+        """Return the current estimate."""
         if self._estimate is None:
             self._estimate = self._fit()
         return self._estimate
@@ -128,7 +138,7 @@ class SpeedTracker:
         )
 
     def _overhead(self) -> float:
-        """Mean of c over trials seen both alone and in gangs, weighted by epochs, with the prior."""
+        """Return the mean of c over trials that trained both alone and in gangs, weighted by epochs, with the prior."""
         weight, total = PRIOR_EPOCHS, PRIOR_EPOCHS * PRIOR_OVERHEAD
         for trial in (self._trials[number] for number in sorted(self._both)):
             if not trial.alone[0]:
@@ -137,12 +147,12 @@ class SpeedTracker:
             for parallelism, (count, seconds) in trial.together.items():
                 # t_p / t_1 = (1 + c (p - 1)) / p
                 ratio = (seconds / count) / max(alone_s, 1e-9)
-                total += count * min(5.0, max(0.0, (ratio * parallelism - 1) / (parallelism - 1)))
+                total += count * min(MOST_OVERHEAD, max(0.0, (ratio * parallelism - 1) / (parallelism - 1)))
                 weight += count
         return total / weight
 
     def _epoch_s(self, overhead: float) -> float | None:
-        """Mean seconds on one worker; epochs of gangs count as what they would have taken alone."""
+        """Return the mean seconds on one worker; epochs of gangs count with the time they would have taken alone."""
         count, seconds = self._alone
         for parallelism, (more, together_s) in self._together.items():
             count += more
@@ -151,14 +161,14 @@ class SpeedTracker:
 
 
 def usual_s(curve: Sequence[Report]) -> float:
-    """Seconds of the last epoch; of the one before, on as many workers, where the last one is an outlier."""
+    """Return the seconds of the last epoch; if it is an outlier, of the one before at the same parallelism."""
     last, before = curve[-1], curve[-2] if len(curve) > 1 else curve[-1]
-    strange = last.parallelism == before.parallelism and last.seconds > OUTLIER * before.seconds > 0
-    return before.seconds if strange else last.seconds
+    outlier = last.parallelism == before.parallelism and last.seconds > OUTLIER * before.seconds > 0
+    return before.seconds if outlier else last.seconds
 
 
-def _usual(seen: Sum, seconds: float) -> float:
-    """No more than an outlier's worth, so that several of them are believed in the end."""
+def _clipped(seen: Sum, seconds: float) -> float:
+    """Return an epoch's seconds, at most OUTLIER times the mean, so that repeated outliers still shift the estimate."""
     count, total = seen
     return min(seconds, OUTLIER * total / count) if total > 0 else seconds
 

@@ -1,16 +1,16 @@
-"""The state of a study, reduced from its records. Engine and views share it: the same records give the same state."""
+"""The state of a study, reduced from its records: equal records give equal states, in the engine and in every view."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from seer_nb.core import reducers
+from seer_nb.core.model import machine_of_worker
 from seer_nb.core.money import Ledger, Offer
+from seer_nb.core.reducers import REDUCERS
 from seer_nb.core.scaling import SpeedTracker, usual_s
 
 if TYPE_CHECKING:
@@ -20,79 +20,91 @@ if TYPE_CHECKING:
     from seer_nb.core.offer_choice import Refusals
 
 
+HEARTBEAT = 1 / 3
+"""Longest time between two records while machines are alive, in leases.
+
+A later runner infers from the last record how long its predecessor lived, and with it the machines.
+"""
+
+
 @dataclass
 class StateIndex:
-    """Counts and sets."""
+    """Counts and sets that answer frequent questions about a state without a scan."""
 
     waiting: dict[int, None] = field(default_factory=dict)
-    """Trials that were drawn and have not begun, in that order."""
+    """Trials that were drawn and have not started, in that order."""
     best: tuple[float, int] | None = None
-    """(value, the lower the better; trial) of the best stored report of all."""
+    """Best stored report of the study, as (value, lower is better; trial)."""
     reported: bool = False
-    """Whether any trial has."""
+    """Whether any trial has reported."""
     idle: set[int] = field(default_factory=set)
-    """Ready machines that stay, with a worker that no gang uses."""
+    """Ready machines, without preemption notice, that have a free worker."""
     leaving: set[int] = field(default_factory=set)
-    """Machines that live, and that their provider will take away."""
+    """Live machines with a preemption notice."""
     retiring: set[int] = field(default_factory=set)
-    """Machines that live, and were told to go."""
+    """Live machines that were told to terminate."""
     live_of: Counter[str] = field(default_factory=Counter)
-    """Machines that live, by offer."""
+    """Number of live machines, by offer."""
     slots: int = 0
-    """Workers of machines that live."""
+    """Workers of live machines."""
     ready_slots: int = 0
     """Workers of ready machines."""
     staying_slots: int = 0
-    """Workers of machines that can be counted on to train."""
+    """Workers of machines that will keep training."""
     booting: int = 0
-    """Machines that boot."""
+    """Number of booting machines."""
     training: int = 0
     """Workers that gangs use."""
 
     @classmethod
     def of(cls, state: State) -> StateIndex:
-        """Counted anew."""
-        tally = cls()
-        tally.waiting = {trial.id: None for trial in state.trials.values() if trial.state == "waiting"}
-        for trial in state.trials.values():
-            tally.trial(trial, state.settings.mode)
+        """Return the index of a state, computed from scratch."""
+        index = cls()
+        index.waiting = {trial.id: None for trial in state.trials.values() if trial.state == "waiting"}
+        index.rank_trials(state)
         for machine in state.live.values():
-            tally.machine(None, machine, state.busy)
-        tally.training = sum(gang.parallelism for gang in state.gangs.values())
-        return tally
+            index.update_machine(None, machine, state.busy)
+        index.training = sum(gang.parallelism for gang in state.gangs.values())
+        return index
 
-    def trial(self, trial: Trial, mode: Mode) -> None:
-        """A trial has changed."""
+    def update_trial(self, trial: Trial, mode: Mode) -> None:
+        """Update the index after a change of a trial."""
         if trial.state != "waiting":
             self.waiting.pop(trial.id, None)
         self.reported = self.reported or bool(trial.curve)
-        # A trial's best report is followed by a worse one only when its checkpoint is damaged: see ``rank``.
+        # A trial's best report gets worse only when its checkpoint is damaged; `rank_trials` handles that.
         if trial.best is not None and trial.best.value is not None:
             key = (trial.best.value if mode == "min" else -trial.best.value, trial.id)
             self.best = key if self.best is None else min(self.best, key)
 
-    def rank(self, state: State) -> None:
-        """Find the best anew, as a trial has lost its best report."""
+    def rank_trials(self, state: State) -> None:
+        """Find the best report again, because a trial has lost its best report."""
         self.best = None
         for trial in state.trials.values():
-            self.trial(trial, state.settings.mode)
+            self.update_trial(trial, state.settings.mode)
 
-    def machine(self, old: Machine | None, new: Machine, busy: set[str]) -> None:
-        """A machine has changed, or (without an old one) is new."""
+    def update_machine(self, old: Machine | None, new: Machine, busy: set[str]) -> None:
+        """Update the index after a change of a machine.
+
+        Args:
+            old: The machine before the change; None for a new machine.
+            new: The machine after the change.
+            busy: Workers that gangs use.
+        """
         if old is not None:
-            self._count(old, -1)
-        self._count(new, 1)
-        _keep(self.leaving, new.id, new.state != "ended" and new.leaves_s is not None)
-        _keep(self.retiring, new.id, new.state != "ended" and new.retired_s is not None)
-        self._settle(new, busy)
+            self._count_machine(old, -1)
+        self._count_machine(new, 1)
+        _set_member(self.leaving, new.id, new.state != "ended" and new.leaves_s is not None)
+        _set_member(self.retiring, new.id, new.state != "ended" and new.retired_s is not None)
+        self._update_idle(new, busy)
 
-    def gang(self, gang: Gang, change: int, state: State) -> None:
-        """A gang has begun (1), or has ended (-1)."""
+    def update_gang(self, gang: Gang, change: int, state: State) -> None:
+        """Update the index after a gang has started (change=1) or ended (change=-1)."""
         self.training += change * gang.parallelism
         for machine in state.machines_of(gang):
-            self._settle(state.machines[machine], state.busy)
+            self._update_idle(state.machines[machine], state.busy)
 
-    def _count(self, machine: Machine, change: int) -> None:
+    def _count_machine(self, machine: Machine, change: int) -> None:
         if machine.state != "ended":
             self.live_of[machine.offer] += change
             self.slots += change * machine.slots
@@ -100,27 +112,24 @@ class StateIndex:
             self.staying_slots += change * machine.slots * machine.stays
             self.booting += change * (machine.state == "booting")
 
-    def _settle(self, machine: Machine, busy: set[str]) -> None:
-        able = machine.state == "ready" and machine.leaves_s is None
-        _keep(self.idle, machine.id, able and not busy.issuperset(machine.workers))
+    def _update_idle(self, machine: Machine, busy: set[str]) -> None:
+        usable = machine.state == "ready" and machine.leaves_s is None
+        _set_member(self.idle, machine.id, usable and not busy.issuperset(machine.workers))
 
 
-def _keep(members: set[int], number: int, belongs: bool) -> None:  # noqa: FBT001 - private
+def _set_member(members: set[int], number: int, belongs: bool) -> None:  # noqa: FBT001 - private
     if belongs:
         members.add(number)
     else:
         members.discard(number)
 
 
-HEARTBEAT = 1 / 3
-"""As long as machines live, something is recorded at least every so many leases: so a later runner knows how long its
-predecessor lived, and with it the machines."""
-HANDLERS = reducers.MACHINE_HANDLERS | reducers.TRIAL_HANDLERS | reducers.STUDY_HANDLERS
-LIVE_MACHINE = frozenset({"booting", "ready", "retiring"})
-
-
 class State:
-    """Mutable; changes only through ``apply``."""
+    """The mutable state of a study. It changes only through `apply`.
+
+    Args:
+        settings: The settings that the study was created with.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -131,21 +140,20 @@ class State:
         self.trials: dict[int, Trial] = {}
         self.machines: dict[int, Machine] = {}
         self.gangs: dict[int, Gang] = {}
-        """Those that have not ended."""
+        """Gangs that have not ended."""
         self.ended_gangs: dict[int, Gang] = {}
         self.live: dict[int, Machine] = {}
         """Machines that have not ended."""
         self.silent: dict[int, str] = {}
-        """Where those of the gangs stand that were found to be silent, in words."""
+        """Code locations of the members of silent gangs, as text, by gang."""
         self.busy: set[str] = set()
-        """Workers that a gang uses."""
+        """Workers that gangs use."""
         self.tally = StateIndex()
-        """Who of them all is what, so that nobody has to ask each one."""
         self.free_s: dict[int, float] = {}
-        """By live machine: when it was rented, was ready or last ended a gang, whichever came last."""
+        """Time at which each live machine was rented, became ready or last ended a gang, whichever came last."""
         self.phase: Phase = "created"
         self.reason = ""
-        """Why the study is ending, or has ended."""
+        """Why the study is ending or has ended."""
         self.failed = False
         self.now_s = 0.0
         self.before_s = 0.0
@@ -153,28 +161,30 @@ class State:
         self.deadline_s = settings.deadline_s
         self.deadline_wall = settings.deadline_wall
         self.exhausted = False
+        """Whether the sampler has no configuration left."""
         self.n_gangs = 0
         self.n_drawn = 0
         self.draws_pending = 0
+        """Configurations that were requested from the sampler and have not arrived."""
         self.boot_failures = 0
-        """Machines in a row that ended before they were ready, though the provider had some to give."""
+        """Consecutive machines that ended before they were ready although the provider had capacity."""
         self.left_behind: tuple[int, ...] = ()
-        """Machines that the last runner could not end, and that may still be billed."""
+        """Machines that the last runner could not terminate and that may still be billed."""
         self.refusals: dict[str, Refusals] = {}
-        """By offer, for whatever reason."""
+        """Consecutive failed rentals, by offer."""
         self.ending_s = 0.0
-        """When it began to pause or to end."""
+        """Time at which the study began to pause or to end."""
         self.plan_reason = ""
+        """Text of the last noted plan; `noted_s` is its time."""
         self.noted_s = float("-inf")
-        """When that reason was noted."""
         self.wanted: dict[int, int] = {}
-        """Workers that the last plan wants for each trial that had begun."""
+        """Workers that the last plan wants for each started trial."""
         self.wanted_workers = 0
-        """Size of the cluster that the last plan wants."""
+        """Size of the cluster that the last plan wants, in workers."""
 
     @property
     def budget(self) -> int:
-        """Micro-dollars."""
+        """Budget in micro-dollars."""
         return self.ledger.budget
 
     @property
@@ -182,33 +192,50 @@ class State:
         """The trial with the best stored report."""
         return None if self.tally.best is None else self.trials[self.tally.best[1]]
 
-    def apply(self, record: Event | Action, now_s: float) -> None:
-        """Take one record in."""
-        self.before_s, self.now_s = self.now_s, max(self.now_s, now_s)
-        handler = HANDLERS.get(type(record))
-        if handler is not None:
-            handler(self, record, self.now_s)
-
     @property
     def heartbeat_s(self) -> float:
-        """At least so often something is recorded while machines live."""
+        """Longest time in seconds between two records while machines are alive."""
         return HEARTBEAT * self.settings.lease_s
 
+    def apply(self, record: Event | Action, now_s: float) -> None:
+        """Apply one record to the state.
+
+        Args:
+            record: An event or an action.
+            now_s: Study seconds; time never runs backwards, so an earlier time counts as the latest one.
+        """
+        self.before_s, self.now_s = self.now_s, max(self.now_s, now_s)
+        reduce = REDUCERS.get(type(record))
+        if reduce is not None:
+            reduce(self, record, self.now_s)
+
     def idle_workers(self) -> list[str]:
-        """Workers of ready machines that no gang uses, in order of age."""
+        """Return the free workers of ready machines, ordered by machine."""
         ready = (self.live[machine] for machine in sorted(self.tally.idle))
         return [worker for machine in ready for worker in machine.workers if worker not in self.busy]
 
     def in_use(self, machine: Machine) -> bool:
-        """Whether a gang uses one of its workers."""
+        """Return whether a gang uses a worker of the machine."""
         return not self.busy.isdisjoint(machine.workers)
 
     def machine_of(self, worker: str) -> Machine:
-        """The machine that a worker runs on."""
-        return self.machines[_machine_of(worker)]
+        """Return the machine that a worker runs on."""
+        return self.machines[machine_of_worker(worker)]
+
+    def machines_of(self, gang: Gang) -> set[int]:
+        """Return the ids of the machines that a gang's workers run on."""
+        return {machine_of_worker(worker) for worker in gang.workers}
 
     def epoch_s(self, trial: int | None, parallelism: int) -> float | None:
-        """Seconds that a trial's next epoch (None: a new trial's) should take; None when nothing is known."""
+        """Return the expected seconds of a trial's next epoch.
+
+        Args:
+            trial: Id of the trial; None: a new trial.
+            parallelism: Number of workers.
+
+        Returns:
+            Seconds; None if no epoch has been measured.
+        """
         curve = self.trials[trial].curve if trial is not None else ()
         if curve:
             seconds = usual_s(curve)
@@ -219,33 +246,29 @@ class State:
         scaling = self.speed.estimate()
         return None if scaling.epoch_s is None else scaling.epoch_s / scaling.speedup(parallelism)
 
-    def machines_of(self, gang: Gang) -> set[int]:
-        """Where its members are."""
-        return {_machine_of(worker) for worker in gang.workers}
-
-    # --- for what records change ---
+    # --- used by reducers ---
 
     def update_trial(self, trial: int, **changes: Any) -> Trial:
-        """Change it in everything that knows of it."""
+        """Change fields of a trial, and return the new trial."""
         changed = replace(self.trials[trial], **changes)
         self.trials[trial] = changed
-        self.tally.trial(changed, self.settings.mode)
+        self.tally.update_trial(changed, self.settings.mode)
         return changed
 
     def update_machine(self, machine: int, **changes: Any) -> None:
-        """Change it in everything that knows of it."""
+        """Change fields of a machine."""
         old = self.machines[machine]
         changed = replace(old, **changes)
         self.machines[machine] = changed
-        self.tally.machine(old, changed, self.busy)
-        if changed.state in LIVE_MACHINE:
+        self.tally.update_machine(old, changed, self.busy)
+        if changed.state != "ended":
             self.live[machine] = changed
         else:
             self.live.pop(machine, None)
             self.free_s.pop(machine, None)
 
     def charge(self, gang: Gang, now_s: float) -> Trial:
-        """Book the gang's worker-seconds since it was last heard of on its trial."""
+        """Charge a gang's worker-seconds since its last message to its trial, and return the new trial."""
         seconds = max(0.0, now_s - gang.heard_s)
         price = sum(self.offers[self.machine_of(w).offer].worker_price_s() for w in gang.workers)
         trial = self.trials[gang.trial]
@@ -256,20 +279,24 @@ class State:
         )
 
     def end_gang(self, gang: Gang, now_s: float, reason: str) -> Trial:
-        """Its workers are free, and its trial waits if it has not ended; without a reason, for the one it was told."""
+        """Remove a gang, free its workers, and pause its trial if the trial has not ended.
+
+        Args:
+            gang: The gang that has ended.
+            now_s: Study seconds.
+            reason: Why the trial is paused; empty: the reason for which the gang was stopped.
+
+        Returns:
+            The gang's trial.
+        """
         trial = self.charge(gang, now_s)
         del self.gangs[gang.id]
         self.silent.pop(gang.id, None)
         self.busy.difference_update(gang.workers)
-        self.tally.gang(gang, -1, self)
+        self.tally.update_gang(gang, -1, self)
         self.ended_gangs[gang.id] = gang
         self.free_s |= {machine: now_s for machine in self.machines_of(gang) if machine in self.live}
         if trial.state == "running":
             why = reason or gang.stopping or f"waits at epoch {trial.epoch}"
             return self.update_trial(trial.id, gang=None, state="paused", reason=why)
         return self.update_trial(trial.id, gang=None)
-
-
-@lru_cache(maxsize=1 << 16)
-def _machine_of(worker: str) -> int:
-    return int(worker.partition(".")[0])

@@ -1,6 +1,7 @@
-"""The most that numbers of records may be: some become loops, and a record may come from a file of somebody else.
+"""Bounds of the numbers in records, and the base class of records.
 
-They hold where records are read. Who makes them from what a user gives checks that they can be read again.
+Some of these numbers become loop counts, and a record may come from a file that someone else wrote. The bounds are
+checked when a record is decoded. Code that builds records from user input must check that they can be decoded again.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import msgspec
 from msgspec import Meta
 
 MOST_EPOCHS = 10**9
+"""Largest number of epochs of a study."""
 MOST_SEED = 2**63 - 1
-"""The journal holds numbers of 64 bits."""
+"""Largest seed: the journal holds 64-bit integers."""
 MOST_WORKERS = 100_000
-"""Of a study."""
+"""Largest number of workers of a study."""
 MOST_SLOTS = 1024
-"""Workers of one machine: each has a name."""
+"""Largest number of workers of one machine; each worker has a name."""
 MOST_MICRO = 10**18
-"""Micro-dollars: a trillion dollars, as whoever gives an amount may give it."""
+"""Largest amount in micro-dollars: a trillion dollars, the most that a user may pass."""
 MOST_SECONDS = 1e12
-"""More than until the last moment that a datetime can tell."""
+"""Largest time in seconds; later than any moment that a datetime can represent."""
 
 Epochs: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_EPOCHS)]
 Seed: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_SEED)]
@@ -32,4 +34,4 @@ WholeSeconds: TypeAlias = Annotated[int, Meta(ge=0, le=10**12)]
 
 
 class Frozen(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all records."""
+    """Base class of immutable records."""

@@ -1,4 +1,8 @@
-"""Policies: pure functions from what there is to what is wanted. Each is one short file."""
+"""Policies: pure functions from a policy view to a plan. SEER is a package; each of its rivals is one file.
+
+All of them see the same ``core.Snapshot`` (the policy view) and return a ``core.Plan``. They perform no I/O, read no
+clock and draw no random numbers, so that a replayed journal gives the same decisions.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +51,15 @@ _BY_NAME: dict[str, Callable[[], Policy]] = {
 
 
 def by_name(name: str) -> Policy:
-    """The policy of that name, with its default settings.
+    """Return a policy with its default settings.
 
     Raises:
-        ValueError: There is none.
+        ValueError: No policy has this name.
     """
     if name not in _BY_NAME:
         known = ", ".join(f'"{each}"' for each in _BY_NAME)
         meant = did_you_mean(name, _BY_NAME, '"')
-        raise ValueError(f"policy={name!r} is unknown{meant}: give one of {known}, or an object with decide(snapshot)")
+        raise ValueError(
+            f"policy={name!r}: unknown policy{meant}; expected one of {known}, or an object with decide(view)"
+        )
     return _BY_NAME[name]()

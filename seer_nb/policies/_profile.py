@@ -1,4 +1,4 @@
-"""What a policy that plans a whole job plans with: its stages, what their trials take, and what there is for them."""
+"""Planning a whole bracket of synchronous halving: its stages, how they use workers, and its resources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.planner import Resources
 from seer_nb.core.reconcile import IDLE_SHARE
-from seer_nb.policies._rungs import expected_epoch_s, fixed_size, power
+from seer_nb.policies._rungs import MAX_CONFIGURATIONS, expected_epoch_s, fixed_cluster_size, power_of_two
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,66 +15,70 @@ if TYPE_CHECKING:
     from seer_nb.core import Snapshot
 
 
-MOST = 1_000_000
-"""Configurations that are never exceeded."""
-FINE, COARSE = 1.02, 1.1
-"""Steps in which estimates are rounded up: of what makes up most of the time, and of the rest."""
-SIZES = 11
-"""Stragglers are known for 1, 2, 4, ... trials, up to 2 to the power of 10."""
+FINE_STEP = 1.02
+"""Factor between the steps to which epoch times are rounded up; they make up most of the time."""
+COARSE_STEP = 1.1
+"""Factor between the steps to which the other estimates of speed are rounded up."""
+STRAGGLER_SIZES = 11
+"""Number of stage sizes with a straggler factor: 1, 2, 4, ... up to 2 to the power of 10 trials."""
 
 
-class Step(NamedTuple):
-    """What a stage has to do."""
+class StageWork(NamedTuple):
+    """The training of one stage."""
 
     trials: int
     epochs: float
-    slow: float = 1.0
-    """The slowest trial's epoch in those of the average one: it is what a barrier waits for."""
+    """Epochs of each trial."""
+    straggler: float = 1.0
+    """Epoch time of the slowest trial, for which the barrier waits, over that of the average one."""
 
 
-class Share(NamedTuple):
-    """How a stage uses its workers."""
+class Allocation(NamedTuple):
+    """The workers of one stage."""
 
     workers: int
     parallelism: int
     seconds: float
-    """Without a boot."""
+    """Duration of the stage, without a boot."""
 
 
-def steps(n: int, eta: int, epochs: Sequence[int], slow: Sequence[float] = (1.0,)) -> tuple[Step, ...]:
-    """The stages of a job of n configurations.
+def bracket_stages(
+    n: int, eta: int, epochs: Sequence[int], stragglers: Sequence[float] = (1.0,)
+) -> tuple[StageWork, ...]:
+    """Return the stages of a bracket.
 
     Args:
         n: Configurations.
-        eta: One in so many goes on from a rung.
+        eta: Reduction factor.
         epochs: The rungs.
-        slow: See ``stragglers``.
+        stragglers: Result of ``straggler_factors``.
     """
     each = (epoch - before for before, epoch in zip((0, *epochs), epochs, strict=False))
     sizes = (max(1, n // eta**k) for k in range(len(epochs)))
-    last = len(slow) - 1
+    last = len(stragglers) - 1
     return tuple(
-        Step(size, long, slow[min(last, size.bit_length() - 1)]) for size, long in zip(sizes, each, strict=True)
+        StageWork(size, count, stragglers[min(last, size.bit_length() - 1)])
+        for size, count in zip(sizes, each, strict=True)
     )
 
 
-def share(step: Step, workers: int, resources: Resources) -> Share:
-    """The fair use that a stage makes of so many workers: a power of two for each trial, or trials take turns."""
-    parallelism = min(power(max(1, workers // step.trials)), power(resources.max_parallelism))
-    turns = -(-step.trials // (workers // parallelism))
-    # Within turns slow and quick ones are mixed; whoever comes last may be slow.
-    seconds = resources.leg_seconds(step.epochs * step.slow, parallelism)
-    if turns > 1:
-        seconds += (turns - 1) * resources.leg_seconds(step.epochs, parallelism)
-    return Share(workers, parallelism, seconds)
+def allocate_fairly(work: StageWork, workers: int, resources: Resources) -> Allocation:
+    """Give each trial of a stage the same power of two of workers; with fewer workers than trials, train in waves."""
+    parallelism = min(power_of_two(max(1, workers // work.trials)), power_of_two(resources.max_parallelism))
+    waves = -(-work.trials // (workers // parallelism))
+    # Slow and quick trials mix within waves. Only the last trial to finish has to be a slow one.
+    seconds = resources.leg_seconds(work.epochs * work.straggler, parallelism)
+    if waves > 1:
+        seconds += (waves - 1) * resources.leg_seconds(work.epochs, parallelism)
+    return Allocation(workers, parallelism, seconds)
 
 
-def most(fits: Callable[[int], bool]) -> int:
-    """The largest number for which it fits, if it fits for all smaller ones; 1 if it never does."""
+def largest_fitting(fits: Callable[[int], bool]) -> int:
+    """Return the largest number up to ``MAX_CONFIGURATIONS`` that fits, if all smaller ones do; 1 if none fits."""
     low, step = 1, 1
-    while fits(min(MOST, low + step)):
-        low, step = min(MOST, low + step), 2 * step
-        if low == MOST:
+    while fits(min(MAX_CONFIGURATIONS, low + step)):
+        low, step = min(MAX_CONFIGURATIONS, low + step), 2 * step
+        if low == MAX_CONFIGURATIONS:
             return low
     high = low + step - 1
     while low < high:
@@ -83,71 +87,73 @@ def most(fits: Callable[[int], bool]) -> int:
     return low
 
 
-def stragglers(snapshot: Snapshot) -> tuple[float, ...]:
-    """How much longer than average the slowest of 1, 2, 4, 8, ... trials trains, as far as was seen.
+def straggler_factors(view: Snapshot) -> tuple[float, ...]:
+    """Return the epoch time of the slowest of 1, 2, 4, 8, ... trials over the average, from the trials so far.
 
-    Of n trials drawn at random the slowest is expected at the quantile n / (n + 1) of all.
+    The slowest of n trials drawn at random is expected at the quantile n / (n + 1).
     """
-    scaling = snapshot.scaling
-    alone = [
-        scaling.speedup(p) for p in range(max((trial.max_parallelism for trial in snapshot.trials), default=0) + 2)
-    ]
-    lasts = (trial.curve[-1] for trial in snapshot.trials if trial.curve)
-    times = sorted([last.seconds * alone[last.parallelism] for last in lasts])
+    scaling = view.scaling
+    speedups = [scaling.speedup(p) for p in range(max((trial.max_parallelism for trial in view.trials), default=0) + 2)]
+    lasts = (trial.curve[-1] for trial in view.trials if trial.curve)
+    times = sorted([last.seconds * speedups[last.parallelism] for last in lasts])
     mean = max(1e-9, math.fsum(times) / len(times)) if times else 1.0
-    found = [
-        times[min(len(times) - 1, len(times) * n // (n + 1))] if times else mean for n in (2**k for k in range(SIZES))
+    slowest = [
+        times[min(len(times) - 1, len(times) * n // (n + 1))] if times else mean
+        for n in (2**k for k in range(STRAGGLER_SIZES))
     ]
-    return tuple(math.ceil(max(1.0, seconds / mean) * 20 - 1e-6) / 20 for seconds in found)
+    return tuple(math.ceil(max(1.0, seconds / mean) * 20 - 1e-6) / 20 for seconds in slowest)
 
 
-def lasting_s(snapshot: Snapshot, workers: int) -> float:
-    """Seconds from now for which so many workers can be kept: until the deadline, or until the money ends."""
-    offer = snapshot.offers[0]
+def affordable_s(view: Snapshot, workers: int) -> float:
+    """Return the seconds from now for which workers can be kept, until the deadline or the end of the money."""
+    offer = view.offers[0]
     machines = -(-workers // offer.workers_per_machine)
     price_s = machines * offer.price_per_hour / 3600
     if price_s == 0:
-        return snapshot.time_left_s
-    return max(0.0, min(snapshot.time_left_s, (snapshot.budget - snapshot.spent) / price_s - snapshot.lease_s))
+        return view.time_left_s
+    return max(0.0, min(view.time_left_s, (view.budget - view.spent) / price_s - view.lease_s))
 
 
-def profiled(snapshot: Snapshot) -> Resources:
-    """What there was for the job when the first epoch had been timed, at what is known of speed by now.
+def profiled_resources(view: Snapshot) -> Resources:
+    """Return the bracket's resources at the time of the first report, at the speed measured by now.
 
-    It stays the same, but for the estimates of speed, so that a plan made from it does. Raises ValueError before.
+    Everything but the speed stays the same during a study, and so does a plan made from it.
+
+    Raises:
+        ValueError: No epoch has been timed.
     """
-    whole = Resources.whole(snapshot)
-    whole = rounded_up(whole._replace(epoch_s=expected_epoch_s(snapshot) or whole.epoch_s))
-    first_s = min((trial.curve[0].at_s for trial in snapshot.trials if trial.curve), default=0.0)
-    begun = sum(trial.started_s is not None and trial.started_s <= first_s for trial in snapshot.trials)
-    workers = min(begun, fixed_size(snapshot))
+    whole = Resources.whole(view)
+    whole = round_up_speeds(whole._replace(epoch_s=expected_epoch_s(view) or whole.epoch_s))
+    first_s = min((trial.curve[0].at_s for trial in view.trials if trial.curve), default=0.0)
+    started = sum(trial.started_s is not None and trial.started_s <= first_s for trial in view.trials)
+    workers = min(started, fixed_cluster_size(view))
     return whole._replace(
-        seconds=max(0.0, snapshot.stop_s - first_s),
+        seconds=max(0.0, view.stop_s - first_s),
         money=whole.money - workers * first_s * whole.price_s,
         workers=workers,
     )
 
 
-def rounded_up(resources: Resources) -> Resources:
-    """With speeds in steps, on the slow side: a plan must not change with every new estimate of them."""
+def round_up_speeds(resources: Resources) -> Resources:
+    """Round estimated seconds up to steps, so that a plan does not change with every new estimate."""
     scaling = resources.scaling
-    epoch_s = _step(resources.epoch_s, FINE)
+    epoch_s = _round_up(resources.epoch_s, FINE_STEP)
     return resources._replace(
         epoch_s=epoch_s,
         scaling=type(scaling)(
             epoch_s=epoch_s,
-            overhead=_step(scaling.overhead, COARSE),
-            stall_s=_step(scaling.stall_s, COARSE),
-            boot_s=_step(scaling.boot_s, COARSE),
+            overhead=_round_up(scaling.overhead, COARSE_STEP),
+            stall_s=_round_up(scaling.stall_s, COARSE_STEP),
+            boot_s=_round_up(scaling.boot_s, COARSE_STEP),
         ),
     )
 
 
-def handback_s(snapshot: Snapshot) -> float:
-    """Seconds for which a machine is paid after it was needed."""
-    return snapshot.offers[0].release_s + IDLE_SHARE * snapshot.scaling.boot_s
+def paid_idle_s(view: Snapshot) -> float:
+    """Return the seconds for which a machine is billed after its last use."""
+    return view.offers[0].release_s + IDLE_SHARE * view.scaling.boot_s
 
 
-def _step(value: float, step: float) -> float:
-    # A value that is on a step already, but for rounding, stays on it.
+def _round_up(value: float, step: float) -> float:
+    # The tolerance keeps a value on its step in spite of rounding errors.
     return float(step ** math.ceil(math.log(value, step) - 1e-6)) if value > 0 else 0.0

@@ -1,4 +1,4 @@
-"""What policies that eliminate have in common: the rungs of a ladder, and who stands where on them."""
+"""Shared parts of the policies: rungs, rankings at a rung, measured speed, and jobs."""
 
 from __future__ import annotations
 
@@ -18,27 +18,32 @@ if TYPE_CHECKING:
     from seer_nb.core import Gang, Snapshot, Trial
 
 
+MAX_CONFIGURATIONS = 1_000_000
+"""Upper limit of the configurations that a policy plans for."""
+RESIZE_GAIN = 1.1
+"""Least ratio of progress after a resize, set-up included, to progress without it (HyperSched's rule)."""
 PATIENCE = 2.0
-"""In epochs of the quickest."""
-LATE = 1.3
-"""An epoch that takes so many times as long as thought may take an average one more."""
-PRIOR = 4
-"""So many trials would have to tell another speed before it is half believed."""
-NEARLY = 0.95
-"""As much of an epoch in progress as is counted at most."""
-MERGE = 0.8
-"""A rung at so much of the top or above it would only repeat the top's verdict."""
+"""Longest wait for further first reports, in epochs of the quickest trial."""
+OVERDUE = 1.3
+"""Ratio of elapsed to expected time of an epoch from which its end cannot be predicted."""
+PRIOR_TRIALS = 4
+"""Weight of the assumption that the best trials train at the average speed, in trials."""
+MAX_PROGRESS = 0.95
+"""Largest share of an epoch in progress that counts as done."""
+MERGE_SHARE = 0.8
+"""Share of the top from which on a rung is left out: it would only repeat the verdict at the top."""
 
 
-class WithRungs:
-    """A policy that eliminates at rungs.
+class RungPolicy:
+    """A policy that compares trials at rungs and eliminates the weaker ones.
 
     Args:
-        eta: One in so many goes on from a rung.
-        first_rung: Epochs to the first rung.
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
+        first_rung: Epochs to the first rung, at least 1.
 
     Raises:
-        TypeError, ValueError: eta is no whole number from 2 on, or first_rung none from 1 on.
+        TypeError: An argument is not an integer.
+        ValueError: An argument is too small.
     """
 
     @refuses_unknown()
@@ -50,22 +55,30 @@ class WithRungs:
         return f"{type(self).__name__}(eta={self.eta}, first_rung={self.first_rung})"
 
 
+# --- rungs ---
+
+
 def rungs(eta: int, first: int, top: int) -> tuple[int, ...]:
-    """The epochs at which trials are compared: first, first x eta, first x eta^2, ..., top."""
+    """Return the epochs at which trials are compared: first, first x eta, first x eta^2, ..., top."""
     below, epoch = [], first
-    while epoch < MERGE * top:
+    while epoch < MERGE_SHARE * top:
         below.append(epoch)
         epoch *= eta
     return (*below, top)
 
 
-def ranked(trials: Iterable[Trial], epoch: int, mode: str) -> list[Trial]:
-    """Trials that have reported an epoch, best first by their value at it; what is not finite comes last.
+def rank_trials(trials: Iterable[Trial], epoch: int, mode: str) -> list[Trial]:
+    """Return the trials that have reported an epoch, best first by their value at it.
 
-    Equal values keep the order of the trials' numbers.
+    Values that are not finite come last. Equal values keep the order of the trials' ids.
+
+    Args:
+        trials: The candidates.
+        epoch: The rung, from 1.
+        mode: "max" or "min".
     """
     sign = -1 if mode == "max" else 1
-    # Reports have consecutive epochs. No function a trial: this is done for thousands of them at every decision.
+    # Reports have consecutive epochs. Plain loops, because thousands of trials are ranked at every decision.
     reported = {trial.id: trial for trial in trials if len(trial.curve) >= epoch}
     keys = [
         (math.inf if (value := value_at(trial.curve, epoch - 1)) is None else sign * value, number)
@@ -75,109 +88,131 @@ def ranked(trials: Iterable[Trial], epoch: int, mode: str) -> list[Trial]:
     return [reported[number] for _, number in keys]
 
 
-def fixed_size(snapshot: Snapshot) -> int:
-    """Workers that the budget pays for from the start to the deadline, with their lease: floor(B / (c T)), or one."""
-    price_s = snapshot.offers[0].worker_price_s()
+# --- the fixed cluster ---
+
+
+def fixed_cluster_size(view: Snapshot) -> int:
+    """Return the workers that the budget pays for from start to deadline, lease included: floor(B / (c T)), or 1."""
+    price_s = view.offers[0].worker_price_s()
     if price_s == 0:
-        return snapshot.max_workers
-    lasting = snapshot.budget / (price_s * (max(snapshot.stop_s, 1.0) + snapshot.lease_s))
-    return max(1, min(snapshot.max_workers, math.floor(lasting)))
+        return view.max_workers
+    affordable = view.budget / (price_s * (max(view.stop_s, 1.0) + view.lease_s))
+    return max(1, min(view.max_workers, math.floor(affordable)))
 
 
-def measured(snapshot: Snapshot) -> bool:
-    """Whether speed is known: from half of those that began first, for the quickest are the first to report.
+# --- speed ---
 
-    Who takes several times as long as the quickest is not waited for.
+
+def speed_is_known(view: Snapshot) -> bool:
+    """Return whether half of the trials that started first have reported.
+
+    The quickest trials report first, so that a single report is biased. Trials that take several times as long as the
+    quickest one are not awaited.
     """
-    if snapshot.scaling.epoch_s is None:
+    if view.scaling.epoch_s is None:
         return False
-    told = [trial.curve[0] for trial in snapshot.trials if trial.curve]
-    if not told:
+    firsts = [trial.curve[0] for trial in view.trials if trial.curve]
+    if not firsts:
         return True
-    first = min(told, key=lambda report: report.at_s)
-    if snapshot.now_s - first.at_s > PATIENCE * first.seconds:
+    first = min(firsts, key=lambda report: report.at_s)
+    if view.now_s - first.at_s > PATIENCE * first.seconds:
         return True
-    began = [t for t in snapshot.trials if t.started_s is not None and t.started_s < first.at_s]
-    return 2 * sum(bool(trial.curve) or not trial.alive for trial in began) >= len(began)
+    started = [t for t in view.trials if t.started_s is not None and t.started_s < first.at_s]
+    return 2 * sum(bool(trial.curve) or not trial.alive for trial in started) >= len(started)
 
 
-def alone_s(snapshot: Snapshot, trial: Trial) -> float | None:
-    """Seconds that an epoch of the trial takes on one worker; None while that is unknown."""
+def single_worker_epoch_s(view: Snapshot, trial: Trial) -> float | None:
+    """Return the seconds that one worker takes for an epoch of a trial; None before its first report."""
     if not trial.curve:
         return None
     last = trial.curve[-1]
-    return last.seconds * snapshot.scaling.speedup(last.parallelism)
+    return last.seconds * view.scaling.speedup(last.parallelism)
 
 
-def busy_s(snapshot: Snapshot, gang: Gang) -> float:
-    """Seconds that one worker would have trained of the epoch in progress."""
-    scaling = snapshot.scaling
+def epoch_in_progress_s(view: Snapshot, gang: Gang) -> float:
+    """Return the training done in a gang's current epoch, in seconds of one worker."""
+    scaling = view.scaling
     stall_s = scaling.stall_s if gang.heard_s == gang.started_s else 0.0
-    return max(0.0, snapshot.now_s - gang.heard_s - stall_s) * scaling.speedup(gang.parallelism)
+    return max(0.0, view.now_s - gang.heard_s - stall_s) * scaling.speedup(gang.parallelism)
 
 
-def expected_epoch_s(snapshot: Snapshot) -> float | None:
-    """Seconds of an epoch on one worker, averaged over trials, those included that have not reported.
+def epoch_progress(view: Snapshot, gang: Gang) -> float:
+    """Return the share of a gang's current epoch that is done by the clock; 0 if the epoch is overdue."""
+    epoch_s = view.scaling.epoch_s
+    if epoch_s is None:
+        return 0.0
+    part = epoch_in_progress_s(view, gang) / max(epoch_s, 1e-9)
+    return part if part < MAX_PROGRESS else MAX_PROGRESS if part < OVERDUE else 0.0
 
-    The quick report first and are followed by others; what is reported tells of them more than of the slow.
+
+def expected_epoch_s(view: Snapshot) -> float | None:
+    """Return the mean seconds of an epoch on one worker, over all trials, including those without a report.
+
+    Quick trials report first. The mean of the reported epochs alone would therefore be too small.
     """
-    known = [seconds for trial in snapshot.trials if (seconds := alone_s(snapshot, trial)) is not None]
+    known = [seconds for trial in view.trials if (seconds := single_worker_epoch_s(view, trial)) is not None]
     if not known:
-        return snapshot.scaling.epoch_s
-    reported = {trial.id for trial in snapshot.trials if trial.curve}
-    return censored_mean(known, [busy_s(snapshot, gang) for gang in snapshot.gangs if gang.trial not in reported])
+        return view.scaling.epoch_s
+    reported = {trial.id for trial in view.trials if trial.curve}
+    return censored_mean(known, [epoch_in_progress_s(view, gang) for gang in view.gangs if gang.trial not in reported])
 
 
-def paces(snapshot: Snapshot, epochs: Sequence[int], eta: int, epoch_s: float) -> list[float]:
-    """By rung: an epoch of those that are likely to go there, as a multiple of the average: the best may be slow."""
+def pace_by_rung(view: Snapshot, epochs: Sequence[int], eta: int, epoch_s: float) -> list[float]:
+    """Return by rung the epoch time of the trials that are likely to reach it, relative to the average.
+
+    The best trials may be slow ones, such as those with wide networks.
+
+    Args:
+        view: The policy view.
+        epochs: The rungs.
+        eta: Reduction factor.
+        epoch_s: Seconds of an average epoch on one worker.
+    """
     found, pace = [1.0], 1.0
     for epoch in epochs[:-1]:
-        order = ranked(snapshot.trials, epoch, snapshot.mode)
-        best = [alone_s(snapshot, trial) or 0.0 for trial in order[: math.ceil(len(order) / eta)]]
-        pace = (sum(best) + PRIOR * pace * epoch_s) / ((len(best) + PRIOR) * epoch_s)
+        order = rank_trials(view.trials, epoch, view.mode)
+        best = [single_worker_epoch_s(view, trial) or 0.0 for trial in order[: math.ceil(len(order) / eta)]]
+        pace = (sum(best) + PRIOR_TRIALS * pace * epoch_s) / ((len(best) + PRIOR_TRIALS) * epoch_s)
         found.append(pace)
     return found
 
 
-def epoch_part(snapshot: Snapshot, gang: Gang) -> float:
-    """The share of the epoch in progress that is done, by the clock; 0 if it takes longer than thought."""
-    epoch_s = snapshot.scaling.epoch_s
-    if epoch_s is None:
-        return 0.0
-    part = busy_s(snapshot, gang) / max(epoch_s, 1e-9)
-    return part if part < NEARLY else NEARLY if part < LATE else 0.0
+# --- jobs ---
 
 
-def kept(snapshot: Snapshot) -> list[Job]:
-    """Jobs that let the running gangs go on as they are."""
-    return [_goes_on(gang.trial, len(gang.workers), gang.until) for gang in snapshot.gangs if not gang.stopping]
+def running_jobs(view: Snapshot) -> list[Job]:
+    """Return the jobs that continue the running gangs unchanged."""
+    return [_running_job(gang.trial, len(gang.workers), gang.until) for gang in view.gangs if not gang.stopping]
 
 
 @lru_cache(maxsize=1 << 14)
-def _goes_on(trial: int, workers: int, until: int) -> Job:
+def _running_job(trial: int, workers: int, until: int) -> Job:
     return Job(trial=trial, workers=workers, until=until)
 
 
-def paused(snapshot: Snapshot) -> list[Trial]:
-    """Trials that could go on at once."""
-    busy = {gang.trial for gang in snapshot.gangs}
-    return [trial for trial in snapshot.trials if trial.state == "paused" and trial.id not in busy]
+def resumable_trials(view: Snapshot) -> list[Trial]:
+    """Return the paused trials that no gang is still stopping."""
+    busy = {gang.trial for gang in view.gangs}
+    return [trial for trial in view.trials if trial.state == "paused" and trial.id not in busy]
 
 
-def fresh(snapshot: Snapshot, until: int, reason: str) -> Iterator[Job]:
-    """New trials, as many as there are configurations."""
+def new_jobs(view: Snapshot, until: int, reason: str) -> Iterator[Job]:
+    """Yield jobs for new trials, as many as there are configurations."""
     job = Job(trial=None, until=until, reason=reason)
-    return repeat(job, snapshot.waiting) if snapshot.exhausted else repeat(job)
+    return repeat(job, view.waiting) if view.exhausted else repeat(job)
 
 
-def power(most: int) -> int:
-    """The largest power of two up to a number from 1 on."""
+# --- parallelism ---
+
+
+def power_of_two(most: int) -> int:
+    """Return the largest power of two up to a number >= 1."""
     return 1 << (most.bit_length() - 1)
 
 
-def dividing(trial: Trial, most: int) -> int:
-    """The largest power of two up to a number that divides the trial's batch; while that is unknown, any does."""
-    size = power(most)
+def allowed_parallelism(trial: Trial, most: int) -> int:
+    """Return the largest power of two up to ``most`` that divides the trial's batch, if its size is known."""
+    size = power_of_two(most)
     while trial.batch_size is not None and trial.batch_size % size:
         size //= 2
     return size

@@ -1,8 +1,8 @@
-"""Synchronous successive halving: the stage that a job is in, with a barrier at its end, and what is trained in it.
+"""Synchronous successive halving: the stage that a bracket is in, with a barrier at its end, and its jobs.
 
-A job starts n configurations. Stage k trains max(1, floor(n / eta^k)) of them to rung k; when all of them have reported
-it (or have ended: who fails, diverges or is stopped keeps nobody waiting), the best go on and the others are out.
-Where a job stands follows from its trials' curves alone.
+A bracket starts n configurations. Stage k trains max(1, floor(n / eta^k)) of them to rung k. When all of them have
+reported the rung or have ended, the best are promoted and the others are eliminated. A trial that fails, diverges or is
+stopped does not delay the barrier. The stage follows from the trials' curves alone, without further state.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb._utils.validation import refuses_unknown, whole
 from seer_nb.core import Job, Plan, Trial, Verdict
-from seer_nb.policies._rungs import WithRungs, dividing, fixed_size, power, ranked, rungs
+from seer_nb.policies._rungs import (
+    RungPolicy,
+    allowed_parallelism,
+    fixed_cluster_size,
+    power_of_two,
+    rank_trials,
+    rungs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,17 +27,18 @@ if TYPE_CHECKING:
     from seer_nb.core import Snapshot
 
 
-class SynchronousHalving(WithRungs):
-    """A policy that runs one job of synchronous successive halving.
+class SynchronousHalving(RungPolicy):
+    """A policy that runs one bracket of synchronous successive halving.
 
     Args:
-        eta: One in so many goes on from a rung.
-        first_rung: Epochs to the first rung.
-        top: Epochs to which the last survivors are trained; None: all there are.
-        n: Configurations; None: as many as the policy finds that fit.
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
+        first_rung: Epochs to the first rung, at least 1.
+        top: Epochs to which the last survivors are trained; None: the study's ``max_epochs``.
+        n: Configurations of the bracket; None: as many as the policy finds that fit.
 
     Raises:
-        ValueError: One of them is not a whole number in its range.
+        TypeError: An argument is not an integer.
+        ValueError: An argument is too small.
     """
 
     @refuses_unknown()
@@ -42,158 +50,158 @@ class SynchronousHalving(WithRungs):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(eta={self.eta}, first_rung={self.first_rung}, top={self.top}, n={self.n})"
 
-    def epochs(self, snapshot: Snapshot) -> tuple[int, ...]:
-        """The rungs."""
-        return rungs(self.eta, self.first_rung, min(self.top or snapshot.max_epochs, snapshot.max_epochs))
+    def epochs(self, view: Snapshot) -> tuple[int, ...]:
+        """Return the rungs."""
+        return rungs(self.eta, self.first_rung, min(self.top or view.max_epochs, view.max_epochs))
 
 
 class Stage(NamedTuple):
-    """Where a job stands."""
+    """The stage that a bracket is in."""
 
     number: int
-    """From 1."""
-    of: int
-    """Number of the job's stages."""
-    since: int
-    """Epochs of the rung before; 0 in the first stage."""
+    """Number of the stage, from 1."""
+    n_stages: int
+    """Number of the bracket's stages."""
+    from_epoch: int
+    """Epochs of the previous rung; 0 in the first stage."""
     until: int
     """Epochs of the stage's rung."""
     members: Sequence[Trial]
-    """Those that have begun or will go on, best first."""
-    ranked: int
-    """How many they were chosen from."""
-    todo: Sequence[Trial]
-    """Members that have not reported the rung and can."""
-    new: int
-    """Configurations that are still to begin."""
-    out: Sequence[Verdict]
-    """Those that were not chosen."""
+    """Trials of the stage that have started, best first."""
+    n_ranked: int
+    """Number of trials that the members were chosen from."""
+    unfinished: Sequence[Trial]
+    """Live members that have not reported the rung."""
+    n_new: int
+    """Number of configurations that have not started."""
+    verdicts: Sequence[Verdict]
+    """Verdicts on the trials that were not promoted."""
     barrier_s: float
-    """Study seconds at which the stage before was over."""
+    """Study seconds at which the previous stage ended."""
 
     @property
     def size(self) -> int:
-        """How many trials the stage has."""
-        return len(self.members) + self.new
+        """Number of trials in the stage."""
+        return len(self.members) + self.n_new
 
 
-def standing(trials: Sequence[Trial], n: int, eta: int, epochs: Sequence[int], mode: str) -> Stage:
-    """The first stage that is not over, or else the last one.
+def current_stage(trials: Sequence[Trial], n: int, eta: int, epochs: Sequence[int], mode: str) -> Stage:
+    """Return the first unfinished stage, or the last one.
 
     Args:
-        trials: The job's, in order of their ids.
-        n: Configurations that the job starts.
-        eta: One in so many goes on from a rung.
+        trials: The bracket's trials, in order of their ids.
+        n: Configurations that the bracket starts.
+        eta: Reduction factor.
         epochs: The rungs, ascending.
-        mode: "max" if more is better.
+        mode: "max" or "min".
     """
-    members, new, chosen_from, barrier_s = trials, max(0, n - len(trials)), 0, 0.0
-    out: list[Verdict] = []
+    members, n_new, n_ranked, barrier_s = trials, max(0, n - len(trials)), 0, 0.0
+    verdicts: list[Verdict] = []
     for k, until in enumerate(epochs):
-        todo = [trial for trial in members if trial.alive and len(trial.curve) < until]
-        if todo or new or until == epochs[-1]:
+        unfinished = [trial for trial in members if trial.alive and len(trial.curve) < until]
+        if unfinished or n_new or until == epochs[-1]:
             break
         places = max(1, n // eta ** (k + 1))
-        barrier_s = max((_over_s(trial, until) for trial in members), default=0.0)
-        order = _candidates(members, until, mode)
-        members, chosen_from = order[:places], len(order)
-        out += _losers(order, places, until)
-    since = epochs[k - 1] if k else 0
-    return Stage(k + 1, len(epochs), since, until, members, chosen_from, todo, new, out, barrier_s)
+        barrier_s = max((_finished_s(trial, until) for trial in members), default=0.0)
+        order = _promotable(members, until, mode)
+        members, n_ranked = order[:places], len(order)
+        verdicts += _eliminated(order, places, until)
+    from_epoch = epochs[k - 1] if k else 0
+    return Stage(k + 1, len(epochs), from_epoch, until, members, n_ranked, unfinished, n_new, verdicts, barrier_s)
 
 
-def _over_s(trial: Trial, until: int) -> float:
-    """When nobody had to wait for it any more."""
+def _finished_s(trial: Trial, until: int) -> float:
+    """Return the study seconds from which on the barrier did not wait for a trial."""
     return trial.curve[until - 1].at_s if len(trial.curve) >= until else trial.ended_s or 0.0
 
 
-def _candidates(trials: Sequence[Trial], epoch: int, mode: str) -> list[Trial]:
-    """Who can go on from a rung, or has gone on, best first; a pinned trial takes one of the places."""
-    order = [trial for trial in ranked(trials, epoch, mode) if trial.alive or len(trial.curve) > epoch]
+def _promotable(trials: Sequence[Trial], epoch: int, mode: str) -> list[Trial]:
+    """Return the trials that can be or were promoted from a rung, best first; a pinned trial takes a place."""
+    order = [trial for trial in rank_trials(trials, epoch, mode) if trial.alive or len(trial.curve) > epoch]
     if any(trial.pinned for trial in order):
         order.sort(key=lambda trial: not trial.pinned)
     return order
 
 
-def _losers(order: Sequence[Trial], places: int, epoch: int) -> Iterator[Verdict]:
+def _eliminated(order: Sequence[Trial], places: int, epoch: int) -> Iterator[Verdict]:
     for rank, trial in enumerate(order[places:], places + 1):
         if trial.alive and not trial.pinned:
-            reason = f"ranked {rank} of {len(order)} at epoch {epoch}: {places} go on"
+            reason = f"ranked {rank} of {len(order)} at epoch {epoch}: only {places} promoted"
             yield Verdict(trial=trial.id, reason=reason)
 
 
-def job_size(snapshot: Snapshot, epochs: Sequence[int], wanted: Callable[[], int]) -> int:
-    """How many configurations the job has: as many as are wanted, until the first survivors go on.
+def bracket_size(view: Snapshot, epochs: Sequence[int], wanted: Callable[[], int]) -> int:
+    """Return the configurations of the bracket: the wanted number, fixed when the first survivors are promoted.
 
     Args:
-        snapshot: What there is.
+        view: The policy view.
         epochs: The rungs.
-        wanted: How many that are, at what is known now; those that have begun cannot be taken back.
+        wanted: Computes the number that is wanted now; trials that have started always count.
     """
-    begun = len(snapshot.trials)
-    gone_on = any(len(trial.curve) > epochs[0] for trial in snapshot.trials)
-    if gone_on or any(gang.until > epochs[0] for gang in snapshot.gangs):
-        return begun
-    n = max(begun, wanted())
-    return min(n, begun + snapshot.waiting) if snapshot.exhausted else n
+    started = len(view.trials)
+    promoted = any(len(trial.curve) > epochs[0] for trial in view.trials)
+    if promoted or any(gang.until > epochs[0] for gang in view.gangs):
+        return started
+    n = max(started, wanted())
+    return min(n, started + view.waiting) if view.exhausted else n
 
 
-def pilot_size(snapshot: Snapshot) -> int:
-    """Configurations to begin before anything is known of speed: one a worker of a fixed cluster.
+def pilot_size(view: Snapshot) -> int:
+    """Return the configurations to start before speed is known: one per worker of a fixed cluster.
 
-    Who ends without a report has told nothing, so another takes its place.
+    A trial that ends without a report gives no information about speed; another one takes its place.
     """
-    return fixed_size(snapshot) + sum(not trial.alive for trial in snapshot.trials)
+    return fixed_cluster_size(view) + sum(not trial.alive for trial in view.trials)
 
 
-def plan(snapshot: Snapshot, stage: Stage, parallelism: int, workers: int, name: str) -> Plan:
-    """Train what the stage has, in turns if there are too few workers.
+def plan_stage(view: Snapshot, stage: Stage, parallelism: int, workers: int, name: str) -> Plan:
+    """Return the plan that trains a stage, in waves if there are too few workers.
 
     Args:
-        snapshot: What there is.
-        stage: Where the job stands.
-        parallelism: Workers a trial that begins now, if they divide its batch.
+        view: The policy view.
+        stage: The bracket's current stage.
+        parallelism: Workers of a trial that starts now, as far as they divide its batch.
         workers: Size of the cluster.
-        name: Of the method, for the plan's reason.
+        name: Name of the method, for the plan's reason.
     """
-    todo, out = {trial.id for trial in stage.todo}, {verdict.trial for verdict in stage.out}
+    unfinished, out = {trial.id for trial in stage.unfinished}, {verdict.trial for verdict in stage.verdicts}
     jobs = [
-        Job(trial=gang.trial, workers=gang.parallelism, until=stage.until if gang.trial in todo else gang.until)
-        for gang in snapshot.gangs
+        Job(trial=gang.trial, workers=gang.parallelism, until=stage.until if gang.trial in unfinished else gang.until)
+        for gang in view.gangs
         if not gang.stopping and gang.trial not in out
     ]
-    free = workers - sum(gang.parallelism for gang in snapshot.gangs)
-    for job in starts(snapshot, stage, parallelism):
+    free = workers - sum(gang.parallelism for gang in view.gangs)
+    for job in startable_jobs(view, stage, parallelism):
         if job.workers > free:
             break
         jobs.append(job)
         free -= job.workers
-    done = not (jobs or stage.todo or stage.new)
+    done = not (jobs or stage.unfinished or stage.n_new)
     return Plan(
         jobs=tuple(jobs),
-        verdicts=tuple(stage.out),
+        verdicts=tuple(stage.verdicts),
         workers=0 if done else workers,
         done=done,
         reason=f"{name}: the last survivors are trained" if done else _reason(stage, parallelism, workers, name),
     )
 
 
-def starts(snapshot: Snapshot, stage: Stage, parallelism: int) -> Iterator[Job]:
-    """Who could begin the stage or go on in it: the best first, then new configurations."""
-    busy = {gang.trial for gang in snapshot.gangs}
+def startable_jobs(view: Snapshot, stage: Stage, parallelism: int) -> Iterator[Job]:
+    """Yield the jobs that a stage could start now: paused members, best first, then new configurations."""
+    busy = {gang.trial for gang in view.gangs}
     until = stage.until
-    idle = {trial.id for trial in stage.todo if trial.id not in busy}
+    idle = {trial.id for trial in stage.unfinished if trial.id not in busy}
     for rank, trial in enumerate(stage.members, 1) if idle else ():
         if trial.id in idle:
-            began = trial.epoch > stage.since or not stage.since
-            why = "goes on" if began else f"ranked {rank} of {stage.ranked} at epoch {stage.since}: promoted"
-            workers = dividing(trial, parallelism)
+            resumes = trial.epoch > stage.from_epoch or not stage.from_epoch
+            why = "resumes" if resumes else f"ranked {rank} of {stage.n_ranked} at epoch {stage.from_epoch}: promoted"
+            workers = allowed_parallelism(trial, parallelism)
             yield Job(trial=trial.id, workers=workers, until=until, reason=f"{why} to epoch {until}")
-    job = Job(trial=None, workers=power(parallelism), until=until, reason="next configuration")
-    yield from repeat(job, min(stage.new, snapshot.waiting) if snapshot.exhausted else stage.new)
+    job = Job(trial=None, workers=power_of_two(parallelism), until=until, reason="next configuration")
+    yield from repeat(job, min(stage.n_new, view.waiting) if view.exhausted else stage.n_new)
 
 
 def _reason(stage: Stage, parallelism: int, workers: int, name: str) -> str:
     each = "one worker each" if parallelism == 1 else f"{parallelism} workers each"
     what = f"{stage.size} trials to epoch {stage.until}, {each}, on {workers} workers"
-    return f"{name}, stage {stage.number} of {stage.of}: {what}"
+    return f"{name}, stage {stage.number} of {stage.n_stages}: {what}"

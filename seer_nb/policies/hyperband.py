@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb._utils.validation import refuses_unknown
 from seer_nb.core import Plan
-from seer_nb.policies._rungs import WithRungs, fixed_size, kept
-from seer_nb.policies._stages import standing, starts
+from seer_nb.policies._rungs import RungPolicy, fixed_cluster_size, running_jobs
+from seer_nb.policies._stages import current_stage, startable_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,35 +19,44 @@ if TYPE_CHECKING:
 
 
 class Bracket(NamedTuple):
-    """One of Hyperband's jobs."""
+    """One bracket, with the ids of its trials."""
 
     s: int
-    """How often it eliminates."""
+    """Number of eliminations."""
     first: int
-    """Number of its first trial."""
+    """Id of the bracket's first trial."""
     n: int
-    """Configurations."""
+    """Number of configurations."""
     epochs: tuple[int, ...]
     """The rungs."""
 
-    def standing(self, snapshot: Snapshot, eta: int) -> Stage:
-        """The stage that it is in: its trials are those whose numbers are in its range."""
-        trials = snapshot.trials
-        low, high = (bisect_left(trials, number, key=_number) for number in (self.first, self.first + self.n))
-        return standing(trials[low:high], self.n, eta, self.epochs, snapshot.mode)
+    def stage(self, view: Snapshot, eta: int) -> Stage:
+        """Return the bracket's current stage."""
+        trials = view.trials
+        low, high = (bisect_left(trials, number, key=_id) for number in (self.first, self.first + self.n))
+        return current_stage(trials[low:high], self.n, eta, self.epochs, view.mode)
 
 
-class Hyperband(WithRungs):
-    """Runs floor(B / (c T)) workers from start to deadline, one worker a trial.
+class Hyperband(RungPolicy):
+    """Hyperband on a fixed cluster, one worker per trial.
 
-    Brackets follow each other, s = s_max, ..., 0 and from the beginning again, until the deadline; inside a bracket
-    halving is synchronous, and a worker that it has no use for begins the next one.
+    floor(B / (c T)) workers run from start to deadline (budget B, price c, deadline T). Brackets s = s_max, ..., 0
+    follow each other, again and again. Halving is synchronous within a bracket; a worker that a bracket cannot use
+    starts the next bracket.
+
+    Source: Li et al., JMLR 2018.
 
     Args:
-        eta: One in so many goes on from a rung.
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
 
     Raises:
+        TypeError: eta is not an integer.
         ValueError: eta is below 2.
+
+    Example:
+        >>> from seer_nb.policies import Hyperband
+        >>> Hyperband(eta=4)
+        Hyperband(eta=4)
     """
 
     @refuses_unknown()
@@ -57,24 +66,24 @@ class Hyperband(WithRungs):
     def __repr__(self) -> str:
         return f"Hyperband(eta={self.eta})"
 
-    def decide(self, snapshot: Snapshot) -> Plan:
-        """Go on with the brackets that have begun, the oldest first, and begin as many as the workers are for."""
-        size = fixed_size(snapshot)
+    def decide(self, view: Snapshot) -> Plan:
+        """Continue the brackets that have started, oldest first, and start as many new ones as there are workers."""
+        size = fixed_cluster_size(view)
         verdicts: list[Verdict] = []
         new: list[Job] = []
-        free = size - sum(gang.parallelism for gang in snapshot.gangs)
+        free = size - sum(gang.parallelism for gang in view.gangs)
         at = ""
-        for bracket in self._brackets(snapshot):
-            stage = bracket.standing(snapshot, self.eta)
+        for bracket in self._brackets(view):
+            stage = bracket.stage(view, self.eta)
             if not stage.members and len(new) >= free:
                 break
-            verdicts += stage.out
-            new += islice(starts(snapshot, stage, 1), max(0, free - len(new)))
-            if not at and (stage.todo or stage.new):
+            verdicts += stage.verdicts
+            new += islice(startable_jobs(view, stage, 1), max(0, free - len(new)))
+            if not at and (stage.unfinished or stage.n_new):
                 at = f"bracket s={bracket.s}, {stage.size} trials to epoch {stage.until}"
         out = {verdict.trial for verdict in verdicts}
-        jobs = [*(job for job in kept(snapshot) if job.trial not in out), *new]
-        done = not (jobs or snapshot.gangs)
+        jobs = [*(job for job in running_jobs(view) if job.trial not in out), *new]
+        done = not (jobs or view.gangs)
         return Plan(
             jobs=tuple(jobs),
             verdicts=tuple(verdicts),
@@ -83,35 +92,34 @@ class Hyperband(WithRungs):
             reason=f"Hyperband on {size} workers: {at}" if at else "Hyperband: every bracket is trained",
         )
 
-    def _brackets(self, snapshot: Snapshot) -> Iterator[Bracket]:
-        """All that there are configurations for."""
+    def _brackets(self, view: Snapshot) -> Iterator[Bracket]:
+        """Yield the brackets in order, as many as there are configurations."""
         first = 0
-        total = len(snapshot.trials) + snapshot.waiting
-        for s, n, epochs in cycle(brackets(self.eta, snapshot.max_epochs)):
-            if snapshot.exhausted:
-                n = min(n, total - first)  # noqa: PLW2901
-                if n <= 0:
-                    return
+        total = len(view.trials) + view.waiting
+        for s, full, epochs in cycle(brackets(self.eta, view.max_epochs)):
+            n = min(full, total - first) if view.exhausted else full
+            if n <= 0:
+                return
             yield Bracket(s, first, n, epochs)
             first += n
 
 
-def brackets(eta: int, most: int) -> list[tuple[int, int, tuple[int, ...]]]:
-    """(s, n, rungs) of each bracket: n = ceil((s_max + 1) / (s + 1) eta^s) configurations from R eta^-s epochs.
+def brackets(eta: int, max_epochs: int) -> list[tuple[int, int, tuple[int, ...]]]:
+    """Return (s, n, rungs) of each bracket: n = ceil((s_max + 1) / (s + 1) eta^s), first rung R eta^-s epochs.
 
     Args:
-        eta: One in so many goes on.
-        most: R, the epochs of a full training.
+        eta: Reduction factor.
+        max_epochs: R, the epochs of a full training.
     """
-    largest = 0
-    while eta ** (largest + 1) <= most:
-        largest += 1
-    # Whole numbers all along: logarithms of powers are not exact. Epochs are rounded down.
+    s_max = 0
+    while eta ** (s_max + 1) <= max_epochs:
+        s_max += 1
+    # Integers throughout, because logarithms of powers are not exact. Epochs are rounded down.
     return [
-        (s, -(-(largest + 1) * eta**s // (s + 1)), tuple(most // eta ** (s - i) for i in range(s + 1)))
-        for s in range(largest, -1, -1)
+        (s, -(-(s_max + 1) * eta**s // (s + 1)), tuple(max_epochs // eta ** (s - i) for i in range(s + 1)))
+        for s in range(s_max, -1, -1)
     ]
 
 
-def _number(trial: Trial) -> int:
+def _id(trial: Trial) -> int:
     return trial.id

@@ -1,8 +1,8 @@
-"""HyperSched (Liaw et al., SoCC 2019): ASHA that pauses, starts nothing too late, and deals idle workers out.
+"""HyperSched (Liaw et al., SoCC 2019): ASHA with pauses, admission control, and idle workers for the best trials.
 
-The rules are those of its published code (github.com/ucbrise/hypersched), with three differences that come from what
-a snapshot shows: the mean time of an epoch stands for the median, the mean stall for the 90th percentile of set-up
-times, and workers are dealt out by doublings, since a parallelism is a power of two that divides the batch.
+The rules are those of its published code (github.com/ucbrise/hypersched), with three differences that follow from the
+policy view. The mean time of an epoch replaces the median. The mean stall replaces the 90th percentile of set-up times.
+Workers are distributed by doublings, because a parallelism is a power of two that divides the batch.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING
 
 from seer_nb._utils.validation import refuses_unknown
 from seer_nb.core import Job, Plan, Verdict
-from seer_nb.policies._profile import lasting_s
-from seer_nb.policies._rungs import WithRungs, dividing, fixed_size, fresh, paused
+from seer_nb.policies._profile import affordable_s
+from seer_nb.policies._rungs import (
+    RESIZE_GAIN,
+    RungPolicy,
+    allowed_parallelism,
+    fixed_cluster_size,
+    new_jobs,
+    resumable_trials,
+)
 from seer_nb.policies._statistics import quantile
 
 if TYPE_CHECKING:
@@ -24,50 +31,56 @@ if TYPE_CHECKING:
     from seer_nb.core import Gang, Snapshot, Trial
 
 
-PAYS = 1.1
-"""More workers must make so much more progress in the time left, their set-up included."""
-SETTLED = 5
-"""Reports between two resizes of a trial, at least."""
+REPORTS_BETWEEN_RESIZES = 5
+"""Least number of reports of a trial between two resizes."""
 
 
-class HyperSched(WithRungs):
-    """Runs floor(B / (c T)) workers from start to end.
+class HyperSched(RungPolicy):
+    """HyperSched on a fixed cluster of floor(B / (c T)) workers (budget B, price c, deadline T).
 
-    - A trial that is below the (1 - 1/eta) quantile of a rung that it has passed is paused, however long ago that was;
-      the quantile moves with each trial that reports the rung, and who is above it again may go on.
-    - New trials begin, and paused ones go on, only while the time left is at least min(eta x the longest training so
-      far, the time of a full training); after that the paused ones are stopped.
-    - Each live trial has a worker at least, and workers that are left over are dealt out in turn, the best trial first.
+    - Pauses: a trial below the (1 - 1/eta) quantile of any rung that it has passed is paused. The quantile moves with
+      each report of the rung; a trial that is above it again may resume.
+    - Admission: trials start or resume only while the time left is at least min(eta x the longest training so far, the
+      time of a full training). After that, paused trials are stopped.
+    - Workers: each live trial has at least one; the remaining ones are distributed in turn, best trial first.
+
+    Source: Liaw et al., SoCC 2019, and its published code (github.com/ucbrise/hypersched).
 
     Args:
-        eta: One in so many is above a rung's cut-off.
-        first_rung: Epochs to the first rung.
+        eta: One in ``eta`` trials is above the cut-off of a rung; at least 2.
+        first_rung: Epochs to the first rung, at least 1.
 
     Raises:
-        ValueError: eta is below 2 or first_rung below 1.
+        TypeError: An argument is not an integer.
+        ValueError: An argument is too small.
+
+    Example:
+        >>> from seer_nb.policies import HyperSched
+        >>> HyperSched(eta=3)
+        HyperSched(eta=3, first_rung=1)
     """
 
     @refuses_unknown()
     def __init__(self, eta: int = 4, first_rung: int = 1) -> None:
         super().__init__(eta, first_rung)
 
-    def decide(self, snapshot: Snapshot) -> Plan:
-        """Pause who is below a cut-off, fill free workers, deal out what is left."""
-        size, admits = fixed_size(snapshot), self.admits(snapshot)
-        low = self.below(snapshot)
-        trials = {trial.id: trial for trial in snapshot.trials}
-        gangs = [gang for gang in snapshot.gangs if gang.trial not in low]
-        free = size - sum(gang.parallelism for gang in snapshot.gangs)
-        able = [t for t in paused(snapshot) if t.id not in low and t.epoch < snapshot.max_epochs]
-        # Too late, only those go on that still have a place: they lost their workers, or are being resized.
-        resumed = sorted(able, key=lambda trial: self._place(trial, snapshot.mode))[: max(0, free)]
-        more = fresh(snapshot, snapshot.max_epochs, "next configuration") if admits else ()
+    def decide(self, view: Snapshot) -> Plan:
+        """Pause trials below a cut-off, fill free workers, and distribute the remaining workers."""
+        size, admits = fixed_cluster_size(view), self.admits_trials(view)
+        low = self.below_cutoff(view)
+        trials = {trial.id: trial for trial in view.trials}
+        gangs = [gang for gang in view.gangs if gang.trial not in low]
+        free = size - sum(gang.parallelism for gang in view.gangs)
+        able = [t for t in resumable_trials(view) if t.id not in low and t.epoch < view.max_epochs]
+        # Trials that lost their workers or are being resized resume even after admission has ended.
+        resumed = sorted(able, key=lambda trial: self._queue_key(trial, view.mode))[: max(0, free)]
+        more = new_jobs(view, view.max_epochs, "next configuration") if admits else ()
         new = list(islice(more, max(0, free - len(resumed))))
         live = [trials[gang.trial] for gang in gangs] + resumed
-        shares = dealt(_by_score(live, snapshot.mode), size, size - len(live) - len(new))
-        jobs = _jobs(snapshot, gangs, resumed, shares, free - len(new)) + new
-        verdicts = () if admits else _too_late(snapshot, resumed)
-        done = not (jobs or snapshot.gangs)
+        shares = distribute_workers(_best_first(live, view.mode), size, size - len(live) - len(new))
+        jobs = _live_jobs(view, gangs, resumed, shares, free - len(new)) + new
+        verdicts = () if admits else _too_late(view, resumed)
+        done = not (jobs or view.gangs)
         return Plan(
             jobs=tuple(jobs),
             verdicts=tuple(verdicts),
@@ -77,13 +90,13 @@ class HyperSched(WithRungs):
             each_report=True,
         )
 
-    def below(self, snapshot: Snapshot) -> set[int]:
-        """Trials that are below the cut-off of a rung that they have passed."""
-        sign = 1 if snapshot.mode == "max" else -1
+    def below_cutoff(self, view: Snapshot) -> set[int]:
+        """Return the trials that are below the cut-off of a rung that they have passed."""
+        sign = 1 if view.mode == "max" else -1
         low: set[int] = set()
         epoch = self.first_rung
-        while epoch < snapshot.max_epochs:
-            passed = [trial for trial in snapshot.trials if len(trial.curve) >= epoch]
+        while epoch < view.max_epochs:
+            passed = [trial for trial in view.trials if len(trial.curve) >= epoch]
             if len(passed) > 1:
                 values = [trial.curve[epoch - 1].value for trial in passed]
                 scores = [-math.inf if value is None else sign * value for value in values]
@@ -92,30 +105,29 @@ class HyperSched(WithRungs):
             epoch *= self.eta
         return low
 
-    def admits(self, snapshot: Snapshot) -> bool:
-        """Whether there is time for trials to begin or to go on."""
-        epoch_s = snapshot.scaling.epoch_s
+    def admits_trials(self, view: Snapshot) -> bool:
+        """Return whether there is time for trials to start or to resume."""
+        epoch_s = view.scaling.epoch_s
         if epoch_s is None:
             return True
-        return lasting_s(snapshot, fixed_size(snapshot)) >= min(
-            self.eta * _longest_s(snapshot.trials), snapshot.max_epochs * epoch_s
-        )
+        longest_s, full_s = _longest_training_s(view.trials), view.max_epochs * epoch_s
+        return affordable_s(view, fixed_cluster_size(view)) >= min(self.eta * longest_s, full_s)
 
-    def _place(self, trial: Trial, mode: str) -> tuple[int, float]:
-        """In the queue of those that may go on: the highest rung first, there the best value."""
+    def _queue_key(self, trial: Trial, mode: str) -> tuple[int, float]:
+        """Return the sort key for resuming: highest rung first, then best value at it."""
         rung, epoch = 0, self.first_rung
         while epoch <= len(trial.curve):
             rung, epoch = epoch, epoch * self.eta
         return -rung, _loss(trial, rung, mode)
 
 
-def dealt(order: Sequence[Trial], most: int, spare: int) -> dict[int, int]:
-    """Workers by trial: one each, then in turn twice as many as before, as long as there are some to spare.
+def distribute_workers(order: Sequence[Trial], most: int, spare: int) -> dict[int, int]:
+    """Return workers by trial: one each, then doubled in turn while spare workers last.
 
     Args:
-        order: Trials, the best first.
-        most: Workers that a trial may have.
-        spare: Workers that are left when each trial has one.
+        order: Trials, best first.
+        most: Most workers of one trial.
+        spare: Workers that remain when each trial has one.
     """
     shares = {trial.id: 1 for trial in order}
     growing = list(order)
@@ -123,7 +135,7 @@ def dealt(order: Sequence[Trial], most: int, spare: int) -> dict[int, int]:
         grown = []
         for trial in growing:
             now = shares[trial.id]
-            if now <= spare and dividing(trial, min(most, 2 * now)) > now:
+            if now <= spare and allowed_parallelism(trial, min(most, 2 * now)) > now:
                 shares[trial.id] = 2 * now
                 spare -= now
                 grown.append(trial)
@@ -131,58 +143,59 @@ def dealt(order: Sequence[Trial], most: int, spare: int) -> dict[int, int]:
     return shares
 
 
-def _jobs(
-    snapshot: Snapshot, gangs: Sequence[Gang], resumed: Sequence[Trial], shares: dict[int, int], free: int
+def _live_jobs(
+    view: Snapshot, gangs: Sequence[Gang], resumed: Sequence[Trial], shares: dict[int, int], free: int
 ) -> list[Job]:
-    """What goes on, resized or not, and who is resumed; beyond what runs, no more than the free workers."""
-    trials = {trial.id: trial for trial in snapshot.trials}
-    until = snapshot.max_epochs
+    """Return the jobs of running gangs, resized or not, and of resumed trials, within the free workers."""
+    trials = {trial.id: trial for trial in view.trials}
+    until = view.max_epochs
     jobs: list[Job] = []
-    order = {number: place for place, number in enumerate(shares)}
-    # What is being stopped to be resized will need its share in a moment.
+    order = {number: rank for rank, number in enumerate(shares)}
+    # A gang that is being stopped for a resize will soon need its share.
     free -= sum(max(0, shares[gang.trial] - gang.parallelism) for gang in gangs if gang.stopping)
-    back: list[Job] = []
-    for place, trial in enumerate(resumed, 1):
-        workers = dividing(trial, max(1, min(shares[trial.id], free - (len(resumed) - place))))
+    resumed_jobs: list[Job] = []
+    for number, trial in enumerate(resumed, 1):
+        workers = allowed_parallelism(trial, max(1, min(shares[trial.id], free - (len(resumed) - number))))
         free -= workers
-        back.append(Job(trial=trial.id, workers=workers, until=until, reason="is above the cut-offs and goes on"))
+        resumed_jobs.append(Job(trial=trial.id, workers=workers, until=until, reason="above all cut-offs: resumes"))
     for gang in sorted(gangs, key=lambda gang: order[gang.trial]):
         if gang.stopping:
             continue
         now, share = gang.parallelism, shares[gang.trial]
-        wanted = share if _resizes(snapshot, gang, trials[gang.trial], share) and share - now <= free else now
+        wanted = share if _resizes(view, gang, trials[gang.trial], share) and share - now <= free else now
         free -= max(0, wanted - now)
-        why = "" if wanted == now else f"its share of the workers is {wanted} now"
+        why = "" if wanted == now else f"its share of the cluster changed to {wanted} workers"
         jobs.append(Job(trial=gang.trial, workers=wanted, until=gang.until, reason=why))
-    return jobs + back
+    return jobs + resumed_jobs
 
 
-def _resizes(snapshot: Snapshot, gang: Gang, trial: Trial, share: int) -> bool:
-    """Whether a trial is given another number of workers: fewer at once, more only if it gets further by that."""
-    if trial.epoch - gang.from_epoch < SETTLED:
+def _resizes(view: Snapshot, gang: Gang, trial: Trial, share: int) -> bool:
+    """Return whether a gang is resized to its share: always to fewer workers, to more only if the progress pays."""
+    if trial.epoch - gang.from_epoch < REPORTS_BETWEEN_RESIZES:
         return False
-    scaling, left_s = snapshot.scaling, lasting_s(snapshot, fixed_size(snapshot))
-    goes = scaling.speedup(gang.parallelism) * left_s
-    return share < gang.parallelism or scaling.speedup(share) * (left_s - scaling.stall_s) > PAYS * goes
+    scaling, left_s = view.scaling, affordable_s(view, fixed_cluster_size(view))
+    progress = scaling.speedup(gang.parallelism) * left_s
+    resized = scaling.speedup(share) * (left_s - scaling.stall_s)
+    return share < gang.parallelism or resized > RESIZE_GAIN * progress
 
 
-def _by_score(trials: Iterable[Trial], mode: str) -> list[Trial]:
-    """The best first by the last value; those without one come last."""
+def _best_first(trials: Iterable[Trial], mode: str) -> list[Trial]:
+    """Sort trials by their last value; those without one come last."""
     return sorted(trials, key=lambda trial: (_loss(trial, len(trial.curve), mode), trial.id))
 
 
 def _loss(trial: Trial, epoch: int, mode: str) -> float:
-    """Its value at an epoch, the less the better; of what has none, or none that is finite, infinity."""
+    """Return a trial's value at an epoch, with the sign by which less is better; infinity without a finite value."""
     value = trial.curve[epoch - 1].value if epoch else None
     if value is None:
         return math.inf
     return -value if mode == "max" else value
 
 
-def _longest_s(trials: Iterable[Trial]) -> float:
-    """Seconds that the epochs of the longest trained trial have taken."""
+def _longest_training_s(trials: Iterable[Trial]) -> float:
+    """Return the seconds that the epochs of the longest trained trial took."""
     longest_s = 0.0
-    # Its epochs take no more than its workers were busy; so most curves need not be added up.
+    # A trial's epochs take at most its worker seconds, so that most curves need not be summed.
     for trial in sorted(trials, key=attrgetter("worker_seconds"), reverse=True):
         if longest_s >= trial.worker_seconds:
             break
@@ -190,13 +203,13 @@ def _longest_s(trials: Iterable[Trial]) -> float:
     return longest_s
 
 
-def _too_late(snapshot: Snapshot, resumed: Sequence[Trial]) -> Iterable[Verdict]:
-    going = {trial.id for trial in resumed}
-    reason = "paused, and too little time is left to go on"
-    return (Verdict(trial=t.id, reason=reason) for t in paused(snapshot) if t.id not in going and not t.pinned)
+def _too_late(view: Snapshot, resumed: Sequence[Trial]) -> Iterable[Verdict]:
+    kept = {trial.id for trial in resumed}
+    reason = "paused, and too little time is left to resume"
+    return (Verdict(trial=t.id, reason=reason) for t in resumable_trials(view) if t.id not in kept and not t.pinned)
 
 
 def _reason(size: int, *, admits: bool, done: bool) -> str:
     if done:
-        return "HyperSched: nobody is left to train"
-    return f"HyperSched on {size} workers" + ("" if admits else ": too late to begin trials, the live ones share them")
+        return "HyperSched: no trial is left to train"
+    return f"HyperSched on {size} workers" + ("" if admits else ": too late to start trials, the live ones share them")

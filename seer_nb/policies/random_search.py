@@ -1,4 +1,4 @@
-"""Random search: every configuration is trained fully, one worker each, on a cluster of fixed size."""
+"""Random search and grid search: every configuration is trained fully on a cluster of fixed size."""
 
 from __future__ import annotations
 
@@ -6,25 +6,33 @@ from itertools import islice
 from typing import ClassVar
 
 from seer_nb.core import Job, Plan, Snapshot
-from seer_nb.policies._rungs import fixed_size, fresh, kept, paused
+from seer_nb.policies._rungs import fixed_cluster_size, new_jobs, resumable_trials, running_jobs
 
 
 class RandomSearch:
-    """Runs floor(B / (c T)) workers from start to deadline; nothing is eliminated."""
+    """Random search on a fixed cluster, one worker per trial; no trial is eliminated.
+
+    floor(B / (c T)) workers run from start to deadline (budget B, price c, deadline T).
+
+    Example:
+        >>> import seer_nb as seer
+        >>> seer.RandomSearch()
+        RandomSearch()
+    """
 
     name: ClassVar[str] = "random search"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, view: Snapshot) -> Plan:
         """Keep every worker busy with the next configuration."""
-        size, until = fixed_size(snapshot), snapshot.max_epochs
-        jobs = kept(snapshot)
-        # A runner that died at the wrong moment leaves a trial paused that is trained fully.
-        left = (trial for trial in paused(snapshot) if trial.epoch < until)
-        jobs += [Job(trial=trial.id, until=until, reason="goes on to its last epoch") for trial in left]
-        jobs += islice(fresh(snapshot, until, "next configuration"), max(0, size - len(jobs)))
+        size, until = fixed_cluster_size(view), view.max_epochs
+        jobs = running_jobs(view)
+        # A runner crash between the last report and the end of the trial leaves a fully trained trial paused.
+        unfinished = (trial for trial in resumable_trials(view) if trial.epoch < until)
+        jobs += [Job(trial=trial.id, until=until, reason="resumes to its last epoch") for trial in unfinished]
+        jobs += islice(new_jobs(view, until, "next configuration"), max(0, size - len(jobs)))
         return Plan(
             jobs=tuple(jobs),
             workers=min(size, len(jobs)),
@@ -34,11 +42,15 @@ class RandomSearch:
 
 
 class Grid(RandomSearch):
-    """Random search on a grid: which configurations there are, and in which order, is the study's sampler's to say.
+    """Grid search: the same decisions as random search, until every cell of the grid is trained.
 
-    To a policy the two differ in nothing but that a grid comes to an end: when the sampler has no further
-    configuration and all are trained, the study is done. Give the study a grid sampler, such as Optuna's GridSampler,
-    or a space of finitely many values.
+    The study's sampler defines the grid and its order. Use Optuna's ``GridSampler``, or a space with finitely many
+    configurations. When the sampler has no further configuration and all are trained, the study is done.
+
+    Example:
+        >>> import seer_nb as seer
+        >>> from seer_nb.policies import Grid
+        >>> study = seer.Study(train, {"lr": seer.choice([0.1, 0.01])}, policy=Grid(), ...)  # doctest: +SKIP
     """
 
     name: ClassVar[str] = "grid search"

@@ -1,4 +1,7 @@
-"""RubberBand (Misra et al., EuroSys 2021), as far as it is known to us: the least-cost elastic plan for a fixed job."""
+"""RubberBand (Misra et al., EuroSys 2021), as far as it is known to us: the cheapest elastic plan for a fixed bracket.
+
+First the planner (plans, their time and money), then the policy that follows it.
+"""
 
 from __future__ import annotations
 
@@ -9,269 +12,305 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from seer_nb.core.planner import Resources, Schedule, Stage, sizes
-from seer_nb.policies._profile import Share, handback_s, most, profiled, rounded_up, share, steps, stragglers
-from seer_nb.policies._rungs import fixed_size, measured
-from seer_nb.policies._stages import SynchronousHalving, job_size, pilot_size, plan, standing
+from seer_nb.policies._profile import (
+    Allocation,
+    allocate_fairly,
+    bracket_stages,
+    largest_fitting,
+    paid_idle_s,
+    profiled_resources,
+    round_up_speeds,
+    straggler_factors,
+)
+from seer_nb.policies._rungs import fixed_cluster_size, speed_is_known
+from seer_nb.policies._stages import SynchronousHalving, bracket_size, current_stage, pilot_size, plan_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seer_nb.core import Plan, Snapshot
-    from seer_nb.policies._profile import Step
-    from seer_nb.policies._stages import Stage as Rung
+    from seer_nb.policies._profile import StageWork
+    from seer_nb.policies._stages import Stage as CurrentStage
 
 
-_LEAST = 1e-9
-"""A smaller difference of money or time is rounding."""
+REPLAN_GROWTH = 2
+"""Ratio of reports, now to last plan, from which on the bracket's size and the stage's plan are computed again."""
+_TOLERANCE = 1e-9
+"""Largest difference of money or time that counts as a rounding error."""
 
 
-class Option(NamedTuple):
-    """A plan: one share a stage."""
+class Candidate(NamedTuple):
+    """A plan: one allocation per stage, with its total time and money."""
 
     seconds: float
     cost: float
     """Micro-dollars."""
-    shares: tuple[Share, ...]
+    allocations: tuple[Allocation, ...]
 
 
-def option(shares: Sequence[Share], resources: Resources) -> Option:
-    """Time and money of a plan: the one place where they are counted."""
-    seconds = cost = 0.0
-    for stage_s, stage_cost in _bills(shares, resources):
-        seconds += stage_s
-        cost += stage_cost
-    return Option(seconds, cost, tuple(shares))
+# --- planning ---
 
 
-def schedule(job: Sequence[Step], shares: Sequence[Share], resources: Resources) -> Schedule:
-    """A plan stage by stage."""
-    stages = tuple(
-        Stage(step.trials, step.epochs, each.parallelism, each.workers, seconds, cost)
-        for step, each, (seconds, cost) in zip(job, shares, _bills(shares, resources), strict=True)
+def cheapest_static_plan(stages: Sequence[StageWork], resources: Resources) -> Schedule | None:
+    """Return the cheapest plan with the same workers in all stages that ends in time; None if there is none."""
+    found = _cheapest_in_time(_pareto_front(_static_plans(stages, resources)), resources.seconds)
+    return None if found is None else schedule_of(stages, found.allocations, resources)
+
+
+def cheapest_elastic_plan(stages: Sequence[StageWork], resources: Resources) -> Schedule | None:
+    """Return the cheapest plan found that ends in time; None if there is none.
+
+    Money is not a limit here: see ``is_affordable``.
+    """
+    found = _cheapest_in_time(_elastic_front(tuple(stages), _without_limits(resources)), resources.seconds)
+    return None if found is None else schedule_of(stages, found.allocations, resources)
+
+
+def fastest_plan(stages: Sequence[StageWork], resources: Resources) -> Schedule:
+    """Return the plan that ends first, for a deadline that no plan meets."""
+    front = _elastic_front(tuple(stages), _without_limits(resources))
+    return schedule_of(stages, front[0].allocations, resources)
+
+
+def schedule_of(stages: Sequence[StageWork], allocations: Sequence[Allocation], resources: Resources) -> Schedule:
+    """Return a plan stage by stage."""
+    scheduled = tuple(
+        Stage(work.trials, work.epochs, each.parallelism, each.workers, seconds, cost)
+        for work, each, (seconds, cost) in zip(stages, allocations, _stage_bills(allocations, resources), strict=True)
     )
-    return Schedule(stages, sum(stage.seconds for stage in stages), sum(stage.cost for stage in stages))
+    return Schedule(scheduled, sum(stage.seconds for stage in scheduled), sum(stage.cost for stage in scheduled))
 
 
-def affordable(plan: Schedule, resources: Resources, handback_s: float = 0.0) -> bool:
-    """Whether the money lasts, at each stage's end with the lease of the machines that it then has.
+def is_affordable(plan: Schedule, resources: Resources, idle_s: float = 0.0) -> bool:
+    """Return whether the money pays for a plan, including at each stage's end the lease of its machines.
 
     Args:
-        plan: What is to be done.
-        resources: What there is for it.
-        handback_s: For so long machines are paid after the stage that needed them.
+        plan: The stages, with their workers and costs.
+        resources: Money, prices and lease.
+        idle_s: Seconds for which a machine is billed after its last stage.
     """
     spent, rented = 0.0, 0
     for stage in plan.stages:
-        paid = _paid(stage.workers, resources)
-        spent += stage.cost + max(0, rented - paid) * handback_s * resources.price_s
-        if spent + paid * resources.lease_s * resources.price_s > resources.money:
+        billed = _billed_workers(stage.workers, resources)
+        spent += stage.cost + max(0, rented - billed) * idle_s * resources.price_s
+        if spent + billed * resources.lease_s * resources.price_s > resources.money:
             return False
-        rented = paid
+        rented = billed
     return True
 
 
-def static_plan(job: Sequence[Step], resources: Resources) -> Schedule | None:
-    """The cheapest plan with the same workers in all stages that ends in time; None if none does."""
-    found = _in_time(_front(_statics(job, resources)), resources.seconds)
-    return None if found is None else schedule(job, found.shares, resources)
+def _candidate(allocations: Sequence[Allocation], resources: Resources) -> Candidate:
+    seconds = cost = 0.0
+    for stage_s, stage_cost in _stage_bills(allocations, resources):
+        seconds += stage_s
+        cost += stage_cost
+    return Candidate(seconds, cost, tuple(allocations))
 
 
-def elastic_plan(job: Sequence[Step], resources: Resources) -> Schedule | None:
-    """The cheapest plan found that ends in time; None if none does. Money is no limit: see ``affordable``."""
-    found = _in_time(_options(tuple(job), _timeless(resources)), resources.seconds)
-    return None if found is None else schedule(job, found.shares, resources)
-
-
-def fastest_plan(job: Sequence[Step], resources: Resources) -> Schedule:
-    """The plan that ends first, for a deadline that none can keep."""
-    return schedule(job, _options(tuple(job), _timeless(resources))[0].shares, resources)
-
-
-def _timeless(resources: Resources) -> Resources:
-    """Plans are alike for every deadline and budget; these only choose."""
+def _without_limits(resources: Resources) -> Resources:
+    """Remove deadline and budget, which only choose among plans, so that the cache serves all of them."""
     return resources._replace(seconds=math.inf, money=math.inf)
 
 
-def _in_time(options: Sequence[Option], seconds: float) -> Option | None:
-    """The cheapest; the later ones are the cheaper ones."""
-    return next((each for each in reversed(options) if each.seconds <= seconds + _LEAST), None)
+def _cheapest_in_time(front: Sequence[Candidate], seconds: float) -> Candidate | None:
+    """Return the cheapest plan of a Pareto front that ends in time; later ones are slower and cheaper."""
+    return next((each for each in reversed(front) if each.seconds <= seconds + _TOLERANCE), None)
 
 
-def _bills(shares: Sequence[Share], resources: Resources) -> Iterator[tuple[float, float]]:
-    """Seconds and micro-dollars of each stage: its machines are paid until its barrier, those it adds from their boot.
+def _stage_bills(allocations: Sequence[Allocation], resources: Resources) -> Iterator[tuple[float, float]]:
+    """Yield seconds and micro-dollars of each stage.
 
-    Those that a stage does not need are handed back at the barrier before it.
+    A stage's machines are billed until its barrier, those that it adds from their boot. Machines that a stage does not
+    need are retired at the barrier before it.
     """
-    rented = _paid(resources.workers, resources)
-    for workers, _, seconds in shares:
-        paid = _paid(workers, resources)
-        least = 0.0
-        if paid > rented:
-            seconds += resources.scaling.boot_s  # noqa: PLW2901
-            least = (paid - rented) * max(0.0, resources.minimum_s - seconds)
-        yield seconds, (paid * seconds + least) * resources.price_s
-        rented = paid
+    rented = _billed_workers(resources.workers, resources)
+    for workers, _, training_s in allocations:
+        billed = _billed_workers(workers, resources)
+        seconds, minimum = training_s, 0.0
+        if billed > rented:
+            seconds += resources.scaling.boot_s
+            minimum = (billed - rented) * max(0.0, resources.minimum_s - seconds)
+        yield seconds, (billed * seconds + minimum) * resources.price_s
+        rented = billed
 
 
-def _paid(workers: int, resources: Resources) -> int:
-    """Workers of the machines that it takes to have so many."""
+def _billed_workers(workers: int, resources: Resources) -> int:
+    """Return the workers of the whole machines that ``workers`` need."""
     size = resources.workers_per_machine
     return -(-workers // size) * size
 
 
 @lru_cache(maxsize=512)
-def _options(job: tuple[Step, ...], resources: Resources) -> tuple[Option, ...]:
-    """Plans for every deadline: each takes longer than the one before, and costs less."""
-    fair = [_fair(step, resources) for step in job]
-    statics = _statics(job, resources)
+def _elastic_front(stages: tuple[StageWork, ...], resources: Resources) -> tuple[Candidate, ...]:
+    """Return plans for every deadline: each is slower and cheaper than the one before."""
+    fair = [_fair_allocations(work, resources) for work in stages]
+    statics = _static_plans(stages, resources)
     found = list(statics)
-    seen: set[tuple[Share, ...]] = set()
-    for static in _front(statics):
-        found += _descent(static, fair, resources, seen)
-    return tuple(_front(found))
+    seen: set[tuple[Allocation, ...]] = set()
+    for static in _pareto_front(statics):
+        found += _descend(static, fair, resources, seen)
+    return tuple(_pareto_front(found))
 
 
-def _descent(
-    start: Option, fair: Sequence[Sequence[Share]], resources: Resources, seen: set[tuple[Share, ...]]
-) -> Iterator[Option]:
-    """All plans looked at on the way down from a static cluster, up to a plan from which another one went on."""
+def _descend(
+    start: Candidate, fair: Sequence[Sequence[Allocation]], resources: Resources, seen: set[tuple[Allocation, ...]]
+) -> Iterator[Candidate]:
+    """Yield the plans met by greedy descent from a static cluster, until a plan that was expanded before."""
     now = start
-    while now.shares not in seen:
-        seen.add(now.shares)
-        options = [option(shares, resources) for shares in _moves(now.shares, fair, resources)]
-        yield from options
-        now = _best(now, options)
+    while now.allocations not in seen:
+        seen.add(now.allocations)
+        neighbours = [_candidate(each, resources) for each in _neighbours(now.allocations, fair, resources)]
+        yield from neighbours
+        now = _best_neighbour(now, neighbours)
 
 
-def _best(now: Option, options: Sequence[Option]) -> Option:
-    """The next plan; the same one if no other costs less."""
-    cheaper = [each for each in options if each.cost < now.cost - _LEAST]
-    return max(cheaper, key=lambda each: _score(now, each), default=now)
+def _best_neighbour(now: Candidate, neighbours: Sequence[Candidate]) -> Candidate:
+    """Return the cheaper neighbour that saves most money per second added; ``now`` if none is cheaper."""
+    cheaper = [each for each in neighbours if each.cost < now.cost - _TOLERANCE]
+    return max(cheaper, key=lambda each: _saving_rate(now, each), default=now)
 
 
-def _score(before: Option, after: Option) -> float:
-    """Money saved for each second added."""
-    return (before.cost - after.cost) / max(_LEAST, after.seconds - before.seconds)
+def _saving_rate(before: Candidate, after: Candidate) -> float:
+    """Return the money saved per second added."""
+    return (before.cost - after.cost) / max(_TOLERANCE, after.seconds - before.seconds)
 
 
-def _moves(
-    shares: tuple[Share, ...], fair: Sequence[Sequence[Share]], resources: Resources
-) -> Iterator[tuple[Share, ...]]:
-    """Plans in which one stage has its next smaller fair allocation."""
-    for k, now in enumerate(shares):
-        paid = _paid(now.workers, resources)
-        smaller = next((each for each in fair[k] if _paid(each.workers, resources) < paid), None)
+def _neighbours(
+    allocations: tuple[Allocation, ...], fair: Sequence[Sequence[Allocation]], resources: Resources
+) -> Iterator[tuple[Allocation, ...]]:
+    """Yield the plans in which one stage has its next smaller fair allocation."""
+    for k, now in enumerate(allocations):
+        billed = _billed_workers(now.workers, resources)
+        smaller = next((each for each in fair[k] if _billed_workers(each.workers, resources) < billed), None)
         if smaller is not None:
-            yield (*shares[:k], smaller, *shares[k + 1 :])
+            yield (*allocations[:k], smaller, *allocations[k + 1 :])
 
 
-def _fair(step: Step, resources: Resources) -> list[Share]:
-    """A stage's fair allocations, the largest first, without those that by themselves save nothing."""
-    shares = [share(step, workers, resources) for workers in _widths(step, resources)]
-    alone = resources._replace(workers=0)
-    return [each.shares[0] for each in _front(option((each,), alone) for each in shares)]
+def _fair_allocations(work: StageWork, resources: Resources) -> list[Allocation]:
+    """Return a stage's fair allocations, largest first, without those that save nothing by themselves."""
+    allocations = [allocate_fairly(work, workers, resources) for workers in _fair_widths(work, resources)]
+    unrented = resources._replace(workers=0)
+    return [each.allocations[0] for each in _pareto_front(_candidate((each,), unrented) for each in allocations)]
 
 
-def _statics(job: Sequence[Step], resources: Resources) -> list[Option]:
-    """All static clusters that are fair to one of the stages; with others more workers would bring nothing."""
-    widths = sorted({workers for step in job for workers in _widths(step, resources)})
-    return [option([share(step, workers, resources) for step in job], resources) for workers in widths]
+def _static_plans(stages: Sequence[StageWork], resources: Resources) -> list[Candidate]:
+    """Return the static clusters that are fair to at least one stage; other sizes only add idle workers."""
+    widths = sorted({workers for work in stages for workers in _fair_widths(work, resources)})
+    return [_candidate([allocate_fairly(work, workers, resources) for work in stages], resources) for workers in widths]
 
 
-def _widths(step: Step, resources: Resources) -> set[int]:
-    """Workers that a stage can share out fairly, in whole machines."""
-    trials, largest = step.trials, resources.max_workers
+def _fair_widths(work: StageWork, resources: Resources) -> set[int]:
+    """Return the numbers of workers, in whole machines, that the trials of a stage can share evenly."""
+    trials, largest = work.trials, resources.max_workers
     gangs = {trials * p for p in sizes(resources.max_parallelism)}
-    # So many trials on each worker; two numbers of turns that need as many workers are the same.
-    turns = {-(-trials // each) for each in range(2, trials + 1)} | {1}
-    return {min(largest, _paid(workers, resources)) for workers in gangs | turns if workers <= largest}
+    # Different numbers of waves that need the same workers are one width.
+    waves = {-(-trials // each) for each in range(2, trials + 1)} | {1}
+    return {min(largest, _billed_workers(workers, resources)) for workers in gangs | waves if workers <= largest}
 
 
-def _front(options: Iterable[Option]) -> list[Option]:
-    """Those than which none is both faster and cheaper, the fastest first."""
-    front: list[Option] = []
-    for each in sorted(options):
-        if not front or each.cost < front[-1].cost - _LEAST:
+def _pareto_front(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return the candidates that no other one beats in both time and money, fastest first."""
+    front: list[Candidate] = []
+    for each in sorted(candidates):
+        if not front or each.cost < front[-1].cost - _TOLERANCE:
             front.append(each)
     return front
 
 
-LEARNED = 2
-"""The job's size and the stage's plan are thought over when there are so many times as many reports."""
+# --- the policy ---
 
 
 class _Memory(NamedTuple):
-    """What was planned last."""
+    """The last plan, carried from one decision to the next."""
 
     reports: int
+    """Reports at the time of planning."""
     limits: tuple[int, int, bool]
+    """Budget in micro-dollars, deadline in study seconds, and whether the sampler is exhausted."""
     n: int | None = None
     stage: tuple[int, int] | None = None
-    """Number of the stage, and configurations of the job."""
+    """Number of the planned stage, and configurations of the bracket."""
     schedule: Schedule | None = None
 
 
 class RubberBand(SynchronousHalving):
-    """Synchronous successive halving, on as many workers a stage as the cheapest plan within the deadline has.
+    """Synchronous successive halving on the workers of the cheapest plan that meets the deadline, stage by stage.
 
-    The job is given, the cost is what is made small; so the budget only limits ``n``: without it the job has as many
-    configurations as the plan's cost, with its machines' leases, and the deadline allow. The paper profiles a job
-    for minutes before it plans; here the first configurations, one a worker of a fixed cluster, do that. A plan is
-    made for the whole job then, and for what is left of it at each barrier; inside a stage it changes only as far as
-    the speed seen leaves its estimate.
+    The bracket is given and its cost is minimised, so that the budget only limits ``n``. Without ``n`` the bracket has
+    as many configurations as deadline and budget allow, leases included. The paper profiles a job for minutes before it
+    plans; here the first configurations, one per worker of a fixed cluster, do so. The plan for the whole bracket is
+    made then, and a plan for the rest at each barrier. Within a stage the plan changes only with the measured speed.
+
+    Source: Misra et al., EuroSys 2021, as far as it is known to us.
+
+    Args:
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
+        first_rung: Epochs to the first rung, at least 1.
+        top: Epochs to which the last survivors are trained; None: the study's ``max_epochs``.
+        n: Configurations of the bracket; None: as many as deadline and budget allow.
+
+    Raises:
+        TypeError: An argument is not an integer.
+        ValueError: An argument is too small.
+
+    Example:
+        >>> from seer_nb.policies import RubberBand
+        >>> RubberBand(eta=4, n=64)
+        RubberBand(eta=4, first_rung=1, top=None, n=64)
     """
 
-    def decide(self, snapshot: Snapshot) -> Plan:
-        """Train the stage that the job is in, on the workers that the plan gives it."""
-        epochs = self.epochs(snapshot)
-        memory = self._memory(snapshot)
-        n = job_size(snapshot, epochs, lambda: self.n or memory.n or self._fitting(snapshot, epochs))
-        stage = standing(snapshot.trials, n, self.eta, epochs, snapshot.mode)
-        if not measured(snapshot):
-            return plan(snapshot, stage, 1, min(fixed_size(snapshot), stage.size), "RubberBand, measuring speed")
-        if not (stage.todo or stage.new):
-            return plan(snapshot, stage, 1, 0, "RubberBand")
+    def decide(self, view: Snapshot) -> Plan:
+        """Train the current stage on the workers that the plan gives it."""
+        epochs = self.epochs(view)
+        memory = self._memory(view)
+        n = bracket_size(view, epochs, lambda: self.n or memory.n or self._largest(view, epochs))
+        stage = current_stage(view.trials, n, self.eta, epochs, view.mode)
+        if not speed_is_known(view):
+            size = min(fixed_cluster_size(view), stage.size)
+            return plan_stage(view, stage, 1, size, "RubberBand, measuring speed")
+        if not (stage.unfinished or stage.n_new):
+            return plan_stage(view, stage, 1, 0, "RubberBand")
         if memory.schedule is None or memory.stage != (stage.number, n):
-            memory = memory._replace(stage=(stage.number, n), schedule=self._planned(snapshot, stage, epochs, n))
+            memory = memory._replace(stage=(stage.number, n), schedule=self._schedule(view, stage, epochs, n))
         assert memory.schedule is not None
         now, *later = memory.schedule.stages
-        # Who waits for the barrier needs no workers; those that the next stage has are kept for it.
-        needed = (len(stage.todo) + stage.new) * now.parallelism
+        # Finished trials need no workers until the barrier; workers of the next stage stay rented.
+        needed = (len(stage.unfinished) + stage.n_new) * now.parallelism
         workers = min(now.workers, max(needed, later[0].workers if later else 0))
-        return replace(plan(snapshot, stage, now.parallelism, workers, "RubberBand"), carry=memory._replace(n=n))
+        return replace(plan_stage(view, stage, now.parallelism, workers, "RubberBand"), carry=memory._replace(n=n))
 
-    def _memory(self, snapshot: Snapshot) -> _Memory:
-        """What was planned, as long as little has been learned since."""
-        reports = sum(len(trial.curve) for trial in snapshot.trials)
-        memory = snapshot.carry
-        limits = (snapshot.budget, round(snapshot.stop_s), snapshot.exhausted)
-        if isinstance(memory, _Memory) and memory.limits == limits and reports < LEARNED * memory.reports:
+    def _memory(self, view: Snapshot) -> _Memory:
+        """Return the last plan while limits and knowledge are nearly the same; else an empty memory."""
+        reports = sum(len(trial.curve) for trial in view.trials)
+        memory = view.carry
+        limits = (view.budget, round(view.stop_s), view.exhausted)
+        if isinstance(memory, _Memory) and memory.limits == limits and reports < REPLAN_GROWTH * memory.reports:
             return memory
         return _Memory(reports=reports, limits=limits)
 
-    def _fitting(self, snapshot: Snapshot, epochs: tuple[int, ...]) -> int:
-        """The most configurations that the budget pays for."""
-        if not measured(snapshot):
-            return pilot_size(snapshot)
-        return _largest(self.eta, epochs, stragglers(snapshot), profiled(snapshot), handback_s(snapshot))
+    def _largest(self, view: Snapshot, epochs: tuple[int, ...]) -> int:
+        """Return the most configurations that the budget pays for."""
+        if not speed_is_known(view):
+            return pilot_size(view)
+        return _largest_bracket(self.eta, epochs, straggler_factors(view), profiled_resources(view), paid_idle_s(view))
 
-    def _planned(self, snapshot: Snapshot, stage: Rung, epochs: Sequence[int], n: int) -> Schedule:
-        """The plan for the stage and those after it."""
-        first, *later = steps(n, self.eta, epochs, stragglers(snapshot))[stage.number - 1 :]
-        job = (first._replace(trials=stage.size), *later)
-        resources = profiled(snapshot)
-        if stage.since:
-            left = rounded_up(Resources.left(snapshot))
-            resources = left._replace(seconds=snapshot.stop_s - stage.barrier_s)
-        return elastic_plan(job, resources) or fastest_plan(job, resources)
+    def _schedule(self, view: Snapshot, stage: CurrentStage, epochs: Sequence[int], n: int) -> Schedule:
+        """Return the plan for the current stage and those after it."""
+        first, *later = bracket_stages(n, self.eta, epochs, straggler_factors(view))[stage.number - 1 :]
+        stages = (first._replace(trials=stage.size), *later)
+        resources = profiled_resources(view)
+        if stage.from_epoch:
+            left = round_up_speeds(Resources.left(view))
+            resources = left._replace(seconds=view.stop_s - stage.barrier_s)
+        return cheapest_elastic_plan(stages, resources) or fastest_plan(stages, resources)
 
 
 @lru_cache(maxsize=64)
-def _largest(
-    eta: int, epochs: tuple[int, ...], slow: tuple[float, ...], resources: Resources, handback_s: float
+def _largest_bracket(
+    eta: int, epochs: tuple[int, ...], stragglers: tuple[float, ...], resources: Resources, idle_s: float
 ) -> int:
     def fits(n: int) -> bool:
-        found = elastic_plan(steps(n, eta, epochs, slow), resources)
-        return found is not None and affordable(found, resources, handback_s)
+        found = cheapest_elastic_plan(bracket_stages(n, eta, epochs, stragglers), resources)
+        return found is not None and is_affordable(found, resources, idle_s)
 
-    return most(fits)
+    return largest_fitting(fits)

@@ -1,4 +1,4 @@
-"""Where machines come from. A provider knows no trial."""
+"""Providers: where a study rents its machines. A provider knows nothing about trials."""
 
 from seer_nb.providers.aws import EC2
 from seer_nb.providers.aws.fargate import Fargate
@@ -9,8 +9,5 @@ from seer_nb.providers.gcp import GCP
 from seer_nb.providers.hetzner import Hetzner
 from seer_nb.providers.local import Local
 from seer_nb.providers.openstack import OpenStack
-
-__all__ = ["GCP", "Azure", "DigitalOcean", "Fargate", "Hetzner", "OpenStack"]
-
 
 __all__ = ["EC2", "GCP", "Azure", "DaskCluster", "DigitalOcean", "Fargate", "Hetzner", "Local", "OpenStack"]

@@ -1,4 +1,4 @@
-"""What all fleets have in common: which machines are rented, who was told to go, and that each end is told once."""
+"""Base class of all fleets: it keeps the list of machines and reports the end of each exactly once."""
 
 from __future__ import annotations
 
@@ -25,86 +25,83 @@ logger = logging.getLogger(__name__)
 
 
 class Rented:
-    """One machine, from before it is asked for until it is gone."""
+    """Record of one machine, from before its launch until it has terminated."""
 
     def __init__(self) -> None:
-        self.begun_s = steady_s()
+        self.rented_at_s = steady_s()
+        """Steady-clock time of the rent."""
         self.launching = True
-        """Whether it is being asked for."""
-        self.told_s: float | None = None
-        """When it was told to go last."""
+        """Whether its launch is in progress."""
+        self.end_requested_s: float | None = None
+        """Steady-clock time of the last request to terminate it; None if there was none."""
         self.expected = False
-        """Whether that was asked for."""
+        """Whether the engine retired it."""
         self.reason = ""
-        """Why else."""
+        """Why it was terminated otherwise."""
         self.scarce = False
-        """Whether there was none to be had."""
+        """Whether the launch failed for lack of capacity."""
 
     def lived_s(self) -> float:
-        """Seconds since it was asked for; a machine that was there is never for nothing."""
-        return max(1.0, steady_s() - self.begun_s)
+        """Seconds since it was rented, at least 1: a machine that existed is never free."""
+        return max(1.0, steady_s() - self.rented_at_s)
 
-    def leave(self, reason: str = "") -> None:
-        """Note that it was told to go; without a reason, as was asked for."""
-        self.told_s, self.expected, self.reason = steady_s(), not reason, reason
+    def mark_ending(self, reason: str = "") -> None:
+        """Record that termination was requested: by the engine, or for ``reason``."""
+        self.end_requested_s, self.expected, self.reason = steady_s(), not reason, reason
 
 
 R = TypeVar("R", bound=Rented)
 
 
 class MachineFleet(ABC, Generic[R]):
-    """Keeps the list of machines; a subclass knows how one is launched and ended, and sees when it has gone.
+    """Base class of fleets: a subclass launches and terminates machines and notices when one has terminated.
 
     Args:
-        context: Of the study.
-        rented: Makes the record of a machine.
+        context: What the fleet knows about its study.
+        rented: Creates the record of a machine.
     """
 
     end_timeout_s: float = 60.0
-    """``close`` waits no longer for the end of machines."""
+    """Seconds that ``close`` waits for machines to terminate."""
 
     def __init__(self, context: FleetContext, rented: Callable[[], R]) -> None:
         self._context = context
-        self._new = rented
+        self._make_record = rented
         self._rented: dict[int, R] = {}
         self._changed = asyncio.Event()
-        """Set when one has gone."""
+        """Set when a machine has terminated."""
         self._closing = False
-        """Nothing is launched any more: who ends all machines would not know of it."""
+        """Whether launches are refused: ``close`` would not terminate a machine that is launched after it began."""
         self._tasks = Background("the fleet failed")
 
-    # --- the fleet ---
+    # --- the protocol ---
 
-    async def adopt(self, machines: Collection[int]) -> Adopted:  # noqa: ARG002 - they end with their runner
-        """There is none to be found."""
+    async def adopt(self, machines: Collection[int]) -> Adopted:  # noqa: ARG002 - machines end with their runner
+        """Return nothing: by default machines do not outlive their runner."""
         return Adopted()
 
     async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
-        """Have the scheduler's machine boot; only for fleets that need one."""
+        """Boot the scheduler machine, in fleets that need one."""
         raise NotImplementedError(f"{offer.name!r} needs no machine {machine} for its scheduler")
 
     async def rent(self, machine: int, offer: Offer) -> None:
-        """Launch a machine that trains."""
-        await self._begin(machine, offer)
+        await self._rent(machine, offer)
 
     async def retire(self, machine: int, *, force: bool) -> None:
-        """End a machine; one that is being launched, as soon as it was."""
-        await self._tell(machine, "", force=force)
+        """Terminate a machine; if its launch is in progress, as soon as the launch is over."""
+        await self._request_end(machine, "", force=force)
 
     async def lost(self, machine: int) -> None:
-        """End a machine whose worker has left."""
-        await self._tell(machine, "its worker left the scheduler")
+        await self._request_end(machine, "its worker left the scheduler")
 
     async def give_up(self, machine: int, reason: str) -> None:
-        """End a machine that the runner can't use."""
-        await self._tell(machine, reason)
+        await self._request_end(machine, reason)
 
-    def name_of(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - workers bear the engine's names
-        """Name of a worker as the engine knows it."""
+    def name_of(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - workers have the engine's names
         return worker
 
     async def close(self) -> tuple[int, ...]:
-        """End whatever lives, also what is being launched, and take down what was made for it."""
+        """Terminate all machines, including those being launched, and remove what was created for them."""
         self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.end_timeout_s):
@@ -114,80 +111,80 @@ class MachineFleet(ABC, Generic[R]):
                     await self._changed.wait()
         left = tuple(sorted(self._rented))
         if left:
-            logger.error("not ended within %.0f s: machines %s", self.end_timeout_s, left)
+            logger.error("machines %s not terminated within %.0f s", left, self.end_timeout_s)
         try:
-            await self._guarded(self._shut())
+            await self._attempt(self._shut())
         finally:
             self._tasks.cancel()
         return left
 
-    # --- what a subclass does ---
+    # --- what a subclass implements ---
 
     @abstractmethod
     async def _launch(self, machine: int, rented: R, offer: Offer) -> None:
-        """Have it launched. Whatever this raises, the machine is ended then."""
+        """Launch a machine. If this raises any exception, the machine is terminated."""
 
     @abstractmethod
     async def _end(self, machine: int, rented: R, *, force: bool) -> None:
-        """Have it end, and see to it that ``_ended`` is called when it is gone, or if it never was there.
+        """Start to terminate a machine, and ensure that ``_ended`` is called when it has terminated or never existed.
 
-        Called when it was told to go, and if that was while it was launched, again when that is over.
+        Called when termination is requested; if the launch was in progress then, again when the launch is over.
         """
 
     @abstractmethod
     async def _shut(self) -> None:
-        """Take down what is left when machines have ended, or could not be ended in time."""
+        """Remove what remains after all machines have terminated, or after ``close`` has timed out."""
 
     def _is_scarce(self, error: Exception) -> bool:  # noqa: ARG002 - a subclass may know
-        """Whether an error says that there was no machine to be had."""
+        """Return whether a launch error means that there was no capacity."""
         return False
 
-    # --- launching and ending ---
+    # --- launching and terminating ---
 
-    async def _begin(self, machine: int, offer: Offer) -> R:
-        rented = self._rented[machine] = self._new()
+    async def _rent(self, machine: int, offer: Offer) -> R:
+        rented = self._rented[machine] = self._make_record()
         if self._closing:
             rented.launching = False
-            rented.leave()
+            rented.mark_ending()
             self._ended(machine, lived_s=0.0)
             return rented
         try:
             await self._launch(machine, rented, offer)
-        except Exception as error:  # noqa: BLE001 - every cloud has errors of its own
-            logger.warning("machine %s could not be launched: %r", machine, error)
+        except Exception as error:  # noqa: BLE001 - every cloud has its own exceptions
+            logger.warning("machine %s not launched: %r", machine, error)
             rented.scarce = self._is_scarce(error)
-            if rented.told_s is None:
-                rented.leave(sentence(error))
+            if rented.end_requested_s is None:
+                rented.mark_ending(sentence(error))
         finally:
             rented.launching = False
-        if rented.told_s is not None and self._holds(machine, rented):
-            await self._guarded(self._end(machine, rented, force=True))
+        if rented.end_requested_s is not None and self._is_current(machine, rented):
+            await self._attempt(self._end(machine, rented, force=True))
         return rented
 
-    async def _tell(self, machine: int, reason: str, *, force: bool = True) -> None:
-        """Have a machine end that was not told to yet; without a reason, as was asked for."""
+    async def _request_end(self, machine: int, reason: str, *, force: bool = True) -> None:
+        """Terminate a machine unless that was requested before; an empty reason means that the engine retired it."""
         rented = self._rented.get(machine)
-        if rented is not None and rented.told_s is None:
-            rented.leave(reason)
-            await self._guarded(self._end(machine, rented, force=force))
+        if rented is not None and rented.end_requested_s is None:
+            rented.mark_ending(reason)
+            await self._attempt(self._end(machine, rented, force=force))
 
-    def _stays(self, machine: int, rented: R) -> bool:
-        """Whether that is still the machine of that number, and was not told to go."""
-        return self._holds(machine, rented) and rented.told_s is None
+    def _is_wanted(self, machine: int, rented: R) -> bool:
+        """Return whether ``rented`` is still the machine of that number and is not being terminated."""
+        return self._is_current(machine, rented) and rented.end_requested_s is None
 
-    def _holds(self, machine: int, rented: R) -> bool:
+    def _is_current(self, machine: int, rented: R) -> bool:
         return self._rented.get(machine) is rented
 
     def _ended(
         self, machine: int, *, lived_s: float | None = None, reason: str = "", exit_code: int | None = None
     ) -> None:
-        """A machine is gone: nobody else reports that, and nobody twice.
+        """Report that a machine has terminated; later reports of the same machine are ignored.
 
         Args:
-            machine: That has gone.
-            lived_s: As in `MachineEnded`.
-            reason: Where it was not told to go.
-            exit_code: As in `MachineEnded`.
+            machine: Number of the machine.
+            lived_s: See `MachineEnded`.
+            reason: Why it terminated, if nobody requested it.
+            exit_code: See `MachineEnded`.
         """
         rented = self._rented.pop(machine, None)
         if rented is None:
@@ -204,12 +201,16 @@ class MachineFleet(ABC, Generic[R]):
             )
         )
 
-    async def _guarded(self, act: Awaitable[None]) -> bool:
-        """Whether it was done. What fails is logged, for whoever watches tries again: a cloud may be out of reach."""
+    async def _attempt(self, action: Awaitable[None]) -> bool:
+        """Await an action and log its failure: a cloud may be unreachable, and the fleet's watcher tries again.
+
+        Returns:
+            Whether the action succeeded.
+        """
         try:
-            await act
+            await action
         except Exception as error:
             logger.warning("%s: %r", type(self).__name__, error)
-            logger.debug("it was raised here", exc_info=error)
+            logger.debug("raised here", exc_info=error)
             return False
         return True

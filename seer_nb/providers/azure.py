@@ -1,4 +1,4 @@
-"""Azure's virtual machines."""
+"""Virtual machines of Azure."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from seer_nb._utils.text import show
 from seer_nb.errors import SeerError
 from seer_nb.providers._validation import text
 from seer_nb.providers.vm import VMProvider, bootstrap
-from seer_nb.providers.vm.launcher import VMLauncher, needs
+from seer_nb.providers.vm.launcher import VMLauncher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Unpack
 
     from seer_nb.core.money import Offer
-    from seer_nb.providers.vm import Machines
+    from seer_nb.providers.vm import MachineOptions
     from seer_nb.providers.vm.tls import ClusterFile
 
 
-LARGEST_DISK_GB = 1023
+MAX_DISK_GB = 1023
 NOT_FOUND = 404
-FIRST_UNKNOWN = {"azure-mgmt-network": 31, "azure-mgmt-compute": 38}
-"""From these versions on a dict is sent as it is, and dask-cloudprovider's are in Python's names, not in Azure's."""
+FIRST_INCOMPATIBLE = {"azure-mgmt-network": 31, "azure-mgmt-compute": 38}
+"""First major version of each package that sends a dict as it is: dask-cloudprovider's dicts have Python's names, not
+Azure's."""
 UBUNTU = {
     "publisher": "Canonical",
     "offer": "0001-com-ubuntu-server-jammy",
@@ -35,30 +36,38 @@ UBUNTU = {
 class Azure(VMProvider):
     """Virtual machines of Azure, with a Dask scheduler on one of them.
 
-    Not run against the real service. Needs ``pip install "dask-cloudprovider[azure]" "azure-mgmt-network<31"
-    "azure-mgmt-compute<38" adlfs`` (newer ones send what dask-cloudprovider asks for in a form that Azure does not
-    know), and credentials where Azure's packages find them. The security group must let this machine reach port 8786,
-    and machines each other.
+    Not tested against the real service. Requires ``pip install "dask-cloudprovider[azure]" "azure-mgmt-network<31"
+    "azure-mgmt-compute<38" adlfs`` (newer versions send dask-cloudprovider's requests in a form that Azure rejects) and
+    credentials where Azure's packages find them. The security group must allow this computer to reach port 8786, and
+    machines to reach each other.
 
-    A machine that has powered itself off is billed until it is deleted. When the study's runner has died, resume the
-    study, for its next runner deletes them.
+    A machine that has shut itself down is billed until it is deleted. If the study's runner has died, resume the study:
+    its next runner deletes them.
 
     Args:
-        vm_size: Such as "Standard_NC4as_T4_v3"; a worker for each GPU of a machine, or one if it has none.
-        location: Such as "eastus".
-        resource_group: That machines, disks, interfaces and addresses are made in.
-        vnet: Virtual network that they join.
-        security_group: Network security group of their interfaces.
-        subnet: Id of the virtual network's subnet. Default: its first one.
-        subscription_id: Default: as the Azure CLI is set.
-        vm_image: Publisher, offer, sku and version of the disk's image; Docker is installed on it at boot.
-        disk_gb: Size of each machine's disk, up to 1023.
-        public_address: Whether machines have public addresses. False: the notebook is in the network itself.
-        scheduler_size: Size of the scheduler's machine.
-        **machines: See `VMProvider`.
+        vm_size: Size of a machine, such as "Standard_NC4as_T4_v3". Each GPU of a machine has its own worker; a machine
+            without GPUs has one worker.
+        location: Location, such as "eastus".
+        resource_group: Resource group in which machines, disks, interfaces and addresses are created.
+        vnet: Virtual network that machines join.
+        security_group: Network security group of the machines' interfaces.
+        subnet: Id of a subnet of the virtual network. Default: its first subnet.
+        subscription_id: Id of the subscription. Default: the one that the Azure CLI uses.
+        vm_image: Publisher, offer, sku and version of the disk's image. Docker is installed on it at boot.
+        disk_gb: Size of each machine's disk in GB, at most 1023.
+        public_address: Whether machines have public addresses. False: this computer must be in the same network.
+        scheduler_size: Size of the scheduler machine.
+        **machines: Further arguments of `VMProvider`: ``max_machines`` (default 8), ``image``, ``env``, ``boot_time``
+            (default 4 min), ``boot_timeout`` (default 20 min), ``price_per_hour`` and ``scheduler_price_per_hour``
+            (dollars; default: the known list price), ``gpus``, ``install_docker``.
 
     Raises:
-        ValueError, TypeError: For what cannot be; the sentence names the argument.
+        ValueError, TypeError: An argument is invalid; the message names it.
+
+    Example:
+        >>> network = {"resource_group": "lab", "vnet": "lab-net", "security_group": "lab-nsg"}
+        >>> provider = seer.Azure("Standard_NC4as_T4_v3", location="eastus", **network)
+        >>> seer.Study(train, space, provider=provider, store="abfs://container/prefix", ...).run()
     """
 
     cloud = "azure"
@@ -67,7 +76,7 @@ class Azure(VMProvider):
     packages = (*bootstrap.PACKAGES, "adlfs")
     release_s = 300.0
 
-    def __init__(  # noqa: PLR0913 - a cloud has many
+    def __init__(  # noqa: PLR0913 - clouds have many options
         self,
         vm_size: str,
         *,
@@ -81,10 +90,10 @@ class Azure(VMProvider):
         disk_gb: int = 64,
         public_address: bool = True,
         scheduler_size: str = "Standard_D2s_v5",
-        **machines: Unpack[Machines],
+        **machines: Unpack[MachineOptions],
     ) -> None:
-        if not isinstance(disk_gb, int) or not 1 <= disk_gb <= LARGEST_DISK_GB:
-            raise ValueError(f"disk_gb={show(disk_gb)} is no disk's size: give one from 1 to {LARGEST_DISK_GB}")
+        if not isinstance(disk_gb, int) or not 1 <= disk_gb <= MAX_DISK_GB:
+            raise ValueError(f"disk_gb={show(disk_gb)}: not a disk size; expected an integer from 1 to {MAX_DISK_GB}")
         self.resource_group = text(resource_group, "resource_group")
         self.vnet = text(vnet, "vnet")
         self.security_group = text(security_group, "security_group")
@@ -100,32 +109,26 @@ class Azure(VMProvider):
             **machines,
         )
 
-    def launcher(self, study: str, file: ClusterFile) -> VMLauncher:
-        """See `VMProvider`."""
-        return AzureLauncher(self, study, file)
+    def launcher(self, study: str, file: ClusterFile) -> AzureLauncher:
+        return AzureLauncher(self, self.site(study, file))
 
-    def _shown(self) -> str:
+    def _repr_arguments(self) -> str:
         return f"location={self.region!r}"
 
 
-class AzureLauncher(VMLauncher):
-    """Through AzureVMCluster, AzureVMScheduler and AzureVMWorker."""
+class AzureLauncher(VMLauncher[Azure]):
+    """Launches virtual machines of Azure."""
 
     cloud = "Azure"
-    limit = 65_535
-
-    def __init__(self, provider: Azure, study: str, file: ClusterFile) -> None:
-        self._provider = provider
-        super().__init__(provider._site(study, file))  # noqa: SLF001 - its base's
+    module = "dask_cloudprovider.azure.azurevm"
+    prefix = "AzureVM"
+    user_data_limit = 65_535
 
     def _make_cluster(self) -> Any:
-        try:
-            from dask_cloudprovider.azure.azurevm import AzureVMCluster
-        except ImportError:
-            raise needs("Azure", "azure") from None
+        make = self.load("AzureVMCluster")
         _check_packages()
-        provider = self._provider
-        cluster = AzureVMCluster(
+        provider = self.provider
+        cluster = make(
             location=provider.region,
             resource_group=provider.resource_group,
             vnet=provider.vnet,
@@ -141,37 +144,33 @@ class AzureLauncher(VMLauncher):
         cluster.get_tags = lambda: dict(tags)
         return cluster
 
-    def _classes(self) -> tuple[Any, Any]:
-        from dask_cloudprovider.azure.azurevm import AzureVMScheduler, AzureVMWorker
-
-        return AzureVMScheduler, AzureVMWorker
-
     def _options(self, offer: Offer) -> dict[str, Any]:
         return {
             "vm_size": offer.kind,
-            "vm_image": dict(self._provider.vm_image),
-            "public_ingress": self._provider.public_address,
+            "vm_image": dict(self.provider.vm_image),
+            "public_ingress": self.provider.public_address,
         }
 
-    def _finished(self, vm: Any, machine: int, offer: Offer, command: str) -> Any:
-        finished = super()._finished(vm, machine, offer, command)
-        # By its name, and not by chance, so that it is found again; the public address has the same.
-        finished.nic_name = f"{finished.name}-nic"
-        return finished
+    def _configure(self, vm: Any, machine: int, offer: Offer, command: str) -> Any:
+        configured = super()._configure(vm, machine, offer, command)
+        # Derived from the machine's name instead of random, so that it is found again. The public address has the
+        # same name.
+        configured.nic_name = f"{configured.name}-nic"
+        return configured
 
     async def exists(self, vm: Any) -> bool:
-        """See `VMLauncher`. What is beside the machine costs as well."""
+        """Return whether the machine, its interface or its address exists: each of them costs money."""
         compute, network = self._cluster.compute_client, self._cluster.network_client
         parts = [
             (compute.virtual_machines.get, vm.name),
             (network.network_interfaces.get, vm.nic_name),
             (network.public_ip_addresses.get, vm.nic_name),
         ]
-        # To be deleted by name; the class knows only what it has made itself.
+        # The class deletes them by name, but only knows those that it has created itself.
         vm.nic = vm.public_ip = SimpleNamespace(name=vm.nic_name)
-        return any([await self._there(vm, get, name) for get, name in parts])
+        return any([await self._has(vm, get, name) for get, name in parts])
 
-    async def _there(self, vm: Any, get: Callable[..., Any], name: str) -> bool:
+    async def _has(self, vm: Any, get: Callable[..., Any], name: str) -> bool:
         try:
             await vm.call_async(get, self._cluster.resource_group, name)
         except Exception as error:
@@ -182,15 +181,15 @@ class AzureLauncher(VMLauncher):
 
 
 def _check_packages() -> None:
-    """Raises SeerError: The cloud's packages are newer than dask-cloudprovider."""
+    """Raise SeerError if an Azure package is too new for dask-cloudprovider."""
     from importlib.metadata import PackageNotFoundError, version
 
-    for package, first in FIRST_UNKNOWN.items():
+    for package, first in FIRST_INCOMPATIBLE.items():
         try:
             found = version(package)
         except PackageNotFoundError:
             continue
         if int(found.partition(".")[0]) >= first:
             raise SeerError(
-                f'{package} {found} does not understand dask-cloudprovider any more: pip install "{package}<{first}"'
+                f'{package} {found} is not compatible with dask-cloudprovider: pip install "{package}<{first}"'
             )

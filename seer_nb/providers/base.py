@@ -1,4 +1,37 @@
-"""What every provider of machines offers to the runner."""
+"""The protocols between a provider of machines and the runner of a study.
+
+A `Provider` is what the user passes to ``seer.Study(provider=...)``: a picklable description of what can be rented.
+A `Fleet` holds the rented machines of one study and lives in the runner's process.
+
+The life of a machine: the engine *rents* it, it *boots*, it is *ready* when its workers have joined the scheduler, the
+engine *retires* it, and it has *terminated* when its billing has ended. A provider may *preempt* a spot machine. Each
+machine holds a *lease*, which the runner *renews*; a machine terminates itself when its lease *expires*.
+
+Order of calls:
+
+1. When the study is created: ``provider.offers()``, ``provider.host`` and ``provider.max_workers``.
+2. When a runner starts: ``provider.fleet(context)``, ``await fleet.open()``, and then ``await fleet.adopt(machines)``
+   with the ready machines of an earlier runner.
+3. While the study runs: ``host`` (only if ``open`` returned None), ``rent``, ``retire``, ``lost`` and ``give_up``, in
+   any order and concurrently. Machine numbers are never reused.
+4. When the runner exits: ``await fleet.close()``.
+
+Units: money is in whole micro-dollars, durations are in seconds. Errors: a fleet method must not raise because of a
+cloud's answer, except ``open``, ``adopt`` and ``close``. A machine that cannot be rented is reported through
+``context.ended`` with a reason. The runner journals that report; billing ends with it.
+
+To add a cloud:
+
+1. If dask-cloudprovider has machine classes for the cloud, subclass `seer_nb.providers.vm.VMProvider` (arguments,
+   offers, prices) and `seer_nb.providers.vm.launcher.VMLauncher` (create, find and delete one machine).
+   ``hetzner.py`` is the shortest example.
+2. Otherwise subclass `seer_nb.providers._fleet.MachineFleet`, which keeps the books and reports each end exactly once,
+   and write a class with the attributes of `Provider`.
+3. Add list prices to ``prices/sheet.csv`` and the billing rule to ``prices/billing.py``, or require
+   ``price_per_hour=``.
+4. Export the class from ``seer_nb.providers`` and ``seer_nb``.
+5. Test the class with ``ProviderTestCase`` of ``tests/providers/contract.py``.
+"""
 
 from __future__ import annotations
 
@@ -15,120 +48,131 @@ if TYPE_CHECKING:
 
 
 class SchedulerAddress(NamedTuple):
-    """Where a Dask scheduler listens."""
+    """Address and credentials of a Dask scheduler."""
 
     address: str
     security: Any = None
-    """A ``distributed.Security``; None: unencrypted, as within one machine."""
+    """A ``distributed.Security``; None if connections are not encrypted."""
 
 
 class FleetContext(Frozen, frozen=True, kw_only=True):
-    """What a fleet is told of its study."""
+    """What a fleet knows about its study."""
 
     study: str
+    """Name of the study."""
     folder: Path
-    """For logs, scratch space, and what a later runner must know of the machines."""
+    """Folder of the study: for logs, scratch files, and the records that a later runner needs to find the machines."""
     lease_s: float
+    """Seconds that a machine may live after its lease was renewed last."""
     ended: Callable[[MachineEnded], None]
-    """To be called on the event loop, once for each machine, as soon as its billing has ended."""
+    """Callback on the event loop, called exactly once per machine, as soon as its billing has ended."""
 
 
 class Adopted(NamedTuple):
-    """What an earlier runner of the study has left."""
+    """What an earlier runner of the study has left behind."""
 
     scheduler: SchedulerAddress | None = None
-    """Where its scheduler listens; None if nothing goes on."""
+    """Address of its scheduler; None if no scheduler is running."""
     kept: tuple[int, ...] = ()
-    """Machines that go on."""
+    """Machines that keep running."""
     left: tuple[int, ...] = ()
-    """Machines that may still exist and were told to go; each is reported when it has gone."""
+    """Machines that may still exist and are being terminated; the fleet reports each one when it has terminated."""
 
 
 class Fleet(Protocol):
     """The machines of one study, with the Dask scheduler that their workers join.
 
-    All methods run on the runner's event loop. Nobody else reports that a machine has ended.
+    All methods run on the runner's event loop. Only the fleet reports that a machine has terminated.
     """
 
     async def open(self) -> SchedulerAddress | None:
-        """Start the scheduler; None if that needs a machine of its own, which the engine rents when it wants one."""
+        """Start the scheduler.
+
+        Returns:
+            Its address; None if the scheduler needs a machine of its own. The engine then rents one through ``host``.
+        """
         ...
 
     async def adopt(self, machines: Collection[int]) -> Adopted:
-        """Find the machines that an earlier runner of the study has left, and end those that are not to be kept.
+        """Find the machines of an earlier runner and terminate those that are not to be kept.
 
-        A machine that has ended already is reported too, if the provider says how long it has lived: perhaps not for
-        the first time.
+        A machine that has terminated already is reported too, possibly again, if the provider knows its lifetime.
 
         Args:
-            machines: That were ready, the scheduler's among them.
+            machines: Numbers of the machines that were ready, including the scheduler machine.
         """
         ...
 
     async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
-        """Have the scheduler's machine boot; returns when it listens. Only for fleets whose ``open`` gives None.
+        """Boot the scheduler machine and return when its scheduler accepts connections.
+
+        Called only if ``open`` returned None.
+
+        Args:
+            machine: Number of the machine.
+            offer: The provider's ``host``.
 
         Returns:
-            Where; None if the machine was reported as ended meanwhile.
+            Address of the scheduler; None if the machine was reported as ended in the meantime.
         """
         ...
 
     async def rent(self, machine: int, offer: Offer) -> None:
-        """Have a machine boot; returns when it was asked for. A machine that can't be had is reported as ended."""
+        """Rent a machine and return when the request has been made; a refused machine is reported as ended."""
         ...
 
     def name_of(self, worker: str, address: str) -> str | None:
-        """Name of a worker as the engine knows it: "<machine>.<slot>"; None for one that is not rented.
+        """Return the engine's name of a worker, "<machine>.<slot>"; None for a worker that is not rented.
 
         Args:
-            worker: Its name on the scheduler.
-            address: Where it listens; empty where only the name is known.
+            worker: The worker's name on the scheduler.
+            address: The worker's address; empty if only its name is known.
         """
         ...
 
     async def lost(self, machine: int) -> None:
-        """A worker of the machine has left the scheduler: make sure that the machine ends."""
+        """Terminate a machine of which a worker has left the scheduler."""
         ...
 
     async def retire(self, machine: int, *, force: bool) -> None:
-        """End a machine: ``force`` also while its workers are busy."""
+        """Terminate a machine; with ``force`` also while its workers are busy."""
         ...
 
     async def give_up(self, machine: int, reason: str) -> None:
-        """End a machine that the runner can't use; it is reported with that reason when it is gone."""
+        """Terminate a machine that the runner cannot use, and report its end with that reason."""
         ...
 
     async def close(self) -> tuple[int, ...]:
-        """End the scheduler and whatever machine still lives.
+        """Terminate the scheduler and all machines.
 
         Returns:
-            Machines that may live on, for they could not be ended.
+            Machines that could not be terminated and may live on.
         """
         ...
 
 
 class Provider(Protocol):
-    """What a user gives to a study: a description without running parts, that can be pickled."""
+    """A description of what can be rented; picklable, without running parts."""
 
     @property
     def max_workers(self) -> int:
-        """The most at once."""
+        """Largest number of workers at once."""
         ...
 
     @property
     def shares_files(self) -> bool:
-        """Whether its machines see the files of this one."""
+        """Whether its machines see the file system of this computer."""
         ...
 
     @property
     def host(self) -> Offer | None:
-        """A machine for the Dask scheduler, where that needs one of its own."""
+        """Offer for the scheduler machine; None if the scheduler needs no machine of its own."""
         ...
 
     def offers(self) -> tuple[Offer, ...]:
-        """What can be rented, the preferred one first."""
+        """Return what can be rented for training, the preferred offer first; the same in every call."""
         ...
 
     def fleet(self, context: FleetContext) -> Fleet:
-        """The machines for one study."""
+        """Return the fleet of one study; nothing is rented yet."""
         ...

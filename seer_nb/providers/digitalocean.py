@@ -1,44 +1,52 @@
-"""DigitalOcean's Droplets."""
+"""Droplets of DigitalOcean."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from seer_nb.providers.vm import VMProvider, credential
-from seer_nb.providers.vm.launcher import VMLauncher, needs
+from seer_nb.providers.vm import VMProvider, find_credential
+from seer_nb.providers.vm.launcher import VMLauncher
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from seer_nb.core.money import Offer
-    from seer_nb.providers.vm import Machines
+    from seer_nb.providers.vm import MachineOptions
+    from seer_nb.providers.vm.launcher import VMSite
     from seer_nb.providers.vm.tls import ClusterFile
 
 
 TOKENS = ("DIGITALOCEAN_ACCESS_TOKEN", "DIGITALOCEAN_TOKEN")
-PRIVATE = "eth1"
+PRIVATE_INTERFACE = "eth1"
 """Interface to the private network that all Droplets of a region share."""
 
 
 class DigitalOcean(VMProvider):
-    """Droplets, with a Dask scheduler on one of them.
+    """Droplets of DigitalOcean, with a Dask scheduler on one of them.
 
-    Not run against the real service. Needs ``pip install "dask-cloudprovider[digitalocean]"``, and a token in
-    DIGITALOCEAN_ACCESS_TOKEN. Droplets have public addresses without a firewall: Dask's own traffic is encrypted and
-    lets in nobody without the study's key, and workers listen on the private network only.
+    Not tested against the real service. Requires ``pip install "dask-cloudprovider[digitalocean]"`` and a token in
+    DIGITALOCEAN_ACCESS_TOKEN. Droplets have public addresses and no firewall: Dask's traffic is encrypted and requires
+    the study's key, and workers listen on the private network only.
 
-    A Droplet that has powered itself off is billed until it is deleted. When the study's runner has died, resume the
-    study, for its next runner deletes them.
+    A Droplet that has shut itself down is billed until it is deleted. If the study's runner has died, resume the study:
+    its next runner deletes them.
 
     Args:
-        size: Such as "g-4vcpu-16gb".
-        region: Such as "nyc3".
-        os_image: Of the disk; Docker is installed on it at boot.
-        scheduler_size: Size of the scheduler's Droplet.
-        **machines: See `VMProvider`.
+        size: Size of a Droplet, such as "g-4vcpu-16gb".
+        region: Region, such as "nyc3".
+        os_image: Image of the disk. Docker is installed on it at boot.
+        scheduler_size: Size of the scheduler machine.
+        **machines: Further arguments of `VMProvider`: ``max_machines`` (default 8), ``image``, ``env``, ``boot_time``
+            (default 4 min), ``boot_timeout`` (default 20 min), ``price_per_hour`` and ``scheduler_price_per_hour``
+            (dollars; default: the known list price), ``gpus``, ``install_docker``.
 
     Raises:
-        ValueError, TypeError: For what cannot be; the sentence names the argument.
+        ValueError, TypeError: An argument is invalid; the message names it.
+
+    Example:
+        >>> provider = seer.DigitalOcean("g-4vcpu-16gb", region="nyc3", max_machines=4)
+        >>> study = seer.Study(train, space, provider=provider, store="s3://bucket/prefix", ...)
+        >>> study.run()
     """
 
     cloud = "digitalocean"
@@ -52,51 +60,40 @@ class DigitalOcean(VMProvider):
         region: str,
         os_image: str = "ubuntu-22-04-x64",
         scheduler_size: str = "s-2vcpu-2gb",
-        **machines: Unpack[Machines],
+        **machines: Unpack[MachineOptions],
     ) -> None:
         self.os_image = os_image
         super().__init__(size, scheduler_kind=scheduler_size, region=region, disk_gb=0, **machines)
 
-    def launcher(self, study: str, file: ClusterFile) -> VMLauncher:
-        """See `VMProvider`."""
-        return DropletLauncher(self, study, file)
+    def launcher(self, study: str, file: ClusterFile) -> DropletLauncher:
+        return DropletLauncher(self, self.site(study, file))
 
 
-class DropletLauncher(VMLauncher):
-    """Through DropletCluster, DropletScheduler and DropletWorker."""
+class DropletLauncher(VMLauncher[DigitalOcean]):
+    """Launches Droplets."""
 
     cloud = "DigitalOcean"
-    limit = 65_536
+    module = "dask_cloudprovider.digitalocean.droplet"
+    prefix = "Droplet"
+    user_data_limit = 65_536
 
-    def __init__(self, provider: DigitalOcean, study: str, file: ClusterFile) -> None:
-        self._provider = provider
-        self._token = credential("token of DigitalOcean", *TOKENS, dask="cloudprovider.digitalocean.token")
-        super().__init__(provider._site(study, file))  # noqa: SLF001 - its base's
+    def __init__(self, provider: DigitalOcean, site: VMSite) -> None:
+        self._token = find_credential("token of DigitalOcean", *TOKENS, dask="cloudprovider.digitalocean.token")
+        super().__init__(provider, site)
 
     def _make_cluster(self) -> Any:
-        try:
-            from dask_cloudprovider.digitalocean.droplet import DropletCluster
-        except ImportError:
-            raise needs("DigitalOcean", "digitalocean") from None
-        provider = self._provider
-        return DropletCluster(region=provider.region, image=provider.os_image, security=False, asynchronous=True)
-
-    def _classes(self) -> tuple[Any, Any]:
-        from dask_cloudprovider.digitalocean.droplet import DropletScheduler, DropletWorker
-
-        return DropletScheduler, DropletWorker
+        return self.load("DropletCluster")(
+            region=self.provider.region, image=self.provider.os_image, security=False, asynchronous=True
+        )
 
     def _options(self, offer: Offer) -> dict[str, Any]:
         return {"size": offer.kind, "config": {"token": self._token}}
 
     def _worker_options(self) -> dict[str, Any]:
-        return {"interface": PRIVATE}
+        return {"interface": PRIVATE_INTERFACE}
 
     async def exists(self, vm: Any) -> bool:
-        """See `VMLauncher`."""
-        from dask_cloudprovider.digitalocean.droplet import digitalocean
-
-        manager = digitalocean.Manager(token=self._token)
+        manager = self.load("digitalocean").Manager(token=self._token)
         found = [droplet for droplet in await vm.call_async(manager.get_all_droplets) if droplet.name == vm.name]
         if found:
             vm.droplet = found[0]

@@ -1,18 +1,18 @@
-"""Google Compute Engine."""
+"""Machines of Google Compute Engine."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils.text import show
-from seer_nb.providers.vm import VMProvider, bootstrap, setting
-from seer_nb.providers.vm.launcher import VMLauncher, needs
+from seer_nb.providers.vm import VMProvider, bootstrap, resolve_setting
+from seer_nb.providers.vm.launcher import VMLauncher, set_placeholder_scheduler
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from seer_nb.core.money import Offer
-    from seer_nb.providers.vm import Machines
+    from seer_nb.providers.vm import MachineOptions
     from seer_nb.providers.vm.tls import ClusterFile
 
 
@@ -23,27 +23,37 @@ DISK_TYPE = "pd-balanced"
 class GCP(VMProvider):
     """Machines of Google Compute Engine, with a Dask scheduler on one of them.
 
-    Not run against the real service. Needs ``pip install "dask-cloudprovider[gcp]" gcsfs``, and credentials where
-    Google's packages find them. The network must let machines reach each other, as the default one does, and this one
-    reach port 8786: ``gcloud compute firewall-rules create dask --allow tcp:8786 --source-ranges YOUR-ADDRESS/32``.
+    Not tested against the real service. Requires ``pip install "dask-cloudprovider[gcp]" gcsfs`` and credentials where
+    Google's packages find them. The network must allow machines to reach each other, as the default network does, and
+    this computer to reach port 8786:
+    ``gcloud compute firewall-rules create dask --allow tcp:8786 --source-ranges YOUR-ADDRESS/32``.
 
     Args:
-        machine_type: Such as "g2-standard-4"; a worker for each GPU of a machine, or one if it has none.
-        zone: Such as "us-central1-a".
-        project: Default: GOOGLE_CLOUD_PROJECT.
-        spot: Whether to rent spot machines; they are booked at ``price_per_hour``, else at the price on demand.
-        accelerator: GPUs that are put into the machine, such as "nvidia-tesla-t4"; then the price must be given.
-        accelerators: How many.
-        network: Its subnetwork in the zone's region, which must bear the same name.
-        source_image: Of the disk; Docker is installed on it at boot.
-        service_account: That the machines run as; it must be allowed to reach the store.
-        disk_gb: Size of each machine's disk, a balanced one.
-        public_address: Whether machines have public addresses. False: the notebook is in the network itself.
-        scheduler_type: Machine type of the scheduler.
-        **machines: See `VMProvider`.
+        machine_type: Machine type, such as "g2-standard-4". Each GPU of a machine has its own worker; a machine without
+            GPUs has one worker.
+        zone: Zone, such as "us-central1-a".
+        project: Id of the project. Default: GOOGLE_CLOUD_PROJECT.
+        spot: Whether to rent spot machines. They are accounted at ``price_per_hour``, else at the price on demand.
+        accelerator: Type of GPUs to attach to each machine, such as "nvidia-tesla-t4". ``price_per_hour`` is then
+            required.
+        accelerators: Number of GPUs to attach to each machine.
+        network: Network. Its subnetwork in the zone's region must have the same name.
+        source_image: Image of the disk. Docker is installed on it at boot.
+        service_account: Service account of the machines; it must be allowed to access the store.
+        disk_gb: Size of each machine's balanced disk in GB.
+        public_address: Whether machines have public addresses. False: this computer must be in the same network.
+        scheduler_type: Machine type of the scheduler machine.
+        **machines: Further arguments of `VMProvider`: ``max_machines`` (default 8), ``image``, ``env``, ``boot_time``
+            (default 4 min), ``boot_timeout`` (default 20 min), ``price_per_hour`` and ``scheduler_price_per_hour``
+            (dollars; default: the known list price), ``gpus``, ``install_docker``.
 
     Raises:
-        ValueError, TypeError: For what cannot be; the sentence names the argument.
+        ValueError, TypeError: An argument is invalid; the message names it.
+
+    Example:
+        >>> provider = seer.GCP("g2-standard-4", zone="us-central1-a", project="my-project", spot=True)
+        >>> study = seer.Study(train, space, provider=provider, store="gs://bucket/prefix", ...)
+        >>> study.run()
     """
 
     cloud = "gcp"
@@ -51,7 +61,7 @@ class GCP(VMProvider):
     packages = (*bootstrap.PACKAGES, "gcsfs")
     release_s = 120.0
 
-    def __init__(  # noqa: PLR0913 - a cloud has many
+    def __init__(  # noqa: PLR0913 - clouds have many options
         self,
         machine_type: str,
         *,
@@ -66,17 +76,17 @@ class GCP(VMProvider):
         disk_gb: int = 60,
         public_address: bool = True,
         scheduler_type: str = "e2-standard-2",
-        **machines: Unpack[Machines],
+        **machines: Unpack[MachineOptions],
     ) -> None:
         if not isinstance(zone, str) or zone.count("-") < 2:  # noqa: PLR2004 - as in us-central1-a
-            raise ValueError(f'zone={show(zone)} is no zone: give one such as "us-central1-a"')
+            raise ValueError(f'zone={show(zone)}: not a zone; expected one such as "us-central1-a"')
         if accelerator is not None:
             if machines.get("price_per_hour") is None:
-                unknown = f"none is known with accelerator={show(accelerator)}"
-                raise ValueError(f"price_per_hour=None, but {unknown}: give dollars an hour")
+                unknown = f"no price is known with accelerator={show(accelerator)}"
+                raise ValueError(f"price_per_hour=None: {unknown}; expected dollars per hour")
             machines.setdefault("gpus", accelerators)
         self.zone = zone
-        self.project = setting(
+        self.project = resolve_setting(
             "project", project, "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", dask="cloudprovider.gcp.projectid"
         )
         self.spot = bool(spot)
@@ -93,36 +103,30 @@ class GCP(VMProvider):
             **machines,
         )
 
-    def launcher(self, study: str, file: ClusterFile) -> VMLauncher:
-        """See `VMProvider`."""
-        return GCPLauncher(self, study, file)
+    def launcher(self, study: str, file: ClusterFile) -> GCPLauncher:
+        return GCPLauncher(self, self.site(study, file))
 
-    def _shown(self) -> str:
+    def _repr_arguments(self) -> str:
         return f"zone={self.zone!r}" + (", spot=True" if self.spot else "")
 
 
-class GCPLauncher(VMLauncher):
-    """Through GCPCluster, GCPScheduler and GCPWorker."""
+class GCPLauncher(VMLauncher[GCP]):
+    """Launches machines of Google Compute Engine."""
 
     cloud = "GCP"
-    limit = 262_144
-    spot_word = "gcp"
-
-    def __init__(self, provider: GCP, study: str, file: ClusterFile) -> None:
-        self._provider = provider
-        super().__init__(provider._site(study, file))  # noqa: SLF001 - its base's
+    module = "dask_cloudprovider.gcp.instances"
+    prefix = "GCP"
+    user_data_limit = 262_144
+    spot_provider = "gcp"
 
     def _make_cluster(self) -> Any:
         import dask
 
-        try:
-            from dask_cloudprovider.gcp.instances import GCPCluster
-        except ImportError:
-            raise needs("GCP", "gcp") from None
-        provider = self._provider
-        # With a number in the user's Dask configuration it takes no numbers for scheduler and workers.
+        make = self.load("GCPCluster")
+        provider = self.provider
+        # If the user's Dask configuration sets ngpus, GCPCluster refuses scheduler_ngpus and worker_ngpus.
         with dask.config.set({"cloudprovider.gcp.ngpus": None}):
-            cluster = GCPCluster(
+            cluster = make(
                 projectid=provider.project,
                 zone=provider.zone,
                 network=provider.network,
@@ -131,22 +135,17 @@ class GCPLauncher(VMLauncher):
                 disk_type=DISK_TYPE,
                 service_account=provider.service_account,
                 machine_type=provider.kind,
-                # Its own defaults are empty texts, which it then compares with numbers.
+                # The defaults are empty strings, which GCPCluster then compares with numbers.
                 scheduler_ngpus=0,
                 worker_ngpus=0,
                 security=False,
                 asynchronous=True,
             )
-        bootstrap.have_no_scheduler(cluster)
+        set_placeholder_scheduler(cluster)
         return cluster
 
-    def _classes(self) -> tuple[Any, Any]:
-        from dask_cloudprovider.gcp.instances import GCPScheduler, GCPWorker
-
-        return GCPScheduler, GCPWorker
-
     def _options(self, offer: Offer) -> dict[str, Any]:
-        provider = self._provider
+        provider = self.provider
         attached = provider.accelerators if offer.workers_per_machine else 0
         return {
             "machine_type": offer.kind,
@@ -157,13 +156,12 @@ class GCPLauncher(VMLauncher):
             "instance_labels": {},
         }
 
-    def _finished(self, vm: Any, machine: int, offer: Offer, command: str) -> Any:
-        # dask-cloudprovider has all machines share one dict, the configuration's own.
+    def _configure(self, vm: Any, machine: int, offer: Offer, command: str) -> Any:
+        # dask-cloudprovider lets all machines share one dict of labels, that of its configuration.
         vm.instance_labels = {"seer-id": self.site.ident, "seer-machine": str(machine)}
-        return super()._finished(vm, machine, offer, command)
+        return super()._configure(vm, machine, offer, command)
 
     async def exists(self, vm: Any) -> bool:
-        """See `VMLauncher`."""
         instances = self._cluster.compute.instances()
         found = instances.list(project=vm.projectid, zone=vm.zone, filter=f"name={vm.name}")
         return bool((await vm.call_async(found.execute)).get("items"))

@@ -1,4 +1,4 @@
-"""Clouds that run OpenStack."""
+"""Machines of clouds that run OpenStack."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from seer_nb._utils.text import show
 from seer_nb.core.money import BillingRule
 from seer_nb.errors import SeerError
 from seer_nb.providers._validation import text
-from seer_nb.providers.vm import VMProvider, bootstrap, credential, scheduler_as_others, setting
-from seer_nb.providers.vm.launcher import VMLauncher, needs
+from seer_nb.providers.vm import VMProvider, find_credential, resolve_scheduler_kind, resolve_setting
+from seer_nb.providers.vm.launcher import VMLauncher, set_placeholder_scheduler
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from seer_nb.core.money import Offer
-    from seer_nb.providers.vm import Machines
+    from seer_nb.providers.vm import MachineOptions
+    from seer_nb.providers.vm.launcher import VMSite
     from seer_nb.providers.vm.tls import ClusterFile
 
 
@@ -25,35 +26,43 @@ HOUR_S = 3600
 class OpenStack(VMProvider):
     """Machines of a cloud that runs OpenStack, with a Dask scheduler on one of them.
 
-    Not run against a real service. Needs ``pip install "dask-cloudprovider[openstack]"``, and an application
+    Not tested against a real service. Requires ``pip install "dask-cloudprovider[openstack]"`` and an application
     credential in OS_AUTH_URL, OS_APPLICATION_CREDENTIAL_ID and OS_APPLICATION_CREDENTIAL_SECRET. The security group
-    must let this machine reach port 8786, and machines each other.
+    must allow this computer to reach port 8786, and machines to reach each other.
 
-    Many such clouds bill a machine that has powered itself off until it is deleted. When the study's runner has died,
-    resume the study, for its next runner deletes them.
+    Many OpenStack clouds bill a machine that has shut itself down until it is deleted. If the study's runner has died,
+    resume the study: its next runner deletes them.
 
     Args:
-        flavor: Name of the machines' flavour.
-        price_per_hour: Dollars for one machine, all that belongs to it included.
-        os_image: Name or id of the disk's image; Docker is installed on it at boot, so it must be an Ubuntu.
-        network_id: Of the network that machines join.
-        keypair: Name of the SSH key that is put on them.
-        security_group: Name of theirs.
-        region: Default: OS_REGION_NAME.
-        external_network_id: Where machines get a floating address; None: the notebook reaches the network itself.
-        scheduler_flavor: Of the scheduler's machine. Default: as the others.
-        billing: Whether a begun "hour" is billed as a whole one.
-        **machines: See `VMProvider`.
+        flavor: Name of the machines' flavor.
+        os_image: Name or id of the disk's image, an Ubuntu. Docker is installed on it at boot.
+        network_id: Id of the network that machines join.
+        keypair: Name of the SSH key that is put on the machines.
+        security_group: Name of the machines' security group.
+        region: Region. Default: OS_REGION_NAME.
+        external_network_id: Id of the network that provides floating addresses. Default: no floating addresses; this
+            computer must then reach the machines' network.
+        scheduler_flavor: Flavor of the scheduler machine. Default: ``flavor``, at the same price.
+        billing: "second", or "hour" if each started hour is billed as a whole hour.
+        **machines: Further arguments of `VMProvider`. ``price_per_hour`` (dollars for one machine, including its disk
+            and addresses) is required. ``max_machines`` (default 8), ``image``, ``env``, ``boot_time`` (default
+            4 min), ``boot_timeout`` (default 20 min), ``scheduler_price_per_hour`` (dollars), ``gpus``,
+            ``install_docker``.
 
     Raises:
-        ValueError, TypeError: For what cannot be; the sentence names the argument.
+        ValueError, TypeError: An argument is invalid; the message names it.
+
+    Example:
+        >>> provider = seer.OpenStack("large", os_image="ubuntu", network_id="net", keypair="me", price_per_hour=0.10)
+        >>> study = seer.Study(train, space, provider=provider, store="s3://bucket/prefix", ...)
+        >>> study.run()
     """
 
     cloud = "openstack"
     kind_argument = "flavor"
     billed_until_deleted = True
 
-    def __init__(  # noqa: PLR0913 - a cloud has many
+    def __init__(  # noqa: PLR0913 - clouds have many options
         self,
         flavor: str,
         *,
@@ -65,11 +74,11 @@ class OpenStack(VMProvider):
         external_network_id: str | None = None,
         scheduler_flavor: str | None = None,
         billing: Literal["second", "hour"] = "second",
-        **machines: Unpack[Machines],
+        **machines: Unpack[MachineOptions],
     ) -> None:
         if billing not in {"second", "hour"}:
-            raise ValueError(f'billing={show(billing)} is unknown: give "second" or "hour"')
-        scheduler_flavor = scheduler_as_others(machines, flavor, scheduler_flavor)
+            raise ValueError(f'billing={show(billing)}: unknown billing unit; expected "second" or "hour"')
+        scheduler_flavor = resolve_scheduler_kind(machines, flavor, scheduler_flavor)
         self.os_image = text(os_image, "os_image")
         self.network_id = text(network_id, "network_id")
         self.keypair = text(keypair, "keypair")
@@ -79,97 +88,85 @@ class OpenStack(VMProvider):
         super().__init__(
             flavor,
             scheduler_kind=scheduler_flavor,
-            region=setting("region", region, "OS_REGION_NAME", dask="cloudprovider.openstack.region"),
+            region=resolve_setting("region", region, "OS_REGION_NAME", dask="cloudprovider.openstack.region"),
             disk_gb=0,
             public_address=external_network_id is not None,
             **machines,
         )
 
-    def launcher(self, study: str, file: ClusterFile) -> VMLauncher:
-        """See `VMProvider`."""
-        return OpenStackLauncher(self, study, file)
+    def launcher(self, study: str, file: ClusterFile) -> OpenStackLauncher:
+        return OpenStackLauncher(self, self.site(study, file))
 
-    def _billing(self, per_hour: int) -> BillingRule:  # noqa: ARG002 - as it was given
+    def _billing(self, price_micro: int) -> BillingRule:  # noqa: ARG002 - the user chose the rule
         return BillingRule(unit=self.billing, minimum_s=HOUR_S if self.billing == "hour" else 0)
 
 
-class OpenStackLauncher(VMLauncher):
-    """Through OpenStackCluster, OpenStackScheduler and OpenStackWorker."""
+class OpenStackLauncher(VMLauncher[OpenStack]):
+    """Launches OpenStack machines."""
 
     cloud = "OpenStack"
-    limit = 49_149
-    """65535 when it is encoded."""
+    module = "dask_cloudprovider.openstack.instances"
+    prefix = "OpenStack"
+    user_data_limit = 49_149
+    """65535 bytes after base64 encoding."""
 
-    def __init__(self, provider: OpenStack, study: str, file: ClusterFile) -> None:
-        self._provider = provider
-        where = "cloudprovider.openstack."
-        self._config = {
-            **{
-                name: credential(f"{name} of OpenStack", f"OS_{name.upper()}", dask=where + name)
-                for name in ("auth_url", "application_credential_id", "application_credential_secret")
-            },
-            "auth_type": "v3applicationcredential",
-            "keypair_name": provider.keypair,
-            "network_id": provider.network_id,
-            "security_group": provider.security_group,
-            "create_floating_ip": provider.external_network_id is not None,
-            "external_network_id": provider.external_network_id,
-        }
-        super().__init__(provider._site(study, file))  # noqa: SLF001 - its base's
+    def __init__(self, provider: OpenStack, site: VMSite) -> None:
+        self._credentials = {
+            name: find_credential(f"{name} of OpenStack", f"OS_{name.upper()}", dask=f"cloudprovider.openstack.{name}")
+            for name in ("auth_url", "application_credential_id", "application_credential_secret")
+        } | {"auth_type": "v3applicationcredential"}
+        self._has_floating_address = provider.external_network_id is not None
+        super().__init__(provider, site)
 
     def _make_cluster(self) -> Any:
-        try:
-            from dask_cloudprovider.openstack.instances import OpenStackCluster
-        except ImportError:
-            raise needs("OpenStack", "openstack") from None
-        provider = self._provider
-        cluster = OpenStackCluster(region=provider.region, image=provider.os_image, security=False, asynchronous=True)
-        bootstrap.have_no_scheduler(cluster)
+        provider = self.provider
+        cluster = self.load("OpenStackCluster")(
+            region=provider.region, image=provider.os_image, security=False, asynchronous=True
+        )
+        set_placeholder_scheduler(cluster)
         return cluster
 
-    def _classes(self) -> tuple[Any, Any]:
-        from dask_cloudprovider.openstack.instances import OpenStackScheduler, OpenStackWorker
-
-        return OpenStackScheduler, OpenStackWorker
-
     def _options(self, offer: Offer) -> dict[str, Any]:
-        return {"size": offer.kind, "config": dict(self._config), "worker_command": None}
+        config = {
+            **self._credentials,
+            "keypair_name": self.provider.keypair,
+            "network_id": self.provider.network_id,
+            "security_group": self.provider.security_group,
+            "create_floating_ip": self._has_floating_address,
+            "external_network_id": self.provider.external_network_id,
+        }
+        return {"size": offer.kind, "config": config, "worker_command": None}
 
     async def create(self, vm: Any) -> tuple[str, str]:
-        """See `VMLauncher`."""
-        began = len(self._log)
+        logged = len(self._log)
         inner, outer = await super().create(vm)
-        if self._config["create_floating_ip"] and outer == inner:
-            # dask-cloudprovider only notes that it has failed.
-            raise SeerError(f"{vm.name} got no floating address: {self._failure(began)}")
+        if self._has_floating_address and outer == inner:
+            # dask-cloudprovider only logs this failure.
+            raise SeerError(f"{vm.name} got no floating address: {self._last_failure(logged)}")
         return inner, outer
 
     async def delete(self, vm: Any) -> None:
-        """See `VMLauncher`."""
-        began = len(self._log)
+        logged = len(self._log)
         await super().delete(vm)
-        if said := self._failure(began, vm.name):
-            raise SeerError(said)
+        if failure := self._last_failure(logged, vm.name):
+            raise SeerError(failure)
 
     async def exists(self, vm: Any) -> bool:
-        """See `VMLauncher`."""
-        from dask_cloudprovider.openstack.instances import connection
-
-        connected = connection.Connection(
-            region_name=self._provider.region,
+        connected = self.load("connection").Connection(
+            region_name=self.provider.region,
             compute_api_version="2",
             identity_interface="public",
-            **{name: self._config[name] for name in self._config if name.startswith(("auth", "application"))},
+            **self._credentials,
         )
         vm.instance = await vm.call_async(connected.compute.find_server, vm.name)
         return vm.instance is not None
 
     @property
     def _log(self) -> list[tuple[Any, str]]:
-        """What dask-cloudprovider has noted; failures it passes over."""
-        noted: list[tuple[Any, str]] = self._cluster._cluster_manager_logs  # noqa: SLF001 - nowhere else
-        return noted
+        """dask-cloudprovider's log; it records failures that raise no exception."""
+        entries: list[tuple[Any, str]] = self._cluster._cluster_manager_logs  # noqa: SLF001 - no public access
+        return entries
 
-    def _failure(self, began: int, of: str = "") -> str:
-        """The last one that was noted since then."""
-        return next((text for _, text in self._log[began:][::-1] if text.startswith("Failed") and of in text), "")
+    def _last_failure(self, logged: int, name: str = "") -> str:
+        """Return the last failure after the first ``logged`` entries that mentions a name; empty if there is none."""
+        return next((text for _, text in self._log[logged:][::-1] if text.startswith("Failed") and name in text), "")

@@ -1,1 +1,1 @@
-"""Drives the engine on Dask: the loop, the gangs, their checkpoints, the leases."""
+"""The process that drives a study: its loop, the machines and their leases, and the gangs on Dask."""

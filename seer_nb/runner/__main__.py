@@ -1,4 +1,4 @@
-"""The runner's process: ``python -m seer_nb.runner FOLDER [--since SECONDS]``; started by Study.start."""
+"""The runner's process, started by `Study.start`: ``python -m seer_nb.runner FOLDER [--since SECONDS]``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from seer_nb._utils import log_context
 
 TAKEN = 75
-"""Exit code when another runner drives the study already."""
+"""Exit code if another runner already drives the study."""
 
 
 def main() -> int:
-    """Drive the study in the folder given."""
+    """Drive the study in the folder given until it ends; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m seer_nb.runner")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--since", type=float, default=None)
@@ -26,7 +26,7 @@ def main() -> int:
     for name in ("distributed", "aiobotocore", "botocore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.umask(0o077)
-    # A notebook's interrupt is for the cell, not for the study.
+    # An interrupt in the notebook is meant for its cell, not for the study.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from seer_nb.storage.lock import RunnerLock
 
@@ -38,7 +38,7 @@ def main() -> int:
     try:
         asyncio.run(Runner(arguments.folder, arguments.since).run())
     except Exception:
-        logging.getLogger(__name__).exception("the runner has failed")
+        logging.getLogger(__name__).exception("the runner failed")
         return 1
     return 0
 
@@ -48,6 +48,6 @@ if __name__ == "__main__":
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    # All is closed by now. Taking the interpreter apart as well would keep whoever waits for half a second, and for
-    # ever where a library's exit waits for an event loop that has ended.
+    # Everything is closed by now. Finalizing the interpreter would take another half a second, or for ever where a
+    # library's exit handler waits for an event loop that has ended.
     os._exit(code)

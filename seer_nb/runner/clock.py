@@ -1,4 +1,4 @@
-"""Study seconds: time in which a runner lives and the study is not paused, by a clock that nobody sets."""
+"""Study time, and the detection of suspensions of this process or computer."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING
 from seer_nb._utils.clock import steady_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from seer_nb.core.engine import Engine
+
+
+LATE_TIMER_S = 1.0
+"""Delay in seconds of a timer that only a suspended process or computer explains."""
+SETTLE_S = 0.5
+"""Seconds after a suspension in which messages are received before anything counts as lost."""
 
 
 class StudyClock:
-    """Goes on from the seconds that were consumed before.
+    """Study seconds: the time in which a runner lives and the study is not paused, by a monotonic clock.
 
     Args:
-        consumed_s: Study seconds at which the study stood when this runner took it up.
-        since: Reading of steady_s() from which to count.
+        consumed_s: Study seconds that earlier runners consumed.
+        since: Reading of `steady_s` from which to count; None for now.
     """
 
     def __init__(self, consumed_s: float = 0.0, since: float | None = None) -> None:
@@ -24,62 +30,62 @@ class StudyClock:
         self._since: float | None = steady_s() if since is None else since
 
     def now_s(self) -> float:
-        """Study seconds now."""
+        """Return the study seconds now."""
         return self._base_s + (0.0 if self._since is None else steady_s() - self._since)
 
     @property
     def frozen(self) -> bool:
-        """Whether it stands still."""
+        """Whether the clock is stopped, as while the study is paused."""
         return self._since is None
 
     def freeze(self) -> None:
-        """Stand still."""
+        """Stop the clock."""
         self._base_s, self._since = self.now_s(), None
 
     def thaw(self) -> None:
-        """Go on."""
+        """Start the clock again, if it is stopped."""
         if self._since is None:
             self._since = steady_s()
 
 
-OVERSLEPT_S = 1.0
-"""A timer is late by so much only if the computer has slept."""
-CATCH_UP_S = 0.5
-"""For so long this process listens after it stood still, before it takes anything for lost that was only not heard."""
-
-
 class SuspendGuard:
-    """Watches one process.
+    """Detects that this process or computer was suspended, and delays decisions until messages have been received.
+
+    During a suspension, messages collect in sockets and workers seem silent. For `SETTLE_S` after it, nothing is to be
+    decided.
 
     Args:
-        noticed: Called when it has stood still, with the seconds for which nothing is to be decided from then on.
+        engine: Told from when on the silence of workers counts.
+        clock: Clock of the study.
     """
 
-    def __init__(self, noticed: Callable[[float], None]) -> None:
-        self._noticed = noticed
-        self._beat_s = steady_s()
-        """When this process has last been seen running."""
+    def __init__(self, engine: Engine, clock: StudyClock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._heartbeat_s = steady_s()
+        """Reading of `steady_s` when this process was last known to run."""
         self._settled_s = 0.0
-        """Reading of steady_s() from which on what was said while it stood still has been heard."""
+        """Reading of `steady_s` from which on decisions are allowed."""
 
-    def beat(self) -> None:
-        """It runs now, and nobody need ask what it did before."""
-        self._beat_s = steady_s()
+    def heartbeat(self) -> None:
+        """Record that this process runs now; whatever took long before this call was not a suspension."""
+        self._heartbeat_s = steady_s()
 
-    def left_s(self) -> float:
-        """For how long still nothing is to be decided, because this process, or the computer, has just stood still."""
-        if steady_s() - self._beat_s > OVERSLEPT_S:
-            self.begin()
-        self.beat()
-        return self._settled_s - self._beat_s
+    def remaining_s(self) -> float:
+        """Return for how many seconds nothing is to be decided yet; not positive if decisions are allowed."""
+        if steady_s() - self._heartbeat_s > LATE_TIMER_S:
+            self.note_suspension()
+        self.heartbeat()
+        return self._settled_s - self._heartbeat_s
 
-    def begin(self) -> None:
-        """It has stood still until now."""
-        self._settled_s = steady_s() + CATCH_UP_S
-        self._noticed(CATCH_UP_S)
+    def note_suspension(self) -> None:
+        """Record that this process did not run until now."""
+        self._settled_s = steady_s() + SETTLE_S
+        # Reset silence timers: no message could arrive before then.
+        self._engine.woke(self._clock.now_s() + SETTLE_S)
 
-    async def over(self) -> None:
-        """What was said while this process stood still lies in its sockets, and is heard before anything is decided."""
-        wait_s = self.left_s()
+    async def settle(self) -> None:
+        """Wait until the messages that came during a suspension have been received."""
+        wait_s = self.remaining_s()
         if wait_s > 0:
             await asyncio.sleep(wait_s)

@@ -1,4 +1,4 @@
-"""What is asked of the runner from outside: commands in its inbox, and the deadline that the clock on the wall sets."""
+"""Requests from outside the runner: commands in the inbox, and the deadline on the wall clock."""
 
 from __future__ import annotations
 
@@ -15,56 +15,58 @@ if TYPE_CHECKING:
 
 
 DRIFT_S = 1.0
-"""A wall-clock deadline is expressed anew when the clocks have drifted apart by so much."""
+"""Seconds by which the clocks must have drifted apart before a wall-clock deadline is converted again."""
 
 
-class Asked(NamedTuple):
-    """A command."""
+class PendingCommand(NamedTuple):
+    """A command that no runner has taken yet."""
 
     numbers: list[int]
-    """Of it in the inbox, and of those before it that it makes pointless."""
+    """Its number in the inbox, after the numbers of earlier commands that it replaces."""
     command: core.Command | None
-    """None: this version does not know it."""
+    """The command; None if this version of seer_nb does not know its kind."""
 
 
-def commands(journal: Journal) -> list[Asked]:
-    """Those that no runner has taken yet, oldest first; of a slider's moves that follow each other only the last."""
-    found: list[Asked] = []
+def pending_commands(journal: Journal) -> list[PendingCommand]:
+    """Return the commands that no runner has taken yet, oldest first; of consecutive slider moves only the last."""
+    found: list[PendingCommand] = []
     for number, command in journal.inbox():
         before = found[-1] if found else None
         if before and isinstance(command, core.SetBudget | core.SetDeadline) and type(before.command) is type(command):
             before.numbers.append(number)
-            found[-1] = Asked(before.numbers, command)
+            found[-1] = PendingCommand(before.numbers, command)
         else:
-            found.append(Asked([number], command))
+            found.append(PendingCommand([number], command))
     return found
 
 
 def moved_deadline(state: State, now_s: float) -> tuple[core.DeadlineMoved, ...]:
-    """The deadline expressed anew if it is one on the wall, and the clocks have drifted; else nothing.
+    """Convert a wall-clock deadline to study seconds again if the clocks have drifted apart; otherwise nothing.
 
     Args:
-        state: The study's.
+        state: State of the study.
         now_s: Study seconds.
     """
     return _moved(state.deadline_s, state.deadline_wall, now_s)
 
 
-def timely(state: State, asked: Sequence[core.Command], now_s: float) -> list[core.Event]:
-    """Commands, with the deadline expressed anew before they are decided on.
+def with_current_deadline(state: State, commands: Sequence[core.Command], now_s: float) -> list[core.Event]:
+    """Return the commands, preceded by conversions of a wall-clock deadline where it must be up to date.
+
+    While a study is paused its own clock is stopped, but the wall clock is not. The deadline is converted only if the
+    study runs or is resumed.
 
     Args:
-        state: The study's. While it is paused its clock stands still, and the one on the wall goes on: the deadline is
-            expressed anew only where the study is to go on.
-        asked: The commands, oldest first.
+        state: State of the study.
+        commands: Commands, oldest first.
         now_s: Study seconds.
     """
-    goes_on = state.phase != "paused" or any(isinstance(command, core.Resume) for command in asked)
-    found: list[core.Event] = [*moved_deadline(state, now_s)] if goes_on else []
-    for command in asked:
+    resumes = state.phase != "paused" or any(isinstance(command, core.Resume) for command in commands)
+    found: list[core.Event] = [*moved_deadline(state, now_s)] if resumes else []
+    for command in commands:
         found.append(command)
-        if goes_on and isinstance(command, core.SetDeadline):
-            # It was said when the study's clock may have stood still.
+        if resumes and isinstance(command, core.SetDeadline):
+            # The command may have been sent while the study's clock was stopped.
             found += _moved(command.deadline_s, command.deadline_wall, now_s)
     return found
 

@@ -1,4 +1,4 @@
-"""Draws configurations, and tells the sampler what became of them."""
+"""The study's sampler as the runner uses it: it draws configurations and learns from ended trials."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from seer_nb.search_space import ConfigSampler
 
 
-class Drawer:
-    """Answers ``Draw``.
+class ConfigurationSource:
+    """Answers the engine's ``Draw`` actions with configurations.
 
     Args:
         parts: The study's ``space`` and ``sampler``.
-        state: The study's.
+        state: State of the study; only read.
     """
 
     def __init__(self, parts: Mapping[str, Any], state: State) -> None:
@@ -26,29 +26,37 @@ class Drawer:
         self._state = state
         self._sampler: ConfigSampler | None = None
 
-    def draw(self, action: core.Draw, ahead: int) -> list[core.Event]:
-        """Ask the sampler for configurations; so many that were drawn before are still to be taken in."""
+    def draw(self, action: core.Draw, n_pending: int) -> list[core.Event]:
+        """Draw configurations.
+
+        Args:
+            action: How many to draw, and how many of these the sampler may propose from results.
+            n_pending: Configurations that were drawn before but that the state does not contain yet.
+
+        Returns:
+            ``Drawn`` events, and ``SpaceExhausted`` as the last one if no configuration is left.
+        """
         if self._sampler is None:
             self._sampler = self._make_sampler()
         events: list[core.Event] = []
         state = self._state
-        begun = [trial for trial in state.trials.values() if trial.state != "waiting"] if action.proposed else []
+        started = [trial for trial in state.trials.values() if trial.state != "waiting"] if action.proposed else []
         for place in range(action.count):
-            number = state.n_drawn + ahead + len(events)
+            number = state.n_drawn + n_pending + len(events)
             # The last ones are those that may be proposed.
-            config = self._sampler.draw(number, begun if place >= action.count - action.proposed else None)
+            config = self._sampler.draw(number, started if place >= action.count - action.proposed else None)
             if config is None:
                 return [*events, core.SpaceExhausted()]
             events.append(core.Drawn(trial=number, config=config))
         return events
 
-    def teach(self, record: core.Event | core.Action) -> None:
-        """Tell the sampler what became of a trial, if the record says so."""
+    def observe(self, record: core.Event | core.Action) -> None:
+        """Tell the sampler how a trial ended, if the record is the end of a trial."""
         if isinstance(record, core.EndTrial) and self._sampler is not None:
             self._sampler.tell(self._state.trials[record.trial])
 
     def _make_sampler(self) -> ConfigSampler:
-        """Imported late: workers boot meanwhile."""
+        # Imported late, because it takes a while in which machines boot.
         from seer_nb.search_space import ConfigSampler
 
         settings = self._state.settings

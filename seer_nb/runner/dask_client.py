@@ -1,4 +1,4 @@
-"""The runner's client of a study's scheduler, which may not answer for a while, or be given up and opened anew."""
+"""The runner's connection to a study's Dask scheduler, and the stream of records that arrives through it."""
 
 from __future__ import annotations
 
@@ -6,101 +6,142 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from seer_nb._utils.aio import Background
 from seer_nb.worker import messages, remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from distributed import Client
 
     from seer_nb.providers.base import SchedulerAddress
 
 
-ANSWER_S = 2.0
-"""Who does not answer for so long is taken for dead."""
-CONNECT_S = 60.0
-"""A scheduler that listens must let a client in within so many seconds."""
-LEAVE_S = 2.0
-"""The machines' end does not wait longer than that for Dask's client."""
+logger = logging.getLogger(__name__)
+ANSWER_TIMEOUT_S = 2.0
+"""Seconds after which a worker or scheduler that has not answered counts as unreachable."""
+CONNECT_TIMEOUT_S = 60.0
+"""Seconds in which a scheduler that listens must accept a client."""
+CLOSE_TIMEOUT_S = 2.0
+"""Seconds that closing the client may delay the end of the machines."""
+RETRY_S = 1.0
+"""Seconds between a fetch without an answer and the next one."""
 
 
-class Connection:
-    """One scheduler at a time.
+class SchedulerConnection:
+    """A client of one Dask scheduler at a time, opened again when Dask has closed it.
 
     Args:
-        hear: Takes what is said on the study's topic.
+        receive: Called on the event loop with every record (JSON) that a worker or the scheduler sends: each once, in
+            the order in which the scheduler received them.
     """
 
-    def __init__(self, hear: Callable[[Message], None]) -> None:
-        self._hear = hear
-        self._scheduler: SchedulerAddress | None = None
+    def __init__(self, receive: Callable[[str], None]) -> None:
         self.client: Client | None = None
-        """None while there is no scheduler."""
+        """Dask's client; None while there is no scheduler."""
+        self._scheduler: SchedulerAddress | None = None
+        self._stream = EventStream(receive)
+        self._tasks = Background("fetching records failed")
+        self._fetch_lock = asyncio.Lock()
+        self._fetch_requested = False
+        """Whether a fetch is scheduled that has not started yet."""
 
     async def open(self, scheduler: SchedulerAddress) -> Client:
-        """Join a scheduler.
+        """Connect to a scheduler, and receive its records from now on.
 
         Raises:
-            OSError: It does not let a client in.
+            OSError: The scheduler does not accept the client.
         """
         self._scheduler = scheduler
-        self.client = await self._opened(scheduler)
-        return self.client
+        self.client = client = await self._connect(scheduler)
+        await client.register_plugin(remote.EventLogPlugin())
+        await self._stream.subscribe(client)
+        return client
 
     async def close(self) -> None:
-        """Leave the scheduler, before or after its end."""
+        """Disconnect from the scheduler, before or after its end."""
+        self._tasks.cancel()
+        self._fetch_requested = False
         client, self.client, self._scheduler = self.client, None, None
         if client is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEAVE_S):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await client.close()
 
     @property
     def open_client(self) -> Client | None:
-        """The client if tasks can be given to it now."""
+        """The client if it accepts tasks now."""
         return None if self.client is None or self.client.status == "closed" else self.client
 
-    async def on_workers(self, function: Callable[..., Any], addresses: list[str] | None, *args: Any) -> Any:
-        """Call a function on workers (None: on all) beside what they train; None for one that does not answer."""
+    async def run_on_workers(self, function: Callable[..., Any], addresses: list[str] | None, *args: Any) -> Any:
+        """Run a function on workers while they train.
+
+        Args:
+            function: Picklable.
+            addresses: Addresses of the workers; None means all workers.
+            *args: Arguments of the function.
+
+        Returns:
+            The first worker's result; None if no worker answered in time.
+        """
         if self.client is None:
             return None
         answers: dict[str, Any] = {}
-        with unanswered():
-            async with asyncio.timeout(ANSWER_S):
+        with suppress_unreachable():
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 answers = await self.client.run(function, *args, workers=addresses, on_error="ignore")
         return next(iter(answers.values()), None)
 
-    async def on_each_worker(self, function: Callable[[], Any]) -> list[Any]:
-        """What each worker answers; without those that do not."""
-        addresses = await self.on_scheduler(remote.addresses) or []
-        answers = await asyncio.gather(*(self.on_workers(function, [address]) for address in addresses))
+    async def run_on_each_worker(self, function: Callable[[], Any]) -> list[Any]:
+        """Run a function on every worker; returns the results of those that answered in time."""
+        addresses = await self.run_on_scheduler(remote.addresses) or []
+        # One call per worker: a suspended worker must not hide the answers of the others.
+        answers = await asyncio.gather(*(self.run_on_workers(function, [address]) for address in addresses))
         return [answer for answer in answers if answer is not None]
 
-    async def on_scheduler(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function on the scheduler; None if it does not answer."""
+    async def run_on_scheduler(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a function on the scheduler; returns None if the scheduler does not answer in time."""
         if self.client is None:
             return None
         answer = None
-        with unanswered():
-            async with asyncio.timeout(ANSWER_S):
+        with suppress_unreachable():
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 answer = await self.client.run_on_scheduler(function, *args)
         return answer
 
-    async def come_back(self) -> None:
-        """Join the scheduler anew if the client has given up, as it does when it was away for long."""
+    def request_records(self) -> None:
+        """Fetch new records soon; requests that come before the fetch starts share it."""
+        if not self._fetch_requested:
+            self._fetch_requested = True
+            self._tasks.go(self._fetch_records())
+
+    async def _fetch_records(self) -> None:
+        async with self._fetch_lock:
+            self._fetch_requested = False
+            fetched = False
+            with suppress_unreachable():
+                await self._reopen_if_closed()
+                if self.client is not None:
+                    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                        await self._stream.fetch(self.client)
+                fetched = True
+        if not fetched and self.client is not None:
+            asyncio.get_running_loop().call_later(RETRY_S, self.request_records)
+
+    async def _reopen_if_closed(self) -> None:
+        """Connect again if Dask has closed the client, as it does after a long disconnection."""
         client, scheduler = self.client, self._scheduler
         if client is None or scheduler is None or client.status != "closed":
             return
-        again = await self._opened(scheduler)
+        reopened = await self._connect(scheduler)
         if self.client is client:
-            self.client = again
-        else:  # left meanwhile
-            await again.close()
+            self.client = reopened
+        else:  # close() was called meanwhile
+            await reopened.close()
 
-    async def _opened(self, scheduler: SchedulerAddress) -> Client:
+    async def _connect(self, scheduler: SchedulerAddress) -> Client:
         from distributed import Client
 
         client: Client = await Client(
@@ -108,103 +149,55 @@ class Connection:
             security=scheduler.security,
             asynchronous=True,
             set_as_default=False,
-            timeout=CONNECT_S,
+            timeout=CONNECT_TIMEOUT_S,
         )
-        client.subscribe_topic(messages.TOPIC, self._hear)
+        client.subscribe_topic(messages.TOPIC, lambda _: self.request_records())
         return client
 
 
 @contextlib.contextmanager
-def unanswered() -> Iterator[None]:
-    """What is asked of a scheduler that does not answer is asked again later, or not needed any more."""
+def suppress_unreachable() -> Iterator[None]:
+    """Suppress the errors of a scheduler that does not answer: the caller retries later, or needs no answer."""
     from distributed.client import ClosedClientError
 
     with contextlib.suppress(TimeoutError, OSError, ClosedClientError):
         yield
 
 
-logger = logging.getLogger(__name__)
-KEPT = 20_000
-"""Messages that are known not to be new, at most."""
-Message: TypeAlias = tuple[float, str]
-"""(when it was said by the scheduler's clock, what)."""
-
-
-class Take(Protocol):
-    """Takes a message."""
-
-    def __call__(self, text: str, *, anyway: bool) -> bool:
-        """False: one before it is missing. Not if ``anyway``."""
-        ...
-
-
 class EventStream:
-    """Hands messages on.
+    """The records of the study's topic: each is received once and in order, also across broken connections.
+
+    A scheduler plugin numbers the records and keeps each until this client has acknowledged it (see
+    `seer_nb.worker.remote.EventLogPlugin`). Messages on the topic itself may be lost while the client is disconnected:
+    they only signal that there is something to fetch.
 
     Args:
-        take: Takes a message, or returns False because one before it is missing: then that is asked for, and both are
-            given again, with ``anyway=True``, for what the scheduler does not have any more will never come.
-        missing: Called when one is missing; it shall have ``catch_up`` called soon.
+        receive: Called with each record.
     """
 
-    def __init__(self, take: Take, missing: Callable[[], None]) -> None:
-        self._take = take
-        self._missing = missing
-        self._known: set[Message] = set()
-        self._order: deque[Message] = deque()
-        self._count = 0
-        """Messages that there had been when the scheduler was asked last."""
-        self._waiting = False
-        """Whether one is missing."""
-        self._passed_over = 0
+    def __init__(self, receive: Callable[[str], None]) -> None:
+        self._receive = receive
+        self._last = 0
+        """Number of the last record that was received."""
 
-    def hear(self, message: Message) -> None:
-        """A message has come."""
-        message = (message[0], message[1])
-        if self._waiting:  # it will be found in the scheduler's log, behind those that are missing
-            self._passed_over += 1
-        elif message not in self._known:
-            if self._take(message[1], anyway=False):
-                self._keep(message)
-            else:
-                self._waiting = True
-                self._passed_over += 1
-                self._missing()
+    async def subscribe(self, client: Client) -> None:
+        """Start after the scheduler's last record: earlier ones were for an earlier runner."""
+        self._last, _ = await client.run_on_scheduler(remote.records_since, sys.maxsize)
 
-    async def catch_up(self, client: Client) -> None:
-        """Ask the scheduler for what was said since it was asked last, and hand on what did not come.
+    async def fetch(self, client: Client) -> None:
+        """Receive all records after the last one. Not to be called while another call is in progress.
 
         Raises:
-            OSError, TimeoutError: It does not answer. What is missing stays so until the next time.
+            OSError, TimeoutError: The scheduler does not answer; the records can be fetched later.
         """
-        while True:
-            passed_over = self._passed_over
-            count, messages = await client.run_on_scheduler(remote.said, self._count)
-            self._hand_on(messages)
-            if count - self._count > len(messages):
-                logger.warning("%d messages are lost", count - self._count - len(messages))
-            self._count = count
-            # What has come meanwhile may have been said after the scheduler answered.
-            if not self._waiting or passed_over == self._passed_over:
-                self._waiting = False
-                return
-
-    async def begin(self, client: Client) -> None:
-        """Another scheduler: what was said there before is not for us."""
-        self._known.clear()
-        self._order.clear()
-        self._waiting = False
-        self._count, _ = await client.run_on_scheduler(remote.said, sys.maxsize)
-
-    def _hand_on(self, messages: Iterable[Message]) -> None:
-        for stamp, text in messages:
-            message = (stamp, text)
-            if message not in self._known:
-                self._take(text, anyway=True)
-                self._keep(message)
-
-    def _keep(self, message: Message) -> None:
-        self._known.add(message)
-        self._order.append(message)
-        if len(self._order) > KEPT:
-            self._known.discard(self._order.popleft())
+        last, records = await client.run_on_scheduler(remote.records_since, self._last)
+        lost = last - self._last - len(records)
+        if lost > 0:
+            logger.warning("the scheduler dropped %d records before the runner fetched them", lost)
+        self._last = last
+        for record in records:
+            try:
+                self._receive(record)
+            except Exception:
+                # The others must not be lost with it.
+                logger.exception("a record could not be handled: %s", record)

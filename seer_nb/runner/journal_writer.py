@@ -1,4 +1,4 @@
-"""The journal as its runner keeps it: what the runner has in mind is acted on only once it is written down."""
+"""Write-ahead journal: the runner's records are stored before its actions run. Snapshots are written beside it."""
 
 from __future__ import annotations
 
@@ -19,100 +19,120 @@ from seer_nb.storage.journal import Journal
 from seer_nb.storage.replay import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
+    from seer_nb.core.engine import Engine
     from seer_nb.core.state import State
+    from seer_nb.runner.clock import StudyClock, SuspendGuard
 
 
 logger = logging.getLogger(__name__)
-AGAIN_S = 0.25
-"""How often the journal is tried again on a full disk."""
+RETRY_S = 0.25
+"""Seconds between two attempts to write the journal on a full disk."""
+EVERY = 10_000
+"""Records between two snapshots: reading them takes a quarter of a second, writing a snapshot at most seconds."""
+LOCK = "snapshot.lock"
+"""File in the study's folder that is locked while a snapshot is written."""
 
 
 class JournalWriter:
-    """Writes records down.
+    """Appends a runner's records to the journal of its study.
 
     Args:
-        journal: The study's.
-        patience_s: For how long a journal that cannot be written is tried again.
-        waited: Called when it was waited for.
+        journal: Journal of the study.
+        engine: Engine of the study; it knows how long a write may be retried.
+        clock: Clock of the study.
+        guard: Told of the time spent waiting for the disk, in which no message was received.
     """
 
-    def __init__(self, journal: Journal, patience_s: Callable[[], float], waited: Callable[[], None]) -> None:
+    def __init__(self, journal: Journal, engine: Engine, clock: StudyClock, guard: SuspendGuard) -> None:
         self._journal = journal
-        self._patience_s = patience_s
-        self._waited = waited
+        self._engine = engine
+        self._clock = clock
+        self._guard = guard
+        self._retries = True
         self._unwritten: list[core.Event] = []
 
     @property
-    def behind(self) -> bool:
-        """Whether the state has taken in what could not be written: nothing may be decided on that state any more."""
+    def is_behind(self) -> bool:
+        """Whether the state contains events that could not be written: nothing may be decided on it any more."""
         return bool(self._unwritten)
 
-    def open(self, events: Sequence[core.Event]) -> None:
-        """The state begins to take events in; what follows is to be written next."""
+    def stop_retrying(self) -> None:
+        """Make only one attempt per write from now on, because the runner shuts down."""
+        self._retries = False
+
+    def begin(self, events: Sequence[core.Event]) -> None:
+        """Note that the state is about to apply events, which the next `write` must contain."""
         if self._unwritten:
-            raise RuntimeError("the journal lacks what was taken in before")
+            raise RuntimeError("the journal lacks events that the state contains")
         self._unwritten = list(events)
 
     def write(self, records: Sequence[tuple[float, core.Event | core.Action]], taken: Sequence[int] = ()) -> None:
-        """Wait while the disk is full, for nothing is done that is not written down; not beyond leases and limits.
+        """Append records in one transaction; on a full disk, wait and retry, but not beyond leases and limits.
+
+        Args:
+            records: Pairs of study seconds and record.
+            taken: Numbers of commands in the inbox that the records answer.
 
         Raises:
-            sqlite3.Error: It could not be written.
+            sqlite3.Error: The records could not be written.
         """
         end_s = steady_s() + self._patience_s()
         while True:
             try:
                 self._journal.append(records, taken)
             except sqlite3.OperationalError as error:
-                logger.warning("the journal cannot be written, which is tried again: %s", error)
+                logger.warning("writing the journal failed, retrying: %s", error)
                 if steady_s() > end_s:
                     raise
-                time.sleep(AGAIN_S)
-                self._waited()
+                time.sleep(RETRY_S)
+                self._guard.note_suspension()
             else:
                 self._unwritten = []
                 return
 
-    def add(self, events: Iterable[core.Event], now_s: float, state: State) -> None:
-        """Write down what nothing is to be decided on any more.
+    def write_undecided(self, events: Iterable[core.Event]) -> None:
+        """Append events on which this runner decides nothing any more.
+
+        If the state contains events that could not be written, the journal's own state counts, and of the unwritten
+        events only ends of machines are appended.
 
         Args:
             events: What has happened.
-            now_s: Study seconds.
-            state: The study's. If it has taken in more than was written, what the journal makes of it counts, and what
-                has ended by what was not written is added too.
         """
+        now_s, state = self._clock.now_s(), self._engine.state
         if self._unwritten:
             events = [*(event for event in self._unwritten if isinstance(event, core.MachineEnded)), *events]
             state = View(self._journal).state()
         records: list[tuple[float, core.Event | core.Action]] = []
         for event in events:
             if not isinstance(event, core.MachineEnded) or event.machine in state.machines:
-                records.append((now_s, told := news(state, event)))
-                state.apply(told, now_s)
+                record = as_correction(state, event)
+                records.append((now_s, record))
+                state.apply(record, now_s)
         self.write(records)
 
+    def _patience_s(self) -> float:
+        """Seconds in which a write is retried: a lease at most, and not beyond the study's deadline and budget."""
+        if not self._retries:
+            return -1.0
+        return min(self._engine.state.settings.lease_s, self._engine.kill_s() - self._clock.now_s())
 
-def news(state: State, event: core.Event) -> core.Event:
-    """What a machine that was thought to have ended has really cost is not its end once more."""
+
+def as_correction(state: State, event: core.Event) -> core.Event:
+    """Turn a second end of a machine into a correction of its bill; return any other event as it is."""
     if not isinstance(event, core.MachineEnded) or event.machine in state.live or event.lived_s is None:
         return event
     return core.MachineBilled(machine=event.machine, lived_s=event.lived_s)
 
 
-EVERY = 10_000
-"""Records between two: they are read in a quarter of a second, and one is written in seconds at the most."""
-LOCK = "snapshot.lock"
-
-
 class SnapshotWriter:
-    """Counts records, and starts that process.
+    """Starts a process that writes a snapshot after every `EVERY` records.
 
     Args:
-        folder: The study's.
-        since: Records that are not in a snapshot yet.
+        folder: Folder of the study.
+        since: Records that no snapshot contains yet.
     """
 
     def __init__(self, folder: Path, since: int) -> None:
@@ -120,9 +140,9 @@ class SnapshotWriter:
         self._since = since
         self._process: subprocess.Popen[bytes] | None = None
 
-    def written(self, count: int) -> None:
-        """There are so many more records."""
-        self._since += count
+    def count(self, records: int) -> None:
+        """Count records that were written, and start a snapshot if one is due."""
+        self._since += records
         if self._since >= EVERY and (self._process is None or self._process.poll() is not None):
             self._since = 0
             try:
@@ -132,25 +152,25 @@ class SnapshotWriter:
                     start_new_session=True,
                 )
             except OSError:
-                # The study goes on without: whoever opens it reads more records.
-                logger.warning("no snapshot can be written", exc_info=True)
+                # Not fatal: opening the study only takes longer.
+                logger.warning("starting the process that writes a snapshot failed", exc_info=True)
 
 
 def write(folder: Path) -> int:
-    """Write a snapshot of a study's journal as it is now; returns how many records it spares whoever opens it."""
+    """Write a snapshot of a study's journal; returns how many records readers can skip because of it."""
     journal = Journal(folder / layout.JOURNAL)
     try:
         view = View(journal)
         state = view.state()
         if view.seq > view.resumed:
-            snapshot.save(journal, snapshot.Found(view.seq, state, view.history), anew=not view.resumed)
+            snapshot.save(journal, snapshot.Snapshot(view.seq, state, view.history))
         return view.seq
     finally:
         journal.close()
 
 
 def main(arguments: list[str]) -> int:
-    """Write one, unless another process does."""
+    """Write a snapshot of the study in the folder given, unless another process does so."""
     folder = Path(arguments[0])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.umask(0o077)

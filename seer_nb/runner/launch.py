@@ -1,4 +1,4 @@
-"""Starts a runner as a process of its own, which outlives the notebook's kernel."""
+"""Starts a runner as a separate process, which outlives the notebook's kernel."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from seer_nb._utils.text import printable
 from seer_nb.storage import layout
 
 TAIL_BYTES = 65_536
-"""Of a log that are looked at for its last lines."""
+"""Bytes at the end of a log in which its last lines are searched."""
 
 
 def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
-    """Start a runner for the study in ``folder``.
+    """Start a runner for a study; returns at once.
 
     Args:
-        folder: The study's.
-        since: Reading of steady_s() at which the study began; only for its first runner.
+        folder: Folder of the study.
+        since: Reading of `steady_s` at which the study started; only for its first runner.
 
     Raises:
-        UntrustedError: What is stored there is not what the user has stored.
+        UntrustedError: A file in the folder is not the one that the user stored.
     """
     layout.check(folder)
-    # -P: a file called, say, random.py beside the notebook must not hide a module of the standard library.
+    # -P: a file such as random.py beside the notebook must not hide a module of the standard library.
     command = [sys.executable, "-P", "-m", "seer_nb.runner", str(folder)]
     if since is not None:
         command += ["--since", repr(since)]
@@ -36,29 +36,29 @@ def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             command,
-            cwd=_directory(folder, log),
+            cwd=_working_directory(folder, log),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # Its own session: a kernel restart ends the kernel's process group, not this.
+            # A session of its own: a kernel restart ends the kernel's process group, not the runner.
             start_new_session=True,
         )
     finally:
         os.close(log)
 
 
-def _directory(folder: Path, log: int) -> Path:
-    """Where the study was made; if that is gone, as when all of it was moved, where this process is."""
-    made = Path((folder / layout.CWD).read_text())
-    if made.is_dir():
-        return made
-    os.write(log, f"{made}, where the study was made, is gone: it goes on in {Path.cwd()}\n".encode())
+def _working_directory(folder: Path, log: int) -> Path:
+    """Return the directory in which the study was created; if it is gone, because it was moved, the current one."""
+    created_in = Path((folder / layout.CWD).read_text())
+    if created_in.is_dir():
+        return created_in
+    os.write(log, f"{created_in}, where the study was created, is gone: running in {Path.cwd()}\n".encode())
     return Path.cwd()
 
 
 def log_tail(folder: Path, lines: int = 12) -> str:
-    """The last lines that a runner wrote, without what would steer a terminal."""
+    """Return the last lines that a runner logged, without control characters."""
     path = folder / layout.LOGS / "runner.log"
     if not path.is_file():
         return ""

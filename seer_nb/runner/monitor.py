@@ -1,4 +1,4 @@
-"""Looks after a study while it runs: tells when it does not get on, and what it uses, and keeps its logs small."""
+"""Monitors a running study: reports silent gangs and resource use, and bounds the size of log files."""
 
 from __future__ import annotations
 
@@ -15,85 +15,78 @@ from seer_nb.storage import layout, log_files, resource_usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
-    from seer_nb.core.state import State
-    from seer_nb.runner.clock import StudyClock
+    from seer_nb.runner.context import StudyContext
     from seer_nb.runner.gangs import DaskGangs
 
 
 logger = logging.getLogger(__name__)
-LOOK_S = 0.5
+CHECK_S = 0.5
+"""Seconds between two checks for silent gangs, and between two checks of the logs."""
 
 
 class Monitor:
-    """Asks the members of gangs that are silent where they stand, and looks how long the logs are.
+    """Checks a study periodically; a failed check never ends the study.
 
     Args:
-        folder: The study's.
-        state: The study's.
-        clock: Its time.
-        gangs: What trains.
-        emit: Takes the events.
+        study: The study; its queue gets one ``Silent`` event per silence.
+        gangs: Asked where silent gangs are, and what workers use.
     """
 
-    def __init__(
-        self, folder: Path, state: State, clock: StudyClock, gangs: DaskGangs, emit: Callable[[core.Event], None]
-    ) -> None:
-        self._folder = folder
-        self._state = state
-        self._clock = clock
+    def __init__(self, study: StudyContext, gangs: DaskGangs) -> None:
+        self._folder, self._state, self._clock, self._events = study
         self._gangs = gangs
-        self._emit = emit
         self._process = psutil.Process()
-        self._process.cpu_percent()  # the first time, it has nothing to compare with
-        self._told: dict[int, float] = {}
-        """By gang: since when it was silent when that was last told."""
+        self._process.cpu_percent()  # the first call has no earlier reading to compare with
+        self._reported: dict[int, float] = {}
+        """By gang: time of its last message when its silence was last reported."""
 
-    async def attend(self) -> None:
-        """Until it is cancelled."""
+    async def watch(self) -> None:
+        """Run all checks until cancelled."""
         try:
             await asyncio.gather(
-                self._every(LOOK_S, self._bound_logs),
-                self._every(LOOK_S, self._look),
-                self._every(resource_usage.EVERY_S, self._tell_use),
+                self._repeat(CHECK_S, self._bound_logs),
+                self._repeat(CHECK_S, self._report_silent_gangs),
+                self._repeat(resource_usage.EVERY_S, self._write_resource_use),
             )
         finally:
             (self._folder / resource_usage.FILE).unlink(missing_ok=True)
 
-    async def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
-        """Nothing of this is worth ending a study for: what fails is logged, once in a row, and tried again."""
+    async def _repeat(self, seconds: float, check: Callable[[], Awaitable[None]]) -> None:
+        """Repeat a check; of consecutive failures only the first is logged as a warning."""
         failed = False
         while True:
             await asyncio.sleep(seconds)
             try:
-                await act()
+                await check()
             except Exception:
-                logger.log(logging.DEBUG if failed else logging.WARNING, "the study's attendant failed", exc_info=True)
+                logger.log(logging.DEBUG if failed else logging.WARNING, "a check of the study failed", exc_info=True)
                 failed = True
             else:
                 failed = False
 
-    async def _tell_use(self) -> None:
-        own = resource_usage.Use(self._process.cpu_percent(), self._process.memory_info().rss)
-        resource_usage.write(self._folder, resource_usage.Vitals(time.time(), own, await self._gangs.used()))
-
     async def _bound_logs(self) -> None:
         await asyncio.to_thread(log_files.bound, self._folder / layout.LOGS)
 
-    async def _look(self) -> None:
+    async def _write_resource_use(self) -> None:
+        own = resource_usage.Use(self._process.cpu_percent(), self._process.memory_info().rss)
+        used = await self._gangs.resource_use()
+        resource_usage.write(self._folder, resource_usage.Vitals(time.time(), own, used))
+
+    async def _report_silent_gangs(self) -> None:
         if self._clock.frozen:
             return
         gangs = self._state.gangs
-        self._told = {gang: heard_s for gang, heard_s in self._told.items() if gang in gangs}
-        found = liveness.silent(self._state, self._clock.now_s())
-        news = [gang for gang in found if self._told.get(gang.id) != gang.heard_s]
-        await asyncio.gather(*map(self._tell, news))
+        self._reported = {gang: heard_s for gang, heard_s in self._reported.items() if gang in gangs}
+        silent = liveness.silent(self._state, self._clock.now_s())
+        unreported = [gang for gang in silent if self._reported.get(gang.id) != gang.heard_s]
+        await asyncio.gather(*map(self._report_silence, unreported))
 
-    async def _tell(self, gang: core.Gang) -> None:
-        where = await self._gangs.standing(gang.id)
-        now = self._state.gangs.get(gang.id)
-        # It may have reported while it was asked.
-        if now is not None and now.heard_s == gang.heard_s:
-            self._told[gang.id] = gang.heard_s
-            self._emit(core.Silent(gang=gang.id, silent_s=self._clock.now_s() - gang.heard_s, where=where))
+    async def _report_silence(self, gang: core.Gang) -> None:
+        where = await self._gangs.where_is_training(gang.id)
+        current = self._state.gangs.get(gang.id)
+        # The gang may have reported while its workers were asked.
+        if current is not None and current.heard_s == gang.heard_s:
+            self._reported[gang.id] = gang.heard_s
+            silent_s = self._clock.now_s() - gang.heard_s
+            self._events.put(core.Silent(gang=gang.id, silent_s=silent_s, where=where))

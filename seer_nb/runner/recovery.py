@@ -1,4 +1,4 @@
-"""A study as its journal has it, for a runner that takes it up."""
+"""A later runner takes a study over: it restores the state from the journal and adopts the machines that still live."""
 
 from __future__ import annotations
 
@@ -8,130 +8,112 @@ from typing import TYPE_CHECKING, NamedTuple
 from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.errors import SeerError
-from seer_nb.storage import snapshot
-from seer_nb.storage.layout import placed
+from seer_nb.storage.replay import View
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Iterable
 
     from seer_nb.core.policy import Policy
     from seer_nb.core.state import State
-    from seer_nb.providers.base import Fleet, SchedulerAddress
     from seer_nb.runner.checkpoint_gc import Janitor
-    from seer_nb.runner.gangs import DaskGangs
+    from seer_nb.runner.machines import MachineManager
     from seer_nb.storage.journal import Journal
 
 
 class Restored(NamedTuple):
-    """What was found."""
+    """A study as restored from its journal."""
 
     engine: Engine
     unsaved: int
-    """Records that are in no snapshot."""
+    """Records that no snapshot contains."""
     fresh: bool
-    """Whether no runner was before."""
+    """Whether no runner has driven the study before."""
     unseen_s: float
-    """Seconds since the last record, which no runner has seen."""
+    """Seconds since the last record, in which no runner lived."""
 
 
 def restore(journal: Journal, policy: Policy, janitor: Janitor) -> Restored:
-    """Read it, from the last snapshot on if there is one, and tell the janitor.
+    """Restore a study from its journal, starting at the last snapshot if there is one.
+
+    Args:
+        journal: The study's journal.
+        policy: The study's policy.
+        janitor: Records which checkpoints are stored.
 
     Raises:
-        SeerError: It is no journal of a study.
+        SeerError: The file is not the journal of a study.
     """
-    engine: Engine | None = None
-    wall, count, seq = 0.0, 0, 0
-    found = snapshot.load(journal)
-    if found is not None:
-        # Not the snapshot's: in that of a copy, the store was placed already.
-        settings = placed(journal.settings(), journal.path.parent)
-        engine, seq = Engine(settings, policy), found.seq
-        engine.state = found.state
-        engine.state.settings = settings
-        janitor.resume(engine.state)
-    # The snapshot's own record once more: its wall time is wanted too, if none has followed.
-    for entry in journal.read(max(0, seq - 1)):
-        if entry.seq == seq:
-            wall = entry.wall
-            continue
-        if engine is None:
-            if not isinstance(entry.record, core.Began):
-                raise SeerError(f"{journal.path} does not begin with the study's settings")
-            engine = Engine(placed(entry.record.settings, journal.path.parent), policy)
-        engine.state.apply(entry.record, entry.at_s)
-        janitor.note(engine.state, entry.record)
-        wall, count = entry.wall, count + 1
-    if engine is None:
+    view = View(journal)
+    state = view.load_snapshot()
+    if state is not None:
+        janitor.resume(state)
+    for entry, state in view.advance():
+        janitor.note(state, entry.record)
+    if state is None:
         raise SeerError(f"{journal.path} is empty")
-    fresh = seq + count == 1
-    return Restored(engine, count, fresh, 0.0 if fresh else _since(wall, engine.state.settings.lease_s))
+    engine = Engine(state.settings, policy)
+    engine.state = state
+    fresh = view.seq == 1
+    return Restored(engine, view.seq - view.resumed, fresh, 0.0 if fresh else _since(view.wall, state.settings.lease_s))
 
 
 def _since(wall: float, lease_s: float) -> float:
-    """Seconds since then; a lease if the clock was set back so far that nobody can tell."""
+    """Return the seconds since a wall time; a whole lease if the clock was set back meanwhile."""
     seconds = time.time() - wall
     return seconds if seconds >= 0 else lease_s
 
 
-class Found(NamedTuple):
-    """What there was."""
-
-    adopted: tuple[int, ...] = ()
-    """Machines that go on."""
-    left: tuple[int, ...] = ()
-    """Machines that were told to go."""
-
-
-class TakingOver:
-    """Finds them.
+class TakeOver:
+    """Adopts the machines of an earlier runner that can be kept, and terminates the others.
 
     Args:
-        state: The study's, as the earlier runner has left it.
-        lasts: Whether the money suffices now for all machines to get new leases.
-        fleet: Of the machines.
-        gangs: Of their workers.
-        connect: Joins a scheduler.
+        state: State of the study as the earlier runner left it.
+        machines: Machines of the study.
+        unseen_s: Seconds in which no runner lived.
     """
 
-    def __init__(
-        self,
-        state: State,
-        lasts: Callable[[], bool],
-        fleet: Fleet,
-        gangs: DaskGangs,
-        connect: Callable[[SchedulerAddress], Awaitable[None]],
-    ) -> None:
+    def __init__(self, state: State, machines: MachineManager, unseen_s: float) -> None:
         self._state = state
-        self._lasts = lasts
-        self._fleet = fleet
-        self._gangs = gangs
-        self._connect = connect
+        self._machines = machines
+        self._unseen_s = unseen_s
 
-    async def find(self) -> Found:
-        """Keep those that can go on, and have the others end."""
-        ready = [machine for machine in self._state.live.values() if machine.state == "ready"] if self._lasts() else []
-        scheduler, alive, left = await self._fleet.adopt([machine.id for machine in ready])
+    async def run(self) -> core.RunnerStarted:
+        """Return the first event of this runner, which names the machines adopted and those being terminated."""
+        machines = self._machines
+        machines.scheduler_machine = next((machine.id for machine in self._state.live.values() if machine.hosts), None)
+        adopted, left = await self._adopt()
+        if machines.scheduler_machine not in adopted:
+            machines.scheduler_machine = None
+        return core.RunnerStarted(unseen_s=self._unseen_s, adopted=adopted, left=left)
+
+    async def _adopt(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the machines adopted, and those being terminated."""
+        ready = [m for m in self._state.live.values() if m.state == "ready"] if self._can_afford() else []
+        scheduler, alive, left = await self._machines.fleet.adopt([machine.id for machine in ready])
         if scheduler is None:
-            return Found(left=left)
-        await self._connect(scheduler)
-        kept: list[core.Machine] = []
-        # To say hello renews their leases, and they have cost more while the scheduler was joined.
-        if self._lasts():
-            await self._gangs.adopt()
-            kept = [x for x in ready if x.id in alive and all(map(self._gangs.knows, x.workers))]
-        useless = await self._end(set(alive) - {machine.id for machine in kept})
-        if not self._lasts():
-            # It took too long to find them.
-            useless += await self._end(machine.id for machine in kept)
+            return (), left
+        await self._machines.connect(scheduler)
+        kept: list[int] = []
+        # Registering workers renews their leases, and connecting took time that has cost money: check again.
+        if self._can_afford():
+            await self._machines.gangs.register_workers()
+            is_registered = self._machines.gangs.is_registered
+            kept = [m.id for m in ready if m.id in alive and all(map(is_registered, m.workers))]
+        terminated = await self._terminate(set(alive) - set(kept))
+        if not self._can_afford():
+            # Registering took too long.
+            terminated += await self._terminate(kept)
             kept = []
-        return Found(tuple(machine.id for machine in kept), (*left, *useless))
+        return tuple(kept), (*left, *terminated)
 
-    async def _end(self, machines: Iterable[int]) -> list[int]:
+    def _can_afford(self) -> bool:
+        return self._machines.can_afford_new_leases(self._unseen_s)
+
+    async def _terminate(self, machines: Iterable[int]) -> list[int]:
         ended = sorted(machines)
         if any(self._state.machines[machine].hosts for machine in ended):
-            # A client whose scheduler goes first tries for seconds to reach it again.
-            await self._gangs.disconnect()
+            # A client that loses its scheduler first tries for seconds to reconnect.
+            await self._machines.gangs.disconnect()
         for machine in ended:
-            await self._fleet.retire(machine, force=True)
+            await self._machines.fleet.retire(machine, force=True)
         return ended

@@ -1,4 +1,4 @@
-"""The search space: hyperparameters that are searched, and constants."""
+"""The search space: names of hyperparameters, each with a domain or a constant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils.text import show
-from seer_nb._utils.warn import warn
+from seer_nb._utils.validation import warn
 from seer_nb.search_space.domains import (
     KINDS,
     Choice,
@@ -16,14 +16,14 @@ from seer_nb.search_space.domains import (
     Fixed,
     Float,
     Integer,
+    checked_constant,
     checked_float,
     checked_integer,
     choice,
-    constant,
     is_option,
     lograndint,
     loguniform,
-    named,
+    naming_argument,
     plain_scalar,
     quniform,
     randint,
@@ -53,36 +53,43 @@ __all__ = [
     "randint",
     "uniform",
 ]
-SHORT = 60
-"""Characters of a list that a warning writes out."""
-_HINT = 'give a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
+MAX_LISTED = 60
+"""Longest list that a warning writes out, in characters."""
+_HINT = 'expected a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
 
 
 class Space:
-    """Names of hyperparameters, each with a domain or a constant; immutable, in the order of the dict.
+    """A search space; immutable, in the order of the dict.
 
     Args:
-        given: Name to ``uniform(...)``, ``choice(...)`` and the like, an Optuna distribution, a frozen scipy.stats
-            uniform, loguniform or randint, or a constant that JSON can hold. A tuple in a constant becomes a list. Of
-            a list of numbers or texts it is warned that it is a constant too: ``choice([it])`` says so silently.
+        given: Names of hyperparameters, each with a domain or a constant. A domain is ``uniform(...)``, ``choice(...)``
+            and so on, an Optuna distribution, or a frozen scipy.stats uniform, loguniform or randint. A constant is any
+            value that JSON can hold; a tuple becomes a list. A plain list counts as one constant; seer_nb warns about
+            it. ``choice([[64, 64]])`` is the same constant without a warning.
 
     Raises:
         TypeError: Not a dict, a name that is not a str, or a value of another type.
-        ValueError: An empty dict or name, or a value that cannot be.
+        ValueError: An empty dict or name, or a value that cannot be stored.
+
+    Example:
+        >>> import seer_nb as seer
+        >>> from seer_nb.search_space import Space
+        >>> Space({"lr": seer.loguniform(1e-4, 1e-1), "depth": 3}).size is None
+        True
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         if not isinstance(given, Mapping):
-            raise TypeError(f"space={show(given)} is not a dict: {_HINT}")
+            raise TypeError(f"space={show(given)}: not a dict; {_HINT}")
         if not given:
-            raise ValueError(f"space={show(given)} is empty: {_HINT}")
-        parts = {_checked_name(name): _part(name, value) for name, value in given.items()}
+            raise ValueError(f"space={show(given)}: empty; {_HINT}")
+        parts = {_checked_name(name): _domain_or_constant(name, value) for name, value in given.items()}
         self.names = tuple(parts)
         self.domains = {name: part for name, part in parts.items() if isinstance(part, Domain)}
         self.constants = {name: part for name, part in parts.items() if not isinstance(part, Domain)}
         for name, value in given.items():
-            if _looks_searched(value):
-                warn(_one_constant(name, value))
+            if _looks_like_domain(value):
+                warn(_constant_warning(name, value))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -91,13 +98,12 @@ class Space:
         return len(self.names)
 
     def __repr__(self) -> str:
-        """As it was given."""
         parts = self.constants | self.domains
         return f"Space({ {name: parts[name] for name in self.names} })"
 
     @property
     def size(self) -> int | None:
-        """Number of different configurations; None when there is no end to them."""
+        """Number of different configurations; None for an infinite space."""
         counts = [domain.count for domain in self.domains.values()]
         return None if None in counts else math.prod(count for count in counts if count is not None)
 
@@ -106,14 +112,14 @@ class Space:
         return self.config({name: domain.sample(rng) for name, domain in self.domains.items()})
 
     def config(self, searched: Mapping[str, Any]) -> Config:
-        """A whole configuration, of plain values: what was searched, and the constants."""
+        """Return the configuration with these searched values and the constants, all of them plain Python values."""
         return {
             name: self.domains[name].plain(searched[name]) if name in self.domains else deepcopy(self.constants[name])
             for name in self.names
         }
 
     def nth(self, index: int) -> Config:
-        """The configuration at a place from 0 to size - 1 of a finite space's enumeration."""
+        """Return configuration number ``index``, from 0 to size - 1, in the enumeration of a finite space."""
         searched = {}
         for name, domain in self.domains.items():
             index, place = divmod(index, domain.count or 1)
@@ -121,38 +127,38 @@ class Space:
         return self.config(searched)
 
     def key(self, config: Config) -> tuple[Any, ...]:
-        """What tells one configuration from another: the values that are searched."""
+        """Return the searched values, which identify a configuration."""
         return tuple(config[name] for name in self.domains)
 
     def to_optuna(self) -> dict[str, BaseDistribution]:
-        """The searched names' Optuna distributions."""
+        """Return the Optuna distributions by searched name."""
         return {name: domain.to_optuna() for name, domain in self.domains.items()}
 
 
 def _checked_name(name: Any) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"space has the name {show(name)}, of type {type(name).__name__}: give names as str")
+        raise TypeError(f"space: the name {show(name)} is of type {type(name).__name__}; expected names of type str")
     if not name.strip():
-        raise ValueError(f"space has the name {name!r}: give a name that is not empty")
+        raise ValueError(f"space: the name {name!r} is blank; expected a name with visible characters")
     if not storable(name):
-        raise ValueError(f"space has the name {show(name)}: give a name of whole characters")
+        raise ValueError(f"space: the name {show(name)} cannot be stored; expected valid Unicode text")
     return name
 
 
-def _looks_searched(value: Any) -> bool:
-    """Whether other tools would take it for options or bounds."""
+def _looks_like_domain(value: Any) -> bool:
+    """Return whether other tools would read a constant as options or bounds."""
     return isinstance(value, list | tuple) and len(value) > 0 and all(is_option(plain_scalar(x)) for x in value)
 
 
-def _one_constant(name: str, value: list[Any] | tuple[Any, ...]) -> str:
+def _constant_warning(name: str, value: list[Any] | tuple[Any, ...]) -> str:
     options: list[Any] = [plain_scalar(each) for each in value]
-    listed = text if len(text := repr(options)) <= SHORT else "[...]"
+    listed = text if len(text := repr(options)) <= MAX_LISTED else "[...]"
     searched = f"seer.choice({listed})"
     if isinstance(value, tuple) and _are_bounds(options):
         searched = f"{_range(*options)} or {searched}"
     return (
-        f"space[{name!r}]={show(value)} is one constant, the same in all trials: write {searched} to search it, "
-        f"or seer.choice([{listed}]) if a list is meant"
+        f"space[{name!r}]={show(value)}: a plain list counts as one constant, the same in all trials; write "
+        f"{searched} to search it, or seer.choice([{listed}]) to keep the constant without this warning"
     )
 
 
@@ -167,9 +173,8 @@ def _range(low: float, high: float) -> str:
     return f"seer.{'loguniform' if low > 0 else 'uniform'}({low!r}, {high!r})"
 
 
-def _part(name: str, value: Any) -> Any:
-    """A domain, or a constant."""
-    with named(f"space[{name!r}]={show(value)}"):
+def _domain_or_constant(name: str, value: Any) -> Any:
+    with naming_argument(f"space[{name!r}]={show(value)}"):
         if isinstance(value, Fixed):
             return value.options[0]
         if isinstance(value, Domain):
@@ -178,7 +183,7 @@ def _part(name: str, value: Any) -> Any:
             return _from_optuna(value)
         if hasattr(value, "dist") and hasattr(value, "support"):
             return _from_scipy(value)
-        return constant(value)
+        return checked_constant(value)
 
 
 def _from_optuna(given: Any) -> Domain:
@@ -198,10 +203,10 @@ def _from_scipy(given: Any) -> Domain:
     if kind == "uniform":
         return checked_float("uniform", low, high)
     if kind in {"loguniform", "reciprocal"}:
-        if given.dist._parse_args(*given.args, **given.kwds)[1]:  # noqa: SLF001 - scipy has no public way to ask
-            raise ValueError("a shifted loguniform cannot be searched; leave loc out")
+        if given.dist._parse_args(*given.args, **given.kwds)[1]:  # noqa: SLF001 - scipy has no public access to loc
+            raise ValueError("a shifted loguniform cannot be searched; expected loc=0")
         return checked_float("loguniform", low, high, log=True)
     if kind == "randint":
-        # Its support ends with the last value that it takes.
+        # The support ends with the last possible value, so high is included.
         return checked_integer("randint", low, high)
     raise ValueError(f"scipy's {kind} cannot be searched; {KINDS}")

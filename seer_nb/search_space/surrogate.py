@@ -1,8 +1,8 @@
-"""Which configuration to try next, by a model of what the earlier ones have shown.
+"""A surrogate model of the trials so far: proposals of configurations, and importances of hyperparameters.
 
-A forest of extremely randomised trees (Geurts et al., 2006) is fitted to the logarithm of each trial's rank, by its
-latest value; the candidate of the best bound, mean less spread, is proposed. Ranks, not values: whether a
-configuration is tenth or hundredth matters, not by how much it diverged. All choices were measured on real curves.
+A forest of extremely randomised trees (Geurts et al., 2006) is fitted to the logarithm of each trial's rank by its
+latest value. The candidate with the best bound, mean minus spread, is proposed. Ranks replace values because it matters
+whether a configuration is tenth or hundredth, not by how much it diverged. All choices were measured on real curves.
 """
 
 from __future__ import annotations
@@ -24,26 +24,39 @@ if TYPE_CHECKING:
 
 
 TREES = 30
-SPREAD = 1.0
-"""How many standard deviations between the trees a candidate is given credit for."""
-LEAST = 8
-"""Trials that must have reported before anything is proposed."""
-GROWTH = 1.3
-"""The forest is fitted anew when there are so many times as many reports."""
+"""Trees of the forest that proposes."""
+SPREAD_WEIGHT = 1.0
+"""Standard deviations between the trees that are subtracted from a candidate's mean."""
+MIN_TRIALS = 8
+"""Least number of trials with a report before a configuration is proposed."""
+REFIT_GROWTH = 1.3
+"""Ratio of reports, now to last fit, from which on the forest is fitted again."""
 CANDIDATES = 1000
-"""Random configurations of which the best is proposed."""
-PROPOSALS = 1
-"""Tells the random stream of candidates from that of random configurations, which is numbered by trial."""
-WIDE = 30.0
-"""A positive hyperparameter whose greatest value is so many times its least is on a logarithmic scale."""
+"""Number of random configurations from which the best is proposed."""
+CANDIDATE_STREAM = 1
+"""Key of the random stream of candidates, which separates it from the streams of random search."""
+LOG_SCALE_RATIO = 30.0
+"""Ratio of a positive hyperparameter's greatest to its least value above which its scale is logarithmic."""
+IMPORTANCE_TREES = 100
+"""Trees of the forest for importances."""
+IMPORTANCE_REPEATS = 5
+"""Shuffles of each hyperparameter."""
+IMPORTANCE_MIN_TRIALS = 8
+"""Least number of trials with a report for importances."""
 
 
 class Features:
-    """Configurations as vectors: numbers, on a logarithmic scale where their values are; a column for each option.
+    """Encodes configurations as vectors: a column per number, logarithmic where its scale is, and one per option.
 
     Args:
-        configs: Of which at least the ranges are typical.
-        log: Names of hyperparameters on a logarithmic scale; None: judged from the configurations.
+        configs: Configurations with typical ranges.
+        log: Names of hyperparameters on a logarithmic scale; None: decided by the ranges in ``configs``.
+
+    Example:
+        >>> from seer_nb.search_space.surrogate import Features
+        >>> configs = [{"depth": 2, "act": "relu"}, {"depth": 3, "act": "tanh"}]
+        >>> Features(configs)(configs).tolist()
+        [[2.0, 1.0, 0.0], [3.0, 0.0, 1.0]]
     """
 
     def __init__(self, configs: Sequence[Config], log: Iterable[str] | None = None) -> None:
@@ -58,16 +71,16 @@ class Features:
                 self._parts.append((name, _one_hot(options)))
 
     def __call__(self, configs: Sequence[Config]) -> Vector:
-        """Configurations x columns; nan for what is missing becomes -1."""
+        """Return an array of shape (configurations, columns); a missing number is -1, or -100 on a log scale."""
         rows = [[x for name, encode in self._parts for x in encode(config.get(name))] for config in configs]
-        # The forest reads single precision, and takes nothing that is infinite there.
+        # The forest computes in single precision and refuses infinite values.
         most = float(np.finfo(np.float32).max)
         held: Vector = np.clip(np.asarray(rows, dtype=float), -most, most).astype(np.float32).astype(float)
         return held
 
 
 def _is_wide(values: Sequence[float]) -> bool:
-    return min(values) > 0 and max(values) > WIDE * min(values)
+    return min(values) > 0 and max(values) > LOG_SCALE_RATIO * min(values)
 
 
 def _number(value: Any) -> list[float]:
@@ -83,11 +96,11 @@ def _one_hot(options: list[str]) -> Callable[[Any], list[float]]:
 
 
 class Proposer:
-    """Picks candidates; the forest is fitted anew only when it has something to learn.
+    """Ranks candidates by a forest, which is fitted again only when there are enough new reports.
 
     Args:
-        mode: "max" when more is better, or "min".
-        seed: Of the forest.
+        mode: "max" or "min".
+        seed: Seed of the forest.
     """
 
     def __init__(self, mode: Mode, seed: int) -> None:
@@ -97,34 +110,34 @@ class Proposer:
         self._fits = 0
 
     def stale(self, trials: Sequence[Trial]) -> bool:
-        """Whether there is more to learn from than at the last fit; then ``rank`` again."""
-        return sum(len(trial.curve) for trial in trials) >= GROWTH * max(1, self._reports)
+        """Return whether there are enough new reports since the last fit to call ``rank`` again."""
+        return sum(len(trial.curve) for trial in trials) >= REFIT_GROWTH * max(1, self._reports)
 
     def rank(self, known: Vector, trials: Sequence[Trial], candidates: Vector) -> list[int] | None:
-        """Candidates in order, best first; None as long as there is too little to learn from.
+        """Return the rows of the candidates, best first; None while too few trials have reported.
 
         Args:
-            known: The features of ``trials``, a row each.
-            trials: Those that have begun.
-            candidates: Features, a row each.
+            known: Features of ``trials``, one row per trial.
+            trials: Trials that have started.
+            candidates: Features of the candidates, one row each.
         """
         targets = log_ranks(trials, self._mode)
-        told = np.isfinite(targets)
-        if told.sum() < LEAST:
+        reported = np.isfinite(targets)
+        if reported.sum() < MIN_TRIALS:
             return None
         self._reports = sum(len(trial.curve) for trial in trials)
         self._fits += 1
-        means, spreads = _predict(known[told], targets[told], candidates, self._seed + self._fits)
-        return [int(row) for row in np.argsort(means - SPREAD * spreads, kind="stable")]
+        means, spreads = _predict(known[reported], targets[reported], candidates, self._seed + self._fits)
+        return [int(row) for row in np.argsort(means - SPREAD_WEIGHT * spreads, kind="stable")]
 
 
 class SpaceProposer:
-    """Proposes configurations of a space: the best of many random ones, as a forest sees it.
+    """Proposes configurations of a space: the best of many random ones, ranked by a forest.
 
     Args:
-        space: What is searched.
-        mode: "max" when more is better, or "min".
-        seed: Of candidates and forests.
+        space: The search space.
+        mode: "max" or "min".
+        seed: Seed of candidates and forests.
     """
 
     def __init__(self, space: Space, mode: Mode, seed: int) -> None:
@@ -133,15 +146,15 @@ class SpaceProposer:
         self._proposer = Proposer(mode, seed)
         self._log = [name for name, domain in space.domains.items() if getattr(domain, "log", False)]
         self._ranking: list[Config] = []
-        """As at the last fit, the best last."""
+        """Candidates of the last fit, best last."""
         self._fits = 0
 
     def propose(self, trials: Sequence[Trial], taken: Container[tuple[Any, ...]]) -> Config | None:
-        """A configuration that is not taken; None as long as too little is known, or when none is left.
+        """Return a configuration that was not drawn; None while too few trials have reported, or when none is left.
 
         Args:
-            trials: Those that have begun.
-            taken: The keys of configurations that were drawn.
+            trials: Trials that have started.
+            taken: Keys of the configurations drawn.
         """
         if not self._ranking or self._proposer.stale(trials):
             self._ranking = self._ranked(trials, taken)
@@ -152,7 +165,7 @@ class SpaceProposer:
         return None
 
     def _ranked(self, trials: Sequence[Trial], taken: Container[tuple[Any, ...]]) -> list[Config]:
-        rng = np.random.default_rng([self._seed, PROPOSALS, self._fits])
+        rng = np.random.default_rng([self._seed, CANDIDATE_STREAM, self._fits])
         self._fits += 1
         drawn = (self._space.sample(rng) for _ in range(CANDIDATES))
         candidates = {self._space.key(config): config for config in drawn}
@@ -170,15 +183,15 @@ class SpaceProposer:
 
 
 def log_ranks(trials: Sequence[Trial], mode: Mode) -> Vector:
-    """ln(1 + rank) by latest value, the best being 0; what diverged is last; nan without a report."""
+    """Return ln(1 + rank) by latest value: 0 for the best, the greatest for diverged trials, NaN without a report."""
     sign = -1.0 if mode == "max" else 1.0
     values = np.array([_latest(trial, sign) for trial in trials])
-    told = ~np.isnan(values)
-    order = np.argsort(values[told], kind="stable")
+    reported = ~np.isnan(values)
+    order = np.argsort(values[reported], kind="stable")
     ranks = np.empty(len(order))
     ranks[order] = np.arange(len(order))
     targets = np.full(len(values), np.nan)
-    targets[told] = np.log1p(ranks)
+    targets[reported] = np.log1p(ranks)
     return targets
 
 
@@ -190,7 +203,7 @@ def _latest(trial: Trial, sign: float) -> float:
 
 
 def _predict(known: Vector, targets: Vector, candidates: Vector, seed: int) -> tuple[Vector, Vector]:
-    """Mean and standard deviation over the trees."""
+    """Return mean and standard deviation over the trees."""
     from sklearn.ensemble import ExtraTreesRegressor
 
     forest = ExtraTreesRegressor(n_estimators=TREES, min_samples_leaf=1, random_state=seed % 2**32)
@@ -200,23 +213,16 @@ def _predict(known: Vector, targets: Vector, candidates: Vector, seed: int) -> t
     return each.mean(axis=0), each.std(axis=0)
 
 
-IMPORTANCE_TREES = 100
-REPEATS = 5
-"""Shuffles of each hyperparameter."""
-IMPORTANCE_TRIALS = 8
-"""Trials without which nothing can be said."""
-
-
 def importances(trials: Sequence[Trial], mode: Mode, seed: int = 0) -> dict[str, float]:
-    """Share of each hyperparameter in what is known of the ranks, the most important first; they add up to 1.
+    """Return the importance of each hyperparameter for the trials' ranks, greatest first; the sum is 1.
 
-    Permutation importance (Breiman 2001) of a forest of extremely randomised trees, fitted to the logarithm of the
-    trials' ranks by their latest values: all trials count, not only those that were fully trained.
+    This is the permutation importance (Breiman 2001) of a forest of extremely randomised trees. The forest is fitted to
+    the logarithm of the trials' ranks by their latest values, so that all trials count, not only fully trained ones.
 
     Args:
-        trials: Those that have begun.
-        mode: "max" when more is better, or "min".
-        seed: Of the forest and the shuffles.
+        trials: Trials that have started.
+        mode: "max" or "min".
+        seed: Seed of the forest and the shuffles.
 
     Raises:
         ValueError: Fewer than eight trials have reported.
@@ -224,23 +230,23 @@ def importances(trials: Sequence[Trial], mode: Mode, seed: int = 0) -> dict[str,
     from sklearn.ensemble import ExtraTreesRegressor
 
     targets = log_ranks(trials, mode)
-    told = [(trial.config, target) for trial, target in zip(trials, targets, strict=True) if np.isfinite(target)]
-    if len(told) < IMPORTANCE_TRIALS:
-        raise ValueError(f"{len(told)} trials have reported; at least {IMPORTANCE_TRIALS} are needed")
-    configs = [config for config, _ in told]
-    wanted = np.array([target for _, target in told])
+    ranked = [(trial.config, target) for trial, target in zip(trials, targets, strict=True) if np.isfinite(target)]
+    if len(ranked) < IMPORTANCE_MIN_TRIALS:
+        raise ValueError(f"trials: {len(ranked)} have reported; expected at least {IMPORTANCE_MIN_TRIALS}")
+    configs = [config for config, _ in ranked]
+    log_rank = np.array([target for _, target in ranked])
     encode = Features(configs)
     forest = ExtraTreesRegressor(n_estimators=IMPORTANCE_TREES, min_samples_leaf=2, random_state=seed)
-    forest.fit(encode(configs), wanted)
+    forest.fit(encode(configs), log_rank)
     rng = np.random.default_rng(seed)
 
     def loss(shown: list[dict[str, object]]) -> float:
-        return float(np.mean((forest.predict(encode(shown)) - wanted) ** 2))
+        return float(np.mean((forest.predict(encode(shown)) - log_rank) ** 2))
 
     base = loss(configs)
     found = {}
     for name in dict.fromkeys(name for config in configs for name in config):
-        worse = [loss(_shuffled(configs, name, rng)) - base for _ in range(REPEATS)]
+        worse = [loss(_shuffled(configs, name, rng)) - base for _ in range(IMPORTANCE_REPEATS)]
         found[name] = max(0.0, float(np.mean(worse)))
     total = sum(found.values()) or 1.0
     return {name: value / total for name, value in sorted(found.items(), key=lambda each: -each[1])}

@@ -1,4 +1,4 @@
-"""Recorded curves as parquet files: those that ship with the package, and those that are being recorded."""
+"""Recorded curves as parquet files: those shipped with the package, and those being recorded."""
 
 from __future__ import annotations
 
@@ -22,58 +22,61 @@ if TYPE_CHECKING:
 
 
 CURVES = Path(__file__).with_name("curves")
+"""Folder of the files shipped with the package."""
 PREFIX = "config_"
-PARTS = ("seer_nb", "torch", "numpy", "scikit-learn")
-"""Packages whose versions are told."""
+"""Prefix of the columns that hold hyperparameters."""
+RECORDED_PACKAGES = ("seer_nb", "torch", "numpy", "scikit-learn")
+"""Packages whose versions are stored in a file."""
 ZSTD_LEVEL = 19
+"""Compression level of a file."""
 
 
 class Point(NamedTuple):
     """One epoch of a curve."""
 
     value: float
-    """NaN when the trial has diverged; then it is the curve's last."""
+    """Value of the metric; NaN for a diverged trial, whose curve ends here."""
     test_value: float
     seconds: float
-    """Processor time of training, validation and test on one thread."""
+    """Processor seconds of training, validation and test on one thread."""
 
 
 def tables() -> dict[str, Path]:
-    """The files that ship with the package, by task."""
+    """Return the files shipped with the package, by task."""
     return {path.stem: path for path in sorted(CURVES.glob("*.parquet"))}
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """What a file tells of itself: task, about, metric, mode, max_epochs, seed, space, data (source), versions (JSON).
+    """Return a file's metadata: task, about, metric, mode, max_epochs, seed, space, data (source), versions (JSON).
 
     Raises:
-        SeerError: pyarrow is not installed, or the file is none of this kind.
+        SeerError: pyarrow is not installed, or the file is not a parquet file.
     """
     arrow = _pyarrow()
     try:
         found: dict[bytes, bytes] = arrow.parquet.read_schema(path).metadata or {}
     except arrow.ArrowInvalid as error:
-        raise SeerError(f"{path} is not a table of curves: remove it, or write elsewhere") from error
+        raise SeerError(f"{path}: not a curve table; remove the file, or write to another path") from error
     return {key.decode(): value.decode() for key, value in found.items() if not key.startswith(b"ARROW")}
 
 
 class CurveFile:
-    """The curves of one task, on disk in whole or in part.
+    """The curves of one task, recorded completely or in part.
 
     Args:
-        path: Of the file. What it holds already is taken in.
-        task: What is trained.
+        path: Path of the file; an existing file is loaded.
+        task: The task to train.
         epochs: Most epochs of a curve.
-        seed: Of configurations, initial weights, data order.
+        seed: Seed of configurations, initial weights and data order.
 
     Raises:
-        SeerError: The file was recorded otherwise, so that its curves do not belong together with new ones.
+        SeerError: The file was recorded with other settings, so that new curves cannot be added.
     """
 
     def __init__(self, path: Path, task: Task, epochs: int, seed: int) -> None:
         self.path = path
         self.curves: dict[int, list[Point]] = {}
-        # Each task has configurations of its own: were they alike, what one table shows another would repeat.
+        # Each task has its own configurations, so that tables are independent of each other.
         self.seed = derive(seed, *task.name.encode())
         self._task = task
         self._sampler = ConfigSampler(Space(task.space), seed=self.seed)
@@ -82,14 +85,14 @@ class CurveFile:
             self._load()
 
     def config(self, number: int) -> Config:
-        """The configuration of a trial; the same whatever was drawn before."""
+        """Return the configuration of a trial; it does not depend on earlier draws."""
         config = self._sampler.draw(number)
         if config is None:
-            raise SeerError(f"task {self._task.name} has no configuration number {number}: its space has no more")
+            raise SeerError(f"task {self._task.name}: no configuration number {number}; the space is exhausted")
         return config
 
     def save(self) -> None:
-        """Write all curves: readers see the old file or the new one."""
+        """Write all curves atomically."""
         arrow = _pyarrow()
         table = arrow.table(self._columns(arrow), metadata=self._metadata)
         floats = [field.name for field in table.schema if field.type == arrow.float32()]
@@ -99,7 +102,7 @@ class CurveFile:
             buffer,
             compression="zstd",
             compression_level=ZSTD_LEVEL,
-            # What repeats is stored once; the bytes of floats compress better apart.
+            # Dictionaries store repeated values once; floats compress better with split bytes.
             use_dictionary=[name for name in table.column_names if name not in floats],
             use_byte_stream_split=floats,
         )
@@ -116,7 +119,7 @@ class CurveFile:
             "epoch_seconds": arrow.array([point.seconds for point in points], arrow.float32()),
         }
         configs = {number: self.config(number) for number in self.curves}
-        # Not rounded: whoever trains a configuration again gets its curve.
+        # Not rounded, so that training a configuration again gives the same curve.
         for name in self._task.space:
             columns[PREFIX + name] = arrow.array([configs[number][name] for number in numbers])
         return columns
@@ -131,8 +134,8 @@ class CurveFile:
         for key, wanted in self._metadata.items():
             if found.get(key) != wanted:
                 raise SeerError(
-                    f"{self.path} has {key} = {found.get(key)!r}, but now it is {wanted!r}: such curves cannot share a "
-                    "file; remove it, or give another --out"
+                    f"{self.path}: recorded with {key}={found.get(key)!r}, not {wanted!r}; "
+                    "remove the file, or give another --out"
                 )
         columns = ["trial", "value", "test_value", "epoch_seconds"]
         for row in _pyarrow().parquet.read_table(self.path, columns=columns).to_pylist():
@@ -141,7 +144,7 @@ class CurveFile:
 
 
 def _metadata(task: Task, epochs: int, seed: int) -> dict[str, str]:
-    versions = {"python": platform.python_version(), **{part: version(part) for part in PARTS}}
+    versions = {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}}
     return {
         "task": task.name,
         "about": task.about,
@@ -162,6 +165,6 @@ def _pyarrow() -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise SeerError(
-            'tables of curves need the package pyarrow, which is not installed: pip install "seer_nb[export]" brings it'
+            'curve tables need the package pyarrow, which is not installed; run pip install "seer_nb[export]"'
         ) from error
     return pa

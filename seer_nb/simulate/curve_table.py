@@ -1,4 +1,4 @@
-"""Learning curves of many configurations, recorded once, so that policies can be tried on them in no time."""
+"""``CurveTable``: recorded learning curves of many configurations, on which policies are simulated."""
 
 from __future__ import annotations
 
@@ -31,19 +31,25 @@ _NEEDED = ("trial", "epoch", "value")
 
 
 class CurveTable:
-    """Curves by configuration; immutable.
+    """Learning curves by configuration; immutable.
 
     Args:
-        configs: One dict a configuration.
-        values: The metric, configurations x epochs; NaN where it was not finite.
-        lengths: How many epochs of each configuration were recorded, 1 or more.
-        mode: "max" when more is better, or "min".
-        test_values: Another metric, of the same shape, that no policy sees; None: there is none.
-        epoch_seconds: Of an epoch on one worker, by configuration; None: the same for all.
-        name: For titles.
+        configs: One dict per configuration.
+        values: Values of the metric, of shape (configurations, epochs); NaN where not finite.
+        lengths: Number of recorded epochs per configuration, at least 1.
+        mode: "max" or "min".
+        test_values: Values of another metric, of the same shape, that no policy sees; None without one.
+        epoch_seconds: Seconds of an epoch on one worker, per configuration; None: the same for all.
+        name: Title of the table.
+
+    Example:
+        >>> import numpy as np
+        >>> from seer_nb import simulate
+        >>> simulate.CurveTable([{"lr": 0.1}], np.array([[0.5, 0.7]]), [2], "max")
+        CurveTable('curves': 1 configurations, 2 epochs, mode='max')
     """
 
-    def __init__(  # noqa: PLR0913 - what a table has
+    def __init__(  # noqa: PLR0913 - the columns of a table
         self,
         configs: Sequence[Config],
         values: Matrix,
@@ -70,29 +76,29 @@ class CurveTable:
 
     @property
     def max_epochs(self) -> int:
-        """Of the longest curve."""
+        """Number of epochs of the longest curve."""
         return max(self.lengths)
 
     @property
     def best(self) -> float:
-        """The best value of all."""
+        """Best value of all curves."""
         return float(np.nanmin(self.values) if self.mode == "min" else np.nanmax(self.values))
 
     @cached_property
     def features(self) -> Matrix:
-        """The configurations as vectors, a row each, for whoever proposes some of them."""
+        """Features of the configurations for proposals, one row each."""
         return Features(self.configs)(self.configs)
 
     def value(self, row: int, epoch: int) -> float | None:
-        """Of a configuration at an epoch from 1 on; None where it was not finite.
+        """Return a configuration's value at an epoch from 1; None where it was not finite.
 
-        A curve that was recorded for fewer epochs ends level.
+        A shorter curve continues with its last value.
         """
         value = self.values[row, min(epoch, self.lengths[row]) - 1]
         return float(value) if math.isfinite(value) else None
 
     def test_value(self, row: int, epoch: int) -> float | None:
-        """The metric that no policy sees."""
+        """Return the test value at an epoch from 1; None without one."""
         if self.test_values is None:
             return None
         value = self.test_values[row, min(epoch, self.lengths[row]) - 1]
@@ -103,48 +109,52 @@ class CurveTable:
         """Read a parquet or csv file; see ``from_frame`` for its columns.
 
         Args:
-            path: Of the file.
-            mode: "max" when more is better, or "min"; None: as a parquet file's metadata say.
-            name: For titles; None: the file's.
+            path: Path of the file.
+            mode: "max" or "min"; None: the mode in a parquet file's metadata.
+            name: Title of the table; None: the name of the file.
 
         Raises:
-            ValueError: The suffix is another, the columns are not those of a curve table, or neither the file nor
-                ``mode`` says whether more is better.
+            ValueError: Another suffix, other columns, or no mode in the file and none given.
             SeerError: pyarrow is not installed.
+
+        Example:
+            >>> from seer_nb import simulate
+            >>> table = simulate.CurveTable.read("curves.csv", mode="max")  # doctest: +SKIP
+            >>> len(table), table.max_epochs, table.best  # doctest: +SKIP
         """
         path = Path(path)
-        frame = _frame(path)
-        mode = told_mode(path) if mode is None else mode
+        frame = _read_frame(path)
+        mode = mode_of_file(path) if mode is None else mode
         if mode is None:
-            raise ValueError(f'path={show(str(path))} does not say whether more is better: give mode="min" or "max"')
+            raise ValueError(f'path={show(str(path))}: the file has no mode; expected mode="min" or mode="max"')
         try:
             return cls.from_frame(frame, mode, path.stem if name is None else name)
-        # Of a number that is none, or too large for one.
+        # Raised for values that are not numbers, or too large.
         except (ValueError, TypeError, OverflowError) as error:
-            said = " ".join(str(error).split())[:200]
-            raise ValueError(f"path={show(str(path))} is not a curve table: {said}") from None
+            message = " ".join(str(error).split())[:200]
+            raise ValueError(f"path={show(str(path))}: not a curve table; {message}") from None
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, mode: Mode = "max", name: str = "curves") -> CurveTable:
-        """From a frame with a row a configuration and epoch.
+        """Build a table from a frame with one row per configuration and epoch.
 
         Args:
-            frame: Columns trial, epoch (1, 2, ... without gaps for each trial), value (of the metric; NaN when it was
-                not finite), and if known test_value, epoch_seconds (of that epoch on one worker; averaged over the
-                trial), config_* (a column a hyperparameter).
-            mode: "max" when more is better, or "min".
-            name: For titles.
+            frame: Columns trial, epoch (1, 2, ... without gaps for each trial) and value (the metric; NaN where not
+                finite). Optional columns: test_value, epoch_seconds (seconds of that epoch on one worker; averaged over
+                the trial), and one config_* column per hyperparameter.
+            mode: "max" or "min".
+            name: Title of the table.
 
         Raises:
             ValueError: A column is missing, epochs have gaps, or no value is finite.
         """
         if mode not in get_args(Mode):
-            raise ValueError(f'mode={show(mode)} is unknown: give "min" or "max"')
+            raise ValueError(f'mode={show(mode)}: unknown mode; expected "min" or "max"')
         for column in _NEEDED:
             if column not in frame.columns:
-                raise ValueError(f"frame has no column {column!r}: a curve table has trial, epoch, value, config_*")
+                raise ValueError(f"frame: no column {column!r}; expected trial, epoch, value, config_*")
         if frame[["trial", "epoch"]].isna().to_numpy().any():
-            raise ValueError("frame has rows without a trial or an epoch")
+            raise ValueError("frame: a row has no trial or no epoch; expected both in each row")
         frame = frame.sort_values(["trial", "epoch"], kind="stable")
         rows, trials = _rows(frame)
         epochs = frame["epoch"].to_numpy(dtype=int)
@@ -152,10 +162,10 @@ class CurveTable:
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         if not np.array_equal(epochs, np.arange(len(frame)) - starts[rows] + 1):
             wrong = trials[rows[np.flatnonzero(epochs != np.arange(len(frame)) - starts[rows] + 1)[0]]]
-            raise ValueError(f"frame: the epochs of trial {show(wrong)} are not 1, 2, 3, ... without gaps")
+            raise ValueError(f"frame: the epochs of trial {show(wrong)} have gaps; expected 1, 2, 3, ...")
         values = _matrix(frame["value"], rows, epochs, lengths)
         if not np.isfinite(values).any():
-            raise ValueError("frame has no finite value")
+            raise ValueError("frame: no value is finite; expected at least one finite value")
         test = _matrix(frame["test_value"], rows, epochs, lengths) if "test_value" in frame else None
         seconds = _seconds(frame["epoch_seconds"], rows, lengths) if "epoch_seconds" in frame else None
         configs = _configs(frame.iloc[starts])
@@ -163,19 +173,19 @@ class CurveTable:
 
     @classmethod
     def from_study(cls, study: Study) -> CurveTable:
-        """The curves that a study has recorded so far; seconds are converted to those on one worker.
+        """Build a table from the curves of a study so far; epoch times are converted to those on one worker.
 
         Raises:
-            ValueError: Nothing was reported yet.
+            ValueError: No trial has reported.
         """
         return cls.from_state(study.state)
 
     @classmethod
     def from_state(cls, state: Any) -> CurveTable:
-        """The same for a study's state."""
+        """Build a table from a study's state; see ``from_study``."""
         trials = [trial for trial in state.trials.values() if trial.curve]
         if not trials:
-            raise ValueError(f"study {state.settings.name!r} has no reports yet: let it run for a while")
+            raise ValueError(f"study {state.settings.name!r}: no trial has reported; expected at least one report")
         lengths = [len(trial.curve) for trial in trials]
         values = np.full((len(trials), max(lengths)), np.nan)
         speedup = state.speed.estimate().speedup
@@ -188,18 +198,18 @@ class CurveTable:
         return cls(configs, values, lengths, settings.mode, epoch_seconds=seconds, name=settings.name)
 
     def scaled(self, epoch_seconds: float) -> CurveTable:
-        """The same curves with epochs that take so long on average; who was slower than others still is."""
+        """Return the table with epoch times scaled to a mean of ``epoch_seconds``; their ratios stay the same."""
         if self.epoch_seconds is None:
             return self
         factor = epoch_seconds * len(self) / sum(self.epoch_seconds)
         return self._with(epoch_seconds=[factor * seconds for seconds in self.epoch_seconds])
 
     def crossed(self, top: int = 100, until: int = 8) -> CurveTable:
-        """A harder table: among the best configurations early curves are exchanged, so that first epochs mislead.
+        """Return a harder table: the best configurations exchange their early curves, so that first epochs mislead.
 
         Args:
-            top: How many; the best shows the early curve of the last of them, and so on.
-            until: Epoch by which each has blended into its own curve.
+            top: Number of configurations; the best one gets the early curve of the last one, and so on.
+            until: Epoch by which each curve has blended into its own.
         """
         worst = math.inf if self.mode == "min" else -math.inf
         finite = np.where(np.isfinite(self.values), self.values, worst)
@@ -223,7 +233,7 @@ class CurveTable:
         return CurveTable(**{**given, **changes})
 
     def to_frame(self) -> pd.DataFrame:
-        """As ``from_frame`` takes it."""
+        """Return the table as a frame that ``from_frame`` accepts."""
         import pandas as pd
 
         rows = np.repeat(np.arange(len(self)), self.lengths)
@@ -238,37 +248,36 @@ class CurveTable:
         return pd.DataFrame(columns)
 
 
-def _frame(path: Path) -> pd.DataFrame:
-    """Of a file."""
+def _read_frame(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     readers: dict[str, Any] = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
     if path.suffix not in readers:
-        raise ValueError(f"path={show(str(path))} is not a curve table: give a file .parquet or .csv")
+        raise ValueError(f"path={show(str(path))}: not a curve table; expected a .parquet or .csv file")
     try:
         frame: pd.DataFrame = readers[path.suffix](path)
     except ImportError as error:
         raise SeerError(
-            f"path={show(str(path))} needs the package pyarrow, which is not installed: "
-            'pip install "seer_nb[export]" brings it'
+            f"path={show(str(path))}: needs the package pyarrow, which is not installed; "
+            'run pip install "seer_nb[export]"'
         ) from error
     except FileNotFoundError:
         raise
-    # What pandas and pyarrow say of a file that is none has many types, and many lines.
+    # For a damaged file, pandas and pyarrow raise errors of many types, with long messages.
     except Exception as error:
-        said = " ".join(sentence(error).split())[:200]
-        raise ValueError(f"path={show(str(path))} cannot be read as a table: {said}") from error
+        message = " ".join(sentence(error).split())[:200]
+        raise ValueError(f"path={show(str(path))}: cannot be read as a table: {message}") from error
     return frame
 
 
-def told_mode(path: Path) -> Mode | None:
-    """What a file says of whether more is better: a parquet file may, in its metadata."""
+def mode_of_file(path: Path) -> Mode | None:
+    """Return the mode in a parquet file's metadata; None without one."""
     if path.suffix != ".parquet":
         return None
     import pyarrow.parquet as pq
 
-    told = (pq.read_schema(path).metadata or {}).get(b"mode", b"").decode(errors="replace")
-    return "min" if told == "min" else "max" if told == "max" else None
+    mode = (pq.read_schema(path).metadata or {}).get(b"mode", b"").decode(errors="replace")
+    return "min" if mode == "min" else "max" if mode == "max" else None
 
 
 def _frozen(values: Matrix) -> Matrix:
@@ -292,11 +301,11 @@ def _matrix(column: pd.Series, rows: NDArray[np.int64], epochs: NDArray[np.int64
 
 
 def _seconds(column: pd.Series, rows: NDArray[np.int64], lengths: NDArray[Any]) -> list[float]:
-    """Mean seconds by configuration; where none was measured, the mean of all."""
+    """Return the mean epoch seconds by configuration; without any, the mean over all configurations."""
     found = column.to_numpy(dtype=float)
     known = np.isfinite(found)
     if not known.any() or (found[known] <= 0).any():
-        raise ValueError("frame: epoch_seconds must be numbers above 0")
+        raise ValueError("frame: an epoch_seconds is not positive; expected seconds > 0")
     count = np.bincount(rows[known], minlength=len(lengths))
     total = np.bincount(rows[known], weights=found[known], minlength=len(lengths))
     mean = np.where(count > 0, total / np.maximum(count, 1), found[known].mean())
@@ -304,11 +313,11 @@ def _seconds(column: pd.Series, rows: NDArray[np.int64], lengths: NDArray[Any]) 
 
 
 def _configs(first: pd.DataFrame) -> list[Config]:
-    """Of the first row of each trial; what is missing there is left out."""
+    """Return the configurations from the first row of each trial, without missing values."""
     import pandas as pd
 
     names = [column for column in first.columns if column.startswith(_PREFIX)]
-    plain = {name: first[name].tolist() for name in names}  # tolist gives Python's own numbers
+    plain = {name: first[name].tolist() for name in names}  # tolist gives Python numbers
     return [
         {name.removeprefix(_PREFIX): plain[name][row] for name in names if not pd.isna(plain[name][row])}
         for row in range(len(first))

@@ -1,4 +1,7 @@
-"""A world that goes on as a study has gone so far: known curves are continued, new trials resemble known ones."""
+"""A world extrapolated from a study: known curves are continued, and new trials resemble known ones.
+
+Curves are continued as losses (lower is better) on a scale that is logarithmic above the least possible loss.
+"""
 
 from __future__ import annotations
 
@@ -18,37 +21,40 @@ if TYPE_CHECKING:
 
 
 FIRST_GAIN = 1.0
-"""What the second epoch is thought to gain before any trial has shown it, in standard deviations of first values."""
-OWN = 0.4
-"""How much one trial's gains differ from another's: standard deviation of their logarithm."""
-NOISE = 0.3
-"""The same of one epoch's gain from what is expected of it."""
-RECENT = 2
-"""Epochs of which a trial's gains are averaged."""
-FALL = 1.5
-"""Where nothing was seen yet, gains fall off with this power of the number of epochs: so a curve comes to an end."""
-UNKNOWN = 0.8
-"""Standard deviation of the logarithm of gains when only first epochs are known: one future differs from another."""
-REST = 0.05
-"""What may still be gained at least: this share of how much better the best is than the median."""
-EPOCHS = 10
-"""For so many times the epochs so far a gain may go on."""
-PLASTIC = 1.324717957244746
-AIR = 0.3
-"""An error of nothing is thought to be so many times the least one seen."""
-CHOICE = 3
-"""A proposed configuration is thought to be as good as the best of so many random ones."""
+"""Expected gain of the second epoch before any trial has reported it, in standard deviations of first values."""
+TRIAL_SIGMA = 0.4
+"""Standard deviation, over trials, of the logarithm of their gains."""
+EPOCH_SIGMA = 0.3
+"""Standard deviation, over epochs of one trial, of the logarithm of gains."""
+RECENT_EPOCHS = 2
+"""Number of last epochs over which a trial's gain is averaged."""
+DECAY_POWER = 1.5
+"""Power of the number of epochs with which gains fall beyond the known curves, so that curves converge."""
+FUTURE_SIGMA = 0.8
+"""Standard deviation, over futures, of the logarithm of gains when only first epochs are known."""
+MIN_REST = 0.05
+"""Least further gain, as a share of the gap between the best and the median trial."""
+GAIN_HORIZON = 10
+"""Ratio of later to past epochs over which a gain may continue."""
+PLASTIC_RATIO = 1.324717957244746
+"""The plastic ratio, the real solution of x^3 = x + 1."""
+LOG_OFFSET = 0.3
+"""Offset of the logarithmic scale for an error of zero, as a share of the least error seen."""
+BEST_OF = 3
+"""Number of random configurations of which a proposed one counts as the best."""
+NEW_TRIAL_SIGMA = 0.3
+"""Standard deviation of a new trial's first value about its donor's, as a share of that of all first values."""
 
 
 class Fit:
-    """What a study has shown so far, to be continued by worlds.
+    """The results of a study so far, as a basis for extrapolated worlds.
 
     Args:
-        state: Of the study.
-        epoch_seconds: Of an epoch on one worker; None: as measured.
+        state: State of the study.
+        epoch_seconds: Seconds of an epoch on one worker; None: as measured.
 
     Raises:
-        ValueError: No time of an epoch is known.
+        ValueError: No epoch has been timed, and ``epoch_seconds`` is None.
     """
 
     def __init__(self, state: State, epoch_seconds: float | None = None) -> None:
@@ -58,21 +64,21 @@ class Fit:
         known = [trial for trial in state.trials.values() if trial.curve]
         measured_s = scaling.epoch_s if scaling.epoch_s is not None else epoch_seconds
         if measured_s is None:
-            raise ValueError("no epoch has been timed yet")
+            raise ValueError("epoch_seconds=None: no epoch has been timed; expected seconds")
         self.epoch_s = measured_s if epoch_seconds is None else epoch_seconds
         factor = self.epoch_s / max(measured_s, 1e-9)
-        self.alone_s = {trial.id: factor * self._alone(trial) for trial in known}
-        """Seconds of an epoch on one worker, by trial."""
+        self.epoch_s_by_trial = {trial.id: factor * self._single_worker_epoch_s(trial) for trial in known}
+        """Seconds of an epoch on one worker by trial."""
         losses = {trial.id: self._losses(trial) for trial in known}
         self.scale = _Scale(losses.values(), self.sign)
-        self.curves = {trial: [self.scale.there(loss) for loss in curve] for trial, curve in losses.items()}
-        """On the scale; as far as they are known."""
+        self.curves = {trial: [self.scale.to_scale(loss) for loss in curve] for trial, curve in losses.items()}
+        """Known losses by trial, on the scale."""
         self.donors = sorted(self.curves.values(), key=lambda losses: losses[-1])
-        """The same, the best first."""
-        self.seconds = sorted(self.alone_s.values())
+        """The same curves, best first; new trials resemble one of them."""
+        self.seconds = sorted(self.epoch_s_by_trial.values())
         self.gains = _Gains(self.donors)
 
-    def _alone(self, trial: Trial) -> float:
+    def _single_worker_epoch_s(self, trial: Trial) -> float:
         return fmean(report.seconds * self.speedup(report.parallelism) for report in trial.curve)
 
     def _losses(self, trial: Trial) -> list[float]:
@@ -80,14 +86,14 @@ class Fit:
 
 
 class FittedWorld:
-    """Training as it may go on. Different seeds give different, equally likely, futures.
+    """A possible continuation of training. Different seeds give different, equally likely futures.
 
-    A trial's gain from one epoch to the next follows from its last ones, in the proportion that is seen on average;
-    beyond the longest curve gains fall off with the number of epochs.
+    A trial's next gain follows from its last gains, in the ratio that is seen on average. Beyond the longest curve,
+    gains fall with the number of epochs.
 
     Args:
-        fit: To what is known.
-        seed: Of all chance.
+        fit: The results so far.
+        seed: Seed of all randomness; seeds from 0 on cover the uncertainty evenly.
     """
 
     def __init__(self, fit: Fit, seed: int) -> None:
@@ -95,35 +101,35 @@ class FittedWorld:
         self.chance = Chance(seed)
         self._fit = fit
         self._rng = np.random.default_rng([seed, 3])
-        self._alone_s = dict(fit.alone_s)
+        self._epoch_s = dict(fit.epoch_s_by_trial)
         self._curves: dict[int, list[float]] = {}
-        """Those that were asked for."""
-        self._first_gain = fit.gains.first(_luck(seed, 1))
-        self._least = fit.gains.least(_luck(seed, 1), _luck(seed, 2))
-        """No curve is thought to fall below this: the best of many continued by chance would be too good to be true."""
+        """Continued curves by trial."""
+        self._first_gain = fit.gains.first(_quasi_normal(seed, 1))
+        self._least = fit.gains.least(_quasi_normal(seed, 1), _quasi_normal(seed, 2))
+        """Lower bound of all curves: without it, the best of many randomly continued curves would be too good."""
         self._proposed: set[int] = set()
 
     def draw(self, number: int, trials: Mapping[int, Trial], *, proposed: bool) -> Config | None:  # noqa: ARG002
-        """Which configuration it is does not matter here."""
+        """Return an empty configuration; its values do not matter here."""
         if proposed:
             self._proposed.add(number)
         return {}
 
     def report(self, trial: int, epoch: int) -> tuple[float | None, dict[str, float | None]]:
-        """A known value, or one that continues the curve."""
+        """Return a known value, or one that continues the curve."""
         losses = self._curve(trial)
         while len(losses) < epoch:
             losses.append(max(self._least, self._next(losses)))
-        loss = self._fit.scale.back(losses[epoch - 1])
+        loss = self._fit.scale.from_scale(losses[epoch - 1])
         return (self._fit.sign * loss if math.isfinite(loss) else None), {}
 
     def epoch_seconds(self, trial: int, parallelism: int, epoch: int) -> float:  # noqa: ARG002 - all epochs are alike
-        """As the trial's epochs took so far, or as those of another one."""
-        if trial not in self._alone_s:
+        """Return the mean of the trial's known epochs, or that of another trial."""
+        if trial not in self._epoch_s:
             seconds = self._fit.seconds
             drawn = seconds[int(self._rng.integers(len(seconds)))] if seconds else self._fit.epoch_s
-            self._alone_s[trial] = drawn
-        return self._alone_s[trial] / self._fit.speedup(parallelism)
+            self._epoch_s[trial] = drawn
+        return self._epoch_s[trial] / self._fit.speedup(parallelism)
 
     def _curve(self, trial: int) -> list[float]:
         if trial not in self._curves:
@@ -132,52 +138,55 @@ class FittedWorld:
         return self._curves[trial]
 
     def _rank(self, trial: int) -> int:
-        tries = CHOICE if trial in self._proposed else 1
+        tries = BEST_OF if trial in self._proposed else 1
         return int(self._rng.integers(max(1, len(self._fit.donors)), size=tries).min())
 
     def _new(self, rank: int) -> list[float]:
-        """Like a known trial, but not the same."""
+        """Return the first loss of a new trial: that of a known one, with noise."""
         if not self._fit.donors:
             return [float(self._rng.normal())]
         donor = self._fit.donors[rank]
-        return [max(self._least, donor[0] + self._fit.gains.noise * float(self._rng.normal()))]
+        return [max(self._least, donor[0] + self._fit.gains.new_trial_sigma * float(self._rng.normal()))]
 
     def _next(self, losses: Sequence[float]) -> float:
         epoch = len(losses)
         if epoch == 1:
-            pace = float(np.exp(OWN * self._rng.normal()))
+            pace = float(np.exp(TRIAL_SIGMA * self._rng.normal()))
             return losses[0] - pace * self._first_gain
-        # Averaged over two epochs where there are as many: single gains are noisy.
-        back = min(RECENT, epoch - 1)
-        gain = (losses[-1 - back] - losses[-1]) / back
+        # Averaged over two epochs if possible, because single gains are noisy.
+        span = min(RECENT_EPOCHS, epoch - 1)
+        gain = (losses[-1 - span] - losses[-1]) / span
         if not math.isfinite(gain):
             return losses[-1]
-        return losses[-1] - max(0.0, gain) * self._fit.gains.kept(epoch) * float(np.exp(NOISE * self._rng.normal()))
+        return losses[-1] - max(0.0, gain) * self._fit.gains.gain_ratio(epoch) * float(
+            np.exp(EPOCH_SIGMA * self._rng.normal())
+        )
 
 
-def _luck(seed: int, which: int) -> float:
-    """From a normal distribution, evenly spread over the seeds from 0 on: a few futures must show how much may differ.
+def _quasi_normal(seed: int, which: int) -> float:
+    """Return a normal quantile for a seed; the quantiles of seeds 0, 1, ... are spread evenly.
 
-    The additive recurrence of two dimensions by the powers of the plastic ratio's inverse (Roberts 2018).
+    A few futures must cover the uncertainty. Source: the additive recurrence in two dimensions by powers of the inverse
+    plastic ratio (Roberts 2018).
     """
-    return NormalDist().inv_cdf((0.5 + (seed + 1) * PLASTIC**-which) % 1.0)
+    return NormalDist().inv_cdf((0.5 + (seed + 1) * PLASTIC_RATIO**-which) % 1.0)
 
 
 def natural_range(values: Sequence[float]) -> tuple[float, float]:
-    """What a metric can be, going by what was seen: shares lie between 0 and 1, losses above 0."""
+    """Return the range of a metric, guessed from its values: shares lie between 0 and 1, losses above 0."""
     if not values or min(values) < 0:
         return -math.inf, math.inf
     return 0.0, 1.0 if max(values) <= 1 else math.inf
 
 
 class _Scale:
-    """On which curves are continued: logarithmic above the least loss that there can be, if there is one.
+    """The scale on which curves are continued: logarithmic above the least possible loss, if there is one.
 
-    What is left of an error falls by a share of it.
+    On it, a constant gain reduces the remaining error by a constant share.
 
     Args:
-        curves: Losses.
-        sign: Of a loss: a value times this.
+        curves: Losses by trial.
+        sign: Factor from a value to a loss.
     """
 
     def __init__(self, curves: Iterable[Sequence[float]], sign: float) -> None:
@@ -186,21 +195,25 @@ class _Scale:
         bounded = (low if sign > 0 else -high) > -math.inf
         self._least = (low if sign > 0 else -high) if bounded else None
         errors = [value - low if sign > 0 else high - value for value in values] if bounded else []
-        self._air = AIR * min((error for error in errors if error > 0), default=1.0)
+        self._offset = LOG_OFFSET * min((error for error in errors if error > 0), default=1.0)
 
-    def there(self, loss: float) -> float:
-        """From a loss."""
-        return loss if self._least is None or loss == math.inf else math.log(loss - self._least + self._air)
+    def to_scale(self, loss: float) -> float:
+        """Convert a loss."""
+        return loss if self._least is None or loss == math.inf else math.log(loss - self._least + self._offset)
 
-    def back(self, place: float) -> float:
-        """To a loss."""
+    def from_scale(self, place: float) -> float:
+        """Convert back to a loss."""
         if self._least is None or place == math.inf:
             return place
-        return max(self._least, math.exp(place) - self._air + self._least)
+        return max(self._least, math.exp(place) - self._offset + self._least)
 
 
 class _Gains:
-    """By how much the loss falls from one epoch to the next, on average. Luck is from a normal distribution."""
+    """Average decreases of the loss from one epoch to the next.
+
+    Args:
+        curves: Losses on the scale.
+    """
 
     def __init__(self, curves: Sequence[Sequence[float]]) -> None:
         longest = max(map(len, curves), default=0)
@@ -208,36 +221,42 @@ class _Gains:
         self._seen = [fmean(gains) if gains else 0.0 for gains in pairs]
         firsts = [curve[0] for curve in curves if math.isfinite(curve[0])]
         self._spread = pstdev(firsts) if len(firsts) > 1 else 1.0
-        self.noise = 0.3 * self._spread
-        """Of a trial about the one that it resembles."""
+        self.new_trial_sigma = NEW_TRIAL_SIGMA * self._spread
+        """Standard deviation of a new trial's first loss about its donor's."""
         finite = [curve for curve in curves if math.isfinite(min(curve))]
         self._best = min(finite, key=min, default=())
         self._bests = sorted(map(min, finite))
 
-    def first(self, luck: float) -> float:
-        """From the first epoch to the second."""
-        return self._seen[0] if self._seen else FIRST_GAIN * self._spread * math.exp(UNKNOWN * luck)
-
-    def least(self, luck: float, other: float) -> float:
-        """The best loss so far, less what its own trial may still gain.
+    def first(self, quantile: float) -> float:
+        """Return the gain from the first epoch to the second.
 
         Args:
-            luck: How the gains turn out that were not seen yet.
-            other: How the others do.
+            quantile: Normal quantile of gains that no trial has shown.
+        """
+        return self._seen[0] if self._seen else FIRST_GAIN * self._spread * math.exp(FUTURE_SIGMA * quantile)
+
+    def least(self, quantile: float, other: float) -> float:
+        """Return the best loss so far, minus the further gain of its trial.
+
+        Args:
+            quantile: Normal quantile of gains that no trial has shown.
+            other: Normal quantile of the other gains.
         """
         best, bests = self._best, self._bests
         if not best:
             return -math.inf
-        usual = REST * (bests[len(bests) // 2] - bests[0])
+        usual = MIN_REST * (bests[len(bests) // 2] - bests[0])
         if len(best) == 1:
-            # All that is known is how far apart first values lie.
-            return best[0] - max(self.first(luck), bests[-1] - bests[0], usual) * math.exp(0.5 + UNKNOWN * other)
-        back = min(RECENT, len(best) - 1)
-        gain = max(0.0, (best[-1 - back] - best[-1]) / back) * math.log(EPOCHS)
-        return min(best) - max(gain, usual) * math.exp(OWN * other)
+            # Only the spread of first values is known.
+            return best[0] - max(self.first(quantile), bests[-1] - bests[0], usual) * math.exp(
+                0.5 + FUTURE_SIGMA * other
+            )
+        span = min(RECENT_EPOCHS, len(best) - 1)
+        gain = max(0.0, (best[-1 - span] - best[-1]) / span) * math.log(GAIN_HORIZON)
+        return min(best) - max(gain, usual) * math.exp(TRIAL_SIGMA * other)
 
-    def kept(self, epoch: int) -> float:
-        """A gain up to that epoch, as a share of which the next one is to be expected."""
+    def gain_ratio(self, epoch: int) -> float:
+        """Return the expected ratio of the gain after an epoch to the gain before it."""
         if epoch < len(self._seen) and self._seen[epoch - 2] > 0:
             return min(1.0, max(0.0, self._seen[epoch - 1] / self._seen[epoch - 2]))
-        return float(((epoch - 1) / epoch) ** FALL)
+        return float(((epoch - 1) / epoch) ** DECAY_POWER)

@@ -1,4 +1,4 @@
-"""Run a study on recorded curves: the engine, ledger and policies of a real one, under a virtual clock."""
+"""``simulate.run``: one study on recorded curves under a virtual clock, with its offer and its outcome."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seer_nb.core.money import lease_seconds
 from seer_nb.core.state import State
 from seer_nb.core.types import MOST_SECONDS, MOST_SLOTS, MOST_WORKERS
 from seer_nb.policies import by_name
-from seer_nb.simulate.simulator import WatchedCloud
+from seer_nb.simulate.simulator import RecordingSimulator
 from seer_nb.simulate.worlds import Chance, Conditions, TableWorld
 from seer_nb.views.tables import curves_frame, results_frame, spending_frame
 
@@ -29,40 +29,57 @@ if TYPE_CHECKING:
     from seer_nb.simulate.curve_table import CurveTable
 
 
+MAX_WORKERS = 512
+"""Most workers of a study when neither the offer nor the caller limits them."""
+OVERHEAD_RANGE = (0.02, 0.3)
+"""Range of c in s(p) = p / (1 + c (p - 1)) for a random speedup."""
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The result, what it took, and whether the promises held."""
+    """The result of a simulated study, its cost, and whether deadline and budget held.
+
+    Example:
+        >>> from seer_nb import simulate
+        >>> outcome = simulate.run(table, deadline="1h", budget="$24.48")  # doctest: +SKIP
+        >>> outcome.best_value, outcome.spent_usd, outcome.elapsed_s  # doctest: +SKIP
+    """
 
     best_value: float | None
-    """The best value whose checkpoint is stored; None when there is none."""
+    """Best value whose checkpoint is stored; None without one."""
     best_test_value: float | None
-    """The test value of that trial at that epoch, which no policy saw."""
+    """Test value of that trial at that epoch, which no policy saw; None without one."""
     spent_usd: float
+    """The provider's bill, in dollars."""
     elapsed_s: float
-    """Study seconds until the last machine was gone."""
+    """Study seconds until the last machine ended."""
     n_trials: int
-    """Configurations that were begun."""
+    """Number of trials that started."""
     epochs: int
-    """That were trained in all."""
+    """Number of epochs trained, over all trials."""
     peak_workers: int
-    """Most workers rented at a time."""
+    """Most workers rented at one time."""
     over_budget_usd: float
-    """What the provider asked for beyond the budget in force: 0, always."""
+    """Dollars by which the bill exceeded the budget in force; 0 unless a promise was broken."""
     over_deadline_s: float
-    """Seconds by which a machine outlived the deadline in force: 0, always."""
+    """Seconds by which a machine outlived the deadline in force; 0 unless a promise was broken."""
     reason: str
-    """Why the study ended."""
+    """Reason why the study ended."""
     state: State
-    """All of it."""
+    """Final state of the study."""
     history: History
-    """How it came about."""
+    """History of the study."""
 
     @property
     def violated(self) -> bool:
-        """Whether one of the two promises was broken."""
+        """Whether budget or deadline was exceeded."""
         return self.over_budget_usd > 0 or self.over_deadline_s > 0
 
     def results(self, view: Literal["best", "last"] = "best") -> pd.DataFrame:
-        """A row a trial; the columns of ``Study.results``."""
+        """Return one row per trial, with the columns of ``Study.results``.
+
+        Args:
+            view: Whether ``value`` is a trial's "best" or "last" value.
+        """
         return results_frame(self.state, view=view)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
@@ -71,53 +88,34 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return {"text/plain": text.summary(self.state), "text/html": page.static_html(self.state, self.history)}
 
     def curves(self) -> pd.DataFrame:
-        """A row a report; the columns of ``Study.curves``."""
+        """Return one row per report, with the columns of ``Study.curves``."""
         return curves_frame(self.state)
 
     def spending(self) -> pd.DataFrame:
-        """Money over time by machine; the columns of ``Study.spending``."""
+        """Return money over time by machine, with the columns of ``Study.spending``."""
         return spending_frame(self.state)
-
-
-def outcome_of(cloud: WatchedCloud) -> Outcome:
-    """Of a study that has ended."""
-    state = cloud.state
-    best = state.best.best if state.best else None
-    return Outcome(
-        best_value=best.value if best else None,
-        best_test_value=best.metrics.get("test_value") if best else None,
-        spent_usd=cloud.real_bill() / MICRO,
-        elapsed_s=cloud.now_s,
-        n_trials=sum(trial.state != "waiting" for trial in state.trials.values()),
-        epochs=sum(len(trial.curve) for trial in state.trials.values()),
-        peak_workers=cloud.peak,
-        over_budget_usd=cloud.over_budget / MICRO,
-        over_deadline_s=cloud.over_deadline_s,
-        reason=state.reason,
-        state=state,
-        history=cloud.history,
-    )
-
-
-MAX_WORKERS = 512
-"""Workers that a study may rent when neither the offer nor the caller says how many."""
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """A machine type of a simulated cloud.
 
     Args:
-        price_per_hour: Of one machine: dollars, or a str such as "$3.06".
-        boot_seconds: From renting a machine until it can train; paid for.
-        billing: "second" or "hour": the unit that a machine's life is rounded up to.
-        minimum_seconds: A machine is billed for at least so long.
-        workers_per_machine: Workers on a machine; machines are rented whole.
-        spot: Whether the provider may take machines back (see ``Conditions.spot_life_s``).
-        quota: Machines that may be rented at once; None: as many as 512 workers need.
-        release_seconds: From being told to go until billing ends.
+        price_per_hour: Price of one machine: dollars per hour, or a str such as "$3.06".
+        boot_seconds: Seconds from renting a machine until it can train; they are billed. Default: 0.
+        billing: Unit to which a machine's lifetime is rounded up: "second" or "hour".
+        minimum_seconds: Least seconds for which a machine is billed. Default: 0.
+        workers_per_machine: Workers on one machine; machines are rented whole. Default: 1.
+        spot: Whether the provider may preempt machines (see ``Conditions.spot_life_s``).
+        quota: Most machines rented at one time; None: as many as 512 workers need.
+        release_seconds: Seconds from retiring a machine until its billing ends. Default: 1.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A value is out of range.
+
+    Example:
+        >>> from seer_nb import simulate
+        >>> offer = simulate.Offer(price_per_hour="$3.06", boot_seconds=30)
+        >>> outcome = simulate.run(table, deadline="1h", budget=24.48, offer=offer)  # doctest: +SKIP
     """
 
     price_per_hour: float | str
@@ -132,24 +130,24 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         parse_money(self.price_per_hour, "price_per_hour", zero=True)
         if self.billing not in {"second", "hour"}:
-            raise ValueError(f'billing={self.billing!r} is unknown: give "second" or "hour"')
+            raise ValueError(f'billing={self.billing!r}: unknown unit; expected "second" or "hour"')
         whole(self.workers_per_machine, "workers_per_machine", 1, MOST_SLOTS)
         whole(self.minimum_seconds, "minimum_seconds", 0, int(MOST_SECONDS))
         if self.quota is not None:
             whole(self.quota, "quota")
         for name in ("boot_seconds", "release_seconds"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not a time: give seconds from 0 on")
+                raise ValueError(f"{name}={getattr(self, name)!r}: not a duration; expected finite seconds >= 0")
 
     def machines(self, max_workers: int | None) -> int:
-        """How many may be rented at once, if no more than so many workers are wanted."""
+        """Return the most machines rented at one time, for a limit of workers (None: ``MAX_WORKERS``)."""
         wanted = MAX_WORKERS if max_workers is None else max_workers
-        # Whole machines only: a machine more would bring too many workers, unless even one does.
+        # Whole machines only, rounded down; but at least one machine.
         most = max(1, wanted // self.workers_per_machine)
         return most if self.quota is None else min(self.quota, most)
 
     def to_core(self, max_workers: int | None = None) -> money.Offer:
-        """As the engine knows it."""
+        """Convert to the engine's offer."""
         return money.Offer(
             name="simulated",
             price_per_hour=parse_money(self.price_per_hour, "price_per_hour", zero=True),
@@ -163,11 +161,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-OVERHEADS = (0.02, 0.3)
-"""Range of c in s(p) = p / (1 + c (p - 1)) when the speedup is drawn at random."""
-
-
-def run(  # noqa: PLR0913 - a study's arguments, and a world's
+def run(  # noqa: PLR0913 - the arguments of a study and of a world
     table: CurveTable,
     policy: str | Policy = "seer",
     *,
@@ -182,32 +176,41 @@ def run(  # noqa: PLR0913 - a study's arguments, and a world's
     commands: Iterable[tuple[float, core.Command]] = (),
     seed: int = 0,
 ) -> Outcome:
-    """Simulate one study. The same arguments give the same outcome, to the bit.
+    """Simulate one study on recorded curves.
 
-    The policy sees what it would see in a real study: measured seconds, never the true speedup.
+    The same arguments give the same outcome, bit for bit. The policy sees what it would see in a real study: measured
+    seconds, never the true speedup.
 
     Args:
         table: The curves.
-        policy: A name, or an object with ``decide(snapshot)``.
+        policy: Name of a policy, or an object with ``decide(view)``.
         deadline: Seconds, or a str such as "10min".
         budget: Dollars, or a str such as "$24.48".
-        max_epochs: Epochs that train a trial fully; None: those of the table's longest curve.
-        epoch_seconds: Of an epoch on one worker, if the table does not tell.
-        speedup: Epochs per second on p workers over those on one: a function of p, the c of p / (1 + c (p - 1)), or
-            "random", a c drawn from 0.02 to 0.3 by the seed.
-        offer: What is rented; None: machines of one worker at $3.06 an hour that boot at once.
-        max_workers: Most workers at a time; None: 512, or as many as the offer's quota allows.
-        conditions: Stalls, noise and faults; None: a stall of a second, and nothing goes wrong.
-        commands: (study seconds, command) of a person: SetBudget, SetDeadline and so on.
-        seed: Of the order of configurations and of all chance.
+        max_epochs: Epochs of a full training; None: those of the table's longest curve.
+        epoch_seconds: Seconds of an epoch on one worker, if the table has none. Default: 60.
+        speedup: Epochs per second on p workers over those on one: a function of p, the c in p / (1 + c (p - 1)), or
+            "random" for a c between 0.02 and 0.3 drawn by the seed. Default: c = 0.15.
+        offer: Machine type to rent; None: machines of one worker at $3.06 per hour, without boot time.
+        max_workers: Most workers at one time; None: 512, or as many as the offer's quota allows.
+        conditions: Stalls, noise and faults; None: stalls of one second and no faults.
+        commands: (study seconds, command) of a person, such as SetBudget and SetDeadline.
+        seed: Seed of the order of configurations and of all randomness.
+
+    Returns:
+        The outcome.
 
     Raises:
-        ValueError: An argument is not allowed; the message says what is.
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> from seer_nb import simulate
+        >>> table = simulate.CurveTable.read("curves.parquet", mode="min")  # doctest: +SKIP
+        >>> simulate.run(table, policy="asha", deadline=3600, budget=24.48).best_value  # doctest: +SKIP
     """
     offer = Offer(price_per_hour=3.06) if offer is None else offer
     conditions = Conditions() if conditions is None else conditions
     if not 0 < epoch_seconds < math.inf:
-        raise ValueError(f"epoch_seconds={epoch_seconds!r} is not a time: give seconds above 0")
+        raise ValueError(f"epoch_seconds={epoch_seconds!r}: not a duration; expected finite seconds > 0")
     world = TableWorld(
         table,
         epoch_seconds=epoch_seconds,
@@ -216,12 +219,12 @@ def run(  # noqa: PLR0913 - a study's arguments, and a world's
         seed=seed,
     )
     settings = _settings(table, policy, deadline, budget, max_epochs, offer, max_workers, seed)
-    cloud = WatchedCloud(settings, by_name(policy) if isinstance(policy, str) else policy, world, commands)
-    cloud.run()
-    return outcome_of(cloud)
+    simulator = RecordingSimulator(settings, by_name(policy) if isinstance(policy, str) else policy, world, commands)
+    simulator.run()
+    return _outcome_of(simulator)
 
 
-def _settings(  # noqa: PLR0913, PLR0917 - what run was given
+def _settings(  # noqa: PLR0913, PLR0917 - the arguments of run
     table: CurveTable,
     policy: str | Policy,
     deadline: float | str,
@@ -254,14 +257,35 @@ def _settings(  # noqa: PLR0913, PLR0917 - what run was given
     )
 
 
+def _outcome_of(simulator: RecordingSimulator) -> Outcome:
+    state = simulator.state
+    best = state.best.best if state.best else None
+    return Outcome(
+        best_value=best.value if best else None,
+        best_test_value=best.metrics.get("test_value") if best else None,
+        spent_usd=simulator.real_bill() / MICRO,
+        elapsed_s=simulator.now_s,
+        n_trials=sum(trial.state != "waiting" for trial in state.trials.values()),
+        epochs=sum(len(trial.curve) for trial in state.trials.values()),
+        peak_workers=simulator.peak,
+        over_budget_usd=simulator.over_budget / MICRO,
+        over_deadline_s=simulator.over_deadline_s,
+        reason=state.reason,
+        state=state,
+        history=simulator.history,
+    )
+
+
 def _speedup(speedup: Any, seed: int) -> Callable[[int], float]:
     if callable(speedup):
         return speedup  # type: ignore[no-any-return]
     if speedup == "random":
-        low, high = OVERHEADS
+        low, high = OVERHEAD_RANGE
         overhead = low + (high - low) * Chance(seed).uniform("speedup")
     elif isinstance(speedup, int | float) and not isinstance(speedup, bool) and 0 <= speedup <= 1:
         overhead = float(speedup)
     else:
-        raise ValueError(f'speedup={speedup!r} is not allowed: give a function of p, c from 0 to 1, or "random"')
+        raise ValueError(
+            f'speedup={speedup!r}: not a speedup; expected a function of p, a number c from 0 to 1, or "random"'
+        )
     return lambda p: p / (1 + overhead * (p - 1))

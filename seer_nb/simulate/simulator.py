@@ -1,8 +1,7 @@
-"""A cloud under a virtual clock that carries an engine's actions out, as runner, fleet and gangs do for real.
+"""A cloud under a virtual clock that executes an engine's actions, as runner, fleet and gangs do in a real study.
 
-Draw is answered before anything else is taken in. A gang agrees at each report on whether it goes on, before the
-engine has heard of that report: so StopGang acts at the end of the epoch in progress. A machine that goes takes its
-gangs along.
+Draw is answered before any other event. A gang decides at each report whether it continues, before the engine receives
+that report; so StopGang takes effect at the end of the epoch in progress. When a machine ends, its gangs end too.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.core.history import History
+from seer_nb.core.model import machine_of_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from seer_nb.simulate.worlds import World
 
     Command: TypeAlias = tuple[float, core.Command]
-    """(study seconds, what a person asks for)."""
+    """(study seconds, a person's command)."""
 
 
 ASK_EVERY = 200
-"""Events, after which it is asked whether to go on."""
-HOT = 10_000
-"""Events at one moment that mean a loop."""
+"""Number of events between two calls of ``goes_on``."""
+LIVELOCK_EVENTS = 10_000
+"""Number of events at one time that counts as a livelock."""
 
 
 class SimulatedMachine:
-    """A machine as the provider sees it."""
+    """The provider's record of a machine. Times are study seconds."""
 
     __slots__ = ("gone_s", "offer", "opened_s", "told_s")
 
@@ -47,12 +47,12 @@ class SimulatedMachine:
         self.told_s: float | None = None
 
     def bill(self, now_s: float) -> int:
-        """Micro-dollars that the provider asks for it, up to now if it has not gone."""
+        """Return the provider's bill in micro-dollars, up to now or to the machine's end."""
         return self.offer.bill((now_s if self.gone_s is None else self.gone_s) - self.opened_s)
 
 
 class SimulatedGang:
-    """A gang as its workers see it."""
+    """The workers' record of a gang."""
 
     __slots__ = ("epoch", "start", "stop", "until")
 
@@ -64,13 +64,13 @@ class SimulatedGang:
 
 
 class Simulator:
-    """Runs one study. Who inherits may override what is marked as a hook.
+    """Runs one study. Subclasses may override the methods marked as hooks.
 
     Args:
-        settings: Of the study.
-        policy: Decides.
-        world: What training and machines do.
-        commands: Commands of a person, by time.
+        settings: Settings of the study.
+        policy: The policy under test.
+        world: Results and durations of training, and faults of machines.
+        commands: (study seconds, command) of a person.
     """
 
     def __init__(self, settings: core.Settings, policy: Policy, world: World, commands: Iterable[Command] = ()) -> None:
@@ -81,18 +81,18 @@ class Simulator:
         self.now_s = 0.0
         self.steps = 0
         self.peak = 0
-        """Most workers that were rented at a time."""
+        """Most workers rented at one time."""
         self.over_budget = 0
-        """Most micro-dollars by which the provider's bill has exceeded a budget while it was in force."""
+        """Most micro-dollars by which the provider's bill exceeded the budget in force."""
         self.over_deadline_s = 0.0
-        """Most seconds by which a machine has outlived a deadline that was in force."""
+        """Most seconds by which a machine outlived the deadline in force."""
         self.boxes: dict[int, SimulatedMachine] = {}
         self.teams: dict[int, SimulatedGang] = {}
         self._commands = sorted(commands, key=lambda command: command[0])
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
-        self._hot = (0.0, 0)
-        self._do: dict[type, Callable[..., None]] = {
+        self._at_one_time = (0.0, 0)
+        self._handlers: dict[type, Callable[..., None]] = {
             core.Rent: self._rent,
             core.Retire: self._retire,
             core.StartGang: self._start_gang,
@@ -101,59 +101,71 @@ class Simulator:
             core.AbandonGang: self._abandon_gang,
         }
 
-    # --- the face ---
-
     @property
     def state(self) -> State:
-        """The study's."""
+        """State of the study."""
         return self.engine.state
 
     def run(self, until_s: float = math.inf, goes_on: Callable[[], bool] = lambda: True) -> Self:
-        """Until the study has ended, or that time.
+        """Run until the study has ended, or until a time.
 
         Args:
             until_s: Study seconds.
-            goes_on: Asked now and then; when it says False, this returns.
+            goes_on: Called after every ``ASK_EVERY`` events; the run stops when it returns False.
 
         Raises:
-            RuntimeError: The study runs hot, or waits for ever: an engine or a policy is wrong.
+            RuntimeError: A livelock or a deadlock, which means a defect of the engine or the policy.
         """
         if not self.steps:
             self._begin()
         for place in count():
-            if self.state.phase == "ended" or self._due_s() > until_s:
+            if self.state.phase == "ended" or self._next_or_resume_s() > until_s:
                 break
             if place % ASK_EVERY == 0 and not goes_on():
                 return self
-            self._advance()
+            self._step()
         if until_s < math.inf:
             self.now_s = max(self.now_s, until_s)
-        self._hold_to_limits()
+        self._check_limits()
         return self
 
+    def restore(self, state: State) -> None:
+        """Continue a study that has started, from a copy of its state, as a new runner does. A paused study resumes."""
+        self.engine.state = copy.deepcopy(state)
+        self.now_s, self.steps = state.now_s, 1
+        self._handle(core.RunnerStarted())
+        if self.state.phase in {"pausing", "paused"}:
+            self._handle(core.Resume())
+
+    def apply(self, command: core.Command) -> None:
+        """Apply a command now."""
+        self._handle(command)
+
     def real_bill(self) -> int:
-        """Micro-dollars that the provider asks for up to now, whatever the ledger thinks."""
-        return sum(box.bill(self.now_s) for box in self.boxes.values())
+        """Return the provider's bill up to now in micro-dollars, independently of the ledger."""
+        return sum(machine.bill(self.now_s) for machine in self.boxes.values())
 
     def _begin(self) -> None:
         self._handle(core.Began(settings=self.settings))
         self._handle(core.RunnerStarted())
 
-    def _hold_to_limits(self) -> None:
-        """Compare what was spent, and how long machines have lived, with the limits in force; before they move."""
-        lived_s = max((self.now_s if box.gone_s is None else box.gone_s for box in self.boxes.values()), default=0.0)
+    def _check_limits(self) -> None:
+        """Compare bill and machine lifetimes with the limits in force; called before the limits change."""
+        lived_s = max(
+            (self.now_s if machine.gone_s is None else machine.gone_s for machine in self.boxes.values()), default=0.0
+        )
         self.over_budget = max(self.over_budget, self.real_bill() - self.state.budget)
         self.over_deadline_s = max(self.over_deadline_s, lived_s - self.state.deadline_s)
 
     # --- time ---
 
-    def _due_s(self) -> float:
-        """When something happens next; during a pause, when the next command is to come."""
+    def _next_or_resume_s(self) -> float:
+        """Return the time of the next event; during a pause, of the next command."""
         if self.state.phase == "paused":
             return self._commands[0][0] if self._commands else math.inf
-        return self._next_s()
+        return self._next_event_s()
 
-    def _next_s(self) -> float:
+    def _next_event_s(self) -> float:
         times = [self._wake_s()]
         if self._queue:
             times.append(self._queue[0][0])
@@ -161,40 +173,43 @@ class Simulator:
             times.append(self._commands[0][0])
         next_s = min(times)
         if next_s == math.inf:
-            raise RuntimeError(f"the study waits for ever at {self.now_s:.1f} s: {self.policy!r}")
+            raise RuntimeError(f"simulation deadlock at {self.now_s:.1f} s: no event is pending ({self.policy!r})")
         return next_s
 
     def _wake_s(self) -> float:  # hook
         return self.engine.wake_s()
 
-    def _advance(self) -> None:
+    def _step(self) -> None:
         if self.state.phase == "paused":
-            # The clock stands still: only a person can go on.
-            self._told(self._commands.pop(0)[1] if self._commands else core.Stop())
+            # The clock is paused; only a command can continue the study.
+            self._receive(self._commands.pop(0)[1] if self._commands else core.Stop())
             return
-        next_s = self._next_s()
+        next_s = self._next_event_s()
         if self._commands and self._commands[0][0] <= next_s:
-            self._move(self._commands[0][0])
-            self._told(self._commands.pop(0)[1])
+            self._move_clock(self._commands[0][0])
+            self._receive(self._commands.pop(0)[1])
         elif self._queue and self._queue[0][0] <= next_s:
-            self._move(next_s)
+            self._move_clock(next_s)
             heapq.heappop(self._queue)[2]()
         else:
-            self._move(next_s)
+            self._move_clock(next_s)
             self._handle(core.Ticked())
 
-    def _move(self, to_s: float) -> None:
+    def _move_clock(self, to_s: float) -> None:
         self.now_s = max(self.now_s, to_s)
-        since_s, events = self._hot
-        self._hot = (since_s, events + 1) if since_s == self.now_s else (self.now_s, 0)
-        if events > HOT:
-            raise RuntimeError(f"the study runs hot at {self.now_s:.1f} s: {self.policy!r}")
+        since_s, events = self._at_one_time
+        self._at_one_time = (since_s, events + 1) if since_s == self.now_s else (self.now_s, 0)
+        if events > LIVELOCK_EVENTS:
+            raise RuntimeError(
+                f"simulation livelock at {self.now_s:.1f} s: more than {LIVELOCK_EVENTS} events at one time "
+                f"({self.policy!r})"
+            )
 
     def _at(self, at_s: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (max(at_s, self.now_s), next(self._numbers), what))
 
     def _emit(self, event: core.Event) -> None:  # hook
-        """The engine hears of something."""
+        """Deliver an event to the engine."""
         self._handle(event)
 
     def _handle(self, event: core.Event) -> None:
@@ -211,16 +226,16 @@ class Simulator:
                 else:
                     todo.append(action)
         for action in todo:
-            carry_out = self._do.get(type(action))
-            if carry_out is not None:
-                carry_out(action)
+            execute = self._handlers.get(type(action))
+            if execute is not None:
+                execute(action)
 
     def _saw(self, event: core.Event, actions: tuple[core.Action, ...]) -> None:  # hook
-        """For whoever wants to look on; called before the actions are carried out."""
+        """Observe an event and its actions, before the actions are executed."""
 
-    def _told(self, command: core.Command) -> None:
-        """A person wants something."""
-        self._hold_to_limits()
+    def _receive(self, command: core.Command) -> None:
+        """Receive a person's command."""
+        self._check_limits()
         self._command(command)
 
     def _command(self, command: core.Command) -> None:  # hook
@@ -241,7 +256,7 @@ class Simulator:
 
     def _rent(self, action: core.Rent) -> None:
         chance, conditions, number = self.world.chance, self.world.conditions, action.machine
-        box = self.boxes[number] = SimulatedMachine(self.state.offers[action.offer], self.now_s)
+        machine = self.boxes[number] = SimulatedMachine(self.state.offers[action.offer], self.now_s)
         self.peak = max(self.peak, self.state.tally.slots)
         boot_s = self._boot_s(number)
         if conditions.boot_failure and chance.uniform("no boot", number) < conditions.boot_failure:
@@ -249,32 +264,32 @@ class Simulator:
         else:
             self._at(self.now_s + boot_s, lambda: self._booted(number, boot_s))
         life_s = chance.life_s(conditions.machine_life_s, "life", number)
-        spot_s = chance.life_s(conditions.spot_life_s, "spot", number) if box.offer.spot else math.inf
+        spot_s = chance.life_s(conditions.spot_life_s, "spot", number) if machine.offer.spot else math.inf
         if min(life_s, spot_s) < math.inf:
-            why = "lost" if life_s < spot_s else "the provider took the spot machine back"
+            why = "lost" if life_s < spot_s else "the provider preempted the spot machine"
             self._at(self.now_s + min(life_s, spot_s), lambda: self._end_machine(number, why))
 
     def _boot_s(self, machine: int) -> float:  # hook
         return self.world.chance.about(self.boxes[machine].offer.boot_s, self.world.conditions.spread, "boot", machine)
 
     def _retire(self, action: core.Retire) -> None:
-        box = self.boxes[action.machine]
-        if box.told_s is None and box.gone_s is None:
-            box.told_s = self.now_s
+        machine = self.boxes[action.machine]
+        if machine.told_s is None and machine.gone_s is None:
+            machine.told_s = self.now_s
             self._at(self.now_s + self._release_s(action.machine), lambda: self._end_machine(action.machine, ""))
 
     def _release_s(self, machine: int) -> float:  # hook
         return self.boxes[machine].offer.release_s
 
     def _start_gang(self, action: core.StartGang) -> None:
-        team = self.teams[action.gang] = SimulatedGang(action)
-        lost = any(self.boxes[int(w.partition(".")[0])].gone_s is not None for w in action.workers)
+        gang = self.teams[action.gang] = SimulatedGang(action)
+        lost = any(self.boxes[machine_of_worker(w)].gone_s is not None for w in action.workers)
         if lost:
-            self._at(self.now_s, lambda: self._end_team(team, "lost", own_fault=False))
+            self._at(self.now_s, lambda: self._end_team(gang, "lost", own_fault=False))
             return
         conditions = self.world.conditions
         stall_s = self.world.chance.about(conditions.stall_seconds, conditions.spread, "stall", action.gang)
-        self._at(self.now_s + stall_s, lambda: self._begin_gang(team))
+        self._at(self.now_s + stall_s, lambda: self._begin_gang(gang))
 
     def _stop_gang(self, action: core.StopGang) -> None:
         if action.gang in self.teams:
@@ -285,85 +300,84 @@ class Simulator:
             self.teams[action.gang].until = action.until
 
     def _abandon_gang(self, action: core.AbandonGang) -> None:
-        team = self.teams.get(action.gang)
-        if team is not None:
-            # Not at once: what else is to be done is done before the engine hears of it.
-            self._at(self.now_s, lambda: self._end_team(team, "failed", "hung: it did not report in time"))
+        gang = self.teams.get(action.gang)
+        if gang is not None:
+            # As a later event: the other actions are executed before the engine receives this one.
+            self._at(self.now_s, lambda: self._end_team(gang, "failed", "hung: no report in time"))
 
-    # --- what happens ---
+    # --- events ---
 
     def _booted(self, number: int, boot_s: float) -> None:
-        box = self.boxes[number]
-        if box.gone_s is None and box.told_s is None:
+        machine = self.boxes[number]
+        if machine.gone_s is None and machine.told_s is None:
             self._emit(core.MachineReady(machine=number, boot_s=boot_s))
 
     def _end_machine(self, number: int, reason: str) -> None:
-        box = self.boxes[number]
-        if box.gone_s is not None:
+        machine = self.boxes[number]
+        if machine.gone_s is not None:
             return
-        box.gone_s = self.now_s
-        self._emit(core.MachineEnded(machine=number, expected=box.told_s is not None, reason=reason))
-        prefix = f"{number}."
-        for team in list(self.teams.values()):
-            if any(worker.startswith(prefix) for worker in team.start.workers):
-                self._end_team(team, "lost", reason or "its worker was ended", own_fault=False)
+        machine.gone_s = self.now_s
+        self._emit(core.MachineEnded(machine=number, expected=machine.told_s is not None, reason=reason))
+        for gang in list(self.teams.values()):
+            if any(machine_of_worker(worker) == number for worker in gang.start.workers):
+                self._end_team(gang, "lost", reason or "its worker was terminated", own_fault=False)
 
-    def _end_team(self, team: SimulatedGang, outcome: core.Outcome, error: str = "", *, own_fault: bool = True) -> None:
-        if self.teams.pop(team.start.gang, None) is not None:
-            self._emit(core.GangEnded(gang=team.start.gang, outcome=outcome, error=error, own_fault=own_fault))
+    def _end_team(self, gang: SimulatedGang, outcome: core.Outcome, error: str = "", *, own_fault: bool = True) -> None:
+        if self.teams.pop(gang.start.gang, None) is not None:
+            self._emit(core.GangEnded(gang=gang.start.gang, outcome=outcome, error=error, own_fault=own_fault))
 
-    def _begin_gang(self, team: SimulatedGang) -> None:
-        ending = _ending(team)
+    def _begin_gang(self, gang: SimulatedGang) -> None:
+        ending = _ending(gang)
         if ending is None:
-            self._begin_epoch(team)
+            self._begin_epoch(gang)
         else:
-            self._end_team(team, ending)
+            self._end_team(gang, ending)
 
-    def _begin_epoch(self, team: SimulatedGang) -> None:
-        if team.start.gang not in self.teams or self._mishap(team):
+    def _begin_epoch(self, gang: SimulatedGang) -> None:
+        if gang.start.gang not in self.teams or self._mishap(gang):
             return
-        start = team.start
-        seconds = self.world.epoch_seconds(start.trial, len(start.workers), team.epoch + 1)
-        self._at(self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(team, seconds))
+        start = gang.start
+        seconds = self.world.epoch_seconds(start.trial, len(start.workers), gang.epoch + 1)
+        self._at(self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(gang, seconds))
 
-    def _mishap(self, team: SimulatedGang) -> bool:  # noqa: ARG002 - hook
-        """Whether the epoch that is to begin goes wrong."""
+    def _mishap(self, gang: SimulatedGang) -> bool:  # noqa: ARG002 - hook
+        """Return whether the next epoch fails."""
         return False
 
-    def _end_epoch(self, team: SimulatedGang, seconds: float) -> None:
-        if team.start.gang not in self.teams:
+    def _end_epoch(self, gang: SimulatedGang, seconds: float) -> None:
+        if gang.start.gang not in self.teams:
             return
-        team.epoch += 1
-        ending = _ending(team)
-        self._emit(self._report(team, seconds))
+        gang.epoch += 1
+        ending = _ending(gang)
+        self._emit(self._report(gang, seconds))
         if ending is None:
-            self._begin_epoch(team)
+            self._begin_epoch(gang)
         else:
-            self._end_team(team, ending)
+            self._end_team(gang, ending)
 
-    def _report(self, team: SimulatedGang, seconds: float) -> core.Reported:  # hook
-        trial = team.start.trial
-        value, metrics = self.world.report(trial, team.epoch)
+    def _report(self, gang: SimulatedGang, seconds: float) -> core.Reported:  # hook
+        trial = gang.start.trial
+        value, metrics = self.world.report(trial, gang.epoch)
         return core.Reported(
-            gang=team.start.gang,
-            epoch=team.epoch,
+            gang=gang.start.gang,
+            epoch=gang.epoch,
             value=value,
             metrics=metrics,
             seconds=seconds,
             save_s=self.world.conditions.save_seconds,
-            checkpoint=f"{trial}/{team.epoch}",
+            checkpoint=f"{trial}/{gang.epoch}",
         )
 
 
-def _ending(team: SimulatedGang) -> core.Outcome | None:
-    """What a gang agrees on before its first epoch and at each report; None: there is another epoch."""
-    if team.epoch >= team.until:
+def _ending(gang: SimulatedGang) -> core.Outcome | None:
+    """Return how a gang ends before its next epoch; None if it continues."""
+    if gang.epoch >= gang.until:
         return "target"
-    return "stopped" if team.stop else None
+    return "stopped" if gang.stop else None
 
 
-class WatchedCloud(Simulator):
-    """One whose history is kept, for whoever wants to see how it came to its end."""
+class RecordingSimulator(Simulator):
+    """A simulator that keeps the study's history."""
 
     def __init__(self, settings: core.Settings, policy: Policy, world: World, commands: Iterable[Command] = ()) -> None:
         super().__init__(settings, policy, world, commands)
@@ -375,7 +389,7 @@ class WatchedCloud(Simulator):
 
 
 class OutOfTimeError(Exception):
-    """The simulation took too long."""
+    """``goes_on`` returned False before the simulated study ended."""
 
 
 def ahead(
@@ -386,33 +400,29 @@ def ahead(
     *,
     goes_on: Callable[[], bool] = lambda: True,
 ) -> State:
-    """The state at the end; the given one is left alone.
+    """Simulate a study to its end and return its final state; the given state does not change.
 
-    Machines that live are taken for ended and rented anew: that costs a boot and the epochs in progress, and makes the
-    forecast cautious by so much.
+    Live machines count as ended and are rented again. That costs a boot and the epochs in progress, which makes a
+    forecast slightly pessimistic.
 
     Args:
-        state: Of the study, begun or not.
-        policy: The study's.
-        world: How training goes on.
-        commands: What a person would do first.
-        goes_on: A function without arguments, asked now and then; when it says False, this ends.
+        state: State of the study, started or not.
+        policy: The study's policy.
+        world: Results and durations of the further training.
+        commands: Commands to apply first.
+        goes_on: Called now and then without arguments; the simulation stops when it returns False.
 
     Raises:
-        OutOfTimeError: It did.
+        OutOfTimeError: ``goes_on`` returned False.
     """
-    cloud = Simulator(state.settings, policy, world)
+    simulator = Simulator(state.settings, policy, world)
     if state.phase == "created":
-        cloud.run(until_s=0.0)
+        simulator.run(until_s=0.0)
     else:
-        cloud.engine.state = copy.deepcopy(state)
-        cloud.now_s, cloud.steps = state.now_s, 1
-        cloud._handle(core.RunnerStarted())  # noqa: SLF001 - what a runner does that takes a study up
-        if cloud.state.phase in {"pausing", "paused"}:
-            cloud._handle(core.Resume())  # noqa: SLF001
+        simulator.restore(state)
     for command in commands:
-        cloud._handle(command)  # noqa: SLF001
-    cloud.run(goes_on=goes_on)
-    if cloud.state.phase != "ended":
+        simulator.apply(command)
+    simulator.run(goes_on=goes_on)
+    if simulator.state.phase != "ended":
         raise OutOfTimeError
-    return cloud.state
+    return simulator.state

@@ -1,4 +1,4 @@
-"""What would happen if a configuration were trained: curves, seconds, and luck, whatever policy asks."""
+"""Worlds for the simulator: curves, durations and faults, the same for every policy."""
 
 from __future__ import annotations
 
@@ -20,20 +20,25 @@ if TYPE_CHECKING:
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
-    """What is not in the curves. The defaults are a world in which nothing varies and nothing fails.
+    """Conditions of a simulated cloud. With the defaults nothing varies and nothing fails.
 
     Args:
-        stall_seconds: From the decision to start or resize a gang to its first step.
-        save_seconds: For storing a checkpoint, at each report.
-        noise: Epochs take exp(noise x N(0, 1)) times their time, with a mean of 1; so the throughput that a policy
-            sees is off by about that share.
-        spread: Boots and stalls are longer or shorter by up to that share.
+        stall_seconds: Seconds from the decision to start or resize a gang to its first step. Default: 1.
+        save_seconds: Seconds to store a checkpoint, at each report. Default: 0.
+        noise: Standard deviation of the logarithm of epoch times, whose mean stays the same; 0 to 1. Throughput that a
+            policy measures is off by about this share.
+        spread: Greatest relative deviation of boots and stalls; 0 to 1.
         boot_failure: Probability that a machine ends before it is ready.
-        machine_life_s: Mean life of a machine until it is lost (exponential).
-        spot_life_s: The same for machines of a spot offer, on top: mean time until the provider takes them back.
+        machine_life_s: Mean seconds until a machine is lost (exponential). Default: infinite.
+        spot_life_s: Mean seconds until a machine of a spot offer is preempted (exponential), in addition.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A value is out of range.
+
+    Example:
+        >>> from seer_nb import simulate
+        >>> flaky = simulate.Conditions(noise=0.3, machine_life_s=3600)
+        >>> outcome = simulate.run(table, deadline="1h", budget=24.48, conditions=flaky)  # doctest: +SKIP
     """
 
     stall_seconds: float = 1.0
@@ -47,36 +52,42 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in ("stall_seconds", "save_seconds"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not a time: give seconds from 0 on")
+                raise ValueError(f"{name}={getattr(self, name)!r}: not a duration; expected finite seconds >= 0")
         for name in ("noise", "spread", "boot_failure"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not a share: give a number from 0 to 1")
+                raise ValueError(f"{name}={getattr(self, name)!r}: not a share; expected a number from 0 to 1")
         for name in ("machine_life_s", "spot_life_s"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not a time: give seconds above 0, or math.inf")
+                raise ValueError(f"{name}={getattr(self, name)!r}: not a duration; expected seconds > 0, or math.inf")
 
 
 class Chance:
-    """Numbers that depend on nothing but the seed and a name: so one fault more, or another policy, moves no other."""
+    """Random numbers that depend only on the seed and a name.
+
+    An additional fault or another policy therefore changes no other number.
+
+    Args:
+        seed: Seed of all numbers.
+    """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def uniform(self, *name: str | int) -> float:
-        """From [0, 1)."""
+        """Return a number from [0, 1)."""
         return random.Random(repr((self._seed, *name))).random()  # noqa: S311
 
     def about(self, seconds: float, spread: float, *name: str | int) -> float:
-        """Longer or shorter by up to a share."""
+        """Return a duration that deviates from ``seconds`` by at most the share ``spread``."""
         return seconds * (1 + spread * (2 * self.uniform(*name) - 1)) if spread else seconds
 
     def life_s(self, mean_s: float, *name: str | int) -> float:
-        """Exponential."""
+        """Return an exponentially distributed duration."""
         return math.inf if mean_s == math.inf else -mean_s * math.log(1 - self.uniform(*name))
 
 
 class World(Protocol):
-    """What a virtual cloud asks about training and machines. All times are seconds."""
+    """The interface between the simulator and training and machines. All times are seconds."""
 
     @property
     def conditions(self) -> Conditions:
@@ -85,35 +96,35 @@ class World(Protocol):
 
     @property
     def chance(self) -> Chance:
-        """Where all luck comes from."""
+        """Source of all random numbers."""
         ...
 
     def draw(self, number: int, trials: Mapping[int, Trial], *, proposed: bool) -> Config | None:
-        """The configuration for the trial of that number; None when there are no more."""
+        """Return the configuration of a trial; None when there are no more."""
         ...
 
     def report(self, trial: int, epoch: int) -> tuple[float | None, dict[str, float | None]]:
-        """The metric's value, None if it is not finite, and other metrics."""
+        """Return the metric's value, None if it is not finite, and other metrics."""
         ...
 
     def epoch_seconds(self, trial: int, parallelism: int, epoch: int) -> float:
-        """How long that epoch takes on so many workers."""
+        """Return the seconds of an epoch on ``parallelism`` workers."""
         ...
 
 
 class TableWorld:
     """Training from a curve table.
 
-    Trial number i of a study gets a configuration of the table; the random order is that of the seed, so policies that
-    draw at random meet the same configurations in the same order. A configuration's curve, and how long its epochs
-    take, depend on the table, the seed and the configuration alone.
+    Each trial gets a configuration of the table. The random order depends on the seed alone, so that all policies that
+    draw at random get the same configurations in the same order. The curve and the epoch times of a configuration
+    depend only on table, seed and configuration.
 
     Args:
         table: The curves.
-        epoch_seconds: Of an epoch on one worker, for tables that do not tell.
+        epoch_seconds: Seconds of an epoch on one worker, for tables without them.
         speedup: Epochs per second on p workers over those on one.
         conditions: Noise and faults.
-        seed: Of the order and of all chance.
+        seed: Seed of the order and of all randomness.
     """
 
     def __init__(
@@ -135,22 +146,22 @@ class TableWorld:
         self._order = [int(row) for row in np.random.default_rng([seed, 1]).permutation(len(table))]
         self._cursor = 0
         self._rows: list[int] = []
-        """By trial: its row of the table."""
+        """Row of the table by trial."""
         self._taken: set[int] = set()
         self._noise: dict[int, list[float]] = {}
         self._proposer = Proposer(table.mode, seed)
         self._ranking: list[int] = []
-        """Rows as proposed at the last fit, the best last."""
+        """Rows in the order of the last fit, best last."""
 
     def row(self, trial: int) -> int:
-        """The row of the table that a trial got."""
+        """Return the table's row of a trial."""
         return self._rows[trial]
 
     def draw(self, number: int, trials: Mapping[int, core.Trial], *, proposed: bool) -> Config | None:  # noqa: ARG002 - the protocol
-        """The next one in the seed's order, or the one that a model of what was seen thinks best."""
+        """Return the next configuration in the seed's order, or the model's best one if ``proposed``."""
         row = self._propose(trials) if proposed else None
         if row is None:
-            row = self._next()
+            row = self._next_row()
         if row is None:
             return None
         self._rows.append(row)
@@ -158,12 +169,12 @@ class TableWorld:
         return self.table.configs[row]
 
     def _propose(self, trials: Mapping[int, core.Trial]) -> int | None:
-        """The best by a forest, of those that are left; None as long as too little is known."""
-        begun = [trials[number] for number in range(len(self._rows)) if number in trials]
-        if not self._ranking or self._proposer.stale(begun):
+        """Return the best unused row by a forest; None while too few trials have reported."""
+        started = [trials[number] for number in range(len(self._rows)) if number in trials]
+        if not self._ranking or self._proposer.stale(started):
             left = [row for row in range(len(self.table)) if row not in self._taken]
             features = self.table.features
-            order = self._proposer.rank(features[[self._rows[trial.id] for trial in begun]], begun, features[left])
+            order = self._proposer.rank(features[[self._rows[trial.id] for trial in started]], started, features[left])
             self._ranking = [] if order is None else [left[place] for place in reversed(order)]
         while self._ranking:
             row = self._ranking.pop()
@@ -171,7 +182,7 @@ class TableWorld:
                 return row
         return None
 
-    def _next(self) -> int | None:
+    def _next_row(self) -> int | None:
         while self._cursor < len(self._order):
             row = self._order[self._cursor]
             if row not in self._taken:
@@ -180,13 +191,13 @@ class TableWorld:
         return None
 
     def report(self, trial: int, epoch: int) -> tuple[float | None, dict[str, float | None]]:
-        """As recorded."""
+        """Return the recorded values."""
         row = self._rows[trial]
         metrics = {} if self.table.test_values is None else {"test_value": self.table.test_value(row, epoch)}
         return self.table.value(row, epoch), metrics
 
     def epoch_seconds(self, trial: int, parallelism: int, epoch: int) -> float:
-        """With the noise of that configuration's epoch."""
+        """Return the seconds of an epoch, with the noise of that configuration and epoch."""
         row = self._rows[trial]
         if parallelism not in self._speeds:
             self._speeds[parallelism] = _checked(self._speedup(parallelism), parallelism)
@@ -204,5 +215,5 @@ class TableWorld:
 
 def _checked(speed: float, parallelism: int) -> float:
     if not 0 < speed < math.inf:
-        raise ValueError(f"speedup({parallelism})={speed!r} is not allowed: give a number above 0")
+        raise ValueError(f"speedup({parallelism})={speed!r}: not a speedup; expected a finite number > 0")
     return float(speed)

@@ -1,13 +1,13 @@
-"""Checkpoints at an fsspec URL: stored whole or not at all, checked when they are loaded.
+"""Checkpoints in a folder or at an fsspec URL: stored atomically, and verified when they are loaded.
 
 A checkpoint is a file of ``torch.save``, loadable with ``torch.load(weights_only=True)``, that holds::
 
     {"format": 1, "trial": int, "epoch": int, "objects": [state_dict, ...], "state": {...}, "saved": tensor | None,
      "reports": [{"epoch": int, "value": float | None, "metrics": {...}, "seconds": float}, ...]}
 
-where "saved" is of dtype uint8, and "reports" are the last ones of the gang that has stored it.
+where "saved" has dtype uint8, and "reports" are the last reports of the gang that stored the checkpoint.
 
-Torch is imported late: the runner's own process only removes checkpoints.
+Torch is imported late because the runner only removes checkpoints.
 """
 
 from __future__ import annotations
@@ -32,21 +32,23 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "r2", "memory"})
-"""Stores in which an object appears whole or not at all."""
+"""Protocols of stores that write an object atomically."""
 _FOLDER = 0x10
-"""Among the attributes of a part of a zip archive."""
-
-
+"""Bit for a folder in the external attributes of a zip archive's part."""
 _NAME = re.compile(r"(\d{6,18})-g(\d{1,18})\.pt", re.ASCII)
 
 
 def name(trial: int, epoch: int, gang: int) -> str:
-    """Path within the store. The gang is part of it, so that a repeated epoch never overwrites a stored one."""
+    """Return the path of a new checkpoint in its store; the gang's id keeps a repeated epoch from overwriting it."""
     return f"{trial}/{epoch:06d}-g{gang}.pt"
 
 
 def stored(store: str, trial: int) -> list[tuple[int, int]]:
-    """(epoch, gang) of all checkpoints of a trial, whoever has stored them.
+    """Return (epoch, gang) of all stored checkpoints of a trial.
+
+    Args:
+        store: Folder or fsspec URL.
+        trial: Number of the trial.
 
     Raises:
         OSError: The store cannot be read.
@@ -56,7 +58,7 @@ def stored(store: str, trial: int) -> list[tuple[int, int]]:
         names = [path.name for path in (local / str(trial)).glob("*.pt")]
     else:
         fs, root = object_store.filesystem(store)
-        # What another process has stored is not in a listing that is kept from before.
+        # A cached listing lacks what other processes have stored since.
         fs.invalidate_cache()
         try:
             names = [str(path).rpartition("/")[2] for path in fs.ls(f"{root}/{trial}", detail=False)]
@@ -66,19 +68,19 @@ def stored(store: str, trial: int) -> list[tuple[int, int]]:
 
 
 def _checked(path: str) -> str:
-    """A path that stays within the store, wherever it comes from: a journal may have been written by anybody."""
+    """Return the path if it stays within the store: it may come from a journal that somebody else wrote."""
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path or "://" in path:
-        raise CheckpointError(f"the checkpoint {show(path)} would lie outside of its store")
+        raise CheckpointError(f"the checkpoint {show(path)} is outside of its store")
     return path
 
 
 def save(store: str, path: str, payload: dict[str, Any]) -> None:
-    """Store a payload atomically: whoever is killed meanwhile leaves no half checkpoint under that path.
+    """Store a payload atomically: a killed process leaves no partial checkpoint under that path.
 
     Args:
-        store: fsspec URL of a folder; it is made if need be.
-        path: Relative to the store.
-        payload: What `torch.save` takes; tensors on the CPU.
+        store: Folder or fsspec URL; created if necessary.
+        path: Path relative to the store.
+        payload: Object for `torch.save`; tensors on the CPU.
 
     Raises:
         OSError: The store cannot be written to.
@@ -103,16 +105,16 @@ def save(store: str, path: str, payload: dict[str, Any]) -> None:
 
 
 def load(store: str, path: str, map_location: Any = "cpu") -> dict[str, Any]:
-    """Load a payload, verifying the checksums of all its parts.
+    """Load a payload after verifying the checksums of all its parts.
 
     Args:
-        store: fsspec URL of a folder.
-        path: Relative to the store.
+        store: Folder or fsspec URL.
+        path: Path relative to the store.
         map_location: Device for the tensors, as in `torch.load`.
 
     Raises:
-        DamagedCheckpointError: It is damaged, or not a checkpoint of seer_nb.
-        MissingCheckpointError: It is missing, or cannot be read now.
+        DamagedCheckpointError: The file is damaged, or not a checkpoint of seer_nb.
+        MissingCheckpointError: The file is missing, or cannot be read now.
     """
     import torch
 
@@ -120,7 +122,7 @@ def load(store: str, path: str, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         with _opened(store, path) as file:
             _verify(file, where)
-            # No bytes at all are pickled as a call of bytes.
+            # pickle writes empty bytes as a call of bytes().
             with torch.serialization.safe_globals([bytes]):
                 payload = torch.load(file, map_location=map_location, weights_only=True)
     except FileNotFoundError:
@@ -128,7 +130,7 @@ def load(store: str, path: str, map_location: Any = "cpu") -> dict[str, Any]:
     except CheckpointError:
         raise
     except pickle.UnpicklingError as error:
-        # Torch's own words tell how to load it all the same, which would run what it holds.
+        # Torch's own message suggests an unsafe load, which would run code in the file.
         raise DamagedCheckpointError(f"the checkpoint {where} holds more than weights and plain values") from error
     except Exception as error:
         kind = MissingCheckpointError if isinstance(error, OSError) else DamagedCheckpointError
@@ -149,17 +151,17 @@ def _is_payload(found: Any, tensor: type) -> TypeGuard[dict[str, Any]]:
 
 
 def remove(store: str, paths: Iterable[str]) -> None:
-    """Remove checkpoints; those that are gone already are fine.
+    """Remove checkpoints; ignore those that are missing.
 
     Args:
-        store: fsspec URL of a folder.
-        paths: Relative to the store.
+        store: Folder or fsspec URL.
+        paths: Paths relative to the store.
     """
     local, paths = object_store.folder(store), [_checked(path) for path in paths]
     if local is not None:
         for path in paths:
             (local / path).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # others of the trial are there
+            with contextlib.suppress(OSError):  # the trial has other checkpoints
                 (local / path).parent.rmdir()
         return
     fs, root = object_store.filesystem(store)
@@ -172,13 +174,13 @@ def restore(held: Any, state: dict[str, Any], what: str = "") -> None:
     """Load one object's stored state into it.
 
     Args:
-        held: A module (wrapped in DDP or not), optimizer, scheduler or anything else with ``load_state_dict``.
-        state: Its entry of the payload's ``objects``.
-        what: What to call it in the error.
+        held: Module (in DDP or not), optimizer, scheduler or any other object with ``load_state_dict``.
+        state: The object's entry in the payload's ``objects``.
+        what: Name of the object in the error. Default: its type.
 
     Raises:
-        CheckpointError: The state does not fit it.
-        TypeError: It has no ``load_state_dict``.
+        CheckpointError: The state does not fit the object.
+        TypeError: The object has no ``load_state_dict``.
     """
     held = unwrapped(held)
     kind = type(held).__name__
@@ -186,20 +188,20 @@ def restore(held: Any, state: dict[str, Any], what: str = "") -> None:
         raise TypeError(f"{held!r} (a {kind}) has no load_state_dict: a checkpoint cannot be loaded into it")
     try:
         held.load_state_dict(state)
-    except Exception as error:  # noqa: BLE001 - each class of objects has errors of its own
+    except Exception as error:  # noqa: BLE001 - every class raises its own errors
         reason = " ".join(str(error).split())
         raise CheckpointError(f"the checkpoint does not fit {what or f'this {kind}'}: {reason}") from None
 
 
 def unwrapped(held: Any) -> Any:
-    """The module within DDP, so that stored names do not depend on the parallelism; others as they are."""
+    """Return the module inside DDP, so that stored names do not depend on the parallelism; other objects unchanged."""
     import torch
 
     return held.module if isinstance(held, torch.nn.parallel.DistributedDataParallel) else held
 
 
 def _verify(file: Any, where: str) -> None:
-    """Torch reads an archive without looking at its checksums, so that a flipped bit would become a weight."""
+    """Verify an archive's checksums. Torch does not, so a flipped bit would change a weight."""
     try:
         with zipfile.ZipFile(file) as archive:
             fault = _fault(archive)
@@ -212,10 +214,10 @@ def _verify(file: Any, where: str) -> None:
 
 def _fault(archive: zipfile.ZipFile) -> str:
     for part in archive.infolist():
-        # Torch never packs them; whoever does wants a small file to fill the memory.
+        # Torch never compresses; a compressed part is a small file made to fill the memory.
         if part.compress_type:
-            return f"its part {show(part.filename)} is packed"
-        # Of a folder torch reads nothing, and takes for weights whatever its memory held.
+            return f"its part {show(part.filename)} is compressed"
+        # Torch reads nothing for a folder, and uses uninitialised memory as weights.
         if part.external_attr & _FOLDER:
             return f"its part {show(part.filename)} is marked as a folder"
     broken = archive.testzip()
@@ -236,13 +238,13 @@ def _save_local(target: Path, payload: dict[str, Any]) -> None:
     temporary = Path(_temporary(str(target)))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Opened here, for a folder that is removed this moment, with the last checkpoint in it, is simply made anew.
-        with _opened_anew(temporary) as file:
+        # `remove` may delete the folder with its last checkpoint at this moment: then it is created again.
+        with _open_in_folder(temporary) as file:
             torch.save(payload, file)
         temporary.replace(target)
     except RuntimeError as error:
         temporary.unlink(missing_ok=True)
-        # On a full disk torch's writer ends with an error of its own, during the handling of the disk's.
+        # On a full disk torch's writer raises a RuntimeError while handling the OSError.
         if isinstance(error.__context__, OSError):
             raise error.__context__ from None
         raise
@@ -251,7 +253,7 @@ def _save_local(target: Path, payload: dict[str, Any]) -> None:
         raise
 
 
-def _opened_anew(path: Path) -> IO[bytes]:
+def _open_in_folder(path: Path) -> IO[bytes]:
     try:
         return path.open("wb")
     except FileNotFoundError:

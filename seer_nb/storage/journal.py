@@ -1,7 +1,7 @@
-"""The journal of a study: an append-only SQLite file, and the inbox for commands to its runner.
+"""The journal of a study: an append-only SQLite file of records, with an inbox for commands to the runner.
 
-The runner is the only writer of records; any number of processes read them and put commands in. WAL mode lets
-readers go on while the runner writes.
+Only the runner writes records. Any number of processes read them and put commands into the inbox; in WAL mode they
+never block the runner.
 """
 
 from __future__ import annotations
@@ -25,41 +25,7 @@ from seer_nb.errors import SeerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from collections.abc import Set as AbstractSet
     from pathlib import Path
-
-
-BESIDE = ("", "-journal", "-wal", "-shm")
-"""Endings of the files that SQLite opens together."""
-_PLAIN = re.compile(r"CREATE (?:TABLE|(?:UNIQUE )?INDEX)\b", re.IGNORECASE)
-_COMPUTED = re.compile(r"\bAS\b|\bVIRTUAL\b", re.IGNORECASE)
-
-
-def are_files(path: Path) -> bool:
-    """Whether all that SQLite would open are files: it would wait for ever for somebody to write to a pipe."""
-    every = (path.with_name(path.name + ending) for ending in BESIDE)
-    return path.is_file() and all(each.is_file() for each in every if each.exists())
-
-
-def holds_tables_only(db: sqlite3.Connection, needed: AbstractSet[str]) -> bool:
-    """Whether a database has the tables that are needed, and nothing in it does more than hold something.
-
-    Views, triggers and computed columns could do anything when a table is read, or take for ever. From now on nothing
-    in it is called as a function.
-    """
-    db.execute("PRAGMA trusted_schema=OFF")
-    made = db.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
-    tables = {name for kind, name, _ in made if kind == "table"}
-    return tables >= needed and not any(_odd(kind, sql) for kind, _, sql in made)
-
-
-def _odd(kind: object, sql: object) -> bool:
-    """Whether there is more to a part of a database than what it holds."""
-    if kind == "index" and sql is None:  # one that SQLite has made by itself
-        return False
-    # Not by its kind alone: SQLite goes by the statement, and both can be written by whoever makes the file.
-    plain = kind in {"table", "index"} and isinstance(sql, str) and _PLAIN.match(sql)
-    return not plain or _COMPUTED.search(str(sql)) is not None
 
 
 logger = logging.getLogger(__name__)
@@ -69,21 +35,16 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE records (seq INTEGER PRIMARY KEY, at_s REAL NOT NULL, wall REAL NOT NULL, body TEXT NOT NULL);
 CREATE TABLE inbox (id INTEGER PRIMARY KEY, wall REAL NOT NULL, body TEXT NOT NULL, taken INTEGER NOT NULL DEFAULT 0);
 """
-PAGE = 5000
-"""Records that are read at once."""
 _TABLES = {"meta", "records", "inbox"}
-_DAMAGE = (
-    *(sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, OverflowError),
-    *(RecursionError, MemoryError),  # of what is nested too deep, or too large
-)
-"""What reading somebody else's file may raise."""
+PAGE = 5000
+"""Number of records per query."""
 _encode = msgspec.json.Encoder().encode
 _RECORD = msgspec.json.Decoder(core.Event | core.Action)
 _COMMAND = msgspec.json.Decoder(core.Command)
 
 
 class Entry(NamedTuple):
-    """One record with its place and times."""
+    """One record with its number and times."""
 
     seq: int
     at_s: float
@@ -94,16 +55,23 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """One study's file. Safe to use from several threads; each process opens its own."""
+    """The journal of one study. Threads may share an instance; every process opens its own.
+
+    Args:
+        path: The SQLite file.
+
+    Raises:
+        SeerError: There is no such file, or it is not a journal that this version can read.
+    """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise SeerError(f"there is no journal at {path}")
-        if not are_files(path):
-            raise SeerError(f"{path} is not a journal of seer_nb: what lies beside it is no file")
+        if not _are_files(path):
+            raise SeerError(f"{path} is not a journal of seer_nb: something beside it is not a regular file")
         self.path = path
         self._lock = threading.Lock()
-        with self._damage_told():
+        with damage_as_error(path):
             self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
             try:
                 self._open()
@@ -112,9 +80,9 @@ class Journal:
                 raise
 
     def _open(self) -> None:
-        if not holds_tables_only(self._db, _TABLES):
+        if not _holds_plain_tables(self._db):
             raise SeerError(f"{self.path} is not a journal of seer_nb: it has other tables")
-        # A commit survives the death of the process; only a power cut may take the last ones, never corrupt the file.
+        # A commit survives the death of the process. A power cut may lose the last commits but never damages the file.
         self._db.execute("PRAGMA synchronous=NORMAL")
         version = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
         if version is None or version[0] != str(SCHEMA_VERSION):
@@ -123,26 +91,35 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, records: Sequence[tuple[float, core.Event | core.Action]]) -> Journal:
-        """Make a new journal with its first records, readable by its owner only."""
-        # Under another name: whoever finds a journal finds a whole one, whenever this was cut off.
-        half_made = path.with_name(f"{path.name}.new")
-        os.close(os.open(half_made, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        db = sqlite3.connect(half_made, isolation_level=None)
+        """Create a journal that only its owner can read.
+
+        Args:
+            path: The file to create.
+            records: The first records, as for `append`.
+        """
+        # Under another name first: readers must never find an incomplete journal, whenever this is interrupted.
+        draft = path.with_name(f"{path.name}.new")
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        db = sqlite3.connect(draft, isolation_level=None)
         db.execute("PRAGMA journal_mode=WAL")
         db.executescript(_SCHEMA)
         db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
         db.close()
-        half_made_journal = cls(half_made)
-        half_made_journal.append(records)
-        half_made_journal.close()
-        half_made.rename(path)
+        journal = cls(draft)
+        journal.append(records)
+        journal.close()
+        draft.rename(path)
         return cls(path)
 
     def append(self, records: Sequence[tuple[float, core.Event | core.Action]], taken: Sequence[int] = ()) -> None:
-        """Add records, and mark the commands that they carry out, in one transaction.
+        """Add records, and mark the commands that they carry out as taken, in one transaction.
+
+        Args:
+            records: Pairs of study seconds and a record.
+            taken: Numbers of the commands in the inbox.
 
         Raises:
-            sqlite3.Error: They cannot be written, as on a full disk: then none of them is.
+            sqlite3.Error: Nothing was written, for example because the disk is full.
         """
         wall = time.time()
         rows = [(at_s, wall, _encode(record).decode()) for at_s, record in records]
@@ -153,66 +130,58 @@ class Journal:
                 self._db.executemany("UPDATE inbox SET taken = 1 WHERE id = ?", [(number,) for number in taken])
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:  # some errors end it
+                if self._db.in_transaction:  # some errors end the transaction themselves
                     self._db.execute("ROLLBACK")
                 raise
 
     def read(self, after: int = 0) -> Iterator[Entry]:
-        """Records with a sequence number above ``after``, in order."""
+        """Yield the records with a number above ``after``, in order."""
         while rows := self._page(after):
-            with self._damage_told():
+            with damage_as_error(self.path):
                 for seq, at_s, wall, body in rows:
-                    yield Entry(seq, _number(at_s), _number(wall), _RECORD.decode(body))
+                    yield Entry(seq, _finite(at_s), _finite(wall), _RECORD.decode(body))
             after = rows[-1][0]
             if len(rows) < PAGE:
                 return
 
     def settings(self) -> core.Settings:
-        """What the study was made with, wherever its folder was then.
+        """Return the settings with which the study was created.
 
         Raises:
-            SeerError: It is no journal of a study.
+            SeerError: The first record holds no settings.
         """
         rows = self._page(0, 1)
-        with self._damage_told():
+        with damage_as_error(self.path):
             record = _RECORD.decode(rows[0][-1]) if rows else None
         if not isinstance(record, core.Began):
             raise SeerError(f"{self.path} does not begin with the study's settings")
         return record.settings
 
-    def _page(self, after: int, most: int = PAGE) -> list[tuple[int, float, float, str]]:
+    def _page(self, after: int, limit: int = PAGE) -> list[tuple[int, float, float, str]]:
         query = "SELECT seq, at_s, wall, body FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
-        with self._damage_told(), self._lock:
-            return self._db.execute(query, (after, most)).fetchall()
+        with damage_as_error(self.path), self._lock:
+            return self._db.execute(query, (after, limit)).fetchall()
 
-    def mark(self, seq: int) -> str | None:
-        """Of a record: the same only in this journal, or in a copy of it. None if there is no such record."""
-        with self._damage_told(), self._lock:
+    def fingerprint(self, seq: int) -> str | None:
+        """Return a hash of one record that only this journal and its copies have; None if there is no such record."""
+        with damage_as_error(self.path), self._lock:
             row = self._db.execute("SELECT at_s, wall, body FROM records WHERE seq = ?", (seq,)).fetchone()
         return None if row is None else hashlib.sha256(repr(row).encode()).hexdigest()
 
     def send(self, command: core.Command) -> int:
-        """Put a command into the runner's inbox; returns its number there."""
+        """Put a command into the runner's inbox; return its number there."""
         row = time.time(), _encode(command).decode()
-        with self._damage_told("written to"), self._lock:
+        with damage_as_error(self.path, "written to"), self._lock:
             return int(self._db.execute("INSERT INTO inbox (wall, body) VALUES (?, ?)", row).lastrowid or 0)
 
     def inbox(self) -> list[tuple[int, core.Command | None]]:
-        """Commands that no runner has carried out yet, oldest first; None for one that this version does not know."""
-        with self._damage_told(), self._lock:
+        """Return the commands that no runner has taken, oldest first; None stands for an unknown command."""
+        with damage_as_error(self.path), self._lock:
             rows = self._db.execute("SELECT id, body FROM inbox WHERE taken = 0 ORDER BY id").fetchall()
         return [(number, _command(body)) for number, body in rows]
 
-    @contextlib.contextmanager
-    def _damage_told(self, what: str = "read") -> Iterator[None]:
-        """One sentence for whatever is wrong with the file."""
-        try:
-            yield
-        except _DAMAGE as error:
-            raise SeerError(f"the journal {self.path} cannot be {what}: {one_line(sentence(error))}") from error
-
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         with self._lock:
             self._db.close()
 
@@ -221,13 +190,67 @@ def _command(body: str) -> core.Command | None:
     try:
         command: core.Command = _COMMAND.decode(body)
     except _DAMAGE as error:
-        said = one_line(sentence(error))
-        logger.warning("a command is not understood, perhaps that of another version: %s", said)
+        reason = one_line(sentence(error))
+        logger.warning("ignored an unknown command, perhaps of another version of seer_nb: %s", reason)
         return None
     return command
 
 
-def _number(value: object) -> float:
+def _finite(value: object) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{show(value)} is no time")
+        raise ValueError(f"{show(value)} is not a time")
     return float(value)
+
+
+# --- files that somebody else wrote ---
+
+_DAMAGE = (
+    *(sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, OverflowError),
+    *(RecursionError, MemoryError),  # for content that is nested too deep, or too large
+)
+"""Errors from reading a file that somebody else wrote."""
+_COMPANIONS = ("", "-journal", "-wal", "-shm")
+"""Suffixes of the files that SQLite opens together."""
+_PLAIN = re.compile(r"CREATE (?:TABLE|(?:UNIQUE )?INDEX)\b", re.IGNORECASE)
+_COMPUTED = re.compile(r"\bAS\b|\bVIRTUAL\b", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def damage_as_error(path: Path, action: str = "read") -> Iterator[None]:
+    """Turn whatever a damaged journal raises into one SeerError.
+
+    Args:
+        path: The journal's file.
+        action: What failed, as a past participle: "read" or "written to".
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        raise SeerError(f"the journal {path} cannot be {action}: {one_line(sentence(error))}") from error
+
+
+def _are_files(path: Path) -> bool:
+    """Return whether SQLite would open regular files only: it would wait forever for a writer to a named pipe."""
+    companions = (path.with_name(path.name + suffix) for suffix in _COMPANIONS)
+    return path.is_file() and all(each.is_file() for each in companions if each.exists())
+
+
+def _holds_plain_tables(db: sqlite3.Connection) -> bool:
+    """Return whether a database has a journal's tables, and otherwise nothing but plain tables and indexes.
+
+    Views, triggers and computed columns could run functions, or never end, when a table is read. This also turns off
+    functions in the schema for the connection.
+    """
+    db.execute("PRAGMA trusted_schema=OFF")
+    items = db.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
+    tables = {name for kind, name, _ in items if kind == "table"}
+    return tables >= _TABLES and all(_is_plain(kind, sql) for kind, _, sql in items)
+
+
+def _is_plain(kind: object, sql: object) -> bool:
+    """Return whether an item of a database's schema only stores data."""
+    if kind == "index" and sql is None:  # an index that SQLite created itself
+        return True
+    # SQLite follows the statement, not the kind; whoever wrote the file can set them to contradict each other.
+    plain = kind in {"table", "index"} and isinstance(sql, str) and _PLAIN.match(sql)
+    return bool(plain) and _COMPUTED.search(str(sql)) is None

@@ -1,4 +1,4 @@
-"""What lies in a study's folder."""
+"""The files in a study's folder, and who may write them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 from msgspec import structs
 
+from seer_nb._utils import environment
 from seer_nb.errors import SeerError
 from seer_nb.storage import object_store, signing
 
@@ -23,35 +24,35 @@ LOGS = "logs"
 CHECKPOINTS = "checkpoints"
 CWD = "cwd.txt"
 SEALED = (FUNCTION, PARTS, CWD)
-"""What a study runs, and where: unpickled, so it must be the user's own."""
+"""Signed files: the study runs or unpickles their content, so they must be the user's own."""
 
 
 def home() -> Path:
-    """The folder of all studies: SEER_HOME, or ./seer_studies."""
-    return Path(os.environ.get("SEER_HOME", "seer_studies")).absolute()
+    """Return the folder of all studies: SEER_HOME, or ./seer_studies."""
+    return Path(os.environ.get(environment.HOME, "seer_studies")).absolute()
 
 
 def placed(settings: Settings, folder: Path) -> Settings:
-    """Settings as a study's journal has them, with its own checkpoints where its folder is now.
+    """Return settings whose default store is in the study's present folder.
 
-    A copy must not train into, nor tidy up, the checkpoints of the study that it was copied from.
+    Guards a copied folder: it must not train into, or clean up, the checkpoints of the original study.
 
     Args:
-        settings: As the journal begins with them: there the store, if none was given, is that of the folder in which
-            the study was made. Those that were placed once have lost that.
-        folder: Where the journal lies.
+        settings: Settings as they stand in the journal. Their default store is in the folder where the study was
+            created; settings that this function returned no longer name that folder.
+        folder: Folder of the journal.
     """
-    made = Path(settings.store)
-    own = not object_store.is_url(settings.store) and made.parts[-2:] == (settings.name, CHECKPOINTS)
+    created = Path(settings.store)
+    own = not object_store.is_url(settings.store) and created.parts[-2:] == (settings.name, CHECKPOINTS)
     return structs.replace(settings, store=str(folder.absolute() / CHECKPOINTS)) if own else settings
 
 
 def make_folder(folder: Path) -> None:
-    """Make a study's folder, for nobody but its user.
+    """Create a study's folder, accessible only to its user.
 
     Raises:
-        FileExistsError: There is one.
-        SeerError: It would be open to others all the same, or there is no key to seal its files with.
+        FileExistsError: The folder exists.
+        SeerError: Other users could write to the folder, or the key to sign its files is missing.
     """
     signing.own_key()
     folder.mkdir(mode=0o700, parents=True)
@@ -64,29 +65,29 @@ def make_folder(folder: Path) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Say that what is stored of a study is the user's own; to be called by who has just written it."""
+    """Sign the files that a study runs or unpickles. Only call this right after writing them."""
     signing.seal(folder, SEALED)
 
 
 def check(folder: Path) -> None:
-    """Raise UntrustedError, with a sentence, if what is stored of a study may not be run."""
+    """Raise UntrustedError if the study's signed files may not be run."""
     signing.opened(folder, SEALED)
 
 
 def read_function(folder: Path) -> bytes:
-    """The training function, pickled.
+    """Return the pickled training function.
 
     Raises:
-        UntrustedError: It is not what the user has stored.
+        UntrustedError: The file is not as the user signed it.
     """
     return _read(folder, FUNCTION)
 
 
 def read_parts(folder: Path) -> dict[str, Any]:
-    """The study's objects.
+    """Return the study's objects: sampler, policy, provider, space.
 
     Raises:
-        UntrustedError: They are not those that the user has stored.
+        UntrustedError: The file is not as the user signed it.
     """
     parts: dict[str, Any] = cloudpickle.loads(_read(folder, PARTS))
     return parts
@@ -95,5 +96,5 @@ def read_parts(folder: Path) -> dict[str, Any]:
 def _read(folder: Path, name: str) -> bytes:
     found = signing.opened(folder, SEALED)
     if name not in found:
-        raise SeerError(f"the folder {folder} of study {folder.name!r} has no {name}: it is not complete")
+        raise SeerError(f"the folder {folder} of study {folder.name!r} has no {name}: the folder is incomplete")
     return found[name]

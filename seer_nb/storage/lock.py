@@ -1,4 +1,4 @@
-"""One runner a study: a lock on a file, which the operating system lets go when its holder dies."""
+"""The lock that lets a study have one runner at most: the operating system releases it when its holder dies."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ if TYPE_CHECKING:
 
 
 LOCK = "runner.lock"
-MOST_PID = 2**31 - 1
-TRIES, TRY_AGAIN_S = 10, 0.02
-"""Whoever asks for the runner's id holds the lock for a moment."""
+MAX_PID = 2**31 - 1
+TRIES, RETRY_S = 10, 0.02
+"""Attempts to take the lock, and seconds between them: `runner_pid` holds it for a moment."""
 
 
 class RunnerLock:
-    """Held by the runner for its life."""
+    """A lock that a runner holds for its whole life.
+
+    Args:
+        folder: The study's folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / LOCK
         self._file: int | None = None
 
     def take(self) -> bool:
-        """Whether the lock is now ours; the file then names this process."""
-        # Inheritable by nobody: a worker that outlives the runner for a moment must not hold its lock.
+        """Take the lock and write this process's id into its file; return False if another process holds it."""
+        # Not inheritable: a worker that outlives its runner for a moment must not hold the lock.
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _locked(file):
             os.close(file)
@@ -42,25 +46,25 @@ def _locked(file: int) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(TRY_AGAIN_S)
+            time.sleep(RETRY_S)
         else:
             return True
     return False
 
 
 def runner_pid(folder: Path) -> int | None:
-    """Process id of the study's runner; None when none lives."""
+    """Return the process id of the study's runner: None if there is no runner, 0 if its id is unknown."""
     try:
-        # Without waiting for a writer, should it be a pipe that somebody has put there.
+        # Non-blocking: opening a named pipe that somebody put there would wait for a writer.
         file = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        told = os.read(file, 32)
-        # What others have written there is no process of any system.
-        return int(told) if told.isdigit() and int(told) <= MOST_PID else 0
+        written = os.read(file, 32)
+        # The file may come from somebody else and hold no valid process id.
+        return int(written) if written.isdigit() and int(written) <= MAX_PID else 0
     finally:
         os.close(file)
     return None

@@ -1,7 +1,7 @@
-"""Keeps a study's logs small, whoever writes to them, and however much.
+"""Limits on the size of a study's log files.
 
-Files are cut in place, as logrotate's copytruncate does: those who write to them, among them what a training function
-has started, hold them open, and append. What comes between the copy and the cut is lost.
+A file is truncated in place, like logrotate's copytruncate, because the processes that append to it keep it open.
+Whatever is written between the copy and the truncation is lost.
 """
 
 from __future__ import annotations
@@ -17,56 +17,56 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
-MOST = 4 * 1024 * 1024
-"""Bytes of a file; of a longer one the last so many are kept beside it ..."""
-KEPT = ".1"
-"""... under its name and this."""
-ALL = 128 * 1024 * 1024
-"""Bytes of all files of a study: beyond that, the oldest are emptied."""
+MAX_FILE = 4 * 1024 * 1024
+"""Size limit of one log file in bytes."""
+ROTATED = ".1"
+"""Suffix of the file that keeps the end of a truncated log file."""
+MAX_TOTAL = 128 * 1024 * 1024
+"""Size limit of all log files of a study in bytes."""
 
 
-def bound(folder: Path, most: int = MOST, all_of_them: int = ALL) -> None:
-    """Cut what is too long.
+def bound(folder: Path, max_file: int = MAX_FILE, max_total: int = MAX_TOTAL) -> None:
+    """Truncate log files that are too long, and empty the oldest ones if all together are too large.
 
     Args:
-        folder: With the logs.
-        most: Bytes of a file.
-        all_of_them: Bytes of all files.
+        folder: Folder of the log files.
+        max_file: Size limit of one file in bytes; its last `max_file` bytes are kept in a second file.
+        max_total: Size limit of all files in bytes.
     """
     sizes: dict[Path, os.stat_result] = {}
     for path in folder.iterdir():
         with contextlib.suppress(OSError):
             found = path.lstat()
             if not stat.S_ISREG(found.st_mode):
-                continue  # what a link leads to is none of ours
-            if found.st_size > most and path.suffix != KEPT:
-                _turn(path, most)
+                continue  # never follow links out of the folder
+            if found.st_size > max_file and path.suffix != ROTATED:
+                _rotate(path, max_file)
                 found = path.lstat()
             sizes[path] = found
-    _empty_oldest(sizes, sum(found.st_size for found in sizes.values()) - all_of_them)
+    _empty_oldest(sizes, sum(found.st_size for found in sizes.values()) - max_total)
 
 
-def _turn(path: Path, most: int) -> None:
-    """Keep the end of a file beside it, and begin it anew."""
-    kept = path.with_name(f"{path.name}{KEPT}")
+def _rotate(path: Path, max_file: int) -> None:
+    """Copy the end of a file into the file beside it, and truncate it."""
+    kept = path.with_name(f"{path.name}{ROTATED}")
     try:
         with path.open("rb") as file:
-            file.seek(-most, os.SEEK_END)
-            end = file.read(most)
+            file.seek(-max_file, os.SEEK_END)
+            end = file.read(max_file)
         with os.fdopen(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(end)
     finally:
-        # Also on a full disk: above all it must not grow.
+        # On a full disk the copy fails, but the file must not grow.
         os.truncate(path, 0)
-    logger.info("%s was too long: its end is in %s", path.name, kept.name)
+    logger.info("truncated %s; its end is in %s", path.name, kept.name)
 
 
-def _empty_oldest(sizes: dict[Path, os.stat_result], too_many: int) -> None:
+def _empty_oldest(sizes: dict[Path, os.stat_result], excess: int) -> None:
     for path in sorted(sizes, key=lambda path: sizes[path].st_mtime):
-        if too_many <= 0:
+        if excess <= 0:
             return
-        if path.suffix == KEPT:
+        if path.suffix == ROTATED:
             path.unlink(missing_ok=True)
         else:
             os.truncate(path, 0)
-        too_many -= sizes[path].st_size
+        excess -= sizes[path].st_size

@@ -13,15 +13,20 @@ from seer_nb.storage import snapshot
 from seer_nb.storage.layout import placed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from seer_nb.storage.journal import Entry, Journal
 
 
 class View:
-    """State and history of a study, kept up with its journal.
+    """State and history of a study, kept up to date with its journal.
+
+    `state` may be called from several threads. A reader that must see each record calls `load_snapshot` and `advance`
+    instead, from one thread.
 
     Args:
-        journal: The study's.
-        resume: Whether to begin with its snapshot, if there is one, instead of its first record.
+        journal: The study's journal.
+        resume: Whether to start from the journal's snapshot, if there is one, rather than from the first record.
     """
 
     def __init__(self, journal: Journal, *, resume: bool = True) -> None:
@@ -29,52 +34,69 @@ class View:
         self._lock = threading.Lock()
         self._resumes = resume
         self.seq = 0
-        """Of the last record that the state has taken in."""
+        """Number of the last record that the state includes."""
         self.resumed = 0
-        """Of the last record that was in the snapshot; 0: none was used."""
+        """Number of the last record in the snapshot; 0 if no snapshot was used."""
         self._state: State | None = None
         self.history = History()
-        """Of what the state has taken in."""
+        """History up to the same record."""
         self.wall = 0.0
         """Unix seconds of the last record."""
 
     def state(self) -> State:
-        """The newest state. Raises SeerError for a journal without its first record."""
+        """Return the state after the journal's newest record.
+
+        Raises:
+            SeerError: The journal is empty or damaged.
+        """
         with self._lock:
-            if self._state is None and self._resumes:
-                self._resume()
-            self._catch_up()
+            if self._state is None and self._resumes and self.load_snapshot() is not None:
+                with snapshot.paused_gc():
+                    self._catch_up()
+            else:
+                self._catch_up()
             if self._state is None:
                 raise SeerError(f"{self.journal.path} is empty")
             return self._state
 
-    def _resume(self) -> None:
+    def load_snapshot(self) -> State | None:
+        """Start from the journal's snapshot; return its state, or None if there is no usable snapshot."""
         found = snapshot.load(self.journal)
-        if found is not None:
-            self.seq = self.resumed = found.seq
-            self._state, self.history = found.state, found.history
-            # Not the snapshot's: in that of a copy, the store was placed already.
-            self._state.settings = placed(self.journal.settings(), self.journal.path.parent)
-            self.wall = next(self.journal.read(found.seq - 1)).wall
-            with snapshot.uncollected():
-                self._catch_up()
+        if found is None:
+            return None
+        self.seq = self.resumed = found.seq
+        self._state, self.history = found.state, found.history
+        # The store comes from the journal: the snapshot of a copied study names that of the original.
+        self._state.settings = placed(self.journal.settings(), self.journal.path.parent)
+        self.wall = next(self.journal.read(found.seq - 1)).wall
+        return self._state
 
-    def _catch_up(self) -> None:
+    def advance(self) -> Iterator[tuple[Entry, State]]:
+        """Apply the records that are new, and yield each one with the state after it.
+
+        Raises:
+            SeerError: The journal does not begin with settings, or a record does not follow from those before it.
+        """
         for entry in self.journal.read(self.seq):
             if self._state is None:
                 if not isinstance(entry.record, core.Began):
                     raise SeerError(f"{self.journal.path} does not begin with the study's settings")
                 self._state = State(placed(entry.record.settings, self.journal.path.parent))
-            self._take(self._state, entry)
+            self._apply(self._state, entry)
             self.seq, self.wall = entry.seq, entry.wall
+            yield entry, self._state
 
-    def _take(self, state: State, entry: Entry) -> None:
+    def _catch_up(self) -> None:
+        for _ in self.advance():
+            pass
+
+    def _apply(self, state: State, entry: Entry) -> None:
         try:
             state.apply(entry.record, entry.at_s)
             self.history.note(entry.record, state)
         except Exception as error:
-            what = type(entry.record).__name__
+            kind = type(entry.record).__name__
             raise SeerError(
-                f"the journal {self.journal.path} cannot be read: its record {entry.seq}, {what}, "
-                "does not follow from those before it"
+                f"the journal {self.journal.path} cannot be read: "
+                f"record {entry.seq} ({kind}) does not follow from those before it"
             ) from error

@@ -1,7 +1,7 @@
-"""Binds what is unpickled of a study to the user who made it: unpickling runs whatever the file holds.
+"""Signatures of the files that a study unpickles: unpickling runs whatever a file holds.
 
-A seal beside the files is their keyed hash (HMAC-SHA256), with the study's name. The key is the user's own and lies in
-no study's folder, so that who can write to a folder, or hand one on, still cannot have anything unpickled.
+The file "seal" beside them holds an HMAC-SHA256 of their content and the study's name. The user's key lies outside all
+studies' folders, so whoever can write to a folder, or passes one on, cannot make seer_nb unpickle anything.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seer_nb._utils.environment import KEY_FILE
+from seer_nb._utils.files import write_atomically
 from seer_nb.errors import SeerError, UntrustedError
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 SEAL = "seal"
 KEY_BYTES = 32
 _MISSING = b"\xff" * 8
-"""In place of the length of a file that is not there."""
+"""Stands for the length of a missing file."""
 
 
 def key_path() -> Path:
-    """Where the user's key lies: SEER_KEY_FILE, or seer_nb/key among the user's settings."""
+    """Return the path of the user's key: SEER_KEY_FILE, or seer_nb/key in the user's configuration folder."""
     given = os.environ.get(KEY_FILE)
     if given:
         return Path(given).absolute()
@@ -38,19 +39,20 @@ def key_path() -> Path:
 
 
 def seal(folder: Path, names: tuple[str, ...]) -> None:
-    """Say that the files of these names in a study's folder are the user's own."""
-    draft = folder / f".{SEAL}.{os.getpid()}"
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(_hash(folder.name, _contents(folder, names)))
-    draft.replace(folder / SEAL)
+    """Sign the files of these names in a study's folder."""
+    write_atomically(folder / SEAL, _hash(folder.name, _contents(folder, names)).encode(), private=True)
 
 
 def opened(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
-    """Contents of the files, as they were sealed; those that are not there are left out.
+    """Return the content of signed files by name, without those that are missing.
+
+    Args:
+        folder: The study's folder.
+        names: The same names as when the files were signed.
 
     Raises:
-        UntrustedError: They are not as the user has sealed them, or others may write to the folder.
-        SeerError: The user's key cannot be read or made.
+        UntrustedError: The signature does not match, or other users may write to the folder.
+        SeerError: The user's key cannot be read or created.
     """
     check_private(folder)
     contents = _contents(folder, names)
@@ -60,63 +62,63 @@ def opened(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
         sealed = ""
     if not hmac.compare_digest(sealed.encode(), _hash(folder.name, contents).encode()):
         raise UntrustedError(
-            f"the function of study {folder.name!r} was not stored by this user on this computer, or was changed since "
-            f"and could do anything: if you know where {folder} comes from, seer_nb.trust({folder.name!r}) or "
-            f"seer-nb trust {folder.name} makes it yours"
+            f"the function of study {folder.name!r} was not stored by this user on this computer, or was changed "
+            f"since, and could run any code. If you trust the source of {folder}, call seer_nb.trust({folder.name!r}) "
+            f"or run seer-nb trust {folder.name}"
         )
     return {name: content for name, content in contents.items() if content is not None}
 
 
 def check_private(folder: Path) -> None:
-    """Refuse a study's folder in which other users could change anything.
+    """Check that no other user can change anything in a study's folder.
 
     Raises:
-        UntrustedError: It, or something in it, belongs to another user or may be written by others.
+        UntrustedError: The folder, or a file in it, belongs to another user or is writable by others.
     """
     for path in (folder, *folder.iterdir()):
         try:
             found = path.lstat()
-        except FileNotFoundError:  # a runner tidies up
+        except FileNotFoundError:  # a running study removes files
             continue
         if found.st_uid != os.geteuid():
             raise UntrustedError(
-                f"{path} belongs to the user {found.st_uid}, not to you, so that the study would run what another user "
-                f"may change: make a copy of the folder, and seer_nb.trust({folder.name!r}) if you know what is in it"
+                f"{path} belongs to user {found.st_uid}, not to you, so the study would run files that another user "
+                f"can change. Copy the folder, and call seer_nb.trust({folder.name!r}) if you know its content"
             )
         if _written_by_others(found):
             raise UntrustedError(
-                f"{path} can be written by other users (mode {stat.S_IMODE(found.st_mode):o}), so that the study would "
-                f"run what they may change: chmod -R go-w {folder} ends that; where it does not, as on drives of "
+                f"{path} can be written by other users (mode {stat.S_IMODE(found.st_mode):o}), so the study would run "
+                f"files that they can change. Run chmod -R go-w {folder}; if that has no effect, as on drives of "
                 "another system, set SEER_HOME to a folder elsewhere"
             )
 
 
 def check_own(path: Path, what: str) -> None:
-    """Refuse to go by a file that somebody else may have written.
+    """Check that a file belongs to the user and is not writable by everybody.
 
-    A group may write: where the user's files are their group's too, that group is usually theirs alone.
+    Its group may write: the group of a user's files is usually that user's alone.
 
     Args:
         path: The file.
-        what: What would come of it.
+        what: Consequence of using the file, for the error message.
 
     Raises:
-        UntrustedError: It belongs to another user, or anybody may write it.
+        UntrustedError: The file belongs to another user, or everybody may write it.
     """
     found = path.stat()
     if found.st_uid != os.geteuid():
         raise UntrustedError(
-            f"{path} belongs to the user {found.st_uid}, not to you, and {what}: put a copy in its place"
+            f"{path} belongs to user {found.st_uid}, not to you, and {what}: replace it by a copy of your own"
         )
     if found.st_mode & stat.S_IWOTH:
-        raise UntrustedError(f"{path} can be written by anybody, and {what}: chmod o-w {path} ends that")
+        raise UntrustedError(f"{path} can be written by everybody, and {what}: run chmod o-w {path}")
 
 
 def make_private(folder: Path) -> None:
-    """Leave others no rights in a study's folder.
+    """Remove all rights of other users in a study's folder.
 
     Raises:
-        UntrustedError: Something in it belongs to another user.
+        UntrustedError: A file in it belongs to another user.
     """
     for path in (folder, *folder.rglob("*")):
         found = path.lstat()
@@ -137,7 +139,7 @@ def _hash(study: str, contents: Mapping[str, bytes | None]) -> str:
 
 
 def _parts(study: str, contents: Mapping[str, bytes | None]) -> Iterator[bytes]:
-    """With the length of each, so that nothing can move from one to the next."""
+    """Yield every part with its length, so that no byte can move from one part to the next."""
     for text in (b"seer_nb 1", study.encode(), *(part for pair in contents.items() for part in _pair(*pair))):
         yield _MISSING if text is None else len(text).to_bytes(8, "big") + text
 
@@ -150,10 +152,10 @@ def _pair(name: str, content: bytes | None) -> tuple[bytes, bytes | None]:
 
 
 def own_key() -> bytes:
-    """The user's, made when it is first asked for.
+    """Return the user's key; create it at the first call.
 
     Raises:
-        SeerError: It cannot be read or made, or others may read it.
+        SeerError: The key cannot be read or created, or others may read it.
     """
     path = key_path()
     try:
@@ -162,13 +164,13 @@ def own_key() -> bytes:
         found, key = path.stat(), path.read_bytes()
     except OSError as error:
         raise SeerError(
-            f"the key {path}, with which your studies are sealed, cannot be read or made ({error.strerror}): "
+            f"the key {path} that signs your studies cannot be read or created ({error.strerror}): "
             f"set {KEY_FILE} to a file that only you can read"
         ) from None
     if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise SeerError(f"the key {path} is not yours alone: chmod 600 it, or remove it to have a new one made")
+        raise SeerError(f"other users can read the key {path}: run chmod 600 on it, or remove it to create a new one")
     if len(key) != KEY_BYTES:
-        raise SeerError(f"the key {path} has {len(key)} bytes instead of {KEY_BYTES}: remove it to have a new one made")
+        raise SeerError(f"the key {path} has {len(key)} bytes; expected {KEY_BYTES}: remove it to create a new one")
     return key
 
 
@@ -178,7 +180,7 @@ def _make_key(path: Path) -> None:
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))
-        # Linked, not renamed: of two processes that make one, both then use the first.
+        # Linked, not renamed: if two processes create a key at once, both use the first one.
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(draft)
     finally:
@@ -186,5 +188,5 @@ def _make_key(path: Path) -> None:
 
 
 def _written_by_others(found: os.stat_result) -> bool:
-    # What a link says of its rights means nothing; it was made by whoever could write to the folder.
+    # The mode of a symbolic link means nothing; only a user with write access to the folder can create one.
     return not stat.S_ISLNK(found.st_mode) and bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))

@@ -1,7 +1,7 @@
-"""Snapshots of a journal: state and history after one of its records, so that not all of them must be read again.
+"""Snapshots: state and history after one record of a journal, so that a reader need not replay the records before it.
 
-They lie in a file of their own beside the journal, so that nothing the runner writes ever waits for one, and so that
-losing or damaging it loses nothing: whoever cannot use it reads the journal from its first record.
+A snapshot is one msgpack file beside the journal. It is replaced as a whole and holds nothing that the journal lacks:
+a reader that cannot use it replays the journal from the first record.
 """
 
 from __future__ import annotations
@@ -10,233 +10,257 @@ import contextlib
 import gc
 import hashlib
 import logging
-import os
-import sqlite3
-import threading
 import zlib
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
+from seer_nb import core
 from seer_nb._utils.text import one_line, sentence
-from seer_nb.core.curve import CHUNK, Chunk
-from seer_nb.core.state import State
-from seer_nb.storage import journal, snapshot_codec
-from seer_nb.storage import journal as journal_files
-from seer_nb.storage.snapshot_codec import Saved
+from seer_nb.core.curve import joined, split
+from seer_nb.core.history import History, LogEntry, Mark
+from seer_nb.core.money import Account
+from seer_nb.core.offer_choice import Refusals
+from seer_nb.core.scaling import Seen, SpeedTracker
+from seer_nb.core.state import State, StateIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from seer_nb import core
-    from seer_nb.core.history import History
-    from seer_nb.storage.journal import Entry, Journal
+    from seer_nb.storage.journal import Journal
 
 
 logger = logging.getLogger(__name__)
-TABLES = frozenset({"head", "pieces"})
+FORMAT = 3
+"""Version of the reducers; to be raised when the same records lead to another state than before."""
+Number: TypeAlias = int | float
+Steps: TypeAlias = list[tuple[Number, Number]]
 
 
-class ChunkStore:
-    """A snapshot's file, kept open: what was found there stays readable when another one takes its place.
-
-    Args:
-        path: Of the file.
-        records: Those of its journal, for pieces that are damaged.
-
-    Raises:
-        sqlite3.Error: It is none.
-        ValueError: There is more in it than what a snapshot holds.
-    """
-
-    def __init__(self, path: Path, records: Callable[[], Iterator[Entry]]) -> None:
-        self._path = path
-        self._records = records
-        self._lock = threading.Lock()
-        self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=30, check_same_thread=False)
-        # The head of a snapshot that somebody else has made could be a view without an end.
-        if not journal.holds_tables_only(self._db, TABLES):
-            self._db.close()
-            raise ValueError("it has other tables")
-        self._seq, self._body = 0, b""
-        self._anew: State | None = None
-        """All of it, once a piece was found damaged."""
-
-    def head(self) -> tuple[Any, ...]:
-        """(version, seq, mark, crc, body) as they are now. Raises LookupError if there are none."""
-        with self._lock:
-            row = self._db.execute("SELECT version, seq, mark, crc, body FROM head").fetchone()
-        if row is None:
-            raise LookupError("it is empty")
-        self._seq, self._body = row[1], row[4]
-        return tuple(row)
-
-    def piece(self, place: int) -> Chunk:
-        """The piece at a place."""
-        return Chunk(partial(self._read, place), place)
-
-    def _read(self, place: int) -> bytes:
-        try:
-            with self._lock:
-                row = self._db.execute("SELECT crc, body FROM pieces WHERE place = ?", (place,)).fetchone()
-            if row is not None and zlib.crc32(row[1]) == row[0]:
-                return bytes(row[1])
-        except (sqlite3.Error, TypeError):  # TypeError: there is something else than bytes
-            logger.debug("piece %d cannot be read", place, exc_info=True)
-        return self._mended(place)
-
-    def _mended(self, place: int) -> bytes:
-        """A piece that was lost, from the journal's records."""
-        if self._anew is None:
-            logger.warning("%s is damaged: all records are read instead", self._path)
-            self._anew = self._replayed()
-        trial, number, size = self._where(place)
-        first = CHUNK * number
-        return Chunk.of(self._anew.trials[trial].curve[first : first + size]).packed
-
-    def _where(self, place: int) -> tuple[int, int, int]:
-        """(trial, number of the piece in its curve, its reports)."""
-        for each in msgspec.msgpack.decode(self._body, type=Saved).trials:
-            curve = each.curve
-            if curve is None:
-                continue
-            if place in curve.pieces:
-                return each.trial.id, curve.pieces.index(place), CHUNK
-            if curve.rest == place:
-                return each.trial.id, len(curve.pieces), curve.size
-        raise LookupError(f"no curve has a piece {place}")
-
-    def _replayed(self) -> State:
-        state: State | None = None
-        for entry in self._records():
-            if entry.seq > self._seq:
-                break
-            state = State(_settings(entry.record)) if state is None else state
-            state.apply(entry.record, entry.at_s)
-        assert state is not None
-        return state
-
-
-def _settings(record: core.Event | core.Action) -> core.Settings:
-    found: core.Settings = record.settings  # type: ignore[union-attr] # the first one is Began
-    return found
-
-
-FORMAT = 2
-"""To be raised when the same records lead to another state than before."""
-_SCHEMA = """
-CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), version TEXT NOT NULL, seq INTEGER NOT NULL,
-    mark TEXT NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE TABLE pieces (place INTEGER PRIMARY KEY, crc INTEGER NOT NULL, body BLOB NOT NULL);
-"""
-
-
-class Found(NamedTuple):
-    """A study as a snapshot has it."""
+class Snapshot(NamedTuple):
+    """A study as its snapshot has it."""
 
     seq: int
-    """Of the last record that is in it."""
+    """Number of the last record that the state includes."""
     state: State
     history: History
 
 
 def path_of(journal: Journal) -> Path:
-    """Where the snapshot of a journal lies."""
+    """Return the path of a journal's snapshot."""
     return journal.path.with_suffix(".snapshot")
 
 
-@cache
-def version() -> str:
-    """Differs when a snapshot of another seer_nb cannot be read."""
-    schema = msgspec.json.encode(msgspec.json.schema(snapshot_codec.Saved))
-    return f"{FORMAT}-{hashlib.sha256(schema).hexdigest()[:16]}"
+def save(journal: Journal, snapshot: Snapshot) -> None:
+    """Replace the journal's snapshot, as a whole or not at all.
+
+    Args:
+        journal: The study's journal.
+        snapshot: The study; its state and history must not change during the call.
+
+    Raises:
+        OSError: The file cannot be written.
+        OverflowError: A number does not fit into msgpack.
+    """
+    body = _encode(_Body.of(snapshot.state, snapshot.history))
+    header = _File(version(), snapshot.seq, journal.fingerprint(snapshot.seq) or "", zlib.crc32(body), body)
+    write_atomically(path_of(journal), _encode(header), private=True)
 
 
-def load(journal: Journal) -> Found | None:
-    """The study as the snapshot has it; None if there is none, or none that can be used."""
+def load(journal: Journal) -> Snapshot | None:
+    """Return the journal's snapshot; None if there is no usable one."""
     path = path_of(journal)
     if not path.exists():
         return None
-    if not journal_files.are_files(path):
-        logger.warning("%s is no file, all records are read instead", path)
+    if not path.is_file():
+        logger.warning("%s is not a file; replaying all records instead", path)
         return None
     try:
-        with uncollected():
+        with paused_gc():
             return _load(path, journal)
-    except Exception as error:  # noqa: BLE001 - nothing that is in it is needed, whatever is wrong with it
-        said = one_line(sentence(error))
-        logger.warning("%s cannot be used, all records are read instead: %s", path, said)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, the journal has all of its content
+        logger.warning("cannot use %s; replaying all records instead: %s", path, one_line(sentence(error)))
         return None
 
 
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """While many objects are made that all stay, looking for garbage among them takes longer than making them."""
-    collects = gc.isenabled()
+def paused_gc() -> Iterator[None]:
+    """Pause garbage collection while many objects are made that all stay: it would take longer than making them."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if collects:
+        if was_enabled:
             gc.enable()
 
 
-def _load(path: Path, journal: Journal) -> Found:
-    shelf = ChunkStore(path, journal.read)
-    told, seq, mark, crc, body = shelf.head()
-    if told != version():
-        raise ValueError("another version of seer_nb has written it")
-    if journal.mark(seq) != mark:
-        raise ValueError("it is of another journal")
-    if zlib.crc32(body) != crc:
+@cache
+def version() -> str:
+    """Return a text that differs for every version of seer_nb that cannot read this version's snapshots."""
+    schema = msgspec.json.encode(msgspec.json.schema(_Body))
+    return f"{FORMAT}-{hashlib.sha256(schema).hexdigest()[:16]}"
+
+
+def _load(path: Path, journal: Journal) -> Snapshot:
+    file = _FILE.decode(path.read_bytes())
+    if file.version != version():
+        raise ValueError("another version of seer_nb wrote it")
+    if journal.fingerprint(file.seq) != file.fingerprint:
+        raise ValueError("it belongs to another journal")
+    if zlib.crc32(file.body) != file.crc:
         raise ValueError("it is damaged")
-    return Found(seq, *snapshot_codec.decode(body, shelf.piece))
+    body = _BODY.decode(file.body)
+    return Snapshot(file.seq, body.state(), body.history.history())
 
 
-def save(journal: Journal, found: Found, *, anew: bool) -> None:
-    """Write a snapshot in the place of the one before, whole or not at all.
-
-    Args:
-        journal: Whose it is.
-        found: What is to be in it; it must not change meanwhile.
-        anew: Whether it does not follow from the one before, which could not be used.
-
-    Raises:
-        OSError, sqlite3.Error: It cannot be written.
-        OverflowError: There is a number that has no place in it.
-    """
-    path = path_of(journal)
-    if anew:
-        _create(path)
-    mark = journal.mark(found.seq)
-    fresh: list[tuple[Chunk, int]] = []
-    with contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as db:
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.execute("BEGIN IMMEDIATE")
-
-        def place(piece: Chunk) -> int:
-            if piece.place is not None:
-                return piece.place
-            row = zlib.crc32(piece.packed), piece.packed
-            number = int(db.execute("INSERT INTO pieces (crc, body) VALUES (?, ?)", row).lastrowid or 0)
-            fresh.append((piece, number))
-            return number
-
-        body = snapshot_codec.encode(found.state, found.history, place)
-        row = version(), found.seq, mark, zlib.crc32(body), body
-        db.execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?, ?)", row)
-        db.execute("COMMIT")
-    for piece, number in fresh:
-        piece.place = number
+# --- what the file holds ---
 
 
-def _create(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        # Whoever reads it does not wait for whoever writes it.
-        db.execute("PRAGMA journal_mode=WAL")
-        db.executescript(_SCHEMA)
+class _File(msgspec.Struct, frozen=True, array_like=True):
+    """The whole file."""
+
+    version: str
+    seq: int
+    fingerprint: str
+    """`Journal.fingerprint` of that record."""
+    crc: int
+    """CRC-32 of the body."""
+    body: bytes
+
+
+class _Trial(msgspec.Struct, frozen=True, array_like=True):
+    """A trial. Its curve is in two parts if it is long."""
+
+    trial: core.Trial
+    """The trial with the last reports of its curve."""
+    chunks: tuple[bytes, ...]
+    """The reports before these, packed."""
+
+    @classmethod
+    def of(cls, trial: core.Trial) -> Self:
+        chunks, tail = split(trial.curve)
+        return cls(replace(trial, curve=tail), chunks)
+
+    def whole(self) -> core.Trial:
+        return replace(self.trial, curve=joined(self.chunks, self.trial.curve))
+
+
+class _Ledger(msgspec.Struct, frozen=True):
+    """Accounts of the ledger by machine; limits follow from the plain attributes."""
+
+    budget: int
+    lease_s: float
+    opened: dict[int, Account]
+    closed: dict[int, Account]
+
+
+class PlainState(msgspec.Struct, frozen=True):
+    """Attributes of a state that are stored as they are, under the same names."""
+
+    machines: dict[int, core.Machine]
+    gangs: dict[int, core.Gang]
+    ended_gangs: dict[int, core.Gang]
+    silent: dict[int, str]
+    busy: set[str]
+    free_s: dict[int, float]
+    phase: core.Phase
+    reason: str
+    failed: bool
+    now_s: float
+    before_s: float
+    deadline_s: float
+    deadline_wall: float | None
+    exhausted: bool
+    n_gangs: int
+    n_drawn: int
+    draws_pending: int
+    boot_failures: int
+    left_behind: tuple[int, ...]
+    refusals: dict[str, Refusals]
+    ending_s: float
+    plan_reason: str
+    noted_s: float
+    wanted: dict[int, int]
+    wanted_workers: int
+
+
+CONVERTED = frozenset({"settings", "offers", "ledger", "speed", "trials", "live", "tally"})
+"""Attributes of a state that are stored in another form, or derived from others."""
+
+
+class PlainHistory(msgspec.Struct, frozen=True):
+    """Attributes of a history, under the same names without a leading underscore."""
+
+    workers: dict[int, Steps]
+    busy: Steps
+    size: Steps
+    wanted: Steps
+    losses: list[float]
+    spent: Steps
+    budgets: Steps
+    deadlines: Steps
+    marks: list[Mark]
+    log: list[LogEntry]
+    trial_of: dict[int, int]
+    told: str
+
+    @classmethod
+    def of(cls, history: History) -> Self:
+        """Return the attributes of a history; lists are shared with it."""
+        return cls(**{name.lstrip("_"): value for name, value in vars(history).items()})
+
+    def history(self) -> History:
+        """Return a history with these attributes."""
+        history = History()
+        for name in vars(history):
+            setattr(history, name, getattr(self, name.lstrip("_")))
+        return history
+
+
+class _Body(msgspec.Struct, frozen=True):
+    """State and history."""
+
+    settings: core.Settings
+    plain: PlainState
+    ledger: _Ledger
+    speed: Seen
+    trials: list[_Trial]
+    history: PlainHistory
+
+    @classmethod
+    def of(cls, state: State, history: History) -> Self:
+        ledger = state.ledger
+        return cls(
+            settings=state.settings,
+            plain=PlainState(**{name: getattr(state, name) for name in PlainState.__struct_fields__}),
+            ledger=_Ledger(ledger.budget, ledger.lease_s, *ledger.accounts),
+            speed=state.speed.seen,
+            trials=[_Trial.of(trial) for trial in state.trials.values()],
+            history=PlainHistory.of(history),
+        )
+
+    def state(self) -> State:
+        state = State(self.settings)
+        for name in PlainState.__struct_fields__:
+            setattr(state, name, getattr(self.plain, name))
+        state.live = {machine.id: machine for machine in state.machines.values() if machine.state != "ended"}
+        state.trials = {each.trial.id: each.whole() for each in self.trials}
+        state.ledger.budget, state.ledger.lease_s = self.ledger.budget, self.ledger.lease_s
+        state.ledger.take_over(_with_offers(self.ledger.opened, state), _with_offers(self.ledger.closed, state))
+        state.speed = SpeedTracker.of(self.speed)
+        state.tally = StateIndex.of(state)
+        return state
+
+
+def _with_offers(accounts: dict[int, Account], state: State) -> dict[int, Account]:
+    """Return accounts that share the state's offers: the ledger compares offers often, and identity is quick."""
+    return {machine: replace(account, offer=state.offers[account.offer.name]) for machine, account in accounts.items()}
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_FILE = msgspec.msgpack.Decoder(_File)
+_BODY = msgspec.msgpack.Decoder(_Body)

@@ -22,7 +22,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Best:
-    """The trial and epoch with the best reported metric whose checkpoint is stored."""
+    """The trial and epoch with the best reported metric whose checkpoint is stored.
+
+    Example:
+        >>> best = study.best
+        >>> model = best.load(Net(**best.config))
+    """
 
     trial: int
     config: Config
@@ -31,25 +36,25 @@ class Best:
     checkpoint: str | None
     """Address of the stored state; None when the training function keeps no state."""
     _order: MemberTask = field(repr=False)
-    """To go on from it, with no epoch left."""
+    """The task of a gang member that continues from the stored epoch, with no epoch left."""
 
     def load(self, *objects: T) -> T | tuple[T, ...]:
         """Load the stored state into a model (and more, in the order in which run.prepare was given them).
 
         Args:
-            *objects: Built as in the training function; each has a ``load_state_dict``.
+            *objects: Objects with ``load_state_dict``, created as in the training function.
 
         Returns:
-            What was given: one object, or a tuple.
+            The object, or a tuple of several objects.
 
         Raises:
-            CheckpointError: Nothing was stored, it is damaged, or it does not fit the objects.
+            CheckpointError: No checkpoint was stored, it is damaged, or it does not fit the objects.
             TypeError: No object was given.
         """
         from seer_nb.storage import checkpoints
 
         if not objects:
-            raise TypeError("best.load() was given nothing to load into: give a model, as in best.load(model)")
+            raise TypeError("best.load() needs an object to load into, as in best.load(model)")
         states = self._payload()["objects"]
         if len(objects) > len(states):
             raise CheckpointError(f"{len(objects)} objects were given, but the checkpoint holds {len(states)}")
@@ -59,28 +64,28 @@ class Best:
 
     @property
     def saved(self) -> bytes | None:
-        """What the function gave to run.save."""
+        """Bytes that the function passed to run.save; None if there are none."""
         found = self._payload().get("saved")
         return None if found is None else bytes(found.numpy().tobytes())
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the function kept in run.state. Raises CheckpointError as `load` does."""
+        """Content of run.state. Raises CheckpointError as `load` does."""
         return dict(self._payload()["state"])
 
     def replay(self, train: Callable[[Config, Run], T]) -> T | None:
-        """Call the training function here as if it went on from the stored epoch, with no epoch left.
+        """Call the training function in this process as if it resumed after the stored epoch, with no epoch left.
 
-        Global generators are seeded as on a worker, so that it makes the same objects.
+        Global random generators are seeded as on a worker, so the function creates the same objects.
 
         Args:
-            train: The study's training function, which should return what is wanted.
+            train: The study's training function, changed to return what is wanted.
 
         Returns:
-            What it returns; None if it reports another epoch instead.
+            The function's return value; None if it reports another epoch instead.
 
         Raises:
-            CheckpointError: Nothing was stored, it is damaged, or it does not fit what the function prepares.
+            CheckpointError: No checkpoint was stored, it is damaged, or it does not fit the prepared objects.
         """
         from seer_nb._utils.randomness import seed_all
         from seer_nb.worker import checkpointing
@@ -119,12 +124,17 @@ class Best:
 
 
 def of(state: State) -> Best | None:
-    """The best trial whose best state is stored; None while nothing was reported."""
+    """Return the study's best trial; None if no stored report has a value."""
     return None if state.best is None else of_trial(state.settings, state.best)
 
 
 def of_trial(settings: Settings, trial: Trial) -> Best | None:
-    """A trial at its best epoch; None while nothing of it is stored, or nothing was reported."""
+    """Return a trial at its best stored epoch; None if no stored report of the trial has a value.
+
+    Args:
+        settings: The study's settings.
+        trial: One of its trials.
+    """
     report = trial.best
     if report is None or report.value is None:
         return None

@@ -1,4 +1,4 @@
-"""The studies in the studies' folder: open one, list all."""
+"""Open one study of the studies' folder, or list all of them."""
 
 from __future__ import annotations
 
@@ -23,26 +23,36 @@ logger = logging.getLogger(__name__)
 def attach(name: str) -> Study:
     """Open a study that was started before, in this process or another one.
 
+    Args:
+        name: Name of the study, a folder in ./seer_studies or SEER_HOME.
+
     Raises:
-        StudyNotFoundError: No study of that name lies in the studies' folder.
+        StudyNotFoundError: There is no study of that name.
+        SeerError: The study's journal is damaged.
+
+    Example:
+        >>> study = seer.attach("digits")
     """
     folder = layout.home() / check_name(name)
     if not (folder / layout.JOURNAL).exists():
         there = names()
         known, meant = ", ".join(map(repr, there)) or "none", did_you_mean(name, there)
         raise StudyNotFoundError(f"name={name!r} is not a study in {folder.parent}{meant}: there are {known}")
-    return Study._attached(folder)  # noqa: SLF001 - of the same family
+    return Study._attached(folder)  # noqa: SLF001 - the only other way to make a Study
 
 
 def trust(name: str) -> Study:
-    """Make a study's folder yours that was moved here from another computer or user, so that it can be resumed.
+    """Trust a study's folder that came from another computer or user, so that the study can be resumed.
 
-    From then on its function and its other pickled objects are run as your own. So look where it comes from first:
-    whoever could write to the folder decides what they do. Others lose all rights in the folder.
+    From then on seer_nb runs the folder's function and other pickled objects, so check its source first: whoever could
+    write to the folder decides what they do. Other users lose all rights in the folder.
+
+    Args:
+        name: Name of the study.
 
     Raises:
-        StudyNotFoundError: No study of that name lies in the studies' folder.
-        UntrustedError: Something in it belongs to another user: make a copy.
+        StudyNotFoundError: There is no study of that name.
+        UntrustedError: A file in the folder belongs to another user; copy the folder first.
     """
     study = attach(name)
     folder = layout.home() / name
@@ -52,9 +62,11 @@ def trust(name: str) -> Study:
 
 
 def studies() -> pd.DataFrame:
-    """A row a study in the studies' folder: name, status, trials, best value, money spent, seconds used.
+    """Return one row per study in the studies' folder.
 
-    One whose journal cannot be read has the status "unreadable" and nothing else; ``attach`` tells why.
+    Returns:
+        Columns name, status, trials, metric, value (the best one), spent_usd, elapsed_s. A study whose journal cannot
+        be read has the status "unreadable"; ``attach`` raises the reason.
     """
     import pandas as pd
 
@@ -75,13 +87,13 @@ def _row(name: str) -> dict[str, Any]:
             "spent_usd": state.ledger.spent(state.now_s) / MICRO,
             "elapsed_s": state.now_s,
         }
-    except Exception as error:  # noqa: BLE001 - whatever somebody has put into one folder must not hide the others
-        if not isinstance(error, SeerError):  # nothing that is foreseen, so perhaps a defect of ours
+    except Exception as error:  # noqa: BLE001 - whatever one folder holds must not hide the other studies
+        if not isinstance(error, SeerError):  # unforeseen, so perhaps a defect of seer_nb
             logger.warning("study %r cannot be read: %s: %s", name, type(error).__name__, one_line(str(error)))
         return {"name": name, "status": "unreadable", "trials": 0, "metric": ""}
 
 
 def names() -> list[str]:
-    """Of the studies in the studies' folder."""
-    # Folders that are called otherwise are none of ours.
+    """Return the names of all studies in the studies' folder, sorted."""
+    # seer_nb never creates folders with other names.
     return sorted(path.parent.name for path in layout.home().glob(f"*/{layout.JOURNAL}") if is_name(path.parent.name))

@@ -1,4 +1,4 @@
-"""What is to be expected of a study's time and money: the same policy, simulated on curves that fit what is known."""
+"""Forecast of a study's time, money and best value: the same policy, simulated on extrapolated curves."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ if TYPE_CHECKING:
 
 
 FUTURES = 12
-"""So many are simulated ..."""
-QUICK_S = 2.0
-"""... or as many as this processor time suffices for ..."""
+"""Maximum number of simulations."""
 ENOUGH = 5
-"""... but at least so many, which have a band ..."""
+"""Number of simulations that suffice for a band; more are run only within QUICK_S."""
+QUICK_S = 2.0
+"""Processor seconds after which ENOUGH simulations suffice."""
 LIMIT_S = 20.0
-"""... unless that takes longer than this. Processor time, so that a busy machine gives no other answer."""
+"""Processor seconds after which no simulation is begun. Not wall time: a busy machine must give the same answer."""
 FRONTIER_S = 40.0
-"""All of a frontier."""
+"""Processor seconds for a whole frontier."""
 LOW, HIGH = 0.1, 0.9
 """Quantiles of the band."""
 WIDER = 3.0
-"""Futures differ less from each other than from what comes. On the four tables that ship, bands so many times as wide
-held the best value in two cases of three."""
+"""Factor by which the band of the best value is widened, because simulations differ less from each other than from
+reality. With it, bands held the best value in two of three cases on the four tables that ship with seer_nb."""
 MOMENTS = 40
+"""Number of rows of the table over time."""
 TIME_COLUMNS = ("elapsed_s", "cost_usd", "cost_low", "cost_high", "survivors", "workers")
 
 
 class Expected(NamedTuple):
-    """A number and its band: nine futures in ten lie above ``low``, nine in ten below ``high``."""
+    """An expected value and its band: 90 % of the simulations lie above ``low``, and 90 % below ``high``."""
 
     value: float
     low: float
@@ -51,54 +52,54 @@ class Expected(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """What a study is expected to do from now on."""
+    """The expected future of a study."""
 
     over_time: pd.DataFrame
-    """A row a moment: elapsed_s (study seconds), cost_usd (spent until then) with its band cost_low to cost_high,
-    survivors (trials in the running), workers. Empty if there was too little time to simulate."""
+    """One row per moment: elapsed_s (study seconds), cost_usd (spent until then) with its band cost_low to cost_high,
+    survivors (trials not yet stopped), workers. Empty if there was too little time to simulate."""
     stages: pd.DataFrame | None
-    """What the planner expects, a row a stage: see ``study.stages()``; None if the policy does not plan ahead."""
+    """The plan, one row per stage: see `seer_nb.study.stage_table.stages_frame`; None if the policy does not plan
+    ahead."""
     finish_s: Expected | None
-    """Study seconds."""
+    """End of the study in study seconds; None if there was too little time to simulate."""
     cost_usd: Expected | None
+    """Total spending in dollars; None if there was too little time to simulate."""
     best_value: Expected | None
-    """None as well before anything was reported: then nothing is known of the metric. Its band is less sure than the
-    others: nobody knows how far curves will rise."""
+    """Best stored value at the end; None also before the first report. Its band is less certain than the others."""
     completed: float | None
-    """Trials that will have been fully trained."""
+    """Number of fully trained trials."""
     futures: int
-    """How many were simulated."""
+    """Number of simulations."""
 
     def __repr__(self) -> str:
         if self.finish_s is None or self.cost_usd is None:
-            return f"Forecast(too long to simulate{self._planned()}; a longer patience= simulates it)"
+            return f"Forecast(too long to simulate{self._planned()}; give a longer patience=)"
         best = "" if self.best_value is None else f", best value {_band(self.best_value)}"
         finish = format_duration(self.finish_s.value)
         return f"Forecast(finish after {finish}, {format_usd(self.cost_usd.value)}{best})"
 
     def _planned(self) -> str:
-        """What the planner says in its stead."""
         if self.stages is None:
             return ""
         if not len(self.stages):
-            return ", but by the plan no further trial can be trained to its last epoch"
+            return "; by the plan no further trial can be fully trained"
         last = self.stages.iloc[-1]
         finish = format_duration(last.ends_s)
-        return f", but by the plan finish after {finish}, {format_usd(last.cost_usd)}: see .stages"
+        return f"; by the plan finish after {finish}, {format_usd(last.cost_usd)}: see .stages"
 
     def plot(self, state: State | None = None, history: History | None = None) -> Figure:
-        """Expected spending with its band, and workers.
+        """Return a plotly figure of the expected spending with its band, and of the workers.
 
         Args:
-            state: Of a study: then what it has spent, and its limits, are shown beside it.
-            history: Of that study: then its spending is shown on its whole way.
+            state: State of the study, to add its spending so far and its limits. Default: neither is shown.
+            history: History of the study, to show its past spending over time.
         """
         from seer_nb.views.plotly_time import forecast_plot
 
         return forecast_plot(self, state, history)
 
 
-def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
+def forecast(  # noqa: PLR0913 - keyword arguments of what may change
     state: State,
     policy: Policy,
     *,
@@ -108,19 +109,19 @@ def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
     limit_s: float | None = None,
     goes_on: Callable[[], bool] = lambda: True,
 ) -> Forecast:
-    """Simulate what is left of a study, several times.
+    """Simulate the rest of a study several times.
 
     Args:
-        state: Of the study; it is left alone.
-        policy: The study's.
-        epoch_seconds: Of an epoch on one worker; None: as measured so far.
-        budget: Another one, in micro-dollars.
-        deadline_s: Another one, in study seconds.
-        limit_s: Seconds of this thread's processor time that it may take; None: LIMIT_S.
-        goes_on: Asked now and then; when it says False, what is simulated by then must do.
+        state: The study's state; not modified.
+        policy: The study's policy.
+        epoch_seconds: Seconds of one epoch on one worker. Default: as measured so far.
+        budget: Another budget in micro-dollars. Default: the study's.
+        deadline_s: Another deadline in study seconds. Default: the study's.
+        limit_s: Limit on this thread's processor seconds. Default: LIMIT_S.
+        goes_on: Called repeatedly; once it returns False, the forecast uses the simulations that are finished.
 
     Raises:
-        ValueError: Nothing was measured yet, and epoch_seconds is not given; or that is not a time.
+        ValueError: Nothing was measured yet and epoch_seconds is not given, or epoch_seconds is not a duration.
     """
     import numpy as np
 
@@ -148,7 +149,7 @@ def forecast(  # noqa: PLR0913 - the study, and what may be changed of it
     )
 
 
-def frontier(  # noqa: PLR0913 - the study, and what may be changed of it
+def frontier(  # noqa: PLR0913 - keyword arguments of what may change
     state: State,
     policy: Policy,
     budgets: Sequence[int],
@@ -157,18 +158,18 @@ def frontier(  # noqa: PLR0913 - the study, and what may be changed of it
     epoch_seconds: float | None = None,
     limit_s: float | None = None,
 ) -> pd.DataFrame:
-    """The best value to be expected by budget and deadline.
+    """Return the expected best value for combinations of budget and deadline.
 
     Args:
-        state: Of the study; something must have been reported.
-        policy: The study's.
-        budgets: Micro-dollars.
-        deadlines: Study seconds.
-        epoch_seconds: Of an epoch on one worker; None: as measured so far.
-        limit_s: Seconds of processor time that all may take; None: FRONTIER_S.
+        state: The study's state, with at least one report.
+        policy: The study's policy.
+        budgets: Budgets in micro-dollars.
+        deadlines: Deadlines in study seconds.
+        epoch_seconds: Seconds of one epoch on one worker. Default: as measured so far.
+        limit_s: Limit on processor seconds for all combinations. Default: FRONTIER_S.
 
     Returns:
-        Columns deadline_s, budget_usd, best_value, best_low, best_high; NaN where it takes too long to simulate.
+        Columns deadline_s, budget_usd, best_value, best_low, best_high; NaN where the simulation takes too long.
 
     Raises:
         ValueError: Nothing was measured yet.
@@ -187,7 +188,12 @@ def frontier(  # noqa: PLR0913 - the study, and what may be changed of it
 
 
 def plot_frontier(table: pd.DataFrame, metric: str) -> Figure:
-    """Best value against budget, a line a deadline."""
+    """Return a plotly figure of a table of `frontier`, with one line per deadline.
+
+    Args:
+        table: The table.
+        metric: Name of the metric, for the axis.
+    """
     import plotly.graph_objects as go
 
     from seer_nb.views.palette import OKABE_ITO
@@ -203,7 +209,7 @@ def plot_frontier(table: pd.DataFrame, metric: str) -> Figure:
         figure.add_trace(trace)
     figure.update_layout(
         template="plotly_white",
-        title="Expected best value by budget" if known else "Too long to simulate: a longer patience= shows it",
+        title="Expected best value by budget" if known else "Too long to simulate: give a longer patience=",
         xaxis={"title": "budget, USD", "type": "log"},
         yaxis={"title": metric},
     )
@@ -211,11 +217,11 @@ def plot_frontier(table: pd.DataFrame, metric: str) -> Figure:
 
 
 class _Patience:
-    """For the thread that it is made on.
+    """A limit on the processor time of the thread that creates it.
 
     Args:
-        limit_s: Seconds of the thread's processor time.
-        goes_on: When it says False, patience is at its end too.
+        limit_s: Processor seconds.
+        goes_on: The limit is also reached once this returns False.
     """
 
     def __init__(self, limit_s: float, goes_on: Callable[[], bool]) -> None:
@@ -223,11 +229,10 @@ class _Patience:
         self._begun_s = time.thread_time()
 
     def used_s(self) -> float:
-        """So far."""
         return time.thread_time() - self._begun_s
 
     def lasts(self, seconds: float = 0.0) -> bool:
-        """Whether it will for so long."""
+        """Return whether so many more processor seconds fit into the limit."""
         return self.used_s() + seconds < self._limit_s and self._goes_on()
 
 
@@ -272,7 +277,12 @@ def _over_time(ends: Sequence[State], since_s: float) -> pd.DataFrame:
 
 
 def spent_at(state: State, at_s: float) -> float:
-    """Dollars that the machines had cost by then."""
+    """Return the dollars that the machines had cost by a moment.
+
+    Args:
+        state: State of the study after that moment.
+        at_s: Study seconds.
+    """
     bills = (_bill_at(state, machine, at_s) for machine in state.machines.values() if machine.rented_s <= at_s)
     return sum(bills) / MICRO
 
@@ -300,7 +310,12 @@ def _best(ends: Sequence[State], state: State) -> Expected | None:
 
 
 def best_value_of(found: Sequence[float], state: State) -> Expected | None:
-    """With a band that is wider than the futures are, but not beyond what can be."""
+    """Return the expected best value; its band is widened by WIDER within the metric's natural range.
+
+    Args:
+        found: Best values of the simulations.
+        state: The study's state.
+    """
     seen = [report.value for trial in state.trials.values() for report in trial.curve if report.value is not None]
     if not found or not seen:
         return None
@@ -315,7 +330,7 @@ def best_value_of(found: Sequence[float], state: State) -> Expected | None:
 
 
 def expected_of(values: Sequence[float]) -> Expected:
-    """The middle of equally likely numbers, and their band."""
+    """Return the median of equally likely values, and their band."""
     import numpy as np
 
     low, middle, high = np.quantile(values, [LOW, 0.5, HIGH]).tolist()
@@ -326,33 +341,33 @@ def _band(expected: Expected) -> str:
     return f"{expected.value:.4g} ({expected.low:.4g} to {expected.high:.4g})"
 
 
-MOST_FRESH = 200
-"""New trials that are drawn."""
-MOST_CURVES = 12
-"""Of those in the running, and of new ones, that are continued: the best."""
+MAX_NEW_TRIALS = 200
+"""Maximum number of new trials that `estimate` draws."""
+MAX_CURVES = 12
+"""Maximum number of curves that `estimate` continues: the best ones of present trials, and as many of new ones."""
 HORIZON = 300
-"""Epochs, at most, that a curve is continued."""
+"""Maximum epoch to which a curve is continued."""
 _PLANNED = ["elapsed_s", "cost_usd", "survivors", "workers"]
 
 
 def estimate(state: State, policy: Policy, *, budget: int | None = None, deadline_s: float | None = None) -> Forecast:
-    """A forecast within a fraction of a second, by the planner instead of by simulation.
+    """Return a forecast within a fraction of a second, from the planner instead of from simulations.
 
-    Finish and cost are the plan's. The best value is that of as many curves, of trials in the running and of new ones,
-    as the plan trains to the end.
+    Finish and cost are the plan's. The best value is taken from as many extrapolated curves, of present and new trials,
+    as the plan fully trains.
 
     Args:
-        state: Of the study; something must have been reported.
-        policy: The study's.
-        budget: Another one, in micro-dollars.
-        deadline_s: Another one, in study seconds.
+        state: The study's state, with at least one report.
+        policy: The study's policy.
+        budget: Another budget in micro-dollars. Default: the study's.
+        deadline_s: Another deadline in study seconds. Default: the study's.
 
     Raises:
         ValueError: Nothing was measured yet, or the policy does not plan ahead.
     """
     stages = stages_frame(state, policy, budget=budget, deadline_s=deadline_s)
     if stages is None:
-        raise ValueError(f"policy={state.settings.policy!r} does not plan ahead, so there is only what is simulated")
+        raise ValueError(f"policy={state.settings.policy!r} does not plan ahead: only a simulation can forecast it")
     if not len(stages):
         return Forecast(_planned(stages, state), stages, None, None, None, 0.0, 0)
     last = stages.iloc[-1]
@@ -371,16 +386,23 @@ def estimate(state: State, policy: Policy, *, budget: int | None = None, deadlin
 
 
 def _best_of(world: FittedWorld, state: State, completed: int, started: int) -> float | None:
-    """The best last value of so many trials that are trained to the end, of so many that were started."""
+    """Return the best last value of the trials that the plan fully trains, in one simulated future.
+
+    Args:
+        world: Extrapolated curves of one future.
+        state: The study's state.
+        completed: Number of trials that are fully trained.
+        started: Number of trials that are started.
+    """
     sign = -1 if state.settings.mode == "max" else 1
     able = [trial for trial in state.trials.values() if trial.alive and trial.best and trial.best.value is not None]
     able.sort(key=lambda trial: sign * (trial.best.value or 0.0) if trial.best else 0.0)
     known = [trial.id for trial in able[:completed]]
-    fresh = range(len(state.trials), min(started, len(state.trials) + MOST_FRESH))
+    fresh = range(len(state.trials), min(started, len(state.trials) + MAX_NEW_TRIALS))
     first = {number: world.report(number, 1)[0] for number in fresh}
     likely = sorted((n for n, value in first.items() if value is not None), key=lambda n: sign * (first[n] or 0.0))
     share = math.ceil(completed * len(first) / max(1, started))
-    shown = (*known[:MOST_CURVES], *likely[: min(share, MOST_CURVES)])
+    shown = (*known[:MAX_CURVES], *likely[: min(share, MAX_CURVES)])
     ends = [world.report(number, horizon(state))[0] for number in shown]
     done = [state.best.best.value] if state.best and state.best.best else []
     found = [value for value in (*ends, *done) if value is not None]
@@ -388,7 +410,7 @@ def _best_of(world: FittedWorld, state: State, completed: int, started: int) -> 
 
 
 def horizon(state: State) -> int:
-    """The last epoch to which curves are continued one by one: what comes after it changes little."""
+    """Return the last epoch to which curves are continued; later epochs change little."""
     return min(state.settings.max_epochs, HORIZON)
 
 

@@ -1,4 +1,4 @@
-"""Why a study does not get on, as whoever reads its journal can tell: what the runner says, or that it says nothing."""
+"""Why a running study makes no progress, as a reader of its journal can tell."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import psutil
 from seer_nb._utils.units import format_duration
 from seer_nb.core import liveness
 from seer_nb.core.model import SLACK_S
+from seer_nb.storage import layout
 from seer_nb.storage.lock import runner_pid
 
 if TYPE_CHECKING:
@@ -19,48 +20,52 @@ if TYPE_CHECKING:
     from seer_nb.storage.replay import View
 
 
-GOING = frozenset({"running", "pausing", "ending"})
-"""Statuses in which time passes."""
-MAX_SILENCE = 2.0
-"""Leases after which a runner that says nothing is not thought to go on."""
-HEARTBEATS = 2.0
-"""So many times it should have written something since."""
+GOING = liveness.ACTIVE
+"""Statuses in which study seconds pass."""
+MAX_EXTRAPOLATION = 2.0
+"""Leases after the last record for which study seconds are assumed to pass; a runner silent for longer may be dead."""
+MISSED_HEARTBEATS = 2.0
+"""Heartbeats without a record after which the runner counts as silent."""
 
 
 def now_s(view: View, state: State, status: str) -> float:
-    """Study seconds now: the journal tells only those of its last record."""
+    """Return the study seconds now, extrapolated from the last record.
+
+    Args:
+        view: The study's journal.
+        state: Its state.
+        status: ``Study.status``.
+    """
     if status not in GOING:
         return state.now_s
-    return state.now_s + min(max(0.0, time.time() - view.wall), MAX_SILENCE * state.settings.lease_s)
+    return state.now_s + min(max(0.0, time.time() - view.wall), MAX_EXTRAPOLATION * state.settings.lease_s)
 
 
 def why(folder: Path, view: View, state: State, status: str) -> str:
-    """Why a study does not get on, in a sentence; empty if it does, or is not meant to.
+    """Return one sentence on why a study makes no progress; empty if it does, or does not run.
 
     Args:
-        folder: The study's.
-        view: Of its journal.
-        state: As the view has it.
+        folder: The study's folder.
+        view: The study's journal.
+        state: Its state.
         status: ``Study.status``.
     """
     if status not in GOING:
         return ""
-    return _runner(folder, time.time() - view.wall, state) or liveness.why(state, now_s(view, state, status))
+    return _runner_problem(folder, time.time() - view.wall, state) or liveness.why(state, now_s(view, state, status))
 
 
-def _runner(folder: Path, silent_s: float, state: State) -> str:
-    """Of the runner: without it nothing goes on."""
+def _runner_problem(folder: Path, silent_s: float, state: State) -> str:
     pid = runner_pid(folder)
-    if pid and _stands_still(pid):
-        return f"its runner stands still: kill -CONT {pid} has it go on"
-    if state.live and silent_s > HEARTBEATS * state.heartbeat_s + SLACK_S:
-        return (
-            f"its runner has written nothing for {format_duration(silent_s)}: logs/runner.log in {folder} may say why"
-        )
+    if pid and _is_suspended(pid):
+        return f"its runner is suspended: kill -CONT {pid} continues it"
+    if state.live and silent_s > MISSED_HEARTBEATS * state.heartbeat_s + SLACK_S:
+        log = folder / layout.LOGS / "runner.log"
+        return f"its runner has written nothing for {format_duration(silent_s)}: see {log}"
     return ""
 
 
-def _stands_still(pid: int) -> bool:
+def _is_suspended(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
     except psutil.Error:

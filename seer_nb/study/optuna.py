@@ -1,4 +1,4 @@
-"""A study as an Optuna study, for Optuna's figures, importances and its dashboard."""
+"""Conversion of a study to an Optuna study, for Optuna's figures, importances and dashboard."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 
 
 SOURCE = "seer_nb"
-"""User attribute of the Optuna study that says which study it is a copy of: its name, and when it began."""
+"""User attribute of the Optuna study: name and start of the study that it is a copy of."""
 
 
 def to_optuna(state: State, space: Space, began: float, storage: Any = None) -> optuna.Study:
-    """All trials that have begun; its ``best_trial`` is ``study.best`` as soon as there is one.
+    """Return an Optuna study with all started trials; its ``best_trial`` is ``study.best`` once there is one.
 
-    - COMPLETE: a trial with a stored value that is fully trained, or was in the running still when the study ended;
-      and ``study.best``, whatever has become of it.
-    - PRUNED: one that was stopped, and one that is paused or waits while the study is not over.
-    - FAIL, RUNNING: one that failed, or trains.
+    - COMPLETE: a trial with a stored value that was fully trained, or was still a candidate when the study ended; and
+      ``study.best``, whatever its state.
+    - PRUNED: a stopped trial, and one that is paused or waits while the study is not over.
+    - FAIL, RUNNING: a failed trial, and one that is training.
 
-    The value of a trial that is COMPLETE or PRUNED is its best stored one, as in ``study.results()``; reports are
-    intermediate values by epoch. User attributes of a trial: trial, state (seer_nb's own word), epoch (trained so far),
-    best_epoch, cost_usd, worker_seconds, max_parallelism, reason, constants of the space, and the error if there is
-    one. What is exported again to the same storage takes the place of the earlier copy.
+    The value of a COMPLETE or PRUNED trial is its best stored one, as in ``study.results()``; reports are intermediate
+    values by epoch. A trial's user attributes are trial, state (as in ``results()``), epoch (the last one), best_epoch,
+    cost_usd, worker_seconds, max_parallelism, reason, the constants of the space, and any error. A new export to the
+    same storage replaces the earlier copy.
 
     Args:
-        state: Of the study.
-        space: Its search space.
-        began: Unix seconds at which the study began; pauses are left out of the trials' times.
-        storage: An Optuna storage, or its URL, in which to create the study; None: in memory.
+        state: The study's state.
+        space: The study's search space.
+        began: Unix seconds at which the study began. Times of trials do not include pauses.
+        storage: Optuna storage, or its URL, in which to create the study. Default: in memory.
 
     Raises:
-        ValueError: The storage has a study of that name which is no copy of this one.
+        ValueError: The storage has a study of that name that is not a copy of this one.
     """
     import optuna
 
@@ -54,29 +54,29 @@ def to_optuna(state: State, space: Space, began: float, storage: Any = None) -> 
     trials = [_trial(trial, distributions, began, state) for trial in begun]
     with quiet():
         if storage is not None:
-            storage = _room(storage, name, source)
+            storage = _without_copy(storage, name, source)
         found = optuna.create_study(storage=storage, study_name=name, direction=direction)
         found.set_user_attr(SOURCE, source)
         found.add_trials(trials)
     return found
 
 
-def _room(storage: Any, name: str, source: dict[str, Any]) -> optuna.storages.BaseStorage:
-    """The storage, without an earlier copy of the study."""
+def _without_copy(storage: Any, name: str, source: dict[str, Any]) -> optuna.storages.BaseStorage:
+    """Return the storage after deleting an earlier copy of the study in it."""
     import optuna
 
-    room = optuna.storages.get_storage(storage)
+    opened = optuna.storages.get_storage(storage)
     try:
-        earlier = optuna.load_study(study_name=name, storage=room)
+        earlier = optuna.load_study(study_name=name, storage=opened)
     except KeyError:
-        return room
+        return opened
     if earlier.user_attrs.get(SOURCE) != source:
         raise ValueError(
-            f"storage={show(storage)} has another study called {name!r}, which is no copy of this one: give another "
-            "storage, or delete that study with optuna.delete_study"
+            f"storage={show(storage)} has another study called {name!r}, which is not a copy of this one: give "
+            "another storage, or delete that study with optuna.delete_study"
         )
-    optuna.delete_study(study_name=name, storage=room)
-    return room
+    optuna.delete_study(study_name=name, storage=opened)
+    return opened
 
 
 def _trial(trial: core.Trial, distributions: dict[str, BaseDistribution], began: float, state: State) -> FrozenTrial:
@@ -114,7 +114,7 @@ def _kind(trial: core.Trial, state: State) -> TrialState:
 
 
 def _attributes(trial: core.Trial, distributions: dict[str, BaseDistribution]) -> dict[str, Any]:
-    told = {
+    values = {
         "trial": trial.id,
         "state": trial.state,
         "epoch": trial.epoch,
@@ -126,16 +126,16 @@ def _attributes(trial: core.Trial, distributions: dict[str, BaseDistribution]) -
         "error": trial.error,
     }
     constants = {name: value for name, value in trial.config.items() if name not in distributions}
-    return {name: value for name, value in {**told, **constants}.items() if value is not None and value != ""}
+    return {name: value for name, value in {**values, **constants}.items() if value is not None and value != ""}
 
 
 def _last_s(trial: core.Trial, state: State) -> float:
-    """When it was last heard of."""
+    """Return the study seconds at which the trial ended, or of its last report."""
     if trial.ended_s is not None:
         return trial.ended_s
     return trial.curve[-1].at_s if trial.curve else state.now_s
 
 
 def _moment(began: float, at_s: float | None) -> datetime | None:
-    # Optuna's own times are local and without a zone.
+    # Optuna's times are local and have no time zone.
     return None if at_s is None else datetime.fromtimestamp(began + at_s, UTC).astimezone().replace(tzinfo=None)

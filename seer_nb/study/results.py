@@ -1,4 +1,4 @@
-"""What a study has come to, read from its journal: tables, figures, the best trial."""
+"""What a user reads from a study: tables, figures, the best trial, forecasts."""
 
 from __future__ import annotations
 
@@ -31,73 +31,100 @@ if TYPE_CHECKING:
 Table = Literal["results", "curves", "spending", "events"]
 
 
-class Reading(ABC):
-    """The part of a study that only reads."""
+class StudyResults(ABC):
+    """What a user reads from a study: tables, figures, the best trial, forecasts.
+
+    The class that mixes this in gives access to the journal.
+    """
 
     name: str
 
     @property
     @abstractmethod
     def stuck(self) -> str:
-        """Why it does not get on, though it runs, in a sentence; empty if it does."""
+        """Why the running study makes no progress, in one sentence; empty if it does."""
 
     @property
     @abstractmethod
     def status(self) -> str:
-        """One word: created, running, pausing, paused, ending, ended, failed, or interrupted (its runner died)."""
+        """created, running, pausing, paused, ending, ended, failed, or interrupted (the runner died)."""
 
     @property
     @abstractmethod
     def state(self) -> State:
-        """The newest state."""
-
-    @abstractmethod
-    def _now_s(self) -> float:
-        """Study seconds now, which the newest state may not have seen yet."""
+        """State after the newest record of the journal."""
 
     @property
     @abstractmethod
     def history(self) -> History:
-        """How it came to its state."""
+        """Values over time and the log of decisions, up to the same record."""
 
     @abstractmethod
-    def _space(self) -> Space:
-        """What is searched. Raises SeerError if that cannot be read."""
+    def _now_s(self) -> float:
+        """Return the study seconds now, which may be later than the newest record."""
+
+    @abstractmethod
+    def _space(self) -> Space: ...
+
+    @abstractmethod
+    def _policy(self) -> Policy: ...
 
     @abstractmethod
     def _started(self) -> View:
-        """The journal's view. Raises SeerError before the study was started."""
+        """Return the view of the journal; raise SeerError before the study was started."""
 
     @property
     def reason(self) -> str:
-        """Why it ended; empty before."""
+        """Why the study ended; empty before."""
         return self.state.reason
 
     @property
     def best(self) -> best_checkpoint.Best | None:
-        """The trial and epoch with the best value whose checkpoint is stored; None before the first."""
+        """Trial and epoch with the best value whose checkpoint is stored; None before the first one.
+
+        Example:
+            >>> model = study.best.load(Net(**study.best.config))
+        """
         return best_checkpoint.of(self.state)
 
     def results(self, view: Literal["best", "last"] = "best") -> pd.DataFrame:
-        """A row a trial; its value and epoch are those of its best stored report, or of its last one."""
+        """Return one row per trial.
+
+        Args:
+            view: Which report gives a trial's value and epoch: its "best" stored one (default), or its "last" one.
+
+        Returns:
+            Columns trial, state, value, epoch, config_*, cost_usd, worker_seconds, max_parallelism, started_s, ended_s
+            (study seconds), reason, error.
+
+        Raises:
+            ValueError: The view is unknown.
+
+        Example:
+            >>> study.results().sort_values("value").head()
+        """
         from seer_nb.views.tables import results_frame
 
         return results_frame(self.state, view=view)
 
     def curves(self) -> pd.DataFrame:
-        """A row a report."""
+        """Return one row per report: trial, epoch, value, elapsed_s, parallelism, cost_usd, and all other metrics."""
         from seer_nb.views.tables import curves_frame
 
         return curves_frame(self.state)
 
     def spending(self) -> pd.DataFrame:
-        """Money over time, by machine."""
+        """Return the money spent over time, by machine."""
         from seer_nb.views.tables import spending_frame
 
         return spending_frame(self.state)
 
     def events(self) -> pd.DataFrame:
-        """Every event and every decision with its reason."""
+        """Return one row per record of the journal: every event, and every decision with its reason.
+
+        Raises:
+            SeerError: The study has not been started.
+        """
         from seer_nb.views.tables import events_frame
 
         view = self._started()
@@ -107,11 +134,17 @@ class Reading(ABC):
         """Write a table to a file.
 
         Args:
-            path: Its suffix says the format: csv, parquet, json, md, tex, html or xlsx.
-            table: "results", "curves", "spending" or "events".
+            path: File to write; its suffix selects the format: csv, parquet, json, md, tex, html or xlsx.
+            table: "results" (default), "curves", "spending" or "events".
+
+        Returns:
+            The path.
 
         Raises:
-            ValueError: For an unknown suffix or table.
+            ValueError: The suffix or the table is unknown.
+
+        Example:
+            >>> study.export("results.csv")
         """
         from seer_nb.views.export import export
 
@@ -122,28 +155,32 @@ class Reading(ABC):
             "events": self.events,
         }
         if table not in tables:
-            raise ValueError(f"table={show(table)} is unknown: give one of {', '.join(map(repr, tables))}")
+            raise ValueError(f"table={show(table)} is unknown; expected one of {', '.join(map(repr, tables))}")
         return export(tables[table](), path, title=f"{self.name}: {table}")
 
     def plot_curves(self) -> Any:
-        """The learning curves as a plotly figure."""
+        """Return a plotly figure of the learning curves."""
         from seer_nb.views.plotly_curves import plot_curves
 
         return plot_curves(self.state)
 
     def to_optuna(self, storage: Any = None) -> optuna.Study:
-        """The study as an ``optuna.Study``, for Optuna's figures and its dashboard; see ``seer_nb.study.optuna``.
+        """Return the study as an ``optuna.Study``, for Optuna's figures and dashboard; see ``seer_nb.study.optuna``.
 
-        Its ``best_trial`` is ``study.best``. Trials that were stopped early are PRUNED, those that were in the running
-        to the end COMPLETE; the user attribute "state" of each has the word that ``results()`` has, "epoch" how far it
-        was trained.
+        Its ``best_trial`` is ``study.best``. Trials that were stopped early are PRUNED; those that were still
+        candidates at the end are COMPLETE. Of each trial's user attributes, "state" is the state in ``results()``, and
+        "epoch" the last trained epoch.
 
         Args:
-            storage: An Optuna storage, or its URL, such as "sqlite:///optuna.db"; None: in memory. An earlier copy of
-                this study in it is replaced.
+            storage: Optuna storage or its URL, such as "sqlite:///optuna.db". Default: in memory. An earlier copy of
+                this study in the storage is replaced.
 
         Raises:
-            ValueError: The storage has another study of that name.
+            ValueError: The storage has another study of the same name.
+            SeerError: The study has not been started.
+
+        Example:
+            >>> optuna.visualization.plot_param_importances(study.to_optuna())
         """
         from seer_nb.study.optuna import to_optuna
 
@@ -151,7 +188,10 @@ class Reading(ABC):
         return to_optuna(self.state, self._space(), first.wall, storage)
 
     def report(self, path: str | os.PathLike[str]) -> Path:
-        """Write all there is to see of it as one html file that works without a network.
+        """Write a report of the study as one HTML file that works without a network.
+
+        Args:
+            path: File to write.
 
         Returns:
             The path.
@@ -160,43 +200,24 @@ class Reading(ABC):
 
         return write(path, self.name, self.state, self.history, self.status)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        from seer_nb.views import page
-        from seer_nb.views.page import Subject, Wish
-
-        subject = Subject(self.state, self.history, self.status, self._now_s(), stuck=self.stuck)
-        return {"text/plain": self._summary(), "text/html": page.fragment(subject, Wish(n_rows=page.N_ROWS))}
-
-    def _summary(self) -> str:
-        """As a terminal shows it."""
-        from seer_nb.views import text
-
-        return text.summary(self.state, self.status, self.stuck, self._now_s())
-
-
-class Foretelling(Reading):
-    """The part of a study that foretells."""
-
-    @abstractmethod
-    def _policy(self) -> Policy:
-        """The study's."""
-
     def forecast(
         self, epoch_seconds: float | None = None, *, patience: str | float | timedelta | None = None
     ) -> Forecast:
-        """What is to be expected of the time and money that are left, by simulation; see `Forecast`.
+        """Forecast how the study uses the time and money that are left; see `Forecast`.
 
-        The study's policy is run in the simulator, several times, on curves that continue those seen so far. That takes
-        a few seconds, more where thousands of trials are to come. Before the first report nothing is known of the
-        metric, so no value is forecast.
+        The simulator runs the study's policy several times on curves that continue the present ones. This takes a few
+        seconds, or longer if thousands of trials are to come. Before the first report the forecast has no metric value.
 
         Args:
-            epoch_seconds: Of an epoch on one worker: a guess, needed before the first one was measured.
-            patience: Processor time that it may take: seconds, or text such as "2min". Default: 20 seconds. After that
-                the forecast has only what the planner says, in ``stages``.
+            epoch_seconds: Estimated seconds of one epoch on one worker; required until the first epoch was measured.
+            patience: Limit on processor time: seconds, or text such as "2min". Default: 20 seconds. Beyond the limit
+                the forecast has only the planner's ``stages``.
 
         Raises:
-            ValueError: Nothing was measured yet and epoch_seconds is not given.
+            ValueError: No epoch was measured yet and epoch_seconds is not given.
+
+        Example:
+            >>> study.forecast(epoch_seconds=2.0).cost_usd
         """
         return self.preview(epoch_seconds=epoch_seconds, patience=patience)
 
@@ -208,7 +229,13 @@ class Foretelling(Reading):
         epoch_seconds: float | None = None,
         patience: str | float | timedelta | None = None,
     ) -> Forecast:
-        """What `forecast` would say after `adjust`; nothing is changed.
+        """Return the forecast for another budget or deadline, without changing the study.
+
+        Args:
+            budget: As for `adjust`. Default: the present budget.
+            deadline: As for `adjust`. Default: the present deadline.
+            epoch_seconds: As for `forecast`.
+            patience: As for `forecast`.
 
         Raises:
             ValueError, SeerError: As for `adjust` and `forecast`.
@@ -226,32 +253,53 @@ class Foretelling(Reading):
     def plot_forecast(
         self, epoch_seconds: float | None = None, *, patience: str | float | timedelta | None = None
     ) -> Any:
-        """Expected spending and workers beside what was spent so far, as a plotly figure."""
+        """Return a plotly figure of past and expected spending and workers.
+
+        Args:
+            epoch_seconds: As for `forecast`.
+            patience: As for `forecast`.
+
+        Raises:
+            ValueError: As for `forecast`.
+        """
         return self.forecast(epoch_seconds, patience=patience).plot(self.state, self.history)
 
     def plot_frontier(
         self, epoch_seconds: float | None = None, *, patience: str | float | timedelta | None = None
     ) -> Any:
-        """The best value to be expected against the budget, for several deadlines, as a plotly figure.
+        """Return a plotly figure of the expected best value against the budget, for several deadlines.
 
-        Budgets from a half to four times the study's, deadlines from a half to twice.
+        Budgets range from half to four times the study's budget, deadlines from half to twice its deadline.
 
         Args:
             epoch_seconds: As for `forecast`.
-            patience: Processor time that all may take. Default: 40 seconds. What is not simulated by then is left out.
+            patience: Limit on processor time for the whole figure. Default: 40 seconds. Points that are not simulated
+                by then are left out.
 
         Raises:
             ValueError: Nothing was reported yet.
         """
         state = self.state
         if not any(trial.curve for trial in state.trials.values()):
-            raise ValueError("nothing was reported yet, so nothing is known of the metric: wait for the first epochs")
+            raise ValueError("nothing was reported yet, so the metric is unknown: wait for the first epochs")
         least, used_s = state.ledger.floor(state.now_s), state.now_s
         budgets = sorted({max(least, round(state.budget * share)) for share in (0.5, 1, 2, 4)})
         deadlines = sorted({max(used_s + 1.0, state.deadline_s * share) for share in (0.5, 1.0, 2.0)})
         limit_s = _seconds(patience)
         table = frontier(state, self._policy(), budgets, deadlines, epoch_seconds=epoch_seconds, limit_s=limit_s)
         return plot_frontier(table, state.settings.metric)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        from seer_nb.views import page
+        from seer_nb.views.page import Subject, Wish
+
+        subject = Subject(self.state, self.history, self.status, self._now_s(), stuck=self.stuck)
+        return {"text/plain": self._summary(), "text/html": page.fragment(subject, Wish(n_rows=page.N_ROWS))}
+
+    def _summary(self) -> str:
+        from seer_nb.views import text
+
+        return text.summary(self.state, self.status, self.stuck, self._now_s())
 
 
 def _seconds(patience: str | float | timedelta | None) -> float | None:

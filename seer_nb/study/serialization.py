@@ -1,4 +1,4 @@
-"""The training function on its way to the workers: pickled by value, or refused with the name of what is in the way."""
+"""Pickling of the training function for the workers, by value; errors name the object that cannot be pickled."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-DEEPEST = 8
-"""So many steps are followed from the object that was given."""
-_OWN_BUSINESS = frozenset({"__builtins__", "__dict__", "__weakref__", "_abc_impl"})
-"""Attributes that pickling does without."""
+MAX_DEPTH = 8
+"""Number of references that `find_unpicklable` follows from the given object."""
+_IGNORED = frozenset({"__builtins__", "__dict__", "__weakref__", "_abc_impl"})
+"""Attributes that pickling skips."""
 
 
-def find(given: Any) -> str:
-    """Where the innermost object that cannot be pickled lies, the first if there are several, and its type."""
+def find_unpicklable(given: Any) -> str:
+    """Return the location and type of the innermost object that cannot be pickled, as part of a sentence."""
     value, path, seen = given, list[str](), {id(given)}
-    while len(path) < DEEPEST:
+    while len(path) < MAX_DEPTH:
         parts = ((name, part) for name, part in _parts(value) if id(part) not in seen)
         name, value = next(((name, part) for name, part in parts if not _picklable(part)), ("", value))
         if not name:
@@ -54,9 +54,9 @@ def _picklable(value: Any) -> bool:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object drags along when it is pickled by value, and what to call it."""
+    """Yield name and value of what is pickled together with an object."""
     if isinstance(value, types.FunctionType):
-        yield from _of_function(value)
+        yield from _function_parts(value)
     elif isinstance(value, types.MethodType):
         yield "its object", value.__self__
         yield "its function", value.__func__
@@ -74,16 +74,16 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
     held = dict(getattr(value, "__dict__", {}))
-    yield from ((f"the attribute {name!r}", part) for name, part in held.items() if name not in _OWN_BUSINESS)
+    yield from ((f"the attribute {name!r}", part) for name, part in held.items() if name not in _IGNORED)
 
 
-def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+def _function_parts(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     names = dict.fromkeys(_global_names(function.__code__))
     yield from ((f"the global {name!r}", function.__globals__[name]) for name in names if name in function.__globals__)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield f"the closure variable {name!r}", cell.cell_contents
-        except ValueError:  # it has no value yet
+        except ValueError:  # an empty cell
             continue
     for name, parameter in inspect.signature(function, follow_wrapped=False).parameters.items():
         if parameter.default is not inspect.Parameter.empty:
@@ -92,19 +92,19 @@ def _of_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _global_names(code: types.CodeType) -> Iterator[str]:
-    """Names of the globals that a function uses, itself or in inner functions."""
+    """Yield the names of the globals that a function and its inner functions use."""
     yield from (step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _global_names(constant)
 
 
-LARGEST_SOURCE = 1_000_000
-"""Characters of a source file up to which it goes along."""
+MAX_SOURCE = 1_000_000
+"""Maximum number of characters of a source file that is sent with the function."""
 
 
 def check(function: Callable[..., Any]) -> None:
-    """Raise TypeError, with a sentence, if it can't be a training function."""
+    """Raise TypeError if an object cannot be a training function."""
     if not callable(function):
         raise TypeError(f"train={show(function)} is not a function: give a function of (config, run)")
     name = _name(function)
@@ -113,7 +113,7 @@ def check(function: Callable[..., Any]) -> None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        raise TypeError(f"train={name} does not say its parameters: give a Python function of (config, run)") from None
+        raise TypeError(f"train={name} has no readable signature: give a Python function of (config, run)") from None
     try:
         signature.bind("config", "run")
     except TypeError:
@@ -123,30 +123,30 @@ def check(function: Callable[..., Any]) -> None:
     first, second, *_ = [*signature.parameters, "", ""]
     if first == "run" or second == "config":
         raise TypeError(
-            f"train={name}{_cut(str(signature))} names its parameters the other way round: write {name}(config, run)"
+            f"train={name}{_cut(str(signature))} has its parameters in the wrong order: write {name}(config, run)"
         )
-    for holds, kind in _LATER:
-        if holds(_called(function)):
+    for is_kind, kind in _DEFERRED:
+        if is_kind(_called(function)):
             raise TypeError(
                 f"train={name} is {kind}, which does not run when it is called: give a plain function of (config, run)"
             )
 
 
 def dumps(function: Callable[..., Any]) -> bytes:
-    """Pickle a function with the user's own modules by value, so that workers need not have their files.
+    """Pickle a function with the user's own modules by value, so that workers do not need their files.
 
-    Its source text goes along, for the tracebacks in the results.
+    The source text is included for tracebacks in the results.
 
     Raises:
-        ValueError: Something that it uses can't be pickled; the sentence names it.
+        ValueError: The function uses an object that cannot be pickled; the message names it.
     """
     with _by_value():
         try:
             pickled, files = _pickle(function)
         except Exception as error:
             raise ValueError(
-                f"train={_name(function)} cannot be sent to the workers: it uses {find(function)} "
-                f"which cannot be pickled ({error}); make it inside the function instead"
+                f"train={_name(function)} cannot be sent to the workers: it uses {find_unpicklable(function)} "
+                f"which cannot be pickled ({error}); create it inside the function instead"
             ) from error
     return pickle.dumps(_Shipped(pickled, _sources(files)))
 
@@ -155,7 +155,7 @@ def dumps_parts(**parts: Any) -> bytes:
     """Pickle objects for the runner, with the user's own modules by value.
 
     Raises:
-        ValueError: One can't be pickled; the sentence names it, and what is in the way.
+        ValueError: An object cannot be pickled; the message names it and the part that cannot.
     """
     with _by_value():
         for name, part in parts.items():
@@ -163,22 +163,27 @@ def dumps_parts(**parts: Any) -> bytes:
                 _pickle(part)
             except Exception as error:
                 raise ValueError(
-                    f"{name}={show(part)} cannot be sent to the runner: it holds {find(part)} "
+                    f"{name}={show(part)} cannot be sent to the runner: it holds {find_unpicklable(part)} "
                     f"which cannot be pickled ({error})"
                 ) from error
         return _pickle(parts)[0]
 
 
 def restore(pickled: bytes, sources: dict[str, str]) -> Any:
-    """Called where a function is unpickled: lines of files that are not there can then be shown in tracebacks."""
+    """Unpickle a function, and cache its source so that tracebacks show lines of files that are not on this machine.
+
+    Args:
+        pickled: The function, pickled.
+        sources: Source text by file name.
+    """
     for name, text in sources.items():
-        # Without a time of change, so that nobody looks for a newer file.
+        # No modification time: linecache must not check for a newer file.
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     return cloudpickle.loads(pickled)
 
 
 class _Shipped:
-    """Pickles as the function that it holds."""
+    """A wrapper that unpickles as the function in it."""
 
     def __init__(self, pickled: bytes, sources: dict[str, str]) -> None:
         self._parts = pickled, sources
@@ -187,8 +192,8 @@ class _Shipped:
         return restore, self._parts
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no annotations
-    """Leaves code the name of its source file, which cloudpickle takes away, and notes these names."""
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no annotations
+    """A cloudpickle pickler that keeps the file names of code objects, which cloudpickle removes, and collects them."""
 
     def __init__(self, file: io.BytesIO) -> None:
         self.files: set[str] = set()
@@ -202,7 +207,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no annotatio
 
 
 def _pickle(value: Any) -> tuple[bytes, set[str]]:
-    """The pickle, and the source files of the code in it."""
+    """Return the pickle, and the source files of the code in it."""
     buffer = io.BytesIO()
     pickler = _Pickler(buffer)
     pickler.dump(value)
@@ -210,10 +215,10 @@ def _pickle(value: Any) -> tuple[bytes, set[str]]:
 
 
 def _sources(files: set[str]) -> dict[str, str]:
-    """Texts of the user's own files and notebook cells."""
+    """Return the text of the user's own files and notebook cells by name."""
     installed = _installed()
     texts = {name: "".join(linecache.getlines(name)) for name in sorted(files) if not name.startswith(installed)}
-    return {name: text for name, text in texts.items() if 0 < len(text) <= LARGEST_SOURCE}
+    return {name: text for name, text in texts.items() if 0 < len(text) <= MAX_SOURCE}
 
 
 @contextlib.contextmanager
@@ -231,29 +236,29 @@ def _by_value() -> Iterator[None]:
 
 
 def _is_users(module: Any, installed: tuple[str, ...]) -> bool:
-    """Whether a module is the user's own file rather than an installed package or a part of Python."""
+    """Return whether a module is the user's own file rather than an installed package or part of Python."""
     file = getattr(module, "__file__", None)
     name = getattr(module, "__name__", None)
     if not isinstance(module, types.ModuleType) or not file or not name or name == "__main__":
         return False
-    # cloudpickle takes registered modules by their name.
+    # cloudpickle finds registered modules by name.
     if sys.modules.get(name) is not module or name.partition(".")[0] == "seer_nb":
         return False
     return not str(file).startswith(installed)
 
 
 def _installed() -> tuple[str, ...]:
-    """How the paths of files begin that are not the user's own."""
+    """Return path prefixes of Python's own files and installed packages."""
     paths = {
         value for key, value in sysconfig.get_paths().items() if key in {"stdlib", "platstdlib", "purelib", "platlib"}
     }
     found = filter(None, sys.path)
     paths |= {path for path in found if path.endswith(("site-packages", "dist-packages")) or _is_target(path)}
-    return tuple(os.path.join(path, "") for path in paths)  # noqa: PTH118 - with a slash at the end
+    return tuple(os.path.join(path, "") for path in paths)  # noqa: PTH118 - adds the slash at the end
 
 
 def _is_target(path: str) -> bool:
-    """Whether packages were installed into a folder of any name, as by ``pip install --target``."""
+    """Return whether packages were installed into this folder, as by ``pip install --target``."""
     try:
         with os.scandir(path) as entries:
             return any(entry.name.endswith(".dist-info") for entry in entries)
@@ -261,9 +266,9 @@ def _is_target(path: str) -> bool:
         return False
 
 
-# --- what it is called, and what is called ---
+# --- inspection of the function ---
 
-_LATER: tuple[tuple[Callable[[Any], bool], str], ...] = (
+_DEFERRED: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (inspect.isgeneratorfunction, "a generator function (it has a yield)"),
     (inspect.iscoroutinefunction, "a coroutine function (async def)"),
     (inspect.isasyncgenfunction, "an asynchronous generator function"),
@@ -271,12 +276,12 @@ _LATER: tuple[tuple[Callable[[Any], bool], str], ...] = (
 
 
 def _called(function: Any) -> Any:
-    """The function behind a partial or an object with __call__."""
+    """Return the function behind a partial or an object with __call__."""
     while isinstance(function, functools.partial):
         function = function.func
     if isinstance(function, types.FunctionType | types.MethodType):
         return function
-    return getattr(function, "__call__", function)  # noqa: B004 - it is callable; this is what is called
+    return getattr(function, "__call__", function)  # noqa: B004 - the object is callable; this is the method itself
 
 
 def _name(function: Any) -> str:

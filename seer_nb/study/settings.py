@@ -1,4 +1,4 @@
-"""Checks what a user gives to a study before any machine is rented."""
+"""The settings of a study and later changes of its limits, validated before any machine is rented."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 _FITS = "as many configurations are tried as fit into deadline= and budget="
-_POLICY = 'policy= says who goes on, such as policy="asha"'
+_POLICY = 'give policy=, such as policy="asha"'
 _EPOCHS = "give max_epochs="
 _SPACE = "give space="
 _DEADLINE = "give deadline="
@@ -48,19 +48,19 @@ HINTS = {
     "storage": "a study keeps its own journal; store= is for its checkpoints",
     "study_name": "give name=",
 }
-"""By the keyword that others call it."""
+"""Advice by the keyword that another tool uses."""
 
 
 Money = str | float | Decimal
 Time = str | float | timedelta | datetime
 START_S = 3.0
-"""What is needed beside a boot before the first epoch is stored: the runner's start, the gang's, the engine's slack."""
+"""Seconds, besides the boot, until the first epoch can be stored: start of the runner and the gang, and timer slack."""
 _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-"""A protocol with one slash, as a ``Path`` makes it of an URL."""
+"""A protocol with one slash: a ``Path`` turns "s3://" into "s3:/"."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
-def make_settings(  # noqa: PLR0913 - what a study is made of
+def make_settings(  # noqa: PLR0913 - the arguments of Study
     *,
     name: str,
     metric: str,
@@ -75,9 +75,12 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
     report_timeout: str | float | timedelta | None,
     shared_store: bool = False,
 ) -> Settings:
-    """The study's settings. Raises ValueError or TypeError, with a sentence, for what cannot be.
+    """Validate the arguments of `Study`, and return the study's settings.
 
-    Within a ``shared_store`` the study gets a folder of its own.
+    ``policy`` is the policy's name. With ``shared_store``, the study gets its own folder within the store.
+
+    Raises:
+        ValueError, TypeError: An argument is invalid.
     """
     offers, host = _check_offers(provider), getattr(provider, "host", None)
     amount = parse_money(budget, "budget")
@@ -106,15 +109,15 @@ def make_settings(  # noqa: PLR0913 - what a study is made of
 
 
 def is_name(name: object) -> bool:
-    """Whether a study may be called so: it is safe as the name of a folder and of a machine."""
+    """Return whether a name is valid for a study: safe as the name of a folder and of a machine."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def check_name(name: str) -> str:
-    """A name that is safe as a folder's."""
+    """Return the name; raise ValueError if it is not valid for a study."""
     if not is_name(name):
         raise ValueError(
-            f"name={show(name)} is not a name for a study: use up to 100 letters, digits, '.', '_' and '-', "
+            f"name={show(name)} is not a name for a study; expected up to 100 letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit"
         )
     return name
@@ -136,7 +139,12 @@ def _check_mode(mode: str) -> Mode:
 
 
 def check_policy(policy: Any) -> Policy:
-    """The policy of a name, or the one given. Raises ValueError or TypeError for what is none."""
+    """Return the policy object for a name, or the given policy.
+
+    Raises:
+        ValueError: No policy has that name.
+        TypeError: The object is not a policy.
+    """
     if isinstance(policy, str):
         return by_name(policy)
     if isinstance(policy, type) or not callable(getattr(policy, "decide", None)):
@@ -150,65 +158,70 @@ def _check_offers(provider: Any) -> tuple[Offer, ...]:
     methods = all(callable(getattr(provider, name, None)) for name in ("offers", "fleet"))
     if isinstance(provider, type) or not methods:
         raise TypeError(f"provider={show(provider)} does not rent machines: give a provider such as seer.Local()")
-    most = getattr(provider, "max_workers", None)
-    if not isinstance(most, int) or not 1 <= most <= MOST_WORKERS:
-        allowed = f"it must be a whole number from 1 to {MOST_WORKERS}"
-        raise ValueError(f"provider={show(provider)} has max_workers={show(most)}: {allowed}")
+    workers = getattr(provider, "max_workers", None)
+    if not isinstance(workers, int) or not 1 <= workers <= MOST_WORKERS:
+        allowed = f"expected an integer from 1 to {MOST_WORKERS}"
+        raise ValueError(f"provider={show(provider)} has max_workers={show(workers)}; {allowed}")
     offers = tuple(provider.offers())
     if not offers:
-        raise ValueError(f"provider={show(provider)} offers no machines: it must have one to rent")
+        raise ValueError(f"provider={show(provider)} offers no machines; expected at least one to rent")
     for offer in (*offers, getattr(provider, "host", None)):
         _check_readable(offer, provider)
     return offers
 
 
 def _check_readable(offer: Offer | None, provider: Any) -> None:
-    """What the journal's readers would refuse, nobody could open again."""
+    """Check that the journal's readers accept the offer: otherwise nobody could open the study."""
     if offer is None:
         return
     try:
         msgspec.convert(msgspec.to_builtins(offer), Offer)
     except msgspec.ValidationError as error:
-        said, _, place = str(error).partition(" - at `$.")
-        what = f"{place.rstrip('`') or 'fields'} cannot be: {said[:1].lower()}{said[1:]}"
+        reason, _, place = str(error).partition(" - at `$.")
+        what = f"{place.rstrip('`') or 'fields'} is invalid: {reason[:1].lower()}{reason[1:]}"
         raise ValueError(f"provider={show(provider)} offers a machine {show(offer.name)} whose {what}") from None
 
 
 def check_store(store: Any) -> str:
-    """An fsspec URL as it is; a folder as an absolute path, for workers and notebooks may stand elsewhere."""
+    """Return a valid store: an fsspec URL unchanged, a folder as an absolute path (workers run in other folders).
+
+    Raises:
+        TypeError: The store is not a path or URL.
+        ValueError: The URL is invalid, or only this process could use the store.
+    """
     place = os.fspath(store) if isinstance(store, str | os.PathLike) else None
     if not isinstance(place, str):
-        raise TypeError(f"store={show(store)} is not a place for checkpoints: {object_store.HINT}")
+        raise TypeError(f"store={show(store)} is not a place for checkpoints; {object_store.HINT}")
     if not place.strip():
-        raise ValueError(f"store={show(store)} is empty: {object_store.HINT}")
+        raise ValueError(f"store={show(store)} is empty; {object_store.HINT}")
     if "://" not in place and (lacking := _ONE_SLASH.match(place)):
         meant = f"{lacking[1]}://{'/' if lacking[1] in {'file', 'local'} else ''}{place[lacking.end() :]}"
         raise ValueError(f"store={show(store)} lacks a slash: did you mean {meant!r}?")
     if not object_store.is_url(place):
         return str(Path(place).absolute())
     if (protocol := object_store.protocol(place)) == "memory":
-        raise ValueError(f"store={show(store)} is not shared between processes: {object_store.HINT}")
+        raise ValueError(f"store={show(store)} is not shared between processes; {object_store.HINT}")
     object_store.check(place)
     import fsspec
 
     try:
         fsspec.get_filesystem_class(protocol)
     except (ImportError, ValueError) as error:
-        raise ValueError(f"store={show(store)} cannot be reached ({error}): {object_store.HINT}") from None
+        raise ValueError(f"store={show(store)} cannot be reached ({error}); {object_store.HINT}") from None
     return place
 
 
 def _own(name: str, store: str) -> str:
-    """A folder that no other study has, also none that had the same name before and was deleted."""
+    """Return a folder in the store that no other study uses, not even a deleted one of the same name."""
     return f"{store.rstrip('/')}/{name}-{secrets.token_hex(4)}"
 
 
 def _check_reachable(store: str, given: Any, provider: Provider) -> str:
-    """Machines elsewhere do not see this one's files."""
+    """Check that the provider's machines can reach the store."""
     if not getattr(provider, "shares_files", True) and object_store.folder(store) is not None:
         raise ValueError(
-            f"store={show(given)} is a folder of this machine, which machines of {show(provider)} cannot reach: "
-            'give the URL of an object store, such as "s3://bucket/folder"'
+            f"store={show(given)} is a folder of this machine, which machines of {show(provider)} cannot reach; "
+            'expected the URL of an object store, such as "s3://bucket/folder"'
         )
     return store
 
@@ -224,8 +237,8 @@ def _check_affordable(amount: int, given: Money, offer: Offer, host: Offer | Non
     if amount < needed:
         raise ValueError(
             f"budget={show(given)} is too small for one epoch of one trial: a machine of {offer.name!r} at "
-            f"{format_money(offer.price_per_hour)} an hour{beside} can cost {format_money(needed)} until it has begun "
-            f"and its lease of {format_duration(lease_s)} has ended"
+            f"{format_money(offer.price_per_hour)} an hour{beside} can cost {format_money(needed)} until it has "
+            f"started and its lease of {format_duration(lease_s)} has expired"
         )
 
 
@@ -234,30 +247,35 @@ def _check_long_enough(deadline_s: float, given: Time, offer: Offer, host: Offer
     if deadline_s <= needed_s:
         raise ValueError(
             f"deadline={show(given)} is too short: a machine of {offer.name!r} takes about {format_duration(needed_s)} "
-            "to boot, begin and be handed back"
+            "to boot, start and terminate"
         )
 
 
 def new_budget(state: State, budget: Money) -> core.SetBudget:
-    """The command for another budget. Raises ValueError for less than what is spent and committed."""
+    """Return the command that changes the budget.
+
+    Raises:
+        ValueError: The budget is less than what is spent and committed.
+    """
     amount = parse_money(budget, "budget")
     floor = state.ledger.floor(state.now_s)
     if amount < floor:
         raise ValueError(
-            f"budget={show(budget)} is less than what is spent and committed, {format_money(floor)}: "
-            "that cannot be taken back"
+            f"budget={show(budget)} is less than what is spent and committed; expected at least {format_money(floor)}"
         )
     return core.SetBudget(budget=amount)
 
 
 def new_deadline(state: State, deadline: Time) -> core.SetDeadline:
-    """The command for another deadline. Raises ValueError for one that has passed."""
+    """Return the command that changes the deadline.
+
+    Raises:
+        ValueError: The deadline has passed.
+    """
     deadline_s, wall = parse_deadline(deadline, time.time())
     used_s = state.now_s
     if wall is not None:
         deadline_s += used_s
     elif deadline_s <= used_s:
-        raise ValueError(
-            f"deadline={show(deadline)} has passed: the study has used {format_duration(used_s)} of its time already"
-        )
+        raise ValueError(f"deadline={show(deadline)} has passed: the study has already used {format_duration(used_s)}")
     return core.SetDeadline(deadline_s=deadline_s, deadline_wall=wall)

@@ -1,4 +1,4 @@
-"""What a study will do with its time and money, as the planner sees it."""
+"""The stages that the planner expects for the rest of a study."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 _UNMEASURED = {
-    "created": "nothing is measured before the start:",
-    "running": "nothing is measured yet, the first epoch is still under way: ask again later, or",
+    "created": "nothing was measured before the start:",
+    "running": "nothing was measured yet, because the first epoch has not ended: try again later, or",
 }
-_GUESS = "give a guess of the seconds that an epoch takes on one worker, as in study.forecast(epoch_seconds=2.0)"
+_GUESS = "give the estimated seconds of one epoch on one worker, as in study.forecast(epoch_seconds=2.0)"
 COLUMNS = ("until_epoch", "survivors", "trials_left", "parallelism", "workers", "ends_s", "cost_usd")
 
 
@@ -34,19 +34,20 @@ def stages_frame(
     budget: int | None = None,
     deadline_s: float | None = None,
 ) -> pd.DataFrame | None:
-    """A row a stage of what is left: how many trials, how far, on how many workers, until when and for how much.
-
-    Columns: until_epoch, survivors (trials trained so far in all, those that are there already included), trials_left,
-    parallelism (workers of each trial), workers (of the cluster), ends_s (study seconds), cost_usd (of all spent up to
-    there). Empty when no trial can be trained to the last epoch with what is left;
-    None if the policy does not plan ahead.
+    """Return one row per remaining stage of the plan.
 
     Args:
-        state: Of the study.
-        policy: The study's.
-        epoch_seconds: Of an epoch on one worker; None: as measured so far.
-        budget: Another one, in micro-dollars.
-        deadline_s: Another one, in study seconds.
+        state: The study's state.
+        policy: The study's policy.
+        epoch_seconds: Seconds of one epoch on one worker. Default: as measured so far.
+        budget: Another budget in micro-dollars. Default: the study's.
+        deadline_s: Another deadline in study seconds. Default: the study's.
+
+    Returns:
+        Columns until_epoch, survivors (trials that reach that epoch, including those that already have), trials_left
+        (those that have yet to reach it), parallelism (workers per trial), workers (size of the cluster), ends_s (study
+        seconds), cost_usd (all spending until then). Empty if no trial can be fully trained with what is left; None if
+        the policy does not plan ahead.
 
     Raises:
         ValueError: Nothing was measured yet, and epoch_seconds is not given.
@@ -67,7 +68,7 @@ def _changed(
     snapshot = engine.snapshot()
     epoch_s = snapshot.scaling.epoch_s if epoch_seconds is None else epoch_seconds
     if epoch_s is None:
-        why = _UNMEASURED.get(state.phase, "nothing is measured, for no epoch has ended:")
+        why = _UNMEASURED.get(state.phase, "nothing was measured, because no epoch has ended:")
         raise ValueError(f"{why} {_GUESS}")
     factor = 1.0 if snapshot.scaling.epoch_s is None else epoch_s / snapshot.scaling.epoch_s
     moved_s = 0.0 if deadline_s is None else deadline_s - state.deadline_s
@@ -81,7 +82,7 @@ def _changed(
 
 
 def _as_fast(trial: Trial, factor: float) -> Trial:
-    """With epochs that took so many times as long."""
+    """Return the trial with the seconds of its epochs multiplied by a factor."""
     if factor == 1:
         return trial
     return replace(trial, curve=tuple(replace(report, seconds=factor * report.seconds) for report in trial.curve))

@@ -1,4 +1,4 @@
-"""A study: what a user holds in the notebook. It reads the journal and writes commands; the runner does the work."""
+"""The study as a user holds it in a notebook: it reads the journal and sends commands to the runner."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import runner_pid
 from seer_nb.storage.replay import View
 from seer_nb.study import health, serialization, settings
-from seer_nb.study.results import Foretelling
+from seer_nb.study.results import StudyResults
 from seer_nb.study.settings import Money, Time, check_name, check_policy, make_settings, new_budget, new_deadline
 
 if TYPE_CHECKING:
@@ -44,59 +44,71 @@ if TYPE_CHECKING:
 
 
 OVER = frozenset({"ended", "failed"})
-"""Statuses in which nothing goes on, unless the study is resumed."""
+"""Statuses of a study that is over, unless it is resumed."""
 UNCHANGED = "adjust changes nothing: give a budget, a deadline or both"
 
 
 def refuse_late(name: str, status: str, word: str) -> None:
-    """See that a study can be told something: what nobody reads now would be carried out when it is resumed.
+    """Refuse a command that no runner would read now: it would only take effect when the study is resumed.
 
     Args:
-        name: Of the study.
+        name: The study's name.
         status: ``Study.status``.
-        word: What it is told to do: "pause", "stop", "pin".
+        word: The command: "pause", "stop" or "pin".
 
     Raises:
-        StudyEndedError: It has ended.
-        SeerError: Its runner has died, and it is told to pause.
+        StudyEndedError: The study has ended.
+        SeerError: The runner has died, and the command is "pause".
     """
     if status in OVER:
         raise StudyEndedError(f"study {name!r} has ended: there is nothing to {word}")
     if status == "interrupted" and word == "pause":
-        raise SeerError(f"study {name!r} has no runner any more, so nothing runs: resume goes on with it")
+        raise SeerError(f"study {name!r} has no runner any more, so nothing runs: resume continues it")
 
 
 POLL_S = 0.05
+"""Seconds between two reads of the journal while a call waits."""
 ANSWER_S = 60.0
-"""A runner that takes no command for so long does not answer."""
+"""Seconds within which a runner must take a command."""
 LAUNCH_S = 10.0
-"""A runner has taken its study's lock after so long."""
-"""How often a waiting study looks into its journal."""
+"""Seconds within which a new runner takes its study's lock."""
 
 
-class Study(Foretelling):
+class Study(StudyResults):
     """One tuning job: a training function, a search space, a deadline and a budget.
 
     Args:
-        train: Function of (config, run). It trains one configuration and calls ``run.report(metric=value)`` once an
+        train: Function of (config, run) that trains one configuration and calls ``run.report(metric=value)`` once per
             epoch; see ``seer_nb.worker.run.Run``.
-        space: Name to ``seer.uniform(...)``, ``seer.choice(...)`` and the like, an Optuna distribution, or a constant.
-        metric: The keyword of ``run.report`` that is optimised.
-        mode: "max" when more is better, or "min".
-        max_epochs: Epochs that train a configuration fully.
-        deadline: Text such as "10min", seconds, a timedelta, or an aware datetime. A duration counts only time in
-            which the study runs.
-        budget: Dollars, such as "$0.50" or 0.5. Never exceeded.
-        provider: Where machines come from. Default: ``seer.Local()``, this machine's cores at a notional price.
-        policy: "seer", "asha", "random_search", or an object with ``decide(snapshot) -> Plan``.
-        sampler: An Optuna sampler that proposes configurations. Default: seeded random search.
-        seed: For configurations, data order and weights.
-        name: Of the study; its files lie in ``./seer_studies/<name>`` (or in SEER_HOME).
-        store: fsspec URL of a folder, in which its checkpoints get their own. Default: a folder beside the journal.
-        report_timeout: A trial silent for so long counts as hung. Default: a minute, or 10 of its epochs if longer.
+        space: Dict from a hyperparameter's name to ``seer.uniform(...)``, ``seer.choice(...)`` and the like, an Optuna
+            distribution, or a constant.
+        metric: Name of the metric to optimise: a keyword of ``run.report``.
+        mode: "max" if higher values are better, or "min".
+        max_epochs: Number of epochs after which a configuration is fully trained.
+        deadline: Time limit: seconds, text such as "10min", a timedelta, or a timezone-aware datetime. A duration
+            counts only the time in which the study runs.
+        budget: Spending limit in dollars, such as "$0.50" or 0.5. The study never spends more.
+        provider: Source of machines. Default: ``seer.Local()``, this machine's cores at a notional price.
+        policy: Name of a policy, such as "seer" (default), "asha" or "random_search", or an object with
+            ``decide(snapshot) -> Plan``.
+        sampler: Optuna sampler that proposes configurations. Default: seeded random search.
+        seed: Seed of configurations, data order and weights. Default: 0.
+        name: Name of the study, whose files are in ``./seer_studies/<name>`` (or in SEER_HOME). Default: the name of
+            ``train`` with date and time.
+        store: fsspec URL of a folder in which the study creates its own folder for checkpoints. Default: a folder
+            beside the journal.
+        report_timeout: Seconds, or text, after which a trial without a report counts as hung. Default: one minute, or
+            10 of its epochs if they take longer.
 
     Raises:
-        ValueError, TypeError: For what cannot be; the sentence names the argument and what is allowed.
+        ValueError, TypeError: An argument is invalid. Nothing was rented or written.
+
+    Example:
+        >>> space = {"lr": seer.loguniform(1e-4, 1e-1)}
+        >>> study = seer.Study(
+        ...     train, space, metric="accuracy", mode="max", max_epochs=27, deadline="10min", budget="$0.50"
+        ... )
+        >>> study.run().best
     """
 
     @refuses_unknown(settings.HINTS)
@@ -118,7 +130,7 @@ class Study(Foretelling):
         store: str | os.PathLike[str] | None = None,
         report_timeout: str | float | timedelta | None = None,
     ) -> None:
-        """Check what is given; nothing is rented or written. ``help(seer.Study)`` tells what the arguments are."""
+        """Validate the arguments, which ``help(seer.Study)`` describes; nothing is rented or written."""
         serialization.check(train)
         provider = provider if provider is not None else Local()
         chosen = check_policy(policy)
@@ -140,7 +152,7 @@ class Study(Foretelling):
             report_timeout=report_timeout,
         )
         searched = Space(space)
-        ConfigSampler(searched, sampler)  # raises for a sampler that does not fit
+        ConfigSampler(searched, sampler)  # raises if the sampler does not fit the space
         self._function = serialization.dumps(train)
         self._parts = serialization.dumps_parts(sampler=sampler, policy=chosen, provider=provider, space=searched)
         self._chosen: Policy | None = chosen
@@ -152,22 +164,25 @@ class Study(Foretelling):
     def _attached(cls, folder: Path) -> Study:
         study = cls.__new__(cls)
         study.name, study.folder = folder.name, folder
-        study._view, study._launched = View(Journal(folder / layout.JOURNAL)), []  # noqa: SLF001
-        study._chosen = study._dashboard = None  # noqa: SLF001
-        study._settings = study._view.state().settings  # noqa: SLF001
+        study._view, study._launched = View(Journal(folder / layout.JOURNAL)), []  # noqa: SLF001 - the same class
+        study._chosen = study._dashboard = None  # noqa: SLF001 - the same class
+        study._settings = study._view.state().settings  # noqa: SLF001 - the same class
         return study
 
     # --- life ---
 
     def start(self) -> Study:
-        """Start the study in a process of its own; returns at once.
+        """Start the study in its own process and return at once.
 
         Raises:
-            SeerError: It was started before.
-            ValueError: Its name has been taken since.
+            SeerError: The study was started before.
+            ValueError: Another study has taken the name since.
+
+        Example:
+            >>> study.start()
         """
         if self._view is not None:
-            raise SeerError(f"study {self.name!r} was started already; resume() goes on after a pause")
+            raise SeerError(f"study {self.name!r} was started already; resume() continues it after a pause")
         since = steady_s()
         self._create()
         self._launched.append(launch(self.folder, since))
@@ -177,23 +192,26 @@ class Study(Foretelling):
         """Wait until the study has ended.
 
         Args:
-            timeout: Time to wait at most: seconds, or text such as "10min".
+            timeout: Limit on the wait: seconds, or text such as "10min". Default: no limit.
 
         Raises:
-            TimeoutError: It has not ended by then; it goes on.
-            StudyFailedError: It ended early because of a fault.
-            RunnerError: Its runner died; ``resume()`` goes on.
+            TimeoutError: The study is still running.
+            StudyFailedError: The study ended early because of a fault.
+            RunnerError: The runner died; ``resume()`` continues the study.
+            SeerError: The study has not been started.
         """
         patience_s = None if timeout is None else parse_duration(timeout, "timeout")
         end = None if patience_s is None else time.monotonic() + patience_s
         while not self._settled():
             if patience_s is not None and end is not None and time.monotonic() > end:
-                raise TimeoutError(f"study {self.name!r} has not ended after {format_duration(patience_s)}; it goes on")
+                raise TimeoutError(
+                    f"study {self.name!r} has not ended after {format_duration(patience_s)}; it is still running"
+                )
             time.sleep(POLL_S)
         return self._leave_picture()
 
     def __await__(self) -> Generator[Any, None, Study]:
-        """``await study`` waits as ``wait()`` does, without blocking the notebook."""
+        """Wait as ``wait()`` does, without blocking the notebook."""
         return self._wait_async().__await__()
 
     async def _wait_async(self) -> Study:
@@ -202,20 +220,29 @@ class Study(Foretelling):
         return self._leave_picture()
 
     def run(self) -> Study:
-        """``start()`` and ``wait()``."""
+        """Start the study and wait until it has ended: ``start()`` and ``wait()``.
+
+        Raises:
+            SeerError: As for `start` and `wait`.
+        """
         return self.start().wait()
 
     def pause(self) -> None:
-        """Save all trials and hand all machines back; time and money are kept.
+        """Save all trials and release all machines; the unused time and money are kept.
 
         Raises:
-            StudyEndedError: There is nothing to pause.
-            SeerError: It has not been started, or its runner has died.
+            StudyEndedError: The study has ended.
+            SeerError: The study has not been started, or its runner has died.
         """
         self._tell("pause", core.Pause())
 
     def resume(self) -> Study:
-        """Go on: after a pause, after the runner died, or after the end if there is time and money again."""
+        """Continue after a pause, after the runner died, or after the end if there is time and money again.
+
+        Raises:
+            RunnerError: The runner takes no command.
+            SeerError: The study has not been started.
+        """
         journal = self._started().journal
         number, end_s = journal.send(core.Resume()), time.monotonic() + ANSWER_S
         while self._driven():
@@ -224,31 +251,38 @@ class Study(Foretelling):
             if time.monotonic() > end_s:
                 why = one_line(self.stuck) or "it is busy"
                 raise RunnerError(f"the runner of study {self.name!r} does not answer: {why}")
-            time.sleep(POLL_S)  # a runner that is about to end takes no commands any more
+            time.sleep(POLL_S)  # a runner that is about to exit takes no commands
         self._launched.append(launch(self.folder))
         return self
 
     def stop(self) -> None:
-        """Save what trains, hand all machines back, and end. Results and checkpoints stay. Once it has ended, nothing.
+        """Save all trials, release all machines, and end the study. Results and checkpoints stay.
+
+        Does nothing if the study has ended.
 
         Raises:
-            SeerError: It has not been started.
+            SeerError: The study has not been started.
         """
-        with contextlib.suppress(StudyEndedError):  # it may end at any moment, which is what is wanted
+        with contextlib.suppress(StudyEndedError):  # the study may end by itself at any moment
             self._tell("stop", core.Stop())
         if self.status == "interrupted":
-            # Its machines may live on: a new runner ends them, and the study with them.
+            # Machines may still be running: a new runner terminates them and ends the study.
             self._launched.append(launch(self.folder))
 
     def adjust(self, *, budget: Money | None = None, deadline: Time | None = None) -> None:
-        """Change budget or deadline, also while the study runs; once it has ended, for when it is resumed.
+        """Change the budget or the deadline, also while the study runs. After its end, the change is for `resume`.
 
         Args:
-            budget: Dollars for the whole study; not less than what is spent and committed.
-            deadline: As for ``Study``: counted from the start, or a datetime.
+            budget: Dollars for the whole study; at least what is spent and committed. Default: unchanged.
+            deadline: As for ``Study``: a duration from the start, or a datetime. Default: unchanged.
 
         Raises:
-            ValueError: What is spent, committed or past cannot be taken back; or neither is given.
+            ValueError: The budget is less than what is spent and committed, the deadline has passed, or neither is
+                given.
+            SeerError: The study has not been started.
+
+        Example:
+            >>> study.adjust(budget="$0.80", deadline="15min")
         """
         if budget is None and deadline is None:
             raise ValueError(UNCHANGED)
@@ -260,29 +294,38 @@ class Study(Foretelling):
         for command in commands:
             self._send(command)
 
-    def pin(self, trial: int, pinned: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as it is said
-        """Keep a trial in the running whatever its rank; with False, let it go again.
+    def pin(self, trial: int, pinned: bool = True) -> None:  # noqa: FBT001, FBT002 - pin(3, False) reads well
+        """Keep a trial from being stopped, whatever its rank.
+
+        Args:
+            trial: Number of the trial, as in ``results()``.
+            pinned: False ends the protection. Default: True.
 
         Raises:
             ValueError: There is no such trial.
-            StudyEndedError: There is nothing to pin.
+            StudyEndedError: The study has ended.
+            SeerError: The study has not been started.
         """
         self._tell("pin", core.Pin(trial=self._known(trial), pinned=pinned))
 
     def stop_trial(self, trial: int) -> None:
-        """End one trial.
+        """Stop one trial; its results and checkpoint stay.
+
+        Args:
+            trial: Number of the trial, as in ``results()``.
 
         Raises:
             ValueError: There is no such trial.
-            StudyEndedError: There is nothing to stop.
+            StudyEndedError: The study has ended.
+            SeerError: The study has not been started.
         """
         self._tell("stop", core.StopTrial(trial=self._known(trial)))
 
-    # --- where it stands ---
+    # --- status and display ---
 
     @property
     def status(self) -> str:
-        """One word: created, running, pausing, paused, ending, ended, failed, or interrupted (its runner died)."""
+        """created, running, pausing, paused, ending, ended, failed, or interrupted (the runner died)."""
         if self._view is None:
             return "created"
         state = self._view.state()
@@ -292,17 +335,17 @@ class Study(Foretelling):
 
     @property
     def stuck(self) -> str:
-        """Why it does not get on, though it runs, in a sentence; empty if it does."""
+        """Why the running study makes no progress, in one sentence; empty if it does."""
         return "" if self._view is None else health.why(self.folder, self._view, self.state, self.status)
 
     def _ipython_display_(self) -> None:
-        """Below a notebook's cell: the live view; elsewhere, or without widgets, a static picture or text."""
+        """Show the live dashboard below a notebook's cell; without widgets, a static picture or text."""
         from seer_nb.ui.notebook.dashboard import show
 
         show(self)
 
     def dashboard(self) -> Dashboard:
-        """The live view, which a notebook shows of a study at the end of a cell; each time the same."""
+        """Return the study's live dashboard, which is also the display of a study in a notebook."""
         if self._dashboard is None:
             from seer_nb.ui.notebook.dashboard import Dashboard
 
@@ -310,11 +353,10 @@ class Study(Foretelling):
         return self._dashboard
 
     def __repr__(self) -> str:
-        """Short, without reading the journal."""
-        # A terminal shows it as it is, and the journal may be of somebody else.
+        # Without control characters: a terminal prints it as it is, and the journal may come from somebody else.
         return f"<Study {self.name!r}: {self._settings.mode} {one_line(self._settings.metric)}>"
 
-    # --- inside ---
+    # --- private ---
 
     def _create(self) -> None:
         try:
@@ -322,14 +364,14 @@ class Study(Foretelling):
         except FileExistsError:
             self._refuse_used_name()
         try:
-            files.write_private(self.folder / layout.FUNCTION, self._function)
-            files.write_private(self.folder / layout.CWD, str(Path.cwd()).encode())
-            files.write_private(self.folder / layout.PARTS, self._parts)
+            files.write_atomically(self.folder / layout.FUNCTION, self._function, private=True)
+            files.write_atomically(self.folder / layout.CWD, str(Path.cwd()).encode(), private=True)
+            files.write_atomically(self.folder / layout.PARTS, self._parts, private=True)
             layout.seal(self.folder)
             began = core.Began(settings=self._settings)
             self._view = View(Journal.create(self.folder / layout.JOURNAL, [(0.0, began)]))
         except BaseException:
-            # Also when a person interrupts it: the name is free again.
+            # Also on KeyboardInterrupt: the name must be free again.
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
@@ -347,12 +389,12 @@ class Study(Foretelling):
 
     @property
     def journal(self) -> Journal:
-        """The study's journal. Raises SeerError before the study was started."""
+        """Journal of the study; SeerError before the study was started."""
         return self._started().journal
 
     @property
     def state(self) -> State:
-        """The newest state of the study, as its journal has it."""
+        """State after the newest record of the journal."""
         return State(self._settings) if self._view is None else self._view.state()
 
     def _now_s(self) -> float:
@@ -361,7 +403,7 @@ class Study(Foretelling):
 
     @property
     def history(self) -> History:
-        """How the study came to its state, for figures and logs."""
+        """Values over time and the log of decisions, up to the same record as `state`."""
         return begun(self._settings) if self._view is None else self._view.history
 
     def _space(self) -> Space:
@@ -370,13 +412,13 @@ class Study(Foretelling):
         return space
 
     def _policy(self) -> Policy:
-        """As it was given; of an attached study, the one of that name."""
+        """Return the policy that was given; for an attached study, a new one of the same name."""
         return self._chosen or policies.by_name(self._settings.policy)
 
     def _tell(self, word: str, command: core.Command) -> None:
-        """Send what only a study that goes on can do."""
+        """Send a command that only a running study can carry out."""
         waiting = self._started().journal.inbox()
-        if not any(isinstance(sent, core.Resume) for _, sent in waiting):  # else it goes on in a moment
+        if not any(isinstance(sent, core.Resume) for _, sent in waiting):  # otherwise it resumes in a moment
             refuse_late(self.name, self.status, word)
         self._send(command)
 
@@ -388,15 +430,15 @@ class Study(Foretelling):
         if isinstance(trial, bool) or not isinstance(trial, Integral) or trial not in trials:
             last = f"0 to {len(trials) - 1}" if trials else "none so far"
             raise ValueError(f"trial={show(trial)} is not a trial of study {self.name!r}: there are {last}")
-        return int(trial)  # numpy's numbers, from a frame, cannot be stored
+        return int(trial)  # numpy integers, from a frame, cannot be stored
 
     def _driven(self) -> bool:
-        """Whether a runner lives; a process just started counts before it has taken its lock."""
+        """Return whether a runner is alive, including a new process that has not taken the lock yet."""
         started = any(process.poll() is None for process in self._launched)
         return started or runner_pid(self.folder) is not None or self._is_new()
 
     def _is_new(self) -> bool:
-        """Whether another process has just made it, whose runner has not taken its lock yet."""
+        """Return whether another process created the study just now, and its runner has not taken the lock yet."""
         view = self._view
         made = view is not None and not self._launched and view.state().now_s == 0 and view.seq == 1
         return made and view is not None and time.time() - view.wall < LAUNCH_S
@@ -407,16 +449,16 @@ class Study(Foretelling):
         return self
 
     def _settled(self) -> bool:
-        """Whether it has ended; raises when it will not by itself."""
+        """Return whether the study has ended; raise if it failed, or cannot end because its runner died."""
         view = self._started()
         driven = self._driven()
-        # Read after the look at the process: a runner that has gone since has written all it had to.
+        # Read after the check of the process: a runner that has exited since has written all of its records.
         state = view.state()
         if driven:
-            return False  # also when it has ended but for its last process: whoever waits may want to resume()
+            return False  # also until the last process has exited, because the caller may want to resume()
         if state.phase != "ended":
             raise RunnerError(
-                f"the runner of study {self.name!r} has died; resume() goes on from its journal. It said last:\n"
+                f"the runner of study {self.name!r} has died; resume() continues from its journal. End of its log:\n"
                 + log_tail(self.folder)
             )
         if state.failed:
@@ -426,5 +468,5 @@ class Study(Foretelling):
 
 def _default_name(train: Callable[..., Any]) -> str:
     stem = re.sub(r"[^A-Za-z0-9]+", "-", getattr(train, "__name__", "study"))[:60].strip("-") or "study"
-    # With milliseconds: two studies of one function may well be made in the same second.
+    # With milliseconds: two studies of one function may be created in the same second.
     return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() // 10**6 % 1000:03d}"

@@ -1,1 +1,1 @@
-"""Views of a study: text, static html, figures. They know neither Dask nor a policy."""
+"""Views of a study's state: tables, files, figures, html and text. They know neither Dask nor a policy."""

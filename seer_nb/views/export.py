@@ -1,4 +1,4 @@
-"""Frames as files: csv, parquet, json, md, tex, html, xlsx; whole or not at all, and safe to open."""
+"""Export of frames to csv, parquet, json, md, tex, html and xlsx. Files are written atomically and are safe to open."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 Writer = Callable[["pd.DataFrame", str], bytes]
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
-"""How a cell begins that spreadsheets would take for a formula; also in the wide characters of East Asian keyboards."""
-_LATER = re.compile(r"(?<=[;\t\n])(?=(?:\"|[^\S\t\n])*[=+\-@\uff1d\uff0b\uff0d\uff20])")
-"""Where one would begin for a spreadsheet that parts the cells of a csv file by something else than commas: to it, the
-quotes of a cell that holds a line's end are none, and those behind a semicolon are. No gap may hold what could begin
-another one, else a long row of tabs would be looked at again from each of them."""
+"""Start of a cell that spreadsheets evaluate as a formula, also in fullwidth characters of East Asian keyboards."""
+_INNER_FORMULA = re.compile(r"(?<=[;\t\n])(?=(?:\"|[^\S\t\n])*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""Position of a formula inside a cell, for spreadsheets that split csv at semicolons or tabs. Such a spreadsheet
+ignores our quotes around a cell with a line break, and obeys quotes after a semicolon. The gap must exclude the
+separators themselves; otherwise the time for a long run of tabs would be quadratic."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""What steers a terminal, or what a file cannot hold; colours in a traceback, for instance."""
-_SHORT = 24
-"""Characters of a text that need no column of their own width."""
+"""Characters that control a terminal, such as the colours of a traceback, or that a file cannot hold."""
+_MAX_SHORT_TEXT = 24
+"""Characters of the longest text in a column that needs no minimum width."""
 _CSS = """\
 :root { color-scheme: light dark; }
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; }
@@ -46,25 +46,29 @@ tbody tr:nth-child(even) { background: #8881; }"""
 
 
 def export(frame: pd.DataFrame, path: str | os.PathLike[str], title: str = "results") -> Path:
-    """Write a frame to a file, in the format that the suffix says.
+    """Write a frame to a file, in the format of the path's suffix.
 
-    In csv and xlsx, text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers.
-    ``column.str.removeprefix("'")`` takes it away from what pandas has read. All formats but json and parquet, which
-    hold every text as it is, leave control characters out.
+    In csv and xlsx, a text that a spreadsheet would evaluate as a formula gets a leading apostrophe; numbers stay
+    numbers. After ``pandas.read_csv``, ``column.str.removeprefix("'")`` removes the apostrophe. All formats except json
+    and parquet, which store every text unchanged, drop control characters.
 
     Args:
         frame: Any table.
-        path: With the suffix csv, parquet, json, md, tex, html or xlsx. An existing file is replaced at once, or stays
-            as it is if anything goes wrong.
-        title: Caption of the formats that have one (html, tex), and the sheet's name (xlsx).
+        path: Path with the suffix csv, parquet, json, md, tex, html or xlsx. An existing file is replaced atomically,
+            and stays unchanged after an error.
+        title: Caption (html, tex) or name of the sheet (xlsx). Default: "results".
 
     Returns:
         The path.
 
     Raises:
-        TypeError: The path is none.
+        TypeError: path is not a path.
         ValueError: For an unknown suffix, or a folder that does not exist.
         SeerError: A package that the format needs is not installed.
+
+    Example:
+        frame = study.results()
+        export(frame[frame.state == "completed"], "completed.csv")
     """
     path, suffix = _checked(path)
     try:
@@ -72,38 +76,38 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str], title: str = "resu
     except ImportError as error:
         package = _PACKAGES.get(suffix, error.name)
         raise SeerError(
-            f"path={str(path)!r} needs the package {package}, which is not installed: "
-            'pip install "seer_nb[export]" brings it'
+            f"path={str(path)!r}: the format needs the package {package}, which is not installed; "
+            'run pip install "seer_nb[export]"'
         ) from error
     write_atomically(path, content)
     return path
 
 
 def formats() -> tuple[str, ...]:
-    """Suffixes that are known."""
+    """Return the suffixes of all formats."""
     return tuple(_WRITERS)
 
 
 def _checked(given: str | os.PathLike[str]) -> tuple[Path, str]:
-    """The path, and its suffix without the dot."""
+    """Validate a path; return it with its suffix in lower case, without the dot."""
     if not isinstance(given, str | os.PathLike):
-        raise TypeError(f'path={show(given)} is not a path: give one such as "results.csv"')
+        raise TypeError(f'path={show(given)}: not a path; expected a path such as "results.csv"')
     path = Path(given)
     if "\0" in str(path):
-        raise ValueError(f"path={show(str(path))} holds the character NUL, which no file's name can")
+        raise ValueError(f"path={show(str(path))}: contains the character NUL; expected a valid file name")
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in _WRITERS:
-        raise ValueError(f"path={str(path)!r} has the suffix {path.suffix!r}: use one of .{', .'.join(_WRITERS)}")
+        raise ValueError(f"path={str(path)!r}: unknown suffix {path.suffix!r}; expected one of .{', .'.join(_WRITERS)}")
     if not path.parent.is_dir():
-        raise ValueError(f"path={str(path)!r} is in a folder that does not exist: make {str(path.parent)!r} first")
+        raise ValueError(f"path={str(path)!r}: there is no folder {str(path.parent)!r}; expected an existing one")
     if path.is_dir():
-        raise ValueError(f"path={str(path)!r} is a folder: give the name of a file")
+        raise ValueError(f"path={str(path)!r}: is a folder; expected the name of a file")
     return path, suffix
 
 
 def _csv(frame: pd.DataFrame, _: str) -> bytes:
     table = frame.map(lambda cell: json.dumps(cell) if isinstance(cell, list | dict) else cell)
-    return _map_text(table, lambda text: _LATER.sub("'", _disarm(_plain(text)))).to_csv(index=False).encode()
+    return _map_text(table, lambda text: _INNER_FORMULA.sub("'", _disarm(_plain(text)))).to_csv(index=False).encode()
 
 
 def _parquet(frame: pd.DataFrame, _: str) -> bytes:
@@ -155,8 +159,8 @@ def _html(frame: pd.DataFrame, title: str) -> bytes:
 def _html_class(column: pd.Series[Any]) -> str:
     if not _is_text(column):
         return ""
-    # Else a table that is wider than the window would break a sentence into a word a line.
-    long = column.astype(str).str.len().max() > _SHORT
+    # Without a minimum width, a table wider than the window would show one word per line.
+    long = column.astype(str).str.len().max() > _MAX_SHORT_TEXT
     return ' class="text long"' if long else ' class="text"'
 
 
@@ -185,7 +189,7 @@ def _disarm(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    # A carriage return alone would end a row of a csv file, for it is not quoted.
+    # A lone carriage return would end a row of a csv file, because it is not quoted.
     return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -194,7 +198,7 @@ def _html_text(text: str) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    # Neither html nor links, code or images; a lone _ or * does no harm.
+    # Escape html, links, code and images; a lone _ or * is harmless.
     text = re.sub(r"[\\\\|\[\]`]", r"\\\g<0>", html.escape(_plain(text), quote=False))
     return re.sub(r"\r\n|\r|\n", "<br>", text)
 
@@ -206,26 +210,26 @@ _LATEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    # At the beginning of a row it would be an argument of the command that ended the row before; so would the star.
+    # At the start of a row, "[" or "*" would be read as an argument of the line break before it.
     "[": "{[}",
     "*": "{*}",
 }
 
 
 def _latex_text(text: str) -> str:
-    """On one line: an empty one would end the paragraph."""
+    """Escape a text for LaTeX and put it on one line, because an empty line would end the paragraph."""
     return "".join(_LATEX.get(character, character) for character in " ".join(_plain(text).split()))
 
 
 def _map_text(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
-    """Change all that is text, headings included."""
+    """Apply a function to every text, including the headings."""
     table = frame.map(lambda cell: change(cell) if isinstance(cell, str) else cell).astype(dict(frame.dtypes))
     table.columns = [change(str(name)) for name in frame.columns]
     return table
 
 
 def _cells(frame: pd.DataFrame, escape: Callable[[str], str]) -> pd.DataFrame:
-    """All cells as text: floats with six digits, lists as JSON, nothing for what is missing."""
+    """Format all cells as text: floats with six digits, lists as JSON, missing values as empty."""
     return frame.astype(object).map(lambda cell: escape(_cell(cell)))
 
 
@@ -255,12 +259,12 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _one_type_a_column(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns that hold several types, or lists, as JSON text: these formats give a column one type."""
+    """Convert columns of several types or of lists to JSON text, because these formats have one type per column."""
     table = frame.copy()
-    # By place: without their control characters two columns may have the same name.
-    for place in range(table.shape[1]):
-        column = table.iloc[:, place]
+    # By position: two names may be equal after their control characters were dropped.
+    for index in range(table.shape[1]):
+        column = table.iloc[:, index]
         kinds = {type(value) for value in column if not _is_missing(value)}
         if column.dtype.kind == "O" and (len(kinds) > 1 or kinds & {list, dict}):
-            table.isetitem(place, [None if _is_missing(value) else json.dumps(value) for value in column])
+            table.isetitem(index, [None if _is_missing(value) else json.dumps(value) for value in column])
     return table

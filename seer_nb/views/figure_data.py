@@ -1,4 +1,4 @@
-"""What figures of a study show, before they are drawn: by plotly, or as svg."""
+"""Figure data: what each figure of a study shows, computed before plotly or the svg renderer draws it."""
 
 from __future__ import annotations
 
@@ -18,108 +18,146 @@ if TYPE_CHECKING:
     from seer_nb.views.view_model import StudyView, TrialView
 
 
-N_IN_COLOUR = 16
-N_OTHERS = 100
-"""Grey curves that matter for the range: of hundreds of trials most end low after an epoch."""
-POINTS_OF_OTHERS = 20
-"""Of each of them."""
-MOMENTS = 160
-"""At which the workers are looked at, from the start until now."""
+MAX_COLOURED_CURVES = 16
+MAX_RANGE_CURVES = 100
+"""Number of grey curves that determine the range of values: of hundreds of trials most end low after one epoch."""
+RANGE_POINTS_PER_CURVE = 20
+"""Number of points of each grey curve that determine the range of values."""
+N_TIME_SAMPLES = 160
+"""Number of evenly spaced times from the start until now at which worker counts are sampled."""
+Interval: TypeAlias = tuple[float, float, float]
+"""(expected value, lower end, upper end) of a 90 % prediction interval."""
+SpendingPoint: TypeAlias = tuple[float, float, float, float]
+"""(study seconds, expected, lower end, upper end), the last three in dollars."""
 
 
 class CurvesInfo(NamedTuple):
-    """The learning curves."""
+    """Data of the figure of learning curves."""
 
     metric: str
     max_epochs: int
     best: TrialView | None
     coloured: tuple[TrialView, ...]
-    """The best trial and the best survivors, best first; at most N_IN_COLOUR."""
+    """The best trial and the best survivors, best first; at most MAX_COLOURED_CURVES."""
     others: tuple[TrialView, ...]
-    """In order of their end, those that have not ended last: of many, only the last ones change."""
-    ends: Mapping[int, float]
+    """Grey trials in order of their end, unfinished ones last, so that only the end of the sequence changes."""
+    projected: Mapping[int, float]
     """Projected value at the last epoch, by trial."""
     low: float
+    """Lower end of the range of values; outliers among the grey trials may lie outside the range."""
     high: float
-    """The range of values that is worth seeing: outliers of the others lie outside."""
 
 
 class Band(NamedTuple):
-    """Workers of one trial, or of all trials without a colour."""
+    """Worker counts of one trial, or of all trials without a colour together (trial is None)."""
 
     trial: int | None
     steps: Steps
 
 
 class ParallelismInfo(NamedTuple):
-    """Who had how many workers, and when. Times are study seconds."""
+    """Data of the figure of workers over time. Times are study seconds."""
 
     now_s: float
     until_s: float
-    """End of the axis: the deadline, unless it was passed."""
+    """End of the time axis: the deadline, or now if that is later."""
     bands: tuple[Band, ...]
-    """From the bottom up; their sum is the number of workers that trained."""
+    """Bands from the bottom up; their sum is the number of training workers."""
     size: Steps
-    """Workers of ready machines."""
+    """Number of workers on ready machines."""
     wanted: Steps
-    """Workers that the plan wanted."""
+    """Number of workers that the plan wanted."""
     boots: tuple[tuple[float, float], ...]
-    """(from, until) of each machine's boot."""
+    """(start, end) of each machine's boot."""
     losses: tuple[float, ...]
+    """Times at which machines were lost."""
     marks: tuple[Mark, ...]
 
     @property
     def high(self) -> float:
-        """The most workers there were or were wanted."""
+        """Largest number of ready or wanted workers."""
         return max(1.0, *(value for _, value in self.size), *(value for _, value in self.wanted))
 
 
 class BurnInfo(NamedTuple):
-    """Money over time: study seconds and dollars."""
+    """Data of the figure of money over time. Times are study seconds, money is in dollars."""
 
     now_s: float
     until_s: float
     spent: Steps
     committed: float
-    """On top of what is spent now."""
+    """Dollars committed now, on top of the dollars spent."""
     budgets: Steps
     deadlines: Steps
     marks: tuple[Mark, ...]
-    plan: tuple[tuple[float, float, float, float], ...]
-    """(time, expected, low, high) of what will be spent; empty before it is known."""
+    plan: tuple[SpendingPoint, ...]
+    """Forecast of the spending; empty without a forecast."""
     finish_s: float | None
 
     @property
     def high(self) -> float:
-        """The most money that is to be seen."""
+        """Upper end of the money axis, in dollars."""
         return max(value for _, value in self.budgets) * 1.05
 
 
-def curves(view: StudyView, ends: Mapping[int, float] | None = None) -> CurvesInfo:
-    """What there is to see of the learning curves.
+class SpendingForecast(NamedTuple):
+    """Forecast of the spending and of the end of a study."""
+
+    points: tuple[SpendingPoint, ...]
+    finish_s: float | None
+
+
+class ForecastAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Forecast of a study's rest, as the forecast process sends it. Times are study seconds, money is in dollars."""
+
+    request_id: int
+    """Number of the request that is answered."""
+    finish_s: Interval | None = None
+    cost_usd: Interval | None = None
+    best_value: Interval | None = None
+    completed: float | None = None
+    """Expected number of fully trained trials."""
+    max_workers: float | None = None
+    """Largest number of workers in use at once."""
+    cost_over_time: tuple[SpendingPoint, ...] = ()
+    simulations: int = 0
+    """Number of simulated futures; 0 if the planner answered."""
+    projected: dict[int, float] = {}
+    """Projected value at the last epoch, by surviving trial."""
+    error: str = ""
+    """Why there is no forecast, in a sentence."""
+
+    @property
+    def spending(self) -> SpendingForecast:
+        """The part of the answer that the figure of money shows."""
+        return SpendingForecast(self.cost_over_time, self.finish_s[0] if self.finish_s else None)
+
+
+def curves_info(view: StudyView, projected: Mapping[int, float] | None = None) -> CurvesInfo:
+    """Select the learning curves to draw, and the range of values.
 
     Args:
-        view: Of the study.
-        ends: Projected value at the last epoch, by trial.
+        view: View of the study.
+        projected: Projected value at the last epoch, by trial. Default: no projections.
     """
     drawn = [trial for trial in view.trials if any(value is not None for _, value in trial.points)]
-    coloured = [trial for trial in drawn if trial.survives or trial is view.best][:N_IN_COLOUR]
+    coloured = [trial for trial in drawn if trial.survives or trial is view.best][:MAX_COLOURED_CURVES]
     chosen = {trial.trial for trial in coloured}
     others = [trial for trial in drawn if trial.trial not in chosen]
-    shown = {trial: end for trial, end in (ends or {}).items() if trial in chosen}
-    low, high = _range(coloured, others, shown.values())
+    shown = {trial: value for trial, value in (projected or {}).items() if trial in chosen}
+    low, high = _value_range(coloured, others, shown.values())
     others.sort(key=lambda trial: (trial.survives, trial.end_s or 0.0, trial.trial))
     return CurvesInfo(view.metric, view.max_epochs, view.best, tuple(coloured), tuple(others), shown, low, high)
 
 
-def parallelism(state: State, history: History, view: StudyView, coloured: Sequence[int]) -> ParallelismInfo:
-    """Who had how many workers.
+def parallelism_info(state: State, history: History, view: StudyView, coloured: Sequence[int]) -> ParallelismInfo:
+    """Compute each trial's number of workers over time.
 
     Args:
-        state: Of the study.
-        history: Of the study.
-        view: Of the study.
-        coloured: Trials that have a band of their own.
+        state: State of the study.
+        history: History of the same study.
+        view: View of the same state.
+        coloured: Numbers of the trials that get a band of their own.
     """
     now_s = view.elapsed_s
     own = [Band(trial, _sampled(history.workers[trial], now_s)) for trial in coloured if trial in history.workers]
@@ -135,53 +173,44 @@ def parallelism(state: State, history: History, view: StudyView, coloured: Seque
     )
 
 
-class Expectation(NamedTuple):
-    """What a forecast says of the money."""
-
-    cost: tuple[tuple[float, float, float, float], ...]
-    """(time, expected, low, high) of what will be spent, in study seconds and dollars."""
-    finish_s: float | None
-
-
-def told(forecast: Forecast) -> Expectation:
-    """By a forecast."""
-    table = forecast.over_time
-    moments = zip(table.elapsed_s, table.cost_usd, table.cost_low, table.cost_high, strict=True)
-    return Expectation(tuple(moments), forecast.finish_s.value if forecast.finish_s else None)
-
-
-def burn(history: History, view: StudyView, plan: Expectation | None = None) -> BurnInfo:
-    """Money over time, with what is expected of the rest."""
+def burn_info(history: History, view: StudyView, forecast: SpendingForecast | None = None) -> BurnInfo:
+    """Compute the money spent over time, with the forecast of the rest if there is one."""
     now_s = view.elapsed_s
     return BurnInfo(
         now_s=now_s,
         until_s=max(view.deadline_s, now_s, *(value for _, value in history.deadlines)),
-        spent=[*((at_s, spent / MICRO) for at_s, spent in history.spent), (now_s, view.spent / MICRO)],
-        committed=view.committed / MICRO,
+        spent=[*((at_s, spent / MICRO) for at_s, spent in history.spent), (now_s, view.spent_micro / MICRO)],
+        committed=view.committed_micro / MICRO,
         budgets=[(at_s, budget / MICRO) for at_s, budget in history.budgets],
         deadlines=history.deadlines,
         marks=tuple(history.marks),
-        plan=() if plan is None else plan.cost,
-        finish_s=None if plan is None else plan.finish_s,
+        plan=() if forecast is None else forecast.points,
+        finish_s=None if forecast is None else forecast.finish_s,
     )
 
 
+def spending_forecast(forecast: Forecast) -> SpendingForecast:
+    """Return the part of a forecast that the figure of money shows."""
+    table = forecast.over_time
+    points = zip(table.elapsed_s, table.cost_usd, table.cost_low, table.cost_high, strict=True)
+    return SpendingForecast(tuple(points), forecast.finish_s.value if forecast.finish_s else None)
+
+
 def _sampled(steps: Steps, now_s: float) -> Steps:
-    """As it is seen at so many moments; only where it changes."""
-    width = now_s / MOMENTS
+    """Round the times of steps up to N_TIME_SAMPLES evenly spaced times, and keep only changes."""
+    width = now_s / N_TIME_SAMPLES
     found: Steps = [(0.0, 0.0)]
     for at_s, value in steps:
-        # What changes between two moments is seen at the second one.
-        moment = math.ceil(at_s / width) * width if width else 0.0
-        if moment == found[-1][0]:
+        sample_s = math.ceil(at_s / width) * width if width else 0.0
+        if sample_s == found[-1][0]:
             found.pop()
         if not found or value != found[-1][1]:
-            found.append((moment, value))
+            found.append((sample_s, value))
     return found
 
 
 def _rest(busy: Steps, own: Iterable[Band]) -> Steps:
-    """What is left of all for those without a band."""
+    """Subtract the trials' own bands from the total number of training workers."""
     changes: dict[float, float] = {}
     for steps, sign in [(busy, 1), *((band.steps, -1) for band in own)]:
         value = 0.0
@@ -203,63 +232,31 @@ def _boots(state: State, now_s: float) -> Iterable[tuple[float, float]]:
         yield machine.rented_s, min(ends, default=now_s)
 
 
-def _range(coloured: list[TrialView], others: list[TrialView], ends: Iterable[float]) -> tuple[float, float]:
-    """All of the coloured curves, the middle nine tenths of the best others' values, and a little air.
+def _value_range(coloured: list[TrialView], others: list[TrialView], projected: Iterable[float]) -> tuple[float, float]:
+    """Compute the range of values to draw.
 
-    Projected ends are taken in as long as the curves so far still fill half of the figure.
+    The range holds all coloured curves, the middle 90 % of the best other trials' values, and a margin of 10 %.
+    Projected values extend the range as long as the curves so far still fill half of the figure.
     """
     seen = _values(coloured)
-    rest = sorted(_values(others[:N_OTHERS], POINTS_OF_OTHERS))
+    rest = sorted(_values(others[:MAX_RANGE_CURVES], RANGE_POINTS_PER_CURVE))
     cut = len(rest) // 20
     seen += rest[cut : len(rest) - cut]
     if not seen:
         return 0.0, 1.0
     low, high = min(seen), max(seen)
     reach = high / 2 - low / 2
-    for end in ends:
+    for end in projected:
         low, high = min(low, max(end, min(seen) - reach)), max(high, min(end, max(seen) + reach))
-    # Halved before the difference is taken: two huge values must not overflow.
-    air = 0.1 * (high / 2 - low / 2) or 0.05 * abs(high) or 0.5
-    return low - air, high + air
+    # Halved before the subtraction, because the difference of two huge values would overflow.
+    margin = 0.1 * (high / 2 - low / 2) or 0.05 * abs(high) or 0.5
+    return low - margin, high + margin
 
 
-def _values(trials: list[TrialView], most: int | None = None) -> list[float]:
-    """Of all points, or of about so many of each trial."""
+def _values(trials: list[TrialView], max_points: int | None = None) -> list[float]:
+    """Return the trials' finite values, of about max_points reports of each trial if that is given."""
     found = []
     for trial in trials:
-        points = trial.points if most is None else trial.points[:: math.ceil(len(trial.points) / most)]
+        points = trial.points if max_points is None else trial.points[:: math.ceil(len(trial.points) / max_points)]
         found += [value for _, value in points if value is not None]
     return found
-
-
-Interval: TypeAlias = tuple[float, float, float]
-"""A number, and between what it will lie nine times in ten at either end."""
-
-
-class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be expected. Times are study seconds, money is dollars."""
-
-    number: int
-    """Of the question."""
-    finish_s: Interval | None = None
-    cost_usd: Interval | None = None
-    best_value: Interval | None = None
-    survivors: float | None = None
-    """Trials that will be fully trained."""
-    workers: float | None = None
-    """The most that will be used."""
-    cost_over_time: tuple[tuple[float, float, float, float], ...] = ()
-    """(time, expected, low, high)."""
-    futures: int = 0
-    """How many were simulated."""
-    ends: dict[int, float] = {}
-    """By trial in the running: its value if it were fully trained."""
-    error: str = ""
-    """Why there is no answer, in a sentence."""
-
-
-def expectation(foreseen: Foreseen | None) -> Expectation | None:
-    """What it says of the money."""
-    if foreseen is None:
-        return None
-    return Expectation(foreseen.cost_over_time, foreseen.finish_s[0] if foreseen.finish_s else None)

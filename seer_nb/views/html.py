@@ -1,19 +1,19 @@
-"""A study as pieces of html, made once for the live view, the static picture and the report.
+"""Html of a study's page, rendered from the templates in ``seer_nb/views/templates`` with automatic escaping.
 
-The skeleton has named places; a page says what belongs there. A place holds either one content or a list of pieces,
-each with its own key: so the live view sends only what has changed.
+The skeleton has named places. A place holds either one part, or a list of pieces with a key each, so that the live view
+sends only the parts and pieces that have changed.
 """
 
 from __future__ import annotations
 
-import html
 import math
-import re
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader
 
 from seer_nb._utils.units import MICRO, format_duration, format_money, format_usd
-from seer_nb.views.svg_axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH
+from seer_nb.views import svg_axes
 from seer_nb.views.svg_charts import Drawing, Piece, Plot
 from seer_nb.views.view_model import DASH, StudyView, TrialView, format_value
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from seer_nb.core.history import LogEntry
-    from seer_nb.views.figure_data import Foreseen
+    from seer_nb.views.figure_data import ForecastAnswer
 
 
-SHAPES = {
+STATUS_SYMBOLS = {
     "running": "▶",
     "pausing": "‖",
     "paused": "‖",
@@ -34,182 +34,23 @@ SHAPES = {
     "created": "○",
     "interrupted": "✖",
 }
-TRIAL_SHAPES = {"waiting": "○", "running": "▶", "paused": "‖", "completed": "✔", "stopped": "■", "failed": "✖"}
-KIND_SHAPES = {"command": "☞", "decision": "→", "fault": "⚠"}
-STUCK = KIND_SHAPES["fault"]
-N_LOG = 200
-"""Lines of the log that are shown."""
-N_ROWS = 400
-"""Rows of the table that are shown."""
-
-
-FEW = 4
-"""Simulated futures without which no band is told."""
+TRIAL_SYMBOLS = {"waiting": "○", "running": "▶", "paused": "‖", "completed": "✔", "stopped": "■", "failed": "✖"}
+KIND_SYMBOLS = {"command": "☞", "decision": "→", "fault": "⚠"}
+MAX_LOG_LINES = 200
+"""Number of log lines shown."""
+MAX_ROWS = 400
+"""Number of rows of the trials' table."""
+MIN_SIMULATIONS = 4
+"""Number of simulated futures from which on a forecast's interval is shown."""
 
 
 class Page(NamedTuple):
-    """What belongs into the skeleton's places."""
+    """Content of the skeleton's places."""
 
     parts: Mapping[str, str]
-    """By place: html."""
+    """Html, by name of the place."""
     lists: Mapping[str, Sequence[Piece]]
-    """By place: pieces of html in order."""
-
-
-def filled(skeleton: str, page: Page) -> str:
-    """The skeleton with all in its places."""
-
-    def content(found: re.Match[str]) -> str:
-        name = found["name"]
-        if found["kind"] == "part":
-            return found[0] + page.parts.get(name, "")
-        return found[0] + "".join(piece.content for piece in page.lists.get(name, ()))
-
-    return re.sub(r'<[a-z0-9]+ [^>]*data-(?P<kind>part|list)="(?P<name>[^"]+)"[^>]*>', content, skeleton)
-
-
-# --- the head ---
-
-
-def title(view: StudyView) -> str:
-    """Name and state, as a word and a shape."""
-    shape, word = SHAPES.get(view.status, ""), html.escape(view.status)
-    return f'{html.escape(view.name)} <span class="seer-word">{shape} {word}</span>'
-
-
-def head(view: StudyView, foreseen: Foreseen | None = None) -> str:
-    """The facts, as a list of terms."""
-    facts = [
-        ("time", f"{format_duration(view.elapsed_s)} of {format_duration(view.deadline_s)}{_time_bar(view)}"),
-        *([("stuck", f"{STUCK} {html.escape(view.stuck)}")] if view.stuck else []),
-        ("money", _money(view)),
-        ("best", _best(view)),
-        ("trials", view.trials_in_words),
-    ]
-    if view.driven:
-        facts.append(("workers", _workers(view)))
-    if view.driven and foreseen is not None and foreseen.finish_s and foreseen.cost_usd:
-        facts.append(("forecast", forecast_in_words(foreseen, view)))
-    if view.reason:
-        facts.append(("why" if view.over or view.status == "ending" else "plan", html.escape(view.reason)))
-    return "".join(f"<dt>{word}</dt><dd>{text}</dd>" for word, text in facts)
-
-
-def forecast_in_words(foreseen: Foreseen, view: StudyView) -> str:
-    """Finish, cost and best value that are expected."""
-    words = []
-    if foreseen.finish_s:
-        words.append(f"ends after about {format_duration(foreseen.finish_s[0])}")
-    if foreseen.cost_usd:
-        words.append(f"costs about {format_usd(foreseen.cost_usd[0])}")
-    if foreseen.best_value:
-        value, low, high = (format_value(number) for number in foreseen.best_value)
-        # A few simulated futures tell what is likely, but not how sure that is.
-        band = f" ({low} to {high})" if foreseen.futures >= FEW or not foreseen.futures else ""
-        words.append(f"best {html.escape(view.metric)} about {value}{band}")
-    return ", ".join(words)
-
-
-def status_line(view: StudyView) -> str:
-    """For screen readers: one sentence that seldom changes."""
-    best = "" if view.best is None else f", best {view.metric} {format_value(view.best.value)}"
-    share = round(_share(view.elapsed_s, view.deadline_s), -1)
-    money = round(_share(view.spent, view.budget), -1)
-    word = f"{view.status}, but stuck" if view.stuck else view.status
-    return html.escape(f"study {view.name} {word}: {share:.0f} % of the time, {money:.0f} % of the money{best}")
-
-
-def _workers(view: StudyView) -> str:
-    booting = f", {view.booting} booting" if view.booting else ""
-    wanted = f", {view.wanted} wanted" if view.status == "running" else ""
-    price = f", {format_money(view.price_per_hour)} per hour" if view.price_per_hour else ""
-    return f"{view.busy} busy of {view.workers} ready{booting}{wanted}{price}"
-
-
-def _time_bar(view: StudyView) -> str:
-    share = _share(view.elapsed_s, view.deadline_s)
-    return _bar([("seer-spent", share)], f"{share:.0f} % of the time used")
-
-
-def _money(view: StudyView) -> str:
-    parts = (
-        ("seer-spent", "spent", view.spent),
-        ("seer-committed", "committed", view.committed),
-        ("", "free", view.free),
-    )
-    words = " ".join(
-        f'<span class="seer-amount"><span class="seer-key {kind}"></span>{format_money(amount)} {word}</span>'
-        for kind, word, amount in parts
-    )
-    label = ", ".join(f"{format_money(amount)} {word}" for _, word, amount in parts)
-    shares = [(kind, _share(amount, view.budget)) for kind, _, amount in parts[:2]]
-    return f"{words} of {format_money(view.budget)}{_bar(shares, label)}"
-
-
-def _bar(parts: Iterable[tuple[str, float]], label: str) -> str:
-    filled_in = "".join(f'<span class="{kind}" style="width:{share:.1f}%"></span>' for kind, share in parts)
-    return f'<div class="seer-bar" role="img" aria-label="{label}">{filled_in}</div>'
-
-
-def _share(part: float, whole: float) -> float:
-    """Per cent."""
-    return min(100.0, 100 * part / whole) if whole > 0 else 0.0
-
-
-def _best(view: StudyView) -> str:
-    metric = html.escape(view.metric)
-    if view.best is None:
-        return f"no {metric} yet"
-    return f"<b>{metric} {format_value(view.best.value)}</b> by trial {view.best.trial} at epoch {view.best.epoch}"
-
-
-# --- figures ---
-
-
-def figure(plot: Plot, *, live: bool) -> str:
-    """The skeleton of a figure, with its data as a table below."""
-    name = plot.name
-    inner = "".join(f'<g data-list="{name}.{layer}"></g>' for layer in plot.layers)
-    # What can be selected must not lie in an image, whose parts nobody is told of.
-    role = "group" if live else "img"
-    # An inner svg cuts off what lies outside of it, without an id, which two figures on one page could share.
-    return (
-        f'<figure class="seer-figure seer-{name}">'
-        f'<svg viewBox="0 0 {WIDTH} {plot.height}" role="{role}" aria-label="{plot.label}" '
-        f'font-family="inherit" font-size="13" fill="currentColor">'
-        f'<g data-part="{name}.axes"></g><svg x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" '
-        f'height="{plot.height - TOP - BOTTOM}">{inner}</svg><g data-part="{name}.over"></g></svg>'
-        f'<figcaption data-part="{name}.caption"></figcaption>'
-        "<details><summary>the figure as a table</summary>"
-        f'<div data-part="{name}.data"></div></details></figure>'
-    )
-
-
-def drawn(plot: Plot, drawing: Drawing) -> Page:
-    """Where the pieces of a drawing belong."""
-    name = plot.name
-    return Page(
-        {f"{name}.axes": drawing.axes, f"{name}.over": drawing.over, f"{name}.caption": html.escape(drawing.title)},
-        {f"{name}.{layer}": pieces for layer, pieces in zip(plot.layers, drawing.layers, strict=True)},
-    )
-
-
-# --- tables ---
-
-
-def table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of text."""
-    head_cells = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in headings)
-    body = "".join(
-        f'<tr><th scope="row">{html.escape(first)}</th>'
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
-        + "</tr>"
-        for first, *rest in rows
-    )
-    return (
-        f'<div class="seer-scroll" tabindex="0"><table><caption>{html.escape(caption)}</caption>'
-        f"<thead><tr>{head_cells}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    """Pieces in order, by name of the place."""
 
 
 class Column(NamedTuple):
@@ -220,20 +61,74 @@ class Column(NamedTuple):
     key: str
 
 
+def render(template: str, **values: Any) -> str:
+    """Render a template; every value is escaped unless the template marks it as html."""
+    return _environment().get_template(template).render(values)
+
+
+def title(view: StudyView) -> str:
+    """Render the study's name and status, as a symbol and a word."""
+    return _part("title", view)
+
+
+def head(view: StudyView, forecast: ForecastAnswer | None = None) -> str:
+    """Render the main facts as a list of terms."""
+    return _part("head", view, forecast)
+
+
+def preview(forecast: ForecastAnswer, view: StudyView) -> str:
+    """Render the expected outcome under other limits as a sentence."""
+    return _part("preview", forecast, view)
+
+
+def status_line(view: StudyView) -> str:
+    """Render one sentence for screen readers, which changes rarely."""
+    best = "" if view.best is None else f", best {view.metric} {format_value(view.best.value)}"
+    share = round(_percent(view.elapsed_s, view.deadline_s), -1)
+    money = round(_percent(view.spent_micro, view.budget_micro), -1)
+    status = f"{view.status}, but stuck" if view.stuck else view.status
+    return escape(f"study {view.name} {status}: {share:.0f} % of the time, {money:.0f} % of the money{best}")
+
+
+def escape(text: str) -> str:
+    """Escape a text for html."""
+    return str(_environment().filters["escape"](text))
+
+
+def figure_parts(plot: Plot, drawing: Drawing, data: str) -> Page:
+    """Assign the pieces of a drawing to their places.
+
+    Args:
+        plot: The constant parts of the figure.
+        drawing: The drawn figure.
+        data: Html of the figure's data as tables.
+    """
+    parts = {"axes": drawing.axes, "over": drawing.over, "caption": escape(drawing.title), "data": data}
+    return Page(
+        {f"{plot.name}.{part}": content for part, content in parts.items()},
+        {f"{plot.name}.{layer}": pieces for layer, pieces in zip(plot.layers, drawing.layers, strict=True)},
+    )
+
+
+def table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Render a table of texts; the first cell of each row is its heading."""
+    return _part("table", caption, headings, rows)
+
+
 def columns(view: StudyView) -> list[Column]:
-    """Of the trials' table."""
+    """Return the columns of the trials' table."""
     live = (
         [
             Column("workers", "wanted by the plan / assigned / training now", "workers"),
-            Column("to finish", "money until it is fully trained on the workers it has", "left"),
-            Column("expected end", "when it would be fully trained on the workers it has", "end"),
+            Column("to finish", "money until the trial is fully trained on its present workers", "left"),
+            Column("expected end", "when the trial would be fully trained on its present workers", "end"),
         ]
-        if view.driven
+        if view.may_have_workers
         else []
     )
     return [
         Column("trial", "number of the trial", "trial"),
-        Column("state", "what it does", "state"),
+        Column("state", "state of the trial", "state"),
         Column(view.metric, "best value whose checkpoint is stored", "value"),
         Column("epoch", f"epochs trained, of {view.max_epochs}", "epoch"),
         *live[:1],
@@ -243,67 +138,123 @@ def columns(view: StudyView) -> list[Column]:
     ]
 
 
+def headings(view: StudyView, *, buttons: bool) -> str:
+    """Render the heading row of the trials' table, with buttons that sort if wanted."""
+    return _part("headings", columns(view), buttons)
+
+
 def rows(view: StudyView, trials: Sequence[TrialView], *, buttons: bool) -> list[Piece]:
-    """A row a trial."""
-    decimals = _decimals(trial.cost for trial in view.trials)
-    names = [column.key for column in columns(view)]
-    return [_row(trial, view, names, decimals, buttons=buttons) for trial in trials]
+    """Render one table row per trial, with buttons that act on the trial if wanted."""
+    decimals = _cost_decimals(trial.cost_micro for trial in view.trials)
+    keys = [column.key for column in columns(view)][1:]
+    best = None if view.best is None else view.best.trial
+    return [
+        Piece(
+            f"row:{trial.trial}",
+            _part(
+                "row",
+                trial,
+                [_cell(key, trial, view, decimals) for key in keys],
+                trial.trial == best,
+                buttons,
+                view.may_have_workers,
+            ),
+        )
+        for trial in trials
+    ]
 
 
-def _row(trial: TrialView, view: StudyView, names: Sequence[str], decimals: int, *, buttons: bool) -> Piece:
-    is_best = view.best is not None and trial.trial == view.best.trial
-    cells = [_cell(name, trial, view, decimals) for name in names[1:]]
-    star = ' <span title="best">★<span class="seer-hidden"> best</span></span>' if is_best else ""
-    first = (
-        f'<th scope="row" data-v="{trial.trial}"><button type="button" data-do="select" data-trial="{trial.trial}" '
-        f'title="select trial {trial.trial} everywhere">{trial.trial}</button>{star}</th>'
-        if buttons
-        else f'<th scope="row">{trial.trial}{star}</th>'
+def log_lines(entries: Sequence[LogEntry]) -> list[Piece]:
+    """Render the last entries of the log, newest first."""
+    return [_log_line(entry) for entry in reversed(entries[-MAX_LOG_LINES:])]
+
+
+@lru_cache(maxsize=2 * MAX_LOG_LINES)
+def _log_line(entry: LogEntry) -> Piece:
+    return Piece(f"log:{entry.number}", _part("log_line", entry))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("seer_nb.views"), autoescape=True, trim_blocks=True, lstrip_blocks=True, auto_reload=False
     )
-    actions = f'<td class="seer-actions">{_buttons(trial, view)}</td>' if buttons else ""
-    kind = "" if trial.survives else ' class="seer-out"'
-    return Piece(f"row:{trial.trial}", f'<tr data-trial="{trial.trial}"{kind}>{first}{actions}{"".join(cells)}</tr>')
+    environment.filters |= {
+        "duration": format_duration,
+        "money": format_money,
+        "usd": format_usd,
+        "value": format_value,
+    }
+    environment.globals |= {
+        "KIND_SYMBOLS": KIND_SYMBOLS,
+        "MIN_SIMULATIONS": MIN_SIMULATIONS,
+        "STATUS_SYMBOLS": STATUS_SYMBOLS,
+        "percent": _percent,
+        **{name: getattr(svg_axes, name) for name in ("WIDTH", "LEFT", "RIGHT", "TOP", "BOTTOM")},
+    }
+    return environment
 
 
-def _cell(name: str, trial: TrialView, view: StudyView, decimals: int) -> str:
-    if name.startswith("config_"):
-        value = trial.config.get(name.removeprefix("config_"))
-        return _td(format_value(value), value)
-    text, sort = _CELLS[name](trial, view, decimals)
-    return _td(text, sort)
+@cache
+def _parts() -> Any:
+    """Return the template of parts as a module, whose attributes are the macros."""
+    return _environment().get_template("parts.html").module
+
+
+def _part(macro: str, *values: Any) -> str:
+    # A plain str: a Markup would escape each str that is added to it.
+    return str(getattr(_parts(), macro)(*values))
+
+
+def _percent(part: float, whole: float) -> float:
+    return min(100.0, 100 * part / whole) if whole > 0 else 0.0
+
+
+def _cell(key: str, trial: TrialView, view: StudyView, decimals: int) -> tuple[str, object]:
+    """Return a cell's text, and its sort key, which is empty for a missing value."""
+    if key.startswith("config_"):
+        value = trial.config.get(key.removeprefix("config_"))
+        text = format_value(value)
+    else:
+        text, value = _CELLS[key](trial, view, decimals)
+    return text, "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def _state_cell(trial: TrialView, _: StudyView, __: int) -> tuple[str, object]:
+    pinned = ", pinned" if trial.pinned else ""
+    return f"{TRIAL_SYMBOLS[trial.state]} {trial.state}{pinned}", trial.state
+
+
+def _workers_cell(trial: TrialView, _: StudyView, __: int) -> tuple[str, object]:
+    return f"{trial.wanted} / {trial.workers} / {trial.training_workers}", trial.workers
+
+
+def _remaining_cost_cell(trial: TrialView, _: StudyView, decimals: int) -> tuple[str, object]:
+    micro = trial.remaining_cost_micro
+    return DASH if micro is None else _cost(micro, decimals), micro
+
+
+def _expected_end_cell(trial: TrialView, _: StudyView, __: int) -> tuple[str, object]:
+    return (DASH, None) if trial.remaining_cost_micro is None else (format_duration(trial.end_s or 0.0), trial.end_s)
 
 
 _CELLS: Mapping[str, Callable[[TrialView, StudyView, int], tuple[str, object]]] = {
-    "state": lambda t, _, __: (f"{TRIAL_SHAPES[t.state]} {t.state}{', pinned' * t.pinned}", t.state),
-    "value": lambda t, _, __: (format_value(t.value), t.value),
-    "epoch": lambda t, view, _: (f"{t.epochs} of {view.max_epochs}", t.epochs),
-    "workers": lambda t, _, __: (f"{t.wanted} / {t.workers} / {t.in_use}", t.workers),
-    "cost": lambda t, _, decimals: (_cost(t.cost, decimals), t.cost),
-    "left": lambda t, _, decimals: (DASH if t.cost_left is None else _cost(t.cost_left, decimals), t.cost_left),
-    "end": lambda t, _, __: (DASH, None) if t.cost_left is None else (format_duration(t.end_s or 0.0), t.end_s),
+    "state": lambda trial, _, __: (
+        f"{TRIAL_SYMBOLS[trial.state]} {trial.state}{', pinned' * trial.pinned}",
+        trial.state,
+    ),
+    "value": lambda trial, _, __: (format_value(trial.value), trial.value),
+    "epoch": lambda trial, view, _: (f"{trial.epochs} of {view.max_epochs}", trial.epochs),
+    "workers": _workers_cell,
+    "cost": lambda trial, _, decimals: (_cost(trial.cost_micro, decimals), trial.cost_micro),
+    "left": _remaining_cost_cell,
+    "end": _expected_end_cell,
 }
 
 
-def _td(text: str, value: object) -> str:
-    sort = "" if value is None or (isinstance(value, float) and math.isnan(value)) else html.escape(str(value))
-    return f'<td data-v="{sort}">{html.escape(text)}</td>'
-
-
-def _buttons(trial: TrialView, view: StudyView) -> str:
-    why = f'<button type="button" data-do="why" data-trial="{trial.trial}" title="show the reasons">why</button>'
-    if not view.driven or trial.state not in {"waiting", "running", "paused"}:
-        return why
-    pin = (
-        f'<button type="button" data-do="pin" data-trial="{trial.trial}" aria-pressed="{str(trial.pinned).lower()}" '
-        f'title="keep it in the running whatever its rank">{"unpin" if trial.pinned else "pin"}</button>'
-    )
-    stop = f'<button type="button" data-do="stop_trial" data-trial="{trial.trial}" title="end this trial">stop</button>'
-    return f"{pin}{stop}{why}"
-
-
-def _decimals(costs: Iterable[int]) -> int:
-    """Of all costs in a column: three digits of the largest."""
-    most = max(costs, default=0) / MICRO
+def _cost_decimals(costs_micro: Iterable[int]) -> int:
+    """Return the number of decimals that shows three digits of the largest cost."""
+    most = max(costs_micro, default=0) / MICRO
     return 2 if most <= 0 else min(6, max(2, 2 - math.floor(math.log10(most))))
 
 
@@ -312,23 +263,3 @@ def _cost(micro: int, decimals: int) -> str:
         return "$0"
     text = f"${micro / MICRO:,.{decimals}f}"
     return text if float(text[1:].replace(",", "")) else f"<${10**-decimals:.{decimals}f}"
-
-
-# --- the log ---
-
-
-def log_lines(entries: Sequence[LogEntry]) -> list[Piece]:
-    """The newest first."""
-    return [_log_line(entry) for entry in reversed(entries[-N_LOG:])]
-
-
-@lru_cache(maxsize=2 * N_LOG)
-def _log_line(entry: LogEntry) -> Piece:
-    marked = "" if entry.trial is None else f' data-trial="{entry.trial}"'
-    why = f' <span class="seer-why">{html.escape(entry.reason)}</span>' if entry.reason else ""
-    return Piece(
-        f"log:{entry.number}",
-        f'<li class="seer-{entry.kind}"{marked}><span class="seer-when">{format_duration(entry.at_s)}</span> '
-        f'<span aria-label="{entry.kind}" role="img">{KIND_SHAPES[entry.kind]}</span> '
-        f"{html.escape(entry.text)}{':' if why else ''}{why}</li>",
-    )

@@ -1,9 +1,7 @@
-"""From a study's state and history to the page that shows it."""
+"""Pages of a study: from its state and history to the live view, the static picture and the report."""
 
 from __future__ import annotations
 
-import html
-import html as escaping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -16,10 +14,9 @@ from seer_nb._utils.units import format_duration, format_money, format_usd
 from seer_nb.core.history import value_at
 from seer_nb.views import figure_data, svg_charts
 from seer_nb.views import html as html_views
-from seer_nb.views.figure_data import expectation
-from seer_nb.views.html import Page, filled
+from seer_nb.views.html import Page
 from seer_nb.views.palette import Palette
-from seer_nb.views.view_model import DASH, Looker, StudyView, TrialView, format_value
+from seer_nb.views.view_model import DASH, StudyView, TrialView, ViewBuilder, format_value
 
 if TYPE_CHECKING:
     import os
@@ -28,149 +25,179 @@ if TYPE_CHECKING:
     from seer_nb.core.history import History, LogEntry
     from seer_nb.core.state import State
     from seer_nb.storage.resource_usage import Use, Vitals
-    from seer_nb.views.figure_data import Foreseen
+    from seer_nb.views.figure_data import ForecastAnswer
 
 
 N_SURVIVORS = 50
-"""Rows of the table while it shows survivors only."""
-N_MOMENTS = 12
-"""Rows of the tables of figures over time."""
+"""Number of table rows while the table shows survivors only."""
+N_ROWS = 10
+"""Number of table rows in the static picture."""
+N_TABLE_TIMES = 12
+"""Number of time steps in the tables below the figures over time."""
 
 
 class Subject(NamedTuple):
-    """What is to be shown."""
+    """The data that a page shows."""
 
     state: State
     history: History
     status: str | None = None
-    """``Study.status``; None: as the journal has it."""
+    """``Study.status``; None for the phase in the journal."""
     now_s: float | None = None
-    """Study seconds; None: of the last record."""
-    foreseen: Foreseen | None = None
+    """Present study seconds; None for the time of the last record."""
+    forecast: ForecastAnswer | None = None
     stuck: str = ""
     """``Study.stuck``."""
     vitals: Vitals | None = None
-    """What its processes use, if that is known."""
+    """Resource usage of the study's processes; None if unknown."""
 
 
 class Wish(NamedTuple):
-    """What a person wants to see of it."""
+    """Options of a page."""
 
     buttons: bool = False
-    """In each trial's row."""
+    """Whether table rows and headings have buttons."""
     all_trials: bool = False
+    """Whether the table shows all trials, or only survivors."""
     trial: int | None = None
-    """Whose lines of the log only; None: all."""
+    """The trial whose log lines are shown; None for all lines."""
     n_rows: int = N_SURVIVORS
+    """Number of table rows, unless all trials are shown."""
 
 
 class Scene:
-    """Shows one study again and again: looks of trials, and what has not changed, are kept."""
+    """Builder of successive pages of one study, which reuses what has not changed."""
 
     def __init__(self) -> None:
-        self._looker = Looker()
+        self._views = ViewBuilder()
         self._palette = Palette()
         self._pen = svg_charts.Pen()
 
     def view(self, subject: Subject) -> StudyView:
-        """What there is to see."""
-        return self._looker.look(subject.state, subject.status, subject.now_s, subject.stuck)
+        """Build the view model."""
+        return self._views.build(subject.state, subject.status, subject.now_s, subject.stuck)
 
     def page(self, subject: Subject, view: StudyView, wish: Wish) -> Page:
-        """All that is shown."""
+        """Render all parts and pieces of the page."""
         parts = {
             "title": html_views.title(view),
-            "head": html_views.head(view, subject.foreseen),
+            "head": html_views.head(view, subject.forecast),
             "status": html_views.status_line(view),
-            "columns": _headings(view, wish),
-            "caption": html.escape(_caption(view, wish)),
+            "columns": html_views.headings(view, buttons=wish.buttons),
+            "caption": html_views.escape(_caption(view, wish)),
+            "machines": _machines_table(subject.state, subject.vitals),
         }
         lists: dict[str, Sequence[svg_charts.Piece]] = {
             "rows": html_views.rows(view, _shown(view, wish), buttons=wish.buttons),
             "log": html_views.log_lines(_log(subject.history, wish)),
         }
-        for drawn in self._figures(subject, view):
-            parts |= drawn.parts
-            lists |= drawn.lists
+        for figure in self._figures(subject, view):
+            parts |= figure.parts
+            lists |= figure.lists
         return Page(parts, lists)
 
     def _figures(self, subject: Subject, view: StudyView) -> list[Page]:
-        foreseen = subject.foreseen
-        curves = figure_data.curves(view, foreseen.ends if foreseen is not None and view.driven else None)
+        forecast = subject.forecast
+        projected = forecast.projected if forecast is not None and view.may_have_workers else None
+        curves = figure_data.curves_info(view, projected)
         coloured = [trial.trial for trial in curves.coloured]
-        looks = self._palette.deal(coloured)
-        workers = figure_data.parallelism(subject.state, subject.history, view, coloured)
-        burn = figure_data.burn(subject.history, view, expectation(foreseen))
+        styles = self._palette.assign(coloured)
+        workers = figure_data.parallelism_info(subject.state, subject.history, view, coloured)
+        burn = figure_data.burn_info(subject.history, view, None if forecast is None else forecast.spending)
         return [
-            html_views.drawn(svg_charts.CURVES, svg_charts.draw_curves(curves, looks, self._pen)),
-            html_views.drawn(svg_charts.WORKERS, svg_charts.draw_parallelism(workers, looks)),
-            html_views.drawn(svg_charts.BURN, svg_charts.draw_burn(burn)),
-            Page({"curves.data": _curves_table(curves)}, {}),
-            Page({"workers.data": _workers_table(workers, view)}, {}),
-            Page({"burn.data": _burn_table(burn)}, {}),
-            Page({"machines": _machines_table(subject.state, subject.vitals)}, {}),
+            html_views.figure_parts(
+                svg_charts.CURVES, svg_charts.draw_curves(curves, styles, self._pen), _curves_table(curves)
+            ),
+            html_views.figure_parts(
+                svg_charts.WORKERS, svg_charts.draw_parallelism(workers, styles), _workers_table(workers, view)
+            ),
+            html_views.figure_parts(svg_charts.BURN, svg_charts.draw_burn(burn), _burn_table(burn)),
         ]
 
 
-MACHINES = (
-    '<details class="seer-machines"><summary>machines: what is rented now</summary>'
-    '<div data-part="machines"></div></details>'
-)
-
-
-def skeleton(*, live: bool, middle: str = "", bare: bool = False) -> str:
-    """The places of a page.
+def skeleton(page: Page | None = None, *, live: bool, controls: str = "", bare: bool = False) -> str:
+    """Render the skeleton of a page.
 
     Args:
-        live: Whether it is one that can be steered.
-        middle: What comes between head and figures.
-        bare: Leave out what has nothing to show before the first trial.
+        page: Content of the places. Default: the places stay empty, and a browser fills them.
+        live: Whether the page belongs to the live view.
+        controls: Html between the head and the figures. Default: none.
+        bare: Leave out figures and machines, because there is no trial yet. Default: False.
     """
     plots = () if bare else (svg_charts.CURVES, svg_charts.WORKERS, svg_charts.BURN)
-    figures = "".join(html_views.figure(plot, live=live) for plot in plots)
-    status = '<p class="seer-status" role="status" aria-live="polite" data-part="status"></p>' if live else ""
-    return (
-        f'<h3 data-part="title"></h3><dl data-part="head"></dl>{status}{middle}'
-        f'<div class="seer-figures">{figures}</div>'
-        '<div class="seer-scroll" tabindex="0" role="region" aria-label="trials"><table class="seer-trials">'
-        '<caption data-part="caption"></caption><thead><tr data-part="columns"></tr></thead>'
-        '<tbody data-list="rows"></tbody></table></div>'
-        f"{'' if bare else MACHINES}"
-        '<details class="seer-log"><summary>why: the log of decisions, newest first; '
-        "select a trial to see only its own</summary>"
-        '<ol data-list="log" tabindex="0" aria-label="log of decisions"></ol></details>'
-    )
+    return html_views.render("study.html", page=page or Page({}, {}), live=live, controls=controls, plots=plots)
+
+
+def static_html(state: State, history: History, status: str | None = None) -> str:
+    """Render the static picture of a study: head, figures, the best trials and the log.
+
+    The fragment of html has no script and refers to no other file. For ``status`` see ``ViewBuilder.build``.
+    """
+    return fragment(Subject(state, history, status), Wish(n_rows=N_ROWS))
+
+
+def fragment(subject: Subject, wish: Wish, *, stands_for: str = "") -> str:
+    """Render a page as a fragment of html.
+
+    Args:
+        subject: Data to show.
+        wish: Options of the page.
+        stands_for: Identity of the live view in whose place the fragment is shown. Default: none.
+    """
+    scene = Scene()
+    view = scene.view(subject)
+    filled = skeleton(scene.page(subject, view, wish), live=False, bare=not view.trials)
+    return html_views.render("fragment.html", name=view.name, stands_for=stands_for, css=css(), skeleton=filled)
+
+
+@cache
+def css() -> str:
+    """Return the style sheet of all pages."""
+    return files("seer_nb.views").joinpath("seer.css").read_text()
+
+
+def write(path: str | os.PathLike[str], name: str, state: State, history: History, status: str) -> Path:
+    """Write the report of a study as one html file; an existing file is replaced.
+
+    Args:
+        path: Path of the file, with the suffix html.
+        name: Name of the study.
+        state: State of the study.
+        history: History of the study.
+        status: ``Study.status``.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: For another suffix.
+    """
+    target = Path(path)
+    if target.suffix != ".html":
+        raise ValueError(f"path={str(path)!r}: a report is one html file; expected the suffix .html")
+    body = fragment(Subject(state, history, status), Wish(all_trials=True))
+    write_atomically(target, f"{html_views.render('report.html', name=name, body=body)}\n".encode())
+    return target
 
 
 def _shown(view: StudyView, wish: Wish) -> Sequence[TrialView]:
-    if wish.all_trials or view.over:
-        return view.trials[: html_views.N_ROWS if wish.all_trials else wish.n_rows]
+    if wish.all_trials or view.has_ended:
+        return view.trials[: html_views.MAX_ROWS if wish.all_trials else wish.n_rows]
     return [trial for trial in view.trials if trial.survives][: wish.n_rows]
 
 
 def _caption(view: StudyView, wish: Wish) -> str:
     shown = len(_shown(view, wish))
-    what = "trials" if wish.all_trials or view.over else "survivors"
-    of = len(view.trials) if wish.all_trials or view.over else view.n_survivors
+    what = "trials" if wish.all_trials or view.has_ended else "survivors"
+    total = len(view.trials) if wish.all_trials or view.has_ended else view.n_survivors
     if not view.trials:
         return "no trials yet"
-    return f"{what}, best first" if shown == of else f"the {shown} best of {of} {what}"
-
-
-def _headings(view: StudyView, wish: Wish) -> str:
-    cells = []
-    for column in html_views.columns(view):
-        name, title = html.escape(column.heading), html.escape(column.title)
-        inner = f'<button type="button" data-sort title="sort by {title}">{name}</button>' if wish.buttons else name
-        cells.append(f'<th scope="col" data-key="{html.escape(column.key)}" title="{title}">{inner}</th>')
-        if wish.buttons and column.key == "trial":
-            cells.append('<th scope="col">actions</th>')
-    return "".join(cells)
+    return f"{what}, best first" if shown == total else f"the {shown} best of {total} {what}"
 
 
 def _log(history: History, wish: Wish) -> list[LogEntry]:
     if wish.trial is None:
-        return history.log[-html_views.N_LOG :]
+        return history.log[-html_views.MAX_LOG_LINES :]
     return [entry for entry in history.log if entry.trial == wish.trial]
 
 
@@ -179,7 +206,7 @@ def _curves_table(info: figure_data.CurvesInfo) -> str:
         [
             str(t.trial),
             str(t.epochs),
-            *(format_value(value) for value in (t.points[0][1], t.value, t.points[-1][1], info.ends.get(t.trial))),
+            *(format_value(value) for value in (t.points[0][1], t.value, t.points[-1][1], info.projected.get(t.trial))),
         ]
         for t in info.coloured
     ]
@@ -187,7 +214,7 @@ def _curves_table(info: figure_data.CurvesInfo) -> str:
 
 
 def _workers_table(info: figure_data.ParallelismInfo, view: StudyView) -> str:
-    moments = [info.now_s * k / N_MOMENTS for k in range(N_MOMENTS + 1)]
+    moments = [info.now_s * k / N_TABLE_TIMES for k in range(N_TABLE_TIMES + 1)]
     rows = [
         [
             format_duration(at_s),
@@ -196,18 +223,22 @@ def _workers_table(info: figure_data.ParallelismInfo, view: StudyView) -> str:
         ]
         for at_s in moments
     ]
-    now = [[str(t.trial), str(t.wanted), str(t.workers), str(t.in_use)] for t in view.trials if t.wanted or t.workers]
+    now = [
+        [str(t.trial), str(t.wanted), str(t.workers), str(t.training_workers)]
+        for t in view.trials
+        if t.wanted or t.workers
+    ]
     over_time = html_views.table("workers over time", ["time", "wanted", "ready", "training: trial x workers"], rows)
     return over_time + html_views.table("workers now", ["trial", "wanted", "assigned", "training"], now)
 
 
 def _machines_table(state: State, vitals: Vitals | None) -> str:
-    """The machines that live: the same as ``seer-nb machines`` tells."""
+    """Render the live machines of the study, and the runner's resource usage if it is known."""
     rows = [
         [
             str(machine.id),
             machine.offer,
-            machine.state if machine.leaves_s is None else "is taken away",
+            machine.state if machine.leaves_s is None else "being preempted",
             format_duration(_coarse(state.now_s - machine.rented_s + machine.unseen_s)),
             format_money(state.offers[machine.offer].price_per_hour),
             format_money(state.ledger.bill(machine.id, state.now_s)),
@@ -230,7 +261,7 @@ def _use(use: Use | None) -> tuple[str, str]:
 
 
 def _coarse(seconds: float) -> float:
-    """An age that does not change at every look."""
+    """Round an age to 10 s, so that the table does not change at every update."""
     return seconds // 10 * 10
 
 
@@ -244,82 +275,16 @@ def _burn_table(info: figure_data.BurnInfo) -> str:
     def row(at_s: float, *amounts: float) -> list[str]:
         return [format_duration(at_s), *(format_usd(amount) for amount in amounts)]
 
-    # As the line beside it is drawn: machines cost between two looks, too.
-    moments = [info.now_s * k / N_MOMENTS for k in range(N_MOMENTS + 1)]
-    looks_s, spent = zip(*info.spent, strict=True)
-    amounts = np.interp(moments, looks_s, spent)
+    # Interpolated as the line in the figure is, because machines also cost money between two samples.
+    moments = [info.now_s * k / N_TABLE_TIMES for k in range(N_TABLE_TIMES + 1)]
+    samples_s, spent = zip(*info.spent, strict=True)
+    amounts = np.interp(moments, samples_s, spent)
     past = [row(at_s, float(amount)) for at_s, amount in zip(moments, amounts, strict=True)]
-    found = html_views.table("spent", ["time", "spent"], past)
+    tables = html_views.table("spent", ["time", "spent"], past)
     if info.plan:
-        every = max(1, len(info.plan) // N_MOMENTS)
+        every = max(1, len(info.plan) // N_TABLE_TIMES)
         ahead = [row(*moment) for moment in info.plan[::every]]
-        found += html_views.table(
-            "expected", ["time", "expected", "at least, 9 times in 10", "at most, 9 times in 10"], ahead
+        tables += html_views.table(
+            "expected", ["time", "expected", "low (90 % interval)", "high (90 % interval)"], ahead
         )
-    return found
-
-
-N_ROWS = 10
-
-
-def static_html(state: State, history: History, status: str | None = None) -> str:
-    """A fragment of html: head, figures, a table of the best trials, the log. No script, no address of another file.
-
-    For ``status`` see ``Looker.look``.
-    """
-    return fragment(Subject(state, history, status), Wish(n_rows=N_ROWS))
-
-
-def fragment(subject: Subject, wish: Wish, *, mark: str = "") -> str:
-    """The same for any wish; with attributes for the outermost element."""
-    scene = Scene()
-    view = scene.view(subject)
-    body = filled(skeleton(live=False, bare=not view.trials), scene.page(subject, view, wish))
-    name = escaping.escape(view.name)
-    # Notebooks would read formulas into texts with dollars.
-    kind = "seer-study mathjax_ignore tex2jax_ignore"
-    return f'<section class="{kind}" aria-label="study {name}"{mark}><style>\n{css()}</style>{body}</section>'
-
-
-@cache
-def css() -> str:
-    """The style sheet of all pages."""
-    return files("seer_nb.views").joinpath("seer.css").read_text()
-
-
-_HEAD = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font-family: system-ui, sans-serif; margin: 1.5rem; color: CanvasText; background: Canvas; }}
-</style>
-</head>
-<body><main>
-"""
-
-
-def write(path: str | os.PathLike[str], name: str, state: State, history: History, status: str) -> Path:
-    """Write it; an existing file is replaced.
-
-    Args:
-        path: Of the file, with the suffix html.
-        name: Of the study.
-        state: Of the study.
-        history: Of the study.
-        status: ``Study.status``.
-
-    Raises:
-        ValueError: For another suffix.
-    """
-    target = Path(path)
-    if target.suffix != ".html":
-        raise ValueError(f"path={str(path)!r} does not end in .html: a report is one html file")
-    body = fragment(Subject(state, history, status), Wish(all_trials=True))
-    page = f"{_HEAD.format(title=html.escape(name))}{body}\n</main></body>\n</html>\n"
-    write_atomically(target, page.encode())
-    return target
+    return tables

@@ -1,4 +1,4 @@
-"""Colours and dashes: a survivor keeps the look that it was given for as long as it is shown."""
+"""Colours and dashes of curves: a survivor keeps its line style for as long as it is shown."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ if TYPE_CHECKING:
 
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
-"""Colours told apart by colour-blind people too (Okabe and Ito 2008); without black and yellow, each of which is lost
-on either a dark or a light background."""
+"""Colours that colour-blind people can distinguish too (Okabe and Ito 2008). Black and yellow are left out because each
+is invisible on either a dark or a light background."""
 GREY = "#999999"
 SVG_DASHES = ("", "6 3", "2 3", "8 3 2 3", "12 4", "12 3 2 3 2 3")
 PLOTLY_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
-class Look(NamedTuple):
-    """How a trial is drawn: never by colour alone."""
+class LineStyle(NamedTuple):
+    """Colour and dash of one trial's curve; colour alone never distinguishes two trials."""
 
     colour: str
     dash: int
-    """Place in SVG_DASHES and PLOTLY_DASHES."""
+    """Index into SVG_DASHES and PLOTLY_DASHES."""
 
 
 class Palette:
-    """Gives each trial a look that no other one shown has."""
+    """Assignment of a unique line style to each trial shown."""
 
     def __init__(self) -> None:
-        self._places: dict[int, int] = {}
+        self._slots: dict[int, int] = {}
 
-    def deal(self, trials: Iterable[int]) -> dict[int, Look]:
-        """Looks for the trials that are shown now; those no longer shown give theirs back."""
+    def assign(self, trials: Iterable[int]) -> dict[int, LineStyle]:
+        """Return the line styles of the trials shown now, and free the styles of all other trials."""
         shown = list(trials)
-        self._places = {trial: self._places[trial] for trial in shown if trial in self._places}
-        taken = set(self._places.values())
-        free = (place for place in range(len(shown) + len(taken)) if place not in taken)
+        self._slots = {trial: self._slots[trial] for trial in shown if trial in self._slots}
+        taken = set(self._slots.values())
+        free = (slot for slot in range(len(shown) + len(taken)) if slot not in taken)
         for trial in shown:
-            if trial not in self._places:
-                self._places[trial] = next(free)
-        return {trial: _look(self._places[trial]) for trial in shown}
+            if trial not in self._slots:
+                self._slots[trial] = next(free)
+        return {trial: _line_style(self._slots[trial]) for trial in shown}
 
 
-def _look(place: int) -> Look:
-    row, column = divmod(place, len(OKABE_ITO))
-    return Look(OKABE_ITO[column], (row + column) % len(SVG_DASHES))
+def _line_style(slot: int) -> LineStyle:
+    row, column = divmod(slot, len(OKABE_ITO))
+    return LineStyle(OKABE_ITO[column], (row + column) % len(SVG_DASHES))

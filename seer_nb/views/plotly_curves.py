@@ -1,4 +1,4 @@
-"""Plotly figures of a study, in Optuna's shape: first what is to be seen, then how."""
+"""Plotly figures of curves and of the search space. As in Optuna, each figure has an info record and a renderer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seer_nb._utils.files import write_atomically
 from seer_nb.search_space.surrogate import importances
-from seer_nb.views.figure_data import CurvesInfo, curves
-from seer_nb.views.palette import GREY, OKABE_ITO, PLOTLY_DASHES, Look, Palette
+from seer_nb.views.figure_data import CurvesInfo, curves_info
+from seer_nb.views.palette import GREY, OKABE_ITO, PLOTLY_DASHES, LineStyle, Palette
 from seer_nb.views.view_model import TrialView, format_value, view_of
 
 if TYPE_CHECKING:
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 
 LABEL_WIDTH, LABEL_HEIGHT = 0.1, 0.045
-"""Of all epochs, and of the range of values, in a figure of the usual size."""
+"""Size of a label in a figure of the usual size, as shares of the epochs and of the range of values."""
+LOG_AXIS_RATIO = 30.0
+"""Ratio of the largest to the smallest value above which a positive axis is logarithmic."""
+MAX_VALUE_TICKS = 6
+"""Number of distinct values up to which each value gets a tick of its own."""
 
 
 def plot_curves(state: State) -> Figure:
-    """The learning curves: survivors in colour with labels at their ends, all others in grey, the best marked."""
-    return _get_curves_plot(_get_curves_info(state))
+    """Plot the learning curves: survivors in colour with labels at their ends, all others grey, the best marked."""
+    return _curves_plot(curves_info(view_of(state)))
 
 
 def write_figure(figure: Figure, path: str | os.PathLike[str], title: str = "seer_nb") -> Path:
@@ -37,8 +41,8 @@ def write_figure(figure: Figure, path: str | os.PathLike[str], title: str = "see
 
     Args:
         figure: A plotly figure.
-        path: Of the file; an existing one is replaced.
-        title: Of the page.
+        path: Path of the file; an existing file is replaced.
+        title: Title of the page.
 
     Returns:
         The path.
@@ -50,20 +54,16 @@ def write_figure(figure: Figure, path: str | os.PathLike[str], title: str = "see
     return Path(path)
 
 
-def _get_curves_info(state: State) -> CurvesInfo:
-    return curves(view_of(state))
-
-
-def _get_curves_plot(info: CurvesInfo) -> Figure:
+def _curves_plot(info: CurvesInfo) -> Figure:
     import plotly.graph_objects as go
 
     figure = go.Figure(layout=_layout(info))
     if info.others:
         figure.add_trace(_grey_trace(info.others))
-    looks = Palette().deal(trial.trial for trial in info.coloured)
-    apart = _apart(info)
+    styles = Palette().assign(trial.trial for trial in info.coloured)
+    labelled = _labelled_trials(info)
     for trial in info.coloured:
-        figure.add_trace(_coloured_trace(trial, looks[trial.trial], labelled=trial.trial in apart))
+        figure.add_trace(_coloured_trace(trial, styles[trial.trial], labelled=trial.trial in labelled))
     if info.best is not None:
         figure.add_trace(_best_mark(info.best))
     return figure
@@ -81,14 +81,14 @@ def _layout(info: CurvesInfo) -> dict[str, Any]:
 
 
 def _grey_trace(trials: tuple[TrialView, ...]) -> Scatter:
-    """One trace for all: hundreds of traces make a browser slow."""
+    """Draw all grey curves as one trace, because hundreds of traces make a browser slow."""
     import plotly.graph_objects as go
 
     epochs: list[int | None] = []
     values: list[float | None] = []
     numbers: list[int | None] = []
     for trial in trials:
-        # A gap keeps one curve from running on into the next.
+        # A gap separates each curve from the next one.
         epochs += [*(epoch for epoch, _ in trial.points), None]
         values += [*(value for _, value in trial.points), None]
         numbers += [*(trial.trial for _ in trial.points), None]
@@ -104,37 +104,37 @@ def _grey_trace(trials: tuple[TrialView, ...]) -> Scatter:
     )
 
 
-def _end(trial: TrialView) -> int:
-    """The place of its last value among its points."""
-    return max(place for place, (_, value) in enumerate(trial.points) if value is not None)
+def _last_index(trial: TrialView) -> int:
+    """Return the index of the trial's last finite value among its points."""
+    return max(index for index, (_, value) in enumerate(trial.points) if value is not None)
 
 
-def _apart(info: CurvesInfo) -> set[int]:
-    """Trials whose labels do not stand on one another: the better one has it, and the legend names all."""
+def _labelled_trials(info: CurvesInfo) -> set[int]:
+    """Select trials whose labels do not overlap. The better trial gets the label; the legend names all trials."""
     wide, high = LABEL_WIDTH * info.max_epochs, LABEL_HEIGHT * (info.high - info.low)
     found: dict[int, tuple[float, float]] = {}
     for trial in info.coloured:
-        epoch, value = trial.points[_end(trial)]
+        epoch, value = trial.points[_last_index(trial)]
         if value is not None and not any(abs(epoch - x) < wide and abs(value - y) < high for x, y in found.values()):
             found[trial.trial] = epoch, value
     return set(found)
 
 
-def _coloured_trace(trial: TrialView, drawn: Look, *, labelled: bool) -> Scatter:
+def _coloured_trace(trial: TrialView, style: LineStyle, *, labelled: bool) -> Scatter:
     import plotly.graph_objects as go
 
     label = f"trial {trial.trial}"
-    end = _end(trial) if labelled else None
+    end = _last_index(trial) if labelled else None
     config = ", ".join(f"{shown(name)}={shown(format_value(value))}" for name, value in trial.config.items())
     return go.Scatter(
         x=[epoch for epoch, _ in trial.points],
         y=[value for _, value in trial.points],
         name=label,
         mode="lines+text",
-        # Spaces that are not trimmed keep the label off the line and off the star.
-        text=[f"\N{EM SPACE}{label}" if place == end else "" for place in range(len(trial.points))],
+        # Plotly does not trim an em space, which keeps the label away from the line and the star.
+        text=[f"\N{EM SPACE}{label}" if index == end else "" for index in range(len(trial.points))],
         textposition="middle right",
-        line={"color": drawn.colour, "width": 2, "dash": PLOTLY_DASHES[drawn.dash]},
+        line={"color": style.colour, "width": 2, "dash": PLOTLY_DASHES[style.dash]},
         hovertemplate=f"{label}, epoch %{{x}}: %{{y:.4g}}<br>{config.replace('%{', '% {')}<extra></extra>",
     )
 
@@ -153,43 +153,40 @@ def _best_mark(trial: TrialView) -> Scatter:
 
 
 def shown(text: str) -> str:
-    """A text as plotly shows it as it is: it reads a little html, with links, in its texts."""
+    """Escape a text for plotly, which interprets some html, also links, in its texts."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-WIDE = 30.0
-"""A positive axis whose greatest value is so many times its least is logarithmic."""
-
-
 class Axis(NamedTuple):
-    """One axis of a parallel coordinate plot: numbers, and the words at some of them."""
+    """One axis of a parallel coordinates plot."""
 
     name: str
-    places: tuple[float, ...]
-    """A number a trial."""
+    positions: tuple[float, ...]
+    """Position of each trial on the axis."""
     ticks: tuple[tuple[float, str], ...]
+    """(position, label)."""
 
 
 class CoordinatesInfo(NamedTuple):
-    """Configurations and their values."""
+    """Data of the parallel coordinates plot."""
 
     metric: str
     axes: tuple[Axis, ...]
     values: tuple[float, ...]
     """Best stored value of each trial."""
-    more_is_better: bool
+    maximize: bool
 
 
 class ImportanceInfo(NamedTuple):
-    """Which hyperparameters matter."""
+    """Data of the bar chart of hyperparameter importances."""
 
     shares: tuple[tuple[str, float], ...]
-    """The most important first."""
+    """(name, importance); the most important first, sum 1."""
     n_trials: int
 
 
 def coordinates_info(state: State) -> CoordinatesInfo:
-    """Of all trials that have a value."""
+    """Collect the configurations and values of all trials that have a stored value."""
     trials = [trial for trial in state.trials.values() if trial.best is not None and trial.best.value is not None]
     names = dict.fromkeys(name for trial in trials for name in trial.config)
     values = tuple(trial.best.value or 0.0 for trial in trials if trial.best)
@@ -198,16 +195,16 @@ def coordinates_info(state: State) -> CoordinatesInfo:
 
 
 def coordinates_plot(info: CoordinatesInfo) -> Figure:
-    """A line a trial across an axis a hyperparameter, coloured by its value."""
+    """Plot one line per trial across one axis per hyperparameter, coloured by the trial's best value."""
     import plotly.graph_objects as go
 
     dimensions = [
         {
             "label": shown(axis.name),
-            "values": list(axis.places),
-            "tickvals": [place for place, _ in axis.ticks],
-            # Plotly draws these words, and only these, as they are: escaped ones would be read with their entities.
-            "ticktext": [word for _, word in axis.ticks],
+            "values": list(axis.positions),
+            "tickvals": [position for position, _ in axis.ticks],
+            # Plotly draws these labels, and only these, without interpreting html, so they must not be escaped.
+            "ticktext": [label for _, label in axis.ticks],
         }
         for axis in info.axes
     ]
@@ -215,29 +212,33 @@ def coordinates_plot(info: CoordinatesInfo) -> Figure:
     line = {
         "color": list(info.values),
         "colorscale": "Cividis",
-        "reversescale": not info.more_is_better,
+        "reversescale": not info.maximize,
         "showscale": True,
         "colorbar": {"title": {"text": shown(info.metric)}},
     }
     figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line) if info.values else None)
-    return figure.update_layout(template="plotly_white", title="Configurations and what they reached")
+    return figure.update_layout(template="plotly_white", title="Configurations and their best values")
 
 
 def importance_info(state: State) -> ImportanceInfo:
-    """Raises ValueError as long as too few trials have reported."""
-    begun = [trial for trial in state.trials.values() if trial.state != "waiting"]
-    shares = importances(begun, state.settings.mode, state.settings.seed)
-    return ImportanceInfo(tuple(shares.items()), len(begun))
+    """Estimate the importance of each hyperparameter.
+
+    Raises:
+        ValueError: Fewer than eight trials have reported.
+    """
+    started = [trial for trial in state.trials.values() if trial.state != "waiting"]
+    shares = importances(started, state.settings.mode, state.settings.seed)
+    return ImportanceInfo(tuple(shares.items()), len(started))
 
 
 def importance_plot(info: ImportanceInfo) -> Figure:
-    """A bar a hyperparameter."""
+    """Plot one bar per hyperparameter."""
     import plotly.graph_objects as go
 
     names, shares = [shown(name) for name, _ in info.shares], [share for _, share in info.shares]
     bars = go.Bar(x=shares, y=names, orientation="h", text=[f"{share:.0%}" for share in shares])
     figure = go.Figure(bars.update(marker={"color": OKABE_ITO[0]}))
-    title = f"Which hyperparameters matter, as {info.n_trials} trials tell"
+    title = f"Importance of hyperparameters, from {info.n_trials} trials"
     figure.update_layout(template="plotly_white", title=title, xaxis={"tickformat": ".0%", "title": {"text": "share"}})
     return figure.update_yaxes(autorange="reversed")
 
@@ -246,15 +247,15 @@ def _axis(name: str, given: Sequence[Any]) -> Axis:
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in given):
         return _number_axis(name, [float(value) for value in given])
     options = list(dict.fromkeys(map(str, given)))
-    places = tuple(float(options.index(str(value))) for value in given)
-    return Axis(name, places, tuple((float(place), option) for place, option in enumerate(options)))
+    positions = tuple(float(options.index(str(value))) for value in given)
+    return Axis(name, positions, tuple((float(index), option) for index, option in enumerate(options)))
 
 
 def _number_axis(name: str, values: Sequence[float]) -> Axis:
     low, high = min(values, default=0.0), max(values, default=1.0)
-    if low > 0 and high > WIDE * low:
+    if low > 0 and high > LOG_AXIS_RATIO * low:
         powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
         return Axis(name, tuple(map(math.log10, values)), tuple((float(p), f"{10.0**p:g}") for p in powers))
-    kinds = sorted(set(values))
-    few = kinds if len(kinds) <= 6 else [low + (high - low) * k / 4 for k in range(5)]  # noqa: PLR2004 - to be read
+    distinct = sorted(set(values))
+    few = distinct if len(distinct) <= MAX_VALUE_TICKS else [low + (high - low) * k / 4 for k in range(5)]
     return Axis(name, tuple(values), tuple((value, f"{value:.4g}") for value in few))

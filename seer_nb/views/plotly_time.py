@@ -1,12 +1,12 @@
-"""Plotly figures over time: workers, money, and who trained when."""
+"""Plotly figures over time: workers, money, and the timeline of trials."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.history import begun, value_at
-from seer_nb.views.figure_data import burn, told
-from seer_nb.views.palette import GREY, OKABE_ITO, PLOTLY_DASHES, Look, Palette
+from seer_nb.views.figure_data import burn_info, spending_forecast
+from seer_nb.views.palette import GREY, OKABE_ITO, PLOTLY_DASHES, LineStyle, Palette
 from seer_nb.views.plotly_curves import shown
 from seer_nb.views.view_model import view_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from seer_nb.core.history import History, Mark, Steps
     from seer_nb.core.state import State
     from seer_nb.study.forecast import Forecast
-    from seer_nb.views.figure_data import Band, BurnInfo, ParallelismInfo
+    from seer_nb.views.figure_data import Band, BurnInfo, ParallelismInfo, SpendingPoint
 
 
 _STATES: dict[TrialState, tuple[str, str]] = {
@@ -29,29 +29,29 @@ _STATES: dict[TrialState, tuple[str, str]] = {
     "stopped": (GREY, "."),
     "failed": (OKABE_ITO[3], "+"),
 }
-"""Colours and hatches: never colour alone."""
+"""(colour, hatch) of each trial state; colour alone never distinguishes two states."""
 
 
 class Span(NamedTuple):
-    """A time in which a trial trained on so many workers."""
+    """A period in which a trial trained on a constant number of workers. Times are study seconds."""
 
     trial: int
     begin_s: float
     end_s: float
     workers: int
     state: TrialState
-    """Of the trial now."""
+    """State of the trial now."""
 
 
 class TimelineInfo(NamedTuple):
-    """Who trained when."""
+    """Data of the timeline."""
 
     spans: tuple[Span, ...]
     deadline_s: float
 
 
 def timeline_info(state: State, history: History) -> TimelineInfo:
-    """Who trained when: a span for each time that a trial had workers."""
+    """Collect the periods in which trials had workers."""
     spans = []
     for trial, steps in history.workers.items():
         ends = [at_s for at_s, _ in steps[1:]] + [state.now_s]
@@ -62,17 +62,17 @@ def timeline_info(state: State, history: History) -> TimelineInfo:
 
 
 def timeline_plot(info: TimelineInfo) -> Figure:
-    """A row a trial, a bar a span, coloured and hatched by what has become of the trial."""
+    """Plot one row per trial and one bar per span, coloured and hatched by the trial's state."""
     import plotly.graph_objects as go
 
-    figure = go.Figure(layout={"template": "plotly_white", "title": {"text": "Who trained when"}})
+    figure = go.Figure(layout={"template": "plotly_white", "title": {"text": "Timeline of trials"}})
     for state, (colour, hatch) in _STATES.items():
         spans = [span for span in info.spans if span.state == state]
         if spans:
             figure.add_trace(_bars(spans, state, colour, hatch))
     figure.add_vline(x=info.deadline_s, line={"dash": "dash"}, annotation_text="deadline")
-    figure.update_layout(barmode="overlay", bargap=0.1, legend_title_text="the trial is")
-    figure.update_xaxes(title_text="seconds of the study", rangemode="tozero")
+    figure.update_layout(barmode="overlay", bargap=0.1, legend_title_text="state of the trial")
+    figure.update_xaxes(title_text="study seconds", rangemode="tozero")
     figure.update_yaxes(title_text="trial", autorange="reversed")
     return figure
 
@@ -93,14 +93,14 @@ def _bars(spans: list[Span], state: TrialState, colour: str, hatch: str) -> Bar:
 
 
 def parallelism_plot(info: ParallelismInfo) -> Figure:
-    """A band a trial, the cluster's size as a line, losses and changes marked."""
+    """Plot one band per trial, the number of ready workers as a line, losses, and changes of limits."""
     import plotly.graph_objects as go
 
     figure = go.Figure(layout={"template": "plotly_white", "title": {"text": "Workers"}})
-    looks = Palette().deal(band.trial for band in info.bands if band.trial is not None)
+    styles = Palette().assign(band.trial for band in info.bands if band.trial is not None)
     moments = sorted({at_s for band in info.bands for at_s, _ in band.steps} | {info.now_s})
     for band in info.bands:
-        figure.add_trace(_band(band, moments, looks.get(band.trial) if band.trial is not None else None))
+        figure.add_trace(_band(band, moments, styles.get(band.trial) if band.trial is not None else None))
     figure.add_trace(_stairs(info.size, info.now_s, "ready", {"color": "#444444", "width": 2}))
     figure.add_trace(_stairs(info.wanted, info.now_s, "wanted", {"color": "#444444", "dash": "dot"}))
     if info.losses:
@@ -110,18 +110,18 @@ def parallelism_plot(info: ParallelismInfo) -> Figure:
             go.Scatter(x=at, y=[value_at(info.size, s) for s in at], mode="markers", marker=cross, name="lost")
         )
     _mark(figure, info.marks)
-    figure.update_xaxes(title_text="seconds of the study", range=[0, info.until_s])
+    figure.update_xaxes(title_text="study seconds", range=[0, info.until_s])
     figure.update_yaxes(title_text="workers", rangemode="tozero")
     return figure
 
 
-def _band(band: Band, moments: list[float], drawn: Look | None) -> Scatter:
+def _band(band: Band, moments: list[float], style: LineStyle | None) -> Scatter:
     import plotly.graph_objects as go
 
     name = "other trials" if band.trial is None else f"trial {band.trial}"
-    line = {"width": 1, "shape": "hv", "color": drawn.colour if drawn else GREY}
-    if drawn:
-        line["dash"] = PLOTLY_DASHES[drawn.dash]
+    line = {"width": 1, "shape": "hv", "color": style.colour if style else GREY}
+    if style:
+        line["dash"] = PLOTLY_DASHES[style.dash]
     workers = [value_at(band.steps, at_s) for at_s in moments]
     return go.Scatter(x=moments, y=workers, name=name, stackgroup="workers", line=line)
 
@@ -134,7 +134,7 @@ def _stairs(steps: Steps, until_s: float, name: str, line: Mapping[str, object])
 
 
 def burn_plot(info: BurnInfo) -> Figure:
-    """Spending over the plan's band, with budget and deadline as lines."""
+    """Plot the spending over the forecast's band, with budget and deadline as lines."""
     import plotly.graph_objects as go
 
     figure = go.Figure(_expected(info.plan), layout={"template": "plotly_white", "title": {"text": "Money"}})
@@ -142,25 +142,25 @@ def burn_plot(info: BurnInfo) -> Figure:
     return figure
 
 
-def forecast_plot(found: Forecast, state: State | None, history: History | None) -> Figure:
-    """Expected spending and workers; beside what was spent, if there is a study."""
+def forecast_plot(forecast: Forecast, state: State | None, history: History | None) -> Figure:
+    """Plot expected spending and workers, with the actual spending if a state is given."""
     import plotly.graph_objects as go
 
     title = {"text": "Spending: plan and actual"}
-    plan = told(found)
-    figure = go.Figure(_expected(plan.cost), layout={"template": "plotly_white", "title": title})
-    table, stairs = found.over_time, {"shape": "hv"}
+    plan = spending_forecast(forecast)
+    figure = go.Figure(_expected(plan.points), layout={"template": "plotly_white", "title": title})
+    table, stairs = forecast.over_time, {"shape": "hv"}
     figure.add_trace(go.Scatter(x=table.elapsed_s, y=table.workers, name="workers", yaxis="y2", line=stairs))
     if state is not None:
         history = begun(state.settings) if history is None else history
-        _add_spending(figure, burn(history, view_of(state), plan))
+        _add_spending(figure, burn_info(history, view_of(state), plan))
     right = {"title": {"text": "workers"}, "overlaying": "y", "side": "right", "rangemode": "tozero"}
     figure.update_layout(yaxis2=right)
     return figure
 
 
-def _expected(plan: Sequence[tuple[float, float, float, float]]) -> list[Scatter]:
-    """What is expected to be spent, with its band."""
+def _expected(plan: Sequence[SpendingPoint]) -> list[Scatter]:
+    """Draw the expected spending with its band."""
     import plotly.graph_objects as go
 
     if not plan:
@@ -174,7 +174,7 @@ def _expected(plan: Sequence[tuple[float, float, float, float]]) -> list[Scatter
 
 
 def _add_spending(figure: Figure, info: BurnInfo) -> None:
-    """What was spent, the limits, and what a person changed."""
+    """Draw the actual spending, the limits, and changes of limits."""
     import plotly.graph_objects as go
 
     x, y = [at_s for at_s, _ in info.spent], [money for _, money in info.spent]
@@ -183,7 +183,7 @@ def _add_spending(figure: Figure, info: BurnInfo) -> None:
     figure.add_trace(_stairs(info.budgets, info.until_s, "budget", limit))
     figure.add_vline(x=info.deadlines[-1][1], line=limit, annotation_text="deadline")
     _mark(figure, info.marks)
-    figure.update_xaxes(title_text="seconds of the study", rangemode="tozero")
+    figure.update_xaxes(title_text="study seconds", rangemode="tozero")
     figure.update_yaxes(title_text="USD", rangemode="tozero")
 
 

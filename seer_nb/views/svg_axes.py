@@ -1,4 +1,4 @@
-"""The frame of a figure as svg: from values to places, axes with round numbers, labels that do not touch."""
+"""Axes of svg figures: data to pixel coordinates, round tick values, labels without overlap."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _TIME_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 
 
 
 class Frame:
-    """A rectangle with axes. Places are rounded to a tenth of a pixel, so that what has hardly moved reads the same.
+    """Plotting area with axes. Coordinates are rounded to 0.1 pixels, so that negligible moves do not change the svg.
 
     Args:
-        x: (low, high) of the abscissa.
-        y: (low, high) of the ordinate.
-        height: Of the whole figure, in units of its view box.
+        x: (low, high) of the horizontal axis.
+        y: (low, high) of the vertical axis.
+        height: Height of the whole figure, in units of its view box.
     """
 
     def __init__(self, x: tuple[float, float], y: tuple[float, float], height: int = 280) -> None:
@@ -37,18 +37,18 @@ class Frame:
         self.height = height - TOP - BOTTOM
 
     def x(self, value: float) -> float:
-        """Within the frame."""
+        """Return the horizontal coordinate of a value inside the frame."""
         low, high = self.x_range
         return round(4 + (value - low) / (high - low) * (self.width - 8), 1)
 
     def y(self, value: float) -> float:
-        """Within the frame; far outliers are held just outside of it."""
+        """Return the vertical coordinate of a value; far outliers are clamped to just outside the frame."""
         low, high = self.y_range
         share = (value / 2 - low / 2) / (high / 2 - low / 2)
         return round(self.height * (1 - min(2.0, max(-1.0, share))), 1)
 
     def line(self, points: Iterable[tuple[float, float | None]]) -> str:
-        """The data of a path through the points, with gaps where there is no value."""
+        """Return the data of a path through the points, with gaps at missing values."""
         steps, pen = [], "M"
         for at, value in points:
             if value is None:
@@ -56,22 +56,22 @@ class Frame:
                 continue
             steps.append(f"{pen}{self.x(at):g} {self.y(value):g}")
             pen = "L"
-        # A single point is seen as a dot: the caps are round.
+        # Round line caps draw a single point as a dot.
         return "".join(steps) + ("h.01" if len(steps) == 1 else "")
 
     def stairs(self, steps: Steps, until: float) -> str:
-        """The data of a path that holds each value until the next one."""
+        """Return the data of a path that holds each value until the next one."""
         if not steps:
             return ""
         rest = "".join(f"H{self.x(at):g}V{self.y(value):g}" for at, value in steps[1:])
         return f"M{self.x(steps[0][0]):g} {self.y(steps[0][1]):g}{rest}H{self.x(until):g}"
 
     def upright(self, at: float) -> str:
-        """The data of a vertical line."""
+        """Return the data of a vertical line."""
         return f"M{self.x(at):g} 0V{self.height}"
 
     def axes(self, x_label: str, y_label: str, x_ticks: Iterable[tuple[float, str]], unit: Unit = "") -> str:
-        """Lines, numbers and names; the unit is that of the ordinate."""
+        """Draw grid lines, tick labels and axis labels; ``unit`` belongs to the vertical axis."""
         bottom = TOP + self.height
         parts = []
         for value in ticks(*self.y_range, whole=unit == "whole"):
@@ -93,7 +93,7 @@ class Frame:
 
 
 def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
-    """About five round numbers between low and high, only whole ones if wanted."""
+    """Return about five round numbers between low and high; with ``whole`` only integers."""
     step = _step(low, high)
     if step is None:
         return []
@@ -103,31 +103,31 @@ def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
 
 
 def widened(low: float, high: float) -> tuple[float, float]:
-    """To round numbers: a range that follows every value would have all curves drawn anew."""
+    """Round a range outwards, because every change of the range redraws all curves."""
     step = _step(low, high)
     if step is None:
         return low, high
     half = step / 2
-    # Where the steps are smaller than the numbers are exact, rounding must not leave anything out.
+    # Float rounding must not exclude the ends of a tiny range.
     return min(low, math.floor(low / half) * half), max(high, math.ceil(high / half) * half)
 
 
 def time_ticks(until_s: float) -> list[tuple[float, str]]:
-    """Round times from 0 on, with their words."""
+    """Return round times from 0 on with their labels."""
     step = next((step for step in _TIME_STEPS_S if until_s / step <= _N_TICKS + 1), None)
     step = step or math.ceil(until_s / _N_TICKS / 86400) * 86400
     return [(place * step, format_duration(place * step)) for place in range(math.floor(until_s / step) + 1)]
 
 
 def epoch_ticks(last: int) -> list[tuple[float, str]]:
-    """The first and last epoch and round ones between, none so near to the last one that their numbers touch."""
+    """Return the first epoch, the last epoch and round ones between, without labels that would touch the last one."""
     inner = [round(tick) for tick in ticks(1, last) if tick == round(tick) and tick > 1]
     shown = [1, *(tick for tick in inner if last - tick > 0.06 * last), last]
     return [(float(epoch), str(epoch)) for epoch in shown]
 
 
 def spread(wanted: Sequence[float], gap: float, lowest: float) -> list[float]:
-    """Places as near as can be to those wanted, at least a gap apart, none beyond the lowest end of the page."""
+    """Move label positions as little as possible, so that they are ``gap`` apart and at most ``lowest``."""
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
     placed = list(wanted)
     last = -math.inf

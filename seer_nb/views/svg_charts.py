@@ -1,4 +1,4 @@
-"""The figures as svg, in pieces: the live view sends only those that have changed, the static picture holds all."""
+"""Figures as svg, divided into pieces so that the live view sends only the pieces that have changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb._utils.units import format_duration, format_usd
 from seer_nb.core.history import value_at
-from seer_nb.views.palette import GREY, SVG_DASHES, Look
+from seer_nb.views.palette import GREY, SVG_DASHES, LineStyle
 from seer_nb.views.svg_axes import LEFT, TOP, Frame, epoch_ticks, spread, time_ticks, widened
 from seer_nb.views.view_model import format_value
 
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
 
 
 MAX_POINTS = 80
-"""Of a curve in colour."""
+"""Number of points of a coloured curve."""
 GREY_POINTS = 20
-"""Of a grey one."""
+"""Number of points of a grey curve."""
 MAX_GREY = 400
-"""Grey curves that are drawn: the last ones to end."""
+"""Number of grey curves drawn: the last ones to end."""
 CHUNK = 16
-"""Grey curves in one piece: when one is added, only the last piece is sent."""
+"""Number of grey curves in one piece; when a curve is added, only the last piece is sent."""
 LABEL_GAP = 14
 ROOM_FOR_TEXT = 13
 
 
 class Piece(NamedTuple):
-    """A piece of a page."""
+    """One keyed element of a list on a page."""
 
     key: str
     content: str
-    """One element."""
+    """Html or svg of exactly one element."""
 
 
 class Plot(NamedTuple):
-    """What does not change of a figure."""
+    """The constant parts of a figure."""
 
     name: str
     label: str
     height: int
     layers: tuple[str, ...]
-    """From the back to the front."""
+    """Names of the layers, from the back to the front."""
 
 
 CURVES = Plot("curves", "learning curves", 320, ("grey", "lines"))
@@ -55,50 +55,50 @@ BURN = Plot("burn", "money over time", 220, ("plan", "lines"))
 
 
 class Drawing(NamedTuple):
-    """A figure in pieces."""
+    """A drawn figure, divided into pieces."""
 
     title: str
-    """The figure in a sentence."""
+    """Summary of the figure in a sentence."""
     axes: str
     layers: tuple[Sequence[Piece], ...]
-    """As the plot has them: pieces within the frame."""
+    """Pieces inside the frame, by layer of the plot."""
     over: str
-    """Drawn over all, not cut off at the frame."""
+    """Svg that is drawn on top and not clipped to the frame."""
 
 
 class Pen:
-    """Draws curves, and remembers those that it has drawn: few change from one look to the next."""
+    """Renderer of curves with a cache: few curves change between two updates."""
 
     def __init__(self) -> None:
         self._drawn: dict[int, tuple[object, object, str]] = {}
 
     def curve(self, frame: Frame, trial: TrialView, most: int) -> str:
-        """The data of a path, of at most so many points."""
+        """Return the path data of a curve that is thinned to about ``most`` points."""
         how = frame.x_range, frame.y_range, most
         known = self._drawn.get(trial.trial)
-        # Looks at a trial that has not changed share their points.
+        # Successive views of an unchanged trial share their points.
         if known is None or known[0] is not trial.points or known[1] != how:
             known = self._drawn[trial.trial] = trial.points, how, frame.line(_thinned(trial, most))
         return known[2]
 
 
-def draw_curves(info: CurvesInfo, looks: Mapping[int, Look], pen: Pen) -> Drawing:
-    """Learning curves; survivors in colour with labels at their ends, others grey."""
+def draw_curves(info: CurvesInfo, styles: Mapping[int, LineStyle], pen: Pen) -> Drawing:
+    """Draw the learning curves: survivors in colour with labels at their ends, all others grey."""
     last = max(2, info.max_epochs)
     frame = Frame((1, last), widened(info.low, info.high), CURVES.height)
-    lines = [Piece(f"curve:{t.trial}", _curve(frame, t, looks[t.trial], info, pen)) for t in info.coloured]
+    lines = [Piece(f"curve:{t.trial}", _curve(frame, t, styles[t.trial], info, pen)) for t in info.coloured]
     return Drawing(
         title=describe_curves(info),
         axes=frame.axes("epoch", info.metric, epoch_ticks(last)),
         layers=(list(_grey(frame, info.others[-MAX_GREY:], pen)), lines),
-        over=_best(frame, info) + _ends(frame, info, looks),
+        over=_best(frame, info) + _ends(frame, info, styles),
     )
 
 
-def draw_parallelism(info: ParallelismInfo, looks: Mapping[int, Look]) -> Drawing:
-    """Workers over time: a band a trial, the cluster's size as a line, boots and losses marked."""
+def draw_parallelism(info: ParallelismInfo, styles: Mapping[int, LineStyle]) -> Drawing:
+    """Draw the workers over time: one band per trial, the number of ready workers as a line, boots and losses."""
     frame = Frame((0.0, info.until_s), (0.0, info.high * 1.1), WORKERS.height)
-    bands = [Piece(f"band:{band}", text) for band, text in _bands(frame, info, looks)]
+    bands = [Piece(f"band:{band}", text) for band, text in _bands(frame, info, styles)]
     lines = (
         f'<path d="{frame.stairs(info.wanted, info.now_s)}" class="seer-dotted"><title>workers wanted</title></path>'
         f'<path d="{frame.stairs(info.size, info.now_s)}" class="seer-line"><title>workers ready</title></path>'
@@ -115,13 +115,13 @@ def draw_parallelism(info: ParallelismInfo, looks: Mapping[int, Look]) -> Drawin
 
 
 def draw_burn(info: BurnInfo) -> Drawing:
-    """Spending over the plan's band; budget and deadline as lines."""
+    """Draw the spending over the forecast's band, with budget and deadline as lines."""
     frame = Frame((0.0, info.until_s * 1.02), (0.0, info.high), BURN.height)
     spent = info.spent[-1][1]
     owed = f"M{frame.x(info.now_s):g} {frame.y(spent):g}V{frame.y(spent + info.committed):g}"
     lines = (
         f'<path d="{frame.line(info.spent)}" class="seer-line"><title>spent</title></path>'
-        f'<path d="{owed}" class="seer-owed"><title>committed on top of it</title></path>'
+        f'<path d="{owed}" class="seer-owed"><title>committed</title></path>'
     )
     return Drawing(
         title=describe_burn(info),
@@ -135,7 +135,7 @@ def draw_burn(info: BurnInfo) -> Drawing:
 
 
 def describe_curves(info: CurvesInfo) -> str:
-    """The figure in a sentence."""
+    """Summarise the learning curves in a sentence."""
     best = info.best
     top = "" if best is None else f"; best {format_value(best.value)} by trial {best.trial} at epoch {best.epoch}"
     leading = "1 leading trial" if len(info.coloured) == 1 else f"{len(info.coloured)} leading trials"
@@ -143,7 +143,7 @@ def describe_curves(info: CurvesInfo) -> str:
 
 
 def describe_parallelism(info: ParallelismInfo) -> str:
-    """The figure in a sentence."""
+    """Summarise the workers over time in a sentence."""
     size, wanted = value_at(info.size, info.now_s), value_at(info.wanted, info.now_s)
     return (
         f"workers of each trial over time: {size:g} ready now, {wanted:g} wanted, at most {info.high:g}; "
@@ -152,7 +152,7 @@ def describe_parallelism(info: ParallelismInfo) -> str:
 
 
 def describe_burn(info: BurnInfo) -> str:
-    """The figure in a sentence."""
+    """Summarise the money over time in a sentence."""
     spent, budget = info.spent[-1][1], info.budgets[-1][1]
     words = f"money over time: {format_usd(spent)} of {format_usd(budget)} spent after {format_duration(info.now_s)}"
     if not info.plan or info.finish_s is None:
@@ -165,7 +165,7 @@ def describe_burn(info: BurnInfo) -> str:
 
 def _thinned(trial: TrialView, most: int) -> list[tuple[int, float | None]]:
     every = math.ceil(len(trial.points) / most)
-    # Counted from the first epoch: what has been drawn stays where it is.
+    # Counted from the first epoch, so that points already drawn do not move.
     return [*trial.points[:-1:every], trial.points[-1]]
 
 
@@ -179,16 +179,16 @@ def _grey(frame: Frame, trials: Sequence[TrialView], pen: Pen) -> Iterator[Piece
         )
 
 
-def _curve(frame: Frame, trial: TrialView, look: Look, info: CurvesInfo, pen: Pen) -> str:
+def _curve(frame: Frame, trial: TrialView, style: LineStyle, info: CurvesInfo, pen: Pen) -> str:
     width = 3 if len(trial.points) == 1 else 2
-    dashes = f' stroke-dasharray="{SVG_DASHES[look.dash]}"' if look.dash else ""
-    end = info.ends.get(trial.trial)
+    dashes = f' stroke-dasharray="{SVG_DASHES[style.dash]}"' if style.dash else ""
+    end = info.projected.get(trial.trial)
     ahead = ""
     if end is not None and trial.epochs < info.max_epochs and trial.points[-1][1] is not None:
         data = frame.line([trial.points[-1], (info.max_epochs, end)])
         ahead = f'<path d="{data}" stroke-dasharray="1 5" stroke-width="1.5"><title>projected</title></path>'
     return (
-        f'<g data-trial="{trial.trial}" tabindex="0" role="button" class="seer-curve" stroke="{look.colour}" '
+        f'<g data-trial="{trial.trial}" tabindex="0" role="button" class="seer-curve" stroke="{style.colour}" '
         f'aria-label="select trial {trial.trial}, {html.escape(info.metric)} {format_value(trial.value)}" '
         f'fill="none" stroke-linecap="round" stroke-linejoin="round">'
         f'<path d="{pen.curve(frame, trial, MAX_POINTS)}" stroke-width="{width}"{dashes}/>{ahead}</g>'
@@ -206,8 +206,8 @@ def _best(frame: Frame, info: CurvesInfo) -> str:
     )
 
 
-def _ends(frame: Frame, info: CurvesInfo, looks: Mapping[int, Look]) -> str:
-    """The coloured trials' names, where their curves end."""
+def _ends(frame: Frame, info: CurvesInfo, styles: Mapping[int, LineStyle]) -> str:
+    """Draw the coloured trials' names at the ends of their curves."""
     ends = [next((e, v) for e, v in reversed(t.points) if v is not None) for t in info.coloured]
     placed = spread([frame.y(value) for _, value in ends], LABEL_GAP, frame.height)
     parts = []
@@ -216,7 +216,7 @@ def _ends(frame: Frame, info: CurvesInfo, looks: Mapping[int, Look]) -> str:
         leader = f"M{x:g} {y:g}L{x + 12:g} {TOP + place:g}h6"
         star = "★ " if info.best is not None and trial.trial == info.best.trial else ""
         parts.append(
-            f'<path d="{leader}" fill="none" stroke="{looks[trial.trial].colour}" opacity=".6"/>'
+            f'<path d="{leader}" fill="none" stroke="{styles[trial.trial].colour}" opacity=".6"/>'
             f'<text data-trial="{trial.trial}" x="{x + 21:g}" y="{TOP + place + 4:g}">{star}trial {trial.trial}</text>'
         )
     return "".join(parts)
@@ -225,16 +225,16 @@ def _ends(frame: Frame, info: CurvesInfo, looks: Mapping[int, Look]) -> str:
 # --- workers ---
 
 
-def _bands(frame: Frame, info: ParallelismInfo, looks: Mapping[int, Look]) -> Iterator[tuple[str, str]]:
-    """From the bottom up: each is drawn from the tops of those below it to its own top."""
+def _bands(frame: Frame, info: ParallelismInfo, styles: Mapping[int, LineStyle]) -> Iterator[tuple[str, str]]:
+    """Stack the bands from the bottom up."""
     moments = sorted({at_s for band in info.bands for at_s, _ in band.steps})
     floor = [0.0] * len(moments)
     for band in info.bands:
         top = [low + value_at(band.steps, at_s) for low, at_s in zip(floor, moments, strict=True)]
         if top != floor:
             name = "others" if band.trial is None else str(band.trial)
-            look = looks.get(band.trial) if band.trial is not None else None
-            yield name, _band(frame, info, _Area(moments, floor, top), name, look)
+            style = styles.get(band.trial) if band.trial is not None else None
+            yield name, _band(frame, info, _Area(moments, floor, top), name, style)
         floor = top
 
 
@@ -245,21 +245,21 @@ class _Area(NamedTuple):
 
     @property
     def now(self) -> tuple[float, float]:
-        """Its floor and top now."""
+        """Floor and top at the last moment."""
         return self.floor[-1], self.top[-1]
 
 
-def _band(frame: Frame, info: ParallelismInfo, area: _Area, name: str, look: Look | None) -> str:
+def _band(frame: Frame, info: ParallelismInfo, area: _Area, name: str, style: LineStyle | None) -> str:
     path = _outline(frame, area, info.now_s)
-    colour = look.colour if look else GREY
+    colour = style.colour if style else GREY
     who = "other trials" if name == "others" else f"trial {name}"
     marked = "" if name == "others" else f' data-trial="{name}"'
     low, high = area.now
     word = ""
-    if look and frame.y(low) - frame.y(high) >= ROOM_FOR_TEXT:
+    if style and frame.y(low) - frame.y(high) >= ROOM_FOR_TEXT:
         y = (frame.y(low) + frame.y(high)) / 2 + 4
         word = f'<text x="{frame.x(info.now_s) + 4:g}" y="{y:g}">{name}</text>'
-    stroke = f' stroke-dasharray="{SVG_DASHES[look.dash]}"' if look else ""
+    stroke = f' stroke-dasharray="{SVG_DASHES[style.dash]}"' if style else ""
     return (
         f'<g{marked} class="seer-band"><path d="{path}" fill="{colour}" fill-opacity=".45" '
         f'stroke="{colour}"{stroke}><title>workers of {who}</title></path>{word}</g>'
@@ -267,7 +267,7 @@ def _band(frame: Frame, info: ParallelismInfo, area: _Area, name: str, look: Loo
 
 
 def _outline(frame: Frame, area: _Area, until_s: float) -> str:
-    """Along the top, and back along the floor; where the band has no height it is left out."""
+    """Return the outline of a band, along its top and back along its floor, without parts of zero height."""
     parts = []
     ends = [*area.moments[1:], until_s]
     run: list[int] = []
@@ -287,7 +287,7 @@ def _block(frame: Frame, area: _Area, run: Sequence[int], ends: Sequence[float])
 
 
 def _stairs(frame: Frame, pieces: Sequence[tuple[float, float, float]]) -> str:
-    """Horizontal pieces, (from, to, height), joined by vertical ones; equal heights in a row are one piece."""
+    """Join horizontal pieces (from, to, height) by vertical lines, and merge neighbours of equal height."""
     begin, _, height = pieces[0]
     text = f"{frame.x(begin):g} {frame.y(height):g}"
     for place, (_, end, value) in enumerate(pieces):
@@ -300,7 +300,7 @@ def _stairs(frame: Frame, pieces: Sequence[tuple[float, float, float]]) -> str:
 
 
 def _boots(frame: Frame, info: ParallelismInfo) -> str:
-    """Along the upper edge: a bar as long as each boot, a cross where a machine was lost."""
+    """Draw boots as bars and lost machines as crosses along the upper edge."""
     bars = "".join(f"M{frame.x(begin):g} 5H{frame.x(end):g}" for begin, end in info.boots)
     crosses = "".join(f"M{frame.x(at_s) - 4:g} 8l8 8m-8 0l8 -8" for at_s in info.losses)
     return (
@@ -321,7 +321,7 @@ def _plan(frame: Frame, info: BurnInfo) -> str:
     middle = frame.line((at_s, cost) for at_s, cost, _, _ in info.plan)
     end_s, end, _, _ = info.plan[-1]
     return (
-        f'<g><path d="{band}" class="seer-plan"><title>what is expected</title></path>'
+        f'<g><path d="{band}" class="seer-plan"><title>forecast band</title></path>'
         f'<path d="{middle}" class="seer-dotted"><title>expected</title></path>'
         f'<circle cx="{frame.x(end_s):g}" cy="{frame.y(end):g}" r="4" class="seer-end"><title>expected end: '
         f"{format_usd(end)} after {format_duration(end_s)}</title></circle></g>"
@@ -338,7 +338,7 @@ def _limits(frame: Frame, info: BurnInfo) -> str:
 
 
 def _limit_words(frame: Frame, info: BurnInfo) -> str:
-    """Beside the frame, at the budget's line."""
+    """Label the budget's line, to the right of the frame."""
     y = TOP + frame.y(info.budgets[-1][1])
     return f'<text x="{LEFT + frame.width + 4}" y="{y + 4:g}">budget</text>'
 
@@ -347,7 +347,7 @@ def _limit_words(frame: Frame, info: BurnInfo) -> str:
 
 
 def _marks(frame: Frame, marks: Iterable[tuple[float, str]]) -> Piece:
-    """What a person changed: a line with a flag."""
+    """Draw a flagged line at each change of a limit."""
     text = "".join(
         f'<path d="{frame.upright(at_s)}m0 0l0 -{frame.height}l7 4l-7 4" class="seer-mark">'
         f"<title>{html.escape(words)} after {format_duration(at_s)}</title></path>"

@@ -1,4 +1,4 @@
-"""Tables of a study, as pandas frames: a row a trial, a report, a machine's moment, an event."""
+"""Tables of a study as pandas frames: results, curves, spending and events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["curves_frame", "events_frame", "export", "results_frame", "spending_frame"]
 
-# The columns with their types, which are the same whether a frame is empty, full, or has gaps ("Int64" can have them).
+# Column types do not depend on the content: an empty frame has the types of a full one. "Int64" allows missing values.
 _TRIAL = {"trial": "int64", "state": "str", "value": "float64", "epoch": "Int64"}
 _COST = {
     "cost_usd": "float64",
@@ -62,27 +62,27 @@ _EVENT = {
     "details": "str",
 }
 _POINTS = 60
-"""Evenly spaced moments at which spending is told, besides those at which a machine changes."""
+"""Number of evenly spaced times in the spending table, besides the times at which a machine changes."""
 _COMMANDS = get_args(core.Command)
 
 
 def results_frame(state: State, view: Literal["best", "last"] = "best", names: Iterable[str] = ()) -> pd.DataFrame:
-    """A row a trial, sorted by trial.
+    """Return one row per trial, sorted by trial.
 
-    Columns: trial, state, value, epoch, config_* (a column a hyperparameter), cost_usd, worker_seconds,
-    max_parallelism, started_s, ended_s, reason, error. Times are study seconds; what is not there is missing (NaN).
+    Columns: trial, state, value, epoch, config_* (one column per hyperparameter), cost_usd, worker_seconds,
+    max_parallelism, started_s, ended_s, reason, error. Times are study seconds; missing values are NaN or <NA>.
 
     Args:
-        state: Of the study.
-        view: value and epoch are those of the best stored report ("best": the best row is ``study.best``), or of the
-            last report ("last").
-        names: Hyperparameters whose columns are wanted even if no trial was drawn yet; a ``Space`` will do.
+        state: State of the study.
+        view: "best": value and epoch come from the trial's best report whose checkpoint is stored, so that the best
+            row is ``study.best``; "last": they come from the last report. Default: "best".
+        names: Hyperparameters that get a column even before a trial was drawn, such as a ``Space``. Default: none.
 
     Raises:
         ValueError: For an unknown view.
     """
     if view not in {"best", "last"}:
-        raise ValueError(f'view={view!r} is unknown: give "best" or "last"')
+        raise ValueError(f'view={view!r}: unknown view; expected "best" or "last"')
     trials = [state.trials[number] for number in sorted(state.trials)]
     keys = list(dict.fromkeys((*names, *(key for trial in trials for key in trial.config))))
     columns = _TRIAL | {f"config_{key}": _kind(trial.config.get(key) for trial in trials) for key in keys} | _COST
@@ -108,18 +108,18 @@ def _result_row(trial: core.Trial, view: str, keys: Iterable[str]) -> tuple[Any,
 
 
 def curves_frame(state: State) -> pd.DataFrame:
-    """A row a report, sorted by trial and epoch.
+    """Return one row per report, sorted by trial and epoch.
 
-    Columns: trial, epoch, value (of the study's metric; NaN where it was not finite), elapsed_s (study seconds),
-    parallelism, cost_usd (of the trial up to there), and every other reported metric. A metric that is called like one
-    of these columns gets the prefix "metric_".
+    Columns: trial, epoch, value (the study's metric; NaN if it was not finite), elapsed_s (study seconds), parallelism,
+    cost_usd (cost of the trial so far), and every other reported metric. A metric whose name is one of these columns
+    gets the prefix "metric_".
     """
     reports = [(number, report) for number in sorted(state.trials) for report in state.trials[number].curve]
     others = list(dict.fromkeys(key for _, report in reports for key in report.metrics))
     others = [key for key in others if key != state.settings.metric]
     columns = dict(_CURVE)
     for key in others:
-        columns[_free(key, {*columns, *others} - {key} | set(_CURVE))] = "float64"
+        columns[_unique_name(key, {*columns, *others} - {key} | set(_CURVE))] = "float64"
     rows = (
         (
             *(number, report.epoch, report.value, report.at_s, report.parallelism, report.cost / MICRO),
@@ -130,26 +130,26 @@ def curves_frame(state: State) -> pd.DataFrame:
     return _frame(rows, columns)
 
 
-def _free(name: str, taken: set[str]) -> str:
-    """The name, with as many prefixes as it needs to be another one than those."""
+def _unique_name(name: str, taken: set[str]) -> str:
+    """Prefix a name with "metric_" until it is not taken."""
     while name in taken:
         name = f"metric_{name}"
     return name
 
 
 def spending_frame(state: State) -> pd.DataFrame:
-    """Money over time by machine: a row a machine and moment, sorted by time, in long form.
+    """Return the money over time: one row per machine and time, sorted by time.
 
-    Columns: elapsed_s (study seconds), machine, offer, state (of the machine at that moment: booting, ready, retiring,
-    ended), spent_usd (billed for it so far), committed_usd (owed on top if the runner vanished then), and the same for
-    the whole study, study_spent_usd and study_committed_usd.
+    Columns: elapsed_s (study seconds), machine, offer, state (booting, ready, retiring or ended at that time),
+    spent_usd (billed for the machine so far), committed_usd (would still be billed if the runner stopped responding
+    then), study_spent_usd and study_committed_usd (the same for all machines of the study).
 
-    The moments are those at which a machine was rented, became ready, was told to go, or ended, and some evenly spaced
-    between them; a machine has a row for each one of them from its renting to its end. So the last row of each machine
-    is what it cost, and a line over ``elapsed_s`` and ``study_spent_usd`` is the budget's burn.
+    The times are those at which any machine was rented, became ready, was retired or ended, and evenly spaced times
+    between. A machine has rows from its rent to its end, so that its last row holds its total cost. A line plot of
+    ``study_spent_usd`` over ``elapsed_s`` shows the spending of the study.
     """
     rows = []
-    for at_s in _moments(state):
+    for at_s in _times(state):
         known = [machine for machine in state.machines.values() if machine.rented_s <= at_s]
         money = {machine.id: _money_at(machine, state.offers[machine.offer], state, at_s) for machine in known}
         totals = tuple(sum(amounts) / MICRO for amounts in zip(*money.values(), strict=True))
@@ -161,7 +161,7 @@ def spending_frame(state: State) -> pd.DataFrame:
     return _frame(rows, _SPENDING)
 
 
-def _moments(state: State) -> list[float]:
+def _times(state: State) -> list[float]:
     changes = {
         at_s
         for machine in state.machines.values()
@@ -173,12 +173,12 @@ def _moments(state: State) -> list[float]:
 
 
 def _money_at(machine: core.Machine, offer: Offer, state: State, at_s: float) -> tuple[int, int]:
-    """Micro-dollars spent and committed, by the rules of the ledger."""
+    """Return a machine's micro-dollars spent and committed at a time, by the rules of the ledger."""
     if machine.ended_s is not None and at_s >= machine.ended_s:
         return state.ledger.bill(machine.id, at_s), 0
     spent = offer.bill(at_s - machine.rented_s)
-    told_s = at_s if machine.retired_s is None else min(at_s, machine.retired_s)
-    until_s = max(at_s, told_s + state.ledger.hold_s(offer))
+    retired_s = at_s if machine.retired_s is None else min(at_s, machine.retired_s)
+    until_s = max(at_s, retired_s + state.ledger.hold_s(offer))
     if machine.ready_s is None or at_s < machine.ready_s:
         until_s = max(until_s, machine.rented_s + offer.boot_lease_s)
     return spent, offer.bill(until_s - machine.rented_s) - spent
@@ -193,13 +193,13 @@ def _state_at(machine: core.Machine, at_s: float) -> core.MachineState:
 
 
 def events_frame(records: Iterable[tuple[int, float, core.Event | core.Action]]) -> pd.DataFrame:
-    """A row a record, in order: what happened, what a person asked for, and what was decided, with its reason.
+    """Return one row per journal record, in order: events, commands, and decisions with their reasons.
 
-    Columns: seq, elapsed_s (study seconds), source ("event", "command" or "decision"), kind (the record's name), trial,
-    machine, gang, reason (of a failure: the error), details (all else, as JSON).
+    Columns: seq, elapsed_s (study seconds), source ("event", "command" or "decision"), kind (class name of the record),
+    trial, machine, gang, reason (the error, for a failure), details (all other fields, as JSON).
 
     Args:
-        records: (seq, elapsed_s, record) each.
+        records: (seq, elapsed_s, record) triples.
     """
     return _frame(_event_rows(records), _EVENT)
 
@@ -210,14 +210,14 @@ def _event_rows(records: Iterable[tuple[int, float, core.Event | core.Action]]) 
         if isinstance(record, core.StartGang):
             trial_of_gang[record.gang] = record.trial
         fields = {name: getattr(record, name) for name in record.__struct_fields__}
-        # The settings are not news, and the address of the store is nobody's business in an exported table.
+        # The settings are constant, and an exported table must not reveal the location of the store.
         fields.pop("settings", None)
         gang = fields.pop("gang", None)
         trial = fields.pop("trial", trial_of_gang.get(gang) if gang is not None else None)
         machine = fields.pop("machine", None)
         reason = fields.pop("reason", "") or fields.pop("error", "")
-        left = {name: value for name, value in fields.items() if value not in (None, "", {}, ())}
-        details = msgspec.json.encode(left).decode() if left else ""
+        others = {name: value for name, value in fields.items() if value not in (None, "", {}, ())}
+        details = msgspec.json.encode(others).decode() if others else ""
         yield seq, at_s, _source(record), type(record).__name__, trial, machine, gang, reason, details
 
 
@@ -228,7 +228,7 @@ def _source(record: core.Event | core.Action) -> str:
 
 
 def _kind(values: Iterable[Any]) -> str:
-    """The type of a hyperparameter's column: what is of several types, such as None and 3, is kept as it was given."""
+    """Return the column type of a hyperparameter; values of several types, such as None and 3, stay Python objects."""
     names = {type(value).__name__ for value in values}
     kinds = {"bool": "bool", "int": "int64", "float": "float64", "str": "str"}
     return kinds.get(names.pop(), "object") if len(names) == 1 else "object"

@@ -1,4 +1,4 @@
-"""A study as plain text: for the terminal and for notebooks without html."""
+"""Plain text views of a study, for terminals and for notebooks without html."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ if TYPE_CHECKING:
 
 
 N_ROWS = 10
-WIDTH = 110
-"""Characters of a table's row; hyperparameters that do not fit are left out."""
-CELL = 16
+"""Number of table rows."""
+TABLE_WIDTH = 110
+"""Characters of a table row; hyperparameters that do not fit are left out."""
+CELL_WIDTH = 16
+"""Characters of a table cell; longer texts are cut."""
 
 
 def summary(state: State, status: str | None = None, stuck: str = "", now_s: float | None = None) -> str:
-    """A few lines on the study, and a table of its best trials. For the others see ``look``."""
+    """Summarise the study in a few lines and a table of its best trials; see ``ViewBuilder.build``."""
     view = view_of(state, status, now_s, stuck)
     lines = [
         f"study {view.name}: {view.status}, {_time(view)}" + (f" - {view.reason}" if view.reason else ""),
         (
-            f"money: {format_money(view.spent)} spent, {format_money(view.committed)} committed, "
-            f"{format_money(view.free)} free of {format_money(view.budget)}"
+            f"money: {format_money(view.spent_micro)} spent, {format_money(view.committed_micro)} committed, "
+            f"{format_money(view.free_micro)} free of {format_money(view.budget_micro)}"
         ),
         *([f"stuck: {view.stuck}"] if view.stuck else []),
-        f"trials: {view.trials_in_words}" + (f"; {_workers(view)}" if view.driven else ""),
+        f"trials: {view.trials_summary}" + (f"; {_workers(view)}" if view.may_have_workers else ""),
         _best(view),
     ]
     return "\n".join([one_line(line) for line in lines] + _table(view))
 
 
 def progress_line(state: State, stuck: str = "", now_s: float | None = None) -> str:
-    """One line, with what matters most first: a terminal may cut its end off."""
+    """Summarise the progress on one line, most important first, because a terminal may cut the line."""
     view = view_of(state, None, now_s, stuck)
     parts = [
         _time(view) if view.status == "running" else f"{view.status}, {_time(view)}",
         *([f"stuck: {view.stuck}"] if view.stuck else []),
         f"{view.metric} {format_value(view.best.value)}" if view.best else f"no {view.metric} yet",
-        f"{format_money(view.spent)} of {format_money(view.budget)}",
-        f"{len(view.trials)} trials" + ("" if view.over else f", {view.n_survivors} left"),
+        f"{format_money(view.spent_micro)} of {format_money(view.budget_micro)}",
+        f"{len(view.trials)} trials" + ("" if view.has_ended else f", {view.n_survivors} left"),
         _workers(view),
     ]
     return one_line(" | ".join(parts))
@@ -68,7 +70,7 @@ def _best(view: StudyView) -> str:
 def _table(view: StudyView) -> list[str]:
     if not view.trials:
         return []
-    workers = ["workers"] if view.driven else []
+    workers = ["workers"] if view.may_have_workers else []
     columns = [
         ["trial", "state", view.metric, "epoch", *workers, "cost"],
         *(_cells(trial, view) for trial in view.trials[:N_ROWS]),
@@ -80,7 +82,7 @@ def _table(view: StudyView) -> list[str]:
                 columns, [name, *(format_value(t.config.get(name)) for t in view.trials[:N_ROWS])], strict=True
             )
         ]
-        if sum(_widths(wider)) + 2 * len(wider[0]) > WIDTH:
+        if sum(_widths(wider)) + 2 * len(wider[0]) > TABLE_WIDTH:
             break
         columns = wider
     lines = _aligned(columns)
@@ -94,13 +96,13 @@ def _cells(trial: TrialView, view: StudyView) -> list[str]:
         trial.state,
         format_value(trial.value),
         format_value(trial.epoch),
-        *([str(trial.workers)] if view.driven else []),
-        format_money(trial.cost),
+        *([str(trial.workers)] if view.may_have_workers else []),
+        format_money(trial.cost_micro),
     ]
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(min(CELL, len(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    return [max(min(CELL_WIDTH, len(cell)) for cell in column) for column in zip(*rows, strict=True)]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -112,4 +114,4 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _short(cell: str) -> str:
     cell = one_line(cell)
-    return cell if len(cell) <= CELL else f"{cell[: CELL - 3]}..."
+    return cell if len(cell) <= CELL_WIDTH else f"{cell[: CELL_WIDTH - 3]}..."

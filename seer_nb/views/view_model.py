@@ -1,4 +1,4 @@
-"""What a person sees of a study, computed once from its state; text, html and figures only render it."""
+"""View model: everything a person sees of a study, computed once from its state; the renderers only draw it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 DASH = "\N{EN DASH}"
-"""For what is not there."""
+"""Placeholder for a missing value."""
 
 
 class Points(Sequence["tuple[int, float | None]"]):
-    """(epoch, value) of each report of a curve, which has consecutive epochs.
+    """Read-only sequence of (epoch, value) pairs over a curve, without a copy of the curve.
 
     Args:
-        curve: Of the trial.
+        curve: Reports of one trial, for the epochs 1, 2, 3, ...
     """
 
     __slots__ = ("_curve",)
@@ -36,11 +36,11 @@ class Points(Sequence["tuple[int, float | None]"]):
         return len(self._curve)
 
     @overload
-    def __getitem__(self, place: SupportsIndex) -> tuple[int, float | None]: ...
+    def __getitem__(self, index: SupportsIndex) -> tuple[int, float | None]: ...
     @overload
-    def __getitem__(self, place: slice) -> tuple[tuple[int, float | None], ...]: ...
-    def __getitem__(self, place: SupportsIndex | slice) -> Any:
-        found = range(len(self._curve))[place]
+    def __getitem__(self, index: slice) -> tuple[tuple[int, float | None], ...]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Any:
+        found = range(len(self._curve))[index]
         return tuple(map(self._at, found)) if isinstance(found, range) else self._at(found)
 
     def __iter__(self) -> Iterator[tuple[int, float | None]]:
@@ -49,127 +49,128 @@ class Points(Sequence["tuple[int, float | None]"]):
     def __eq__(self, other: object) -> bool:
         return tuple(self) == tuple(other) if isinstance(other, Points | tuple) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment] # as the curve
+    __hash__ = None  # type: ignore[assignment] # a curve grows
 
-    def _at(self, place: int) -> tuple[int, float | None]:
-        return place + 1, value_at(self._curve, place)
+    def _at(self, index: int) -> tuple[int, float | None]:
+        return index + 1, value_at(self._curve, index)
 
 
 class TrialView(NamedTuple):
-    """One trial."""
+    """What is shown of one trial."""
 
     trial: int
+    """Number of the trial."""
     state: core.TrialState
     value: float | None
-    """Of its best stored report."""
+    """Metric of the best report whose checkpoint is stored."""
     epoch: int | None
-    """Of its best stored report."""
+    """Epoch of the best report whose checkpoint is stored."""
     epochs: int
-    """Epochs reported."""
+    """Number of epochs reported."""
     workers: int
-    """That train it now, or get ready to."""
-    in_use: int
-    """Those of them that train."""
+    """Number of workers assigned to the trial."""
+    training_workers: int
+    """Number of assigned workers that train already; the others still start."""
     wanted: int
-    """Workers that the plan wants for it."""
-    cost: int
-    """Micro-dollars."""
-    cost_left: int | None
-    """Micro-dollars until it is fully trained on the workers it has; None if it does not train."""
+    """Number of workers that the plan wants for the trial."""
+    cost_micro: int
+    """Micro-dollars spent on the trial."""
+    remaining_cost_micro: int | None
+    """Micro-dollars until the trial is fully trained on its present workers; None if it does not train."""
     end_s: float | None
-    """When it ended; while it trains, when it would be fully trained on the workers it has. Study seconds."""
+    """Study seconds at which the trial ended, or is expected to be fully trained on its present workers."""
     config: core.Config
     points: Points
     """(epoch, value) of each report."""
     reason: str
-    """Why it was begun, promoted, stopped or ended."""
+    """Reason of the last decision about the trial."""
     pinned: bool
 
     @property
     def survives(self) -> bool:
-        """Whether it was neither eliminated nor failed."""
+        """Whether the trial was neither stopped nor failed."""
         return self.state not in {"stopped", "failed"}
 
 
 class StudyView(NamedTuple):
-    """A study at a moment. Money is micro-dollars, times are study seconds."""
+    """What is shown of a study at one moment. Money is in micro-dollars, times are study seconds."""
 
     name: str
     metric: str
     mode: core.Mode
     max_epochs: int
     status: str
-    """As ``Study.status``."""
+    """Status word, as in ``Study.status``."""
     reason: str
-    """Why it ended; before that, the plan in words."""
+    """Why the study ended; before that, the plan in words."""
     stuck: str
-    """Why it does not get on; empty if it does."""
+    """Why the study makes no progress; empty if it does."""
     elapsed_s: float
     deadline_s: float
-    budget: int
-    spent: int
-    committed: int
+    budget_micro: int
+    spent_micro: int
+    committed_micro: int
     workers: int
-    """Of ready machines."""
+    """Number of workers on ready machines."""
     busy: int
-    """Workers that train."""
+    """Number of workers that train."""
     booting: int
-    """Workers of machines that boot."""
+    """Number of workers on booting machines."""
     wanted: int
-    """Workers that the plan wants."""
-    price_per_hour: int
-    """Micro-dollars an hour of all machines that live."""
+    """Number of workers that the plan wants."""
+    price_per_hour_micro: int
+    """Total price of all live machines."""
     best: TrialView | None
     trials: tuple[TrialView, ...]
-    """Best first, then those without a value."""
+    """Best first; trials without a value last."""
 
     @property
-    def free(self) -> int:
-        """Micro-dollars neither spent nor committed."""
-        return max(0, self.budget - self.spent - self.committed)
+    def free_micro(self) -> int:
+        """Micro-dollars that are neither spent nor committed."""
+        return max(0, self.budget_micro - self.spent_micro - self.committed_micro)
 
     @property
     def n_survivors(self) -> int:
-        """Trials neither eliminated nor failed."""
+        """Number of trials that were neither stopped nor failed."""
         return sum(trial.survives for trial in self.trials)
 
     @property
-    def over(self) -> bool:
-        """Whether it has ended."""
+    def has_ended(self) -> bool:
+        """Whether the study has ended or failed."""
         return self.status in {"ended", "failed"}
 
     @property
-    def driven(self) -> bool:
-        """Whether there may be workers."""
-        return not self.over and self.status != "interrupted"
+    def may_have_workers(self) -> bool:
+        """Whether a runner may rent workers: the study has neither ended nor lost its runner."""
+        return not self.has_ended and self.status != "interrupted"
 
     @property
-    def trials_in_words(self) -> str:
-        """How many trials there are, and what has become of them."""
-        if not self.over:
+    def trials_summary(self) -> str:
+        """Number of survivors; after the end, number of trials in each state."""
+        if not self.has_ended:
             return f"{self.n_survivors} of {len(self.trials)} in the running"
         states = Counter(trial.state for trial in self.trials)
         return ", ".join(f"{states[state]} {state}" for state in get_args(core.TrialState) if states[state]) or "none"
 
     @property
     def config_names(self) -> tuple[str, ...]:
-        """Names of the hyperparameters."""
+        """Names of all hyperparameters, in the order of their first use."""
         return tuple(dict.fromkeys(name for trial in self.trials for name in trial.config))
 
 
-class Looker:
-    """Looks at one study again and again; trials that have not changed are not looked at anew."""
+class ViewBuilder:
+    """Builder of successive views of one study, which reuses the views of unchanged trials."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[core.Trial, TrialView]] = {}
 
-    def look(self, state: State, status: str | None = None, now_s: float | None = None, stuck: str = "") -> StudyView:
-        """What there is to see of the study now.
+    def build(self, state: State, status: str | None = None, now_s: float | None = None, stuck: str = "") -> StudyView:
+        """Build the view of the study's newest state.
 
         Args:
-            state: Of the study.
-            status: ``Study.status``, which also tells whether its runner lives; None: as the journal has it.
-            now_s: Study seconds; None: of the last record.
+            state: State of the study.
+            status: ``Study.status``, which also depends on whether a runner lives. Default: the phase in the journal.
+            now_s: Present study seconds. Default: the time of the last record.
             stuck: ``Study.stuck``.
         """
         now_s = max(state.now_s, now_s or 0.0)
@@ -187,14 +188,14 @@ class Looker:
             stuck=stuck,
             elapsed_s=now_s,
             deadline_s=state.deadline_s,
-            budget=state.budget,
-            spent=state.ledger.spent(now_s),
-            committed=state.ledger.committed(now_s),
+            budget_micro=state.budget,
+            spent_micro=state.ledger.spent(now_s),
+            committed_micro=state.ledger.committed(now_s),
             workers=sum(machine.slots for machine in machines if machine.state == "ready"),
             busy=sum(gang.parallelism for gang in state.gangs.values()),
             booting=sum(machine.slots for machine in machines if machine.state == "booting"),
             wanted=state.wanted_workers,
-            price_per_hour=sum(state.offers[machine.offer].price_per_hour for machine in machines),
+            price_per_hour_micro=sum(state.offers[machine.offer].price_per_hour for machine in machines),
             best=trials[0] if trials and trials[0].value is not None else None,
             trials=tuple(trials),
         )
@@ -202,29 +203,29 @@ class Looker:
     def _trial(self, trial: core.Trial, state: State, now_s: float) -> TrialView:
         known = self._known.get(trial.id)
         if known is not None and known[0] is trial and trial.gang is None:
-            # All that may still change of a trial that does not train is what the plan wants for it.
+            # While a trial does not train, only the number of workers that the plan wants for it can change.
             wanted = state.wanted.get(trial.id, 0)
             return known[1] if known[1].wanted == wanted else known[1]._replace(wanted=wanted)
-        view = _trial(trial, state, now_s)
+        view = _trial_view(trial, state, now_s)
         self._known[trial.id] = trial, view
         return view
 
 
 def view_of(state: State, status: str | None = None, now_s: float | None = None, stuck: str = "") -> StudyView:
-    """What there is to see of a study now; see ``Looker.look``."""
-    return Looker().look(state, status, now_s, stuck)
+    """Build the view of a study once; see ``ViewBuilder.build``."""
+    return ViewBuilder().build(state, status, now_s, stuck)
 
 
 def format_value(value: object) -> str:
-    """A metric's or hyperparameter's value, short; a dash for what is not there."""
+    """Format a metric's or hyperparameter's value with at most four digits; None becomes a dash."""
     if value is None:
         return DASH
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _trial(trial: core.Trial, state: State, now_s: float) -> TrialView:
+def _trial_view(trial: core.Trial, state: State, now_s: float) -> TrialView:
     gang = None if trial.gang is None else state.gangs.get(trial.gang)
-    left_s = None if gang is None else _left_s(trial, gang, state)
+    left_s = None if gang is None else _remaining_s(trial, gang, state)
     return TrialView(
         trial=trial.id,
         state=trial.state,
@@ -232,10 +233,10 @@ def _trial(trial: core.Trial, state: State, now_s: float) -> TrialView:
         epoch=trial.best.epoch if trial.best else None,
         epochs=trial.epoch,
         workers=gang.parallelism if gang else 0,
-        in_use=gang.parallelism if gang and _trains(gang, state, now_s) else 0,
+        training_workers=gang.parallelism if gang and _is_training(gang, state, now_s) else 0,
         wanted=state.wanted.get(trial.id, 0),
-        cost=trial.cost,
-        cost_left=None if gang is None or left_s is None else _cost(gang, left_s, state),
+        cost_micro=trial.cost,
+        remaining_cost_micro=None if gang is None or left_s is None else _cost_micro(gang, left_s, state),
         end_s=trial.ended_s if left_s is None or gang is None else max(now_s, gang.heard_s + left_s),
         config=trial.config,
         points=Points(trial.curve),
@@ -244,17 +245,17 @@ def _trial(trial: core.Trial, state: State, now_s: float) -> TrialView:
     )
 
 
-def _left_s(trial: core.Trial, gang: core.Gang, state: State) -> float | None:
-    """Seconds from when the gang was last heard of until the trial is fully trained on it."""
+def _remaining_s(trial: core.Trial, gang: core.Gang, state: State) -> float | None:
+    """Estimate the seconds from the gang's last message until the trial is fully trained on this gang."""
     epoch_s = state.epoch_s(trial.id, gang.parallelism)
     return None if epoch_s is None else epoch_s * (state.settings.max_epochs - trial.epoch)
 
 
-def _cost(gang: core.Gang, seconds: float, state: State) -> int:
+def _cost_micro(gang: core.Gang, seconds: float, state: State) -> int:
     price = sum(state.offers[state.machine_of(worker).offer].worker_price_s() for worker in gang.workers)
     return round(price * seconds)
 
 
-def _trains(gang: core.Gang, state: State, now_s: float) -> bool:
-    """Whether it has begun to: it was heard of, or has had the time that a start takes."""
+def _is_training(gang: core.Gang, state: State, now_s: float) -> bool:
+    """Return whether a gang has sent a message since its start, or has had the time that a start usually takes."""
     return gang.heard_s > gang.started_s or now_s - gang.started_s > state.speed.estimate().stall_s

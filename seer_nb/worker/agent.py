@@ -1,20 +1,18 @@
-"""What runs on every Dask worker: it loads the training function once, warms up, trains, and keeps the lease."""
+"""The agent on every Dask worker: loads the training function once, warms up, trains, and takes the runner's calls."""
 
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import sys
 import threading
-import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from seer_nb._utils.processes import LEASE_ENDED, end_process
-from seer_nb.worker import lease, messages, preemption, tracebacks
+from seer_nb.worker import messages, preemption, tracebacks
+from seer_nb.worker.lease import Lease, renew_machine_lease
 from seer_nb.worker.messages import MemberTask, WorkerReady
 
 if TYPE_CHECKING:
@@ -24,12 +22,168 @@ if TYPE_CHECKING:
     from distributed import Worker
 
 
+_encode = msgspec.json.Encoder().encode
 _store: Any = None
-"""The TCPStore that serves the gangs whose rank 0 is here; it must outlive them."""
+"""The TCPStore through which the gangs whose rank 0 is here meet; it must outlive them."""
+_agent: Agent | None = None
+"""The agent of this worker's process."""
+
+
+class GangSignals:
+    """The runner's signals to gangs: stop, train until another epoch, a member was lost. Thread-safe.
+
+    A signal may arrive before the gang's member starts; it is kept until `forget`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._training: set[int] = set()
+        self._stopping: set[int] = set()
+        self._until: dict[int, int] = {}
+        self._lost_member: set[int] = set()
+
+    def stop(self, gang: int) -> None:
+        """Have a gang save and stop at its next report."""
+        with self._lock:
+            self._stopping.add(gang)
+
+    def stop_all(self) -> None:
+        """Have every gang that trains now save and stop at its next report."""
+        with self._lock:
+            self._stopping |= self._training
+
+    def start(self, gang: int) -> None:
+        """Record that a member of a gang trains here."""
+        with self._lock:
+            self._training.add(gang)
+
+    def extend(self, gang: int, until: int) -> None:
+        """Have a gang train until another epoch; the last call counts."""
+        with self._lock:
+            self._until[gang] = until
+
+    def notify_member_lost(self, gang: int) -> None:
+        """Have the gang's member here not wait for a member that was lost."""
+        with self._lock:
+            self._lost_member.add(gang)
+
+    def is_member_lost(self, gang: int) -> bool:
+        """Return whether a member of the gang was lost."""
+        with self._lock:
+            return gang in self._lost_member
+
+    def read(self, gang: int) -> tuple[bool, int | None]:
+        """Return whether the gang must stop, and the epoch until which it trains (None: as in its task)."""
+        with self._lock:
+            return gang in self._stopping, self._until.get(gang)
+
+    def forget(self, gang: int) -> None:
+        """Drop the signals of a gang that has ended."""
+        with self._lock:
+            self._training.discard(gang)
+            self._stopping.discard(gang)
+            self._lost_member.discard(gang)
+            self._until.pop(gang, None)
+
+
+class Agent:
+    """The agent of one worker. It is pickled with the training function, so that Dask sends that once to each worker.
+
+    Args:
+        function: The training function, pickled.
+        lease_s: Seconds after which the worker exits without a renewal by the runner.
+    """
+
+    def __init__(self, function: bytes, lease_s: float) -> None:
+        self.function_bytes = function
+        self.lease_s = lease_s
+
+    def setup(self, worker: Worker) -> None:
+        """Start the agent. Called on the worker's event loop; warming up continues in a thread.
+
+        Args:
+            worker: The worker of this process.
+        """
+        global _agent  # noqa: PLW0603 - the runner's calls and the tasks find the agent here
+        self.worker = worker
+        self.signals = GangSignals()
+        self.function: Callable[..., Any] | None = None
+        self.training: int | None = None
+        """Identifier of the thread that trains now."""
+        self.ready: WorkerReady | None = None
+        """The record that this worker can train; None while it warms up."""
+        self.lease = Lease(self.lease_s)
+        _agent = self
+        threading.Thread(target=self._warm_up, name="seer-prepare", daemon=True).start()
+        self.lease.watch()
+        if preemption.is_announced():
+            threading.Thread(target=self._watch_for_preemption, name="seer-notices", daemon=True).start()
+
+    def send(self, record: msgspec.Struct) -> None:
+        """Send a record to the runner; from any thread."""
+        self.worker.log_event(messages.TOPIC, _encode(record).decode())
+
+    def train(self, task: MemberTask) -> None:
+        """Train as a member of a gang; returns when the member has ended."""
+        from seer_nb.worker.member import run_member
+
+        assert self.function is not None
+        self.training = threading.get_ident()
+        self.signals.start(task.gang)
+        try:
+            run_member(self.function, task, self.send, self.signals)
+        finally:
+            self.training = None
+            self.signals.forget(task.gang)
+
+    def accept_runner(self) -> None:
+        """Accept a new runner: renew the lease, and stop gangs of the runner before it at their next report."""
+        self.lease.renew()
+        self.signals.stop_all()
+
+    def announce(self) -> None:
+        """Accept a new runner, and send it the record that this worker can train, if it can."""
+        self.accept_runner()
+        if self.ready is not None:
+            self.send(self.ready)
+
+    def describe_training(self, describe: Callable[[FrameType], str]) -> str:
+        """Describe the current frame of the training thread."""
+        frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001 - the documented way to a thread's frame
+        return describe(frame) if frame else "not in the training function"
+
+    def _warm_up(self) -> None:
+        import cloudpickle
+
+        store_port, error = 0, ""
+        try:
+            store_port = warm_up(self.worker.ip)
+            self.function = cloudpickle.loads(self.function_bytes)
+        except BaseException:  # noqa: BLE001 - the user must see any error
+            error = traceback.format_exc()
+        self.ready = WorkerReady(
+            worker=str(self.worker.name),
+            address=str(self.worker.address),
+            store_port=store_port,
+            pid=os.getpid(),
+            error=error,
+        )
+        self.send(self.ready)
+
+    def _watch_for_preemption(self) -> None:
+        for notice in preemption.watch(str(self.worker.name)):
+            self.send(notice)
 
 
 def warm_up(host: str) -> int:
-    """Import torch, take a training step, start this worker's TCPStore. Returns the store's port."""
+    """Import torch, take a training step, and start this worker's TCPStore.
+
+    Args:
+        host: Address of this worker as others reach it.
+
+    Returns:
+        The port of the store.
+    """
     global _store
     import torch
     from torch.nn.parallel import DistributedDataParallel  # noqa: F401 - its import takes long
@@ -44,226 +198,63 @@ def warm_up(host: str) -> int:
     model(torch.zeros(2, 4, device=device)).sum().backward()
     optimizer.step()
     _store, port = host_store(host)
-    # What was imported stays for ever. Left to the collector, its look at all that after a gang holds the worker up for
-    # 0.2 s and more, and with it the word that the gang has ended.
+    # Imported modules stay for ever. If the garbage collector visited them after each gang, the worker would pause for
+    # 0.2 s and more, and with it the record that the gang has ended.
     gc.freeze()
     return int(port)
 
 
-class GangSignals:
-    """Per gang: whether it is to stop, until which epoch it trains if that was changed, and whether a member was lost.
-
-    Thread-safe.
-
-    A word may come before the gang's member runs; it is kept until `forget`.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._training: set[int] = set()
-        self._stopping: set[int] = set()
-        self._until: dict[int, int] = {}
-        self._bereft: set[int] = set()
-
-    def stop(self, gang: int) -> None:
-        """Have a gang save and end at its next report."""
-        with self._lock:
-            self._stopping.add(gang)
-
-    def stop_all(self) -> None:
-        """Have whatever trains now save and end at its next report."""
-        with self._lock:
-            self._stopping |= self._training
-
-    def begin(self, gang: int) -> None:
-        """A gang's member begins."""
-        with self._lock:
-            self._training.add(gang)
-
-    def extend(self, gang: int, until: int) -> None:
-        """Have a gang train until another epoch; the last word counts."""
-        with self._lock:
-            self._until[gang] = until
-
-    def bereave(self, gang: int) -> None:
-        """Another member of a gang was lost: nobody need wait for it."""
-        with self._lock:
-            self._bereft.add(gang)
-
-    def bereft(self, gang: int) -> bool:
-        """Whether a member of the gang was lost."""
-        with self._lock:
-            return gang in self._bereft
-
-    def read(self, gang: int) -> tuple[bool, int | None]:
-        """Whether the gang is to stop, and the epoch it trains until (None: as ordered)."""
-        with self._lock:
-            return gang in self._stopping, self._until.get(gang)
-
-    def forget(self, gang: int) -> None:
-        """Drop what is known of a gang that has ended."""
-        with self._lock:
-            self._training.discard(gang)
-            self._stopping.discard(gang)
-            self._bereft.discard(gang)
-            self._until.pop(gang, None)
+# --- Dask tasks, and calls by the runner: each runs on a worker ---
 
 
-logger = logging.getLogger(__name__)
-_encode = msgspec.json.Encoder().encode
-_agent: Agent | None = None
-STOOD_STILL_S = 1.0
-"""A thread that wakes later by so much could not run."""
-CATCH_UP_S = 2.0
-"""Then this process listens for so long before it believes that the runner was silent."""
-
-
-class Agent:
-    """One per worker. Pickled with the training function in it, so that Dask ships that once to every worker."""
-
-    def __init__(self, function: bytes, lease_s: float) -> None:
-        self.function_bytes = function
-        self.lease_s = lease_s
-
-    def setup(self, worker: Worker) -> None:
-        """Called on the worker's event loop; the slow part goes on in a thread."""
-        global _agent  # noqa: PLW0603 - tasks and commands find it here
-        self.worker = worker
-        self.flags = GangSignals()
-        self.function: Callable[..., Any] | None = None
-        self.training: int | None = None
-        """Thread that trains now."""
-        self.ready: WorkerReady | None = None
-        """Once it is."""
-        self.renewed = time.monotonic()
-        _agent = self
-        threading.Thread(target=self._prepare, name="seer-prepare", daemon=True).start()
-        threading.Thread(target=self._keep_lease, name="seer-lease", daemon=True).start()
-        if preemption.wanted():
-            threading.Thread(target=self._watch_for_notices, name="seer-notices", daemon=True).start()
-
-    def send(self, record: msgspec.Struct) -> None:
-        """Send a record to the runner; from any thread."""
-        self.worker.log_event(messages.TOPIC, _encode(record).decode())
-
-    def train(self, order: MemberTask) -> None:
-        """Be a member of a gang; returns when it has ended."""
-        from seer_nb.worker.member import run_member
-
-        assert self.function is not None
-        self.training = threading.get_ident()
-        self.flags.begin(order.gang)
-        try:
-            run_member(self.function, order, self.send, self.flags)
-        finally:
-            self.training = None
-            self.flags.forget(order.gang)
-
-    def greet(self) -> None:
-        """A new runner is there: what trained for the one before it ends at its next report."""
-        self.renewed = time.monotonic()
-        self.flags.stop_all()
-
-    def announce(self) -> None:
-        """Say again that this worker can train, if it can."""
-        self.greet()
-        if self.ready is not None:
-            self.send(self.ready)
-
-    def stack(self) -> str:
-        """Where the training thread stands."""
-        return self._told(tracebacks.where)
-
-    def standing(self) -> str:
-        """The same in a few words."""
-        return self._told(tracebacks.standing)
-
-    def _told(self, tell: Callable[[FrameType], str]) -> str:
-        frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001 - the documented way to see a thread
-        return tell(frame) if frame else "it is not in the training function"
-
-    def _prepare(self) -> None:
-        import cloudpickle
-
-        store_port, error = 0, ""
-        try:
-            store_port = warm_up(self.worker.ip)
-            self.function = cloudpickle.loads(self.function_bytes)
-        except BaseException:  # noqa: BLE001 - whatever it is, the user must see it
-            error = traceback.format_exc()
-        self.ready = WorkerReady(
-            worker=str(self.worker.name),
-            address=str(self.worker.address),
-            store_port=store_port,
-            pid=os.getpid(),
-            error=error,
-        )
-        self.send(self.ready)
-
-    def _watch_for_notices(self) -> None:
-        for notice in preemption.watch(str(self.worker.name)):
-            self.send(notice)
-
-    def _keep_lease(self) -> None:
-        """End the process when the runner has been silent for the lease: nobody would pay for it on purpose."""
-        while (left := self.renewed + self.lease_s - time.monotonic()) > 0:
-            asked_s, began_s = min(left, 5.0), time.monotonic()
-            time.sleep(asked_s)
-            if time.monotonic() - began_s > asked_s + STOOD_STILL_S:
-                # As in a library that keeps Python's lock: the runner's word came meanwhile, but nobody could take it.
-                time.sleep(CATCH_UP_S)
-        logger.warning("the lease has ended: no word from the runner")
-        end_process(LEASE_ENDED)
-
-
-def train(order: bytes) -> None:
-    """The Dask task of one gang member."""
-    _this().train(msgspec.json.decode(order, type=MemberTask))
+def train(task: bytes) -> None:
+    """Train as a member of a gang; ``task`` is a `MemberTask` as JSON."""
+    _this().train(msgspec.json.decode(task, type=MemberTask))
 
 
 def stop(gang: int) -> None:
-    """Have a gang save and end at its next report."""
-    _this().flags.stop(gang)
+    """Have a gang save and stop at its next report."""
+    _this().signals.stop(gang)
 
 
 def extend(gang: int, until: int) -> None:
-    """Have a gang train on to a later epoch."""
-    _this().flags.extend(gang, until)
+    """Have a gang train until a later epoch."""
+    _this().signals.extend(gang, until)
 
 
-def bereave(gang: int) -> None:
-    """Have a gang's member not wait for one that was lost before they met."""
-    _this().flags.bereave(gang)
+def notify_member_lost(gang: int) -> None:
+    """Have a gang's member here not wait for a member that was lost before they met."""
+    _this().signals.notify_member_lost(gang)
 
 
-def renew(but: tuple[str, ...] = ()) -> None:
-    """Renew the lease: this process's own, and that of the machine, for its watchdog.
+def renew_lease(excluded: tuple[str, ...] = ()) -> None:
+    """Renew the lease of this process, and that of the machine for its watchdog.
 
     Args:
-        but: Names and addresses of workers whose machines were told to go: these shall end by themselves if nothing
-            else ends them.
+        excluded: Names and addresses of workers on retiring machines: their leases shall expire, so that they end even
+            if nothing else ends them.
     """
-    worker = _this().worker
-    if str(worker.name) not in but and str(worker.address) not in but:
-        _this().renewed = time.monotonic()
-        lease.renew_lease(_this().lease_s)
-
-
-def hello() -> bytes | None:
-    """A new runner is there: what trained for the one before it ends at its next report. None while it warms up."""
     agent = _this()
-    agent.greet()
+    if str(agent.worker.name) not in excluded and str(agent.worker.address) not in excluded:
+        agent.lease.renew()
+        renew_machine_lease(agent.lease_s)
+
+
+def register() -> bytes | None:
+    """Accept a new runner; returns this worker's `WorkerReady` as JSON, or None while the worker warms up."""
+    agent = _this()
+    agent.accept_runner()
     return None if agent.ready is None else _encode(agent.ready)
 
 
-def stack() -> str:
-    """Where the training thread of this worker stands."""
-    return _this().stack()
+def training_stack() -> str:
+    """Return the stack of this worker's training thread."""
+    return _this().describe_training(tracebacks.format_stack)
 
 
-def standing() -> str:
-    """The same in a few words."""
-    return _this().standing()
+def where_is_training() -> str:
+    """Describe in a few words where this worker's training thread is."""
+    return _this().describe_training(tracebacks.describe_position)
 
 
 def _this() -> Agent:

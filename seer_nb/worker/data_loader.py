@@ -1,4 +1,4 @@
-"""A DataLoader over one member's share of every global batch, in an order that does not depend on the parallelism."""
+"""The DataLoader of ``run.loader``: a member's share of every global batch, in an order independent of parallelism."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of which order.
+    """One member's share of the batches of an epoch.
 
     Attributes:
         length: Samples in the dataset.
-        batch_size: Of the gang's batch.
+        batch_size: Samples in the gang's batch.
         shuffle: Whether to train (shuffled, every batch full) or to evaluate (in order, every sample once).
         drop_last: Whether a short last batch is left out.
-        rank: Of this member.
+        rank: Rank of this member.
         size: Number of members.
-        seed: Gives the seed of the order of the epoch in progress.
+        seed: Returns the seed for the order of the epoch in progress.
     """
 
     length: int
@@ -36,16 +36,16 @@ class Share:
 
     @property
     def batches(self) -> int:
-        """Global batches in an epoch."""
+        """Global batches in one epoch."""
         return self.length // self.batch_size if self.drop_last else -(-self.length // self.batch_size)
 
     def __len__(self) -> int:
-        """Batches of this member in an epoch."""
-        # Only the share of a short last batch can be empty, and only when evaluating.
+        """Return how many batches this member has in one epoch."""
+        # Only the share of a short last batch can be empty, and only in evaluation.
         return self.batches if self.shuffle else sum(1 for _ in self._spans())
 
     def indices(self) -> Iterator[torch.Tensor]:
-        """This member's part of each batch, as int64 tensors of shape (share,)."""
+        """Yield the indices of this member's part of each batch, as int64 tensors of shape (samples,)."""
         import torch
 
         if not self.shuffle:
@@ -53,7 +53,7 @@ class Share:
                 yield torch.arange(first, last)
             return
         order = torch.randperm(self.length, generator=torch.Generator().manual_seed(self.seed()))
-        # A short last batch goes on at the epoch's start, so that all members have equal shares for every parallelism.
+        # A short last batch is filled from the epoch's start, so that all members have equal shares at any parallelism.
         wanted = self.batches * self.batch_size
         order = order.repeat(-(-wanted // self.length))[:wanted]
         yield from order.view(self.batches, self.size, self.batch_size // self.size)[:, self.rank]
@@ -68,31 +68,33 @@ class Share:
 
 
 def check(dataset: Any, batch_size: int, size: int, *, shuffle: bool, drop_last: bool) -> int:
-    """The dataset's length, if it can be shared out.
+    """Check that a dataset can be divided over a gang; return its length.
 
     Args:
-        dataset: Map-style.
-        batch_size: Of the gang's batch.
+        dataset: The argument of ``run.loader``.
+        batch_size: Samples in the gang's batch.
         size: Number of members.
-        shuffle: Whether it is to train on.
+        shuffle: Whether the data is for training.
         drop_last: Whether a short last batch is left out.
 
     Raises:
         TypeError: The dataset cannot be indexed.
-        ValueError: It is empty, or the batch cannot be divided.
+        ValueError: The dataset is empty, or the batch cannot be divided.
     """
     from torch.utils.data import IterableDataset
 
     if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
         raise TypeError(
-            f"run.loader() got a {type(dataset).__name__}, which cannot be indexed: data is shared out by index, so "
-            "give a dataset with __len__ and __getitem__"
+            f"run.loader() got a {type(dataset).__name__}, which cannot be indexed; "
+            "expected a dataset with __len__ and __getitem__"
         )
     length = len(dataset)
     if length == 0:
         raise ValueError("run.loader() got an empty dataset")
     if shuffle and batch_size % size:
-        raise ValueError(f"batch_size={batch_size} cannot be divided over {size} workers: give a multiple of {size}")
+        raise ValueError(
+            f"batch_size={batch_size} cannot be divided over {size} workers; expected a multiple of {size}"
+        )
     if drop_last and length < batch_size:
         raise ValueError(
             f"batch_size={batch_size} is larger than the dataset of {length} samples: drop_last=True leaves nothing"
@@ -101,22 +103,28 @@ def check(dataset: Any, batch_size: int, size: int, *, shuffle: bool, drop_last:
 
 
 def make(dataset: Any, share: Share, *, collate_fn: Any, num_workers: int, pin_memory: bool) -> DataLoader[Any]:
-    """The DataLoader of one member."""
+    """Create the DataLoader of one member.
+
+    Args:
+        dataset: A dataset that `check` has accepted.
+        share: The member's share.
+        collate_fn: As in DataLoader.
+        num_workers: As in DataLoader.
+        pin_memory: As in DataLoader.
+    """
     from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-    at_once = type(dataset) is TensorDataset and collate_fn is None
+    by_batch = type(dataset) is TensorDataset and collate_fn is None
 
     class Batches(Sampler[Any]):
-        """Batches of indices."""
-
         def __len__(self) -> int:
             return len(share)
 
         def __iter__(self) -> Iterator[Any]:
-            return share.indices() if at_once else (index.tolist() for index in share.indices())
+            return share.indices() if by_batch else (index.tolist() for index in share.indices())
 
     common: dict[str, Any] = {"num_workers": num_workers, "pin_memory": pin_memory}
-    if at_once:
-        # Without automatic batching the dataset is indexed with the batch's whole tensor: some ten times faster.
+    if by_batch:
+        # Without automatic batching, the dataset is indexed once per batch: about ten times faster.
         return DataLoader(dataset, sampler=Batches(), batch_size=None, **common)
     return DataLoader(dataset, batch_sampler=Batches(), collate_fn=collate_fn, **common)

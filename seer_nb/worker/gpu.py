@@ -1,4 +1,4 @@
-"""The GPU of a worker's process: what names it, whether it still works, and the memory that is given back."""
+"""The GPU of a worker's process: its name, whether it still works, and releasing its memory."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
 
 
 def device() -> torch.device:
-    """The GPU, or the CPU if there is none. Each worker is shown one GPU at most."""
+    """Return the GPU, or the CPU if there is none. Each worker sees one GPU at most."""
     import torch
 
     return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
 def name() -> str:
-    """What tells this worker's GPU from those of all other machines; empty if it has none."""
+    """Return a name of this worker's GPU that is unique over all machines; empty without a GPU."""
     import torch
 
     return str(torch.cuda.get_device_properties(0).uuid) if torch.cuda.is_available() else ""
 
 
 def broken() -> bool:
-    """Whether no call of the GPU can succeed in this process any more, as after an assertion that failed on it.
+    """Return whether no GPU call can succeed in this process any more, as after a device-side assertion.
 
-    That an allocation failed for want of memory does no such harm.
+    A failed allocation does not break the GPU.
     """
     cuda = _in_use()
     if cuda is None:
@@ -40,7 +40,7 @@ def broken() -> bool:
 
 
 def release() -> None:
-    """Give back what a training function has left on the GPU: the next one, or another worker there, may need it."""
+    """Free the memory that a training function has left on the GPU, for the next one or another worker."""
     cuda = _in_use()
     if cuda is not None:
         gc.collect()
@@ -48,6 +48,6 @@ def release() -> None:
 
 
 def _in_use() -> Any:
-    """``torch.cuda`` if this process has used the GPU."""
+    """Return ``torch.cuda`` if this process has used the GPU."""
     torch = sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_initialized() else None

@@ -1,4 +1,4 @@
-"""One member of a gang, from its order to the record of how it ended."""
+"""One member of a gang: from its task to the record of how it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from seer_nb._utils import log_context
 from seer_nb._utils.randomness import seed_all
 from seer_nb.errors import DamagedCheckpointError, StoreError
 from seer_nb.worker import checkpointing, gpu, output, tracebacks
-from seer_nb.worker.checkpointing import recover
 from seer_nb.worker.messages import MemberEnded, MemberTask
 from seer_nb.worker.rendezvous import BarrierPhase, GangBarrier, environment, gang_store
 from seer_nb.worker.run import Run, StopTraining
@@ -29,108 +28,120 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _OUTCOMES: dict[type[BaseException], Outcome] = {DamagedCheckpointError: "damaged", StoreError: "lost"}
-"""Errors that are not the training function's."""
+"""Outcomes of errors that are not the training function's fault."""
 
 
 def run_member(
-    function: Callable[..., Any], order: MemberTask, send: Callable[[Any], object], flags: GangSignals
+    function: Callable[..., Any], task: MemberTask, send: Callable[[Any], object], signals: GangSignals
 ) -> None:
-    """Train in this thread as one member of a gang; returns when all of it is cleaned up. Never raises.
+    """Train in this thread as one member of a gang; returns when everything is cleaned up. Never raises.
 
     Args:
-        function: ``train(config, run)``.
-        order: What this member is to do.
+        function: The training function, ``train(config, run)``.
+        task: What this member trains.
         send: Takes `Reported` records (from rank 0) and, last and always, a `MemberEnded`; called from this thread.
-        flags: Where the runner's word on running gangs is found.
+        signals: The runner's signals to running gangs.
     """
-    with log_context.about(**log_context.ids_of(order)):
-        _run(function, order, send, flags)
+    with log_context.about(**log_context.ids_of(task)):
+        _run(function, task, send, signals)
 
 
-def _run(function: Callable[..., Any], order: MemberTask, send: Callable[[Any], object], flags: GangSignals) -> None:
+def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], object], signals: GangSignals) -> None:
     started_s = time.monotonic()
+    in_gang = task.world_size > 1
     outcome: Outcome = "failed"
-    told, echo = "", False
+    error, collective = "", False
     try:
-        with output.to_log(_log(order)):
-            outcome = _take_part(function, order, send, flags, started_s)
-    except BaseException as error:  # noqa: BLE001 - whatever it raises, also sys.exit, is the trial's failure
-        outcome = _OUTCOMES.get(type(error), "failed")
-        told, echo = tracebacks.describe(error), order.world_size > 1 and tracebacks.of_collective(error)
-        # Frames hold the function's models, and these the connections: the others must see them close now.
-        traceback.clear_frames(error.__traceback__)
-    if order.world_size > 1 and told:
+        with output.to_log(_log(task)):
+            outcome = _take_part(function, task, send, signals, started_s)
+    except BaseException as raised:  # noqa: BLE001 - any exception, also sys.exit, is the trial's failure
+        outcome = _OUTCOMES.get(type(raised), "failed")
+        error, collective = tracebacks.format_error(raised), in_gang and tracebacks.is_collective_error(raised)
+        # Frames hold the function's models, and these hold connections: the other members must see them close now.
+        traceback.clear_frames(raised.__traceback__)
+    if in_gang and error:
         gc.collect()
-    # What waits on the GPU for a member that is gone must not hold the word of it up.
-    broken = not echo and gpu.broken()
-    ended = MemberEnded(gang=order.gang, rank=order.rank, outcome=outcome, error=told, collective=echo, broken=broken)
-    try:
-        send(ended)
-    except Exception:
-        logger.exception("it could not be told that it has ended")
-    if order.world_size > 1 and not told:
-        gc.collect()  # DDP lies in cycles, and may hold much memory
+    # After a collective's error, work on the GPU may wait for a lost member: do not wait for the GPU then.
+    broken = not collective and gpu.broken()
+    _send_end(
+        send,
+        MemberEnded(gang=task.gang, rank=task.rank, outcome=outcome, error=error, collective=collective, broken=broken),
+    )
+    if in_gang and not error:
+        gc.collect()  # DistributedDataParallel is part of reference cycles, and may hold much memory
     if not broken:
         gpu.release()
 
 
+def _send_end(send: Callable[[Any], object], ended: MemberEnded) -> None:
+    try:
+        send(ended)
+    except Exception:
+        logger.exception("sending MemberEnded failed")
+
+
 def _take_part(
-    function: Callable[..., Any], order: MemberTask, send: Callable[[Any], object], flags: GangSignals, started_s: float
+    function: Callable[..., Any],
+    task: MemberTask,
+    send: Callable[[Any], object],
+    signals: GangSignals,
+    started_s: float,
 ) -> Outcome:
-    alone = order.world_size == 1
-    store, port = (None, order.store_port) if alone else gang_store(order, lambda: flags.bereft(order.gang))
-    with environment(order, port):
-        control = None
+    alone = task.world_size == 1
+    store, port = (None, task.store_port) if alone else gang_store(task, lambda: signals.is_member_lost(task.gang))
+    with environment(task, port):
+        barrier = None
         try:
-            control = None if alone else GangBarrier(store, order)
-            if _stopped(control, order, flags):
+            barrier = None if alone else GangBarrier(store, task)
+            if _is_stopped(barrier, task, signals):
                 return "stopped"
-            given, (order, said) = order.from_epoch, recover(order, control, send)
-            if given < order.from_epoch and order.from_epoch >= min(order.until, order.max_epochs):
+            first_epoch = task.from_epoch
+            task, reports = checkpointing.recover_unreported(task, barrier, send)
+            if first_epoch < task.from_epoch and task.from_epoch >= min(task.until, task.max_epochs):
                 return "target"
-            state = checkpointing.CheckpointManager(order, checkpointing.find(order), said)
-            return _call(function, Run(order, state, control, send, flags, started_s), order)
+            manager = checkpointing.CheckpointManager(task, checkpointing.find(task), reports)
+            return _call(function, Run(task, manager, barrier, send, signals, started_s), task)
         finally:
-            _clean_up(control)
+            _clean_up(barrier)
 
 
-def _stopped(control: GangBarrier | None, order: MemberTask, flags: GangSignals) -> bool:
-    """Whether the gang was told to stop before it began: rank 0 knows."""
-    stopping, _ = flags.read(order.gang)
-    if control is None:
+def _is_stopped(barrier: GangBarrier | None, task: MemberTask, signals: GangSignals) -> bool:
+    """Return whether the gang was stopped before it started. Only rank 0 receives that signal."""
+    stopping, _ = signals.read(task.gang)
+    if barrier is None:
         return stopping
-    return control.meet(BarrierPhase.START, float(stopping))[0][0] > 0
+    return barrier.exchange(BarrierPhase.START, float(stopping))[0][0] > 0
 
 
-def _call(function: Callable[..., Any], run: Run, order: MemberTask) -> Outcome:
-    # Imported here, if the worker did not warm up: what the function imports itself would be left unseeded.
+def _call(function: Callable[..., Any], run: Run, task: MemberTask) -> Outcome:
+    # If the worker did not warm up, the function would import torch itself, after the generators were seeded.
     import torch
 
-    torch.set_grad_enabled(True)  # an earlier function may have left it off in this thread
-    # Alike on all ranks: every member must make the same model, in every generation.
-    seed_all(order.seed, order.trial)
+    torch.set_grad_enabled(True)  # an earlier function may have switched it off in this thread
+    # The same seed on all ranks and in every gang of the trial: every member must create the same model.
+    seed_all(task.seed, task.trial)
     with contextlib.suppress(StopTraining):
-        function(order.config, run)
-    return run._leave()  # noqa: SLF001 - not for the function
+        function(task.config, run)
+    return run._finish()  # noqa: SLF001 - not public: the training function must not call it
 
 
-def _clean_up(control: GangBarrier | None) -> None:
-    if control is not None:
-        control.close()
+def _clean_up(barrier: GangBarrier | None) -> None:
+    if barrier is not None:
+        barrier.close()
     dist = sys.modules.get("torch.distributed")
     accelerate = sys.modules.get("accelerate.state")
     try:
         if accelerate is not None:
-            accelerate.AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001 - their own way
-            accelerate.GradientState._reset_state()  # noqa: SLF001
+            accelerate.AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001 - has no public name
+            accelerate.GradientState._reset_state()  # noqa: SLF001 - likewise
         if dist is not None and dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
     except Exception:
-        logger.exception("a gang's process group could not be destroyed")
+        logger.exception("destroying a gang's process group failed")
 
 
-def _log(order: MemberTask) -> Path | None:
-    if order.logs is None:
+def _log(task: MemberTask) -> Path | None:
+    if task.logs is None:
         return None
-    rank = f".rank{order.rank}" if order.rank else ""
-    return Path(order.logs) / f"trial-{order.trial}{rank}.log"
+    rank = f".rank{task.rank}" if task.rank else ""
+    return Path(task.logs) / f"trial-{task.trial}{rank}.log"

@@ -1,4 +1,4 @@
-"""What the runner tells the members of a gang, and what they tell it besides the engine's own events."""
+"""The task of a gang's member, and the records that workers send to the runner besides the engine's events."""
 
 from __future__ import annotations
 
@@ -9,70 +9,77 @@ TOPIC = "seer_nb"
 
 
 class MemberTask(Frozen, frozen=True, kw_only=True):
-    """What one member of a gang is to do."""
+    """What one member of a gang trains, and with whom."""
 
     gang: int
+    """Number of the gang."""
     trial: int
+    """Number of the trial."""
     config: Config
     rank: int
     world_size: int
     store_host: str
-    """Where the gang's TCPStore listens: on the worker of rank 0."""
+    """Address of the gang's TCPStore: the worker of rank 0."""
     store_port: int
     from_epoch: int
-    """The epoch that the checkpoint must hold; 0: begin anew."""
+    """Epoch of the checkpoint; 0 starts a new training."""
     checkpoint: str | None
-    """Relative to the store; "" when the function keeps no state."""
+    """Path of the checkpoint relative to the store; "" if the function keeps no state, None if none is recorded."""
     until: int
+    """Epoch after which the gang ends, unless the runner changes it."""
     max_epochs: int
     metric: str
     seed: int
     store: str
-    """fsspec URL of the checkpoints' folder."""
+    """fsspec URL of the folder of checkpoints."""
     again: bool = False
-    """Whether an earlier gang has trained the trial, and may have stored more than the runner has heard of."""
+    """Whether an earlier gang has trained the trial, and may have stored epochs that the runner does not know."""
     logs: str | None = None
-    """Folder for what trials print; None: the worker's own output."""
+    """Folder for the output of trials; None leaves the output to the worker."""
     timeout_s: float = 30.0
-    """After so long a collective without all its members fails."""
+    """Seconds after which a collective without all its members fails."""
     store_patience_s: float = 45.0
-    """So long a checkpoint that matters is tried to be stored, or loaded, while the store cannot be used."""
+    """Seconds in which saving or loading a required checkpoint is retried while the store cannot be used."""
 
 
 class MemberEnded(Frozen, frozen=True, kw_only=True, tag=True):
-    """One member has left its function."""
+    """A member has left the training function."""
 
     gang: int
     rank: int
     outcome: Outcome
     error: str = ""
-    """The traceback, for failed."""
+    """Traceback, if the outcome is a failure."""
     collective: bool = False
-    """Whether the error came out of a collective: then it is likely the echo of another member's fault."""
+    """Whether the error came out of a collective: then another member has probably caused it."""
     broken: bool = False
-    """Whether its process cannot train any more."""
+    """Whether the member's process cannot train any more."""
 
 
 class WorkerReady(Frozen, frozen=True, kw_only=True, tag=True):
     """A worker has warmed up and loaded the training function."""
 
     worker: str
+    """Dask name of the worker."""
     address: str
     store_port: int
+    """Port of the worker's TCPStore, see `seer_nb.worker.rendezvous.host_store`."""
     pid: int
     error: str = ""
-    """Traceback when the function could not be loaded."""
+    """Traceback, if warming up or loading the function failed."""
 
 
 class WorkerLeft(Frozen, frozen=True, kw_only=True, tag=True):
-    """The scheduler has lost a worker, or let it go."""
+    """A worker has left the scheduler, or its connection was lost."""
 
     address: str
 
 
-class Notice(Frozen, frozen=True, kw_only=True, tag=True):
-    """The provider will take a worker's machine away."""
+class PreemptionNotice(Frozen, frozen=True, kw_only=True, tag=True):
+    """The provider has announced that it will preempt a worker's machine."""
 
     worker: str
+    """Dask name of the worker."""
     left_s: float
+    """Seconds until the machine is terminated."""
     reason: str

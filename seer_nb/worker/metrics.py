@@ -1,4 +1,4 @@
-"""From what a training function reports to finite floats."""
+"""Converts what a training function reports to floats, with errors that name the value."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 
 def as_float(value: Any, what: str, call: str) -> float:
-    """A number from a float, an int, or a numpy or torch value with one element; it need not be finite.
+    """Convert a float, an int, or a numpy or torch value with one element to a float, which may not be finite.
 
     Args:
-        value: What the function gave.
-        what: Its name, for the error.
-        call: The method it was given to, for the error.
+        value: The value given.
+        what: Name of the value, for the error.
+        call: The method that got the value, for the error.
 
     Raises:
-        TypeError: It is anything else.
+        TypeError: The value is anything else.
     """
     if type(value) is float:
         return value
@@ -30,13 +30,13 @@ def as_float(value: Any, what: str, call: str) -> float:
         except (TypeError, ValueError, RuntimeError):
             pass
     raise TypeError(
-        f"{call} got {what}={_shown(value)}, of type {type(value).__name__}: "
-        "it takes one number (a float, an int, or a tensor or array with one element)"
+        f"{call} got {what}={_shown(value)}, of type {type(value).__name__}; "
+        "expected one number (a float, an int, or a tensor or array with one element)"
     )
 
 
 def finite(values: dict[str, Any]) -> dict[str, float | None]:
-    """Reported values as floats; None for one that is not finite.
+    """Convert reported values to floats; a value that is not finite becomes None.
 
     Raises:
         TypeError: A value is not one number.
@@ -46,17 +46,27 @@ def finite(values: dict[str, Any]) -> dict[str, float | None]:
 
 
 def require(metric: str, unnamed: tuple[Any, ...], values: dict[str, Any]) -> None:
-    """Raise TypeError for a value without a name, ValueError if the study's metric is not among the reported ones."""
+    """Check the arguments of ``run.report``.
+
+    Args:
+        metric: The study's metric.
+        unnamed: Values without a name.
+        values: Reported values by name.
+
+    Raises:
+        TypeError: There is a value without a name.
+        ValueError: The study's metric is missing.
+    """
     if unnamed:
         given = _shown(unnamed[0])
-        raise TypeError(f"run.report() got {given} without a name: write run.report({metric}=...)")
+        raise TypeError(f"run.report() got {given} without a name; expected run.report({metric}=...)")
     if metric not in values:
         given = ", ".join(map(repr, values)) or "no metric"
         raise ValueError(f"run.report() got {given}, but the study's metric is {metric!r}")
 
 
 def _element(value: Any) -> Any:
-    """The element of an array or tensor that has exactly one."""
+    """Return the element of an array or tensor that has exactly one; any other value as it is."""
     shape = getattr(value, "shape", ())
     try:
         return value.item() if math.prod(shape) == 1 else value

@@ -1,8 +1,8 @@
-"""Sends what a training function prints to the trial's log.
+"""Redirects what a training function prints to the trial's log.
 
-Only the thread that trains is diverted: a worker's other threads (Dask's, the lease's) keep its own output. A proxy
-that looks at the thread does this, where contextlib.redirect_stdout would divert them all. What is written below
-Python, to the file descriptors themselves, stays with the worker, and so does what the function's own threads print.
+Only the training thread is redirected: other threads of the worker (Dask's, the lease's) keep printing to its output.
+contextlib.redirect_stdout would redirect them all. Output that bypasses Python's streams, and output of threads that
+the function starts, stays in the worker's output.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 LIMIT = 1024 * 1024
-"""Bytes of a log; what comes after is dropped."""
+"""Bytes of a log at most; further output is dropped."""
 NOTE = f"\n[seer_nb: this log is full ({LIMIT // 1024} KiB); the rest is dropped]\n".encode()
 
 
 class Log:
-    """A file of limited size, opened when something is written to it."""
+    """A file of limited size, opened at the first write."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,7 +33,7 @@ class Log:
         self._opened = False
 
     def write(self, text: str) -> None:
-        """Append text, or drop it. Never raises: a full disk must not end a training."""
+        """Append text, or drop it. Never raises: a full disk must not end the training."""
         with contextlib.suppress(OSError):
             if not self._opened:
                 self._open()
@@ -44,17 +44,15 @@ class Log:
                 data = data[: self._left].decode(errors="ignore").encode() + NOTE
             self._left -= len(data)
             self._file.write(data)
-            if "\n" in text:  # so that it can be followed while the trial runs
+            if "\n" in text:  # so that users can follow the log while the trial runs
                 self._file.flush()
 
     def flush(self) -> None:
-        """Write out what is held back."""
         with contextlib.suppress(OSError):
             if self._file is not None:
                 self._file.flush()
 
     def close(self) -> None:
-        """Close the file, if it was opened."""
         with contextlib.suppress(OSError):
             if self._file is not None:
                 self._file.close()
@@ -67,8 +65,8 @@ class Log:
         self._left -= self._file.tell()
 
 
-class _Diverted(io.TextIOBase):
-    """Stands in for sys.stdout or sys.stderr: one thread's text goes to the log, the others' where it went before."""
+class _Redirected(io.TextIOBase):
+    """Replaces sys.stdout or sys.stderr: one thread's text goes to the log, other threads' text to the original."""
 
     def __init__(self, original: TextIO, log: Log) -> None:
         self._original = original
@@ -77,15 +75,12 @@ class _Diverted(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """As of the log."""
         return "utf-8"
 
     def writable(self) -> bool:
-        """Always."""
         return True
 
     def write(self, text: str, /) -> int:
-        """Write to where this thread's output belongs."""
         log = self._log
         if log is not None and threading.get_ident() == self._thread:
             log.write(text)
@@ -94,7 +89,6 @@ class _Diverted(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write out what is held back."""
         log = self._log
         if log is not None and threading.get_ident() == self._thread:
             log.flush()
@@ -102,28 +96,28 @@ class _Diverted(io.TextIOBase):
             self._original.flush()
 
     def fileno(self) -> int:
-        """Of the worker's own output, for child processes."""
+        """Return the file descriptor of the worker's own output, for child processes."""
         return self._original.fileno()
 
     def release(self) -> None:
-        """From now on everything goes where it went before: a logging handler of the function may keep this."""
+        """Send all text to the original from now on: a logging handler of the function may have kept this stream."""
         self._log = None
 
 
 @contextlib.contextmanager
 def to_log(path: Path | None) -> Iterator[None]:
-    """Divert what this thread prints to a file, appended; None leaves it."""
+    """Append what this thread prints to a file; None leaves it in the worker's output."""
     if path is None:
         yield
         return
     log = Log(path)
     before = sys.stdout, sys.stderr
-    diverted = _Diverted(sys.stdout, log), _Diverted(sys.stderr, log)
-    sys.stdout, sys.stderr = diverted
+    redirected = _Redirected(sys.stdout, log), _Redirected(sys.stderr, log)
+    sys.stdout, sys.stderr = redirected
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
-        for stream in diverted:
+        for stream in redirected:
             stream.release()
         log.close()

@@ -1,4 +1,4 @@
-"""The objects that a training function hands to ``run.prepare``: placed, restored, and spread over the gang."""
+"""The objects that a training function gives to ``run.prepare``: placed, restored, and spread over the gang."""
 
 from __future__ import annotations
 
@@ -15,31 +15,36 @@ if TYPE_CHECKING:
 
 
 ALLOWED = "None, bool, int, float, complex, str, bytes, torch.Tensor, and lists, tuples, sets and dicts of them"
+"""What a checkpoint can hold, in words."""
+_SAME_OBJECTS = "expected the same objects in the same order in every call of the training function"
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray})
 
 
 def _refusal(where: str, value: object) -> TypeError:
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return TypeError(f"{where} is of type {name}, which a checkpoint cannot hold: it holds {ALLOWED}")
+    return TypeError(f"{where} is of type {name}, which a checkpoint cannot hold; expected {ALLOWED}")
 
 
 def storable(value: Any, where: str) -> Any:
-    """A copy of a value with its tensors on the CPU and numpy's scalars as Python's.
+    """Copy a value for a checkpoint: with its tensors on the CPU, and numpy scalars as Python's.
 
     Args:
         value: Nested containers of tensors and plain values, such as a state_dict.
-        where: What to call it in an error, such as ``run.state['step']``.
+        where: Name of the value in errors, such as ``run.state['step']``.
+
+    Returns:
+        The copy, which ``torch.load(weights_only=True)`` accepts.
 
     Raises:
-        TypeError: It holds something else; the sentence says where.
+        TypeError: The value contains something else; the message says where.
     """
     import numpy as np
     import torch
 
     if isinstance(value, torch.Tensor):
         return _on_cpu(value)
-    # Exact types: a subclass is pickled as itself, which weights_only refuses.
+    # Exact types only: a subclass is pickled as itself, which weights_only rejects.
     if type(value) in _PLAIN or isinstance(value, torch.Size | torch.dtype | torch.device):
         return value
     if isinstance(value, np.generic):
@@ -55,7 +60,7 @@ def _on_cpu(tensor: Any) -> Any:
     tensor = tensor.detach()
     if tensor.device.type != "cpu":
         return tensor.cpu()
-    # A view would be stored with all of the memory that it looks into.
+    # A view would be stored with the whole memory of its base.
     if tensor.is_sparse or tensor.untyped_storage().nbytes() == tensor.nbytes:
         return tensor
     return tensor.clone()
@@ -70,36 +75,38 @@ def _mapping(value: Mapping[Any, Any], where: str) -> Any:
     ordered = OrderedDict(items)
     metadata = getattr(value, "_metadata", None)
     if metadata is not None:
-        # The versions of a module's parts, which load_state_dict goes by.
-        ordered._metadata = _mapping(metadata, where)  # type: ignore[attr-defined]  # noqa: SLF001 - torch's own
+        # The versions of the module's parts, which load_state_dict uses.
+        ordered._metadata = _mapping(metadata, where)  # type: ignore[attr-defined]  # noqa: SLF001 - has no public name
     return ordered
 
 
-class Prepared:
-    """The objects in the order given, each with its stored state if training goes on from a checkpoint.
+class PreparedObjects:
+    """The objects given to ``run.prepare``, in order; each is restored if training continues from a checkpoint.
 
     Args:
-        stored: Their states in the checkpoint; None when training begins anew.
+        stored: Their states in the checkpoint; None if training starts without one.
     """
 
     def __init__(self, stored: list[dict[str, Any]] | None) -> None:
         self._stored = stored
-        self._held: list[Any] = []
+        self._objects: list[Any] = []
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._objects)
 
-    def take(self, objects: tuple[Any, ...], device: torch.device, *, wrap: bool, unused: bool) -> list[Any]:
-        """Take objects in.
+    def take(
+        self, objects: tuple[Any, ...], device: torch.device, *, wrap: bool, find_unused_parameters: bool
+    ) -> list[Any]:
+        """Add objects, and make them ready to train.
 
         Args:
-            objects: Each with state_dict and load_state_dict.
-            device: Where modules go.
-            wrap: Whether modules are to be synchronised over the gang.
-            unused: Whether DDP must look for parameters without a gradient.
+            objects: Objects with ``state_dict`` and ``load_state_dict``.
+            device: Where modules are moved.
+            wrap: Whether modules are synchronised over the gang.
+            find_unused_parameters: As in DistributedDataParallel.
 
         Returns:
-            What the function is to use in their place.
+            The objects that the function must use instead.
 
         Raises:
             TypeError: An object has no state.
@@ -109,37 +116,41 @@ class Prepared:
 
         for held in objects:
             _check(held)
-        first = len(self._held)
+        first = len(self._objects)
         if self._stored is not None and first + len(objects) > len(self._stored):
-            raise CheckpointError(
-                f"run.prepare() was given {first + len(objects)} objects, but the checkpoint holds {len(self._stored)}"
-                ": it must be given the same ones, in the same order, each time"
-            )
-        # An optimizer's state goes to the device of its parameters: modules come first, wherever they stand.
+            raise self._count_error(first + len(objects))
+        # Modules first, whatever the order: an optimizer's state goes to the device of its parameters.
         for modules in (True, False):
             for index, held in enumerate(objects, start=first):
                 if isinstance(held, torch.nn.Module) is modules:
                     if modules:
                         held.to(device)
                     self._restore(index, held)
-        ready = [_spread(held, unused=unused) if wrap else held for held in objects]
-        self._held += [checkpoints.unwrapped(held) for held in ready]
+        ready = [_spread(held, find_unused_parameters=find_unused_parameters) if wrap else held for held in objects]
+        self._objects += [checkpoints.unwrapped(held) for held in ready]
         return ready
 
     def complete(self) -> None:
-        """Raise CheckpointError if the checkpoint holds more objects than were given."""
-        if self._stored is not None and len(self._held) < len(self._stored):
-            raise CheckpointError(
-                f"run.prepare() was given {len(self._held)} objects, but the checkpoint holds {len(self._stored)}"
-                ": it must be given the same ones, in the same order, each time"
-            )
+        """Check, at the first report, that no object of the checkpoint is missing.
+
+        Raises:
+            CheckpointError: The checkpoint holds more objects than were given.
+        """
+        if self._stored is not None and len(self._objects) < len(self._stored):
+            raise self._count_error(len(self._objects))
 
     def states(self) -> list[Any]:
-        """The objects' states, ready to be stored."""
+        """Return the objects' states for a checkpoint."""
         return [
             storable(held.state_dict(), f"the state_dict of {_name(index, held)}")
-            for index, held in enumerate(self._held)
+            for index, held in enumerate(self._objects)
         ]
+
+    def _count_error(self, given: int) -> CheckpointError:
+        stored = 0 if self._stored is None else len(self._stored)
+        return CheckpointError(
+            f"run.prepare() was given {given} objects, but the checkpoint holds {stored}; {_SAME_OBJECTS}"
+        )
 
     def _restore(self, index: int, held: Any) -> None:
         if self._stored is not None:
@@ -152,7 +163,7 @@ def _check(held: Any) -> None:
     kind = type(held).__name__
     hint = "; data goes through run.loader()" if kind in {"DataLoader", "TensorDataset", "Subset"} else ""
     raise TypeError(
-        f"run.prepare() got an object of type {kind}: it takes objects with state_dict() and load_state_dict(){hint}"
+        f"run.prepare() got an object of type {kind}; expected objects with state_dict() and load_state_dict(){hint}"
     )
 
 
@@ -160,13 +171,13 @@ def _name(index: int, held: Any) -> str:
     return f"object {index} of run.prepare() (of type {type(checkpoints.unwrapped(held)).__name__})"
 
 
-def _spread(held: Any, *, unused: bool) -> Any:
-    """A module over the gang's members; other objects as they are."""
+def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
+    """Wrap a module in DistributedDataParallel; return any other object as it is."""
     import torch
     from torch.nn.parallel import DistributedDataParallel
     from torch.optim.swa_utils import AveragedModel
 
-    # An averaged model follows the trained one and is the same on every rank without any traffic.
+    # An averaged model follows the trained one: it is the same on every rank without communication.
     if not isinstance(held, torch.nn.Module) or isinstance(held, DistributedDataParallel | AveragedModel):
         return held
     if not any(parameter.requires_grad for parameter in held.parameters()):
@@ -174,11 +185,10 @@ def _spread(held: Any, *, unused: bool) -> Any:
 
     from seer_nb.worker.sync_batchnorm import synchronised
 
-    # Buffers are alike already (BatchNorm is synchronised); sending them at each forward pass, also when evaluating,
-    # would make members wait for each other that have different numbers of batches.
+    # Buffers are equal already, because BatchNorm is synchronised. Sending them at each forward pass, also in
+    # evaluation, would deadlock members that have different numbers of batches.
     known = inspect.signature(DistributedDataParallel.__init__).parameters
-    buffers = (
-        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    )  # renamed in torch 2.13
-    options: dict[str, Any] = {buffers: False, "find_unused_parameters": unused}
+    # Renamed in torch 2.13.
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {buffers: False, "find_unused_parameters": find_unused_parameters}
     return DistributedDataParallel(synchronised(held), **options)

@@ -1,7 +1,6 @@
-"""What is sent to machines on which seer_nb is not installed: functions by value, and seer_nb itself as an archive.
+"""Code that is sent to machines without seer_nb: Dask plugins and functions, pickled by value, and seer_nb as a zip.
 
-Unpickling there needs Dask and cloudpickle, nothing else; seer_nb's own code comes along, so that it is the version of
-the notebook.
+Unpickling on such a machine needs only Dask and cloudpickle. The zip archive brings seer_nb in the notebook's version.
 """
 
 from __future__ import annotations
@@ -24,11 +23,15 @@ if TYPE_CHECKING:
 
 
 LEFT_OUT = frozenset({"bench", "simulate", "testing", "ui"})
-"""Parts of seer_nb that no worker needs."""
+"""Subpackages of seer_nb that no worker needs."""
+KEPT_RECORDS = 20_000
+"""Records that the scheduler keeps at most while no runner fetches them."""
+EVENT_LOG = "seer_nb-departures"
+"""Name of the scheduler plugin `EventLogPlugin`."""
 
 
-class Bringer(WorkerPlugin):
-    """Brings an agent to a worker, and seer_nb if it is not there.
+class AgentPlugin(WorkerPlugin):
+    """Worker plugin that installs the agent on a worker, and seer_nb itself where it is missing.
 
     Args:
         agent: ``seer_nb.worker.agent.Agent``, pickled.
@@ -43,11 +46,11 @@ class Bringer(WorkerPlugin):
         self.archive = archive
 
     def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
-        return cloudpickle.loads, (by_value(_Brought(self.agent_bytes, self.archive)),)
+        return cloudpickle.loads, (by_value(_AgentPlugin(self.agent_bytes, self.archive)),)
 
 
-class _Brought(WorkerPlugin):
-    """The same where it has arrived: it may use nothing of seer_nb until that is there."""
+class _AgentPlugin(WorkerPlugin):
+    """`AgentPlugin` as unpickled on a worker: it must not use seer_nb before the archive is on sys.path."""
 
     name = "seer_nb"
     idempotent = True
@@ -65,9 +68,9 @@ class _Brought(WorkerPlugin):
         import cloudpickle
 
         if self.archive and "seer_nb" not in sys.modules:
-            # In front of one that is installed: that may be another version.
-            path = os.path.join(worker.local_directory, f"seer_nb-{hashlib.sha256(self.archive).hexdigest()[:16]}.zip")  # noqa: PTH118
-            with open(path, "wb") as file:  # noqa: PTH123
+            # In front of an installed seer_nb, which may be another version.
+            path = os.path.join(worker.local_directory, f"seer_nb-{hashlib.sha256(self.archive).hexdigest()[:16]}.zip")  # noqa: PTH118 - pickled by value
+            with open(path, "wb") as file:  # noqa: PTH123 - likewise
                 file.write(self.archive)
             sys.path.insert(0, path)
             importlib.invalidate_caches()
@@ -75,29 +78,58 @@ class _Brought(WorkerPlugin):
         self.agent.setup(worker)
 
 
-class Departures(SchedulerPlugin):
-    """Has the scheduler tell which workers have left it."""
+class EventLogPlugin(SchedulerPlugin):
+    """Scheduler plugin that numbers the study's records and keeps each until the runner has acknowledged it.
 
-    name = "seer_nb-departures"
+    It keeps records of workers that have died since, and those sent while the runner was disconnected. It also adds a
+    `WorkerLeft` record for each worker that leaves the scheduler.
+
+    Args:
+        kept: Records to keep at most while no runner fetches them; the oldest are dropped.
+    """
+
+    name = EVENT_LOG
     idempotent = True
+
+    def __init__(self, kept: int = KEPT_RECORDS) -> None:
+        self.kept = kept
 
     def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
-        return cloudpickle.loads, (by_value(_Departures()),)
+        return cloudpickle.loads, (by_value(_EventLogPlugin(self.kept)),)
 
 
-class _Departures(SchedulerPlugin):
-    name = "seer_nb-departures"
+class _EventLogPlugin(SchedulerPlugin):
+    name = EVENT_LOG
     idempotent = True
+
+    def __init__(self, kept: int) -> None:
+        from collections import deque
+
+        self._last = 0
+        """Number of the last record."""
+        self._records: deque[str] = deque(maxlen=kept)
+        """The newest records, of which the last has the number ``_last``."""
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        if topic == "seer_nb":
+            self._last += 1
+            self._records.append(msg)
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         import json
 
         scheduler.log_event("seer_nb", json.dumps({"type": "WorkerLeft", "address": worker}))
 
+    def records_since(self, acknowledged: int) -> tuple[int, tuple[str, ...]]:
+        """Drop the records up to an acknowledged number; return the last number and the records after it."""
+        while self._records and self._last - len(self._records) < acknowledged:
+            self._records.popleft()
+        return self._last, tuple(self._records)
+
 
 @lru_cache(maxsize=1)
 def archive() -> bytes:
-    """seer_nb's modules as a zip archive: the same bytes for the same code."""
+    """Return seer_nb's modules as a zip archive: the same bytes for the same code."""
     root = Path(__file__).parents[1]
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
@@ -108,21 +140,18 @@ def archive() -> bytes:
     return buffer.getvalue()
 
 
-def _train(order: bytes) -> None:
-    from seer_nb.worker import agent as worker_agent
+def _train(task: bytes) -> None:
+    from seer_nb.worker import agent
 
-    worker_agent.train(order)
-
-
-def _said(before: int, dask_scheduler: Scheduler) -> tuple[int, tuple[tuple[float, str], ...]]:
-    """How many messages there were ever on the study's topic, and those since there were ``before``, if still kept."""
-    topic = dask_scheduler._broker._topics["seer_nb"]  # noqa: SLF001 - get_events() does not tell how many there were
-    new = topic.count - before
-    return topic.count, tuple(topic.events)[-new:] if new > 0 else ()
+    agent.train(task)
 
 
-def _used(dask_scheduler: Scheduler) -> dict[str, tuple[float, int]]:
-    """By the address of each worker: per cent of a core, and bytes of memory, as it last told."""
+def _records_since(acknowledged: int, dask_scheduler: Scheduler) -> tuple[int, tuple[str, ...]]:
+    plugin: Any = dask_scheduler.plugins.get(EVENT_LOG)
+    return (0, ()) if plugin is None else plugin.records_since(acknowledged)
+
+
+def _resource_use(dask_scheduler: Scheduler) -> dict[str, tuple[float, int]]:
     metrics = {address: worker.metrics for address, worker in dask_scheduler.workers.items()}
     return {address: (float(x.get("cpu", 0.0)), int(x.get("memory", 0))) for address, x in metrics.items()}
 
@@ -131,11 +160,11 @@ def _addresses(dask_scheduler: Scheduler) -> list[str]:
     return list(dask_scheduler.workers)
 
 
-addresses = ByValue(_addresses)
-"""Of all workers; to be run on the scheduler."""
 train = ByValue(_train)
-"""The Dask task of one gang member."""
-said = ByValue(_said)
-"""What was said on the study's topic; to be run on the scheduler."""
-used = ByValue(_used)
-"""What the workers use of their machines; to be run on the scheduler."""
+"""The Dask task of one gang member; its argument is a `MemberTask` as JSON."""
+addresses = ByValue(_addresses)
+"""Returns the addresses of all workers; runs on the scheduler."""
+records_since = ByValue(_records_since)
+"""Acknowledges the study's records up to a number and returns the last number and the later ones; on the scheduler."""
+resource_use = ByValue(_resource_use)
+"""Returns per worker address the use of one core in per cent and of memory in bytes; runs on the scheduler."""

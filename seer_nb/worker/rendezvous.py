@@ -1,4 +1,4 @@
-"""Where the members of a gang find each other: the worker's store, and the variables that torchrun would set."""
+"""How the members of a gang find each other and agree: TCPStores, torchrun's variables, and the gang's barrier."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ if TYPE_CHECKING:
 
 BACKEND_CPU = "gloo"
 BACKEND_CUDA = "cpu:gloo,cuda:nccl"
-"""Not for members that share a GPU, which NCCL refuses, or of which some have none: gloo serves all devices."""
-LOOK_S = 1.0
-"""While a member waits for the others to come, it looks so often whether one was lost."""
+"""Backends if every member has its own GPU. NCCL rejects members that share one; gloo serves all devices."""
+CHECK_S = 1.0
+"""Seconds between two checks for lost members while a member waits for the others."""
+STORE_TIMEOUT = timedelta(hours=6)
+"""Time that other ranks wait while rank 0 stores or reads a checkpoint; the death of rank 0 ends the wait at once."""
 _last_store: Any = None
-"""The store of the gang that this worker led last: its members may still ask for it when rank 0 has ended."""
+"""Store of the last gang whose rank 0 was here: its members may still use the store after rank 0 has ended."""
 
 
 def host_store(host: str) -> tuple[Any, int]:
-    """Start this worker's TCPStore, in which each gang that it leads publishes where to meet.
+    """Start this worker's TCPStore, in which each gang with rank 0 here publishes the port of its own store.
 
     Args:
         host: Address of this worker as others reach it.
 
     Returns:
-        The store, which must be kept as long as the worker lives, and its port.
+        The store, which must be kept for the life of the worker, and its port.
     """
     store = _listening_store(host, timedelta(minutes=5))
     return store, int(store.port)
 
 
 def _listening_store(host: str, timeout: timedelta) -> Any:
-    """A TCPStore that listens on one address only: by itself it would let in whoever reaches the machine."""
+    """Start a TCPStore that listens on one address only; by default it would accept anyone who reaches the machine."""
     import torch.distributed as dist
 
     family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
@@ -58,79 +60,82 @@ def _listening_store(host: str, timeout: timedelta) -> Any:
     )
 
 
-def gang_store(order: MemberTask, bereft: Callable[[], bool]) -> tuple[Any, int]:
-    """A store of the gang's own, hosted by rank 0, and its port, once all members are there. For gangs of several.
+def gang_store(task: MemberTask, is_member_lost: Callable[[], bool]) -> tuple[Any, int]:
+    """Join the store of a gang of several, which rank 0 hosts; returns when all members have joined.
 
-    One a gang, because a function may call ``init_process_group("env://")`` itself, and that finds the addresses of an
-    earlier gang's members in a store that was used before.
+    Each gang has its own store, because a function may call ``init_process_group("env://")``: in a used store, that
+    would find the addresses of an earlier gang's members.
 
     Args:
-        order: This member's.
-        bereft: Tells whether another member was lost. Torch itself would wait for it until the timeout.
+        task: Task of this member.
+        is_member_lost: Returns whether another member was lost. Torch itself would wait for it until the timeout.
+
+    Returns:
+        The store, and its port.
 
     Raises:
-        torch.distributed.DistError: A member was lost, or did not come within the order's timeout.
+        torch.distributed.DistError: A member was lost, or did not join within the task's timeout.
     """
     global _last_store
-    end_s = time.monotonic() + order.timeout_s
-    meeting = _joined(order, order.store_port, end_s, bereft)
-    key = f"gang-{order.gang}/port"
-    if order.rank > 0:
-        _wait(meeting, [key], end_s, bereft)
-        port = int(meeting.get(key))
-        store = _joined(order, port, end_s, bereft)
+    end_s = time.monotonic() + task.timeout_s
+    worker_store = _join_store(task, task.store_port, end_s, is_member_lost)
+    key = f"gang-{task.gang}/port"
+    if task.rank > 0:
+        _wait(worker_store, [key], end_s, is_member_lost)
+        port = int(worker_store.get(key))
+        store = _join_store(task, port, end_s, is_member_lost)
     else:
-        store = _listening_store(order.store_host, timedelta(seconds=order.timeout_s))
+        store = _listening_store(task.store_host, timedelta(seconds=task.timeout_s))
         _last_store, port = store, int(store.port)
-        meeting.set(key, str(port))
-    store.set(_here(order.rank), gpu.name())
-    _wait(store, [_here(rank) for rank in range(order.world_size)], end_s, bereft)
+        worker_store.set(key, str(port))
+    store.set(_joined_key(task.rank), gpu.name())
+    _wait(store, [_joined_key(rank) for rank in range(task.world_size)], end_s, is_member_lost)
     return store, port
 
 
-def _here(rank: int) -> str:
-    """Under which a member leaves the name of its GPU once it is there."""
+def _joined_key(rank: int) -> str:
+    """Return the key under which a member stores the name of its GPU once it has joined."""
     return f"here-{rank}"
 
 
-def _joined(order: MemberTask, port: int, end_s: float, bereft: Callable[[], bool]) -> Any:
-    """A client of the store on rank 0's worker."""
+def _join_store(task: MemberTask, port: int, end_s: float, is_member_lost: Callable[[], bool]) -> Any:
+    """Connect to a store on rank 0's worker."""
     import torch.distributed as dist
 
     tcp_store: Any = dist.TCPStore  # type: ignore[attr-defined]
 
-    def join() -> Any:
-        return tcp_store(order.store_host, port, is_master=False, timeout=timedelta(seconds=LOOK_S))
+    def connect() -> Any:
+        return tcp_store(task.store_host, port, is_master=False, timeout=timedelta(seconds=CHECK_S))
 
-    store = _while_not(bereft, join, end_s)
-    store.set_timeout(timedelta(seconds=order.timeout_s))
+    store = _retry_until(end_s, is_member_lost, connect)
+    store.set_timeout(timedelta(seconds=task.timeout_s))
     return store
 
 
-def _wait(store: Any, keys: list[str], end_s: float, bereft: Callable[[], bool]) -> None:
-    _while_not(bereft, lambda: store.wait(keys, timedelta(seconds=LOOK_S)), end_s)
+def _wait(store: Any, keys: list[str], end_s: float, is_member_lost: Callable[[], bool]) -> None:
+    _retry_until(end_s, is_member_lost, lambda: store.wait(keys, timedelta(seconds=CHECK_S)))
 
 
-def _while_not(bereft: Callable[[], bool], attempt: Callable[[], Any], end_s: float) -> Any:
-    """Try until it works, somebody was lost or the time is over; each attempt takes LOOK_S at most."""
+def _retry_until(end_s: float, is_member_lost: Callable[[], bool], attempt: Callable[[], Any]) -> Any:
+    """Repeat attempts of at most `CHECK_S` until one succeeds, a member is lost, or ``end_s`` has passed."""
     import torch.distributed as dist
 
     while True:
         try:
             return attempt()
         except dist.DistError:
-            if bereft() or time.monotonic() > end_s:
+            if is_member_lost() or time.monotonic() > end_s:
                 raise
 
 
 @contextlib.contextmanager
-def environment(order: MemberTask, port: int) -> Iterator[None]:
-    """Set the variables of torchrun for one member, as if each worker were a node with one process.
+def environment(task: MemberTask, port: int) -> Iterator[None]:
+    """Set torchrun's environment variables for one member, as if each worker were a node with one process.
 
-    Afterwards the whole environment is as before, whatever the function changed in it.
+    On exit, the whole environment is restored, whatever the function changed in it.
     """
     before = dict(os.environ)
-    rank, size = str(order.rank), str(order.world_size)
+    rank, size = str(task.rank), str(task.world_size)
     os.environ.update(
         RANK=rank,
         WORLD_SIZE=size,
@@ -141,16 +146,16 @@ def environment(order: MemberTask, port: int) -> Iterator[None]:
         ROLE_RANK=rank,
         ROLE_WORLD_SIZE=size,
         ROLE_NAME="default",
-        MASTER_ADDR=order.store_host,
+        MASTER_ADDR=task.store_host,
         MASTER_PORT=str(port),
-        TORCHELASTIC_RUN_ID=f"seer-trial-{order.trial}",
+        TORCHELASTIC_RUN_ID=f"seer-trial-{task.trial}",
         TORCHELASTIC_USE_AGENT_STORE="True",
-        TORCHELASTIC_RESTART_COUNT=str(order.gang),
-        TORCHELASTIC_MAX_RESTARTS=str(order.gang),
+        TORCHELASTIC_RESTART_COUNT=str(task.gang),
+        TORCHELASTIC_MAX_RESTARTS=str(task.gang),
     )
-    interface = _interface(order) if order.world_size > 1 else None
+    interface = _interface(task) if task.world_size > 1 else None
     if interface is not None:
-        # Else gloo listens on what the host's name stands for: 127.0.1.1 on many a machine.
+        # By default, gloo listens on the address of the host's name, which is 127.0.1.1 on many machines.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     try:
         yield
@@ -160,14 +165,14 @@ def environment(order: MemberTask, port: int) -> Iterator[None]:
         os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
 
 
-def _interface(order: MemberTask) -> str | None:
-    """Name of the network interface by which this worker reaches the gang's first; None if it cannot be told."""
+def _interface(task: MemberTask) -> str | None:
+    """Return the network interface through which this worker reaches rank 0's; None if it is unknown."""
     import psutil
 
     try:
-        family, _, _, _, address = socket.getaddrinfo(order.store_host, order.store_port, type=socket.SOCK_DGRAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(task.store_host, task.store_port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect(address)  # sends nothing: only picks a route
+            probe.connect(address)  # sends nothing, only picks a route
             own = probe.getsockname()[0]
         found = psutil.net_if_addrs()
     except OSError:
@@ -175,27 +180,23 @@ def _interface(order: MemberTask) -> str | None:
     return next((name for name, held in found.items() if any(a.address == own for a in held)), None)
 
 
-def open_default_group(store: Any, order: MemberTask) -> None:
+def open_default_group(store: Any, task: MemberTask) -> None:
     """Initialise torch's default process group unless the function has done it."""
     import torch.distributed as dist
 
     if not dist.is_initialized():
-        names = {store.get(_here(rank)) for rank in range(order.world_size)}
+        names = {store.get(_joined_key(rank)) for rank in range(task.world_size)}
         dist.init_process_group(
-            BACKEND_CUDA if len(names) == order.world_size and b"" not in names else BACKEND_CPU,
+            BACKEND_CUDA if len(names) == task.world_size and b"" not in names else BACKEND_CPU,
             store=dist.PrefixStore("seer-default", store),  # type: ignore[attr-defined]
-            rank=order.rank,
-            world_size=order.world_size,
-            timeout=timedelta(seconds=order.timeout_s),
+            rank=task.rank,
+            world_size=task.world_size,
+            timeout=timedelta(seconds=task.timeout_s),
         )
 
 
-PATIENCE = timedelta(hours=6)
-"""While rank 0 stores or looks for a checkpoint the others wait as long as it takes; its death ends that at once."""
-
-
 class BarrierPhase(IntEnum):
-    """What a rank has come to a meeting for."""
+    """Why a rank calls `GangBarrier.exchange`: all ranks must call it for the same reason."""
 
     START = 0
     REPORT = 1
@@ -210,63 +211,68 @@ _DOING = {
     BarrierPhase.REPORT: "called run.report()",
     BarrierPhase.STORED: "is storing a checkpoint",
     BarrierPhase.MEAN: "called run.mean()",
-    BarrierPhase.RECOVER: "is looking for a checkpoint",
+    BarrierPhase.RECOVER: "is reading stored checkpoints",
     BarrierPhase.LEFT: "returned from the training function",
 }
 
 
 class GangBarrier:
-    """One member's side of the meetings.
+    """A barrier of all members of a gang, at which they exchange numbers.
 
     Args:
-        store: The gang's own; see `gang_env.gang_store`.
-        order: This member's.
+        store: The gang's own store, see `gang_store`.
+        task: Task of this member.
 
     Raises:
-        torch.distributed.DistError, RuntimeError: A member did not come within the order's timeout.
+        torch.distributed.DistError, RuntimeError: A member did not join within the task's timeout.
     """
 
-    def __init__(self, store: Any, order: MemberTask) -> None:
+    def __init__(self, store: Any, task: MemberTask) -> None:
         import torch.distributed as dist
 
         self._store = store
-        self._order = order
-        timeout = timedelta(seconds=order.timeout_s)
+        self._task = task
+        timeout = timedelta(seconds=task.timeout_s)
         prefixed = dist.PrefixStore("seer-control", store)  # type: ignore[attr-defined]
-        self._group: Any = dist.ProcessGroupGloo(prefixed, order.rank, order.world_size, timeout)
+        self._group: Any = dist.ProcessGroupGloo(prefixed, task.rank, task.world_size, timeout)
 
     def open_default_group(self) -> None:
         """Initialise torch's default process group unless the function has done so."""
-        open_default_group(self._store, self._order)
+        open_default_group(self._store, self._task)
 
-    def meet(self, meeting: BarrierPhase, first: float = 0.0, second: float = 0.0) -> list[tuple[float, float]]:
-        """Exchange two numbers with all ranks.
+    def exchange(self, phase: BarrierPhase, first: float = 0.0, second: float = 0.0) -> list[tuple[float, float]]:
+        """Wait for all ranks, and exchange two numbers with them.
+
+        Args:
+            phase: Why this rank calls.
+            first: A number of this rank.
+            second: Another one.
 
         Returns:
-            The numbers of every rank, in order.
+            Both numbers of every rank, ordered by rank.
 
         Raises:
-            RuntimeError: The ranks have come for different meetings; or a member is gone or late.
+            RuntimeError: The ranks called for different reasons, or a member was lost or is late.
         """
         import torch
         from torch.distributed.distributed_c10d import AllgatherOptions  # type: ignore[attr-defined]
 
         options = AllgatherOptions()
-        if meeting in {BarrierPhase.STORED, BarrierPhase.RECOVER}:
-            options.timeout = PATIENCE
-        own = torch.tensor([meeting, first, second], dtype=torch.float64)
-        rows = [torch.empty(3, dtype=torch.float64) for _ in range(self._order.world_size)]
+        if phase in {BarrierPhase.STORED, BarrierPhase.RECOVER}:
+            options.timeout = STORE_TIMEOUT
+        own = torch.tensor([phase, first, second], dtype=torch.float64)
+        rows = [torch.empty(3, dtype=torch.float64) for _ in range(self._task.world_size)]
         self._group.allgather([rows], [own], options).wait()
-        found = [row.tolist() for row in rows]
-        for rank, row in enumerate(found):
-            if row[0] != found[0][0]:
+        received = [row.tolist() for row in rows]
+        for rank, row in enumerate(received):
+            if row[0] != received[0][0]:
                 raise RuntimeError(
-                    f"rank 0 {_DOING[BarrierPhase(int(found[0][0]))]} while "
+                    f"rank 0 {_DOING[BarrierPhase(int(received[0][0]))]} while "
                     f"rank {rank} {_DOING[BarrierPhase(int(row[0]))]}: "
                     "every rank must call run.report() once an epoch, and run.mean() equally often"
                 )
-        return [(row[1], row[2]) for row in found]
+        return [(row[1], row[2]) for row in received]
 
     def close(self) -> None:
-        """Leave for good; members that wait for this one get an error at once."""
+        """Leave the barrier; members that wait for this one get an error at once."""
         self._group = None

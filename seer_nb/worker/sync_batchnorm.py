@@ -1,7 +1,7 @@
-"""Batch normalisation over the batches of a whole gang on CPU, where torch's own SyncBatchNorm does not work.
+"""Batch normalisation over a gang's whole batch on CPU, where torch's SyncBatchNorm does not work.
 
-The modules stay what they are (their class is exchanged for a subclass), so that parameters, buffers, hooks and names
-in the state_dict are untouched.
+Modules are not replaced: their class is exchanged for a subclass, so that parameters, buffers, hooks and names in the
+state_dict stay the same.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from torch.autograd.function import once_differentiable
 
 
 def synchronised(module: nn.Module) -> nn.Module:
-    """Have every BatchNorm in a module normalise by the statistics of the gang's whole batch.
+    """Make every BatchNorm in a module normalise by the statistics of the gang's whole batch.
 
     Args:
-        module: On its final device. Changed in place on CPU.
+        module: A module on its final device; on CPU it is changed in place.
 
     Returns:
-        The module to use in its place.
+        The module to use instead.
     """
     if any(parameter.is_cuda for parameter in module.parameters()):
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-any-return]
     for part in module.modules():
-        synced = _SYNCED.get(type(part))
+        synced = _SYNCED_CLASSES.get(type(part))
         if synced is not None:
             part.__class__ = synced
     return module
 
 
 class _Normalise(torch.autograd.Function):
-    """(x - mean) / sqrt(var + eps) with the gang's mean and biased variance; x of shape (N, C, ...) in float32 or 64.
+    """(x - mean) / sqrt(var + eps) by the gang's mean and biased variance; x of shape (N, C, ...), float32 or float64.
 
-    The statistics of the members' shares are merged by Chan, Golub and LeVeque's formula (1979), which unlike a sum of
-    squares loses no digits. One exchange each way.
+    The statistics of the members' shares are merged by the formula of Chan, Golub and LeVeque (1979), which loses no
+    digits, unlike a sum of squares. One collective forward, and one backward.
     """
 
     @staticmethod
@@ -72,16 +72,16 @@ class _Normalise(torch.autograd.Function):
 
 
 def _wide(values: Tensor, like: Tensor) -> Tensor:
-    """Values of shape (C,) as (1, C, 1, ...)."""
+    """Reshape values of shape (C,) to (1, C, 1, ...), with as many dimensions as ``like``."""
     return values.view(1, -1, *([1] * (like.dim() - 2)))
 
 
-class _Synced(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - the root of torch's three
-    """What the subclasses share: in training, the gang's statistics; else as ever."""
+class _SyncedBatchNorm(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - the base of torch's three classes
+    """In training, normalises by the gang's statistics; otherwise as the base class."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name of the argument
         """Normalise a share of the gang's batch, of shape (N, C, ...)."""
-        # When evaluating, members may have different numbers of batches: they must not wait for each other.
+        # In evaluation, members may have different numbers of batches: they must not wait for each other.
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(input)
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
@@ -107,19 +107,19 @@ class _Synced(nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - the root of to
                 running.lerp_(now.to(running.dtype), factor)
 
 
-class SyncedBatchNorm1d(_Synced, nn.BatchNorm1d):
-    """BatchNorm1d over a gang."""
+class SyncedBatchNorm1d(_SyncedBatchNorm, nn.BatchNorm1d):
+    """BatchNorm1d over a gang's whole batch."""
 
 
-class SyncedBatchNorm2d(_Synced, nn.BatchNorm2d):
-    """BatchNorm2d over a gang."""
+class SyncedBatchNorm2d(_SyncedBatchNorm, nn.BatchNorm2d):
+    """BatchNorm2d over a gang's whole batch."""
 
 
-class SyncedBatchNorm3d(_Synced, nn.BatchNorm3d):
-    """BatchNorm3d over a gang."""
+class SyncedBatchNorm3d(_SyncedBatchNorm, nn.BatchNorm3d):
+    """BatchNorm3d over a gang's whole batch."""
 
 
-_SYNCED: dict[type[nn.Module], type[nn.Module]] = {
+_SYNCED_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     nn.BatchNorm1d: SyncedBatchNorm1d,
     nn.BatchNorm2d: SyncedBatchNorm2d,
     nn.BatchNorm3d: SyncedBatchNorm3d,

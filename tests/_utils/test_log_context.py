@@ -1,4 +1,4 @@
-"""Logs: a record a line with what it is about, and never more than so many bytes."""
+"""Logs: one record per line with the ids of its subject, and files of bounded size."""
 
 import asyncio
 import io
@@ -24,9 +24,9 @@ def stream():
 
 @pytest.fixture
 def lines(stream):
-    """A logger, and what it has written, as dictionaries."""
+    """Return a logger and a function that parses its lines into dictionaries."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(log_context.Line(study="digits"))
+    handler.setFormatter(log_context.LogfmtFormatter(study="digits"))
     logger = logging.getLogger("seer_nb.test_logs")
     logger.handlers[:], logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
@@ -37,7 +37,7 @@ def lines(stream):
     return logger, written
 
 
-def test_a_record_is_a_line_of_pairs(lines):
+def test_log_record_is_one_line_of_key_value_pairs(lines):
     logger, written = lines
     with log_context.about(trial=3, gang=7):
         logger.warning("no word of %s", "it")
@@ -55,14 +55,14 @@ def test_a_record_is_a_line_of_pairs(lines):
     assert "trial" not in second
 
 
-def test_nothing_breaks_a_line(lines):
+def test_log_record_stays_on_one_line(lines):
     logger, written = lines
     logger.error('two\nlines, "quoted" = \x1b[31m')
     (line,) = written()
     assert line["message"] == 'two\\nlines, "quoted" = \\u001b[31m'
 
 
-def test_tasks_are_about_what_they_were_begun_for(lines):
+def test_task_inherits_the_log_context_of_its_creation(lines):
     logger, written = lines
 
     async def says():
@@ -79,7 +79,7 @@ def test_tasks_are_about_what_they_were_begun_for(lines):
     assert [line["machine"] for line in written()] == ["4"]
 
 
-def test_the_end_of_a_log_is_for_a_person_to_read(tmp_path, lines, stream):
+def test_log_tail_shows_tracebacks_on_several_lines(tmp_path, lines, stream):
     logger, _ = lines
     try:
         int('it is "odd"')
@@ -92,12 +92,12 @@ def test_the_end_of_a_log_is_for_a_person_to_read(tmp_path, lines, stream):
     assert told[-1].startswith("ValueError: invalid literal for int() with base 10: 'it is \"odd\"'")
 
 
-def test_a_long_file_is_cut_while_it_is_written_to(tmp_path):
+def test_long_log_file_is_rotated_while_it_is_written_to(tmp_path):
     path = tmp_path / "worker-0.0.log"
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in range(3000):
         os.write(file, b"%09d\n" % number)
-    log_files.bound(tmp_path, most=10_000)
+    log_files.bound(tmp_path, max_file=10_000)
     os.write(file, b"later\n")
     os.close(file)
     assert path.read_bytes() == b"later\n"
@@ -106,25 +106,25 @@ def test_a_long_file_is_cut_while_it_is_written_to(tmp_path):
     assert kept.endswith(b"000002999\n")
 
 
-def test_all_files_together_have_a_bound(tmp_path):
+def test_total_size_of_log_files_is_bounded(tmp_path):
     for number in range(10):
         path = tmp_path / f"trial-{number}.log{'.1' if number == 1 else ''}"
         path.write_bytes(b"x" * 1000)
         os.utime(path, (number, number))
-    log_files.bound(tmp_path, most=2000, all_of_them=7000)
+    log_files.bound(tmp_path, max_file=2000, max_total=7000)
     left = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert left == {"trial-0.log": 0, "trial-2.log": 0, **{f"trial-{number}.log": 1000 for number in range(3, 10)}}
 
 
-def test_short_files_are_left_alone(tmp_path):
+def test_short_log_files_are_unchanged(tmp_path):
     (tmp_path / "runner.log").write_text("short")
     log_files.bound(tmp_path)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["short"]
 
 
-def test_a_worker_leaves_other_loggers_to_the_function():
+def test_worker_does_not_configure_other_loggers():
     code = (
-        "import logging; from seer_nb.runner import logs; logs.of_worker('digits', '0.0');"
+        "import logging; from seer_nb._utils import log_context; log_context.of_worker('digits', '0.0');"
         "logging.getLogger('distributed.worker').info('hello'); logging.getLogger('mine').info('quiet');"
         "assert not logging.root.handlers"
     )
@@ -133,13 +133,13 @@ def test_a_worker_leaves_other_loggers_to_the_function():
     assert line.endswith("level=info logger=distributed.worker study=digits worker=0.0 message=hello")
 
 
-def test_what_a_link_leads_to_is_not_cut(tmp_path):
-    """A study's folder may come from somebody else."""
+def test_target_of_a_symbolic_link_is_not_truncated(tmp_path):
+    """The folder of a study may come from someone else."""
     logs = tmp_path / "logs"
     logs.mkdir()
     (tmp_path / "own.txt").write_text("x" * 5000)
     (logs / "runner.log").symlink_to(tmp_path / "own.txt")
     (logs / "worker.log").write_text("y" * 5000)
-    log_files.bound(logs, most=10_000, all_of_them=1)
+    log_files.bound(logs, max_file=10_000, max_total=1)
     assert (tmp_path / "own.txt").stat().st_size == 5000
     assert (logs / "worker.log").stat().st_size == 0

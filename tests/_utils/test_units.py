@@ -1,4 +1,4 @@
-"""Money and time as people write them."""
+"""Parsing and formatting of money and time."""
 
 import math
 from datetime import UTC, datetime, timedelta, timezone
@@ -47,43 +47,43 @@ ANYTHING = st.one_of(
         ("1000000000000", 10**18),
     ],
 )
-def test_money_is_read_exactly_and_rounded_down(given, micro):
+def test_money_is_parsed_exactly_and_rounded_down(given, micro):
     assert parse_money(given, "budget") == micro
 
 
 @pytest.mark.parametrize(
     ("given", "error", "sentence"),
     [
-        ("ten", ValueError, "budget='ten' is not an amount of money"),
-        ("1,5", ValueError, "budget='1,5' is not an amount of money"),
-        ("--1", ValueError, "budget='--1' is not an amount of money"),
-        ("nan", ValueError, "budget='nan' is not an amount of money"),
-        (math.nan, ValueError, "budget=nan is not an amount of money"),
-        (math.inf, ValueError, "budget=inf is not an amount of money"),
-        (Decimal("sNaN"), ValueError, "budget=Decimal('sNaN') is not an amount of money"),
-        (True, TypeError, "budget=True is not an amount of money"),
-        (None, TypeError, "budget=None is not an amount of money"),
-        (0, ValueError, "budget=0 is not more than 0"),
-        ("-$1", ValueError, "budget='-$1' is not more than 0"),
-        ("1e-7", ValueError, "budget='1e-7' is less than $0.000001, the least that is counted"),
-        (1e13, ValueError, "budget=10000000000000.0 is more than $1e12, the most that is counted"),
+        ("ten", ValueError, "budget='ten': not an amount of money"),
+        ("1,5", ValueError, "budget='1,5': not an amount of money"),
+        ("--1", ValueError, "budget='--1': not an amount of money"),
+        ("nan", ValueError, "budget='nan': not an amount of money"),
+        (math.nan, ValueError, "budget=nan: not an amount of money"),
+        (math.inf, ValueError, "budget=inf: not an amount of money"),
+        (Decimal("sNaN"), ValueError, "budget=Decimal('sNaN'): not an amount of money"),
+        (True, TypeError, "budget=True: not an amount of money"),
+        (None, TypeError, "budget=None: not an amount of money"),
+        (0, ValueError, "budget=0: not more than 0"),
+        ("-$1", ValueError, "budget='-$1': not more than 0"),
+        ("1e-7", ValueError, "budget='1e-7': less than $0.000001"),
+        (1e13, ValueError, "budget=10000000000000.0: more than $1e12"),
     ],
 )
-def test_what_is_no_amount_gets_a_sentence(given, error, sentence):
+def test_invalid_amount_raises_with_one_sentence(given, error, sentence):
     with pytest.raises(error) as caught:
         parse_money(given, "budget")
-    assert str(caught.value) == f'{sentence}: give dollars such as "$0.50" or 0.5'
+    assert str(caught.value) == f'{sentence}; expected dollars such as "$0.50" or 0.5'
 
 
-def test_a_price_may_be_zero_but_not_negative():
+def test_price_may_be_zero_but_not_negative():
     assert parse_money("$0", "price", zero=True) == 0
     assert parse_money(1e-9, "price", zero=True) == 0
-    with pytest.raises(ValueError, match=r"^price=-1 is not 0 or more: give dollars such as"):
+    with pytest.raises(ValueError, match=r"^price=-1: negative; expected dollars such as"):
         parse_money(-1, "price", zero=True)
 
 
 def outcome(read):
-    """What came of it: a result, or the sentence of the only errors that are allowed."""
+    """Return the result, or the message of a ValueError or TypeError; other exceptions propagate."""
     try:
         return read()
     except (ValueError, TypeError) as error:
@@ -91,23 +91,23 @@ def outcome(read):
 
 
 @given(ANYTHING)
-def test_money_never_fails_otherwise(value):
+def test_parse_money_raises_only_value_error_and_type_error(value):
     found = outcome(lambda: parse_money(value, "budget"))
     if isinstance(found, str):
         assert found.startswith("budget=")
-        assert found.endswith('give dollars such as "$0.50" or 0.5')
+        assert found.endswith('expected dollars such as "$0.50" or 0.5')
     else:
         assert type(found) is int
         assert 0 < found <= 10**18
 
 
 @given(st.integers(1, 10**18))
-def test_money_round_trip_through_decimal_text(micro):
+def test_money_survives_a_round_trip_through_decimal_text(micro):
     assert parse_money(f"${Decimal(micro) / 10**6:f}", "budget") == micro
 
 
 @given(st.integers(1, 10**15))
-def test_formatted_money_is_near_and_never_looks_like_zero(micro):
+def test_formatted_money_is_close_and_never_looks_like_zero(micro):
     back = parse_money(format_money(micro), "budget")
     assert abs(back - micro) <= max(0.0051 * micro, 5_000 if micro >= 10**6 else 0)
     assert format_money(-micro) == "-" + format_money(micro)
@@ -125,7 +125,7 @@ def test_formatted_money_is_near_and_never_looks_like_zero(micro):
         (1_234_567, "$1.23"),
     ],
 )
-def test_money_is_shown_in_sensible_digits(micro, text):
+def test_money_is_formatted_with_three_digits_below_a_dollar(micro, text):
     assert format_money(micro) == text
 
 
@@ -147,7 +147,7 @@ def test_money_is_shown_in_sensible_digits(micro, text):
         (timedelta(minutes=1), 60),
     ],
 )
-def test_durations_are_read(given, seconds):
+def test_duration_is_parsed(given, seconds):
     found = parse_duration(given, "deadline")
     assert found == pytest.approx(seconds)
     assert type(found) is float
@@ -156,34 +156,34 @@ def test_durations_are_read(given, seconds):
 @pytest.mark.parametrize(
     ("given", "error", "sentence"),
     [
-        ("soon", ValueError, "is not a length of time"),
-        ("", ValueError, "is not a length of time"),
-        ("10 parsecs", ValueError, "is not a length of time"),
-        ("1h 1h", ValueError, "is not a length of time"),
-        ("1:30", ValueError, "is not a length of time"),
-        (math.nan, ValueError, "is not a length of time"),
-        (math.inf, ValueError, "is not a length of time"),
-        (10**400, ValueError, "is not a length of time"),
-        (True, TypeError, "is not a length of time"),
-        ([60], TypeError, "is not a length of time"),
-        (0, ValueError, "is not more than 0 seconds"),
-        ("0s", ValueError, "is not more than 0 seconds"),
-        (-5, ValueError, "is not more than 0 seconds"),
-        (timedelta(0), ValueError, "is not more than 0 seconds"),
-        (1e306, ValueError, "is longer than 300 years"),
-        ("100000000000s", ValueError, "is longer than 300 years"),
+        ("soon", ValueError, "not a length of time"),
+        ("", ValueError, "not a length of time"),
+        ("10 parsecs", ValueError, "not a length of time"),
+        ("1h 1h", ValueError, "not a length of time"),
+        ("1:30", ValueError, "not a length of time"),
+        (math.nan, ValueError, "not a length of time"),
+        (math.inf, ValueError, "not a length of time"),
+        (10**400, ValueError, "not a length of time"),
+        (True, TypeError, "not a length of time"),
+        ([60], TypeError, "not a length of time"),
+        (0, ValueError, "not more than 0 seconds"),
+        ("0s", ValueError, "not more than 0 seconds"),
+        (-5, ValueError, "not more than 0 seconds"),
+        (timedelta(0), ValueError, "not more than 0 seconds"),
+        (1e306, ValueError, "longer than 300 years"),
+        ("100000000000s", ValueError, "longer than 300 years"),
     ],
 )
-def test_what_is_no_duration_gets_a_sentence(given, error, sentence):
+def test_invalid_duration_raises_with_one_sentence(given, error, sentence):
     with pytest.raises(error) as caught:
         parse_duration(given, "timeout")
     shown = repr(given) if len(repr(given)) < 80 else repr(given)[:77] + "..."
-    hint = 'give a time such as "10min", "1h30m", 90 (seconds) or a timedelta'
-    assert str(caught.value) == f"timeout={shown} {sentence}: {hint}"
+    hint = 'expected a time such as "10min", "1h30m", 90 (seconds) or a timedelta'
+    assert str(caught.value) == f"timeout={shown}: {sentence}; {hint}"
 
 
 @given(ANYTHING)
-def test_deadlines_never_fail_otherwise(value):
+def test_parse_deadline_raises_only_value_error_and_type_error(value):
     found = outcome(lambda: parse_deadline(value, 1e9))
     if isinstance(found, str):
         assert found.startswith("deadline=")
@@ -194,7 +194,7 @@ def test_deadlines_never_fail_otherwise(value):
 
 
 @given(st.integers(1, 10**7))
-def test_duration_round_trip(seconds):
+def test_duration_survives_a_round_trip_through_text(seconds):
     back = parse_duration(format_duration(seconds), "deadline")
     # Two units are shown.
     assert abs(back - seconds) <= (0 if seconds < 3600 else 60 if seconds < 86400 else 3600)
@@ -217,37 +217,37 @@ def test_duration_round_trip(seconds):
         (math.nan, "unknown"),
     ],
 )
-def test_durations_are_shown_in_two_units(seconds, text):
+def test_duration_is_formatted_in_two_units(seconds, text):
     assert format_duration(seconds) == text
 
 
-def test_a_deadline_may_be_a_moment():
+def test_deadline_may_be_an_aware_datetime():
     moment = datetime(2030, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
     now = datetime(2030, 1, 1, 9, 30, tzinfo=UTC).timestamp()
     assert parse_deadline(moment, now) == (1800.0, moment.timestamp())
     assert parse_deadline("10min", now) == (600.0, None)
 
 
-def test_a_moment_must_lie_ahead_and_have_a_zone():
+def test_deadline_must_be_in_the_future_and_have_a_time_zone():
     past = datetime(2020, 1, 1, tzinfo=UTC)
-    with pytest.raises(ValueError, match="has passed already") as caught:
+    with pytest.raises(ValueError, match="has already passed") as caught:
         parse_deadline(past, 2e9)
     assert str(caught.value) == (
-        "deadline=datetime.datetime(2020, 1, 1, 0, 0, tzinfo=datetime.timezone.utc) has passed already: give a time "
-        'such as "10min", "1h30m", 90 (seconds) or a timedelta, or a datetime with a time zone'
+        "deadline=datetime.datetime(2020, 1, 1, 0, 0, tzinfo=datetime.timezone.utc): has already passed; expected a "
+        'time such as "10min", "1h30m", 90 (seconds) or a timedelta, or a datetime with a time zone'
     )
     with pytest.raises(ValueError, match="time zone") as caught:
         parse_deadline(past.replace(tzinfo=None), 0.0)
     assert str(caught.value) == (
-        "deadline=datetime.datetime(2020, 1, 1, 0, 0) has no time zone, so it could mean several moments: give an "
-        "aware datetime, such as datetime.now().astimezone() + timedelta(hours=1)"
+        "deadline=datetime.datetime(2020, 1, 1, 0, 0): has no time zone; expected an aware "
+        "datetime such as datetime.now().astimezone() + timedelta(hours=1)"
     )
 
 
-def test_a_repr_that_raises_is_not_the_users_problem():
+def test_value_whose_repr_raises_is_shown_by_its_type():
     class Odd:
         def __repr__(self):
             raise RuntimeError
 
-    with pytest.raises(TypeError, match=r"^budget=<Odd> is not an amount of money"):
+    with pytest.raises(TypeError, match=r"^budget=<Odd>: not an amount of money"):
         parse_money(Odd(), "budget")

@@ -9,6 +9,8 @@ from seer_nb.bench import overhead
 from seer_nb.bench._figures import Figure, spread, table
 from seer_nb.bench._studies import startup
 
+pytestmark = pytest.mark.slow
+
 
 def by_name(figures):
     return {figure.what: figure.value for figure in figures}

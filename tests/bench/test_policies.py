@@ -1,4 +1,4 @@
-"""The comparison of policies: its arithmetic on small frames, and the command from start to end."""
+"""The comparison of policies: its statistics on small frames, and the whole command."""
 
 import math
 
@@ -16,7 +16,7 @@ CELL = {"crossed": 0, "deadline": 0.5, "speedup": "0.15", "boot_s": 0.0}
 
 
 def runs(**regrets):
-    """A frame of runs from {contender: {budget: [regret by seed]}}, one table, one setting."""
+    """Return a frame of runs from {contender: {budget: [regret by seed]}}, with one table and one setting."""
     rows = [
         CELL
         | {"contender": name, "setting": "", "budget": budget, "table": "t", "seed": seed, "regret": regret}
@@ -34,7 +34,7 @@ def runs(**regrets):
 @pytest.mark.parametrize(
     ("regret", "expected"),
     [
-        # Reached with 8, 16: twice, four times the money of 4.
+        # Reached with budgets of 8 and 16: two and four times the money.
         (0.4, "2.00"),
         (0.2, "4.00"),
         # Half-way between the regrets is half-way between the logarithms.
@@ -44,11 +44,11 @@ def runs(**regrets):
         (0.1, ">4.00"),
     ],
 )
-def test_the_money_that_another_needs(regret, expected):
+def test_money_ratio_interpolates_budgets(regret, expected):
     assert str(analysis.money_ratio(4.0, regret, [4.0, 8.0, 16.0], [0.8, 0.4, 0.2])) == expected
 
 
-def test_what_was_reached_with_less_money_is_not_lost_with_more():
+def test_money_ratio_ignores_a_regret_that_rises_with_money():
     ratio = analysis.money_ratio(4.0, 0.4, [4.0, 8.0, 16.0], [0.8, 0.4, 0.5])
     assert str(ratio) == "2.00"
 
@@ -56,7 +56,7 @@ def test_what_was_reached_with_less_money_is_not_lost_with_more():
 # --- hindsight ---
 
 
-def test_each_cell_has_its_best_setting_and_one_setting_is_the_best_on_average():
+def test_best_setting_per_cell_and_over_all_cells():
     frame = pd.concat(
         [
             runs(ASHA={4.0: [0.1, 0.1], 8.0: [0.9, 0.9]}).assign(setting="eta=2"),
@@ -71,7 +71,7 @@ def test_each_cell_has_its_best_setting_and_one_setting_is_the_best_on_average()
 # --- cells ---
 
 
-def test_a_cell():
+def test_cells_compare_a_policy_with_seer():
     frame = runs(SEER={4.0: [0.2, 0.2, 0.2, 0.2]}, ASHA={4.0: [0.4, 0.4, 0.2, 0.1], 8.0: [0.1, 0.1, 0.1, 0.1]})
     found = analysis.cells(frame).set_index(["contender", "budget"])
     row = found.loc["ASHA", 4.0]
@@ -98,22 +98,24 @@ def test_intervals_cover_the_mean():
 @pytest.mark.parametrize(
     ("name", "p", "expected"), [("0", 8, 8.0), ("0.15", 4, 4 / 1.45), ("resnet18", 4, 3.426), ("resnet18", 3, 2.64)]
 )
-def test_speedups(name, p, expected):
+def test_speedup_by_name(name, p, expected):
     assert speedup(name)(p) == pytest.approx(expected)
     assert speedup(name)(1) == 1.0
 
 
-def test_measured_speedups_are_level_beyond_the_last():
+def test_measured_speedups_are_constant_beyond_the_last():
     assert speedup("resnet50")(64) == 5.598
 
 
 @pytest.mark.parametrize("name", ["fast", "2", "-1", "nan"])
-def test_unknown_speedups_get_a_sentence(name):
-    with pytest.raises(ValueError, match=f"speedup '{name}' is unknown: give c from 0 to 1, or one of resnet18"):
+def test_unknown_speedups_are_refused(name):
+    with pytest.raises(
+        ValueError, match=f"speedup='{name}': unknown speedup; expected c from 0 to 1, or one of resnet18"
+    ):
         speedup(name)
 
 
-def test_regret():
+def test_regret_is_scaled_by_the_median_configuration():
     of = table(rows=5)
     heights = sorted(of.value(row, 9) for row in range(5))
     assert running.regret(of, heights[-1]) == 0
@@ -123,7 +125,7 @@ def test_regret():
     assert running.regret(low, low.best) == 0
 
 
-def test_contenders_are_what_they_are_called():
+def test_contenders_have_the_options_in_their_names():
     alone = CONTENDERS[ALONE][0].make()
     assert all(f"{name}=False" in repr(alone) for name in OFF)
     assert "False" not in repr(CONTENDERS[OURS][0].make())
@@ -147,7 +149,7 @@ def test_tables_are_scaled_and_crossed():
 
 @pytest.fixture
 def small(tmp_path):
-    """A table file, and arguments that make the comparison small."""
+    """Return the output folder and the arguments of a small comparison."""
     path = tmp_path / "small.parquet"
     table(rows=40, epochs=5).to_frame().to_parquet(path)
     arguments = ["--tables", str(path), "--out", str(tmp_path / "out"), "--deadlines", "0.5", "--budgets", "4"]
@@ -156,7 +158,7 @@ def small(tmp_path):
     return tmp_path / "out", ["policies", *arguments, "--policies", "SEER", "ASHA", "--crossing", "--ablation"]
 
 
-def test_from_start_to_end(small, capsys):
+def test_command_writes_summary_cells_and_figures(small, capsys):
     out, arguments = small
     assert bench.main(arguments) == 0
     shown = capsys.readouterr().out
@@ -168,11 +170,11 @@ def test_from_start_to_end(small, capsys):
     assert set(cells.contender) >= {"SEER", "ASHA"}
     assert (cells.violated == 0).all()
     assert "<html" in (out / "regret.html").read_text()[:200]
-    # Two seeds: on both kinds of curves SEER and its five variants once, ASHA's six settings with two budgets.
+    # Two seeds, two kinds of curves: SEER and five variants with one budget, ASHA's six settings with two budgets.
     assert len(pd.read_csv(out / "runs.csv")) == 2 * 2 * (6 + 6 * 2)
 
 
-def test_it_goes_on_where_it_was_interrupted(small, monkeypatch, capsys):
+def test_an_interrupted_command_continues(small, monkeypatch, capsys):
     out, arguments = small
     whole = running._chunk
     calls = []
@@ -185,10 +187,9 @@ def test_it_goes_on_where_it_was_interrupted(small, monkeypatch, capsys):
 
     monkeypatch.setattr(running, "_chunk", interrupted)
     assert bench.main(arguments) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     kept = pd.read_csv(out / "runs.csv")
     assert len(kept) == calls[0] + calls[1]
-    # As if it had been cut off in the middle of a line.
     text = (out / "runs.csv").read_text()
     assert bench.main(arguments) == 0
     again = pd.read_csv(out / "runs.csv")
@@ -197,7 +198,7 @@ def test_it_goes_on_where_it_was_interrupted(small, monkeypatch, capsys):
     assert len(again) == 72
 
 
-def test_other_code_is_measured_anew(small, monkeypatch):
+def test_other_code_is_simulated_again(small, monkeypatch):
     out, arguments = small
     few = [*arguments[:-2], "--seeds", "1"]
     assert bench.main(few) == 0
@@ -218,31 +219,31 @@ def test_only_the_best_settings_get_further_seeds(small):
     first, later = others[others.seed == 0], others[others.seed == 1]
     assert len(first.setting.unique()) == 6
     cell = ["crossed", "budget"]
-    # On the first seed each cell's best; beside it the one that is best over all cells.
+    # The best of each cell on the first seed, and the best over all cells.
     best = first.loc[first.groupby(cell).regret.idxmin(), [*cell, "setting"]].itertuples(index=False, name=None)
     assert {*later[[*cell, "setting"]].itertuples(index=False, name=None)} >= {*best}
     assert 4 <= len(later) <= 8
     assert len(later.setting.unique()) < 6
-    # What is said of a cell rests on the settings with both seeds.
+    # The statistics of a cell use the settings with both seeds.
     cells = pd.read_csv(out / "cells.csv", keep_default_na=False)
     assert (cells.studies == 2).all()
 
 
-def test_bad_arguments_get_a_sentence(small, capsys):
+def test_bad_arguments_are_refused(small, capsys):
     out, arguments = small
     silent = [word for word in arguments if word not in {"--mode", "max"}]
     assert bench.main(silent) == 1
-    assert "small.parquet does not say whether more is better: give --mode min or --mode max" in capsys.readouterr().err
+    assert "small.parquet: the file has no mode; expected --mode min or --mode max" in capsys.readouterr().err
     out.mkdir(exist_ok=True)
     (out / "runs.csv").write_text("contender,setting\nASHA,\n")
     assert bench.main(arguments) == 1
-    assert "runs.csv was written by another version: give another --out" in capsys.readouterr().err
+    assert "runs.csv: written by another version; expected another --out" in capsys.readouterr().err
     (out / "runs.csv").unlink()
     assert bench.main([*arguments, "--speedups", "fast"]) == 1
-    assert "policies: speedup 'fast' is unknown" in capsys.readouterr().err
+    assert "policies: speedup='fast': unknown speedup" in capsys.readouterr().err
 
 
-def test_a_study_of_a_cell():
+def test_simulate_returns_the_figures_of_a_study():
     path = "x"
     running.table_of.cache_clear()
     job = running.Job(

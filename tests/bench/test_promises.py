@@ -1,4 +1,4 @@
-"""Many random studies: none passes its limits; and if one did, it would be seen."""
+"""The campaign of random studies: no study exceeds its limits, and a violation would be reported."""
 
 import pytest
 
@@ -8,6 +8,7 @@ from seer_nb.bench.promises import Result, study
 from seer_nb.testing.adversary.strategies import watched
 
 
+@pytest.mark.slow
 def test_no_promise_is_broken(capsys):
     assert bench.main(["promises", "--studies", "40", "--processes", "1"]) == 0
     shown = capsys.readouterr().out
@@ -15,7 +16,7 @@ def test_no_promise_is_broken(capsys):
         assert line in shown
 
 
-def test_a_study_follows_from_its_seed():
+def test_a_study_depends_on_its_seed_alone():
     assert study(7) == study(7)
     assert len({study(seed)[3:5] for seed in range(12)}) > 8
 
@@ -29,11 +30,11 @@ def test_a_study_follows_from_its_seed():
         (Result(0, 0.0, 0.0, 0.0, 0.0, error="ValueError: no"), True),
     ],
 )
-def test_what_counts_as_broken(result, broken):
+def test_violations_and_crashes_count_as_broken(result, broken):
     assert result.broken == broken
 
 
-def test_a_broken_promise_fails_the_command_and_can_be_looked_at_again(monkeypatch, capsys):
+def test_a_broken_promise_fails_the_command_and_can_be_reproduced(monkeypatch, capsys):
     monkeypatch.setattr(promises, "studies", lambda *_: [Result(3, 0.5, 0.0, 1.5, 0.5), Result(4, 0.0, 0.0, 0.5, 0.5)])
     assert bench.main(["promises", "--studies", "2"]) == 1
     shown = capsys.readouterr()
@@ -43,16 +44,16 @@ def test_a_broken_promise_fails_the_command_and_can_be_looked_at_again(monkeypat
     assert "Result(seed=3" in capsys.readouterr().out
 
 
-def test_a_crash_is_a_finding(monkeypatch):
+def test_a_crash_is_a_result(monkeypatch):
     def crash(*_, **__):
-        raise RuntimeError("the study runs hot")
+        raise RuntimeError("simulation livelock")
 
     monkeypatch.setattr(promises, "run", crash)
-    assert study(0).error == "RuntimeError: the study runs hot"
+    assert study(0).error == "RuntimeError: simulation livelock"
 
 
 @pytest.mark.parametrize("seed", [5943, 101397, 105359, 300055])
-def test_what_was_found_stays_mended(seed):
-    """Machines of a dead runner that were taken over without the money for new leases; a trial drawn twice; and
-    what a policy carried, over its runner's death."""
+def test_seeds_of_fixed_defects_pass(seed):
+    """Guards against three defects: adopting machines without money for new leases, drawing a trial twice, and losing a
+    policy's carry when its runner crashes."""
     assert watched(seed) > 0

@@ -1,4 +1,4 @@
-"""The live view in a real JupyterLab, with real studies: watched and steered by mouse and by keyboard."""
+"""The live view in a real JupyterLab with real studies, controlled by mouse and by keyboard."""
 
 import os
 from pathlib import Path
@@ -14,10 +14,10 @@ from tests.support import chromium
 from tests.support.studies import processes
 from tests.support.waiting import until
 
-pytestmark = [chromium.needed, pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, chromium.needed, pytest.mark.xdist_group("browser"), pytest.mark.timeout(300)]
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
 PICTURES = Path(os.environ.get("SEER_PICTURES", "test-pictures"))
-"""Where pictures of the live view are kept."""
+"""Folder for screenshots of the live view."""
 STUDY = """
 import time
 import seer_nb as seer
@@ -52,7 +52,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, lab):
-    """Opens notebooks, and sees to it that nothing went wrong in the browser."""
+    """A function that opens notebooks; the fixture asserts that the browser had no errors."""
     found = []
 
     def open_notebook(name, *cells, **options):
@@ -67,8 +67,8 @@ def opened(browser, lab):
     assert [trouble for each in found for trouble in each.troubles] == []
 
 
-def begun(opened, name, **options):
-    """A notebook with a study that runs, and shows its first values."""
+def start_study(opened, name, **options):
+    """Open a notebook, start its study, and wait for its first values."""
     book = opened(f"{name}.ipynb", STUDY.replace("NAME", name), **options)
     book.run()
     book.live.locator("[data-do=start]").click()
@@ -82,7 +82,7 @@ def picture(book, name):
 
 
 def finish(book):
-    """Stop the study, and wait for that."""
+    """Stop the study and wait for its end."""
     book.live.locator(".seer-life [data-do=stop]").click()
     book.live.locator("[data-do=really]").click()
     book.sees("ended", ".seer-live h3")
@@ -92,7 +92,7 @@ def row(book, trial):
     return book.live.locator(f"tr[data-trial='{trial}']")
 
 
-def test_the_quickstart_is_watched_and_steered_with_the_mouse(opened, lab):
+def test_quickstart_is_controlled_with_the_mouse(opened, lab):
     content = nbformat.read(QUICKSTART, as_version=4)
     shown = next(place for place, cell in enumerate(content.cells) if cell.id == "look")
     cells = [cell.source for cell in content.cells[: shown + 1] if cell.cell_type == "code"]
@@ -102,7 +102,7 @@ def test_the_quickstart_is_watched_and_steered_with_the_mouse(opened, lab):
     live.locator("[data-do=start]").click()
     book.sees("by trial")
     book.sees("configurations")
-    # Values change by themselves.
+    # The values change without any action.
     before = book.head()
     book.until("before => document.querySelector('.seer-live dl').innerText !== before", before)
     assert live.locator("svg .seer-curve").count() >= 1
@@ -126,24 +126,24 @@ def test_the_quickstart_is_watched_and_steered_with_the_mouse(opened, lab):
 def move_the_limits(book):
     live = book.live
     budget, deadline = (live.locator(f"input[type=number][name={name}]") for name in ("budget", "deadline"))
-    # Moving a slider shows what would come, and changes nothing.
+    # Moving a slider shows a preview and changes nothing.
     live.locator("input[type=range][name=budget]").press("PageUp")
     deadline.fill("90")
     book.sees("fully trained", ".seer-live .seer-preview")
     assert "of 1 min\n" in book.head()
-    # Undo forgets what was moved ...
+    # Undo resets moved limits ...
     live.locator("[data-do=undo]").click()
     assert (budget.input_value(), deadline.input_value()) == ("0.01", "60")
-    # ... Apply sends it ...
+    # ... Apply sends moved limits ...
     budget.fill("0.02")
     deadline.fill("90")
     live.locator("[data-do=apply]").click()
     book.hears("applied: budget $0.02, deadline 1 min 30 s")
     book.sees("of 1 min 30 s")
     book.sees("free of $0.02")
-    # ... and Undo takes it back.
+    # ... and Undo restores the earlier limits.
     live.locator("[data-do=undo]").click()
-    book.hears("taken back: budget $0.01, deadline 1 min")
+    book.hears("undone: budget $0.01, deadline 1 min")
     book.sees("free of $0.01")
     assert live.locator(".seer-burn .seer-mark").count() >= 2
 
@@ -170,9 +170,9 @@ def write_files(book):
     assert "<svg" in next(book.lab.folder.glob("train-*-report.html")).read_text()
 
 
-def test_the_kernel_restarts_and_two_dashboards_show_one_study(opened, lab):
-    book = begun(opened, "twice")
-    # Restarted as a person would, while the study runs.
+def test_two_dashboards_show_one_study_after_a_kernel_restart(opened, lab):
+    book = start_study(opened, "twice")
+    # Restart the kernel from the user interface while the study runs.
     book.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     book.until("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
     other = opened("other.ipynb", 'import seer_nb as seer\nseer.attach("twice")')
@@ -182,7 +182,7 @@ def test_the_kernel_restarts_and_two_dashboards_show_one_study(opened, lab):
     third.run(2)
     third.until("() => document.querySelectorAll('.seer-live').length === 2")
 
-    # A pin set in one is seen in all.
+    # A pin that is set in one view is shown in all views.
     number = other.live.locator(ROW).first.get_attribute("data-trial")
     row(other, number).locator("[data-do=pin]").click()
     other.hears("pinned")
@@ -191,7 +191,7 @@ def test_the_kernel_restarts_and_two_dashboards_show_one_study(opened, lab):
         ".filter(row => row.innerText.includes('pinned')).length === 2",
         number,
     )
-    # A trial that is stopped by a click ends there, and says so.
+    # A trial that was stopped by a click is shown as stopped.
     number = stop_one(other)
     other.hears(f"trial {number} is being stopped")
     third.live.locator("[name=all_trials]").check()
@@ -199,7 +199,7 @@ def test_the_kernel_restarts_and_two_dashboards_show_one_study(opened, lab):
         "number => document.querySelector(`.seer-live tr[data-trial='${number}']`)?.innerText.includes('stopped')",
         number,
     )
-    # The limits move everywhere.
+    # New limits are shown in all views.
     third.live.locator("input[type=number][name=deadline]").fill("300")
     third.live.locator("[data-do=apply]").click()
     other.sees("of 5 min")
@@ -208,7 +208,7 @@ def test_the_kernel_restarts_and_two_dashboards_show_one_study(opened, lab):
 
 
 def stop_one(book):
-    """Click one of the trials away; whichever is the last is soon another one, or not to be stopped any more."""
+    """Stop the last trial of the table; retry, because the table may change before the click."""
     while True:
         number = book.live.locator(f"{ROW} [data-do=stop_trial]").last.get_attribute("data-trial")
         try:
@@ -219,7 +219,7 @@ def stop_one(book):
 
 
 def press(book, name, key="Enter"):
-    """Go on by Tab to a control, and press a key there."""
+    """Move the focus by Tab to a control, and press a key."""
     for _ in range(80):
         if focused(book) == name:
             book.page.keyboard.press(key)
@@ -232,7 +232,7 @@ def focused(book):
     return book.page.evaluate("document.activeElement.dataset?.do ?? document.activeElement.name ?? ''")
 
 
-def test_everything_by_keyboard(opened):
+def test_every_control_works_by_keyboard(opened):
     book = opened("keys.ipynb", STUDY.replace("NAME", "keys"))
     book.run()
     book.live.locator("[data-do=start]").focus()
@@ -244,7 +244,7 @@ def test_everything_by_keyboard(opened):
     book.hears("applied: budget")
     book.until("() => !document.querySelector('.seer-live [data-do=undo]').disabled")
     press(book, "undo")
-    book.hears("taken back: budget $0.05")
+    book.hears("undone: budget $0.05")
     press(book, "export")
     book.hears("written: keys-results.csv")
     press(book, "all_trials", "Space")
@@ -255,7 +255,7 @@ def test_everything_by_keyboard(opened):
     book.hears("is being stopped")
     select_by_keyboard(book)
     sort_by_keyboard(book)
-    # Keys of the notebook itself stay silent: "d d" would delete the cell.
+    # The notebook's shortcuts must not fire: "d d" would delete the cell.
     book.page.keyboard.press("d")
     book.page.keyboard.press("d")
     for name, status in (("pause", "paused"), ("resume", "running")):
@@ -270,7 +270,7 @@ def test_everything_by_keyboard(opened):
 
 
 def select_by_keyboard(book):
-    """A curve is a button as well."""
+    """Select a curve, which is a button, too."""
     book.live.locator("g.seer-curve").first.focus()
     book.page.keyboard.press("Enter")
     book.hears("is selected")
@@ -280,7 +280,7 @@ def select_by_keyboard(book):
 
 
 def sort_by_keyboard(book):
-    """The focus stays where it is, while rows come and go."""
+    """Sort the table, and check that the focus survives updates of the rows."""
     book.live.locator("th[data-key=config_top] button").focus()
     book.page.keyboard.press("Enter")
     assert book.live.locator("th[data-key=config_top]").get_attribute("aria-sort") == "ascending"
@@ -290,10 +290,10 @@ def sort_by_keyboard(book):
     assert book.page.evaluate("document.activeElement.closest('th')?.dataset.key") == "config_top"
 
 
-def test_watching_goes_on_while_another_cell_computes(opened, lab):
-    """With callbacks on the kernel's main thread, as in ipykernel 6 and in VS Code: steering waits, and says so."""
+def test_view_updates_while_another_cell_runs(opened, lab):
+    """Actions wait, and the view says so: ipykernel 6 and VS Code run callbacks on the kernel's main thread."""
     busy = "import time\nend = time.time() + 6\nwhile time.time() < end: sum(range(1000))\nprint('done')"
-    book = begun(opened, "busy")
+    book = start_study(opened, "busy")
     book.page.evaluate("""() => {
       const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
       window.commsBefore = kernel.commsOverSubshells;
@@ -314,13 +314,13 @@ def test_watching_goes_on_while_another_cell_computes(opened, lab):
     finish(book)
 
 
-def test_a_saved_notebook_shows_the_last_picture_without_a_kernel(opened, lab):
-    book = begun(opened, "saved")
+def test_saved_notebook_shows_the_static_picture_without_a_kernel(opened, lab):
+    book = start_study(opened, "saved")
     finish(book)
     book.page.wait_for_timeout(1500)
     book.command("docmanager:save")
     saved = lab.folder / "saved.ipynb"
-    until(lambda: "■ ended" in saved.read_text(), "the final picture")
+    until(lambda: "■ ended" in saved.read_text(), "the final static picture")
     picture_of = next(
         output.data["text/html"]
         for output in nbformat.read(saved, as_version=4).cells[0].outputs
@@ -336,7 +336,7 @@ def test_a_saved_notebook_shows_the_last_picture_without_a_kernel(opened, lab):
     static.wait_for()
     assert "■ ended" in static.locator("h3").inner_text()
     assert not again.page.get_by_text("model not found").is_visible()
-    # As long as the live view is there, it is the only one.
+    # While the live view is on the page, the static picture is hidden.
     again.run()
 
 
@@ -346,9 +346,9 @@ def theme(book, name):
 
 
 @pytest.mark.parametrize(("look", "width"), [("JupyterLab Light", 1400), ("JupyterLab Dark", 900)])
-def test_it_is_accessible(opened, look, width):
+def test_live_view_has_no_serious_accessibility_violations(opened, look, width):
     name = f"axe{width}"
-    book = begun(opened, name, size=(width, 1800))
+    book = start_study(opened, name, size=(width, 1800))
     theme(book, look)
     book.sees("configurations")
     live = book.live
@@ -362,7 +362,7 @@ def test_it_is_accessible(opened, look, width):
         if each["impact"] in {"serious", "critical"}
     ]
     assert serious == []
-    # Nothing sticks out of the cell.
+    # The view fits into the cell.
     box, cell = live.bounding_box(), book.page.locator(".jp-OutputArea-output").first.bounding_box()
     assert box["width"] <= cell["width"] + 1
     picture(book, f"{look.split()[-1].lower()}-{width}")
@@ -382,7 +382,7 @@ space = {"top": seer.uniform(0.5, 1.0)}
 """
 
 
-def test_it_lives_in_notebook_7_too_by_the_magic(browser, tmp_path):
+def test_magic_shows_the_live_view_in_notebook_7(browser, tmp_path):
     server = Lab(tmp_path, "notebook")
     try:
         write_notebook(tmp_path / "seven.ipynb", "%load_ext seer_nb", MAGIC, "print(study.status)")

@@ -1,4 +1,4 @@
-"""What a person opens of a study, in a real browser without a network: nothing is fetched, and all is there."""
+"""Files and static pictures of a study in a real browser: they are complete and fetch nothing."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from tests.support import chromium
 from tests.support import hostile_texts as texts
 from tests.support.records import Builder, big_study, small_study
 
-pytestmark = [chromium.needed, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, chromium.needed, pytest.mark.xdist_group("browser")]
 BEST = "Math.max(...document.querySelector('.plotly-graph-div').data.at(-1).y)"
 
 
 @pytest.fixture
 def opened(browser):
-    """Opens a file, and sees to it that nothing went wrong."""
+    """A function that opens a file; the fixture asserts that the page had no errors and fetched nothing."""
     troubles, pages = [], []
 
     def open_page(path: Path, width=1000):
@@ -35,11 +35,11 @@ def opened(browser):
     yield open_page
     for page in pages:
         page.close()
-    # Plotly draws through urls of its own making.
+    # Plotly creates data and blob urls itself.
     assert [trouble for trouble in troubles if not trouble.startswith(("data:", "blob:"))] == []
 
 
-def test_the_curves(opened, tmp_path):
+def test_curves_file_shows_the_best_trial(opened, tmp_path):
     state = big_study().state
     page = opened(write_figure(plot_curves(state), tmp_path / "curves.html", title="curves"))
     page.wait_for_selector(".scatterlayer .trace path")
@@ -49,17 +49,17 @@ def test_the_curves(opened, tmp_path):
     assert f"trial {state.best.id}" in [label.strip() for label in labels]
 
 
-def test_the_results_table(opened, tmp_path):
+def test_results_file_shows_errors_as_text(opened, tmp_path):
     state = small_study().state
     page = opened(export(results_frame(state), tmp_path / "results.html"))
     assert page.locator("tbody tr").count() == 4
-    # The error of a trial is text, whatever is in it.
+    # Html in the error of a trial is shown as text.
     assert page.get_by_text("<b>boom</b>").is_visible()
     assert page.locator("tbody b").count() == 0
 
 
 @pytest.mark.parametrize("width", [1000, 420])
-def test_the_static_view_in_wide_and_narrow_cells(opened, tmp_path, width):
+def test_static_picture_fits_wide_and_narrow_cells(opened, tmp_path, width):
     study = big_study()
     state, shown = study.state, static_html(study.state, study.history)
     path = tmp_path / "study.html"
@@ -68,13 +68,13 @@ def test_the_static_view_in_wide_and_narrow_cells(opened, tmp_path, width):
     assert page.get_by_role("region", name="study digits").is_visible()
     assert page.get_by_role("img").count() >= 3
     assert f"by trial {state.best.id} at epoch" in page.inner_text("dl")
-    # What is wider than the cell scrolls within it.
+    # Content that is wider than the cell scrolls inside it.
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".seer-trials tbody tr").count() == 5
 
 
 def hostile_pages(folder):
-    """All that is written of a study, full of texts that want to be more."""
+    """Write every kind of page for a study full of hostile texts."""
     made = texts.study()
     state, title = made.state, texts.SCRIPTS[3]
     yield page_views.write(folder / "report.html", title, state, made.history, "ended")
@@ -86,7 +86,7 @@ def hostile_pages(folder):
     yield folder / "static.html"
 
 
-def test_nothing_that_somebody_wrote_is_run(opened, tmp_path):
+def test_hostile_texts_run_no_script(opened, tmp_path):
     for path in hostile_pages(tmp_path):
         page = opened(path)
         page.mouse.move(400, 300)
@@ -98,8 +98,8 @@ def test_nothing_that_somebody_wrote_is_run(opened, tmp_path):
         assert page.url == path.as_uri()
 
 
-def test_words_at_a_parallel_axis_are_drawn_as_they_are(opened, tmp_path):
-    """So they must not be escaped, unlike all other texts of plotly: their entities would be read."""
+def test_tick_labels_of_parallel_coordinates_are_not_interpreted_as_html(opened, tmp_path):
+    """Guards against escaping them, unlike all other texts of plotly: entities would be visible."""
     study = Builder().machine(0, 0.0, 1.0).draw(*({"act": word} for word in ("<b>a</b>", "R&D")))
     for trial in (0, 1):
         study.start(trial, trial, "0.0").report(trial, 0.5 + trial / 10).end(trial, "completed")
@@ -111,7 +111,7 @@ def test_words_at_a_parallel_axis_are_drawn_as_they_are(opened, tmp_path):
     assert page.locator(".axis .tick b").count() == 0
 
 
-def test_a_page_that_runs_it_would_be_noticed(browser, tmp_path):
+def test_hostile_script_would_be_detected(browser, tmp_path):
     (tmp_path / "page.html").write_text(texts.SCRIPTS[1])
     page = browser.new_page()
     page.goto((tmp_path / "page.html").as_uri())

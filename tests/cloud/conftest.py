@@ -1,4 +1,4 @@
-"""EC2 as it is on this computer: its API is moto's, its machines really boot from their user data."""
+"""The loopback cloud: EC2's API is moto's, and machines boot from their user data as local processes."""
 
 import sys
 
@@ -12,7 +12,7 @@ if not sys.platform.startswith("linux"):
 
 @pytest.fixture(autouse=True)
 def home(home):
-    """Each has one."""
+    """Use a fresh home in every test."""
     return home
 
 

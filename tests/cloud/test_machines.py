@@ -1,4 +1,4 @@
-"""``seer-nb machines``: what any study rents, whatever has become of its runner."""
+"""``seer-nb machines`` lists and terminates the machines of all studies, with or without a runner."""
 
 import io
 import sys
@@ -7,19 +7,20 @@ import pytest
 
 from seer_nb.providers.aws import api
 from seer_nb.ui import cli
-from tests.support.loopback_fleets import living, opened, provider
+from tests.support.loopback_fleets import living, provider
+from tests.support.recorded_fleet import RecordedFleet
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture
 async def rented(cloud, home):
-    """Two machines that their study has forgotten."""
+    """Rent two machines for a study without a runner."""
     cloud.faults.boot_s = 1000.0
     of = provider(cloud, spot="mixed")
-    async with opened(home / "f", of) as books:
+    async with RecordedFleet(home / "f", of) as recorded:
         for number, offer in enumerate(of.offers()):
-            await books.fleet.rent(number, offer)
+            await recorded.fleet.rent(number, offer)
         yield cloud
 
 
@@ -30,43 +31,43 @@ def run(monkeypatch, capsys, *arguments, says=""):
 
 
 async def in_a_thread(function, *arguments, **more):
-    """The command has an event loop of its own."""
+    """Run a function in a thread: the command starts its own event loop."""
     import asyncio
 
     return await asyncio.to_thread(function, *arguments, **more)
 
 
-async def test_all_are_listed_with_their_price_and_ended_after_a_yes(rented, monkeypatch, capsys):
+async def test_machines_are_listed_with_prices_and_terminated_after_a_yes(rented, monkeypatch, capsys):
     code, said = await in_a_thread(run, monkeypatch, capsys)
     assert code == 0
     head, spot, demand, total = said.splitlines()
     assert head.split() == ["study", "machine", "instance", "type", "state", "age", "per", "hour"]
     assert [*spot.split()[:2], *spot.split()[3:6]] == ["study", "0", "m5.large", "spot", "running"]
     assert [*demand.split()[:2], *demand.split()[3:5]] == ["study", "1", "m5.large", "running"]
-    assert total == "2 machines, $0.192 per hour on demand, disks and addresses apart"
+    assert total == "2 machines, $0.192 per hour on demand, without disks and addresses"
     code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="n\n")
     assert (code, len(living(rented))) == (1, 2)
-    assert said.endswith("nothing was ended\n")
+    assert said.endswith("nothing was terminated\n")
     code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", "--study", "another", "--yes")
     assert len(living(rented)) == 2
-    assert said == "no machine of a study lives here\n"
+    assert said == "no machine of a study is running\n"
     code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="y\n")
     assert code == 0
     assert not living(rented)
 
 
-async def test_security_groups_that_were_left_behind_are_listed_and_deleted(cloud, home, monkeypatch, capsys):
+async def test_leftover_security_groups_are_listed_and_deleted(cloud, home, monkeypatch, capsys):
     of = provider(cloud)
     async with of.client() as client:
-        left = await api._make_group(client, cloud.vpc, "dead", "0123456789abcdef")
+        left = await api.make_group(client, cloud.vpc, "dead", "0123456789abcdef")
         code, said = await in_a_thread(run, monkeypatch, capsys)
-        assert (code, said.splitlines()[0]) == (0, "no machine of a study lives here")
-        assert said.splitlines()[1] == f"security group {left} of study dead was left behind"
+        assert (code, said.splitlines()[0]) == (0, "no machine of a study is running")
+        assert said.splitlines()[1] == f"security group {left} of study dead is left over"
         code, said = await in_a_thread(run, monkeypatch, capsys, "--study", "another", "--terminate", "--yes")
         assert left not in said
         code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="n\n")
         assert code == 1
-        assert "end 1 security group? [y/N]" in said
+        assert "terminate 1 security group? [y/N]" in said
         assert await api.groups_of_all_studies(client)
         code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="y\n")
         assert code == 0
@@ -74,9 +75,9 @@ async def test_security_groups_that_were_left_behind_are_listed_and_deleted(clou
         assert not await api.groups_of_all_studies(client)
 
 
-async def test_without_a_region_it_says_so(home, monkeypatch, capsys):
+async def test_missing_region_is_reported(home, monkeypatch, capsys):
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "none"))
     assert await in_a_thread(cli.main, ["machines"]) == 1
-    assert "region=None, and boto has none configured" in capsys.readouterr().err
+    assert "region=None: boto has no region configured" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Whole studies on EC2 as it is on this computer: real API, real machines, real training."""
+"""Whole studies on the loopback cloud."""
 
 import json
 import time
@@ -15,6 +15,8 @@ from tests.support.loopback_fleets import bill, living, numbered, provider
 from tests.support.small_engine import Simple
 from tests.support.studies import kill, processes
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 
 def train(config, run):
@@ -58,7 +60,7 @@ def of(study, kind):
 
 
 def offers(study):
-    """By the name of what is rented, as EC2 has it."""
+    """Return the study's offers by EC2's name of what is rented."""
     state = study.state
     return {f"{offer.kind}{' spot' if offer.spot else ''}": offer for offer in state.offers.values()}
 
@@ -67,28 +69,28 @@ def reports(study, count):
     return until(lambda: len(study.curves()) >= count, f"{count} reports")
 
 
-def test_from_study_to_results_with_a_gang_across_machines(cloud, home):
+def test_study_with_a_gang_across_machines_completes(cloud, home):
     study = make(cloud, policy=Simple(trials=1, p=2, until=4, total=2)).run()
     table = study.results()
     assert table.state.tolist() == ["completed", "completed"]
     assert table.max_parallelism.tolist() == [2, 2]
-    # Its books are EC2's, to the micro-dollar, and nothing is left there.
+    # The ledger equals EC2's records, to the micro-dollar, and nothing is left there.
     spent = study.state.ledger.spent(study.state.now_s)
     assert spent == bill(cloud, offers(study))
     assert study.spending().study_spent_usd.iloc[-1] == spent / 1e6
     assert not living(cloud)
     assert not any(machine.pids for machine in cloud.machines())
     assert not [process for process in processes(home) if "loopback" not in " ".join(process.cmdline())]
-    # The best model is there, from the object store.
+    # The best model can be loaded from the object store.
     import torch
 
     study.best.load(torch.nn.Linear(4, 1))
-    # What is secret is in one file only.
+    # Secrets are in one file only.
     secrets = [tls.load(study.folder).pem.key, cloud.environment["AWS_ACCESS_KEY_ID"]]
     study.export("results.json")
     study.report("report.html")
-    told = [path for path in (*study.folder.rglob("*"), home / "results.json", home / "report.html") if path.is_file()]
-    for path in told:
+    files = [path for path in (*study.folder.rglob("*"), home / "results.json", home / "report.html") if path.is_file()]
+    for path in files:
         if path.name != tls.FILE:
             text = path.read_bytes()
             for secret in secrets:
@@ -96,7 +98,7 @@ def test_from_study_to_results_with_a_gang_across_machines(cloud, home):
                 assert json.dumps(secret).encode()[1:100] not in text
 
 
-def test_a_machine_with_several_gpus_has_as_many_workers(cloud, home):
+def test_machine_with_several_gpus_has_one_worker_per_gpu(cloud, home):
     policy = Simple(trials=1, p=4, until=2, total=1)
     study = make(
         cloud, provider(cloud, "g4dn.12xlarge", max_machines=1), policy=policy, max_epochs=2, budget="$2"
@@ -106,15 +108,15 @@ def test_a_machine_with_several_gpus_has_as_many_workers(cloud, home):
     assert of(study, core.StartGang)[0].workers == ("1.0", "1.1", "1.2", "1.3")
 
 
-def test_machines_that_are_taken_away_or_lost_cost_no_more_than_an_epoch(cloud, home):
+def test_preempted_or_lost_machines_cost_at_most_an_epoch(cloud, home):
     study = make(cloud, provider(cloud, spot=True), seconds=0.5, max_epochs=60).start()
     reports(study, 4)
-    # With notice: what trains there is saved and moves on before the machine goes.
+    # With notice: training is saved and moved before the machine is preempted.
     cloud.interrupt(numbered(cloud, 1).instance_id, notice_s=60.0)
     until(lambda: of(study, core.MachineLeaving), "the notice")
     until(lambda: [e for e in of(study, core.MachineEnded) if e.machine == 1 and e.expected], "the machine's end")
     assert 0 < of(study, core.MachineLeaving)[0].left_s <= 60.0
-    # Without: noticed within seconds.
+    # Without notice: the loss is noticed within seconds.
     until(lambda: [machine for machine in study.state.live.values() if machine.id == 3 and machine.ready_s])
     lost_s = time.monotonic()
     cloud.lose(numbered(cloud, 2).instance_id)
@@ -126,13 +128,13 @@ def test_machines_that_are_taken_away_or_lost_cost_no_more_than_an_epoch(cloud, 
     study.wait(30)
     curves = study.curves()
     for _, curve in curves.groupby("trial"):
-        assert curve.epoch.tolist() == list(range(1, len(curve) + 1)), "an epoch is missing, or there twice"
+        assert curve.epoch.tolist() == list(range(1, len(curve) + 1)), "an epoch is missing or duplicated"
     assert study.state.ledger.spent(study.state.now_s) == bill(cloud, offers(study))
     assert not living(cloud)
 
 
-def test_a_new_runner_goes_on_with_the_machines_and_a_dead_ones_end_themselves(cloud, home):
-    """The lease is the shortest there is."""
+def test_next_runner_adopts_machines_and_leases_expire_without_one(cloud, home):
+    """The budget is so small that the lease has its minimum."""
     study = make(cloud, seconds=0.5, max_epochs=1000, budget="$0.02", policy=Simple(trials=2, until=1000)).start()
     reports(study, 4)
     before = {machine.instance_id for machine in living(cloud)}
@@ -143,13 +145,11 @@ def test_a_new_runner_goes_on_with_the_machines_and_a_dead_ones_end_themselves(c
     reports(study, seen + 2)
     assert of(study, core.RunnerStarted)[-1].adopted == (0, 1, 2)
     assert {machine.instance_id for machine in living(cloud)} == before
-    # Whatever has died: nothing lives on beyond the lease.
+    # Whatever has died, no machine outlives its lease.
     kill(runner_pid(study.folder))
     killed_s, lease_s = time.monotonic(), study._settings.lease_s
     assert lease_s == 30.0
-    while living(cloud):
-        assert time.monotonic() - killed_s < lease_s + 30.0, "a machine outlives its lease"
-        time.sleep(0.2)
+    until(lambda: not living(cloud), "the expiry of all leases", killed_s + lease_s + 30.0 - time.monotonic())
     study.resume()
     until(lambda: study.status == "running")
     study.stop()
@@ -159,7 +159,7 @@ def test_a_new_runner_goes_on_with_the_machines_and_a_dead_ones_end_themselves(c
     assert real <= state.ledger.spent(state.now_s) <= state.budget
 
 
-def test_without_its_scheduler_a_study_begins_anew_from_its_checkpoints(cloud, home):
+def test_study_restarts_from_checkpoints_after_losing_its_scheduler(cloud, home):
     study = make(
         cloud, provider(cloud, max_machines=1), seconds=0.3, max_epochs=1000, policy=Simple(until=1000)
     ).start()
@@ -175,7 +175,7 @@ def test_without_its_scheduler_a_study_begins_anew_from_its_checkpoints(cloud, h
     assert curve.epoch.tolist() == list(range(1, len(curve) + 1))
 
 
-def test_what_cannot_be_had_is_tried_elsewhere_and_what_never_boots_is_given_up(cloud, home):
+def test_other_offers_are_tried_without_capacity_or_after_a_boot_timeout(cloud, home):
     cloud.faults.spot_capacity["*"] = 1000
     cloud.faults.capacity["c5.large"] = 1000
     chosen = provider(cloud, ["c5.large", "m5.large"], spot="mixed", max_machines=1, boot_timeout=20)
@@ -192,7 +192,7 @@ def test_what_cannot_be_had_is_tried_elsewhere_and_what_never_boots_is_given_up(
     assert any("did not boot" in a.reason for a in of(study, core.Retire))
 
 
-def test_machines_elsewhere_cannot_reach_a_folder(cloud, home):
+def test_local_folder_is_refused_as_store(cloud, home):
     with pytest.raises(
         ValueError, match=r"^store=.* is a folder of this machine, which machines of EC2.* cannot reach"
     ):
@@ -200,18 +200,16 @@ def test_machines_elsewhere_cannot_reach_a_folder(cloud, home):
 
 
 @thorough
-def test_a_cloud_that_is_out_of_reach_for_good_ends_the_study_when_the_last_lease_has(cloud, home):
+def test_study_ends_with_its_last_lease_if_the_cloud_is_unreachable(cloud, home):
     study = make(cloud, seconds=0.5, max_epochs=1000, deadline="40s", budget="$0.02", policy=Simple(until=1000))
     study.start()
     reports(study, 2)
     cloud.close()
     end_s = time.monotonic() + 40 + study._settings.lease_s + 30
-    while study.state.phase != "ended":
-        assert time.monotonic() < end_s, "the study outlives its last lease"
-        time.sleep(0.2)
+    until(lambda: study.state.phase == "ended", "the end of the study", end_s - time.monotonic())
     state = study.state
     assert state.ledger.spent(state.now_s) <= state.budget
-    silent = [event for event in of(study, core.MachineEnded) if "its lease has ended" in event.reason]
-    assert silent, "nobody could say when they ended"
+    silent = [event for event in of(study, core.MachineEnded) if "its lease has expired" in event.reason]
+    assert silent, "their termination could not be confirmed"
     assert len(study.curves()) >= 2
-    # Its runner tries for minutes yet to take down what costs nothing, such as the security group.
+    # The runner still tries for minutes to delete what costs nothing, such as the security group.

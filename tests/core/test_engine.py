@@ -1,4 +1,4 @@
-"""How a study begins and ends, what commands do, and how gangs are run."""
+"""The engine without faults: start and end of a study, limits, commands, reports and gangs."""
 
 from itertools import pairwise
 
@@ -12,10 +12,10 @@ from tests.support.fake_cloud import FakeCloud, World
 from tests.support.records import OFFER, settings
 from tests.support.small_engine import Simple, Switch, draw, of, only, reported, started
 
-# --- how a study begins and ends ---
+# --- start, end and limits ---
 
 
-def test_a_study_rents_draws_trains_and_hands_back():
+def test_study_rents_draws_trains_and_retires_its_machine():
     cloud = FakeCloud(Simple(total=1)).run()
     kinds = [type(action).__name__ for action in cloud.actions if not isinstance(action, core.Note)]
     assert kinds == ["Rent", "Draw", "StartGang", "EndTrial", "Retire", "BeginEnd", "Finish"]
@@ -24,7 +24,7 @@ def test_a_study_rents_draws_trains_and_hands_back():
     assert not cloud.state.failed
 
 
-def test_machines_go_once_nothing_useful_is_left():
+def test_machines_are_retired_when_nothing_useful_is_left():
     cloud = FakeCloud(Simple(trials=4, total=4)).run()
     assert cloud.now_s < 200
     assert cloud.of(core.BeginEnd)[0][1].reason == "as it comes"
@@ -32,7 +32,7 @@ def test_machines_go_once_nothing_useful_is_left():
 
 
 @pytest.mark.parametrize("epoch_s", [3.0, 10.0, 50.0])
-def test_at_the_deadline_everything_is_gone_and_the_best_is_stored(epoch_s):
+def test_at_the_deadline_all_machines_are_gone_and_the_best_is_stored(epoch_s):
     cloud = FakeCloud(Simple(trials=3), World(epoch_s=epoch_s), deadline_s=120.0, budget=10**9).run()
     assert "deadline" in cloud.state.reason
     assert all(box.gone_s <= 120.0 for box in cloud.boxes.values())
@@ -40,7 +40,7 @@ def test_at_the_deadline_everything_is_gone_and_the_best_is_stored(epoch_s):
     assert cloud.state.best.best.value == max(report.value for report in stored)
 
 
-def test_an_epoch_that_would_not_end_before_the_deadline_is_not_begun():
+def test_epoch_that_would_end_after_the_deadline_is_not_started():
     # 10 s of boot, a stall of 1 s, then epochs of 30 s: the fourth would end at 131 s.
     cloud = FakeCloud(Simple(), World(epoch_s=30.0), deadline_s=120.0).run()
     assert cloud.state.trials[0].epoch == 3
@@ -50,13 +50,13 @@ def test_an_epoch_that_would_not_end_before_the_deadline_is_not_begun():
     assert cloud.now_s < 112.0, "an idle machine is paid for until the deadline"
 
 
-def test_a_gang_that_has_no_time_for_an_epoch_is_not_started():
-    """Guards against starting and stopping gangs without end shortly before the deadline."""
+def test_gang_without_time_for_an_epoch_is_not_started():
+    """Guards against an endless loop of starting and stopping gangs shortly before the deadline."""
     cloud = FakeCloud(Simple(trials=2), World(epoch_s=30.0), deadline_s=120.0).run()
     assert len(cloud.of(core.StartGang)) == 2
 
 
-def test_a_machine_that_would_boot_too_late_is_not_rented():
+def test_machine_that_would_boot_too_late_is_not_rented():
     offer = replace(OFFER, boot_s=30.0)
     cloud = FakeCloud(Simple(), World(boot_s=30.0), offers=(offer,), deadline_s=120.0)
     cloud.run(until_s=90.0)
@@ -66,7 +66,7 @@ def test_a_machine_that_would_boot_too_late_is_not_rented():
     assert cloud.now_s < 100.0
 
 
-def test_money_that_ends_ends_the_study_within_the_budget():
+def test_study_ends_within_the_budget_when_money_runs_out():
     cloud = FakeCloud(Simple(trials=2), budget=150_000).run()
     assert "budget" in cloud.state.reason
     assert 90_000 < cloud.real_bill() <= 150_000
@@ -74,11 +74,11 @@ def test_money_that_ends_ends_the_study_within_the_budget():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_when_the_money_does_not_last_for_all_machines_it_lasts_for_fewer(seed):
-    """Leases of eight machines are an eighth of the money here; seeds 1 and 7 once ended before it was used."""
+def test_machines_are_retired_so_that_the_money_lasts_for_the_others(seed):
+    """The leases of eight machines cost an eighth of the budget; seeds 1 and 7 once ended long before it was used."""
     world = World(seed=seed, spread=0.3)
     cloud = FakeCloud(SEER(), world, max_epochs=9, deadline_s=400.0, budget=2_000_000, max_workers=8).run()
-    assert cloud.state.reason != "the budget has come"
+    assert cloud.state.reason != "the budget was reached"
     assert cloud.state.now_s > 300.0
     assert cloud.state.trials[cloud.state.best.id].state == "completed"
     lost = [event for event in cloud.events if isinstance(event, core.GangEnded) and event.outcome == "lost"]
@@ -87,25 +87,29 @@ def test_when_the_money_does_not_last_for_all_machines_it_lasts_for_fewer(seed):
 
 @pytest.mark.parametrize("tick_late_s", [0.0, 0.05, 0.5])
 @pytest.mark.parametrize("budget", range(60_000, 66_000, 700))
-def test_a_timer_that_is_late_does_not_break_the_budget(budget, tick_late_s):
-    # The next second of a machine's life costs a thousand micro-dollars: a promise to the last one needs slack.
-    def keeps_the_promise(cloud):
+def test_budget_is_never_exceeded_when_timers_are_late(budget, tick_late_s):
+    # Each second of a machine costs 1000 micro-dollars, so the engine needs slack to keep the budget exactly.
+    def spent_plus_committed_is_within_the_budget(cloud):
         ledger = cloud.state.ledger
         assert ledger.spent(cloud.now_s) + ledger.committed(cloud.now_s) <= budget
 
-    FakeCloud(Simple(trials=2), World(tick_late_s=tick_late_s), budget=budget, check=keeps_the_promise).run()
+    FakeCloud(
+        Simple(trials=2), World(tick_late_s=tick_late_s), budget=budget, check=spent_plus_committed_is_within_the_budget
+    ).run()
 
 
-def test_a_machine_is_not_rented_for_money_that_would_end_before_it_has_booted():
-    """Guards against a machine that eats the last money without training, and against a budget that nobody watches:
-    the moment at which the money ends had passed when the machine was rented, so no timer was set to it."""
+def test_machine_is_not_rented_if_money_would_end_before_it_has_booted():
+    """Guards against a machine that uses the last money without training.
+
+    Also guards against an exceeded budget: the money ended before the rental, so no timer was set for that moment.
+    """
     offer = replace(OFFER, boot_s=10.0)
     cloud = FakeCloud(Simple(), budget=41_000, offers=(offer,)).run()
     assert not cloud.boxes
     assert cloud.state.reason == "the budget leaves no room for another epoch"
 
 
-def test_a_policy_without_jobs_ends_the_study():
+def test_policy_without_jobs_ends_the_study():
     cloud = FakeCloud(only()).run()
     assert cloud.now_s == 0.0
 
@@ -113,7 +117,7 @@ def test_a_policy_without_jobs_ends_the_study():
 # --- commands ---
 
 
-def test_a_pause_saves_hands_back_and_a_resume_goes_on_where_it_was():
+def test_pause_saves_and_retires_and_resume_continues_from_there():
     cloud = FakeCloud(Simple(trials=2, total=2), commands=[(40.0, core.Pause()), (60.0, core.Resume())])
     cloud.run(until_s=59.0)
     assert cloud.state.phase == "paused"
@@ -126,37 +130,37 @@ def test_a_pause_saves_hands_back_and_a_resume_goes_on_where_it_was():
     assert all(trial.state == "completed" for trial in cloud.state.trials.values())
 
 
-def test_a_paused_study_waits_for_nobody_but_a_person():
+def test_paused_study_needs_no_wake_up():
     cloud = FakeCloud(Simple(), commands=[(40.0, core.Pause())]).run(until_s=60.0)
     assert cloud.state.phase == "paused"
     assert cloud.engine.wake_s() == float("inf")
 
 
-def test_a_pause_that_is_taken_back_at_once_loses_no_epoch():
+def test_pause_that_is_resumed_at_once_loses_no_epoch():
     cloud = FakeCloud(Simple(total=1), commands=[(35.0, core.Pause()), (36.0, core.Resume())]).run()
     epochs = [event.epoch for event in cloud.events if isinstance(event, core.Reported)]
     assert epochs == list(range(1, 10))
 
 
-def test_a_stop_saves_what_trains_and_ends():
+def test_stop_finishes_the_current_epochs_and_ends_the_study():
     cloud = FakeCloud(Simple(trials=2), commands=[(45.0, core.Stop())]).run()
     assert cloud.state.reason == "stopped by hand"
-    # The epochs in progress were finished.
+    # The current epochs were finished.
     assert [trial.epoch for trial in cloud.state.trials.values()] == [4, 4]
     assert 51.0 <= cloud.now_s < 70.0
 
 
-def test_a_stop_does_not_wait_for_a_gang_that_hangs():
+def test_stop_does_not_wait_for_a_hung_gang():
     cloud = FakeCloud(Simple(trials=2), World(hangs=1.0), commands=[(45.0, core.Stop())]).run()
     assert cloud.now_s < 45.0 + 60.0
 
 
-def test_a_paused_study_can_be_stopped():
+def test_paused_study_can_be_stopped():
     cloud = FakeCloud(Simple(), commands=[(40.0, core.Pause()), (60.0, core.Stop())]).run()
     assert (cloud.state.phase, cloud.state.reason) == ("ended", "stopped by hand")
 
 
-def test_an_ended_study_goes_on_when_money_was_added():
+def test_ended_study_resumes_when_money_was_added():
     cloud = FakeCloud(Simple(trials=2, total=2), budget=130_000).run()
     assert "budget" in cloud.state.reason
     before = [trial.epoch for trial in cloud.state.trials.values()]
@@ -168,7 +172,7 @@ def test_an_ended_study_goes_on_when_money_was_added():
 
 
 def paused(*, trials=2):
-    """A study whose trials have all trained a little, and whose machines have gone."""
+    """Return the engine of a paused study whose trials have all trained one epoch."""
     engine = started(Engine(settings(), Simple(trials=trials, total=trials)), machines=trials)
     draw(engine, 10.0, trials)
     engine.handle(core.Pause(), 15.0)
@@ -180,19 +184,19 @@ def paused(*, trials=2):
     return engine
 
 
-def test_a_trial_that_is_stopped_by_hand_during_a_pause_does_not_train_on_after_it():
+def test_trial_stopped_during_a_pause_stays_stopped_after_it():
     engine = paused()
     (end,) = engine.handle(core.StopTrial(trial=0), 20.0)
     assert (end.trial, end.state, end.reason) == (0, "stopped", "stopped by hand")
     assert engine.state.phase == "paused"
-    assert not engine.handle(core.StopTrial(trial=0), 20.0), "it has ended"
+    assert not engine.handle(core.StopTrial(trial=0), 20.0), "the trial has ended"
     engine.handle(core.Resume(), 20.0)
     for machine in list(engine.state.live):
         engine.handle(core.MachineReady(machine=machine, boot_s=1.0), 21.0)
     assert {gang.trial for gang in engine.state.gangs.values()} == {1}
 
 
-def test_a_trial_that_was_stopped_while_no_runner_lived_of_a_paused_study_does_not_train_on():
+def test_trial_of_a_paused_study_stopped_without_a_runner_stays_stopped():
     engine = paused()
     assert not engine.handle(core.RunnerStarted(unseen_s=60.0, waiting=2), 20.0)
     assert len(of(engine.handle(core.StopTrial(trial=1), 20.0), core.EndTrial)) == 1
@@ -200,7 +204,7 @@ def test_a_trial_that_was_stopped_while_no_runner_lived_of_a_paused_study_does_n
     assert (engine.state.trials[0].state, engine.state.trials[1].state) == ("paused", "stopped")
 
 
-def test_a_trial_is_stopped_by_hand_and_the_others_go_on():
+def test_stopping_one_trial_leaves_the_others_training():
     cloud = FakeCloud(Simple(trials=2, total=2), commands=[(45.0, core.StopTrial(trial=0))]).run()
     stopped, other = cloud.state.trials.values()
     assert (stopped.state, stopped.reason, stopped.epoch) == ("stopped", "stopped by hand", 4)
@@ -210,13 +214,13 @@ def test_a_trial_is_stopped_by_hand_and_the_others_go_on():
 @pytest.mark.parametrize(
     "command", [core.StopTrial(trial=99), core.Pin(trial=99), core.Resume(), core.SetBudget(budget=0)]
 )
-def test_a_command_that_makes_no_sense_does_no_harm(command):
+def test_meaningless_command_is_ignored(command):
     cloud = FakeCloud(Simple(total=1), commands=[(45.0, command)]).run()
     assert cloud.state.phase == "ended"
     assert cloud.state.trials[0].epoch >= 3
 
 
-def test_a_pinned_trial_is_not_eliminated_until_it_is_let_go():
+def test_pinned_trial_is_not_pruned_until_it_is_unpinned():
     verdict = only((0, 1, 9), verdicts=(core.Verdict(trial=0, reason="ranked last"),))
     engine = started(Engine(settings(), Switch(Simple(), 50.0, verdict)))
     draw(engine, 10.0)
@@ -227,27 +231,27 @@ def test_a_pinned_trial_is_not_eliminated_until_it_is_let_go():
     assert of(actions, core.StopGang) == [core.StopGang(gang=0, reason="ranked last")]
 
 
-def test_the_budget_cannot_be_set_below_what_is_spent_and_committed():
+def test_budget_cannot_be_set_below_spent_and_committed():
     cloud = FakeCloud(Simple(), commands=[(40.0, core.SetBudget(budget=1))]).run(until_s=40.0)
-    # 40 s have been lived, and the lease is 30 s.
+    # The machine has lived 40 s, and the lease is 30 s.
     assert cloud.state.budget == 70_000
-    assert cloud.run().state.reason == "the budget has come"
+    assert cloud.run().state.reason == "the budget was reached"
     assert cloud.now_s <= 40.0 + OFFER.release_s
     assert cloud.real_bill() <= 70_000
 
 
-def test_a_deadline_moved_into_the_past_ends_the_study_at_once():
+def test_deadline_in_the_past_ends_the_study_at_once():
     cloud = FakeCloud(Simple(), commands=[(40.0, core.SetDeadline(deadline_s=20.0))]).run()
-    assert cloud.state.reason == "the deadline has come"
+    assert cloud.state.reason == "the deadline was reached"
     assert cloud.now_s <= 40.0 + OFFER.release_s
 
 
-def test_a_deadline_that_moves_with_the_wall_clock_is_kept():
+def test_deadline_that_moves_with_the_wall_clock_is_kept():
     cloud = FakeCloud(Simple(), commands=[(40.0, core.DeadlineMoved(deadline_s=100.0))], budget=10**9).run()
     assert 80.0 < cloud.now_s <= 100.0
 
 
-def test_more_time_and_money_let_the_study_go_on():
+def test_study_uses_added_time_and_money():
     commands = [(100.0, core.SetDeadline(deadline_s=300.0)), (101.0, core.SetBudget(budget=10**9))]
     cloud = FakeCloud(Simple(), commands=commands, deadline_s=120.0, budget=140_000).run()
     assert 270.0 < cloud.now_s <= 300.0
@@ -256,7 +260,7 @@ def test_more_time_and_money_let_the_study_go_on():
 # --- reports ---
 
 
-def test_a_diverged_trial_is_stopped_and_is_never_the_best():
+def test_diverged_trial_is_stopped_and_is_never_the_best():
     engine = started(Engine(settings(), Simple()))
     draw(engine, 10.0)
     engine.handle(reported(0, 1, 0.5), 21.0)
@@ -266,7 +270,7 @@ def test_a_diverged_trial_is_stopped_and_is_never_the_best():
     assert engine.state.best.best.epoch == 1
 
 
-def test_the_better_is_what_the_mode_says():
+def test_best_report_depends_on_the_mode():
     for mode, best in (("max", 3), ("min", 1)):
         engine = started(Engine(settings(mode=mode), Simple()))
         draw(engine, 10.0)
@@ -275,7 +279,7 @@ def test_the_better_is_what_the_mode_says():
         assert engine.state.best.best.epoch == best
 
 
-def test_only_what_is_stored_can_be_the_best():
+def test_only_a_stored_report_can_be_the_best():
     engine = started(Engine(settings(), Simple()))
     draw(engine, 10.0)
     engine.handle(reported(0, 1, 0.5), 20.0)
@@ -284,7 +288,7 @@ def test_only_what_is_stored_can_be_the_best():
     assert (engine.state.trials[0].epoch, engine.state.trials[0].resume_epoch) == (2, 1)
 
 
-def test_an_epoch_that_is_trained_again_counts_once_but_its_checkpoint_is_used():
+def test_epoch_trained_again_counts_once_but_its_checkpoint_is_used():
     engine = started(Engine(settings(), Simple()))
     draw(engine, 10.0)
     engine.handle(reported(0, 1, 0.5), 20.0)
@@ -297,7 +301,7 @@ def test_an_epoch_that_is_trained_again_counts_once_but_its_checkpoint_is_used()
     assert (trial.resume_epoch, trial.best.epoch, trial.best.checkpoint) == (2, 2, "there")
 
 
-def test_a_report_of_a_gang_that_has_ended_is_not_taken_in():
+def test_report_of_an_ended_gang_is_ignored():
     engine = started(Engine(settings(), Simple()))
     draw(engine, 10.0)
     engine.handle(core.GangEnded(gang=0, outcome="lost", own_fault=False), 20.0)
@@ -305,7 +309,7 @@ def test_a_report_of_a_gang_that_has_ended_is_not_taken_in():
     assert engine.state.trials[0].epoch == 0
 
 
-def test_fast_epochs_are_not_worth_a_decision_each():
+def test_reports_of_fast_epochs_cause_no_decision():
     engine = started(Engine(settings(), Switch(Simple(), 15.0, only())))
     draw(engine, 10.0)
     assert not engine.handle(reported(0, 1, seconds=0.1), 20.0)
@@ -315,28 +319,28 @@ def test_fast_epochs_are_not_worth_a_decision_each():
 # --- gangs ---
 
 
-def test_a_gang_is_resized_after_its_epoch_and_goes_on_from_there():
+def test_gang_is_resized_after_its_epoch_and_continues_from_there():
     cloud = FakeCloud(Switch(Simple(total=1), 35.0, only((0, 2, 9)))).run(until_s=75.0)
     (_, first), (at_s, second) = cloud.of(core.StartGang)
     assert (len(first.workers), len(second.workers)) == (1, 2)
-    # It is asked for at the third report, at 41 s, and so acts after the fourth epoch.
+    # The resize is requested at the third report, at 41 s, and happens after the fourth epoch.
     assert (second.from_epoch, second.checkpoint, at_s) == (4, "0/4", 51.0)
-    assert [stop.reason for _, stop in cloud.of(core.StopGang)] == ["goes on with 2 workers"]
+    assert [stop.reason for _, stop in cloud.of(core.StopGang)] == ["continues on 2 workers"]
 
 
-def test_a_gang_is_let_train_on_without_a_stop():
+def test_gang_is_extended_without_a_stop():
     cloud = FakeCloud(Switch(Simple(until=3, total=1), 25.0, only((0, 1, 9)))).run(until_s=110.0)
     assert [extend.until for _, extend in cloud.of(core.ExtendGang)] == [9]
     assert len(cloud.of(core.StartGang)) == 1
     assert cloud.state.trials[0].epoch == 9
 
 
-def test_a_gang_without_a_job_is_saved_and_paused():
+def test_gang_without_a_job_is_saved_and_paused():
     cloud = FakeCloud(Switch(Simple(total=1), 20.5, only(workers=1))).run(until_s=35.0)
     assert (cloud.state.trials[0].state, cloud.state.trials[0].resume_epoch) == ("paused", 2)
 
 
-def test_a_large_gang_is_not_starved_by_small_jobs_behind_it():
+def test_large_gang_is_not_starved_by_small_jobs_behind_it():
     policy = only((None, 2, 9), (None, 1, 9))
     engine = started(Engine(settings(), policy), machines=1)
     draw(engine, 12.0, 2)
@@ -345,8 +349,8 @@ def test_a_large_gang_is_not_starved_by_small_jobs_behind_it():
     assert [gang.parallelism for gang in engine.state.gangs.values()] == [2]
 
 
-def test_a_gang_that_the_money_never_pays_for_is_started_smaller():
-    """Guards against machines that wait, paid and idle, for others that cannot be afforded."""
+def test_gang_that_the_budget_never_covers_is_started_smaller():
+    """Guards against idle machines that wait for others that the budget does not cover."""
     # Two machines are affordable, not four.
     offer = replace(OFFER, boot_s=10.0)
     cloud = FakeCloud(Simple(p=4, total=1), World(epoch_s=4.0), offers=(offer,), budget=120_000).run()
@@ -355,15 +359,15 @@ def test_a_gang_that_the_money_never_pays_for_is_started_smaller():
     assert cloud.state.trials[0].epoch > 3
 
 
-def test_a_gang_that_is_larger_than_the_quota_is_started_smaller():
+def test_gang_larger_than_the_quota_is_started_smaller():
     cloud = FakeCloud(Simple(p=4, total=1), offers=(replace(OFFER, max_machines=2),)).run()
     assert [len(start.workers) for _, start in cloud.of(core.StartGang)] == [2]
 
 
-# --- what is written down ---
+# --- notes and wake-ups ---
 
 
-def test_a_plan_is_noted_when_it_changes_and_its_words_not_more_often_than_once_a_second():
+def test_plan_is_noted_when_it_changes_and_its_text_once_a_second():
     cloud = FakeCloud(Simple(total=4)).run()
     notes = cloud.of(core.Note)
     assert {note.reason for _, note in notes} == {"as it comes"}
@@ -371,7 +375,7 @@ def test_a_plan_is_noted_when_it_changes_and_its_words_not_more_often_than_once_
     assert all(before != after for before, after in pairwise(told))
 
 
-def test_what_the_plan_wants_for_each_trial_is_noted():
+def test_wanted_workers_of_each_trial_are_noted():
     cloud = FakeCloud(Simple(p=2, total=2)).run()
     wants = [note.wanted for _, note in cloud.of(core.Note)]
     assert {0: 2} in wants
@@ -379,8 +383,8 @@ def test_what_the_plan_wants_for_each_trial_is_noted():
     assert wants[-1] == cloud.state.wanted
 
 
-def test_a_machine_is_not_rented_for_an_epoch_that_the_money_cannot_pay_to_its_end():
-    """Guards against renting and handing back for ever: in the largest gang the epoch would have fitted."""
+def test_machine_is_not_rented_for_an_epoch_that_money_cannot_finish():
+    """Guards against an endless loop of renting and retiring: in the largest gang, the epoch would have fitted."""
     policy = Switch(Simple(until=1, total=1), 26.0, Simple(total=1))
     offer = replace(OFFER, boot_s=0.0, release_s=0.0)
     cloud = FakeCloud(policy, World(epoch_s=25.0, boot_s=0.0), offers=(offer,), budget=75_000).run()
@@ -388,7 +392,7 @@ def test_a_machine_is_not_rented_for_an_epoch_that_the_money_cannot_pay_to_its_e
     assert cloud.state.reason == "the budget leaves no room for another epoch"
 
 
-def test_the_engine_never_asks_to_be_called_in_the_past():
+def test_wake_up_time_is_never_in_the_past():
     def later(cloud):
         assert cloud.engine.wake_s() > cloud.state.now_s
 

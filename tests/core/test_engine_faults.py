@@ -1,4 +1,4 @@
-"""What an engine does about failing trials, silence, machines that are lost or do not boot, and a lost runner."""
+"""The engine under faults: failing trials, hung gangs, machines that are lost or do not boot, and a lost runner."""
 
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ from tests.support.small_engine import Moody, Simple, Switch, draw, of, only, re
 # --- faults of trials ---
 
 
-def test_a_trial_whose_function_raises_failed_with_its_traceback():
+def test_trial_whose_function_raises_fails_with_its_traceback():
     engine = started(Engine(settings(), Simple()))
     draw(engine, 10.0)
     error = 'Traceback ...\n  File "x.py"\nRuntimeError: boom'
@@ -24,7 +24,7 @@ def test_a_trial_whose_function_raises_failed_with_its_traceback():
     assert end == core.EndTrial(trial=0, state="failed", reason="RuntimeError: boom", error=error)
 
 
-def test_a_function_that_returns_early_completes_its_trial_if_it_reported():
+def test_function_that_returns_early_completes_its_trial_if_it_reported():
     for epochs, state in ((0, "failed"), (2, "completed")):
         engine = started(Engine(settings(), Simple()))
         draw(engine, 10.0)
@@ -34,20 +34,20 @@ def test_a_function_that_returns_early_completes_its_trial_if_it_reported():
         assert engine.state.trials[0].state == state
 
 
-def test_first_trials_that_all_fail_alike_end_the_study():
+def test_first_trials_that_fail_with_the_same_error_end_the_study():
     cloud = FakeCloud(Simple(trials=2), World(raises=1.0)).run()
     assert cloud.state.failed
-    assert cloud.state.reason == "the first 3 trials all failed alike: RuntimeError: boom"
+    assert cloud.state.reason == "the first 3 trials all failed with the same error: RuntimeError: boom"
     assert all(box.gone_s is not None for box in cloud.boxes.values())
 
 
-def test_failures_that_are_results_do_not_end_the_study():
+def test_failures_that_count_as_results_do_not_end_the_study():
     cloud = FakeCloud(Simple(trials=2, total=6), World(raises=1.0), keeps_failures=True).run()
     assert not cloud.state.failed
     assert [trial.state for trial in cloud.state.trials.values()] == ["failed"] * 6
 
 
-def test_first_trials_that_fail_differently_do_not_end_the_study():
+def test_first_trials_that_fail_with_different_errors_do_not_end_the_study():
     engine = started(Engine(settings(), Simple()))
     for number in range(4):
         draw(engine, 10.0 + number)
@@ -55,8 +55,8 @@ def test_first_trials_that_fail_differently_do_not_end_the_study():
     assert engine.state.phase == "running"
 
 
-def test_failures_alike_do_not_end_a_study_in_which_a_trial_trains_well():
-    """Guards against ending a study for three configurations that do not fit into memory, say, while one trains."""
+def test_equal_failures_do_not_end_a_study_in_which_a_trial_has_reported():
+    """Guards against ending a study because three configurations do not fit into memory while another one trains."""
     engine = started(Engine(settings(), Simple(trials=2)), machines=2)
     draw(engine, 10.0, 2)
     engine.handle(reported(0, 1), 20.0)
@@ -66,7 +66,7 @@ def test_failures_alike_do_not_end_a_study_in_which_a_trial_trains_well():
     assert engine.state.phase == "running"
 
 
-def test_a_function_that_cannot_be_loaded_ends_the_study():
+def test_function_that_cannot_be_loaded_ends_the_study():
     engine = started(Engine(settings(), Simple()))
     engine.handle(core.WorkerFailed(worker="0.0", error="ImportError: no module named x"), 11.0)
     assert engine.state.failed
@@ -77,7 +77,7 @@ TWICE = 'Traceback ...\n  File "x.py"\nRuntimeError: twice in epoch'
 
 
 def ended_after(fates, **changes):
-    """An engine whose trials each report an epoch (but the "mute"), and then end so; all that the policy wants."""
+    """Return the state after trials that each report an epoch (except "mute") and end as `fates` says."""
     engine = started(Engine(settings(retries=0, **changes), Simple(trials=1, total=len(fates), until=2)))
     for gang, fate in enumerate(fates):
         at_s = 20.0 + 20 * gang
@@ -102,27 +102,27 @@ def ended_after(fates, **changes):
         (
             ["ruled out", "raises", "raises", "ruled out"],
             True,
-            "no trial came through: 2 of 4 failed, the last with RuntimeError: twice in epoch 2",
+            "no trial completed: 2 of 4 failed, the last with RuntimeError: twice in epoch 2",
         ),
         (
             ["raises", "ruled out", "ruled out"],
             False,
-            "no trial came through: 1 of 3 failed, the last with RuntimeError: twice in epoch 0",
+            "no trial completed: 1 of 3 failed, the last with RuntimeError: twice in epoch 0",
         ),
         (["ruled out", "ruled out"], False, None),
         (["raises", "raises", "completed"], False, None),
-        (["mute", "mute"], True, "no trial has reported, 2 failed; the last one: RuntimeError: twice in epoch 1"),
+        (["mute", "mute"], True, "no trial has reported, and 2 failed, the last with RuntimeError: twice in epoch 1"),
     ],
 )
-def test_a_study_ends_as_failed_when_its_trials_failed_after_they_had_reported(fates, failed, reason):
-    """Guards against "nothing more fits into the time and money left" for a function that reports twice an epoch."""
+def test_study_fails_when_its_trials_failed_after_reports(fates, failed, reason):
+    """Guards against an end without failure when the function reports twice per epoch, so that every trial fails."""
     state = ended_after(fates)
     assert state.phase in {"ending", "ended"}
     assert state.failed == failed
     assert state.reason == (reason or "as it comes")
 
 
-def test_failures_that_are_results_are_the_studys_affair_alone():
+def test_study_whose_failures_count_as_results_does_not_fail():
     state = ended_after(["raises", "raises"], keeps_failures=True)
     assert (state.failed, state.reason) == (False, "as it comes")
 
@@ -131,11 +131,11 @@ def test_failures_that_are_results_are_the_studys_affair_alone():
     ("fate", "failed", "reason"),
     [
         ("failed", True, "all 1 trials failed, the last with RuntimeError: twice in epoch 0"),
-        ("lost", False, "the deadline has come"),
+        ("lost", False, "the deadline was reached"),
     ],
 )
-def test_a_limit_that_comes_when_all_have_failed_does_not_hide_it(fate, failed, reason):
-    """Guards against a study that ends well at its deadline though no trial came through; one that waits might have."""
+def test_limit_does_not_hide_that_all_trials_failed(fate, failed, reason):
+    """Guards against success at the deadline although no trial completed; a paused trial might have completed."""
     engine = started(Engine(settings(retries=1), Simple(trials=1, total=2)))
     draw(engine, 20.0)
     engine.handle(reported(0, 1), 21.0)
@@ -144,10 +144,10 @@ def test_a_limit_that_comes_when_all_have_failed_does_not_hide_it(fate, failed, 
     assert (engine.state.failed, engine.state.reason) == (failed, reason)
 
 
-# --- silence ---
+# --- hung gangs ---
 
 
-def test_a_gang_that_hangs_is_given_up_and_its_machine_goes():
+def test_hung_gang_is_abandoned_and_its_machine_is_retired():
     cloud = FakeCloud(Simple(total=1), World(hangs=0.3), report_timeout_s=50.0).run()
     (abandoned_s, abandon), *_ = cloud.of(core.AbandonGang)
     assert abandon.reason == "hung: no report for 50 s"
@@ -158,30 +158,30 @@ def test_a_gang_that_hangs_is_given_up_and_its_machine_goes():
     assert cloud.state.trials[0].state == "failed"
 
 
-def test_patience_grows_with_the_epochs():
+def test_hang_timeout_grows_with_the_epoch_time():
     engine = started(Engine(settings(deadline_s=1e6, budget=10**12), Simple()))
     draw(engine, 10.0)
-    # A set-up of 5 s belongs to what is usual.
+    # The timeout includes the usual set-up of 5 s.
     engine.handle(reported(0, 1, seconds=100.0), 115.0)
     assert not of(engine.handle(core.Ticked(), 1164.0), core.AbandonGang)
     assert of(engine.handle(core.Ticked(), 1166.0), core.AbandonGang)
 
 
-def test_a_long_first_epoch_is_not_taken_for_a_hung_one():
-    """Guards against failing every trial whose epochs take longer than a minute, before one was ever seen."""
+def test_gang_with_a_long_first_epoch_is_not_hung():
+    """Guards against failing every trial whose epochs take longer than a minute before any epoch is measured."""
     cloud = FakeCloud(Simple(total=1), World(epoch_s=300.0), deadline_s=3600.0, budget=10**9).run()
     assert cloud.state.trials[0].state == "completed"
     assert not cloud.of(core.AbandonGang)
 
 
-def test_a_first_epoch_that_never_ends_is_given_up_after_half_of_the_deadline():
+def test_gang_without_any_epoch_is_hung_after_half_the_deadline():
     cloud = FakeCloud(Simple(total=1), World(hangs=1.0), deadline_s=600.0, budget=10**9).run()
     ((at_s, _),) = cloud.of(core.AbandonGang)
     assert at_s == 10.0 + 300.0
 
 
-def test_a_hung_gang_is_given_up_even_if_another_event_comes_when_it_is_due():
-    """Guards against an alarm that nobody hears: an event that came just after it took the place of the tick."""
+def test_hung_gang_is_abandoned_when_another_event_replaces_the_tick():
+    """Guards against a missed timeout: an event that arrives just after the due time replaces the tick."""
     engine = started(Engine(settings(report_timeout_s=50.0), Simple(trials=2)), machines=2)
     draw(engine, 10.0, 2)
     engine.handle(core.Ticked(), 59.0)
@@ -190,7 +190,7 @@ def test_a_hung_gang_is_given_up_even_if_another_event_comes_when_it_is_due():
     assert [abandon.gang for abandon in of(actions, core.AbandonGang)] == [0]
 
 
-def test_nobody_is_taken_for_hung_for_what_could_not_be_heard():
+def test_gang_is_not_hung_while_no_message_could_arrive():
     engine = started(Engine(settings(report_timeout_s=50.0), Simple()))
     draw(engine, 10.0)
     engine.woke(200.0)
@@ -199,7 +199,7 @@ def test_nobody_is_taken_for_hung_for_what_could_not_be_heard():
     assert of(engine.handle(core.Ticked(), 250.0), core.AbandonGang)
 
 
-def test_an_epoch_that_an_earlier_gang_trained_unheard_is_booked_on_its_workers():
+def test_unreported_epoch_of_an_earlier_gang_counts_with_its_parallelism():
     engine = started(Engine(settings(), Simple()))
     draw(engine, 10.0)
     engine.handle(replace(reported(0, 1, seconds=60.0), parallelism=4), 11.0)
@@ -212,7 +212,7 @@ def test_an_epoch_that_an_earlier_gang_trained_unheard_is_booked_on_its_workers(
 # --- faults of machines ---
 
 
-def test_machines_that_do_not_boot_are_tried_again_ever_later_and_end_the_study():
+def test_machines_that_do_not_boot_are_retried_with_backoff_and_end_the_study():
     cloud = FakeCloud(Simple(), World(no_boot=1.0)).run()
     assert cloud.state.failed
     assert cloud.state.reason == f"{BOOT_FAILURES} machines in a row did not boot: no capacity"
@@ -221,8 +221,8 @@ def test_machines_that_do_not_boot_are_tried_again_ever_later_and_end_the_study(
     assert waits == pytest.approx([2.0, 4.0, 8.0])
 
 
-def test_machines_that_boot_for_ever_are_given_up_and_end_the_study():
-    """Guards against renting such machines again and again until the money is gone."""
+def test_machines_that_boot_forever_are_retired_and_end_the_study():
+    """Guards against renting such machines repeatedly until the money is gone."""
     offer = replace(OFFER, boot_timeout_s=60.0)
     cloud = FakeCloud(Simple(), World(no_word=1.0), offers=(offer,), deadline_s=10_000.0, budget=10**9).run()
     assert len(cloud.boxes) == BOOT_FAILURES
@@ -230,8 +230,8 @@ def test_machines_that_boot_for_ever_are_given_up_and_end_the_study():
     assert cloud.state.failed
 
 
-def test_a_study_goes_on_with_the_machines_that_a_quota_allows():
-    """Guards against ending a study because its cloud gives fewer machines than the plan asked for at once."""
+def test_study_continues_on_the_machines_that_a_quota_allows():
+    """Guards against ending a study because its cloud provides fewer machines than the plan wants at once."""
     world = World(no_boot=0.7, seed=5)
     assert sum(world.chance("no boot", n) < world.no_boot for n in range(8)) >= BOOT_FAILURES
     assert any(world.chance("no boot", n) >= world.no_boot for n in range(8))
@@ -240,15 +240,15 @@ def test_a_study_goes_on_with_the_machines_that_a_quota_allows():
     assert [trial.state for trial in cloud.state.trials.values()] == ["completed"] * 4
 
 
-def test_a_machine_that_was_handed_back_while_it_booted_is_no_failure():
+def test_machine_retired_while_booting_is_no_boot_failure():
     policy = Switch(Simple(trials=4), 5.0, Simple(trials=1))
     cloud = FakeCloud(policy, commands=[(5.0, core.Pin(trial=9))]).run(until_s=20.0)
     assert len(cloud.of(core.Retire)) == 3
     assert cloud.state.boot_failures == 0
 
 
-def test_a_machine_that_trained_and_was_lost_is_no_boot_failure():
-    """Guards against ending a study for the loss of a machine, after others could not be had beside it."""
+def test_lost_machine_that_had_booted_is_no_boot_failure():
+    """Guards against ending a study because a machine was lost after others had been unavailable."""
     engine = started(Engine(settings(budget=10**9, max_workers=8), Simple(trials=8)))
     draw(engine, 10.0)
     for machine in range(1, 8):
@@ -258,7 +258,7 @@ def test_a_machine_that_trained_and_was_lost_is_no_boot_failure():
     assert engine.state.phase == "running"
 
 
-def test_a_lost_machine_is_replaced_and_its_trial_goes_on():
+def test_lost_machine_is_replaced_and_its_trial_continues():
     cloud = FakeCloud(Simple(total=1)).run(until_s=45.0)
     cloud._end_machine(0, "spot")
     cloud.run()
@@ -268,34 +268,34 @@ def test_a_lost_machine_is_replaced_and_its_trial_goes_on():
     assert cloud.state.trials[0].state == "completed"
 
 
-def test_busy_machines_are_not_handed_back_for_being_too_many():
+def test_surplus_machine_is_not_retired_while_it_is_in_use():
     policy = Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9)))
     cloud = FakeCloud(policy, budget=10**9).run(until_s=60.0)
     # The plan changes at the first report, at 21 s, while the second gang is in its second epoch.
-    # It is kept for half of the 10 s of a boot, for it may be needed again.
+    # The machine is kept for half a boot time of 10 s, because it may be needed again.
     assert [(at_s, retire.machine) for at_s, retire in cloud.of(core.Retire)] == [(pytest.approx(36.0), 1)]
 
 
-def test_a_plan_that_changes_its_mind_does_not_rent_and_hand_back_each_time():
-    """Guards against paying for boots, or for a minimum, of machines that go before they have trained."""
+def test_alternating_plans_do_not_rent_and_retire_each_time():
+    """Guards against paying boots or billing minimums of machines that are retired before they train."""
     cloud = FakeCloud(Moody(), World(boot_s=40.0), budget=10**9, offers=(replace(OFFER, boot_s=40.0),)).run()
     assert len(cloud.boxes) <= 3
 
 
-def test_an_idle_machine_is_kept_as_long_as_it_is_paid_for():
+def test_idle_machine_is_kept_as_long_as_it_is_paid_for():
     offer = replace(OFFER, billing=BillingRule(minimum_s=80), release_s=1.0)
     cloud = FakeCloud(Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9))), offers=(offer,), budget=10**9)
     cloud.run(until_s=90.0)
-    # Its minimum ends at 80 s; a lease before that it would begin to commit more.
+    # Its billing minimum ends at 80 s; from one lease before that time, it would commit more.
     assert [(at_s, retire.machine) for at_s, retire in cloud.of(core.Retire)] == [(pytest.approx(49.0), 1)]
 
 
-def test_money_that_is_scarce_is_not_for_idle_machines():
+def test_idle_machine_is_retired_at_once_when_money_is_scarce():
     cloud = FakeCloud(Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9))), budget=200_000).run(until_s=60.0)
     assert [(at_s, retire.machine) for at_s, retire in cloud.of(core.Retire)] == [(pytest.approx(31.0), 1)]
 
 
-def test_a_retiring_machine_still_fills_its_place():
+def test_retiring_machine_counts_against_the_quota():
     offer = replace(OFFER, max_machines=1)
     wants = only((None, 1, 9))
     engine = Engine(settings(offers=(offer,)), Switch(wants, 5.0, Switch(only((None, 1, 9), workers=0), 6.0, wants)))
@@ -309,10 +309,10 @@ def test_a_retiring_machine_still_fills_its_place():
 # --- a lost runner ---
 
 
-def test_after_a_lost_runner_trials_go_on_from_what_was_stored_on_new_machines():
+def test_after_a_lost_runner_trials_resume_from_checkpoints_on_new_machines():
     cloud = FakeCloud(Simple(total=1), World(store_every=2), commands=[(57.0, Restart(100.0))]).run()
     starts = [start for _, start in cloud.of(core.StartGang)]
-    # At 57 s four epochs were reported; the last stored was the fourth.
+    # At 57 s, four epochs were reported, and the fourth one was stored.
     assert [(start.from_epoch, start.workers) for start in starts] == [(0, ("0.0",)), (4, ("1.0",))]
     assert cloud.state.trials[0].state == "completed"
     assert cloud.state.machines[0].reason == "its runner died"
@@ -320,8 +320,8 @@ def test_after_a_lost_runner_trials_go_on_from_what_was_stored_on_new_machines()
 
 @pytest.mark.parametrize("unseen_s", [0.0, 5.0, 25.0, 1000.0])
 @pytest.mark.parametrize("died_s", [51.0, 57.0, 60.9])
-def test_what_machines_lived_without_a_runner_is_billed(died_s, unseen_s):
-    """Guards against forgetting the time between the last record and the runner's death, on top of the lease."""
+def test_time_that_machines_lived_without_a_runner_is_billed(died_s, unseen_s):
+    """Guards against ignoring the time between the last record and the runner's death, besides the lease."""
     cloud = FakeCloud(Simple(total=1), commands=[(died_s, Restart(unseen_s))]).run(until_s=died_s)
     bill = cloud.state.ledger.bill(0, cloud.now_s)
     lived_s = cloud.boxes[0].gone_s
@@ -329,28 +329,28 @@ def test_what_machines_lived_without_a_runner_is_billed(died_s, unseen_s):
     assert bill <= (died_s + 10.0 + 30.0 + 1.0) * 1000
 
 
-def test_a_machine_that_was_told_to_go_before_its_runner_died_is_billed_no_lease_from_there():
+def test_machine_retired_before_its_runner_died_is_billed_no_further_lease():
     cloud = FakeCloud(Simple(total=1), budget=100_000, commands=[(68.5, Restart(1000.0))])
     cloud.run(until_s=68.5)
     assert cloud.of(core.Retire)
     assert cloud.state.ledger.spent(cloud.now_s) <= 100_000
 
 
-def test_a_runner_that_takes_long_to_start_does_not_make_its_predecessors_machines_dearer():
+def test_slow_start_of_a_runner_does_not_raise_earlier_bills():
     engine = started(Engine(settings(), Simple()))
     engine.handle(core.Ticked(), 20.0)
     engine.handle(core.RunnerStarted(unseen_s=2.0), 25.0)
     assert engine.state.ledger.bill(0, 25.0) == 22_000
 
 
-def test_something_is_recorded_every_third_of_a_lease():
+def test_a_record_is_written_at_least_every_third_of_a_lease():
     cloud = FakeCloud(Simple(), World(epoch_s=100.0), lease_s=60.0).run()
     times = [at_s for at_s, _, _ in cloud.log]
     assert max(later - sooner for sooner, later in pairwise(times)) <= 20.0
 
 
-def test_what_a_lost_runner_had_asked_the_sampler_for_is_asked_again():
-    """Guards against waiting for ever for a configuration that nobody draws."""
+def test_draw_that_a_lost_runner_requested_is_requested_again():
+    """Guards against waiting forever for a configuration that is never drawn."""
     engine = started(Engine(settings(), Simple()))
     assert engine.state.draws_pending == 1
     engine.handle(core.RunnerStarted(unseen_s=5.0), 20.0)
@@ -358,20 +358,20 @@ def test_what_a_lost_runner_had_asked_the_sampler_for_is_asked_again():
     assert of(engine.handle(core.MachineReady(machine=rent, boot_s=5.0), 25.0), core.Draw)[0].count == 1
 
 
-def test_no_more_is_drawn_than_there_are_workers_for():
+def test_no_more_configurations_are_drawn_than_workers_are_free():
     engine = started(Engine(settings(), Simple(trials=2)), machines=1)
     actions = engine.handle(core.MachineReady(machine=1, boot_s=11.0), 11.0)
     assert engine.state.draws_pending == 2
     assert of(actions, core.Draw)[0].count == 1
 
 
-def test_a_study_that_was_ending_when_its_runner_died_ends():
+def test_study_that_was_ending_when_its_runner_died_ends():
     cloud = FakeCloud(Simple(), commands=[(45.0, core.Stop()), (46.0, Restart(5.0))]).run()
     assert cloud.state.phase == "ended"
     assert cloud.now_s <= 46.0
 
 
-def test_a_study_that_was_pausing_when_its_runner_died_is_paused():
+def test_study_that_was_pausing_when_its_runner_died_is_paused():
     cloud = FakeCloud(Simple(), commands=[(45.0, core.Pause()), (46.0, Restart(5.0))]).run(until_s=46.0)
     assert cloud.state.phase == "paused"
     assert cloud.run().state.phase == "ended"

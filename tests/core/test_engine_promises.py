@@ -1,4 +1,4 @@
-"""What an engine promises whatever happens: on a fake cloud with random faults, late events and moving sliders."""
+"""Invariants of the engine on a fake cloud with random faults, late events and random commands."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ from tests.support.records import OFFER
 
 POLICIES = [SEER(), ASHA(), RandomSearch()]
 STEPS = 25_000
-"""Looked at from each of four seeds: 100 000 in all."""
+"""Checked steps from each of four seeds: 100 000 in total."""
 
 rare = st.sampled_from([0.0, 0.0, 0.05, 0.3])
 worlds = st.builds(
@@ -69,7 +69,7 @@ offers = st.builds(
 
 @st.composite
 def markets(draw):
-    """Offers of one or two kinds, and the machine that hosts the scheduler, if there is one."""
+    """Draw offers of one or two kinds, and the scheduler machine or None."""
     first = draw(offers)
     cheaper = replace(first, name="spot", spot=True, price_per_hour=first.price_per_hour // 3, losses_per_hour=0.1)
     other = replace(draw(offers), name="other", kind="other")
@@ -116,28 +116,28 @@ def run(given_, **changes):
 
 @examples(100)
 @given(studies())
-def test_whatever_happens_all_is_kept_that_is_promised(study):
+def test_invariants_hold_under_random_faults(study):
     check(run(study))
 
 
 @pytest.mark.parametrize("first", [0, 10_000, 20_000, 30_000])
-def test_studies_of_which_all_is_drawn_at_random(first):
-    """Far more of them, and longer ones, than hypothesis would come to."""
+def test_invariants_hold_in_random_studies(first):
+    """Many more and longer studies than hypothesis would generate."""
     steps, seeds = 0, count(first)
     while steps < max(1, EFFORT) * STEPS:
         steps += watched(next(seeds))
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
-def test_without_faults_a_study_leaves_no_worker_idle_for_long(policy):
-    """Paid seconds are seconds of training, but for boots, stalls and the last epochs."""
+def test_workers_are_rarely_idle_without_faults(policy):
+    """Paid seconds are spent on training, except for boots, stalls and the last epochs."""
     cloud = FakeCloud(policy, World(epoch_s=5.0), budget=10**9, deadline_s=600.0, check=Watch()).run()
     trained_s = sum(trial.worker_seconds for trial in cloud.state.trials.values())
     lived_s = sum(box.gone_s - box.opened_s for box in cloud.boxes.values())
     assert trained_s > 0.8 * lived_s
 
 
-def test_the_watch_sees_what_it_watches():
+def test_invariant_checks_detect_violations():
     """The checks above must be able to fail."""
     cloud = FakeCloud(RandomSearch(), World()).run(until_s=40.0)
     watch = Watch()

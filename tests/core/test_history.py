@@ -1,4 +1,4 @@
-"""How a study came to where it is: told from its records, and the same whenever they are read."""
+"""The history of a study: reduced from its records, and equal after each replay."""
 
 from seer_nb import core
 from seer_nb.core.history import History, value_at
@@ -9,7 +9,7 @@ def told(study):
     return [(entry.kind, entry.trial, entry.text, entry.reason) for entry in study.history.log]
 
 
-def test_decisions_are_told_with_their_reasons():
+def test_decisions_are_logged_with_their_reasons():
     study = small_study()
     lines = told(study)
     assert ("decision", None, "machine 0 (local) is rented", "the plan wants a worker") in lines
@@ -19,7 +19,7 @@ def test_decisions_are_told_with_their_reasons():
     assert ("decision", 1, "trial 1 trains on 2 workers up to epoch 9", "it is next") in lines
 
 
-def test_commands_are_told_and_marked():
+def test_commands_are_logged_and_marked():
     study = small_study()
     study.apply(core.SetBudget(budget=700_000), 20.0).apply(core.SetDeadline(deadline_s=90.0), 21.0)
     study.apply(core.Pin(trial=1)).apply(core.StopTrial(trial=3)).apply(core.Pause(), 22.0)
@@ -34,12 +34,12 @@ def test_commands_are_told_and_marked():
     assert study.history.deadlines == [(0.0, 600.0), (21.0, 90.0)]
 
 
-def test_a_budget_below_what_is_owed_is_told_as_it_was_taken():
+def test_history_holds_the_budget_that_was_applied():
     study = small_study().apply(core.SetBudget(budget=1), 20.0)
     assert study.history.budgets[-1][1] == study.state.budget > 1
 
 
-def test_the_plan_is_told_once_and_its_wishes_are_kept():
+def test_equal_plan_texts_are_logged_once_and_wanted_workers_are_kept():
     study = Builder()
     for workers, reason in ((2, "2 survivors"), (3, "2 survivors"), (3, "1 survivor")):
         study.apply(core.Note(reason=reason, workers=workers), study.now_s + 1)
@@ -47,7 +47,7 @@ def test_the_plan_is_told_once_and_its_wishes_are_kept():
     assert study.history.wanted == [(0.0, 0), (1.0, 2), (2.0, 3)]
 
 
-def test_who_had_how_many_workers():
+def test_history_holds_the_workers_of_each_trial():
     study = small_study()
     history = study.history
     assert [size for _, size in history.workers[1]] == [2]
@@ -57,18 +57,18 @@ def test_who_had_how_many_workers():
     assert value_at(history.size, 1.0) == 0
 
 
-def test_losses_and_a_new_runner_are_faults():
+def test_losses_and_a_new_runner_are_logged_as_faults():
     study = small_study()
     study.apply(core.MachineEnded(machine=1, expected=False, reason="killed"), 20.0)
     assert study.history.losses == [20.0]
     assert ("fault", None, "machine 1 was lost", "killed") in told(study)
     study.apply(core.RunnerStarted(unseen_s=30.0), 25.0)
-    assert told(study)[-1][2] == "a new runner took the study up, 30 s after the last word of the one before"
+    assert told(study)[-1][2] == "a new runner started, 30 s after the last record of the previous one"
     assert value_at(study.history.busy, 25.0) == 0
     assert value_at(study.history.workers[1], 25.0) == 0
 
 
-def test_it_is_the_same_when_it_is_read_again():
+def test_replay_of_the_records_gives_the_same_history():
     study = small_study()
     again, state = History(), type(study.state)(study.settings)
     for _, at_s, record in study.records:
@@ -77,7 +77,7 @@ def test_it_is_the_same_when_it_is_read_again():
     assert vars(again) == vars(study.history)
 
 
-def test_spending_is_sampled_sparsely_however_long_it_takes():
+def test_number_of_spending_samples_is_bounded():
     study = Builder(deadline_s=100.0, budget=10**9).machine(0, 0.0, 1.0).draw({"k": 1})
     study.start(0, 0, "0.0", until=5000).report(0, *([0.5] * 4000))
     spent = study.history.spent

@@ -1,4 +1,4 @@
-"""Trials that lose their workers: which losses count, and how many are too many."""
+"""Trials that lose their workers: which losses count, and how many a trial may have."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.support.small_engine import Simple, draw, of, reported, started
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
-def test_a_trial_that_loses_its_workers_is_tried_again_so_often_and_no_more(retries):
+def test_trial_that_loses_its_workers_is_retried_a_limited_number_of_times(retries):
     engine = started(Engine(settings(retries=retries), Simple(total=1)))
     draw(engine, 10.0)
     for gang in range(retries + 1):
@@ -20,7 +20,7 @@ def test_a_trial_that_loses_its_workers_is_tried_again_so_often_and_no_more(retr
     assert engine.state.n_gangs == retries + 1
 
 
-def test_a_report_forgives_the_losses_before_it():
+def test_report_resets_the_count_of_losses():
     engine = started(Engine(settings(retries=1), Simple(total=1)))
     draw(engine, 10.0)
     for gang in range(5):
@@ -30,8 +30,8 @@ def test_a_report_forgives_the_losses_before_it():
     assert engine.state.gangs[5].from_epoch == 5
 
 
-def test_a_gang_whose_machine_a_pause_ends_is_no_loss():
-    """Guards against pauses during first epochs, of which nobody knows how long they take, that fail the study."""
+def test_gang_that_a_pause_ends_is_no_loss():
+    """Guards against failing a study by pausing it during its first epochs, whose length is unknown."""
     engine = started(Engine(settings(retries=0), Simple(total=1)))
     draw(engine, 10.0)
     engine.handle(core.Pause(), 20.0)
@@ -42,7 +42,7 @@ def test_a_gang_whose_machine_a_pause_ends_is_no_loss():
     assert engine.state.trials[0].losses == 0
 
 
-def test_a_gang_that_hangs_until_its_machine_is_ended_is_a_loss():
+def test_hung_gang_whose_machine_is_retired_is_a_loss():
     engine = started(Engine(settings(retries=0, report_timeout_s=50.0), Simple(total=1)))
     draw(engine, 10.0)
     assert of(engine.handle(core.Ticked(), 60.0), core.AbandonGang)
@@ -50,7 +50,7 @@ def test_a_gang_that_hangs_until_its_machine_is_ended_is_a_loss():
     assert engine.state.trials[0].state == "failed"
 
 
-def test_a_worker_that_the_function_ended_is_not_tried_again():
+def test_worker_that_the_training_function_ended_is_not_retried():
     engine = started(Engine(settings(), Simple()))
     draw(engine, 10.0)
     engine.handle(core.GangEnded(gang=0, outcome="lost", own_fault=True, error="exit code 1"), 20.0)

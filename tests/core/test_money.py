@@ -1,4 +1,4 @@
-"""Bills, offers, leases, and the ledger's promise: spent and committed never exceed the budget."""
+"""Bills, offers, leases, and the ledger: spent plus committed never exceeds the budget."""
 
 import math
 
@@ -12,7 +12,7 @@ from tests.support.effort import examples
 
 CI = examples(60)
 SECOND = Offer(name="second", price_per_hour=3_600_000)
-"""A thousand micro-dollars a second."""
+"""An offer of 1000 micro-dollars per second."""
 
 
 def offer(price=3_600_000, unit="second", minimum_s=0, **changes):
@@ -39,36 +39,36 @@ def offer(price=3_600_000, unit="second", minimum_s=0, **changes):
         ("hour", 7200, 10.0, 7200),
     ],
 )
-def test_lived_seconds_are_billed_in_whole_units_and_at_least_the_minimum(unit, minimum_s, seconds, billed_s):
+def test_lifetime_is_billed_in_whole_units_and_at_least_the_minimum(unit, minimum_s, seconds, billed_s):
     assert BillingRule(unit=unit, minimum_s=minimum_s).billed_s(seconds) == billed_s
 
 
-def test_a_sum_of_floats_does_not_cost_a_second_more():
+def test_rounding_of_floats_does_not_cost_a_second():
     assert BillingRule().billed_s(sum([0.1] * 10 + [0.2] * 5)) == 2
     assert BillingRule().billed_s(59.99999999 + 0.00000011) == 60
 
 
 @CI
 @given(st.integers(0, 10**9), st.floats(0, 1e6), st.floats(0, 1e5), st.sampled_from(["second", "hour"]))
-def test_a_longer_life_never_costs_less(price, seconds, more, unit):
+def test_bill_never_decreases_with_lifetime(price, seconds, more, unit):
     each = offer(price, unit, 60)
     assert each.bill(seconds) <= each.bill(seconds + more)
 
 
 @CI
 @given(st.integers(0, 10**9), st.floats(0, 1e6))
-def test_a_bill_is_whole_and_rounded_up_by_less_than_a_micro_dollar(price, seconds):
+def test_bill_is_an_integer_rounded_up_by_less_than_a_micro_dollar(price, seconds):
     bill = offer(price).bill(seconds)
     exact = price * BillingRule().billed_s(seconds) / 3600
     assert isinstance(bill, int)
     assert 0 <= bill - exact < 1 + 1e-6 * exact
 
 
-def test_a_worker_costs_its_share_of_the_machine():
+def test_worker_price_is_its_share_of_the_machine_price():
     assert offer(7_200_000, workers_per_machine=4).worker_price_s() == 500.0
 
 
-def test_the_lease_costs_five_percent_of_the_budget_within_its_bounds():
+def test_lease_costs_five_percent_of_the_budget_within_its_bounds():
     four_a_second = [offer(3_600_000 * 4, workers_per_machine=4), offer(360)]
     assert lease_seconds(8_000_000, four_a_second, max_workers=4) == 100.0
     assert lease_seconds(1, four_a_second, max_workers=4) == 30.0
@@ -79,23 +79,23 @@ def test_the_lease_costs_five_percent_of_the_budget_within_its_bounds():
 # --- the ledger, step by step ---
 
 
-def test_a_living_machine_commits_its_lease():
+def test_live_machine_commits_its_lease():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, SECOND, 0.0)
     assert (ledger.spent(10.0), ledger.committed(10.0), ledger.free(10.0)) == (10_000, 30_000, 960_000)
 
 
-def test_a_machine_that_was_told_to_go_commits_the_lease_from_that_moment_only():
+def test_retiring_machine_commits_the_lease_from_the_first_request_only():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, SECOND, 0.0)
     ledger.retire(0, 10.0)
-    ledger.retire(0, 20.0)  # said again: the first time counts
+    ledger.retire(0, 20.0)  # Repeated: the first request counts.
     assert ledger.floor(10.0) == ledger.floor(25.0) == 40_000
     assert ledger.committed(25.0) == 15_000
 
 
-def test_a_machine_that_takes_longer_to_go_than_its_lease_commits_that():
-    """Guards against a budget broken by providers that release slowly: the lease alone was committed."""
+def test_release_time_longer_than_the_lease_is_committed():
+    """Guards against exceeding the budget on providers that release slowly, when only the lease is committed."""
     slow = offer(release_s=100.0)
     ledger = Ledger(139_000, lease_s=30.0)
     assert not ledger.affords(slow, 0.0, keep_s=40.0)
@@ -106,21 +106,21 @@ def test_a_machine_that_takes_longer_to_go_than_its_lease_commits_that():
     assert ledger.floor(39.0) == ledger.floor(139.0) == 139_000
 
 
-def test_a_machine_that_has_gone_costs_what_it_lived_and_commits_nothing():
+def test_ended_machine_costs_its_lifetime_and_commits_nothing():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, SECOND, 5.0)
     ledger.close(0, 15.0)
     assert (ledger.spent(99.0), ledger.committed(99.0), ledger.bill(0, 99.0)) == (10_000, 0, 10_000)
 
 
-def test_seconds_without_a_runner_are_billed_too():
+def test_seconds_without_a_runner_are_billed():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, SECOND, 0.0)
     ledger.close(0, 10.0, unseen_s=30.0)
     assert ledger.spent(10.0) == 40_000
 
 
-def test_the_minimum_is_committed_before_it_is_spent():
+def test_billing_minimum_counts_from_the_start():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, offer(minimum_s=600), 0.0)
     assert (ledger.spent(0.0), ledger.committed(0.0)) == (600_000, 0)
@@ -128,19 +128,19 @@ def test_the_minimum_is_committed_before_it_is_spent():
 
 
 @pytest.mark.parametrize(("budget", "affordable"), [(30_000, True), (29_999, False)])
-def test_a_machine_is_affordable_if_its_lease_is(budget, affordable):
+def test_machine_is_affordable_if_its_lease_is(budget, affordable):
     assert Ledger(budget, lease_s=30.0).affords(SECOND, 0.0) is affordable
 
 
 @pytest.mark.parametrize(("budget", "affordable"), [(80_000, True), (79_999, False)])
-def test_a_machine_is_to_be_kept_for_a_time_beside_those_that_live(budget, affordable):
-    # Guards against renting machines that the budget would hand back before they have booted.
+def test_machine_is_affordable_only_if_all_machines_can_be_kept(budget, affordable):
+    # Guards against renting machines that the budget would retire before they have booted.
     ledger = Ledger(budget, lease_s=30.0)
     ledger.open(0, SECOND, 0.0)
     assert ledger.affords(SECOND, 0.0, keep_s=10.0) is affordable
 
 
-def test_the_money_ends_when_time_and_lease_have_used_it_up():
+def test_budget_lasts_until_time_and_lease_have_used_it_up():
     ledger = Ledger(100_000, lease_s=30.0)
     assert ledger.exhausted_s(0.0, 500.0) == 500.0
     ledger.open(0, SECOND, 0.0)
@@ -151,14 +151,14 @@ def test_the_money_ends_when_time_and_lease_have_used_it_up():
     assert ledger.exhausted_s(0.0, 10.0) == 10.0
 
 
-def test_the_money_lasts_longer_for_others_when_a_machine_leaves():
+def test_budget_lasts_longer_when_a_machine_leaves():
     ledger = Ledger(200_000, lease_s=30.0)
     for machine in range(2):
         ledger.open(machine, SECOND, 0.0)
     assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
-    # 200 s of a machine, less 40 s of the other one, less the lease.
+    # 200 s of one machine, minus 40 s of the other one, minus the lease.
     assert ledger.exhausted_s(0.0, 500.0, {1: 40.0}) == pytest.approx(130.0, abs=2e-3)
-    # By then the money has ended for both.
+    # Before 80 s, the money has ended for both.
     assert ledger.exhausted_s(0.0, 500.0, {1: 80.0}) == pytest.approx(70.0, abs=2e-3)
     assert ledger.exhausted_s(0.0, 500.0, {7: 1.0}) == pytest.approx(70.0, abs=2e-3)
     assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
@@ -170,7 +170,7 @@ def test_the_money_lasts_longer_for_others_when_a_machine_leaves():
     st.lists(st.tuples(st.sampled_from([1000, 36_000, 3_600_000]), st.none() | st.floats(0, 500)), min_size=1),
     st.sampled_from(["second", "hour"]),
 )
-def test_until_the_foretold_end_of_the_money_the_promise_holds_if_machines_leave_as_said(budget, machines, unit):
+def test_budget_is_never_exceeded_until_exhausted_s_when_machines_leave(budget, machines, unit):
     ledger = Ledger(budget, lease_s=30.0)
     kept = []
     for price, gone_s in machines:
@@ -187,36 +187,36 @@ def test_until_the_foretold_end_of_the_money_the_promise_holds_if_machines_leave
     assert ledger.floor(end_s) <= budget
 
 
-def test_an_hour_begun_is_paid_so_the_money_ends_at_its_last_second():
+def test_budget_lasts_until_the_end_of_a_billed_hour():
     ledger = Ledger(2 * 3_600_000, lease_s=30.0)
     ledger.open(0, offer(unit="hour"), 0.0)
     assert ledger.exhausted_s(0.0, 1e5) == pytest.approx(7200.0 - 30.0, abs=2e-3)
 
 
-def test_free_money_never_ends():
+def test_budget_lasts_forever_when_machines_are_free():
     ledger = Ledger(1, lease_s=300.0)
     ledger.open(0, offer(0), 0.0)
     assert ledger.exhausted_s(0.0, 1e9) == 1e9
     assert ledger.floor(1e9) == 0
 
 
-def test_a_machine_has_one_account():
+def test_machine_has_one_account():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, SECOND, 0.0)
-    with pytest.raises(ValueError, match="machine 0 has an account already"):
+    with pytest.raises(ValueError, match="machine=0: already has an account"):
         ledger.open(0, SECOND, 1.0)
     ledger.close(0, 2.0)
-    with pytest.raises(ValueError, match="machine 0 has an account already"):
+    with pytest.raises(ValueError, match="machine=0: already has an account"):
         ledger.open(0, SECOND, 3.0)
 
 
-# --- the ledger's promise ---
+# --- the invariant of the ledger ---
 
 
-class LedgerPromise(RuleBasedStateMachine):
-    """A careful user: opens what is affordable, and has told every machine to go by ``exhausted_s``.
+class BudgetIsNeverExceeded(RuleBasedStateMachine):
+    """A correct user of the ledger: opens what is affordable, and retires every machine by `exhausted_s`.
 
-    Beside the ledger stands a bill of what each machine really lived.
+    The machine also adds up the bills of real lifetimes, independently of the ledger.
     """
 
     @initialize(budget=st.integers(1, 20_000_000), lease_s=st.floats(1, 300))
@@ -225,7 +225,7 @@ class LedgerPromise(RuleBasedStateMachine):
         self.now_s = 0.0
         self.opened = 0
         self.live = {}
-        """Machine to the time at which it was told to go, or None."""
+        """Time at which each live machine was told to terminate, or None."""
         self.real = 0
         self.last_spent = 0
         self.terms = {}
@@ -252,7 +252,7 @@ class LedgerPromise(RuleBasedStateMachine):
             self.now_s = exhausted_s
             for machine in self.live:
                 self._retire(machine)
-        # A provider ends what was told to go within the lease, or within the seconds that its offer says.
+        # A provider terminates a machine within the lease, or within the release time of its offer.
         for machine, told_s in sorted(self.live.items()):
             if told_s is not None and told_s + self._hold_s(machine) <= until_s:
                 self._close(machine, told_s + self._hold_s(machine))
@@ -266,7 +266,7 @@ class LedgerPromise(RuleBasedStateMachine):
     @precondition(lambda self: self.live)
     @rule(data=st.data())
     def end(self, data):
-        """Whether it was told to or not."""
+        """A machine ends, expectedly or not."""
         self._close(data.draw(st.sampled_from(sorted(self.live))), self.now_s)
 
     @rule(share=st.floats(0, 1))
@@ -277,7 +277,7 @@ class LedgerPromise(RuleBasedStateMachine):
 
     @rule(share=st.floats(0, 3))
     def set_budget(self, share):
-        """As the slider does: at least what cannot be taken back."""
+        """The budget is set as the engine does it: at least spent plus committed."""
         self.ledger.budget = max(int(share * self.ledger.budget), self.ledger.floor(self.now_s))
 
     def _hold_s(self, machine):
@@ -295,14 +295,14 @@ class LedgerPromise(RuleBasedStateMachine):
         self.real += terms.bill(at_s - opened_s + unseen_s)
 
     @invariant()
-    def keeps_the_promise(self):
+    def spent_plus_committed_is_within_the_budget(self):
         spent, committed = self.ledger.spent(self.now_s), self.ledger.committed(self.now_s)
         assert committed >= 0
         assert spent + committed <= self.ledger.budget
         assert self.ledger.free(self.now_s) == self.ledger.budget - spent - committed
 
     @invariant()
-    def bills_what_was_lived(self):
+    def spent_equals_the_bills_of_real_lifetimes(self):
         spent = self.ledger.spent(self.now_s)
         living = (self.terms[machine] for machine in self.live)
         assert spent == self.real + sum(terms.bill(self.now_s - opened_s) for terms, opened_s in living)
@@ -310,8 +310,8 @@ class LedgerPromise(RuleBasedStateMachine):
         self.last_spent = spent
 
 
-TestLedgerPromise = LedgerPromise.TestCase
-TestLedgerPromise.settings = examples(50, stateful_step_count=30)
+TestBudgetIsNeverExceeded = BudgetIsNeverExceeded.TestCase
+TestBudgetIsNeverExceeded.settings = examples(50, stateful_step_count=30)
 
 
 @CI
@@ -320,7 +320,7 @@ TestLedgerPromise.settings = examples(50, stateful_step_count=30)
     st.floats(1, 300),
     st.floats(0, 1e4),
 )
-def test_exhausted_s_is_the_last_moment_that_keeps_the_promise(terms, lease_s, now_s):
+def test_exhausted_s_is_the_last_moment_within_the_budget(terms, lease_s, now_s):
     ledger = Ledger(0, lease_s)
     for machine, (unit, price) in enumerate(terms):
         ledger.open(machine, offer(price, unit), machine)
@@ -328,7 +328,7 @@ def test_exhausted_s_is_the_last_moment_that_keeps_the_promise(terms, lease_s, n
     ledger.budget = ledger.floor(now_s) * 3 // 2
     end_s = ledger.exhausted_s(now_s, 1e6)
     assert ledger.floor(end_s) <= ledger.budget
-    # A bill grows at whole seconds of a life only, so a moment later is a second later at most.
+    # Bills grow only at whole seconds of a lifetime, so 10 ms later the bill may already be a second longer.
     if end_s < 1e6:
         assert ledger.floor(end_s + 0.01) > ledger.budget
     else:
@@ -337,7 +337,7 @@ def test_exhausted_s_is_the_last_moment_that_keeps_the_promise(terms, lease_s, n
 
 @CI
 @given(st.floats(0, 50), st.floats(0, 50), st.integers(1, 400_000), st.floats(0, 20))
-def test_when_the_money_ends_does_not_depend_on_when_that_is_asked(first_s, later_s, budget, opened_s):
+def test_exhausted_s_does_not_depend_on_now_s(first_s, later_s, budget, opened_s):
     asked = []
     for now_s in (first_s, later_s):
         ledger = Ledger(budget, 30.0)

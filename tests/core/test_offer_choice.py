@@ -1,4 +1,4 @@
-"""Machines of several offers, one that hosts the scheduler, and machines that their provider takes away."""
+"""Choice among several offers, the scheduler machine, and preempted machines."""
 
 import pytest
 from msgspec.structs import replace
@@ -36,16 +36,16 @@ def rented(actions):
     return [action.offer for action in of(actions, core.Rent)]
 
 
-# --- which offer ---
+# --- choice of the offer ---
 
 
-def test_the_cheaper_of_a_kind_is_rented_and_kinds_in_the_order_given():
+def test_cheaper_offer_of_the_first_kind_is_rented():
     assert rented(begun(offers=(DEAR, SPOT))[1]) == ["g5 spot"] * 2
     assert rented(begun(offers=(DEAR, OTHER))[1]) == ["g5"] * 2
     assert rented(begun(offers=(OTHER, DEAR))[1]) == ["g4"] * 2
 
 
-def test_an_offer_that_cannot_be_had_falls_back_and_is_tried_again_later():
+def test_unavailable_offer_falls_back_and_is_retried_later():
     made, _ = begun(offers=(DEAR, SPOT, OTHER))
     found = made.handle(
         core.MachineEnded(machine=0, expected=False, reason="no capacity", lived_s=0.0, scarce=True), 1.0
@@ -58,29 +58,29 @@ def test_an_offer_that_cannot_be_had_falls_back_and_is_tried_again_later():
     assert offer_choice.again_s(made.state, SPOT) == 1.0 + offer_choice.BACKOFF_S
     made.handle(core.MachineEnded(machine=1, expected=False, reason="no capacity", lived_s=0.0, scarce=True), 2.5)
     again_s = offer_choice.again_s(made.state, SPOT)
-    assert again_s == 1.0 + offer_choice.BACKOFF_S, "asked for together with the first"
+    assert again_s == 1.0 + offer_choice.BACKOFF_S, "requested together with the first machine"
     assert made.snapshot().offers[0].name == "g4"
     made.handle(core.Ticked(), again_s)
     assert [offer.name for offer in made.snapshot().offers] == ["g5 spot", "g4", "g5"], (
-        "g5 is to be left alone for longer"
+        "the backoff of g5 has not ended"
     )
 
 
-def test_where_there_is_none_to_be_had_a_study_waits_and_does_not_fail():
+def test_study_waits_and_does_not_fail_while_capacity_is_missing():
     made, _ = begun(offers=(DEAR,), deadline_s=3600.0, budget=10**9)
     for _ in range(8):
-        assert made.state.live, "it is tried again"
+        assert made.state.live, "renting is tried again"
         for machine in list(made.state.live):
             none = core.MachineEnded(machine=machine, expected=False, reason="no capacity", lived_s=0.0, scarce=True)
             made.handle(none, made.state.now_s)
         assert made.state.phase == "running"
         while not made.state.live:
             made.handle(core.Ticked(), made.wake_s())
-    assert made.state.now_s == sum(offer_choice.BACKOFF_S * 2.0**k for k in range(8)), "each time after twice as long"
+    assert made.state.now_s == sum(offer_choice.BACKOFF_S * 2.0**k for k in range(8)), "the backoff doubles each time"
 
 
-def test_an_offer_that_is_not_needed_asks_for_no_decision_at_every_event():
-    """Guards against deciding anew at each report because some offer was refused once, long ago."""
+def test_refused_offer_that_is_not_needed_causes_no_decisions():
+    """Guards against a decision at every event because an offer was refused long ago."""
 
     class Counted(Simple):
         decisions = 0
@@ -103,7 +103,7 @@ def test_an_offer_that_is_not_needed_asks_for_no_decision_at_every_event():
     assert policy.decisions == before
 
 
-def test_nothing_was_launched_so_nothing_is_billed():
+def test_machine_that_was_never_launched_is_not_billed():
     made, _ = begun(offers=(DEAR,))
     spent = made.state.ledger.spent(10.0)
     assert spent > 0
@@ -111,18 +111,18 @@ def test_nothing_was_launched_so_nothing_is_billed():
     assert made.state.ledger.spent(10.0) == spent // 2
 
 
-def test_the_providers_own_clock_is_billed():
+def test_lifetime_by_the_providers_clock_is_billed():
     made, _ = begun(offers=(DEAR,))
     made.handle(core.MachineEnded(machine=0, expected=False, lived_s=7.0), 10.0)
     assert made.state.ledger.bill(0, 10.0) == DEAR.bill(7.0)
 
 
-def test_a_quota_of_one_offer_leaves_the_rest_to_the_next():
+def test_next_offer_is_rented_when_a_quota_is_used_up():
     few = replace(SPOT, max_machines=1)
     assert rented(begun(Simple(trials=3), offers=(DEAR, few))[1]) == ["g5 spot", "g5", "g5"]
 
 
-def test_losses_that_are_seen_or_expected_make_spot_machines_dearer():
+def test_observed_or_expected_losses_raise_the_expected_price():
     shaky = replace(SPOT, price_per_hour=3_500_000, losses_per_hour=60.0)
     assert rented(begun(offers=(DEAR, shaky))[1]) == ["g5"] * 2
     steady = replace(shaky, losses_per_hour=0.0)
@@ -134,13 +134,13 @@ def test_losses_that_are_seen_or_expected_make_spot_machines_dearer():
     assert offer_choice.expected_price_s(made.state, steady) > before
 
 
-def test_machines_of_unlike_size_make_up_what_is_wanted():
+def test_machines_of_different_sizes_add_up_to_the_wanted_workers():
     large = replace(OTHER, workers_per_machine=4, max_machines=1)
     small = replace(OTHER, name="small", kind="small", workers_per_machine=1)
     assert rented(begun(Simple(trials=6), offers=(large, small), max_workers=8)[1]) == ["g4", "small", "small"]
 
 
-def test_of_idle_machines_the_dearest_goes_first():
+def test_dearest_idle_machine_is_retired_first():
     made, _ = begun(offers=(DEAR, replace(SPOT, max_machines=1)))
     for machine in (0, 1):
         made.handle(core.MachineReady(machine=machine, boot_s=1.0), 2.0)
@@ -150,17 +150,17 @@ def test_of_idle_machines_the_dearest_goes_first():
     assert [machine.id for machine in reconcile.surplus(made.state, core.Plan(workers=1))] == [1, 0]
 
 
-# --- the scheduler's machine ---
+# --- the scheduler machine ---
 
 
-def test_the_host_is_rented_first_and_the_others_once_it_is_there():
+def test_scheduler_machine_is_rented_before_workers():
     made, found = begun(host=HOST)
     assert rented(found) == ["host"]
     assert rented(made.handle(core.Ticked(), 0.5)) == []
     assert rented(made.handle(core.MachineReady(machine=0, boot_s=1.0), 1.0)) == ["local", "local"]
 
 
-def test_the_host_goes_last_and_costs_money():
+def test_scheduler_machine_is_retired_last_and_is_billed():
     cloud = FakeCloud(Simple(trials=2, total=2), World(boot_s=2.0), host=HOST).run()
     gone = {number: box.gone_s for number, box in cloud.boxes.items()}
     assert gone[0] == max(gone.values())
@@ -170,14 +170,14 @@ def test_the_host_goes_last_and_costs_money():
     assert {trial.state for trial in cloud.state.trials.values()} == {"completed"}
 
 
-def test_what_the_host_will_cost_is_not_for_the_policy_to_spend():
+def test_policy_budget_excludes_the_cost_of_the_scheduler_machine():
     made, _ = begun(host=HOST)
     left_s = made.end_s()
     assert made.snapshot().budget <= made.state.budget - HOST.bill(left_s) + HOST.bill(made.state.settings.lease_s)
     assert made.state.budget - made.snapshot().budget < HOST.bill(made.state.deadline_s + 60.0)
 
 
-def test_without_its_scheduler_no_machine_is_kept_and_another_one_is_rented():
+def test_all_machines_are_replaced_when_the_scheduler_machine_is_lost():
     made, _ = begun(host=HOST)
     made.handle(core.MachineReady(machine=0, boot_s=1.0), 1.0)
     for machine in (1, 2):
@@ -189,27 +189,27 @@ def test_without_its_scheduler_no_machine_is_kept_and_another_one_is_rented():
     assert "host" in rented(found)
 
 
-def test_a_host_that_does_not_boot_is_tried_again_and_then_given_up():
+def test_scheduler_machine_that_does_not_boot_is_retried_then_ends_the_study():
     cloud = FakeCloud(Simple(), World(no_boot=1.0), host=HOST).run()
     assert cloud.state.failed
     assert "did not boot" in cloud.state.reason
     assert len(cloud.of(core.Rent)) > 1
 
 
-def test_a_budget_that_does_not_hold_a_worker_beside_the_host_rents_none():
+def test_scheduler_machine_is_not_rented_without_money_for_a_worker():
     worst = sum(offer.bill(40.0) for offer in (HOST, OFFER))
     assert rented(begun(host=HOST, budget=worst // 2)[1]) == []
 
 
-# --- machines that are taken away ---
+# --- preempted machines ---
 
 
-def test_what_trains_on_a_machine_that_leaves_is_saved_and_goes_on_elsewhere():
+def test_trial_on_a_preempted_machine_is_saved_and_continues_elsewhere():
     made, _ = begun(Simple(trials=1))
     made.handle(core.MachineReady(machine=0, boot_s=2.0), 2.0)
     draw(made, 2.0)
     found = made.handle(core.MachineLeaving(machine=0, left_s=120.0, reason="spot interruption"), 10.0)
-    assert one_of(found, core.StopGang).reason == "machine 0 is taken away: spot interruption"
+    assert one_of(found, core.StopGang).reason == "machine 0 is preempted: spot interruption"
     assert rented(found) == ["local"]
     assert not of(found, core.Retire)
     found = made.handle(core.GangEnded(gang=0, outcome="stopped"), 12.0)
@@ -219,7 +219,7 @@ def test_what_trains_on_a_machine_that_leaves_is_saved_and_goes_on_elsewhere():
     assert one_of(found, core.StartGang).workers == ("1.0",)
 
 
-def test_an_idle_machine_that_leaves_is_handed_back_at_once():
+def test_idle_machine_with_a_preemption_notice_is_retired_at_once():
     made, _ = begun(Simple(trials=1))
     made.handle(core.MachineReady(machine=0, boot_s=2.0), 2.0)
     found = made.handle(core.MachineLeaving(machine=0, left_s=120.0, reason="spot interruption"), 3.0)
@@ -230,7 +230,7 @@ def test_an_idle_machine_that_leaves_is_handed_back_at_once():
 
 
 @pytest.mark.parametrize("adopted", [(), (0,)])
-def test_a_new_runner_goes_on_with_the_machines_that_it_finds(adopted):
+def test_new_runner_uses_the_machines_that_it_adopted(adopted):
     made, _ = begun(Simple(trials=1))
     made.handle(core.MachineReady(machine=0, boot_s=2.0), 2.0)
     draw(made, 2.0)
@@ -244,10 +244,10 @@ def test_a_new_runner_goes_on_with_the_machines_that_it_finds(adopted):
         assert rented(found) == ["local"]
 
 
-# --- what booting machines commit ---
+# --- booting machines ---
 
 
-def test_a_machine_that_boots_is_committed_for_as_long_as_it_waits_for_a_runner():
+def test_booting_machine_commits_its_boot_lease():
     slow = replace(OFFER, boot_lease_s=300.0)
     made, _ = begun(Simple(trials=1), offers=(slow,))
     ledger = made.state.ledger

@@ -1,4 +1,4 @@
-"""The cheapest schedule that keeps time and money, and the most trials that they allow."""
+"""The cheapest schedule within time and money, and the most trials that they allow."""
 
 import math
 from itertools import product
@@ -17,7 +17,7 @@ CI = examples(120)
 
 
 def resources(**changes):
-    """Epochs of 10 s on a worker of 1000 micro-dollars a second; time and money in plenty."""
+    """Return plentiful resources: epochs of 10 s on workers at 1000 micro-dollars per second."""
     given_ = {
         "seconds": 10_000.0,
         "money": 100_000_000.0,
@@ -34,7 +34,7 @@ def resources(**changes):
 
 
 def halving(n, eta=3, top=9):
-    """floor(n / eta^k) trials reach eta^k epochs."""
+    """Return the legs of successive halving: floor(n / eta^k) trials reach eta^k epochs."""
     legs, epoch, k = [], 0, 0
     while epoch < top:
         until = min(top, eta**k)
@@ -61,17 +61,17 @@ a_leg = st.builds(Leg, st.integers(0, 12), st.floats(0.5, 9), st.none() | st.flo
 some_legs = st.lists(a_leg, min_size=1, max_size=4)
 
 
-# --- parts ---
+# --- parallelism and resources ---
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1, (1,)), (2, (1, 2)), (3, (1, 2)), (8, (1, 2, 4, 8))])
-def test_parallelisms_are_the_powers_of_two_up_to_the_most(most, expected):
+def test_parallelisms_are_the_powers_of_two_up_to_the_maximum(most, expected):
     assert sizes(most) == expected
 
 
 @CI
 @given(anything, st.floats(0.5, 30), st.floats(0.1, 600))
-def test_the_least_parallelism_is_enough_and_half_of_it_is_not(r, epochs, seconds):
+def test_least_parallelism_is_fast_enough_and_half_of_it_is_not(r, epochs, seconds):
     p = least_parallelism(r, epochs, seconds)
     if p is None:
         assert all(r.leg_seconds(epochs, each) > seconds for each in sizes(r.max_parallelism))
@@ -80,7 +80,7 @@ def test_the_least_parallelism_is_enough_and_half_of_it_is_not(r, epochs, second
         assert p == 1 or r.leg_seconds(epochs, p // 2) > seconds
 
 
-def test_what_there_was_and_what_is_left_of_it():
+def test_resources_of_the_whole_study_and_what_is_left():
     offer = Offer(name="box", price_per_hour=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
     at = snapshot(
         now_s=100.0,
@@ -92,20 +92,20 @@ def test_what_there_was_and_what_is_left_of_it():
     whole, left = Resources.whole(at), Resources.left(at)
     assert (whole.seconds, whole.money, whole.workers) == (500.0, at.budget, 0)
     assert (left.seconds, left.money) == (400.0, at.budget - 300_000)
-    # A retiring machine's workers are no more to be planned with.
+    # Workers of a retiring machine do not count.
     assert left.workers == 4
     assert (left.price_s, left.minimum_s, left.workers_per_machine) == (1000.0, 60, 2)
 
 
-def test_what_is_paid_for_already_is_still_there_to_be_used():
-    """Of the billed minimum of a minute half is still to come for one machine; the other one is going."""
+def test_time_paid_in_advance_counts_as_money_left():
+    """Half of the billed minute lies ahead for one machine; the other one is retiring."""
     offer = Offer(name="box", price_per_hour=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
     at = snapshot(now_s=30.0, machines=((0, "ready"), (1, "retiring")), offers=(offer,), spent=240_000)
     assert Resources.left(at).money == at.budget - 240_000 + 30 * 2000
 
 
-def test_nothing_can_be_planned_before_an_epoch_was_timed():
-    with pytest.raises(ValueError, match="no epoch has been timed yet"):
+def test_planning_before_the_first_epoch_raises():
+    with pytest.raises(ValueError, match="no epoch has been measured yet"):
         Resources.whole(snapshot(scaling=Scaling()))
 
 
@@ -114,7 +114,7 @@ def test_nothing_can_be_planned_before_an_epoch_was_timed():
 
 @CI
 @given(some_legs, anything)
-def test_a_schedule_keeps_time_money_and_quota(legs, r):
+def test_schedule_never_exceeds_time_money_and_quota(legs, r):
     schedule = cheapest(legs, r)
     assume(schedule is not None)
     assert schedule.seconds <= r.seconds
@@ -126,8 +126,8 @@ def test_a_schedule_keeps_time_money_and_quota(legs, r):
 
 @CI
 @given(some_legs, anything)
-def test_a_schedule_does_all_of_the_work(legs, r):
-    """Its workers have the seconds that the legs need, and no trial is faster than s(p) allows."""
+def test_schedule_contains_all_of_the_work(legs, r):
+    """Its worker-seconds suffice for the legs, and no trial is faster than s(p) allows."""
     schedule = cheapest(legs, r)
     assume(schedule is not None)
     for leg, stage in zip(legs, schedule.stages, strict=True):
@@ -141,7 +141,7 @@ def test_a_schedule_does_all_of_the_work(legs, r):
 
 @CI
 @given(some_legs, anything)
-def test_a_schedule_pays_for_boots_and_minimums(legs, r):
+def test_schedule_cost_includes_boots_and_minimums(legs, r):
     schedule = cheapest(legs, r)
     assume(schedule is not None)
     rented = r.workers
@@ -154,12 +154,12 @@ def test_a_schedule_pays_for_boots_and_minimums(legs, r):
             rented = stage.workers
 
 
-def test_time_in_plenty_buys_no_parallelism():
+def test_no_parallelism_is_bought_when_time_is_plentiful():
     schedule = cheapest(halving(27), resources())
     assert [stage.parallelism for stage in schedule.stages] == [1, 1, 1]
 
 
-def test_parallelism_is_raised_first_in_the_late_small_stages():
+def test_parallelism_is_raised_first_in_late_small_stages():
     legs = halving(27, top=27)
     slack = cheapest(legs, resources(max_workers=64, max_parallelism=64))
     raised = []
@@ -168,29 +168,29 @@ def test_parallelism_is_raised_first_in_the_late_small_stages():
         raised.append([stage.parallelism for stage in tight.stages])
     assert raised[0] != [1, 1, 1, 1]
     for parallelisms in raised:
-        assert parallelisms == sorted(parallelisms), "a stage is sped up before one with fewer trials"
+        assert parallelisms == sorted(parallelisms), "a stage was sped up before one with fewer trials"
 
 
 @CI
 @given(st.integers(1, 200), st.sampled_from([2, 3, 4]), anything)
-def test_no_gang_is_larger_than_one_while_trials_take_turns(n, eta, r):
-    """On fewer workers than trials a gang only makes the others wait.
+def test_gangs_have_one_worker_while_trials_take_turns(n, eta, r):
+    """On fewer workers than trials, a gang only makes the other trials wait.
 
-    Guards against buying parallelism where more machines, or none of it, would be the faster.
+    Guards against buying parallelism where more machines, or no parallelism, would be faster.
     """
     schedule = cheapest(halving(n, eta), r)
     assume(schedule is not None)
     assert all(stage.parallelism == 1 for stage in schedule.stages if stage.trials >= stage.workers)
 
 
-def test_fewer_workers_than_trials_take_turns():
+def test_trials_take_turns_on_fewer_workers():
     stage = cheapest([Leg(12, 3)], resources(max_workers=4, max_parallelism=4, workers=4)).stages[0]
     assert (stage.workers, stage.parallelism) == (4, 1)
-    # Three turns of a stall and three epochs.
+    # Three turns, each with a stall and three epochs.
     assert stage.seconds == pytest.approx(3 * (1 + 3 * 10))
 
 
-def test_a_machine_is_booted_only_if_it_then_trains_long_enough_unless_time_presses():
+def test_machine_is_booted_only_if_it_trains_long_enough_or_time_is_short():
     legs = [Leg(8, 1)]
     r = resources(scaling=Scaling(overhead=0.15, stall_s=1.0, boot_s=100.0))
     assert cheapest(legs, r).workers == 1
@@ -202,25 +202,25 @@ def test_machines_are_rented_whole():
     assert stage.workers == 4
 
 
-def test_free_money_costs_nothing_and_lasts():
+def test_schedule_on_free_machines_needs_no_money():
     schedule = cheapest(halving(27), resources(price_s=0.0, money=0.0))
     assert schedule.cost == 0
     assert cheapest(halving(27), resources(price_s=1.0, money=0.0)) is None
 
 
-def test_nothing_to_do_costs_nothing():
+def test_schedule_without_work_costs_nothing():
     schedule = cheapest([Leg(0, 1), Leg(0, 2)], resources())
     assert (schedule.seconds, schedule.cost, schedule.workers) == (0.0, 0.0, 0)
 
 
-def test_no_parallelism_can_beat_the_serial_part():
+def test_no_schedule_is_faster_than_the_serial_fraction():
     # With c = 1 a gang is as fast as one worker.
     r = resources(seconds=50.0, scaling=Scaling(overhead=1.0, stall_s=0.0, boot_s=0.0))
     assert cheapest([Leg(1, 9)], r) is None
 
 
 def price_of(legs, ways, r):
-    """Cost of doing each leg in a way, as a person would add it up; None if time or money do not suffice."""
+    """Return the cost of executing each leg in a shape, computed naively; None if time or money does not suffice."""
     time_s = cost = 0.0
     rented = r.workers
     for leg, (turns, p) in zip(legs, ways, strict=True):
@@ -245,7 +245,7 @@ def price_of(legs, ways, r):
 
 @CI
 @given(st.lists(a_leg, min_size=1, max_size=3), anything)
-def test_no_combination_of_ways_is_cheaper(legs, r):
+def test_no_combination_of_shapes_is_cheaper(legs, r):
     every = product(*(planner.shapes(leg, r) for leg in legs))
     best = min((cost for ways in every if (cost := price_of(legs, ways, r)) is not None), default=None)
     found = cheapest(legs, r)
@@ -254,8 +254,8 @@ def test_no_combination_of_ways_is_cheaper(legs, r):
         assert found.cost == pytest.approx(best)
 
 
-def test_the_ways_that_are_considered():
-    """On few machines in turns where machines are dear, on more workers a trial where there are enough of them."""
+def test_shapes_that_are_considered():
+    """Turns on few machines if machines are expensive, several workers per trial if there are enough."""
     r = resources(max_workers=16, max_parallelism=8)
     assert planner.shapes(Leg(4, 1), r) == [(4, 1), (2, 1), (1, 1), (1, 2), (1, 4)]
     free = r._replace(scaling=Scaling(overhead=0.15, stall_s=1.0, boot_s=0.0))
@@ -269,7 +269,7 @@ def test_the_ways_that_are_considered():
 
 
 def brute_force(legs, r, high):
-    """The largest number before the first that cannot be scheduled."""
+    """Return the largest number before the first one that cannot be scheduled."""
     best = None
     for n in range(1, high + 1):
         if cheapest(legs(n), r) is None:
@@ -280,7 +280,7 @@ def brute_force(legs, r, high):
 
 @examples(60)
 @given(anything, st.integers(1, 60), st.sampled_from([2, 3, 4]))
-def test_the_largest_number_is_maximal(r, high, eta):
+def test_largest_number_of_trials_is_maximal(r, high, eta):
     def legs(n):
         return halving(n, eta)
 
@@ -309,8 +309,8 @@ def test_more_time_or_money_never_gives_fewer_trials(r, longer, richer):
 
 
 @pytest.mark.parametrize("seconds", [*range(60, 700, 9), 1e6])
-def test_the_largest_number_where_it_can_be_calculated(seconds):
+def test_largest_number_of_trials_matches_its_closed_form(seconds):
     free = Scaling(overhead=0.15, stall_s=1.0, boot_s=0.0)
     one = resources(price_s=0.0, seconds=seconds, scaling=free, max_workers=1, max_parallelism=1)
     n, _ = largest(lambda n: [Leg(n, 1)], one, 1_000_000)
-    assert 0.99 * (seconds // 11) <= n <= seconds // 11, "to a hundredth; exact below a hundred"
+    assert 0.99 * (seconds // 11) <= n <= seconds // 11, "within 1 %; exact below 100"

@@ -1,4 +1,4 @@
-"""What is learned of speed: epoch time, speedup, stalls and boots."""
+"""Estimates of training speed: epoch time, speedup, stalls and boots."""
 
 import pytest
 from hypothesis import given
@@ -17,26 +17,26 @@ def epoch_seconds(alone_s, overhead, parallelism):
 
 @CI
 @given(st.floats(0, 1), st.integers(1, 64))
-def test_speedup_is_one_alone_grows_and_is_sublinear(overhead, parallelism):
+def test_speedup_is_one_alone_monotonic_and_sublinear(overhead, parallelism):
     scaling = Scaling(overhead=overhead)
     assert scaling.speedup(1) == 1.0
     assert scaling.speedup(parallelism) <= parallelism * (1 + 1e-12)
     assert scaling.speedup(parallelism) <= scaling.speedup(parallelism + 1) * (1 + 1e-12)
 
 
-def test_speedup_is_amdahls():
+def test_speedup_follows_amdahls_law():
     # Amdahl: s(p) = 1 / (f + (1 - f) / p) with serial fraction f.
     for parallelism in (2, 4, 8):
         amdahl = 1 / (0.2 + 0.8 / parallelism)
         assert Scaling(overhead=0.2).speedup(parallelism) == pytest.approx(amdahl)
 
 
-def test_before_anything_was_seen_the_prior_stands():
+def test_estimate_without_measurements_is_the_prior():
     estimate = SpeedTracker(boot_s=42.0, stall_s=3.0).estimate()
     assert estimate == Scaling(epoch_s=None, overhead=PRIOR_OVERHEAD, stall_s=3.0, boot_s=42.0)
 
 
-def test_epochs_alone_are_averaged_and_leave_the_overhead_at_its_prior():
+def test_epochs_on_one_worker_are_averaged_and_keep_the_prior_overhead():
     speed = SpeedTracker(boot_s=42.0)
     speed.epoch(0, 1, 10.0)
     speed.epoch(1, 1, 20.0)
@@ -44,15 +44,15 @@ def test_epochs_alone_are_averaged_and_leave_the_overhead_at_its_prior():
     assert speed.estimate().overhead == PRIOR_OVERHEAD
 
 
-def test_a_gang_of_a_trial_never_seen_alone_says_nothing_of_the_overhead():
-    # Its trial may just be slower than others.
+def test_gang_of_a_trial_never_trained_alone_keeps_the_prior_overhead():
+    # The trial may simply be slower than others.
     speed = SpeedTracker(boot_s=42.0)
     speed.epoch(0, 1, 10.0)
     speed.epoch(1, 4, 40.0)
     assert speed.estimate().overhead == PRIOR_OVERHEAD
 
 
-def test_an_epoch_of_a_gang_counts_as_what_it_would_have_taken_alone():
+def test_epoch_of_a_gang_counts_with_its_time_on_one_worker():
     speed = SpeedTracker(boot_s=42.0)
     speed.epoch(0, 4, epoch_seconds(80.0, PRIOR_OVERHEAD, 4))
     assert speed.estimate().epoch_s == pytest.approx(80.0)
@@ -60,7 +60,7 @@ def test_an_epoch_of_a_gang_counts_as_what_it_would_have_taken_alone():
 
 @CI
 @given(st.floats(0, 1), st.floats(1e-3, 1e4), st.sampled_from([2, 4, 8]))
-def test_the_overhead_nears_the_truth_as_epochs_of_gangs_are_seen(overhead, alone_s, parallelism):
+def test_overhead_converges_as_epochs_of_gangs_are_measured(overhead, alone_s, parallelism):
     speed = SpeedTracker(boot_s=42.0)
     speed.epoch(0, 1, alone_s)
     errors = []
@@ -72,8 +72,8 @@ def test_the_overhead_nears_the_truth_as_epochs_of_gangs_are_seen(overhead, alon
     assert speed.estimate().epoch_s == pytest.approx(alone_s, rel=0.05)
 
 
-def test_a_gang_faster_than_linear_does_not_make_the_overhead_negative():
-    # A cache that only a gang's shards fit into, for instance.
+def test_superlinear_gang_does_not_make_the_overhead_negative():
+    # For instance, only the shards of a gang fit into the cache.
     speed = SpeedTracker(boot_s=42.0)
     speed.epoch(0, 1, 10.0)
     for _ in range(20):
@@ -81,7 +81,7 @@ def test_a_gang_faster_than_linear_does_not_make_the_overhead_negative():
     assert 0.0 <= speed.estimate().overhead < PRIOR_OVERHEAD
 
 
-def test_a_gang_slower_than_alone_is_taken_as_it_is():
+def test_gang_slower_than_one_worker_gives_a_speedup_below_one():
     # s(2) < 1: a planner must see that parallelism does not pay.
     speed = SpeedTracker(boot_s=42.0)
     speed.epoch(0, 1, 10.0)
@@ -90,7 +90,7 @@ def test_a_gang_slower_than_alone_is_taken_as_it_is():
     assert speed.estimate().speedup(2) < 1.0
 
 
-def test_epochs_of_no_length_do_no_harm():
+def test_epochs_of_zero_or_negative_length_keep_the_estimate_finite():
     speed = SpeedTracker(boot_s=42.0)
     speed.epoch(0, 1, 0.0)
     speed.epoch(0, 2, 0.0)
@@ -99,7 +99,7 @@ def test_epochs_of_no_length_do_no_harm():
     assert 0.0 <= speed.estimate().overhead <= PRIOR_OVERHEAD
 
 
-def test_stalls_and_boots_are_the_mean_of_the_latest():
+def test_stalls_and_boots_are_means_of_the_latest_measurements():
     speed = SpeedTracker(boot_s=42.0)
     for second in range(100):
         speed.stall(second)
@@ -109,14 +109,14 @@ def test_stalls_and_boots_are_the_mean_of_the_latest():
     assert speed.estimate().boot_s == pytest.approx(2 * sum(latest) / RECENT)
 
 
-def test_a_stall_is_never_negative():
-    # An epoch's seconds are measured on another clock than its report's arrival.
+def test_stall_is_never_negative():
+    # The seconds of an epoch and the arrival of its report are measured by different clocks.
     speed = SpeedTracker(boot_s=42.0)
     speed.stall(-0.5)
     assert speed.estimate().stall_s == 0.0
 
 
-def test_an_estimate_follows_what_was_seen_after_it():
+def test_estimate_is_updated_by_new_measurements():
     speed = SpeedTracker(boot_s=42.0)
     speed.epoch(0, 1, 10.0)
     before = speed.estimate()
@@ -125,7 +125,7 @@ def test_an_estimate_follows_what_was_seen_after_it():
     assert (before.epoch_s, speed.estimate().epoch_s) == (10.0, 15.0)
 
 
-def test_an_epoch_in_which_the_worker_stood_still_tells_little_until_more_of_them_do():
+def test_single_outlier_hardly_changes_the_estimate_but_many_do():
     tracker = SpeedTracker(boot_s=1.0)
     for _ in range(4):
         tracker.epoch(0, 1, 1.0)
@@ -136,7 +136,7 @@ def test_an_epoch_in_which_the_worker_stood_still_tells_little_until_more_of_the
     assert tracker.estimate().epoch_s > 70
 
 
-def test_of_a_curve_the_epoch_before_stands_for_one_outlier_and_not_for_two():
+def test_usual_time_ignores_one_outlier_but_not_two():
     def curve(*seconds, parallelism=(1, 1, 1)):
         return tuple(
             Report(epoch=k, value=0.0, metrics={}, seconds=s, parallelism=p, at_s=0.0, cost=0, checkpoint=None)
@@ -147,5 +147,5 @@ def test_of_a_curve_the_epoch_before_stands_for_one_outlier_and_not_for_two():
     assert usual_s(curve(2.0, 3.0)) == 3.0
     assert usual_s(curve(2.0, 30.0)) == 2.0
     assert usual_s(curve(2.0, 30.0, 31.0)) == 31.0
-    # Another number of workers is another speed.
+    # Epochs at another parallelism are not comparable.
     assert usual_s(curve(2.0, 30.0, parallelism=(4, 1))) == 30.0

@@ -1,6 +1,4 @@
-"""What the books say of machines that a runner has left to the one after it, and of those that nobody could end."""
-
-from types import SimpleNamespace
+"""A runner that takes over from a dead one: bills of the machines it left, and damaged checkpoints."""
 
 import pytest
 from msgspec.structs import replace
@@ -9,7 +7,7 @@ from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.policies import RandomSearch
 from seer_nb.runner.checkpoint_gc import Janitor
-from seer_nb.runner.loop import Runner
+from seer_nb.runner.machines import expired_machines
 from tests.support.records import OFFER, Builder, settings
 
 HOUR_S = 3600.0
@@ -17,13 +15,13 @@ BILLED = replace(OFFER, billed_until_deleted=True)
 
 
 def running(offer=OFFER):
-    """Two machines that were rented at 0 and at 2 s; the runner dies at 10 s."""
+    """Return a study with two machines, rented at 0 s and 2 s, whose runner dies at 10 s."""
     study = Builder(offers=(offer,), budget=100_000_000).machine(0, 0.0, 2.0).machine(1, 2.0, 2.0)
     return study.apply(core.Ticked(), 10.0)
 
 
 def both(more_s):
-    """What the two cost that live on for so long after the runner died."""
+    """Return the cost of both machines if they live `more_s` after the runner died."""
     return OFFER.bill(10.0 + more_s) + OFFER.bill(8.0 + more_s)
 
 
@@ -31,20 +29,20 @@ def spent(study):
     return study.state.ledger.spent(study.now_s)
 
 
-def test_what_has_shut_itself_down_is_counted_for_its_lease():
+def test_machine_that_shut_itself_down_is_billed_for_its_lease():
     study = running().apply(core.RunnerStarted(unseen_s=10 * HOUR_S), 10.0)
     assert not study.state.live
-    # A runner is silent for a heartbeat before it is known to be dead, and then the lease ends.
+    # The runner may have lived for a heartbeat after its last record, and then the lease expires.
     assert both(30.0) <= spent(study) <= both(30.0 + 30.0)
 
 
-def test_what_is_billed_until_it_is_deleted_is_counted_for_all_the_time():
+def test_machine_billed_until_deleted_is_billed_for_the_whole_time():
     study = running(BILLED).apply(core.RunnerStarted(unseen_s=10 * HOUR_S, left=(0, 1)), 10.0)
     assert spent(study) == both(10 * HOUR_S)
 
 
-def test_what_was_never_asked_for_or_had_gone_already_is_not_billed_until_somebody_comes_back():
-    """What may exist is written down before it is asked for, so what nobody has left is not there."""
+def test_machine_that_no_longer_exists_is_not_billed_until_the_next_runner():
+    """A rental is recorded before it is requested, so a machine that is not listed does not exist."""
     study = running(BILLED).apply(core.Rent(machine=2, offer="local", reason="the plan wants a worker"))
     study.apply(core.RunnerStarted(unseen_s=24 * HOUR_S, left=(0,)), 10.0)
     assert study.state.ledger.bill(0, 10.0) == BILLED.bill(10.0 + 24 * HOUR_S)
@@ -55,7 +53,7 @@ def test_what_was_never_asked_for_or_had_gone_already_is_not_billed_until_somebo
     assert spent(short) == both(2.0)
 
 
-def test_what_still_exists_is_counted_until_it_is_gone():
+def test_machine_that_still_exists_is_billed_until_it_is_gone():
     study = running(BILLED).apply(core.RunnerStarted(unseen_s=HOUR_S, left=(0, 1)), 10.0)
     assert {machine.state for machine in study.state.live.values()} == {"retiring"}
     assert spent(study) == both(HOUR_S)
@@ -69,18 +67,15 @@ def test_what_still_exists_is_counted_until_it_is_gone():
 
 def given_up(study, at_s):
     """What a runner says to itself of machines whose provider does not say that they have ended."""
-    said = []
-    clock, engine = SimpleNamespace(now_s=lambda: at_s), SimpleNamespace(state=study.state)
-    Runner._give_up_silent(SimpleNamespace(_clock=clock, _engine=engine, _machine_ended=said.append))
-    return said
+    return expired_machines(study.state, at_s)
 
 
 @pytest.mark.parametrize("unseen_s", [5.0, 20.0, HOUR_S])
-def test_what_was_left_and_is_never_heard_of_again_costs_no_more_than_its_lease(unseen_s):
-    """Guards against a lease that the books counted from before its runner's death, and the runner from after it."""
+def test_machine_left_behind_and_never_seen_again_costs_at_most_its_lease(unseen_s):
+    """Guards against a lease that the ledger counts from before the runner's death, and the runner from after it."""
     study = Builder(budget=131_000).machine(0, 0.0, 2.0).apply(core.Ticked(), 100.0)
     study.apply(core.RunnerStarted(unseen_s=unseen_s, left=(0,)), 100.0)
-    # It was told of its runner for up to a second after the last record, as long as the money lasted.
+    # Its lease was renewed for up to a second after the last record, until the money ended.
     lives_s = 100.0 + min(1.0, unseen_s) + 30.0 - study.state.machines[0].unseen_s
     floor = study.state.ledger.floor(100.0)
     assert floor == study.state.ledger.floor(lives_s) <= 131_000
@@ -90,13 +85,13 @@ def test_what_was_left_and_is_never_heard_of_again_costs_no_more_than_its_lease(
     assert spent(study) == floor
 
 
-def test_of_what_was_left_the_leases_count_that_its_runner_may_have_renewed_after_its_last_record():
+def test_lease_renewed_after_the_last_record_is_committed():
     study = running().apply(core.RunnerStarted(unseen_s=5.0, left=(0, 1)), 10.0)
     assert study.state.ledger.floor(10.0) == both(5.0 + 30.0)
 
 
 @pytest.mark.parametrize("unseen_s", [20.0, HOUR_S])
-def test_what_was_told_to_go_before_its_runner_died_is_counted_for_its_lease_from_there(unseen_s):
+def test_machine_retired_before_its_runner_died_commits_its_lease_from_there(unseen_s):
     study = running().apply(core.Retire(machine=0, reason="too many")).apply(core.Ticked(), 15.0)
     study.apply(core.RunnerStarted(unseen_s=unseen_s, left=(0,)), 15.0)
     assert study.state.ledger.floor(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(10.0 + 30.0)
@@ -104,14 +99,14 @@ def test_what_was_told_to_go_before_its_runner_died_is_counted_for_its_lease_fro
     assert ended.lived_s == 10.0 + 30.0
 
 
-def test_to_delete_what_its_own_runner_had_not_deleted_yet_is_for_the_next_one():
+def test_next_runner_deletes_the_machine_that_its_predecessor_retired():
     study = running(BILLED).apply(core.Retire(machine=0, reason="too many")).apply(core.Ticked(), 15.0)
     study.apply(core.RunnerStarted(unseen_s=HOUR_S, left=(0,)), 15.0)
     assert study.state.ledger.floor(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(15.0 + HOUR_S + 30.0)
     assert not given_up(study, HOUR_S)
 
 
-def test_a_bill_that_comes_late_counts():
+def test_late_bill_corrects_the_spending():
     study = running().apply(core.RunnerStarted(unseen_s=HOUR_S), 10.0)
     study.apply(core.MachineBilled(machine=0, lived_s=500.0)).apply(core.MachineBilled(machine=1, lived_s=0.0))
     assert spent(study) == OFFER.bill(500.0)
@@ -121,14 +116,14 @@ def test_a_bill_that_comes_late_counts():
 
 
 @pytest.mark.parametrize("machine", [0, 7])
-def test_of_a_machine_that_lives_or_was_never_there_nothing_is_corrected(machine):
+def test_bill_of_a_live_or_unknown_machine_is_ignored(machine):
     study = running()
     before = spent(study)
     study.apply(core.MachineBilled(machine=machine, lived_s=5000.0))
     assert spent(study) == before
 
 
-def test_a_study_that_was_about_to_pause_pauses_when_its_last_machine_has_gone():
+def test_pausing_study_is_paused_when_its_last_machine_is_gone():
     study = running().apply(core.Pause())
     study.apply(core.RunnerStarted(unseen_s=1.0, adopted=(0,), left=(1,)), 11.0)
     assert study.state.phase == "pausing"
@@ -136,16 +131,16 @@ def test_a_study_that_was_about_to_pause_pauses_when_its_last_machine_has_gone()
     assert none_left.state.phase == "paused"
 
 
-def test_what_could_not_be_ended_is_said_and_forgotten_once_a_runner_sees_to_it():
+def test_machines_left_behind_are_logged_and_cleared_by_the_next_runner():
     study = running().apply(core.MachinesLeftBehind(machines=(0, 1)))
     assert study.state.left_behind == (0, 1)
-    assert study.history.log[-1].text == "machines could not be ended, and may still be billed: 0, 1"
+    assert study.history.log[-1].text == "machines could not be terminated and may still be billed: 0, 1"
     study.apply(core.RunnerStarted(unseen_s=1.0), 11.0)
     assert study.state.left_behind == ()
 
 
-def test_a_trial_whose_last_epoch_was_reported_before_the_runner_died_is_complete():
-    """Its gang had not ended yet; no policy would train it on, so nobody else would say so."""
+def test_trial_whose_last_epoch_was_reported_before_the_runner_died_completes():
+    """Its gang had not ended, and no policy trains a fully trained trial, so nothing else would complete it."""
     engine = Engine(settings(max_epochs=2), RandomSearch())
     engine.state = running().draw({"x": 0.1}).start(0, 0, "0.0", until=2).report(0, 0.5, 0.6).state
     engine.state.settings = settings(max_epochs=2)
@@ -154,7 +149,7 @@ def test_a_trial_whose_last_epoch_was_reported_before_the_runner_died_is_complet
     assert (ended.trial, ended.state, ended.reason) == (0, "completed", "trained all 2 epochs")
 
 
-# --- checkpoints that turn out to be damaged ---
+# --- damaged checkpoints ---
 
 
 VALUES = (0.5, 0.9, 0.7, 0.6)
@@ -165,7 +160,7 @@ def path(epoch, gang=0):
 
 
 def stored(epochs):
-    """A trial with a checkpoint at each epoch, whose first gang has ended."""
+    """Return a study whose trial has a checkpoint at each epoch and whose first gang has ended."""
     study = running().draw({"x": 0.1}).start(0, 0, "0.0", until=epochs).report(0, *VALUES[:epochs])
     return study.apply(core.GangEnded(gang=0, outcome="target"))
 
@@ -178,30 +173,30 @@ def damaged(study, gang):
     return study.state.trials[0]
 
 
-def test_the_checkpoint_before_a_damaged_one_is_used_then_the_best_and_then_none():
+def test_damaged_checkpoint_is_replaced_by_the_one_before_then_the_best():
     study = stored(4)
     trial = damaged(study, 1)
     assert (trial.resume.checkpoint, trial.best.checkpoint, trial.state) == (path(3), path(2), "paused")
-    assert trial.epoch == 4, "what was reported stays"
+    assert trial.epoch == 4, "reports remain"
     trial = damaged(study, 2)
     assert (trial.resume.checkpoint, trial.best.checkpoint) == (path(2), path(2))
     trial = damaged(study, 3)
     assert (trial.resume, trial.best, trial.resume_epoch) == (None, None, 0)
-    assert study.history.log[-1].text == "trial 0 goes back to epoch 0"
+    assert study.history.log[-1].text == "trial 0 returns to epoch 0"
 
 
-def test_epochs_that_are_trained_again_are_not_counted_twice():
+def test_epochs_trained_again_are_not_counted_twice():
     study = stored(2)
     damaged(study, 1)
     study.start(0, 2, "0.0", until=9)
     again = core.Reported(gang=2, epoch=2, value=0.8, seconds=1.0, checkpoint=path(2, 2))
     trial = study.apply(again).report(2, 0.95).state.trials[0]
     assert [report.epoch for report in trial.curve] == [1, 2, 3]
-    assert [report.value for report in trial.curve] == [0.5, 0.9, 0.95], "the first report stands"
+    assert [report.value for report in trial.curve] == [0.5, 0.9, 0.95], "the first report counts"
     assert (trial.resume.checkpoint, trial.spare.checkpoint) == (path(3, 2), path(2, 2))
 
 
-def test_what_may_be_gone_back_to_is_kept():
+def test_checkpoints_that_may_be_needed_are_kept():
     janitor = Janitor()
     study = stored(4)
     for _, _, record in study.records:
@@ -209,7 +204,7 @@ def test_what_may_be_gone_back_to_is_kept():
     assert janitor.useless(study.state) == [path(1)]
 
 
-def test_a_trial_that_was_ended_while_it_trained_leaves_nothing_when_its_gang_has_gone():
+def test_ended_trial_keeps_no_checkpoints_after_its_gang_has_ended():
     janitor, study = Janitor(), Builder().machine(0, 0.0, 1.0).draw({"x": 0}, {"x": 1})
     study.start(0, 0, "0.0").report(0, 0.9).end(0, "completed")
     study.start(1, 1, "0.0").report(1, 0.1, 0.2, 0.3)
@@ -220,7 +215,7 @@ def test_a_trial_that_was_ended_while_it_trained_leaves_nothing_when_its_gang_ha
     gone += janitor.useless(study.state)
     assert {path.partition("/")[0] for path in gone} == {"1"}
     kept = {report.checkpoint for report in (study.state.trials[1].resume, study.state.trials[1].spare)}
-    assert kept.isdisjoint(gone), "the gang may still have them open"
+    assert kept.isdisjoint(gone), "the gang may still read them"
     ended = core.GangEnded(gang=1, outcome="stopped")
     study.apply(ended)
     janitor.note(study.state, ended)

@@ -1,4 +1,4 @@
-"""What was asked for while no runner lived; and a new runner, which knows nothing but the records."""
+"""Commands that were queued without a runner, and a new runner, which knows nothing but the records."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.support.records import settings
 from tests.support.small_engine import Simple, draw, of, started
 
 
-def test_nothing_is_decided_before_what_waited_for_a_runner_is_known():
+def test_nothing_is_decided_before_all_queued_commands_are_applied():
     def fresh():
         engine = Engine(settings(), RandomSearch())
         engine.handle(core.Began(settings=engine.state.settings), 0.0)
@@ -23,7 +23,7 @@ def test_nothing_is_decided_before_what_waited_for_a_runner_is_known():
     assert not stopped.handle(core.RunnerStarted(waiting=2), 1.0)
     assert not stopped.handle(core.SetBudget(budget=400_000), 1.0)
     assert not [a for a in stopped.handle(core.Stop(), 1.0) if isinstance(a, core.Rent)]
-    # The last of them decides, also where the study was paused before.
+    # The last command triggers the decision, also if the study was paused before.
     paused = fresh()
     paused.handle(core.Pause(), 0.5)
     assert not paused.handle(core.RunnerStarted(waiting=2), 1.0)
@@ -32,7 +32,7 @@ def test_nothing_is_decided_before_what_waited_for_a_runner_is_known():
 
 
 class Counting:
-    """Counts its decisions in what it carries from one to the next, and wants to be asked again."""
+    """A policy that counts its decisions in `carry` and asks to be called again after 3 s."""
 
     def decide(self, snapshot):
         count = (snapshot.carry or 0) + 1
@@ -41,7 +41,7 @@ class Counting:
 
 
 def told(engine, at_s, *events):
-    """What a journal has of it."""
+    """Return the records that a journal holds of these events."""
     return [(at_s, record) for event in events for record in (event, *engine.handle(event, at_s))]
 
 
@@ -49,8 +49,8 @@ def told(engine, at_s, *events):
 @pytest.mark.parametrize(
     "waiting", [(), (core.SetBudget(budget=700_000),), (core.Pause(), core.Resume()), (core.Resume(),)]
 )
-def test_an_engine_that_lives_on_decides_as_one_that_knows_its_records_alone(waiting, paused):
-    """Guards against what a policy carried, or when it wanted to be asked, that reaches over a runner's death."""
+def test_engine_after_a_restart_decides_like_one_that_knows_only_the_records(waiting, paused):
+    """Guards against a policy's `carry` or wake-up time that survives the death of a runner."""
     first = Engine(settings(), Counting())
     records = told(first, 0.0, core.Began(settings=settings()), core.RunnerStarted())
     records += told(first, 10.0, core.MachineReady(machine=0, boot_s=10.0), core.Drawn(trial=0, config={"x": 0}))
@@ -65,7 +65,7 @@ def test_an_engine_that_lives_on_decides_as_one_that_knows_its_records_alone(wai
 
 
 def taken_up(*waiting, **changes):
-    """A study with a machine at 75 s, when the runner had died and the next one hears what was asked for meanwhile."""
+    """Return an engine with one machine and the actions after a restart at 75 s with queued commands."""
     engine = started(Engine(settings(**changes), Simple(total=1)))
     draw(engine, 10.0)
     engine.state.apply(core.Ticked(), 75.0)
@@ -82,8 +82,8 @@ def taken_up(*waiting, **changes):
     ],
 )
 @pytest.mark.parametrize("more", [(), (core.Resume(),)])
-def test_limits_that_have_been_moved_meanwhile_end_nothing(limits, command, more):
-    """Guards against machines that are handed back by limits of before, and rented anew a moment later."""
+def test_limit_moved_while_no_runner_was_alive_does_not_end_the_study(limits, command, more):
+    """Guards against machines that are retired because of old limits and rented again a moment later."""
     engine, actions = taken_up(command, *more, **limits)
     assert engine.state.phase == "running"
     assert not of(actions, core.BeginEnd | core.Retire | core.Rent)
@@ -92,14 +92,14 @@ def test_limits_that_have_been_moved_meanwhile_end_nothing(limits, command, more
 
 @pytest.mark.parametrize("limits", [{"budget": 106_000}, {"deadline_s": 80.0}])
 @pytest.mark.parametrize("waiting", [(), (core.Pin(trial=0),), (core.Pin(trial=0), core.Resume())])
-def test_limits_that_have_not_been_moved_end_a_study_before_anything_else(limits, waiting):
+def test_limit_that_was_not_moved_ends_the_study_first(limits, waiting):
     engine, actions = taken_up(*waiting, **limits)
     assert engine.state.phase == "ending"
     assert [type(action) for action in actions] == [core.BeginEnd, core.Retire]
     assert engine.state.ledger.floor(75.0) <= engine.state.budget
 
 
-def test_machines_of_a_study_that_was_ending_are_kept_if_it_is_to_go_on():
+def test_machines_of_an_ending_study_are_kept_if_it_is_resumed():
     engine = started(Engine(settings(), Simple(total=1)))
     draw(engine, 10.0)
     engine.handle(core.Stop(), 20.0)

@@ -18,6 +18,8 @@ from seer_nb.testing.loopback import user_data
 from tests.fuzz.test_journals import DAMAGES, damaged
 from tests.support.fuzzing import examples, refusal
 
+pytestmark = pytest.mark.slow
+
 PATH = checkpoints.name(3, 12, 5)
 WEIGHTS = torch.arange(300.0)
 
@@ -109,7 +111,7 @@ def test_a_checkpoint_of_other_contents(store, change):
 def test_a_checkpoint_that_would_fill_the_memory(store):
     with zipfile.ZipFile(store / PATH, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(10**7))
-    with pytest.raises(seer.CheckpointError, match=r"is damaged: its part 'archive/data.pkl' is packed$"):
+    with pytest.raises(seer.CheckpointError, match=r"is damaged: its part 'archive/data.pkl' is compressed$"):
         checkpoints.load(str(store), PATH)
 
 
@@ -119,7 +121,7 @@ def test_no_checkpoint_lies_outside_of_its_store(store, path):
     victim = store.parent / "victim"
     victim.write_text("mine")
     for act in (lambda: checkpoints.load(str(store), path), lambda: checkpoints.remove(str(store), [path])):
-        with pytest.raises(seer.CheckpointError, match=r"would lie outside of its store$"):
+        with pytest.raises(seer.CheckpointError, match=r"is outside of its store$"):
             act()
     assert victim.read_text() == "mine"
     victim.unlink()

@@ -19,6 +19,8 @@ from seer_nb.views.tables import curves_frame, results_frame, spending_frame
 from tests.support.fuzzing import examples, refusal
 from tests.support.records import small_study
 
+pytestmark = pytest.mark.slow
+
 CUTS = st.tuples(st.just("cut"), st.floats(0, 1), st.just(0))
 FLIPS = st.tuples(st.just("flip"), st.floats(0, 1), st.integers(0, 7))
 ZEROS = st.tuples(st.just("zero"), st.floats(0, 1), st.integers(1, 5000))

@@ -19,6 +19,8 @@ from seer_nb.search_space.domains import choice, lograndint, loguniform, qunifor
 from seer_nb.study.settings import check_name, is_name
 from tests.support.fuzzing import examples, refusal
 
+pytestmark = pytest.mark.slow
+
 CHARACTERS = st.text(st.one_of(st.characters(), st.sampled_from("\ud800\udfff\0\u202e")), max_size=30)
 WRITTEN = st.text(st.sampled_from("0123456789.,+-eE $USDusdhminsecdayw_\u0661\u0be7\u00b2\u2007\n\t\0"), max_size=30)
 LONG = st.builds(

@@ -281,7 +281,7 @@ def test_figures_and_files(tmp_path):
     assert {trace.name for trace in found.figures["penalty"].data} == {"||grad_v g||", "gamma", "lambda", "eps"}
     assert [len(trace.x) for trace in found.figures["levels"].data] == [5, 5]
     assert len(found.export(tmp_path / "trace.csv").read_text().splitlines()) == 6
-    with pytest.raises(ValueError, match=r"^table='events' is unknown: give one of 'results', 'curves'$"):
+    with pytest.raises(ValueError, match=r"^table='events': unknown; expected one of 'results', 'curves'$"):
         found.export(tmp_path / "trace.csv", "events")
 
 
@@ -291,11 +291,11 @@ def test_figures_and_files(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "kind", "said"),
     [
-        ({"method": "adam"}, ValueError, "method='adam' is unknown: give one of 'penalty', 'rmd',"),
-        ({"inner_steps": 0}, ValueError, "inner_steps=0 is too small: give a whole number from 1 on"),
-        ({"outer_steps": 2.5}, TypeError, "outer_steps=2.5 is not a whole number"),
-        ({"lr_u": -1.0}, ValueError, "lr_u=-1.0 is out of bounds: give a finite number, more than 0"),
-        ({"lr_v": "fast"}, TypeError, "lr_v='fast' is not a number"),
+        ({"method": "adam"}, ValueError, "method='adam': unknown; expected one of 'penalty', 'rmd',"),
+        ({"inner_steps": 0}, ValueError, "inner_steps=0: too small; expected an integer >= 1"),
+        ({"outer_steps": 2.5}, TypeError, "outer_steps=2.5: not an integer"),
+        ({"lr_u": -1.0}, ValueError, "lr_u=-1.0: out of range; expected a finite number > 0"),
+        ({"lr_v": "fast"}, TypeError, "lr_v='fast': not a number"),
         ({"u_box": (0, 1)}, TypeError, r"u_box=\(0, 1\) is no box"),
         ({"v_box": [BOX, BOX]}, ValueError, "v_box has 2 boxes for 1 tensors"),
         ({"schedule": "fast"}, TypeError, "schedule='fast' is none"),
@@ -334,11 +334,11 @@ def test_functions_that_give_no_number_get_a_sentence(method):
     [
         (lambda: Box(1.0, 1.0), "low=1.0 is not below high=1.0"),
         (lambda: Box(0.0, by="change"), 'by="change" needs two finite bounds'),
-        (lambda: Box(0.0, 1.0, "fold"), "by='fold' is unknown"),
-        (lambda: PenaltySchedule(gamma=0.0), "gamma=0.0 is out of bounds"),
-        (lambda: PenaltySchedule(gamma_factor=0.9), "gamma_factor=0.9 is out of bounds"),
-        (lambda: PenaltySchedule(eps_factor=1.5), "eps_factor=1.5 is out of bounds: .* at most 1"),
-        (lambda: PenaltySchedule(patience=0), "patience=0 is too small"),
+        (lambda: Box(0.0, 1.0, "fold"), "by='fold': unknown"),
+        (lambda: PenaltySchedule(gamma=0.0), "gamma=0.0: out of range"),
+        (lambda: PenaltySchedule(gamma_factor=0.9), "gamma_factor=0.9: out of range"),
+        (lambda: PenaltySchedule(eps_factor=1.5), "eps_factor=1.5: out of range; .* <= 1"),
+        (lambda: PenaltySchedule(patience=0), "patience=0: too small"),
     ],
 )
 def test_bad_settings_get_a_sentence(make, said):

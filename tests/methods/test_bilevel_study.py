@@ -5,7 +5,6 @@ import time
 import cloudpickle
 import pytest
 import torch
-from tests.worker.conftest import Gangs
 from torch import nn
 
 import seer_nb as seer
@@ -17,6 +16,7 @@ from seer_nb.worker.checkpointing import CheckpointManager
 from seer_nb.worker.run import Run
 from tests.methods.problems import Saddle, start
 from tests.support.studies import check_nothing_is_left, kill, training, worker_pids
+from tests.worker.conftest import Gangs
 
 STEPS, EPOCHS = 12, 6
 UNTIMED = -1

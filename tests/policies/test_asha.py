@@ -1,4 +1,4 @@
-"""ASHA by promotion, against its definition: a free worker promotes the best of the highest rung that has a place."""
+"""ASHA against its definition: a free worker promotes the best trial of the highest rung that has a free place."""
 
 import math
 
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from seer_nb import core
 from seer_nb.policies import ASHA
-from seer_nb.policies._rungs import fixed_size, ranked, rungs
+from seer_nb.policies._rungs import fixed_cluster_size, rank_trials, rungs
 from tests.support.effort import examples
 from tests.support.fake_cloud import FakeCloud, World
 from tests.support.policy_views import gang, snapshot, trial
@@ -19,7 +19,7 @@ FOUR = tuple((number, "ready") for number in range(4))
 
 
 def jobs(*trials, eta=3, **changes):
-    """(trial, until) of what ASHA begins or goes on with."""
+    """Return (trial, until) of the jobs that ASHA starts or continues."""
     plan = ASHA(eta=eta).decide(snapshot(*trials, machines=FOUR, **changes))
     return [(job.trial, job.until) for job in plan.jobs]
 
@@ -36,7 +36,7 @@ def jobs(*trials, eta=3, **changes):
         (3, 2, 9, (2, 6, 9)),
         (2, 1, 1, (1,)),
         (3, 5, 3, (3,)),
-        # 9 would only repeat the verdict of 10.
+        # A rung at 9 would only repeat the verdict at 10.
         (3, 1, 10, (1, 3, 10)),
     ],
 )
@@ -52,11 +52,11 @@ def test_rungs_ascend_to_the_top_in_every_case(eta, first, top):
     assert ladder[-1] == top
 
 
-def test_ranks_are_by_value_at_the_rung_with_what_diverged_last():
+def test_trials_are_ranked_by_value_at_the_rung_and_diverged_ones_last():
     trials = [trial(0, 0.1, 0.9), trial(1, 0.5), trial(2, None), trial(3, 0.5), trial(4)]
-    assert [t.id for t in ranked(trials, 1, "max")] == [1, 3, 0, 2]
-    assert [t.id for t in ranked(trials, 1, "min")] == [0, 1, 3, 2]
-    assert [t.id for t in ranked(trials, 2, "max")] == [0]
+    assert [t.id for t in rank_trials(trials, 1, "max")] == [1, 3, 0, 2]
+    assert [t.id for t in rank_trials(trials, 1, "min")] == [0, 1, 3, 2]
+    assert [t.id for t in rank_trials(trials, 2, "max")] == [0]
 
 
 # --- the cluster ---
@@ -67,39 +67,39 @@ def test_ranks_are_by_value_at_the_rung_with_what_diverged_last():
     # 1000 micro-dollars a second for 600 s, and a lease of 30 s.
     [(1, 1), (629_999, 1), (630_000, 1), (1_259_999, 1), (1_260_000, 2), (10**9, 4)],
 )
-def test_the_cluster_is_as_large_as_the_budget_pays_for_until_the_deadline(budget, size):
-    assert fixed_size(snapshot(stop_s=600.0, budget=budget)) == size
+def test_cluster_size_is_what_the_budget_pays_for_until_the_deadline(budget, size):
+    assert fixed_cluster_size(snapshot(stop_s=600.0, budget=budget)) == size
 
 
-def test_free_machines_are_all_used():
-    assert fixed_size(snapshot(offers=(replace(OFFER, price_per_hour=0),), budget=1)) == 4
+def test_all_free_machines_are_used():
+    assert fixed_cluster_size(snapshot(offers=(replace(OFFER, price_per_hour=0),), budget=1)) == 4
 
 
-# --- who is next ---
+# --- the next trial ---
 
 
-def test_at_first_every_worker_begins_a_configuration():
+def test_every_worker_starts_a_configuration_at_first():
     assert jobs() == [(None, 1)] * 4
 
 
-def test_one_of_eta_is_promoted_and_the_other_workers_begin_new_ones():
+def test_one_in_eta_is_promoted_and_other_workers_start_new_trials():
     three = [trial(0, 0.1), trial(1, 0.3), trial(2, 0.2)]
     assert jobs(*three) == [(1, 3), (None, 1), (None, 1), (None, 1)]
     assert jobs(*three, mode="min")[0] == (0, 3)
 
 
-def test_nobody_is_promoted_before_eta_have_reported():
+def test_no_trial_is_promoted_before_eta_have_reported():
     assert jobs(trial(0, 0.1), trial(1, 0.3)) == [(None, 1)] * 4
 
 
 def test_the_highest_rung_promotes_first():
     high = [trial(number, 0.5, 0.5, 0.5 + number / 100) for number in range(3)]
     low = [trial(number, number / 100) for number in range(3, 9)]
-    # Of nine at epoch 1 three may go on, and these are the ones that have; of three at epoch 3 one.
+    # Three of nine may leave epoch 1, and three have; one of three may leave epoch 3.
     assert jobs(*high, *low)[:2] == [(2, 9), (None, 1)]
 
 
-def test_who_was_promoted_keeps_its_place():
+def test_a_promoted_trial_keeps_its_place():
     promoted = trial(0, 0.9, state="running")
     others = [trial(1, 0.5), trial(2, 0.4)]
     running = gang(0, promoted, "0.0", until=3)
@@ -107,34 +107,34 @@ def test_who_was_promoted_keeps_its_place():
     assert found == [(0, 3), (None, 1), (None, 1), (None, 1)]
 
 
-def test_a_late_report_can_promote_one_that_was_passed_over():
+def test_a_late_report_can_promote_a_trial_that_was_passed_over():
     six = [trial(0, 0.9, 0.9, 0.9), *(trial(number, number / 100) for number in range(1, 6))]
-    # Two of six go on: the one that has, and the best of those that wait.
+    # Two of six are promoted: the first already was; trial 5 is the best of the others.
     assert jobs(*six)[0] == (5, 3)
 
 
-def test_who_was_interrupted_goes_on_to_its_rung():
+def test_an_interrupted_trial_resumes_to_its_rung():
     assert jobs(trial(0, 0.5, 0.5))[0] == (0, 3)
     assert jobs(trial(0, *[0.5] * 5))[0] == (0, 9)
 
 
 @pytest.mark.parametrize("state", ["stopped", "failed", "completed"])
-def test_who_has_ended_is_not_promoted_and_holds_its_place(state):
+def test_an_ended_trial_is_not_promoted_and_holds_its_place(state):
     ended = trial(0, 0.9, state=state)
     assert all(number is None for number, _ in jobs(ended, trial(1, 0.5), trial(2, 0.4)))
 
 
-def test_running_gangs_go_on_and_a_stopping_one_frees_its_place():
+def test_running_gangs_continue_and_a_stopping_one_frees_its_place():
     running, stopping = trial(0, state="running"), trial(1, state="running")
     gangs = (gang(0, running, "0.0", until=1), gang(1, stopping, "1.0", until=1, stopping="told to"))
     assert jobs(running, stopping, gangs=gangs) == [(0, 1), (None, 1), (None, 1), (None, 1)]
 
 
-def test_an_exhausted_space_gives_no_more_than_was_drawn():
+def test_an_exhausted_space_starts_no_more_than_was_drawn():
     assert jobs(waiting=2, exhausted=True) == [(None, 1)] * 2
 
 
-def test_it_is_done_when_nobody_can_be_promoted_and_nothing_is_new():
+def test_done_when_no_trial_can_be_promoted_or_started():
     plan = ASHA().decide(snapshot(trial(0, 0.5), trial(1, 0.4), exhausted=True))
     assert plan.done
     assert not plan.jobs
@@ -147,7 +147,7 @@ def test_there_are_no_verdicts():
 
 @examples(60)
 @given(st.lists(st.lists(st.floats(0, 1), max_size=9), max_size=20), st.sampled_from([2, 3, 4]))
-def test_whoever_is_promoted_is_among_the_best_one_in_eta_of_its_rung(curves, eta):
+def test_promoted_trials_are_in_the_top_one_in_eta_of_their_rung(curves, eta):
     trials = [trial(number, *values) for number, values in enumerate(curves)]
     ladder = rungs(eta, 1, 9)
     for number, until in jobs(*trials, eta=eta):
@@ -166,12 +166,12 @@ def test_whoever_is_promoted_is_among_the_best_one_in_eta_of_its_rung(curves, et
 
 
 @pytest.mark.parametrize(("kwargs", "name"), [({"eta": 1}, "eta=1"), ({"first_rung": 0}, "first_rung=0")])
-def test_bad_arguments_get_a_sentence(kwargs, name):
+def test_bad_arguments_are_refused(kwargs, name):
     with pytest.raises(ValueError, match=name):
         ASHA(**kwargs)
 
 
-def test_it_runs_its_cluster_from_start_to_deadline():
+def test_cluster_runs_from_start_to_deadline():
     cloud = FakeCloud(ASHA(), World(), budget=1_300_000).run()
     # Two workers for 600 s.
     assert len(cloud.boxes) == 2
@@ -180,7 +180,7 @@ def test_it_runs_its_cluster_from_start_to_deadline():
     assert all(len(start.workers) == 1 for _, start in cloud.of(core.StartGang))
 
 
-def test_a_finite_space_ends_it_early():
+def test_a_finite_space_ends_the_study_early():
     cloud = FakeCloud(ASHA(), World(configs=9), budget=10**9).run()
     epochs = sorted(trial.epoch for trial in cloud.state.trials.values())
     assert epochs == [1] * 6 + [3] * 2 + [9]

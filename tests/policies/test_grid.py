@@ -1,4 +1,4 @@
-"""Grid search: everything that there is, fully."""
+"""Grid search trains every configuration fully."""
 
 from seer_nb import simulate
 from seer_nb.policies import Grid, by_name
@@ -10,24 +10,24 @@ def run(**changes):
     return simulate.run(table(rows=20), Grid(), **{**given, **changes})
 
 
-def test_all_of_a_grid_is_trained_fully_and_nothing_is_eliminated():
+def test_every_cell_is_trained_fully_and_none_is_eliminated():
     found = run()
     assert [len(t.curve) for t in found.state.trials.values()] == [9] * 20
     assert {t.state for t in found.state.trials.values()} == {"completed"}
     assert found.reason == "every configuration is trained"
 
 
-def test_its_cluster_is_fixed_and_shrinks_at_the_end():
+def test_cluster_is_fixed_and_gangs_have_one_worker():
     found = run()
     assert found.peak_workers == 9
     assert {r.parallelism for t in found.state.trials.values() for r in t.curve} == {1}
 
 
-def test_what_does_not_fit_is_left_out():
+def test_cells_that_do_not_fit_are_left_out():
     found = run(deadline=300, budget=0.5)
     assert 1 <= len(found.state.trials) < 20
     assert not found.violated
 
 
-def test_it_is_found_by_name():
+def test_grid_is_found_by_name():
     assert repr(by_name("grid")) == "Grid()"

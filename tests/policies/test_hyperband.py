@@ -1,4 +1,4 @@
-"""Hyperband, against the formula of its brackets."""
+"""Hyperband against the formula of its brackets."""
 
 import math
 
@@ -10,8 +10,8 @@ from seer_nb.policies.hyperband import brackets
 from tests.support.curve_tables import table
 
 
-def test_the_brackets_of_the_paper():
-    """R = 81, eta = 3: table 1 of Li et al., JMLR 2018."""
+def test_brackets_match_the_table_in_the_paper():
+    """Table 1 of Li et al., JMLR 2018: R = 81, eta = 3."""
     assert brackets(3, 81) == [
         (4, 81, (1, 3, 9, 27, 81)),
         (3, 34, (3, 9, 27, 81)),
@@ -23,7 +23,7 @@ def test_the_brackets_of_the_paper():
 
 @pytest.mark.parametrize("eta", [2, 3, 4, 5])
 @pytest.mark.parametrize("most", [1, 2, 9, 27, 50, 81, 100, 243, 625])
-def test_their_formula(eta, most):
+def test_brackets_match_the_formula(eta, most):
     largest = math.floor(math.log(most) / math.log(eta) + 1e-9)
     found = brackets(eta, most)
     assert [s for s, _, _ in found] == list(range(largest, -1, -1))
@@ -38,8 +38,8 @@ def run(**changes):
     return simulate.run(table(rows=200), Hyperband(eta=3), **{**given, **changes})
 
 
-def test_a_first_round_of_brackets():
-    """R = 9: nine trials from 1 epoch, five from 3, three from 9."""
+def test_first_round_of_brackets():
+    """With R = 9: nine trials from epoch 1, five from epoch 3, three from epoch 9."""
     found = run()
     lengths = [len(t.curve) for t in found.state.trials.values()]
     assert sorted(lengths[:9]) == [1, 1, 1, 1, 1, 1, 3, 3, 9]
@@ -49,15 +49,15 @@ def test_a_first_round_of_brackets():
     assert sorted(lengths[17:26]) == [1, 1, 1, 1, 1, 1, 3, 3, 9]
 
 
-def test_one_worker_a_trial_on_a_fixed_cluster():
+def test_one_worker_per_trial_on_a_fixed_cluster():
     found = run()
     assert {r.parallelism for t in found.state.trials.values() for r in t.curve} == {1}
-    # B / (c T) is ten; the lease has to be kept back.
+    # B / (c T) is ten; the lease is reserved.
     assert found.peak_workers == 9
     assert not found.violated
 
 
-def test_it_ends_with_the_configurations():
+def test_study_ends_when_the_configurations_do():
     found = simulate.run(
         table(rows=10), Hyperband(eta=3), deadline=30_000, budget=300.0, offer=simulate.Offer(price_per_hour=3.6)
     )
@@ -65,6 +65,6 @@ def test_it_ends_with_the_configurations():
     assert "every bracket is trained" in found.reason
 
 
-def test_bad_arguments_get_a_sentence():
-    with pytest.raises(ValueError, match="eta=1 is too small: give a whole number from 2 on"):
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="eta=1: too small; expected an integer >= 2"):
         Hyperband(eta=1)

@@ -1,4 +1,4 @@
-"""Random search: every configuration is trained fully, nothing is eliminated."""
+"""Random search trains every configuration fully and eliminates none."""
 
 from msgspec.structs import replace
 
@@ -21,36 +21,36 @@ def test_every_worker_trains_a_configuration_fully():
     assert decided.workers == 3
 
 
-def test_who_was_interrupted_goes_on_before_a_new_one_begins():
+def test_an_interrupted_trial_resumes_before_a_new_one_starts():
     running = trial(1, 0.1, state="running")
     decided = plan(trial(0, 0.1, 0.2), running, gangs=(gang(0, running, "0.0", until=9),))
     assert [job.trial for job in decided.jobs] == [1, 0, None]
 
 
-def test_nothing_is_eliminated():
+def test_no_trial_is_eliminated():
     decided = plan(*(trial(number, number / 10) for number in range(3)))
     assert not decided.verdicts
     assert {job.trial for job in decided.jobs} == {0, 1, 2}
 
 
-def test_an_exhausted_space_gives_no_more_than_was_drawn():
+def test_an_exhausted_space_starts_no_more_than_was_drawn():
     assert [job.trial for job in plan(waiting=1, exhausted=True).jobs] == [None]
 
 
-def test_it_is_done_when_everything_is_trained():
+def test_done_when_every_configuration_is_trained():
     decided = plan(trial(0, *[0.5] * 9, state="completed"), exhausted=True)
     assert decided.done
     assert decided.workers == 0
 
 
-def test_a_run_trains_each_configuration_to_the_end():
+def test_a_study_trains_each_configuration_to_the_end():
     cloud = FakeCloud(RandomSearch(), World(configs=5), budget=10**9).run()
     assert [trial.epoch for trial in cloud.state.trials.values()] == [9] * 5
     assert len(cloud.of(core.StartGang)) == 5
     assert cloud.state.best.id == max(cloud.state.trials, key=lambda number: cloud.world.value(number, 9))
 
 
-def test_a_run_on_free_machines_uses_all_of_them_until_the_deadline():
+def test_free_machines_are_all_used_until_the_deadline():
     cloud = FakeCloud(RandomSearch(), World(), budget=1, offers=(replace(OFFER, price_per_hour=0),)).run()
     assert len(cloud.boxes) == 4
     assert cloud.now_s > 560.0

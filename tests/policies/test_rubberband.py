@@ -1,4 +1,4 @@
-"""RubberBand's planner: its four checks, on all kinds of clusters; and its policy."""
+"""RubberBand's planner on random clusters, and its policy."""
 
 import pytest
 from hypothesis import assume, given
@@ -8,14 +8,14 @@ from seer_nb import simulate
 from seer_nb.core import Scaling
 from seer_nb.core.planner import Resources
 from seer_nb.policies import RubberBand
-from seer_nb.policies._profile import steps
-from seer_nb.policies.rubberband import elastic_plan, static_plan
+from seer_nb.policies._profile import bracket_stages
+from seer_nb.policies.rubberband import cheapest_elastic_plan, cheapest_static_plan
 from tests.support.curve_tables import table
 from tests.support.effort import examples
 
 
 def resources(**changes):
-    """Epochs of 60 s at 1000 micro-dollars a worker and second."""
+    """Return resources with epochs of 60 s, at 1000 micro-dollars per worker second."""
     given_ = {
         "seconds": 3000.0,
         "money": 10**9,
@@ -42,24 +42,27 @@ clusters = st.builds(
     workers_per_machine=st.sampled_from([1, 4]),
     max_workers=st.sampled_from([4, 16, 64]),
 ).map(lambda r: r._replace(max_parallelism=r.max_workers))
-jobs = st.builds(
-    steps, st.integers(1, 64), st.sampled_from([2, 3, 4]), st.sampled_from([(1, 3, 9), (1, 4, 16), (2, 8), (5,)])
+brackets = st.builds(
+    bracket_stages,
+    st.integers(1, 64),
+    st.sampled_from([2, 3, 4]),
+    st.sampled_from([(1, 3, 9), (1, 4, 16), (2, 8), (5,)]),
 )
 
 
 @examples(150)
-@given(jobs, clusters)
-def test_it_never_costs_more_than_the_cheapest_static_cluster(job, r):
-    static, elastic = static_plan(job, r), elastic_plan(job, r)
+@given(brackets, clusters)
+def test_elastic_plan_never_costs_more_than_the_cheapest_static_cluster(job, r):
+    static, elastic = cheapest_static_plan(job, r), cheapest_elastic_plan(job, r)
     assert (static is None) or elastic is not None
     if static is not None:
         assert elastic.cost <= static.cost * (1 + 1e-9)
 
 
 @examples(150)
-@given(jobs, clusters)
-def test_it_keeps_the_deadline(job, r):
-    plan = elastic_plan(job, r)
+@given(brackets, clusters)
+def test_elastic_plan_keeps_the_deadline(job, r):
+    plan = cheapest_elastic_plan(job, r)
     assume(plan is not None)
     assert plan.seconds <= r.seconds + 1e-6
     assert plan.seconds == pytest.approx(sum(stage.seconds for stage in plan.stages))
@@ -67,30 +70,30 @@ def test_it_keeps_the_deadline(job, r):
 
 
 @examples(150)
-@given(jobs, clusters, st.floats(1, 3))
+@given(brackets, clusters, st.floats(1, 3))
 def test_a_later_deadline_never_costs_more(job, r, later):
-    plan = elastic_plan(job, r)
+    plan = cheapest_elastic_plan(job, r)
     assume(plan is not None)
-    assert elastic_plan(job, r._replace(seconds=later * r.seconds)).cost <= plan.cost + 1e-6
+    assert cheapest_elastic_plan(job, r._replace(seconds=later * r.seconds)).cost <= plan.cost + 1e-6
 
 
 @examples(60)
 @given(st.integers(1, 64), clusters)
-def test_one_stage_is_static(n, r):
-    job = steps(n, 3, (5,))
-    static, elastic = static_plan(job, r), elastic_plan(job, r)
+def test_elastic_plan_of_one_stage_is_static(n, r):
+    job = bracket_stages(n, 3, (5,))
+    static, elastic = cheapest_static_plan(job, r), cheapest_elastic_plan(job, r)
     assert (static is None) == (elastic is None)
     if static is not None:
         assert elastic.cost == pytest.approx(static.cost)
 
 
-def test_it_costs_half_somewhere():
-    """Where a late stage of few trials would keep a wide cluster waiting."""
-    job = steps(64, 4, (1, 4, 16, 50))
+def test_elastic_plan_halves_the_cost_somewhere():
+    """The gain is large where a late stage of few trials would leave a wide cluster idle."""
+    job = bracket_stages(64, 4, (1, 4, 16, 50))
     shares = []
     for seconds in (600.0, 1000.0, 2000.0, 3000.0):
         r = resources(seconds=seconds)
-        shares.append(elastic_plan(job, r).cost / static_plan(job, r).cost)
+        shares.append(cheapest_elastic_plan(job, r).cost / cheapest_static_plan(job, r).cost)
     assert min(shares) <= 0.5
     assert max(shares) <= 1.0
 
@@ -100,7 +103,7 @@ def run(policy=None, **changes):
     return simulate.run(table(rows=300, epochs=27), policy or RubberBand(), **{**given_, **changes})
 
 
-def test_whole_studies_grow_and_shrink_with_the_stages():
+def test_parallelism_grows_and_cluster_shrinks_with_the_stages():
     found = run()
     assert not found.violated
     assert max(len(t.curve) for t in found.state.trials.values()) == 27
@@ -110,11 +113,11 @@ def test_whole_studies_grow_and_shrink_with_the_stages():
     assert lived[0] < lived[-1] / 2
 
 
-def test_a_job_of_a_given_size():
+def test_bracket_of_a_given_size():
     found = run(RubberBand(eta=3, n=27), deadline=1000, budget=10.0)
     assert sorted(len(t.curve) for t in found.state.trials.values()) == [1] * 18 + [3] * 6 + [9] * 2 + [27]
 
 
-def test_bad_arguments_get_a_sentence():
-    with pytest.raises(ValueError, match="eta=1 is too small: give a whole number from 2 on"):
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="eta=1: too small; expected an integer >= 2"):
         RubberBand(eta=1)

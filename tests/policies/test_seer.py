@@ -1,4 +1,4 @@
-"""SEER: keeps time and money, uses them, trains its survivors fully, and buys parallelism only where it must."""
+"""SEER keeps and uses time and money, trains survivors fully, and buys parallelism only where it must."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from seer_nb import core
 from seer_nb.core.planner import Resources
 from seer_nb.policies import SEER, by_name
-from seer_nb.policies.seer.goal import _Candidate, _Given
+from seer_nb.policies.seer.goal import Candidate, PlanningInputs
 from tests.support.effort import examples
 from tests.support.fake_cloud import FakeCloud, World
 from tests.support.policy_views import gang, snapshot, trial
@@ -41,7 +41,7 @@ def gone_s(cloud):
 
 
 def used(cloud):
-    """Share of the paid seconds in which workers trained, set-ups and boots being the rest."""
+    """Return the share of the billed seconds in which workers trained, without set-ups and boots."""
     workers = sum(
         (box.gone_s - box.opened_s) * box.offer.workers_per_machine for box in cloud.boxes.values() if box.gone_s
     )
@@ -76,28 +76,28 @@ def cloud(request):
 # --- whole runs ---
 
 
-def test_it_keeps_budget_and_deadline(cloud):
+def test_budget_and_deadline_are_kept(cloud):
     assert cloud.real_bill() <= cloud.settings.budget
     assert gone_s(cloud) <= cloud.settings.deadline_s
 
 
-def test_it_trains_survivors_fully(cloud):
+def test_survivors_are_trained_fully(cloud):
     assert complete(cloud)
 
 
-def test_it_trains_the_best_of_what_it_tried(cloud):
-    """Among those that are trained fully is one of the best tenth; the curves of this cloud do not cross."""
+def test_one_of_the_best_tenth_is_trained_fully(cloud):
+    """The curves of this cloud do not cross."""
     heights = sorted((cloud.world.chance("height", number) for number in cloud.state.trials), reverse=True)
     best = max(cloud.world.chance("height", number) for number in complete(cloud))
     assert best >= heights[len(heights) // 10]
 
 
-def test_it_tries_many_more_than_it_trains_fully(cloud):
+def test_many_more_trials_start_than_are_trained_fully(cloud):
     assert tried(cloud) >= 2 * len(complete(cloud))
 
 
-def test_it_leaves_neither_time_nor_money_over_while_both_last(cloud):
-    """What is left of the scarcer is less than a survivor's way from the first rung, its boot and a lease take."""
+def test_time_or_money_is_used_up(cloud):
+    """The rest of the scarcer one is less than a survivor needs from the first rung, with boot and lease."""
     world, settings_ = cloud.world, cloud.settings
     way_s = world.boot_s + settings_.max_epochs * world.epoch_s * 1.5
     leased = settings_.max_workers * settings_.lease_s * 1000
@@ -105,12 +105,12 @@ def test_it_leaves_neither_time_nor_money_over_while_both_last(cloud):
     assert settings_.deadline_s - cloud.now_s <= way_s or left <= way_s * 1000 + leased
 
 
-def test_paid_workers_train(cloud):
+def test_billed_workers_train_most_of_the_time(cloud):
     assert used(cloud) > 0.65
 
 
-def test_no_trial_is_interrupted_again_and_again(cloud):
-    """A stop and a start a rung, and one resize on the way to each."""
+def test_no_trial_is_interrupted_repeatedly(cloud):
+    """At most one stop and start per rung, and one resize on the way to each."""
     counts = {}
     for _, start in cloud.of(core.StartGang):
         counts[start.trial] = counts.get(start.trial, 0) + 1
@@ -118,13 +118,13 @@ def test_no_trial_is_interrupted_again_and_again(cloud):
     assert sum(counts.values()) <= 2 * len(counts)
 
 
-def test_every_plan_says_what_it_is_about(cloud):
+def test_every_plan_has_a_reason(cloud):
     assert all(note.reason for _, note in cloud.of(core.Note))
     assert cloud.state.reason
 
 
 @pytest.mark.parametrize("scarce", ["budget", "deadline_s"])
-def test_it_tries_more_when_given_more(scarce):
+def test_more_money_or_time_starts_more_trials(scarce):
     given_ = {"budget": [300_000, 700_000, 1_500_000], "deadline_s": [100.0, 250.0, 600.0]}[scarce]
     other = {"budget": {"deadline_s": 3000.0}, "deadline_s": {"budget": PLENTY}}[scarce]
     counts = [tried(run(**{scarce: amount}, **other)) for amount in given_]
@@ -132,11 +132,11 @@ def test_it_tries_more_when_given_more(scarce):
     assert counts[2] >= 3 * counts[0]
 
 
-def test_it_raises_parallelism_when_few_are_left_and_the_deadline_is_tight():
+def test_parallelism_rises_in_late_stages_under_a_tight_deadline():
     tight = run(budget=PLENTY, deadline_s=100.0, max_workers=16, offers=MANY)
     assert max(trial.max_parallelism for trial in tight.state.trials.values()) >= 4
     assert complete(tight)
-    # A second costs least where few are left: in the last leg, and not in the first.
+    # Speed is cheapest where few trials are left: in the last stage, not in the first.
     workers = {0: [], 3: []}
     for _, start in tight.of(core.StartGang):
         workers.setdefault(start.from_epoch, []).append(len(start.workers))
@@ -144,7 +144,7 @@ def test_it_raises_parallelism_when_few_are_left_and_the_deadline_is_tight():
     assert fmean(workers[3]) > 2.0
 
 
-def test_it_buys_no_parallelism_when_money_is_what_is_scarce():
+def test_no_parallelism_is_bought_when_money_is_scarce():
     slack = run(budget=700_000, deadline_s=5000.0, max_workers=16, offers=MANY)
     assert {len(start.workers) for _, start in slack.of(core.StartGang)} == {1}
     assert complete(slack)
@@ -156,7 +156,7 @@ def test_gangs_divide_the_batch():
     assert sizes <= {1, 2}
 
 
-def test_a_pinned_trial_is_kept_to_the_end():
+def test_a_pinned_trial_is_trained_to_the_end():
     free = run(budget=1_000_000)
     worst = min(range(8), key=lambda number: free.world.value(number, 1))
     assert free.state.trials[worst].epoch < 9
@@ -164,23 +164,23 @@ def test_a_pinned_trial_is_kept_to_the_end():
     assert pinned.state.trials[worst].epoch == 9
 
 
-def test_the_weakest_are_dropped_when_the_budget_is_cut():
+def test_the_weakest_are_stopped_when_the_budget_is_cut():
     rich = run(budget=2_000_000)
     cut = run(budget=2_000_000, commands=[(100.0, core.SetBudget(budget=700_000))])
     assert cut.real_bill() <= 700_000
     assert 0 < len(complete(cut)) < len(complete(rich))
-    # Who went on after the cut is better than who stopped at the first rung.
+    # Trials promoted after the cut are better than those stopped at the first rung.
     best_tried = sorted(cut.state.trials, key=lambda number: -cut.world.chance("height", number))
     assert set(complete(cut)) & set(best_tried[:3])
 
 
-def test_more_money_on_the_way_lets_it_try_more():
+def test_a_larger_budget_during_the_study_starts_more_trials():
     more = run(budget=500_000, commands=[(60.0, core.SetBudget(budget=2_000_000))])
     assert tried(more) > 2 * tried(run(budget=500_000))
     assert more.real_bill() > 1_000_000
 
 
-def test_a_deadline_that_is_cut_is_kept_and_something_is_trained_fully():
+def test_an_earlier_deadline_is_kept_and_a_trial_is_trained_fully():
     cut = run(budget=PLENTY, max_workers=8, commands=[(60.0, core.SetDeadline(deadline_s=180.0))])
     assert gone_s(cut) <= 180.0
     assert complete(cut)
@@ -188,13 +188,13 @@ def test_a_deadline_that_is_cut_is_kept_and_something_is_trained_fully():
 
 
 @pytest.mark.parametrize("configs", [1, 3, 10])
-def test_all_of_a_finite_space_is_trained_fully_when_there_is_plenty(configs):
+def test_a_finite_space_is_trained_fully_with_plenty_of_money(configs):
     cloud = run(World(configs=configs), budget=PLENTY, deadline_s=2000.0)
     assert complete(cloud) == list(range(configs))
-    assert cloud.now_s < 600.0, "it waits for the deadline with nothing to do"
+    assert cloud.now_s < 600.0, "the study idles until the deadline"
 
 
-def test_a_finite_space_is_thinned_out_when_there_is_little():
+def test_a_finite_space_is_thinned_out_with_little_money():
     cloud = run(World(configs=30), budget=600_000)
     assert tried(cloud) == pytest.approx(23, abs=8)
     assert 0 < len(complete(cloud)) < 6
@@ -205,25 +205,25 @@ def test_a_single_epoch_is_random_search():
     assert len(complete(cloud)) == tried(cloud) > 20
 
 
-def test_lost_machines_and_failing_trials_do_not_keep_it_from_an_end():
+def test_study_completes_despite_lost_machines_and_failing_trials():
     cloud = run(World(life_s=150.0, raises=0.03, diverges=0.05, spread=0.3), budget=2_000_000)
     assert complete(cloud)
     assert cloud.real_bill() <= 2_000_000
 
 
-# --- decisions on handmade snapshots ---
+# --- decisions on handmade policy views ---
 
 
 def decide(*trials, **changes):
     return SEER().decide(snapshot(*trials, **changes))
 
 
-def test_before_anything_is_known_it_begins_a_fixed_clusters_worth():
+def test_pilot_starts_one_trial_per_worker_of_a_fixed_cluster():
     plan = decide(scaling=core.Scaling(), budget=1_300_000, stop_s=600.0)
     assert [(job.trial, job.workers, job.until) for job in plan.jobs] == [(None, 1, 1)] * 2
 
 
-def test_a_gang_that_is_slower_than_one_worker_is_undone():
+def test_a_gang_that_is_slower_than_one_worker_is_shrunk():
     slow = core.Scaling(epoch_s=10.0, overhead=3.0, stall_s=1.0, boot_s=20.0)  # two workers train half as fast as one
     running = trial(0, 0.5, 0.6, 0.7, state="running")
     pair = replace(gang(0, running, "0.0", "1.0", until=9), heard_s=30.0)
@@ -233,14 +233,14 @@ def test_a_gang_that_is_slower_than_one_worker_is_undone():
         assert [job.workers for job in plan.jobs if job.trial == 0] == [workers]
 
 
-def test_running_gangs_go_on():
+def test_running_gangs_continue():
     running = trial(0, 0.5, state="running")
     plan = decide(running, gangs=(gang(0, running, "0.0", until=3),), machines=FOUR)
     assert [(job.trial, job.workers) for job in plan.jobs if job.trial == 0] == [(0, 1)]
 
 
-def test_while_a_gang_is_being_stopped_the_others_machines_go():
-    """Guards against a whole cluster that was kept, idle, until a slow trial's epoch ended."""
+def test_idle_machines_are_retired_while_a_gang_is_being_stopped():
+    """Guards against an idle cluster that is kept until a slow trial's epoch ends."""
     running = trial(0, 0.5, state="running")
     stopping = gang(0, running, "0.0", until=3, stopping="goes on with 2 workers")
     eight = tuple((number, "ready") for number in range(8))
@@ -251,33 +251,33 @@ def test_while_a_gang_is_being_stopped_the_others_machines_go():
 
 
 @pytest.mark.parametrize("tops", [True, False])
-def test_when_the_last_epoch_is_out_of_reach_the_rest_of_the_time_is_used(tops):
-    """Guards against a study that trained one trial on one worker because nine epochs did not fit any more."""
+def test_remaining_time_is_used_when_the_last_epoch_is_out_of_reach(tops):
+    """Guards against training one trial on one worker because nine epochs no longer fit."""
     trials = [trial(number, number / 100) for number in range(12)]
     plan = SEER(tops=tops).decide(snapshot(*trials, machines=FOUR, stop_s=60.0, exhausted=True))
     assert len(plan.jobs) >= 3
     assert all(job.trial >= 12 - len(plan.jobs) for job in plan.jobs)
 
 
-def test_what_proposals_can_learn_is_counted_once():
-    """Guards against a plan for two more in many turns that was thought worth as much as many turns of all."""
+def test_learning_counts_each_proposal_once():
+    """Guards against valuing two more configurations in many rounds like many rounds of all."""
     trials = [trial(number, number / 100) for number in range(20)]
-    given = _Given(snapshot(*trials), Resources.left(snapshot()), SEER().options, [1.0] * 3, learned=0.6)
-    candidate = _Candidate(given, 9)
-    # Of 24, 12 are drawn at random, 8 are proposed already, 4 are to come.
+    given = PlanningInputs(snapshot(*trials), Resources.left(snapshot()), SEER().options, [1.0] * 3, learned=0.6)
+    candidate = Candidate(given, 9)
+    # Of 24 configurations, 12 are random, 8 were proposed, 4 are to come.
     assert candidate.learning(20, 1) == candidate.learning(20, 12) == pytest.approx(0.6)
     assert candidate.learning(24, 1) == pytest.approx(8 / 12 * 0.6)
     assert candidate.learning(24, 2) == pytest.approx(8 / 12 * 0.6 + 4 / 12 * (1 - 1 / 4))
-    fresh = _Candidate(given._replace(snapshot=snapshot(), learned=0.0), 9)
-    assert [fresh.learning(40, turns) for turns in (1, 2, 4)] == pytest.approx([0, 1 / 2, 3 / 4])
+    fresh = Candidate(given._replace(view=snapshot(), learned=0.0), 9)
+    assert [fresh.learning(40, rounds) for rounds in (1, 2, 4)] == pytest.approx([0, 1 / 2, 3 / 4])
 
 
-def test_who_was_interrupted_goes_on_first():
+def test_an_interrupted_trial_resumes_first():
     plan = decide(trial(0, 0.5, 0.5), trial(1, 0.9), machines=FOUR)
     assert (plan.jobs[0].trial, plan.jobs[0].until) == (0, 3)
 
 
-def test_the_clearly_weakest_are_eliminated_when_little_is_left():
+def test_the_clearly_weakest_are_eliminated_when_little_time_is_left():
     trials = [trial(number, number / 100) for number in range(30)]
     plan = decide(*trials, machines=FOUR, stop_s=110.0, budget=PLENTY, exhausted=True)
     out = {verdict.trial for verdict in plan.verdicts}
@@ -287,7 +287,7 @@ def test_the_clearly_weakest_are_eliminated_when_little_is_left():
     assert all("ranked" in verdict.reason for verdict in plan.verdicts)
 
 
-def test_lower_is_better_if_the_mode_says_so():
+def test_lower_values_win_with_mode_min():
     trials = [trial(number, number / 100) for number in range(30)]
     plan = decide(*trials, machines=FOUR, stop_s=110.0, budget=PLENTY, exhausted=True, mode="min")
     assert min(verdict.trial for verdict in plan.verdicts) >= 10
@@ -299,17 +299,17 @@ def test_a_pinned_trial_is_never_eliminated():
     assert 0 not in {verdict.trial for verdict in plan.verdicts}
 
 
-def test_it_is_done_when_everything_is_trained():
+def test_done_when_every_trial_is_trained():
     plan = decide(*(trial(n, *[0.5] * 9, state="completed") for n in range(3)), exhausted=True)
     assert plan.done
     assert plan.workers == 0
 
 
-def test_it_is_done_when_no_time_is_left():
+def test_no_job_starts_when_no_time_is_left():
     assert not decide(trial(0, *[0.5] * 9, state="completed"), now_s=9_999.0).jobs
 
 
-def test_it_never_asks_for_more_workers_than_there_may_be():
+def test_plan_never_exceeds_the_quota_of_workers():
     for workers in (1, 3, 8):
         plan = decide(trial(0, 0.5), stop_s=150.0, budget=PLENTY, max_workers=workers)
         assert plan.workers <= workers
@@ -318,16 +318,16 @@ def test_it_never_asks_for_more_workers_than_there_may_be():
 
 @examples(8)
 @given(st.integers(0, 10**6), st.sampled_from([150.0, 400.0]), st.sampled_from([400_000, 2_000_000]))
-def test_a_decision_depends_on_nothing_but_the_snapshot(seed, deadline_s, budget):
-    """Also after other decisions, and on a snapshot that was written and read."""
+def test_a_decision_depends_on_the_policy_view_alone(seed, deadline_s, budget):
+    """Also after other decisions, and on a view that was serialised and read back."""
 
     def again(cloud):
         seen = cloud.engine.snapshot()
         if cloud.steps % 7 == 0:
             copy = json.decode(json.encode(replace(seen, carry=None)), type=core.Snapshot)
-            # What was counted so far is only kept to save time.
-            aim = seen.carry and (seen.carry[0], None)
-            found, again = cloud.policy.decide(seen), SEER().decide(replace(copy, carry=aim))
+            # The rankings are carried only to save time.
+            goal = seen.carry and (seen.carry[0], None)
+            found, again = cloud.policy.decide(seen), SEER().decide(replace(copy, carry=goal))
             assert replace(again, carry=None) == replace(found, carry=None)
             assert (again.carry and again.carry[0]) == (found.carry and found.carry[0])
 
@@ -341,7 +341,7 @@ def test_a_decision_depends_on_nothing_but_the_snapshot(seed, deadline_s, budget
     st.integers(0, 5_000_000),
     st.booleans(),
 )
-def test_a_plan_makes_sense_in_every_situation(curves, stop_s, budget, exhausted):
+def test_plans_are_consistent_in_every_situation(curves, stop_s, budget, exhausted):
     trials = [trial(number, *values) for number, values in enumerate(curves)]
     plan = decide(*trials, stop_s=stop_s, budget=budget, exhausted=exhausted, machines=FOUR)
     numbers = [job.trial for job in plan.jobs if job.trial is not None]
@@ -357,29 +357,29 @@ def test_a_plan_makes_sense_in_every_situation(curves, stop_s, budget, exhausted
         assert job.trial is not None or not exhausted
 
 
-# --- money that ends ---
+# --- money runs out ---
 
 
 @pytest.mark.parametrize(("configs", "budget", "deepest"), [(math.inf, 400_000, 9), (3, 150_000, 6)])
-def test_weak_gangs_are_given_up_in_time_for_the_best(configs, budget, deepest):
-    """Guards against three gangs that are all stopped half-way, since their leases used up the money of one."""
+def test_weak_gangs_are_stopped_in_time_for_the_best(configs, budget, deepest):
+    """Guards against three gangs that all stop half-way because their leases use up the money of one."""
     cloud = run(World(configs=configs), budget=budget)
     assert max(trial.epoch for trial in cloud.state.trials.values()) == deepest
     assert cloud.state.ledger.spent(cloud.state.now_s) > 0.8 * budget
 
 
-def test_where_all_go_on_there_is_no_stop_at_a_rung():
+def test_trials_do_not_stop_at_a_rung_that_all_pass():
     cloud = run(World(configs=3), budget=PLENTY)
     assert complete(cloud) == [0, 1, 2]
-    # The first ones are begun before anything is known of speed.
+    # The first gangs start before speed is known.
     assert cloud.state.n_gangs <= 6
 
 
-# --- gangs that are left alone ---
+# --- resizing ---
 
 
-def test_gangs_are_not_resized_to_and_fro():
-    """Guards against gangs that take idle workers, give them back to a larger one, and take them again, 31 times."""
+def test_gangs_are_not_resized_back_and_forth():
+    """Guards against gangs that take idle workers, release them to a larger one, and take them again, 31 times."""
     cut = [(500.0, core.SetDeadline(deadline_s=1200.0))]
     cloud = run(budget=PLENTY, max_epochs=81, deadline_s=3000.0, max_workers=16, offers=MANY, commands=cut)
     gangs = Counter(gang.trial for gang in cloud.state.ended_gangs.values())
@@ -392,12 +392,14 @@ def test_gangs_are_not_resized_to_and_fro():
 
 
 @pytest.mark.parametrize(("kwargs", "name"), [({"eta": 1}, "eta=1"), ({"first_rung": 0}, "first_rung=0")])
-def test_bad_arguments_get_a_sentence(kwargs, name):
+def test_bad_arguments_are_refused(kwargs, name):
     with pytest.raises(ValueError, match=name):
         SEER(**kwargs)
 
 
 def test_policies_are_found_by_name():
     assert repr(by_name("seer")) == repr(SEER())
-    with pytest.raises(ValueError, match=r"policy='sear' is unknown \(did you mean \"seer\"\?\): give one of \"seer\""):
+    with pytest.raises(
+        ValueError, match=r"policy='sear': unknown policy \(did you mean \"seer\"\?\); expected one of \"seer\""
+    ):
         by_name("sear")

@@ -1,9 +1,6 @@
-"""The clouds other than EC2, one of each, and a fleet on its own."""
-
-import asyncio
+"""Providers of the clouds other than EC2, one each."""
 
 import seer_nb as seer
-from seer_nb.providers.base import FleetContext
 
 CLOUDS = {
     "gcp": lambda **more: seer.GCP("g2-standard-4", zone="us-central1-a", project="project", **more),
@@ -29,43 +26,13 @@ SIZES = {
     "hetzner": ("ccx33", "ccx33"),
     "openstack": ("large", "large"),
 }
-"""Of the scheduler's machine, and of the others."""
-GPUS = {"gcp", "azure"}
-
-
+"""Machine types of the scheduler machine and of the others."""
+GPU_CLOUDS = {"gcp", "azure"}
+"""Clouds whose machines here have GPUs."""
 CREDENTIALS = {
     **dict.fromkeys(("DIGITALOCEAN_ACCESS_TOKEN", "HCLOUD_TOKEN", "OS_APPLICATION_CREDENTIAL_SECRET"), "secret"),
     "OS_AUTH_URL": "url",
     "OS_APPLICATION_CREDENTIAL_ID": "id",
     "OS_REGION_NAME": "R",
 }
-"""In environment variables."""
-
-
-class Books:
-    """A fleet, and what it reports."""
-
-    def __init__(self, folder, provider):
-        folder.mkdir(exist_ok=True)
-        self.provider, self.ended = provider, {}
-        self.fleet = provider.fleet(FleetContext(study="My Study_1", folder=folder, lease_s=30.0, ended=self._ended))
-
-    def _ended(self, event):
-        assert event.machine not in self.ended, "a machine ended twice"
-        self.ended[event.machine] = event
-
-    async def __aenter__(self):
-        await self.fleet.open()
-        return self
-
-    async def __aexit__(self, *_):
-        await self.fleet.close()
-
-    def rent(self, machine):
-        return self.fleet.rent(machine, self.provider.offers()[0])
-
-    async def has_ended(self, machine):
-        async with asyncio.timeout(10):
-            while machine not in self.ended:  # noqa: ASYNC110 - the fleet reports it
-                await asyncio.sleep(0.01)
-        return self.ended[machine]
+"""Environment variables with made-up credentials."""

@@ -1,10 +1,10 @@
-"""Dask clusters of the kinds that can run on one computer."""
+"""Dask clusters of the kinds that run on one computer."""
 
 from distributed import LocalCluster, SubprocessCluster
 from distributed.deploy.spec import SpecCluster
 
-GIVEN = {"max_workers": 3, "boot_time": 5, "boot_timeout": 60, "shares_files": True}
-"""What a DaskCluster of one needs beside its price."""
+OPTIONS = {"max_workers": 3, "boot_time": 5, "boot_timeout": 60, "shares_files": True}
+"""Arguments of a DaskCluster of such a cluster, without its price."""
 
 
 def local(workers=0):
@@ -16,14 +16,14 @@ def subprocesses():
 
 
 def fixed(workers=3):
-    """One that can start no more workers, as SSHCluster."""
+    """Return a cluster that cannot start more workers, like SSHCluster."""
     with local() as pattern:
         worker, scheduler = pattern.new_spec, pattern.scheduler_spec
     return SpecCluster(workers=dict.fromkeys(range(workers), worker), scheduler=scheduler, name="fixed")
 
 
 class Plain:
-    """One that knows its workers by their names only, and is no SpecCluster, as Coiled's."""
+    """A cluster that knows its workers by name only and is not a SpecCluster, like Coiled's."""
 
     _supports_scaling = True
 
@@ -41,8 +41,8 @@ class Plain:
         return set(self._inner.worker_spec)
 
     def scale(self, n):
-        here = len(self._inner.scheduler_info["workers"])
-        assert n > len(self.plan) or n == here, "downwards it would choose by itself"
+        joined = len(self._inner.scheduler_info["workers"])
+        assert n > len(self.plan) or n == joined, "it would choose itself which workers to remove"
         self._inner.scale(n)
 
     async def scale_down(self, names):

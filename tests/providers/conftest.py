@@ -1,4 +1,4 @@
-"""Clouds other than EC2 want credentials, which nobody looks at here."""
+"""Made-up credentials for clouds other than EC2."""
 
 import pytest
 

@@ -1,6 +1,6 @@
-"""What every provider of machines owes, as tests that each provider's module inherits.
+"""The contract of providers, as tests that the test module of each provider inherits.
 
-A module gives a provider, and says how one of its machines is killed and how to find what is left::
+A module defines a provider, how to kill one of its machines, and how to find what is left::
 
     class TestMine(ProviderTestCase):
         def provider(self, home):
@@ -29,21 +29,21 @@ from tests.support.waiting import until_async
 LEASE_S = 30.0
 
 
-def nothing(config, run):
-    """A training function; none is called here."""
+def train(config, run):
+    """Never called: no trial is started here."""
 
 
 class Rig:
-    """A fleet as a runner uses it: with a client that gets to know its workers. Machine 0 hosts the scheduler."""
+    """A fleet as a runner uses it, with a client that its workers report to. Machine 0 is the scheduler machine."""
 
     def __init__(self, provider, folder):
         self.provider = provider
-        self.ended, self.told = {}, []
+        self.ended, self.events = {}, []
         self.ready = {}
-        """By machine, what its worker has said of itself."""
+        """What each machine's worker has reported, by machine."""
         (self.folder, self.offer) = folder, provider.offers()[0]
         (folder / "logs").mkdir(parents=True)
-        # As a runner gets it.
+        # Pickled, as for a runner.
         self.fleet = pickle.loads(cloudpickle.dumps(provider)).fleet(
             FleetContext(study="study", folder=folder, lease_s=LEASE_S, ended=self._ended)
         )
@@ -63,21 +63,23 @@ class Rig:
             policy="seer",
         )
         logs = folder / "logs" if provider.shares_files else None
-        self.gangs = DaskGangs(settings, self.told.append, self._ready, self._left, logs)
-        self.gangs.name_of = self.fleet.name_of
+        self.gangs = DaskGangs(settings, self.fleet, self, logs)
         self._tasks = set()
 
     def _ended(self, event):
-        assert event.machine not in self.ended, f"machine {event.machine} has ended twice"
+        assert event.machine not in self.ended, f"machine {event.machine} was reported twice"
         self.ended[event.machine] = event
         self.gangs.machine_ended(event)
 
-    def _ready(self, worker):
+    def emit(self, event):
+        self.told.append(event)
+
+    def worker_ready(self, worker):
         machine, _, slot = worker.partition(".")
         assert slot == "0"
         self.ready[int(machine)] = self.gangs._workers[worker]
 
-    def _left(self, worker):
+    def worker_left(self, worker):
         task = asyncio.ensure_future(self.fleet.lost(int(worker.partition(".")[0])))
         self._tasks.add(task)
 
@@ -86,7 +88,7 @@ class Rig:
         if scheduler is None:
             assert await self.fleet.adopt([]) == Adopted()
             scheduler = await self.fleet.host(0, self.provider.host)
-        await self.gangs.connect(scheduler, serialization.dumps(nothing))
+        await self.gangs.connect(scheduler, serialization.dumps(train))
         self._tasks.add(asyncio.ensure_future(self._renew()))
 
     async def close(self):
@@ -97,14 +99,14 @@ class Rig:
 
     async def _renew(self):
         while True:
-            self.gangs.renew()
+            self.gangs.renew_leases()
             await asyncio.sleep(LEASE_S / 6)
 
     async def rent(self, *machines):
         await asyncio.gather(*(self.fleet.rent(machine, self.offer) for machine in machines))
 
     async def boots(self, *machines):
-        """Rent machines, and wait until they can train."""
+        """Rent machines and wait until they are ready."""
         await self.rent(*machines)
         await self.until(
             lambda: self.ready.keys() >= set(machines), f"{machines} to be ready", self.offer.boot_timeout_s
@@ -117,18 +119,18 @@ class Rig:
     async def until(self, condition, what, within_s=10.0):
         await until_async(condition, lambda: f"{what} ({self.ended})", within_s)
 
-    async def answers(self, machine):
-        """Whether a machine's worker is there and is the one that it was."""
+    async def is_same_process(self, machine):
+        """Return whether a machine's worker still runs in the process that reported it as ready."""
         address = self.ready[machine].address
         found = await self.gangs._connection.client.run(os.getpid, workers=[address], on_error="ignore")
         return found.get(address) == self.ready[machine].pid
 
 
 class DescribedTestCase:
-    """What can be said of a provider without renting anything."""
+    """Tests of a provider that rent nothing."""
 
     def provider(self, home):
-        """A provider of at least two workers, one a machine."""
+        """Return a provider of at least two workers, one per machine."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -141,7 +143,7 @@ class DescribedTestCase:
     def given(self, home):
         return self.provider(home)
 
-    def test_its_offers_are_sound(self, given):
+    def test_offers_are_consistent(self, given):
         offers = given.offers()
         assert offers
         assert len({offer.name for offer in [*offers, *filter(None, [given.host])]}) == len(offers) + bool(given.host)
@@ -154,13 +156,13 @@ class DescribedTestCase:
             assert offer.workers_per_machine >= 1
             assert offer.max_machines >= 1
             assert offer.bill(1) <= offer.bill(2) <= offer.bill(3601)
-            # The journal holds it.
+            # The journal stores it.
             assert msgspec.json.decode(msgspec.json.encode(offer), type=type(offer)) == offer
         if given.host is not None:
             assert given.host.workers_per_machine == 0
-        assert offers == given.offers(), "they are always the same"
+        assert offers == given.offers(), "offers() must always return the same"
 
-    def test_it_is_pickled_and_shown(self, given):
+    def test_provider_can_be_pickled_and_has_a_repr(self, given):
         other = pickle.loads(cloudpickle.dumps(given))
         assert other.offers() == given.offers()
         assert other.host == given.host
@@ -171,18 +173,18 @@ class DescribedTestCase:
 
 
 class ProviderTestCase(DescribedTestCase):
-    """The contract. What it takes for granted of real clouds, a module may set otherwise."""
+    """Tests of a provider's fleet."""
 
     pytestmark = pytest.mark.anyio
     lost_within_s = 10.0
-    """A machine that is killed is told of within so long."""
+    """Seconds within which the loss of a killed machine is reported."""
 
     def kill(self, rig, machine):
-        """Kill a machine that is ready."""
+        """Kill a ready machine."""
         os.kill(rig.ready[machine].pid, signal.SIGKILL)
 
     def left(self, home):
-        """What still lives of the study's machines. Helpers of multiprocessing live as long as this process."""
+        """Return what still runs of the study's machines, without multiprocessing's helpers of this process."""
         found = []
         for process in processes(home):
             with contextlib.suppress(psutil.Error):
@@ -202,11 +204,11 @@ class ProviderTestCase(DescribedTestCase):
             yield rig
         finally:
             await rig.close()
-            await rig.until(lambda: not self.left(home), "the end of all that the fleet has started")
+            await rig.until(lambda: not self.left(home), "the end of everything that the fleet started")
 
-    async def test_a_machine_joins_and_is_handed_back(self, rig):
+    async def test_machine_joins_and_is_retired(self, rig):
         await rig.boots(1)
-        assert await rig.answers(1)
+        assert await rig.is_same_process(1)
         assert not rig.ended
         await rig.fleet.retire(1, force=False)
         ended = await rig.has_ended(1, rig.offer.release_s + 5)
@@ -216,40 +218,40 @@ class ProviderTestCase(DescribedTestCase):
         await rig.boots(2)
         assert list(rig.ended) == [1]
 
-    async def test_the_chosen_one_of_two_goes_and_the_other_stays(self, rig):
+    async def test_only_the_chosen_machine_is_retired(self, rig):
         await rig.boots(1, 2)
         await rig.fleet.retire(1, force=False)
         assert (await rig.has_ended(1, rig.offer.release_s + 5)).expected
         await asyncio.sleep(1.0)
         assert list(rig.ended) == [1]
-        assert await rig.answers(2)
+        assert await rig.is_same_process(2)
 
-    async def test_one_that_is_killed_is_told_of_and_can_be_replaced(self, rig):
+    async def test_loss_of_a_killed_machine_is_reported_and_it_can_be_replaced(self, rig):
         await rig.boots(1, 2)
         self.kill(rig, 1)
         ended = await rig.has_ended(1, self.lost_within_s)
         assert not ended.expected
         assert ended.reason
         await rig.boots(3)
-        assert await rig.answers(2)
-        assert await rig.answers(3)
+        assert await rig.is_same_process(2)
+        assert await rig.is_same_process(3)
         assert list(rig.ended) == [1]
 
-    async def test_one_is_handed_back_while_it_boots(self, rig):
+    async def test_machine_can_be_retired_while_it_boots(self, rig):
         await rig.rent(1)
         await rig.fleet.retire(1, force=False)
         assert (await rig.has_ended(1, rig.offer.boot_s + rig.offer.release_s)).expected
         assert 1 not in rig.ready
         await rig.boots(2)
 
-    async def test_one_is_handed_back_while_it_is_asked_for(self, rig):
+    async def test_machine_can_be_retired_while_it_is_rented(self, rig):
         renting = asyncio.ensure_future(rig.fleet.rent(1, rig.offer))
         await asyncio.sleep(0)
         await rig.fleet.retire(1, force=False)
         await renting
         assert (await rig.has_ended(1, rig.offer.boot_s + rig.offer.release_s)).expected
 
-    async def test_one_that_hangs_is_ended_by_force(self, rig):
+    async def test_hung_machine_is_retired_by_force(self, rig):
         await rig.boots(1)
         task = rig.gangs._connection.client.submit(time.sleep, 1000, workers=[rig.ready[1].address], pure=False)
         await asyncio.sleep(0.5)
@@ -258,32 +260,32 @@ class ProviderTestCase(DescribedTestCase):
         assert (await rig.has_ended(1, rig.offer.release_s + 5)).expected
         await rig.boots(2)
 
-    async def test_one_that_is_of_no_use_is_given_up(self, rig):
+    async def test_unusable_machine_is_reported_with_its_reason(self, rig):
         await rig.boots(1)
-        await rig.fleet.give_up(1, "it could not be reached")
+        await rig.fleet.give_up(1, "it cannot be reached")
         ended = await rig.has_ended(1, rig.offer.release_s + 5)
-        assert (ended.expected, ended.reason) == (False, "it could not be reached")
-        await rig.fleet.give_up(1, "once more")
+        assert (ended.expected, ended.reason) == (False, "it cannot be reached")
+        await rig.fleet.give_up(1, "again")
         await rig.boots(2)
 
-    async def test_one_is_handed_back_twice(self, rig):
+    async def test_machine_can_be_retired_twice(self, rig):
         await rig.boots(1)
         await asyncio.gather(rig.fleet.retire(1, force=False), rig.fleet.retire(1, force=True))
         await rig.fleet.retire(1, force=True)
         assert (await rig.has_ended(1, rig.offer.release_s + 5)).expected
 
-    async def test_one_that_is_unknown_is_passed_over(self, rig):
+    async def test_unknown_machines_are_ignored(self, rig):
         await rig.fleet.retire(77, force=False)
         await rig.fleet.retire(78, force=True)
         await rig.fleet.lost(79)
         await rig.boots(1)
         assert not rig.ended
 
-    async def test_closing_ends_what_lives_and_what_boots(self, given, home):
+    async def test_closing_terminates_ready_and_booting_machines(self, given, home):
         rig = Rig(given, home / "study")
         await rig.open()
         await rig.boots(1)
         await rig.rent(2)
         await rig.close()
-        await rig.until(lambda: not self.left(home), "the end of all that the fleet has started")
+        await rig.until(lambda: not self.left(home), "the end of everything that the fleet started")
         assert {1, 2} <= rig.ended.keys()

@@ -1,4 +1,4 @@
-"""What a machine's container would be started with: start-up data as cloud-init reads it, run by a real shell."""
+"""The arguments of docker in a machine's start-up data, read as cloud-init does and evaluated by a real shell."""
 
 import subprocess
 from itertools import pairwise
@@ -7,13 +7,13 @@ import yaml
 
 
 def docker_line(user_data):
-    """The command that starts the container."""
+    """Return the command that starts the container."""
     (found,) = (command for command in yaml.safe_load(user_data)["runcmd"] if command.startswith("docker run"))
     return found
 
 
-def told(user_data, folder, shell="sh"):
-    """The arguments that docker gets from a shell."""
+def docker_arguments(user_data, folder, shell="sh"):
+    """Return the arguments that docker receives from a shell."""
     docker, script = folder / "bin" / "docker", folder / "runcmd"
     docker.parent.mkdir(exist_ok=True)
     docker.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\n")
@@ -25,7 +25,7 @@ def told(user_data, folder, shell="sh"):
     return done.stdout.decode().split("\0")[:-1]
 
 
-def variables(words):
-    """Those of the container, among the words."""
+def container_variables(words):
+    """Return the environment variables of the container, from the arguments of docker."""
     given = [word for before, word in pairwise(words) if before == "-e"]
     return dict(word.split("=", 1) for word in given)

@@ -1,4 +1,4 @@
-"""The clouds' Python packages, as far as dask-cloudprovider's own classes use them, over a park of made-up machines."""
+"""Fakes of the clouds' Python packages, as far as dask-cloudprovider's classes use them."""
 
 import base64
 import importlib
@@ -12,20 +12,20 @@ class NotThereError(Exception):
     status_code = HTTP_404
 
 
-class Park:
-    """What the control interface of a cloud knows."""
+class FakeCloud:
+    """The machines of a cloud that runs none."""
 
     def __init__(self):
         self.machines = {}
-        """By name, what each was asked for with."""
+        """Arguments of each machine's creation, by name."""
         self.parts = {}
-        """Azure's interfaces, addresses and disks by name."""
+        """Azure's interfaces, addresses and disks, by kind and name."""
         self.refusal = None
-        """Raised instead of making a machine."""
+        """Exception raised instead of creating a machine."""
         self.breaks = False
-        """Whether something fails after a machine was made."""
+        """Whether creation fails after the machine exists."""
         self.undeletable = 0
-        """So many times a machine can't be deleted."""
+        """Number of deletions that fail."""
 
     def make(self, name, size, user_data, **more):
         if self.refusal:
@@ -33,21 +33,26 @@ class Park:
         assert name not in self.machines
         self.machines[name] = SimpleNamespace(name=name, size=size, user_data=user_data, **more)
         if self.breaks:
-            raise RuntimeError("something broke then")
+            raise RuntimeError("creation failed late")
 
     def delete(self, name):
         if self.undeletable:
             self.undeletable -= 1
-            raise RuntimeError("not now")
+            raise RuntimeError("deletion failed")
         del self.machines[name]
 
 
 def install(monkeypatch):
-    """Have them imported instead of the real ones, if those are there; gives the park behind them."""
-    park = Park()
-    for name, module in {**_google(park), **_digitalocean(park), **_hetzner(park), **_openstack(park)}.items():
+    """Replace the clouds' packages by fakes; return the cloud behind them."""
+    fake_cloud = FakeCloud()
+    for name, module in {
+        **_google(fake_cloud),
+        **_digitalocean(fake_cloud),
+        **_hetzner(fake_cloud),
+        **_openstack(fake_cloud),
+    }.items():
         monkeypatch.setitem(sys.modules, name, module)
-    for name, module in _azure(park).items():
+    for name, module in _azure(fake_cloud).items():
         monkeypatch.setitem(sys.modules, name, module)
     for cloud in ("gcp", "digitalocean", "hetzner", "openstack", "azure"):
         package = f"dask_cloudprovider.{cloud}"
@@ -56,7 +61,7 @@ def install(monkeypatch):
         importlib.import_module(package)
         for name in [name for name in sys.modules if name.startswith(package)]:
             monkeypatch.setitem(sys.modules, name, sys.modules[name])
-    return park
+    return fake_cloud
 
 
 def _module(name, **content):
@@ -65,7 +70,7 @@ def _module(name, **content):
     return module
 
 
-def _google(park):
+def _google(fake_cloud):
     def instances():
         def does(act):
             return SimpleNamespace(execute=act)
@@ -73,16 +78,16 @@ def _google(park):
         def insert(project, zone, body):
             items = {item["key"]: item["value"] for item in body["metadata"]["items"]}
             size = body["machineType"].rpartition("/")[2]
-            return does(lambda: park.make(body["name"], size, items["user-data"], body=body) or {"id": "1"})
+            return does(lambda: fake_cloud.make(body["name"], size, items["user-data"], body=body) or {"id": "1"})
 
         def found(project, zone, filter):  # noqa: A002 - Google's name for it
-            named = [name for name in park.machines if filter == f"name={name}"]
+            named = [name for name in fake_cloud.machines if filter == f"name={name}"]
             interface = {"networkIP": "10.0.0.1", "accessConfigs": [{"natIP": "192.0.2.1"}]}
             items = [{"name": name, "status": "RUNNING", "networkInterfaces": [interface]} for name in named]
             return does(lambda: {"items": items} if items else {})
 
         def delete(project, zone, instance):
-            return does(lambda: park.delete(instance))
+            return does(lambda: fake_cloud.delete(instance))
 
         return SimpleNamespace(insert=insert, list=found, delete=delete)
 
@@ -102,7 +107,7 @@ def _google(park):
     }
 
 
-def _digitalocean(park):
+def _digitalocean(fake_cloud):
     class Droplet:
         ip_address = "192.0.2.1"
 
@@ -111,39 +116,39 @@ def _digitalocean(park):
 
         def create(self):
             given = dict(self.given)
-            park.make(self.name, given.pop("size_slug"), given.pop("user_data"), body=given)
+            fake_cloud.make(self.name, given.pop("size_slug"), given.pop("user_data"), body=given)
 
         def get_actions(self):
             return []
 
         def destroy(self):
-            park.delete(self.name)
+            fake_cloud.delete(self.name)
 
     class Manager:
         def __init__(self, token):
             assert token == "secret"
 
         def get_all_droplets(self):
-            return [Droplet(name) for name in park.machines]
+            return [Droplet(name) for name in fake_cloud.machines]
 
     return {"digitalocean": _module("digitalocean", Droplet=Droplet, Manager=Manager)}
 
 
-def _hetzner(park):
+def _hetzner(fake_cloud):
     def named(**given):
         return SimpleNamespace(**given)
 
     class Servers:
         def create(self, name, server_type, user_data, **more):
-            park.make(name, server_type.name, user_data, body=more)
+            fake_cloud.make(name, server_type.name, user_data, body=more)
 
         def get_by_name(self, name):
             public = SimpleNamespace(ipv4=SimpleNamespace(ip="192.0.2.1"))
             made = SimpleNamespace(name=name, get_actions=list, public_net=public)
-            return made if name in park.machines else None
+            return made if name in fake_cloud.machines else None
 
         def delete(self, server):
-            park.delete(server.name)
+            fake_cloud.delete(server.name)
 
     def client(token):
         assert token == "secret"
@@ -164,7 +169,7 @@ def _hetzner(park):
     return {"hcloud": _module("hcloud", Client=client, **packages), **modules}
 
 
-def _openstack(park):
+def _openstack(fake_cloud):
     def server(name):
         addresses = [
             {"OS-EXT-IPS:type": kind, "addr": at} for kind, at in (("fixed", "10.0.0.1"), ("floating", "192.0.2.1"))
@@ -174,11 +179,11 @@ def _openstack(park):
     class Connection:
         def __init__(self, **given):
             assert given["application_credential_secret"] == "secret"
-            find = lambda name: server(name) if name in park.machines else None  # noqa: E731
-            self.compute = SimpleNamespace(get_server=server, find_server=find, delete_server=park.delete)
+            find = lambda name: server(name) if name in fake_cloud.machines else None  # noqa: E731
+            self.compute = SimpleNamespace(get_server=server, find_server=find, delete_server=fake_cloud.delete)
 
         def create_server(self, name, flavor, userdata, **more):
-            park.make(name, flavor, userdata, body=more)
+            fake_cloud.make(name, flavor, userdata, body=more)
             return server(name)
 
     connection = _module("openstack.connection", Connection=Connection)
@@ -188,8 +193,8 @@ def _openstack(park):
 class _Parts:
     """Azure's interfaces, addresses or disks."""
 
-    def __init__(self, park, kind):
-        self.parts, self.kind = park.parts, kind
+    def __init__(self, fake_cloud, kind):
+        self.parts, self.kind = fake_cloud.parts, kind
 
     def begin_create_or_update(self, group, name, body):
         address = SimpleNamespace(private_ip_address="10.0.0.1")
@@ -211,34 +216,34 @@ class _Parts:
 
 
 class _AzureMachines:
-    def __init__(self, park):
-        self.park = park
+    def __init__(self, fake_cloud):
+        self.fake_cloud = fake_cloud
 
     def begin_create_or_update(self, group, name, body):
         user_data = base64.b64decode(body["os_profile"]["custom_data"]).decode()
 
         def wait():
-            self.park.make(name, body["hardware_profile"]["vm_size"], user_data, body=body)
-            self.park.parts["disk", f"{name}_OsDisk_1"] = None
+            self.fake_cloud.make(name, body["hardware_profile"]["vm_size"], user_data, body=body)
+            self.fake_cloud.parts["disk", f"{name}_OsDisk_1"] = None
 
         return SimpleNamespace(wait=wait)
 
     def get(self, group, name):
-        return _found(self.park.machines, name)
+        return _found(self.fake_cloud.machines, name)
 
     def begin_delete(self, group, name):
-        return SimpleNamespace(wait=lambda: self.park.delete(name) if name in self.park.machines else None)
+        return SimpleNamespace(wait=lambda: self.fake_cloud.delete(name) if name in self.fake_cloud.machines else None)
 
 
-def _azure(park):
+def _azure(fake_cloud):
     def network(credential, subscription):
         groups = SimpleNamespace(get=lambda *_: SimpleNamespace(id="security group"))
         kinds = {"network_interfaces": "nic", "public_ip_addresses": "ip", "subnets": "subnet"}
-        parts = {name: _Parts(park, kind) for name, kind in kinds.items()}
+        parts = {name: _Parts(fake_cloud, kind) for name, kind in kinds.items()}
         return SimpleNamespace(network_security_groups=groups, **parts)
 
     def compute(credential, subscription):
-        return SimpleNamespace(virtual_machines=_AzureMachines(park), disks=_Parts(park, "disk"))
+        return SimpleNamespace(virtual_machines=_AzureMachines(fake_cloud), disks=_Parts(fake_cloud, "disk"))
 
     return {
         "azure": _module("azure"),

@@ -1,20 +1,21 @@
-"""Which worker is which machine, on a cluster that does as the test says, and what becomes of one in the making."""
+"""How workers are matched to machines, on a cluster that the test controls; and the creation of clusters."""
 
 import asyncio
 import gc
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 
 from seer_nb.errors import SeerError
 from seer_nb.providers import DaskCluster
 from seer_nb.providers.dask import rpc
-from seer_nb.providers.dask.controller import Facts, Seen
-from seer_nb.providers.dask.fleet import DEAF_S, DaskFleet
-from seer_nb.providers.dask.rpc import InProcessChannel, SocketChannel, desk_of
+from seer_nb.providers.dask.controller import ClusterInfo, WorkerInfo
+from seer_nb.providers.dask.fleet import SILENCE_TIMEOUT_S, DaskFleet
+from seer_nb.providers.dask.rpc import InProcessChannel, SocketChannel, get_server
 from tests.providers import clusters
-from tests.providers.cloud_kinds import Books
+from tests.support.recorded_fleet import RecordedFleet
 from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
@@ -25,8 +26,8 @@ def anyio_backend():
     return "asyncio"
 
 
-class Line:
-    """To a cluster that knows no keys."""
+class FakeChannel:
+    """A channel to a cluster without keys whose workers the test controls."""
 
     def __init__(self):
         self.found, self.calls, self.error, self.closed, self.opened = {}, [], None, False, asyncio.Event()
@@ -35,118 +36,118 @@ class Line:
     async def open(self, lease_s, lost):
         self.lost = lost
         await self.opened.wait()
-        return Facts("tcp://nowhere:1", None, grows=True, kept={})
+        return ClusterInfo("tcp://nowhere:1", None, can_scale=True, existing={})
 
     async def call(self, method, *args, **named):
         assert not self.closed
         self.calls.append((method, *args))
         if self.error and method in self.error:
             raise self.error[method]
-        if method == "end":
+        if method == "end_worker":
             del self.found[args[1]]
         return dict(self.found) if method == "workers" else None
 
     async def close(self):
         self.closed = True
 
-    def comes(self, address):
-        self.found[address] = Seen(address, 1, None)
+    def add_worker(self, address):
+        self.found[address] = WorkerInfo(address, 1, None)
 
-    def asked(self, method):
+    def calls_of(self, method):
         return [call for call in self.calls if call[0] == method]
 
 
 @pytest.fixture
-def lines():
+def channels():
     return []
 
 
 @pytest.fixture
-async def books(tmp_path, lines, monkeypatch):
-    monkeypatch.setattr("seer_nb.providers.dask.fleet.SOON_S", 0.01)
-    monkeypatch.setattr("seer_nb.providers.dask.fleet.LATER_S", 0.01)
-    monkeypatch.setattr(DaskCluster, "line", lambda _: lines.append(Line()) or lines[-1])
-    async with Books(tmp_path / "f", DaskCluster(clusters.local, 0.05, **clusters.GIVEN)) as opened:
+async def recorded(tmp_path, channels, monkeypatch):
+    monkeypatch.setattr("seer_nb.providers.dask.fleet.FAST_POLL_S", 0.01)
+    monkeypatch.setattr("seer_nb.providers.dask.fleet.SLOW_POLL_S", 0.01)
+    monkeypatch.setattr(DaskCluster, "channel", lambda _: channels.append(FakeChannel()) or channels[-1])
+    async with RecordedFleet(tmp_path / "f", DaskCluster(clusters.local, 0.05, **clusters.OPTIONS)) as opened:
         await opened.fleet.host(0, opened.provider.host)
         yield opened
 
 
-async def test_one_without_a_key_that_is_to_go_before_it_has_come_is_reported_when_it_has_gone(books, lines):
-    (line,) = lines
-    await books.rent(1)
-    await books.fleet.retire(1, force=True)
+async def test_worker_retired_before_it_joins_is_reported_when_it_has_ended(recorded, channels):
+    (channel,) = channels
+    await recorded.rent(1)
+    await recorded.fleet.retire(1, force=True)
     await asyncio.sleep(0.1)
-    assert not books.ended, "it is on its way, and costs money when it comes"
-    line.comes("late")
-    assert (await books.has_ended(1)).expected
-    assert line.asked("end") == [("end", None, "late")]
-    assert not line.found
+    assert not recorded.ended, "the worker is starting, and is billed when it joins"
+    channel.add_worker("late")
+    assert (await recorded.has_ended(1)).expected
+    assert channel.calls_of("end_worker") == [("end_worker", None, "late")]
+    assert not channel.found
 
 
-async def test_a_worker_that_comes_is_rather_one_that_is_wanted_than_one_that_is_to_go(books, lines):
-    (line,) = lines
-    await books.rent(1)
-    await books.fleet.retire(1, force=False)
-    await books.rent(2)
-    line.comes("first")
-    await until_async(lambda: books.fleet.name_of("first", "first") == "2.0")
-    assert not books.ended
-    line.comes("second")
-    assert (await books.has_ended(1)).expected
-    assert list(line.found) == ["first"]
+async def test_new_worker_is_assigned_to_a_wanted_machine_first(recorded, channels):
+    (channel,) = channels
+    await recorded.rent(1)
+    await recorded.fleet.retire(1, force=False)
+    await recorded.rent(2)
+    channel.add_worker("first")
+    await until_async(lambda: recorded.fleet.name_of("first", "first") == "2.0")
+    assert not recorded.ended
+    channel.add_worker("second")
+    assert (await recorded.has_ended(1)).expected
+    assert list(channel.found) == ["first"]
 
 
-async def test_one_that_never_comes_is_forgotten_when_its_boot_has_taken_too_long(books, lines):
-    await books.rent(1)
-    await books.fleet.retire(1, force=False)
-    books.fleet._rented[1].begun_s -= 100.0
-    assert (await books.has_ended(1)).lived_s is None
+async def test_retired_worker_that_never_joins_is_reported_after_the_boot_timeout(recorded, channels):
+    await recorded.rent(1)
+    await recorded.fleet.retire(1, force=False)
+    recorded.fleet._rented[1].rented_at_s -= 100.0
+    assert (await recorded.has_ended(1)).lived_s is None
 
 
-async def test_a_worker_that_could_not_be_started_takes_no_others_place(books, lines):
-    (line,) = lines
-    line.error = {"grow": TypeError("whatever the cluster's own code raises")}
-    await books.rent(1)
-    ended = await books.has_ended(1)
-    assert (ended.expected, ended.reason, ended.lived_s) == (False, "whatever the cluster's own code raises", 0.0)
-    line.error = None
-    await books.rent(2)
-    line.comes("one")
-    await until_async(lambda: books.fleet.name_of("one", "one") == "2.0")
+async def test_worker_that_failed_to_start_does_not_claim_another_worker(recorded, channels):
+    (channel,) = channels
+    channel.error = {"start_worker": TypeError("an error of the cluster")}
+    await recorded.rent(1)
+    ended = await recorded.has_ended(1)
+    assert (ended.expected, ended.reason, ended.lived_s) == (False, "an error of the cluster", 0.0)
+    channel.error = None
+    await recorded.rent(2)
+    channel.add_worker("one")
+    await until_async(lambda: recorded.fleet.name_of("one", "one") == "2.0")
 
 
-async def test_the_watcher_goes_on_whatever_a_look_has_raised(books, lines):
-    (line,) = lines
-    await books.rent(1)
-    line.comes("one")
-    await until_async(lambda: books.fleet.name_of("one", "one") == "1.0")
-    line.error = {"workers": RuntimeError("odd"), "end": RuntimeError("odd too")}
+async def test_watcher_continues_after_any_exception(recorded, channels):
+    (channel,) = channels
+    await recorded.rent(1)
+    channel.add_worker("one")
+    await until_async(lambda: recorded.fleet.name_of("one", "one") == "1.0")
+    channel.error = {"workers": RuntimeError("unexpected"), "end_worker": RuntimeError("unexpected too")}
     await asyncio.sleep(0.1)
-    line.error = None
-    del line.found["one"]
-    assert (await books.has_ended(1)).reason == "its worker left the scheduler"
+    channel.error = None
+    del channel.found["one"]
+    assert (await recorded.has_ended(1)).reason == "its worker left the scheduler"
 
 
-async def test_a_cluster_that_is_not_heard_is_lost(books, lines, monkeypatch):
-    assert DEAF_S > 1
-    monkeypatch.setattr("seer_nb.providers.dask.fleet.DEAF_S", 0.1)
-    lines[0].error = {"workers": OSError("no answer")}
-    ended = await books.has_ended(0)
+async def test_cluster_that_does_not_answer_is_lost(recorded, channels, monkeypatch):
+    assert SILENCE_TIMEOUT_S > 1
+    monkeypatch.setattr("seer_nb.providers.dask.fleet.SILENCE_TIMEOUT_S", 0.1)
+    channels[0].error = {"workers": OSError("no answer")}
+    ended = await recorded.has_ended(0)
     assert not ended.expected
-    assert ended.reason.startswith("the Dask cluster has gone")
+    assert ended.reason.startswith("the Dask cluster, or the process that it lived in, has exited")
 
 
-async def test_another_cluster_is_not_had_beside_the_first(books, lines):
-    await books.rent(1)
-    await books.fleet.host(2, books.provider.host)
-    assert lines[0].closed, "it would be renewed for ever"
-    assert "another Dask cluster" in books.ended[0].reason
-    assert 1 in books.ended
-    assert await books.fleet.host(2, books.provider.host) is not None
+async def test_second_cluster_replaces_the_first(recorded, channels):
+    await recorded.rent(1)
+    await recorded.fleet.host(2, recorded.provider.host)
+    assert channels[0].closed, "its lease would be renewed for ever"
+    assert "another Dask cluster" in recorded.ended[0].reason
+    assert 1 in recorded.ended
+    assert await recorded.fleet.host(2, recorded.provider.host) is not None
 
 
-class Slow:
-    """Makes a cluster when it is told to."""
+class SlowFactory:
+    """Creates a cluster when ``go`` is set."""
 
     def __init__(self):
         self.begun, self.go, self.made = threading.Event(), threading.Event(), []
@@ -163,78 +164,78 @@ class Slow:
 
 
 @pytest.mark.parametrize("how", ["retire", "give_up", "close"])
-async def test_a_cluster_that_is_told_to_go_while_it_is_made_ends(how, tmp_path, monkeypatch):
-    slow = Slow()
-    provider = DaskCluster(slow, 0.05, **clusters.GIVEN)
-    monkeypatch.setattr(provider, "_make", slow)
-    books = Books(tmp_path / "f", provider)
-    hosting = asyncio.ensure_future(books.fleet.host(0, provider.host))
+async def test_cluster_can_be_ended_while_it_is_created(how, tmp_path, monkeypatch):
+    slow = SlowFactory()
+    provider = DaskCluster(slow, 0.05, **clusters.OPTIONS)
+    monkeypatch.setattr(provider, "_make_cluster", slow)
+    recorded = RecordedFleet(tmp_path / "f", provider)
+    hosting = asyncio.ensure_future(recorded.fleet.host(0, provider.host))
     await asyncio.to_thread(slow.begun.wait, 10)
     acts = {
-        "retire": lambda: books.fleet.retire(0, force=True),
-        "give_up": lambda: books.fleet.give_up(0, "it is too slow"),
-        "close": books.fleet.close,
+        "retire": lambda: recorded.fleet.retire(0, force=True),
+        "give_up": lambda: recorded.fleet.give_up(0, "it is too slow"),
+        "close": recorded.fleet.close,
     }
     acting = asyncio.ensure_future(acts[how]())
     await asyncio.sleep(0.2)
-    assert not books.ended, "it is not gone before it was made"
+    assert not recorded.ended, "it cannot have ended before it was created"
     slow.go.set()
     await acting
     assert await hosting is None
-    assert (await books.has_ended(0)).expected == (how != "give_up")
+    assert (await recorded.has_ended(0)).expected == (how != "give_up")
     assert slow.closed
-    assert await books.fleet.close() == ()
+    assert await recorded.fleet.close() == ()
 
 
-async def test_a_cluster_that_nobody_waits_for_any_more_is_closed_by_who_has_made_it(tmp_path, monkeypatch):
-    slow = Slow()
+async def test_cluster_created_after_the_fleet_closed_is_closed(tmp_path, monkeypatch):
+    slow = SlowFactory()
     monkeypatch.setattr(DaskFleet, "end_timeout_s", 0.1)
-    books = Books(tmp_path / "f", DaskCluster(slow, 0.05, **clusters.GIVEN))
-    books.provider._make = slow
-    hosting = asyncio.ensure_future(books.fleet.host(0, books.provider.host))
+    recorded = RecordedFleet(tmp_path / "f", DaskCluster(slow, 0.05, **clusters.OPTIONS))
+    recorded.provider._make_cluster = slow
+    hosting = asyncio.ensure_future(recorded.fleet.host(0, recorded.provider.host))
     await asyncio.to_thread(slow.begun.wait, 10)
-    assert await books.fleet.close() == (0,)
+    assert await recorded.fleet.close() == (0,)
     hosting.cancel()
     slow.go.set()
     await until_async(lambda: slow.closed)
 
 
-async def test_a_line_that_was_closed_first_gives_no_cluster():
-    slow = Slow()
+async def test_channel_closed_before_it_opens_closes_the_cluster():
+    slow = SlowFactory()
     slow.go.set()
-    line = InProcessChannel(slow)
-    await line.close()
-    with pytest.raises(SeerError, match="not wanted any more"):
-        await line.open(30.0, lambda: None)
+    channel = InProcessChannel(slow)
+    await channel.close()
+    with pytest.raises(SeerError, match="no longer needed"):
+        await channel.open(30.0, lambda: None)
     assert slow.closed
 
 
-async def test_what_a_dead_runner_has_started_ends_on_a_cluster_that_knows_names_only():
+@pytest.mark.slow
+async def test_workers_of_a_dead_runner_end_on_a_cluster_without_keys():
     cluster = clusters.Plain(workers=1)
     try:
-        line = SocketChannel(desk_of(cluster).door)
-        facts = await line.open(30.0, lambda: None)
-        (kept,) = facts.kept
-        await line.call("grow")
-        here = lambda: {str(w["name"]) for w in cluster.scheduler_info["workers"].values()}  # noqa: E731
-        await until_async(lambda: len(here()) == 2)
-        await line.call("grow")
-        line._unwatch()
-        line._held.close()
+        channel = SocketChannel(get_server(cluster).endpoint)
+        connection, info = await asyncio.to_thread(channel.acquire, 30.0)
+        (kept,) = info.existing
+        await asyncio.to_thread(channel.request, "start_worker")
+        joined = lambda: {str(w["name"]) for w in cluster.scheduler_info["workers"].values()}  # noqa: E731
+        await until_async(lambda: len(joined()) == 2)
+        await asyncio.to_thread(channel.request, "start_worker")
+        connection.close()
         await until_async(lambda: len(cluster.plan) == 1)
-        await until_async(lambda: here() == {kept})
+        await until_async(lambda: joined() == {kept})
         await asyncio.sleep(2.0)
-        assert here() == {kept}
+        assert joined() == {kept}
     finally:
         await asyncio.to_thread(cluster.close)
 
 
-async def test_a_cluster_that_has_closed_is_not_held_any_more(monkeypatch):
-    monkeypatch.setattr(rpc, "LOOK_S", 0.05)
+async def test_closed_cluster_is_not_kept_alive(monkeypatch):
+    monkeypatch.setattr(rpc, "POLL_S", 0.05)
     cluster = await asyncio.to_thread(clusters.local)
-    held = weakref.ref(cluster)
-    desk_of(cluster)
+    reference = weakref.ref(cluster)
+    socket = Path(get_server(cluster).endpoint.address)
     await asyncio.to_thread(cluster.close)
-    await until_async(lambda: held() not in rpc._DESKS)
+    await until_async(lambda: not socket.exists())
     del cluster
-    await until_async(lambda: gc.collect() is not None and held() is None)
+    await until_async(lambda: gc.collect() is not None and reference() is None)

@@ -1,4 +1,4 @@
-"""What a DaskCluster does not take, and whom it does not let in."""
+"""Invalid arguments of DaskCluster, and clients that its server refuses."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ from distributed import LocalCluster
 
 import seer_nb as seer
 from seer_nb.providers.dask import rpc
-from seer_nb.providers.dask.rpc import ControllerServer, Endpoint, SocketChannel, desk_of
+from seer_nb.providers.dask.rpc import ControllerServer, Endpoint, SocketChannel, get_server
 from tests.providers import clusters
 from tests.support.waiting import until
 
@@ -29,19 +29,21 @@ def refused(cluster, error=ValueError, **changes):
     return str(caught.value)
 
 
-def test_a_cluster_that_a_study_cannot_use():
+def test_unusable_clusters_are_refused():
     quiet = {"n_workers": 0, "dashboard_address": None}
     with LocalCluster(threads_per_worker=2, **quiet) as cluster:
         assert refused(cluster).startswith(f"cluster=LocalCluster({cluster.name}, ")
-        assert refused(cluster).endswith(f" cannot be used: {THREADS}")
+        assert refused(cluster).endswith(f": cannot be used; {THREADS}")
     with LocalCluster(processes=False, threads_per_worker=1, **quiet) as cluster:
-        assert "where no other process can reach it: make it with processes=True" in refused(cluster)
+        assert "which other processes cannot reach: make the cluster with processes=True" in refused(cluster)
     with clusters.local() as cluster:
         cluster.adapt(minimum=0, maximum=2)
-        assert "adapts by itself, but the study decides on its workers: do not call adapt()" in refused(cluster)
+        assert "scales itself, but the study decides on its workers: do not call adapt()" in refused(cluster)
         cluster._adaptive.stop()
         cluster.new_spec = {**cluster.new_spec, "group": ["-0", "-1"]}
-        assert "starts 2 workers at a time, but the study ends single ones: have it start one" in refused(cluster)
+        assert "starts 2 workers at a time, but the study terminates single ones: configure it to start one" in refused(
+            cluster
+        )
 
 
 @pytest.mark.parametrize(
@@ -50,24 +52,24 @@ def test_a_cluster_that_a_study_cannot_use():
         (
             {"cluster": 3},
             TypeError,
-            "cluster=3 is no Dask cluster: give one, or a function without arguments that",
+            "cluster=3: not a Dask cluster; expected one, or a function without arguments that",
         ),
-        ({"max_workers": 0}, ValueError, "max_workers=0 is not a number of workers: give a whole number from 1 on"),
+        ({"max_workers": 0}, ValueError, "max_workers=0: not a number of workers; expected an integer >= 1"),
         (
             {"gpus_per_worker": -1},
             ValueError,
-            "gpus_per_worker=-1 is not a number of GPUs: give a whole number",
+            "gpus_per_worker=-1: not a number of GPUs; expected an integer",
         ),
-        ({"price_per_worker_hour": "much"}, ValueError, "price_per_worker_hour='much' is not an amount of money"),
-        ({"boot_time": 0}, ValueError, "boot_time=0 is not more than 0 seconds"),
+        ({"price_per_worker_hour": "much"}, ValueError, "price_per_worker_hour='much': not an amount of money"),
+        ({"boot_time": 0}, ValueError, "boot_time=0: not more than 0 seconds"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(changes, error, sentence):
+def test_invalid_arguments_are_named_in_the_message(changes, error, sentence):
     given = {"cluster": clusters.local, **changes}
     assert refused(given.pop("cluster"), error, **given).startswith(sentence)
 
 
-def test_workers_elsewhere_need_a_store_that_they_reach(tmp_path, monkeypatch):
+def test_workers_on_other_computers_need_a_reachable_store(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     provider = seer.DaskCluster(clusters.local, 0.1, max_workers=2)
     study = {"metric": "m", "mode": "max", "max_epochs": 1, "deadline": "10min", "budget": "$1", "provider": provider}
@@ -75,84 +77,84 @@ def test_workers_elsewhere_need_a_store_that_they_reach(tmp_path, monkeypatch):
         seer.Study(lambda config, run: None, {"x": seer.uniform(0, 1)}, **study)
 
 
-def test_nobody_gets_in_without_the_key():
+def test_clients_without_the_key_are_refused():
     with clusters.local() as cluster:
-        desk = ControllerServer(cluster)
-        folder = Path(desk.door.address).parent
-        assert folder.stat().st_mode & 0o777 == 0o700, "other users of this computer cannot even knock"
-        assert len(desk.door.key) == 32
-        assert repr(desk.door) == f"Door({desk.door.address!r})"
+        server = ControllerServer(cluster)
+        folder = Path(server.endpoint.address).parent
+        assert folder.stat().st_mode & 0o777 == 0o700, "other users of this computer must not reach the socket"
+        assert len(server.endpoint.key) == 32
+        assert repr(server.endpoint) == f"Endpoint({server.endpoint.address!r})"
         for key in (b"", b"guessed", bytes(32)):
             with pytest.raises((multiprocessing.AuthenticationError, EOFError, OSError)):
-                Client(desk.door.address, authkey=key)
-        # Whoever knows it still does.
-        held, facts = SocketChannel(desk.door)._hold(30.0)
-        assert facts.address == cluster.scheduler_address
-        held.close()
+                Client(server.endpoint.address, authkey=key)
+        # With the key a client is admitted, also after the failed attempts.
+        connection, info = SocketChannel(server.endpoint).acquire(30.0)
+        assert info.address == cluster.scheduler_address
+        connection.close()
 
 
-class Idle:
-    """A cluster that does nothing."""
+class IdleCluster:
+    """A cluster without workers."""
 
     status = "running"
 
 
 @pytest.fixture
-def desk(monkeypatch):
-    """Of an idle cluster; its hand gives back what it is asked."""
+def server(monkeypatch):
+    """The server of an idle cluster; its controller returns the name of the method that is called."""
 
     def call(method, *_, **__):
-        told = Future()
-        told.set_result(method)
-        return told
+        future = Future()
+        future.set_result(method)
+        return future
 
-    monkeypatch.setattr(rpc, "LOOK_S", 0.05)
-    monkeypatch.setattr(rpc, "Hand", lambda *_, **__: SimpleNamespace(call=call))
-    cluster = Idle()
+    monkeypatch.setattr(rpc, "POLL_S", 0.05)
+    monkeypatch.setattr(rpc, "ClusterController", lambda *_, **__: SimpleNamespace(call=call))
+    cluster = IdleCluster()
     made = ControllerServer(cluster)
-    folder = Path(made.door.address).parent
+    folder = Path(made.endpoint.address).parent
     yield made
     cluster.status = "closed"
-    until(lambda: not folder.exists(), "the end of the desk with all that it has made")
+    until(lambda: not folder.exists(), "the end of the server and its folder")
 
 
-@pytest.mark.parametrize("said", [b"", b"\0\0", b"\0\0\0\x10hello"], ids=["nothing", "a begun word", "half a word"])
-def test_who_comes_and_says_no_more_keeps_nobody_from_being_answered(desk, said):
-    """Workers of a paid cluster would not be ended at the limits."""
-    with Client(desk.door.address) as stranger:
-        os.write(stranger.fileno(), said)
-        with ThreadPoolExecutor() as others:
-            asked = [others.submit(SocketChannel(desk.door)._ask, "end", (), {}) for _ in range(3)]
+@pytest.mark.parametrize("sent", [b"", b"\0\0", b"\0\0\0\x10hello"], ids=["nothing", "half a header", "half a message"])
+def test_silent_client_does_not_block_other_clients(server, sent):
+    """Guards against workers of a paid cluster that are not terminated at the study's limits."""
+    with Client(server.endpoint.address) as silent_client:
+        os.write(silent_client.fileno(), sent)
+        with ThreadPoolExecutor() as executor:
+            calls = [executor.submit(SocketChannel(server.endpoint).request, "end_worker") for _ in range(3)]
             try:
-                assert [answer.result(10) for answer in asked] == ["end"] * 3
+                assert [answer.result(10) for answer in calls] == ["end_worker"] * 3
             finally:
-                stranger.close()  # or those that still wait would wait for ever
+                silent_client.close()  # otherwise the other clients might wait for ever
 
 
-def test_a_process_that_hangs_is_not_waited_for_for_ever(monkeypatch, tmp_path):
-    monkeypatch.setattr(rpc, "ANSWER_S", 0.1)
-    monkeypatch.setattr(rpc, "LEAVES_S", 0.1)
-    with socket.socket(socket.AF_UNIX) as deaf:
-        deaf.bind(str(tmp_path / "desk"))
-        deaf.listen()
-        with pytest.raises(TimeoutError, match="the notebook's process did not answer 'end'"):
-            SocketChannel(Endpoint(str(tmp_path / "desk"), bytes(32)))._ask("end", (), {})
+def test_call_of_a_hung_process_times_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(rpc, "CALL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(rpc, "LEAVE_TIMEOUT_S", 0.1)
+    with socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(str(tmp_path / "controller"))
+        hung.listen()
+        with pytest.raises(TimeoutError, match="the notebook's process did not answer 'end_worker'"):
+            SocketChannel(Endpoint(str(tmp_path / "controller"), bytes(32))).request("end_worker")
 
 
-def test_a_folder_for_temporary_files_may_have_a_long_name(monkeypatch, tmp_path):
+def test_temporary_folder_may_have_a_long_name(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 100)))
-    made = rpc.folder()
+    made = rpc.make_socket_folder()
     assert len(str(made)) < 100
     made.rmdir()
 
 
-def test_one_study_at_a_time_holds_a_cluster():
+def test_only_one_study_at_a_time_uses_a_cluster():
     with clusters.local() as cluster:
-        desk = desk_of(cluster)
-        assert desk_of(cluster) is desk
-        held, _ = SocketChannel(desk.door)._hold(30.0)
-        with pytest.raises(seer.SeerError, match="another study holds the Dask cluster: give each study one"):
-            SocketChannel(desk.door)._hold(0.2)
-        held.close()
-        again, _ = SocketChannel(desk.door)._hold(30.0)
-        again.close()
+        server = get_server(cluster)
+        assert get_server(cluster) is server
+        first, _ = SocketChannel(server.endpoint).acquire(30.0)
+        with pytest.raises(seer.SeerError, match="another study uses the Dask cluster: give each study a cluster"):
+            SocketChannel(server.endpoint).acquire(0.2)
+        first.close()
+        second, _ = SocketChannel(server.endpoint).acquire(30.0)
+        second.close()

@@ -1,10 +1,12 @@
-"""EC2 keeps the contract, on the cloud on this computer."""
+"""EC2 fulfils the contract of providers, on the loopback cloud."""
 
 import pytest
 
 from seer_nb.testing.loopback import LoopbackCloud
 from tests.providers.contract import ProviderTestCase
 from tests.support.loopback_fleets import living, numbered, provider
+
+pytestmark = pytest.mark.slow
 
 
 class TestEC2(ProviderTestCase):

@@ -1,6 +1,5 @@
-"""Fargate on a copy of AWS' interface: tasks are run and stopped there; no container ever begins."""
+"""Fargate on moto's simulation of AWS: tasks are started and stopped there; no container runs."""
 
-import asyncio
 import json
 import logging
 from types import SimpleNamespace
@@ -15,15 +14,16 @@ import seer_nb as seer
 from seer_nb.providers.aws import fargate
 from seer_nb.providers.base import Adopted
 from seer_nb.providers.vm import fleet, tls
-from tests.providers.cloud_kinds import Books
 from tests.providers.contract import DescribedTestCase
+from tests.support.recorded_fleet import RecordedFleet
+from tests.support.waiting import until_async
 
 ROLE = "arn:aws:iam::123456789012:role/containers"
 
 
 @pytest.fixture(scope="module")
 def aws():
-    """Its address."""
+    """URL of the simulated AWS."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -38,17 +38,17 @@ def interface(monkeypatch, aws):
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
     monkeypatch.delenv("AWS_REGION", raising=False)
-    for name in ("KNOCK_S", "UNSEEN_S"):
+    for name in ("POLL_S", "RECHECK_S"):
         monkeypatch.setattr(fleet, name, 0.02)
-    monkeypatch.setattr(fargate, "LOOK_S", 0.0)
+    monkeypatch.setattr(fargate, "POLL_S", 0.0)
 
     async def listens(address):
         return True
 
-    monkeypatch.setattr(fleet, "listens", listens)
-    # What dask-cloudprovider has done at the end of the process needs an event loop that is gone by then.
+    monkeypatch.setattr(fleet, "is_listening", listens)
+    # dask-cloudprovider's finalizers need an event loop, which no longer exists at the process's exit.
     monkeypatch.setattr(ecs, "weakref", SimpleNamespace(finalize=lambda *_: None))
-    # Else a task ends by itself as soon as it is looked at.
+    # Otherwise a task stops as soon as it is queried.
     state_manager.set_transition("ecs::task", {"progression": "manual", "times": 10**6})
     boto3.client("ecs").put_account_setting(name="taskLongArnFormat", value="enabled")
 
@@ -71,7 +71,7 @@ def given(**changes):
 
 
 def running():
-    """By its name, what each task is told."""
+    """Return the overrides of each running task, by name."""
     client = boto3.client("ecs")
     arns = client.list_tasks(cluster="mine", desiredStatus="RUNNING")["taskArns"]
     tasks = client.describe_tasks(cluster="mine", tasks=arns)["tasks"] if arns else []
@@ -85,21 +85,21 @@ class TestDescription(DescribedTestCase):
 
 
 @pytest.mark.anyio
-async def test_containers_run_as_asked_for_and_are_stopped(home):
-    async with Books(home / "f", given(env={"MINE": "1"})) as books:
-        scheduler = await books.fleet.host(0, books.provider.host)
-        await books.rent(1)
+async def test_containers_run_as_requested_and_are_stopped(home):
+    async with RecordedFleet(home / "f", given(env={"MINE": "1"}), study="My Study_1") as recorded:
+        scheduler = await recorded.fleet.host(0, recorded.provider.host)
+        await recorded.rent(1)
         ident = tls.load(home / "f").ident[:8]
-        told = [running()[f"seer-my-study-1-{ident}-0000{machine}"] for machine in (0, 1)]
-        check_told(*told, scheduler)
+        overrides = [running()[f"seer-my-study-1-{ident}-0000{machine}"] for machine in (0, 1)]
+        check_overrides(*overrides, scheduler)
         definitions = boto3.client("ecs").list_task_definitions()["taskDefinitionArns"]
         described = [boto3.client("ecs").describe_task_definition(taskDefinition=arn) for arn in definitions]
         assert sorted((d["taskDefinition"]["cpu"], d["taskDefinition"]["memory"]) for d in described) == [
             ("1024", "4096"),
             ("4096", "16384"),
         ]
-        await books.fleet.retire(1, force=False)
-        ended = await books.has_ended(1)
+        await recorded.fleet.retire(1, force=False)
+        ended = await recorded.has_ended(1)
         assert ended.expected
         assert ended.lived_s > 0
         assert len(running()) == 1
@@ -107,56 +107,57 @@ async def test_containers_run_as_asked_for_and_are_stopped(home):
     assert not boto3.client("ecs").list_task_definitions()["taskDefinitionArns"]
 
 
-def check_told(scheduler, worker, address):
-    for told, role in ((scheduler, "scheduler"), (worker, "worker")):
-        assert told["name"] == f"dask-{role}"
-        assert told["command"][:2] == ["sh", "-c"]
-        environment = {each["name"]: each["value"] for each in told["environment"]}
+def check_overrides(scheduler, worker, address):
+    for override, role in ((scheduler, "scheduler"), (worker, "worker")):
+        assert override["name"] == f"dask-{role}"
+        assert override["command"][:2] == ["sh", "-c"]
+        environment = {each["name"]: each["value"] for each in override["environment"]}
         assert environment["MINE"] == "1"
-        assert environment["SEER_LEASE"] == fargate.LEASE
-        assert len(json.dumps(told)) < 8192
-        assert f'echo $((${{SEER_BOOT:-0}}+1200)) > "{fargate.LEASE}";' in told["command"][2]
+        assert environment["SEER_LEASE"] == fargate.LEASE_PATH
+        assert len(json.dumps(override)) < 8192
+        assert f'echo $((${{SEER_BOOT:-0}}+1200)) > "{fargate.LEASE_PATH}";' in override["command"][2]
     assert " exec python -m distributed.cli.dask_scheduler --protocol tls --port 8786" in scheduler["command"][2]
     assert f" exec python -m distributed.cli.dask_spec {address.address} --spec " in worker["command"][2]
     assert '"name":"1.0","nthreads":1' in worker["command"][2]
 
 
 @pytest.mark.anyio
-async def test_a_later_fleet_stops_what_an_earlier_one_has_left(home):
-    dead = Books(home / "f", given())
+async def test_later_fleet_stops_the_tasks_of_an_earlier_one(home):
+    dead = RecordedFleet(home / "f", given())
     await dead.rent(4)
-    async with Books(home / "f", given()) as books:
-        assert await books.fleet.adopt([4]) == Adopted(left=(4,))
-        async with asyncio.timeout(10):
-            while running():  # noqa: ASYNC110 - the fleet stops it
-                await asyncio.sleep(0.01)
+    async with RecordedFleet(home / "f", given()) as recorded:
+        assert await recorded.fleet.adopt([4]) == Adopted(left=(4,))
+        await until_async(lambda: not running(), "the end of the earlier task")
     dead.fleet._side.stop()
 
 
 @pytest.mark.anyio
 async def test_variables_that_do_not_fit_are_refused(home):
-    async with Books(home / "f", given(env={"LONG": "x" * 4000})) as books:
-        await books.rent(1)
-        ended = await books.has_ended(1)
-    assert "characters, but Fargate takes 8192: give fewer or shorter variables in env=" in ended.reason
+    async with RecordedFleet(home / "f", given(env={"LONG": "x" * 4000})) as recorded:
+        await recorded.rent(1)
+        ended = await recorded.has_ended(1)
+    assert "characters, but Fargate accepts 8192: give fewer or shorter variables in env=" in ended.reason
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"price_per_hour": None}, "price_per_hour=None, but no price of '4 CPUs, 16 GB' is known: give dollars an"),
-        ({"memory_gb": 64}, "memory_gb=64 is not to be had with 4 CPUs: give a whole number from 8 to 32"),
-        ({"spot": True}, "scheduler_price_per_hour=None, but the scheduler is not on spot capacity: give its price"),
-        ({"cpu": 3}, "cpu=3 is none of Fargate's sizes: give 1, 2, 4, 8 or 16"),
+        (
+            {"price_per_hour": None},
+            "price_per_hour=None: no price of '4 CPUs, 16 GB' is known; expected dollars per hour",
+        ),
+        ({"memory_gb": 64}, "memory_gb=64: not available with 4 CPUs; expected an integer from 8 to 32"),
+        ({"spot": True}, "scheduler_price_per_hour=None: the scheduler does not use spot capacity; expected dollars"),
+        ({"cpu": 3}, "cpu=3: not a size of Fargate; expected 1, 2, 4, 8 or 16"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(changes, sentence):
+def test_invalid_arguments_are_named_in_the_message(changes, sentence):
     other = {"cpu": 4, "memory_gb": 16, "cluster": "c", "execution_role": ROLE, "security_groups": ["g"]}
     with pytest.raises(ValueError, match="^" + sentence.replace("(", r"\(")):
         seer.Fargate(**{**other, "price_per_hour": 0.2, **changes})
 
 
-def test_the_scheduler_is_never_too_cheap():
+def test_derived_price_of_the_scheduler_is_never_too_low():
     small = seer.Fargate(1, 2, cluster="c", execution_role=ROLE, security_groups=["g"], price_per_hour="$0.05")
     assert small.host.price_per_hour == 100_000
     large = seer.Fargate(16, 64, cluster="c", execution_role=ROLE, security_groups=["g"], price_per_hour=1.0)

@@ -1,4 +1,4 @@
-"""What all fleets have in common, on one whose cloud does as it is told, and the clocks and files that they use."""
+"""The base class of fleets, on a fleet that the test controls; and the clocks and files that fleets use."""
 
 import asyncio
 import os
@@ -10,29 +10,30 @@ from types import SimpleNamespace
 import pytest
 
 from seer_nb._utils.clock import steady_s
-from seer_nb._utils.files import write_private
+from seer_nb._utils.files import write_atomically
 from seer_nb.core.money import Offer
 from seer_nb.providers import local
 from seer_nb.providers._fleet import MachineFleet, Rented
 from seer_nb.providers.base import FleetContext
-from seer_nb.providers.local import LocalFleet, Worker
+from seer_nb.providers.local import LocalFleet, WorkerProcess
 from seer_nb.providers.vm import bootstrap
+from tests.support.waiting import until
 
 OFFER = Offer(name="one", price_per_hour=1)
 
 
-class Obedient(MachineFleet[Rented]):
-    """Its machines are launched when the test says so, and end at once unless they are stubborn."""
+class ControlledFleet(MachineFleet[Rented]):
+    """Launches wait for ``launched``; machines terminate at once unless ``stubborn`` is set."""
 
     end_timeout_s = 0.2
 
     def __init__(self, folder):
         self.ended = []
         super().__init__(FleetContext(study="s", folder=folder, lease_s=30.0, ended=self.ended.append), Rented)
-        self.launched, self.error, self.stubborn, self.told = asyncio.Event(), None, False, []
+        self.launched, self.error, self.stubborn = asyncio.Event(), None, False
 
     async def open(self):
-        """Nothing is needed."""
+        """Do nothing."""
 
     async def _launch(self, machine, rented, offer):
         await self.launched.wait()
@@ -40,12 +41,11 @@ class Obedient(MachineFleet[Rented]):
             raise self.error
 
     async def _end(self, machine, rented, *, force):
-        self.told.append(machine)
         if not rented.launching and not self.stubborn:
             self._ended(machine, lived_s=rented.lived_s())
 
     async def _shut(self):
-        """Nothing is left."""
+        """Do nothing."""
 
 
 @pytest.fixture
@@ -55,12 +55,12 @@ def anyio_backend():
 
 @pytest.fixture
 async def fleet(tmp_path):
-    return Obedient(tmp_path)
+    return ControlledFleet(tmp_path)
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("error", [KeyError("what nobody has thought of"), OSError("no way there")])
-async def test_a_launch_that_fails_in_whatever_way_is_reported_once(fleet, error):
+@pytest.mark.parametrize("error", [KeyError("unexpected"), OSError("no route")])
+async def test_failed_launch_is_reported_once(fleet, error):
     fleet.launched.set()
     fleet.error = error
     await fleet.rent(1, OFFER)
@@ -68,11 +68,11 @@ async def test_a_launch_that_fails_in_whatever_way_is_reported_once(fleet, error
     await fleet.lost(1)
     (ended,) = fleet.ended
     assert (ended.machine, ended.expected, ended.reason) == (1, False, str(error))
-    assert not fleet._rented, "it would take a later machine's place"
+    assert not fleet._rented, "it would count as a machine for ever"
 
 
 @pytest.mark.anyio
-async def test_one_that_is_told_to_go_while_it_is_launched_ends_when_that_is_over(fleet):
+async def test_machine_retired_during_its_launch_ends_after_the_launch(fleet):
     renting = asyncio.ensure_future(fleet.rent(1, OFFER))
     await asyncio.sleep(0)
     await fleet.retire(1, force=False)
@@ -83,14 +83,14 @@ async def test_one_that_is_told_to_go_while_it_is_launched_ends_when_that_is_ove
 
 
 @pytest.mark.anyio
-async def test_who_is_given_up_is_reported_with_the_reason_by_the_fleet_alone(fleet):
+async def test_unusable_machine_is_reported_once_with_its_reason(fleet):
     fleet.launched.set()
     await fleet.rent(1, OFFER)
-    await fleet.give_up(1, "its scheduler lets nobody in")
-    await fleet.give_up(1, "once more")
+    await fleet.give_up(1, "its scheduler refuses connections")
+    await fleet.give_up(1, "again")
     await fleet.give_up(2, "unknown")
-    assert [(ended.expected, ended.reason) for ended in fleet.ended] == [(False, "its scheduler lets nobody in")]
-    assert fleet.ended[0].lived_s >= 1.0, "it was there"
+    assert [(ended.expected, ended.reason) for ended in fleet.ended] == [(False, "its scheduler refuses connections")]
+    assert fleet.ended[0].lived_s >= 1.0, "it existed, so it is billed"
 
 
 @pytest.mark.anyio
@@ -104,17 +104,17 @@ async def test_closing_waits_for_launches(fleet):
 
 
 @pytest.mark.anyio
-async def test_closing_does_not_wait_forever_and_says_what_may_live_on(fleet):
+async def test_closing_times_out_and_returns_machines_that_may_live_on(fleet):
     fleet.launched.set()
     await fleet.rent(2, OFFER)
     fleet.stubborn = True
     assert await fleet.close() == (2,)
-    assert not fleet.ended, "nobody knows whether it has ended"
+    assert not fleet.ended, "it is unknown whether it has terminated"
 
 
 @pytest.mark.anyio
-async def test_nothing_is_launched_any_more_while_the_fleet_closes_or_after_it(fleet):
-    """A runner that hands all back may have had a rent still to be performed in that turn of the loop."""
+async def test_nothing_is_launched_while_the_fleet_closes_or_afterwards(fleet):
+    """A runner that retires all machines may have a rent scheduled in the same iteration of the loop."""
     fleet.launched.set()
     await fleet.rent(0, OFFER)
     renting = asyncio.ensure_future(fleet.rent(1, OFFER))
@@ -122,28 +122,28 @@ async def test_nothing_is_launched_any_more_while_the_fleet_closes_or_after_it(f
     await renting
     await fleet.rent(2, OFFER)
     assert sorted((ended.machine, ended.expected) for ended in fleet.ended) == [(0, True), (1, True), (2, True)]
-    assert [ended.lived_s for ended in fleet.ended if ended.machine] == [0.0, 0.0], "they were never asked for"
+    assert [ended.lived_s for ended in fleet.ended if ended.machine] == [0.0, 0.0], "they were never launched"
     assert not fleet._rented
 
 
 @pytest.mark.anyio
-async def test_each_worker_has_a_gpu_of_its_own(tmp_path):
+async def test_each_worker_gets_its_own_gpu(tmp_path):
     fleet = LocalFleet(FleetContext(study="s", folder=tmp_path, lease_s=30.0, ended=lambda _: None), ("3", "GPU-7b"))
 
-    def begin(machine):
-        fleet._rented[machine] = Worker()
-        return fleet._environment(fleet._rented[machine])["CUDA_VISIBLE_DEVICES"]
+    def assign(machine):
+        fleet._rented[machine] = WorkerProcess()
+        return fleet._assign_environment(fleet._rented[machine])["CUDA_VISIBLE_DEVICES"]
 
-    assert [begin(0), begin(1)] == ["3", "GPU-7b"]
+    assert [assign(0), assign(1)] == ["3", "GPU-7b"]
     del fleet._rented[1]
-    assert begin(2) == "GPU-7b"
+    assert assign(2) == "GPU-7b"
     del fleet._rented[0]
-    assert begin(3) == "3", "the other one is machine 2's, whatever its number is"
-    assert sorted([begin(4), begin(5)]) == ["3", "GPU-7b"], "more workers than GPUs share them evenly"
+    assert assign(3) == "3", "machine 2 uses the other one"
+    assert sorted([assign(4), assign(5)]) == ["3", "GPU-7b"], "more workers than GPUs share them evenly"
 
 
 class Sleeper:
-    """A process as multiprocessing has it, which does nothing."""
+    """A process with the interface of multiprocessing that only sleeps."""
 
     exitcode = -9
 
@@ -167,10 +167,8 @@ class Sleeper:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("error", [OSError("no space left"), KeyError("what nobody has thought of")])
-async def test_a_worker_that_is_there_is_reported_when_it_ends_though_it_could_not_be_noted(
-    tmp_path, monkeypatch, error
-):
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyError("unexpected")])
+async def test_end_of_a_worker_is_reported_even_if_it_was_not_recorded(tmp_path, monkeypatch, error):
     def fails(_):
         raise error
 
@@ -185,38 +183,36 @@ async def test_a_worker_that_is_there_is_reported_when_it_ends_though_it_could_n
     assert not fleet._rented
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the others count no time in which they are suspended")
-def test_lives_go_on_while_the_computer_is_suspended():
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="clocks of other systems stop while suspended")
+def test_steady_clock_runs_while_the_computer_is_suspended():
     assert steady_s() == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=1.0)
 
 
-def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path):
+def test_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
-    write_private(path, b"old")
+    write_atomically(path, b"old", private=True)
     with pytest.raises(TypeError):
-        write_private(path, "no bytes")
+        write_atomically(path, "no bytes", private=True)
     assert path.read_bytes() == b"old"
-    write_private(path, b"new")
+    write_atomically(path, b"new", private=True)
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="machines run Linux")
-def test_a_machine_that_hears_of_no_runner_ends_so_long_after_its_boot(tmp_path):
+def test_machine_without_a_runner_terminates_after_its_boot_lease(tmp_path):
     lease, ended = tmp_path / "run" / "lease", tmp_path / "ended"
 
-    def begin(boot_lease_s, **environment):
-        command = bootstrap.command(boot_lease_s, str(lease), f"touch {ended}; exit")
+    def start_watchdog(boot_lease_s, **environment):
+        command = bootstrap.watchdog_command(boot_lease_s, str(lease), f"touch {ended}; exit")
         subprocess.run(["sh", "-c", command], check=True, env=environment)
 
     now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
-    # Docker's installation and all else before this command is part of the boot.
-    begin(now_s - 100)
+    # The installation of Docker and everything else before this command is part of the boot.
+    start_watchdog(now_s - 100)
     assert int(lease.read_text()) == round(now_s - 100)
-    began_s = time.monotonic()
-    while not ended.exists():
-        assert time.monotonic() < began_s + 10
-        time.sleep(0.1)
-    begin(600, SEER_BOOT="1000")
+    until(ended.exists, "the end of the machine", within_s=10)
+    start_watchdog(600, SEER_BOOT="1000")
     assert lease.read_text() == "1600\n"
     lease.write_text("0")

@@ -1,4 +1,4 @@
-"""Which GPUs are the user's to train on."""
+"""The GPUs that training may use."""
 
 import pytest
 
@@ -15,12 +15,12 @@ from seer_nb.ui.cli.doctor import local as doctor
         ("2", ("2",)),
         (" 3, 1 ", ("3", "1")),
         ("GPU-3a5b,MIG-77", ("GPU-3a5b", "MIG-77")),
-        # As CUDA reads it: what follows the first that is none does not count.
+        # Like CUDA: entries after the first invalid one are ignored.
         ("1,-1,2", ("1",)),
         (",1", ()),
     ],
 )
-def test_those_that_are_left_out_are_somebody_elses(monkeypatch, visible, names):
+def test_cuda_visible_devices_is_respected(monkeypatch, visible, names):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(gpus, "built_for_cuda", lambda: True)
     assert gpus.usable() == names
@@ -28,19 +28,19 @@ def test_those_that_are_left_out_are_somebody_elses(monkeypatch, visible, names)
         assert Local().max_workers == len(names)
 
 
-def test_a_torch_for_cpus_has_no_use_for_them(monkeypatch):
+def test_cpu_build_of_torch_uses_no_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setattr(gpus.metadata, "version", lambda _: "2.13.0+cpu")
     assert gpus.usable() == ()
     assert Local().gpus == ()
     (warning,) = doctor.check_gpus()
     assert warning.level == "warning"
-    assert warning.text == "this computer has 2 GPUs, but torch 2.13.0+cpu is a build for CPUs only"
+    assert warning.text == "this computer has 2 GPUs, but torch 2.13.0+cpu is built for CPUs only"
     monkeypatch.setattr(gpus.metadata, "version", lambda _: "2.13.0")
     assert gpus.usable() == ("0", "1")
 
 
-def test_the_doctor_says_when_torch_finds_fewer(monkeypatch):
+def test_doctor_reports_when_torch_finds_fewer_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(1000))))
     monkeypatch.setattr(gpus, "built_for_cuda", lambda: True)
     (problem,) = doctor.check_gpus()
@@ -50,11 +50,11 @@ def test_the_doctor_says_when_torch_finds_fewer(monkeypatch):
     assert not list(doctor.check_gpus())
 
 
-def test_under_windows_nvidias_tool_counts_them(monkeypatch, tmp_path):
+def test_gpus_under_wsl_are_counted_by_nvidia_smi(monkeypatch, tmp_path):
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA RTX (UUID: GPU-1)'\necho 'GPU 1: NVIDIA RTX (UUID: GPU-2)'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert gpus._told() == 2
+    assert gpus.count_with_tool() == 2
     tool.write_text("#!/bin/sh\nexit 9\n")
-    assert gpus._told() == 0
+    assert gpus.count_with_tool() == 0

@@ -1,4 +1,4 @@
-"""IAM policies: enforced by moto where it can, and otherwise by the rules of AWS written down in a few lines."""
+"""IAM policies, evaluated by moto where it can and by a short implementation of AWS's rules otherwise."""
 
 import json
 import urllib.request
@@ -18,11 +18,11 @@ ARN = "arn:aws:ec2:us-east-1:123456789012:"
 TAG = "seer:study"
 
 
-# --- by the rules of AWS ---
+# --- by AWS's rules ---
 
 
 def allows(document, action, resource, **context):
-    """Whether a policy of Allow statements lets a call touch a resource."""
+    """Return whether a policy of Allow statements allows an action on a resource."""
     return any(_covers(statement, action, resource, context) for statement in document["Statement"])
 
 
@@ -42,7 +42,7 @@ def _covers(statement, action, resource, context):
 
 
 def _holds(operator, wanted, value):
-    # A key that a call does not have fulfils no condition.
+    # A key that the call lacks fulfils no condition.
     wanted = [wanted] if isinstance(wanted, str) else wanted
     if operator == "StringEquals":
         return value in wanted
@@ -50,16 +50,16 @@ def _holds(operator, wanted, value):
     return value is not None and any(fnmatchcase(value, pattern) for pattern in wanted)
 
 
-def gives(value="digits"):
+def requests_tag(value="digits"):
     return {f"aws:RequestTag/{TAG}": value}
 
 
-def has(value="digits"):
+def has_tag(value="digits"):
     return {f"aws:ResourceTag/{TAG}": value}
 
 
-def rents(document, **context):
-    """A call must be allowed for each thing that it touches."""
+def allows_rent(document, **context):
+    """Return whether RunInstances is allowed on every resource that it touches."""
     parts = ("network-interface/*", "security-group/sg-1", "subnet/subnet-1", "volume/*", "key-pair/mine")
     parts += ("spot-instances-request/*",)
     return (
@@ -69,25 +69,25 @@ def rents(document, **context):
     )
 
 
-def test_machines_are_rented_only_with_the_tag():
+def test_machines_can_be_rented_only_with_the_tag():
     document = iam.policy("ec2")
-    assert rents(document, **gives())
-    assert not rents(document)
-    assert not rents(document, **{"aws:RequestTag/Name": "digits"})
+    assert allows_rent(document, **requests_tag())
+    assert not allows_rent(document)
+    assert not allows_rent(document, **{"aws:RequestTag/Name": "digits"})
 
 
-def test_only_tagged_machines_are_ended_and_named():
+def test_only_tagged_machines_can_be_terminated_and_named():
     document = iam.policy("ec2")
     for action in ("ec2:TerminateInstances", "ec2:CreateTags"):
-        assert allows(document, action, ARN + "instance/i-1", **has())
+        assert allows(document, action, ARN + "instance/i-1", **has_tag())
         assert not allows(document, action, ARN + "instance/i-1")
-        # Whoever asks for the tag to be there does not own the machine.
-        assert not allows(document, action, ARN + "instance/i-1", **gives())
-    assert not allows(document, "ec2:CreateTags", ARN + "volume/vol-1", **has())
+        # A request with the tag does not make the machine one's own.
+        assert not allows(document, action, ARN + "instance/i-1", **requests_tag())
+    assert not allows(document, "ec2:CreateTags", ARN + "volume/vol-1", **has_tag())
 
 
 @pytest.mark.parametrize("kind", ["instance", "volume", "security-group", "spot-instances-request"])
-def test_what_is_being_created_may_be_tagged(kind):
+def test_resources_may_be_tagged_at_creation(kind):
     document = iam.policy("ec2")
     for created in ("RunInstances", "CreateSecurityGroup"):
         assert allows(document, "ec2:CreateTags", f"{ARN}{kind}/*", **{"ec2:CreateAction": created})
@@ -95,17 +95,17 @@ def test_what_is_being_created_may_be_tagged(kind):
     assert not allows(document, "ec2:CreateTags", f"{ARN}{kind}/x")
 
 
-def test_only_tagged_security_groups_are_made_and_changed():
+def test_only_tagged_security_groups_can_be_created_and_changed():
     document = iam.policy("ec2")
-    assert allows(document, "ec2:CreateSecurityGroup", ARN + "security-group/*", **gives())
+    assert allows(document, "ec2:CreateSecurityGroup", ARN + "security-group/*", **requests_tag())
     assert not allows(document, "ec2:CreateSecurityGroup", ARN + "security-group/*")
     assert allows(document, "ec2:CreateSecurityGroup", ARN + "vpc/vpc-1")
     for action in ("ec2:AuthorizeSecurityGroupIngress", "ec2:DeleteSecurityGroup"):
-        assert allows(document, action, ARN + "security-group/sg-1", **has())
+        assert allows(document, action, ARN + "security-group/sg-1", **has_tag())
         assert not allows(document, action, ARN + "security-group/sg-1")
 
 
-def test_a_role_is_passed_only_if_it_is_named_and_only_to_machines():
+def test_only_the_named_role_may_be_passed_and_only_to_machines():
     role = "arn:aws:iam::123456789012:role/seer-machines"
     to_ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
     assert not allows(iam.policy("ec2"), "iam:PassRole", role, **to_ec2)
@@ -117,7 +117,7 @@ def test_a_role_is_passed_only_if_it_is_named_and_only_to_machines():
         assert not allows(document, "iam:PassRole", role.replace("seer", "admin"), **to_ec2)
 
 
-def test_the_store_is_open_below_its_prefix_only():
+def test_store_access_is_limited_to_its_prefix():
     for document in (iam.machine_policy("s3://bucket/runs/a/"), iam.policy("ec2", "s3://bucket/runs/a")):
         for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
             assert allows(document, action, "arn:aws:s3:::bucket/runs/a/0/1.pt")
@@ -132,23 +132,23 @@ def test_the_store_is_open_below_its_prefix_only():
     assert allows(whole, "s3:ListBucket", "arn:aws:s3:::bucket")
 
 
-def test_machines_may_touch_nothing_but_the_store():
+def test_machines_may_access_only_the_store():
     actions = [
         action for statement in iam.machine_policy("s3://bucket/runs")["Statement"] for action in statement["Action"]
     ]
     assert {action.partition(":")[0] for action in actions} == {"s3"}
 
 
-def test_nothing_is_allowed_by_a_wildcard_of_actions_and_only_looking_everywhere():
+def test_no_action_is_a_wildcard_and_only_reads_apply_to_all_resources():
     for statement in iam.policy("ec2", "s3://bucket/runs", role="seer-machines")["Statement"]:
         assert not any("*" in action for action in statement["Action"])
         if statement["Resource"] == "*":
             assert all(":Describe" in action or ":Get" in action for action in statement["Action"])
 
 
-def test_a_policy_is_not_too_long_for_aws():
+def test_policy_is_not_too_long_for_aws():
     document = iam.policy("ec2", "s3://bucket/" + "p" * 200, role="r" * 64)
-    # White space is not counted.
+    # AWS does not count white space.
     assert len(json.dumps(document, separators=(",", ":"))) < 6144
 
 
@@ -158,44 +158,44 @@ def test_a_policy_is_not_too_long_for_aws():
 @pytest.mark.parametrize(
     "store", ["bucket", "gs://bucket/x", "s3://", "s3://B/x", "s3://bucket/*", "s3://bucket/${aws:username}", 3]
 )
-def test_what_is_no_folder_in_s3_is_refused(store):
-    told = f'store={store!r} is not a folder in S3: give an S3 URL such as "s3://bucket/prefix"'
-    assert raised(ValueError, iam.machine_policy, store) == told
-    assert raised(ValueError, iam.policy, "ec2", store) == told
+def test_store_that_is_not_in_s3_is_refused(store):
+    message = f'store={store!r}: not a folder in S3; expected a URL such as "s3://bucket/prefix"'
+    assert raised(ValueError, iam.machine_policy, store) == message
+    assert raised(ValueError, iam.policy, "ec2", store) == message
 
 
-def test_another_provider_and_what_is_no_role_are_refused():
-    assert raised(ValueError, iam.policy, "gcp") == "provider='gcp' has no IAM policy: give \"ec2\""
+def test_unknown_provider_and_invalid_role_are_refused():
+    assert raised(ValueError, iam.policy, "gcp") == "provider='gcp': no IAM policy is known; expected \"ec2\""
     for role in ("", "*", "a b", "arn:aws:iam::1:role/x", "arn:aws:s3:::bucket"):
-        told = f"role={role!r} is not the name or ARN of an IAM role: give one such as seer-machines"
-        assert raised(ValueError, lambda role=role: iam.policy("ec2", role=role)) == told
+        message = f"role={role!r}: not an IAM role; expected a name such as seer-machines, or an ARN"
+        assert raised(ValueError, lambda role=role: iam.policy("ec2", role=role)) == message
 
 
 # --- the command ---
 
 
-def tell(capsys, *arguments):
+def run_command(capsys, *arguments):
     code = cli.main(["iam-policy", "ec2", *arguments])
     return code, *capsys.readouterr()
 
 
-def test_the_command_prints_policies(capsys):
+def test_command_prints_policies(capsys):
     store, role = "s3://bucket/runs", "seer-machines"
-    code, out, err = tell(capsys)
+    code, out, err = run_command(capsys)
     assert (code, json.loads(out), err) == (0, iam.policy("ec2"), "")
-    assert json.loads(tell(capsys, "--store", store, "--role", role)[1]) == iam.policy("ec2", store, role=role)
-    assert json.loads(tell(capsys, "--machine", "--store", store)[1]) == iam.machine_policy(store)
-    told = "seer-nb: --machine prints what the machines may do with the store: give --store, and no --role\n"
-    assert tell(capsys, "--machine") == (1, "", told)
-    assert tell(capsys, "--machine", "--store", store, "--role", role) == (1, "", told)
+    assert json.loads(run_command(capsys, "--store", store, "--role", role)[1]) == iam.policy("ec2", store, role=role)
+    assert json.loads(run_command(capsys, "--machine", "--store", store)[1]) == iam.machine_policy(store)
+    message = "seer-nb: --machine: prints the machines' access to the store; expected --store and no --role\n"
+    assert run_command(capsys, "--machine") == (1, "", message)
+    assert run_command(capsys, "--machine", "--store", store, "--role", role) == (1, "", message)
 
 
-# --- as moto enforces it: actions everywhere, resources in S3, no conditions ---
+# --- as moto checks them: actions of all services, resources of S3, no conditions ---
 
 
 @pytest.fixture
 def account(monkeypatch):
-    """AWS on loopback; it does not ask for permissions yet."""
+    """Return the URL of a simulated AWS that does not check permissions yet."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -218,7 +218,7 @@ def post(url, word, data=b""):
 
 
 def become(url, monkeypatch, document):
-    """From now on, be a user who has that policy and no other."""
+    """Act from now on as a user with that policy only, with permissions checked."""
     admin = boto3.client("iam")
     admin.create_user(UserName="person")
     made = admin.create_policy(PolicyName="seer", PolicyDocument=json.dumps(document))
@@ -230,7 +230,7 @@ def become(url, monkeypatch, document):
     post(url, "reset-auth", b"0")
 
 
-def test_a_person_may_look_and_nothing_more_everywhere(account, monkeypatch):
+def test_person_may_only_read_everywhere(account, monkeypatch):
     become(account, monkeypatch, iam.policy("ec2", "s3://bucket/runs", role="seer-machines"))
     ec2 = boto3.Session().client("ec2")
     ec2.describe_vpcs()
@@ -251,7 +251,7 @@ def test_a_person_may_look_and_nothing_more_everywhere(account, monkeypatch):
             denied()
 
 
-def test_checkpoints_are_stored_with_the_machines_policy(account, monkeypatch):
+def test_checkpoints_can_be_stored_with_the_machine_policy(account, monkeypatch):
     boto3.Session().client("s3").create_bucket(Bucket="bucket")
     become(account, monkeypatch, iam.machine_policy("s3://bucket/runs"))
     payload = {"format": 1, "trial": 0, "epoch": 1, "objects": [], "state": {}, "saved": None}

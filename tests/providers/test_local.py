@@ -1,7 +1,11 @@
-"""Workers of this machine keep the contract."""
+"""Local fulfils the contract of providers."""
+
+import pytest
 
 import seer_nb as seer
 from tests.providers.contract import ProviderTestCase
+
+pytestmark = pytest.mark.slow
 
 
 class TestLocal(ProviderTestCase):

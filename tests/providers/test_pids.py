@@ -1,4 +1,4 @@
-"""Processes that a dead runner has left."""
+"""Processes that a dead runner has left behind."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from seer_nb.providers.local import Pids
+from seer_nb.providers.local import PidFile
 
 
 @pytest.fixture
@@ -19,36 +19,36 @@ def sleeper():
     process.wait()
 
 
-def test_one_that_stands_still_is_ended(sleeper, tmp_path):
-    Pids(tmp_path / "pids").add(sleeper.pid)
+def test_stopped_process_is_killed(sleeper, tmp_path):
+    PidFile(tmp_path / "pids").add(sleeper.pid)
     os.kill(sleeper.pid, signal.SIGSTOP)
-    Pids(tmp_path / "pids").end_all()
+    PidFile(tmp_path / "pids").kill_all()
     assert sleeper.wait(10) == -signal.SIGKILL
     assert not (tmp_path / "pids").exists()
-    Pids(tmp_path / "pids").end_all()
+    PidFile(tmp_path / "pids").kill_all()
 
 
 @pytest.mark.parametrize(
     "line", ["", "1 2", "x y z", "{pid} 0.0 {inode}", "{pid}", "{pid} nan {inode}", "{pid} 1e400 7"]
 )
-def test_others_are_left_alone(sleeper, tmp_path, line):
-    """Another process may have the number by now, and the file may have been cut off."""
+def test_other_processes_are_not_killed(sleeper, tmp_path, line):
+    """Guards against a reused pid and a truncated file."""
     path = tmp_path / "pids"
     path.touch()
     path.write_text(line.format(pid=sleeper.pid, inode=path.stat().st_ino))
-    Pids(path).end_all()
+    PidFile(path).kill_all()
     assert sleeper.poll() is None
 
 
-def test_a_copy_of_a_study_does_not_end_the_workers_of_the_original(sleeper, tmp_path):
-    Pids(tmp_path / "pids").add(sleeper.pid)
+def test_copy_of_a_study_does_not_kill_the_originals_workers(sleeper, tmp_path):
+    PidFile(tmp_path / "pids").add(sleeper.pid)
     shutil.copy2(tmp_path / "pids", tmp_path / "copy")
-    Pids(tmp_path / "copy").end_all()
+    PidFile(tmp_path / "copy").kill_all()
     assert sleeper.poll() is None
 
 
-def test_one_that_cannot_be_noted_is_left_alone(sleeper, tmp_path):
-    nowhere = Pids(tmp_path / "gone" / "pids")
+def test_process_that_could_not_be_recorded_is_not_killed(sleeper, tmp_path):
+    nowhere = PidFile(tmp_path / "gone" / "pids")
     nowhere.add(sleeper.pid)
-    nowhere.end_all()
+    nowhere.kill_all()
     assert sleeper.poll() is None

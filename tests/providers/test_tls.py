@@ -1,4 +1,4 @@
-"""Whose machines a study's folder speaks of."""
+"""The file that links a study's folder to its machines, in copies, renamed and moved folders."""
 
 import json
 import os
@@ -18,28 +18,28 @@ def folder(tmp_path):
     return made
 
 
-def test_a_later_runner_finds_what_an_earlier_one_has_kept(folder):
+def test_later_runner_reads_what_an_earlier_one_wrote(folder):
     kept = tls.load(folder)
-    kept.machine = 3
+    kept.scheduler_machine = 3
     tls.save(folder, kept)
     assert tls.load(folder) == kept
 
 
-def test_a_copy_gets_keys_and_machines_of_its_own(folder, tmp_path, caplog):
+def test_copy_gets_its_own_keys_and_machines(folder, tmp_path, caplog):
     kept = tls.load(folder)
-    kept.machine, kept.address = 3, "tls://10.0.0.1:8786"
+    kept.scheduler_machine, kept.client_address = 3, "tls://10.0.0.1:8786"
     tls.save(folder, kept)
     copy = shutil.copytree(folder, tmp_path / "copy")
     own = tls.load(copy)
     assert own.ident != kept.ident
     assert own.pem != kept.pem
-    assert (own.machine, own.address) == (None, "")
-    assert kept.ident in caplog.text, "who has moved it to another disk must know what to look for"
+    assert (own.scheduler_machine, own.client_address) == (None, "")
+    assert kept.ident in caplog.text, "a user who moved the folder must know which machines to look for"
     assert tls.load(copy) == own
     assert tls.load(folder) == kept
 
 
-def test_a_copy_that_takes_the_place_of_the_original_is_a_copy_still(folder, tmp_path):
+def test_copy_in_the_place_of_the_original_is_still_a_copy(folder, tmp_path):
     kept = tls.load(folder)
     copy = shutil.copytree(folder, tmp_path / "copy")
     folder.rename(tmp_path / "moved")
@@ -48,7 +48,7 @@ def test_a_copy_that_takes_the_place_of_the_original_is_a_copy_still(folder, tmp
     assert tls.load(tmp_path / "moved") == kept
 
 
-def test_a_folder_that_is_renamed_keeps_its_machines(folder, tmp_path):
+def test_renamed_folder_keeps_its_machines(folder, tmp_path):
     kept = tls.load(folder)
     away = tmp_path / "elsewhere" / "renamed"
     away.parent.mkdir()
@@ -56,7 +56,7 @@ def test_a_folder_that_is_renamed_keeps_its_machines(folder, tmp_path):
     assert tls.load(away) == kept
 
 
-def test_another_number_of_the_disk_after_a_restart_loses_no_machine(folder, monkeypatch):
+def test_changed_device_number_after_a_reboot_loses_no_machine(folder, monkeypatch):
     kept = tls.load(folder)
     stat = os.stat
 
@@ -69,7 +69,7 @@ def test_another_number_of_the_disk_after_a_restart_loses_no_machine(folder, mon
     assert tls.load(folder) == kept
 
 
-def test_a_file_of_before_there_were_marks_is_marked_and_kept(folder, tmp_path):
+def test_file_without_a_mark_is_marked_and_kept(folder, tmp_path):
     kept = tls.load(folder)
     path = folder / tls.FILE
     content = json.loads(path.read_bytes())

@@ -1,6 +1,4 @@
-"""The fleet that knows of a cloud no more than how machines are made and deleted, on machines that really boot."""
-
-import asyncio
+"""VMFleet fulfils the contract of providers, on machines of the loopback cloud."""
 
 import pytest
 
@@ -13,10 +11,13 @@ from seer_nb.testing.loopback import LoopbackCloud
 from tests.providers.contract import ProviderTestCase
 from tests.support.effort import thorough
 from tests.support.studies import counting, kill, make, processes, training
+from tests.support.waiting import until_async
+
+pytestmark = pytest.mark.slow
 
 
 class Loopback(VMProvider):
-    """The cloud on this computer, as if it were one of those of which nothing else is known."""
+    """The loopback cloud behind the common base class of clouds."""
 
     cloud = "loopback"
     kind_argument = "kind"
@@ -41,28 +42,19 @@ class Loopback(VMProvider):
         )
 
     def launcher(self, study, file):
-        return Launcher(self, study, file)
+        return LoopbackLauncher(self, self.site(study, file))
 
 
-class Launcher(VMLauncher):
+class LoopbackLauncher(VMLauncher):
     cloud = "Loopback"
-    limit = 16_384
-
-    def __init__(self, provider, study, file):
-        self.provider = provider
-        super().__init__(provider._site(study, file))
+    module = "dask_cloudprovider.aws.ec2"
+    prefix = "EC2"
+    user_data_limit = 16_384
 
     def _make_cluster(self):
-        from dask_cloudprovider.aws import EC2Cluster
-
-        return EC2Cluster(
+        return self.load("EC2Cluster")(
             region="us-east-1", use_private_ip=True, security=False, asynchronous=True, **self.provider.place
         )
-
-    def _classes(self):
-        from dask_cloudprovider.aws.ec2 import EC2Scheduler, EC2Worker
-
-        return EC2Scheduler, EC2Worker
 
     def _options(self, offer):
         return {"instance_type": offer.kind}
@@ -93,28 +85,26 @@ class TestVMFleet(ProviderTestCase):
     def left(self, home):
         return [machine for machine in self.cloud.machines() if machine.state in {"pending", "running"}]
 
-    async def test_a_scheduler_that_is_lost_is_told_of(self, rig, monkeypatch):
-        monkeypatch.setattr("seer_nb.providers.vm.fleet.DEAF_S", 1.0)
+    async def test_loss_of_the_scheduler_is_reported(self, rig, monkeypatch):
+        monkeypatch.setattr("seer_nb.providers.vm.fleet.SCHEDULER_TIMEOUT_S", 1.0)
         self.cloud.lose(numbered(self.cloud, 0).instance_id)
         ended = await rig.has_ended(0, 15.0)
         assert not ended.expected
         assert "could not be reached" in ended.reason
 
-    async def test_a_later_runner_deletes_what_an_earlier_one_has_left(self, rig, given):
+    async def test_later_runner_deletes_the_machines_of_an_earlier_one(self, rig, given):
         await rig.rent(1)
         later = given.fleet(rig.fleet._context)
         assert await later.adopt([1]) == Adopted(left=(0, 1))
-        async with asyncio.timeout(15):
-            while self.left(None):  # noqa: ASYNC110 - the fleet deletes them
-                await asyncio.sleep(0.1)
+        await until_async(lambda: not self.left(None), "the deletion of the earlier machines", within_s=15)
         await later.close()
 
 
-def test_a_study_whose_runner_is_killed_deletes_what_that_has_left(tmp_path, monkeypatch):
+def test_resumed_study_deletes_the_machines_of_its_killed_runner(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
     monkeypatch.chdir(tmp_path)
     with LoopbackCloud(boot_s=0.3, folder=tmp_path / "cloud") as cloud:
-        # Of the deadline, a minute is kept for the machines' end.
+        # A minute of the deadline is reserved for the machines' termination.
         own = {"provider": Loopback(cloud), "store": cloud.store, "max_epochs": 8, "deadline": "200s"}
         study = make(counting, **own).start()
         training(study, epochs=2)

@@ -1,21 +1,26 @@
-"""What the runner hears of its study, over connections that break: a real Dask scheduler and real clients."""
+"""Records arrive once and in order over connections that break: a real Dask scheduler and real clients."""
 
 import contextlib
+import functools
+import logging
 
-import dask
 import msgspec
 import pytest
-from distributed import Client, Scheduler
+from distributed import Scheduler, Worker
 
 from seer_nb import core
 from seer_nb.providers.base import SchedulerAddress
-from seer_nb.runner.dask_client import EventStream
+from seer_nb.runner import dask_client
+from seer_nb.runner.dask_client import SchedulerConnection
 from seer_nb.runner.gangs import DaskGangs, GangTracker
+from seer_nb.worker import remote
 from seer_nb.worker.messages import TOPIC, MemberEnded
+from tests.support.fake_gangs import RecordingObserver
 from tests.support.records import settings
 from tests.support.waiting import until_async
 
 pytestmark = pytest.mark.anyio
+QUIET = {"dashboard": False, "host": "127.0.0.1", "dashboard_address": ":0"}
 
 
 @pytest.fixture
@@ -23,126 +28,178 @@ def anyio_backend():
     return "asyncio"
 
 
-class Counting:
-    """Hears numbers, of which none may be missing."""
+class Receiver:
+    """Receives numbers over a connection."""
 
     def __init__(self):
-        self.heard, self.missed = [], 0
-        self.hearing = EventStream(self._take, self._missing)
+        self.received = []
+        self.connection = SchedulerConnection(self._receive)
 
-    def _take(self, text, *, anyway):
-        if not anyway and self.heard and int(text) > self.heard[-1] + 1:
-            return False
-        self.heard.append(int(text))
-        return True
-
-    def _missing(self):
-        self.missed += 1
+    def _receive(self, text):
+        self.received.append(int(text))
 
 
 @pytest.fixture
 async def scheduler():
-    with dask.config.set({"distributed.admin.low-level-log-length": 20}):
-        async with Scheduler(port=0, dashboard=False, host="127.0.0.1") as found:
-            yield found
-
-
-@pytest.fixture
-async def client(scheduler):
-    async with Client(scheduler.address, asynchronous=True, set_as_default=False) as found:
+    async with Scheduler(port=0, **QUIET) as found:
         yield found
 
 
-async def listening(scheduler, client):
-    """On the topic, from now on."""
-    counting = Counting()
-    client.subscribe_topic(TOPIC, counting.hearing.hear)
-    await counting.hearing.begin(client)
-    await until_async(lambda: scheduler._broker._topics[TOPIC].subscribers)
-    return counting
+async def connected(scheduler):
+    """Connect a receiver; returns it once messages on the topic reach its client."""
+    receiver = Receiver()
+    await receiver.connection.open(SchedulerAddress(scheduler.address))
+
+    def is_subscribed():
+        scheduler.log_event(TOPIC, "-1")
+        return receiver.received
+
+    await until_async(is_subscribed)
+    await receiver.connection._fetch_records()
+    receiver.received.clear()
+    return receiver
+
+
+@pytest.fixture
+async def receiver(scheduler):
+    made = await connected(scheduler)
+    yield made
+    await made.connection.close()
 
 
 def cut(client):
-    connection = client.scheduler_comm
-    connection.comm.abort()
-    return connection
+    """Cut the client's connection; returns what shows that it is back."""
+    old = client.scheduler_comm
+    old.comm.abort()
+    return lambda: client.status == "running" and client.scheduler_comm not in {None, old}
 
 
-def back(client, old):
-    return client.status == "running" and client.scheduler_comm not in {None, old}
-
-
-def say(scheduler, *numbers):
+def send(scheduler, *numbers):
     for number in numbers:
         scheduler.log_event(TOPIC, str(number))
 
 
-async def test_what_was_said_before_is_not_heard_and_the_rest_once(scheduler, client):
-    say(scheduler, 1, 2)
-    counting = await listening(scheduler, client)
-    say(scheduler, 3, 4)
-    await until_async(lambda: len(counting.heard) == 2)
+async def test_records_sent_before_are_skipped_and_later_ones_arrive_once(scheduler, receiver):
+    send(scheduler, 1, 2)
+    await until_async(lambda: receiver.received == [1, 2])
+    later = await connected(scheduler)
+    send(scheduler, 3, 4)
+    await until_async(lambda: len(later.received) == 2)
     for _ in range(2):
-        await counting.hearing.catch_up(client)
-    assert counting.heard == [3, 4]
+        await later.connection._fetch_records()
+    assert later.received == [3, 4]
+    await later.connection.close()
 
 
-async def test_what_was_said_while_the_connection_was_cut_is_heard_in_order(scheduler, client):
-    counting = await listening(scheduler, client)
-    say(scheduler, 1)
-    await until_async(lambda: counting.heard == [1])
-    old = cut(client)
-    say(scheduler, 2, 3)
-    await until_async(lambda: back(client, old))
-    say(scheduler, 4, 5)
-    await until_async(lambda: counting.missed)
-    assert counting.heard == [1], "4 waits for 2 and 3"
-    await counting.hearing.catch_up(client)
-    say(scheduler, 6)
-    await until_async(lambda: counting.heard[-1] == 6)
-    assert counting.heard == [1, 2, 3, 4, 5, 6]
-    assert counting.missed == 1
+async def test_records_sent_while_the_connection_was_cut_arrive_in_order(scheduler, receiver):
+    send(scheduler, 1)
+    await until_async(lambda: receiver.received == [1])
+    is_back = cut(receiver.connection.client)
+    send(scheduler, 2, 3)
+    await until_async(is_back)
+    send(scheduler, 4, 5)
+    await until_async(lambda: len(receiver.received) == 5)
+    send(scheduler, 6)
+    await until_async(lambda: receiver.received[-1] == 6)
+    assert receiver.received == [1, 2, 3, 4, 5, 6]
 
 
-async def test_the_last_words_are_heard_without_any_that_follow(scheduler, client):
-    counting = await listening(scheduler, client)
-    old = cut(client)
-    say(scheduler, 1, 2)
-    await until_async(lambda: back(client, old))
-    await counting.hearing.catch_up(client)
-    assert counting.heard == [1, 2]
+async def test_the_last_records_arrive_although_none_follows(scheduler, receiver):
+    """No message signals them: the runner's next renewal of leases fetches them."""
+    is_back = cut(receiver.connection.client)
+    send(scheduler, 1, 2)
+    await until_async(is_back)
+    receiver.connection.request_records()
+    await until_async(lambda: receiver.received == [1, 2])
 
 
-async def test_what_the_scheduler_has_forgotten_does_not_keep_the_rest_waiting(scheduler, client):
-    counting = await listening(scheduler, client)
-    say(scheduler, 0)
-    await until_async(lambda: counting.heard == [0])
-    old = cut(client)
-    say(scheduler, *range(1, 50))
-    await until_async(lambda: back(client, old))
-    await counting.hearing.catch_up(client)
-    assert counting.heard == [0, *range(30, 50)]
-    say(scheduler, 50)
-    await until_async(lambda: counting.heard[-1] == 50)
+async def test_an_answer_that_is_lost_is_fetched_again(scheduler, receiver, monkeypatch):
+    """Guards against records that are dropped when they are sent instead of when they were received."""
+    monkeypatch.setattr(dask_client, "RETRY_S", 0.05)
+    client, lost = receiver.connection.client, []
+    answer = client.run_on_scheduler
+
+    async def lose_first(*args):
+        found = await answer(*args)
+        if not lost:
+            lost.append(found)
+            raise TimeoutError
+        return found
+
+    monkeypatch.setattr(client, "run_on_scheduler", lose_first)
+    send(scheduler, 1, 2)
+    await until_async(lambda: receiver.received == [1, 2])
+    assert lost[0][1], "the first answer held records"
 
 
-async def test_a_client_that_has_given_up_comes_back_and_hears_the_end_of_its_gangs(scheduler, tmp_path):
-    events = []
-    gangs = DaskGangs(settings(store=str(tmp_path)), events.append, print, print, tmp_path)
+async def test_a_record_that_cannot_be_decoded_does_not_block_the_others(scheduler, receiver):
+    scheduler.log_event(TOPIC, "no number")
+    send(scheduler, 1)
+    await until_async(lambda: receiver.received == [1])
+
+
+async def test_records_that_the_scheduler_dropped_do_not_block_the_others(monkeypatch, caplog):
+    monkeypatch.setattr(remote, "EventLogPlugin", functools.partial(remote.EventLogPlugin, kept=20))
+    async with Scheduler(port=0, **QUIET) as scheduler:
+        receiver = await connected(scheduler)
+        send(scheduler, 0)
+        await until_async(lambda: receiver.received == [0])
+        is_back = cut(receiver.connection.client)
+        send(scheduler, *range(1, 50))
+        await until_async(is_back)
+        with caplog.at_level(logging.WARNING):
+            receiver.connection.request_records()
+            await until_async(lambda: receiver.received[-1] == 49)
+        assert receiver.received == [0, *range(30, 50)]
+        assert "the scheduler dropped 29 records before the runner fetched them" in caplog.messages
+        send(scheduler, 50)
+        await until_async(lambda: receiver.received[-1] == 50)
+        await receiver.connection.close()
+
+
+async def test_the_scheduler_keeps_only_records_that_were_not_received(scheduler, receiver):
+    send(scheduler, *range(5))
+    await until_async(lambda: len(receiver.received) == 5)
+    await receiver.connection._fetch_records()
+    (plugin,) = [found for name, found in scheduler.plugins.items() if name == remote.EVENT_LOG]
+    assert plugin.records_since(0)[1] == ()
+
+
+async def test_the_records_of_a_worker_outlive_it(scheduler, tmp_path):
+    """Guards against records that only their worker keeps: it may die right after it has sent a report."""
+    texts = []
+    connection = SchedulerConnection(texts.append)
+    await connection.open(SchedulerAddress(scheduler.address))
+    is_back = cut(connection.client)
+    async with Worker(scheduler.address, nthreads=1, local_directory=tmp_path, **QUIET) as worker:
+        worker.log_event(TOPIC, "a report")
+        await until_async(lambda: scheduler.get_events(TOPIC))
+        address = worker.address
+    await until_async(is_back)
+    connection.request_records()
+    await until_async(lambda: len(texts) == 2)
+    assert texts[0] == "a report"
+    assert msgspec.json.decode(texts[1]) == {"type": "WorkerLeft", "address": address}
+    await connection.close()
+
+
+async def test_a_client_closed_by_dask_is_reopened_and_receives_the_end_of_its_gangs(scheduler, tmp_path):
+    observer = RecordingObserver()
+    gangs = DaskGangs(settings(store=str(tmp_path)), None, observer, tmp_path)
     await gangs.connect(SchedulerAddress(scheduler.address), b"")
     start = core.StartGang(gang=7, trial=0, workers=("0.0",), from_epoch=0, checkpoint=None, until=2, reason="")
     gangs._gangs[7] = GangTracker(start)
     await gangs._connection.client.close()
-    told = [core.Reported(gang=7, epoch=epoch, value=0.5, seconds=1.0) for epoch in (1, 2)]
-    told.append(MemberEnded(gang=7, rank=0, outcome="target"))
-    for record in told:
+    sent = [core.Reported(gang=7, epoch=epoch, value=0.5, seconds=1.0) for epoch in (1, 2)]
+    sent.append(MemberEnded(gang=7, rank=0, outcome="target"))
+    for record in sent:
         scheduler.log_event(TOPIC, msgspec.json.encode(record).decode())
     gangs.start(core.StartGang(gang=8, trial=1, workers=("0.0",), from_epoch=0, checkpoint=None, until=2), None)
-    assert events.pop().outcome == "lost", "nothing can be asked for by then"
+    assert observer.events.pop().outcome == "lost", "no task can be submitted by then"
     for _ in range(2):
-        gangs.renew()
-    await until_async(lambda: len(events) == 3)
-    assert [getattr(event, "epoch", None) for event in events] == [1, 2, None]
-    assert events[-1].outcome == "target"
+        gangs.renew_leases()
+    await until_async(lambda: len(observer.events) == 3)
+    assert [getattr(event, "epoch", None) for event in observer.events] == [1, 2, None]
+    assert observer.events[-1].outcome == "target"
     with contextlib.suppress(TimeoutError):
         await gangs.close()

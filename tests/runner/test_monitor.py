@@ -1,4 +1,4 @@
-"""What looks after a study: nothing that goes wrong there may end it, and each silence is told once."""
+"""The monitor reports each silence once, and its failures never end a study."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ import pytest
 
 from seer_nb import core
 from seer_nb.runner import monitor
+from seer_nb.runner.context import EventQueue, StudyContext
 from seer_nb.runner.monitor import Monitor
 from seer_nb.storage import resource_usage
 from tests.support.records import small_study
@@ -23,14 +24,14 @@ class Clock:
 
 
 class Gangs:
-    """Answers, or fails."""
+    """Stands in for `DaskGangs`; its answers may fail."""
 
     fails = False
 
-    async def standing(self, gang):
-        return f"gang {gang} stands there"
+    async def where_is_training(self, gang):
+        return f"gang {gang} is there"
 
-    async def used(self):
+    async def resource_use(self):
         if self.fails:
             raise RuntimeError("boom")
         return {"0.0": resource_usage.Use(1.0, 2)}
@@ -38,43 +39,44 @@ class Gangs:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
-    monkeypatch.setattr(monitor, "LOOK_S", 0.01)
+    monkeypatch.setattr(monitor, "CHECK_S", 0.01)
     monkeypatch.setattr(resource_usage, "EVERY_S", 0.01)
 
 
-def attended(folder, late_s, gangs=None, seconds=0.2):
-    """The study after so many seconds of silence: what was told, and what a view could read at the end."""
+def monitored(folder, silent_s, gangs=None, seconds=0.2):
+    """Monitor a study that has been silent for a while; returns the events, and the resource use that was written."""
     (folder / "logs").mkdir()
     study = small_study()
-    told, clock = [], Clock(study.now_s + late_s)
+    events = EventQueue()
+    context = StudyContext(folder, study.state, Clock(study.now_s + silent_s), events)
 
     async def run():
-        task = asyncio.create_task(Monitor(folder, study.state, clock, gangs or Gangs(), told.append).attend())
+        task = asyncio.create_task(Monitor(context, gangs or Gangs()).watch())
         await asyncio.sleep(seconds)
         seen = resource_usage.read(folder)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        return seen
+        return events.drain(), seen
 
-    return told, asyncio.run(run())
+    return asyncio.run(run())
 
 
-def test_a_silence_is_told_once(tmp_path):
-    told, seen = attended(tmp_path, 60.0)
-    assert told == [core.Silent(gang=2, silent_s=60.0, where="gang 2 stands there")]
+def test_a_silence_is_reported_once(tmp_path):
+    events, seen = monitored(tmp_path, 60.0)
+    assert events == [core.Silent(gang=2, silent_s=60.0, where="gang 2 is there")]
     assert seen.workers == {"0.0": resource_usage.Use(1.0, 2)}
     assert not (tmp_path / "vitals.json").exists()
 
 
-def test_of_a_study_that_gets_on_nothing_is_told(tmp_path):
-    assert attended(tmp_path, 0.5)[0] == []
+def test_nothing_is_reported_while_a_study_makes_progress(tmp_path):
+    assert monitored(tmp_path, 0.5)[0] == []
 
 
-def test_what_fails_ends_nothing_else(tmp_path, caplog):
+def test_a_failed_check_does_not_end_the_others(tmp_path, caplog):
     gangs = Gangs()
     gangs.fails = True
     with caplog.at_level(logging.WARNING):
-        told, seen = attended(tmp_path, 60.0, gangs)
-    assert len(told) == 1
+        events, seen = monitored(tmp_path, 60.0, gangs)
+    assert len(events) == 1
     assert seen is None
-    assert [record.getMessage() for record in caplog.records] == ["the study's attendant failed"]
+    assert [record.getMessage() for record in caplog.records] == ["a check of the study failed"]

@@ -1,4 +1,4 @@
-"""The runner has snapshots written beside it, and begins with them."""
+"""A runner has snapshots written by another process, and starts from the last one."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.support.fake_cloud import picture
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    """One that nobody drives."""
+    """A study without a runner."""
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     monkeypatch.setattr(studies, "launch", lambda *_: None)
     made = seer.Study(
@@ -38,13 +38,13 @@ def drawn(numbers):
     return [(2.0, core.Drawn(trial=number, config={"x": number})) for number in numbers]
 
 
-def test_a_process_of_its_own_writes_one_after_so_many_records(study, monkeypatch):
+def test_a_separate_process_writes_a_snapshot_after_enough_records(study, monkeypatch):
     monkeypatch.setattr(journal_writer, "EVERY", 10)
-    busy = journal_writer.SnapshotWriter(study.folder, 3)
-    busy.written(6)
-    assert busy._process is None
-    busy.written(1)
-    assert busy._process.wait(60) == 0
+    writer = journal_writer.SnapshotWriter(study.folder, 3)
+    writer.count(6)
+    assert writer._process is None
+    writer.count(1)
+    assert writer._process.wait(60) == 0
     view = View(study.journal)
     view.state()
     assert view.resumed == 22
@@ -52,7 +52,7 @@ def test_a_process_of_its_own_writes_one_after_so_many_records(study, monkeypatc
 
 
 @pytest.mark.parametrize("rest", [0, 5])
-def test_a_later_runner_begins_with_the_snapshot(study, rest):
+def test_a_later_runner_starts_from_the_snapshot(study, rest):
     async def restored():
         return Runner(study.folder)
 
@@ -62,4 +62,4 @@ def test_a_later_runner_begins_with_the_snapshot(study, rest):
     assert picture(runner._engine.state) == picture(View(study.journal, resume=False).state())
     assert len(runner._engine.state.trials) == 20 + rest
     assert 0 <= runner._unseen_s < 60, "it counts from the last record"
-    assert runner._snapper._since == rest
+    assert runner._snapshots._since == rest

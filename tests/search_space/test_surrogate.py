@@ -1,4 +1,4 @@
-"""Proposals: what a forest makes of the trials so far, in spaces with and without an end."""
+"""Proposals by a forest, in finite and infinite spaces."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 import seer_nb as seer
 from seer_nb.search_space import Space
 from seer_nb.search_space.sampler import ConfigSampler
-from seer_nb.search_space.surrogate import LEAST, Features, Proposer, SpaceProposer
+from seer_nb.search_space.surrogate import MIN_TRIALS, Features, Proposer, SpaceProposer
 from tests.support.policy_views import trial
 
 BOWL = {"lr": seer.loguniform(1e-5, 1.0), "width": seer.lograndint(4, 512), "act": seer.choice(["relu", "tanh"])}
@@ -17,13 +17,13 @@ GRID = {"a": seer.randint(1, 6), "b": seer.choice(["x", "y", "z"])}
 
 
 def loss(config):
-    """Least at lr = 0.01, width = 64, with tanh."""
+    """Return a loss with its minimum at lr = 0.01, width = 64, act = tanh."""
     away = (np.log10(config["lr"]) + 2) ** 2 + (np.log2(config["width"]) - 6) ** 2 / 4
     return float(away + (config["act"] == "relu"))
 
 
 def trials(space, count, value=loss, seed=0):
-    """As random search begins."""
+    """Return the first trials of random search."""
     sampler = ConfigSampler(Space(space), seed=seed)
     configs = [sampler.draw(number) for number in range(count)]
     return [replace(trial(number, value(config)), config=config) for number, config in enumerate(configs)]
@@ -32,15 +32,15 @@ def trials(space, count, value=loss, seed=0):
 # --- features ---
 
 
-def test_logarithmic_scales_are_given_or_judged():
+def test_logarithmic_scales_are_given_or_inferred():
     configs = [{"lr": 10.0**-k, "layers": k} for k in range(1, 6)]
-    by_range, as_told = Features(configs)(configs), Features(configs, log=["layers"])(configs)
-    assert np.allclose(np.diff(by_range, axis=0), [-np.log(10), 1])
-    assert np.allclose(as_told[:, 0], [10.0**-k for k in range(1, 6)])
-    assert np.allclose(as_told[:, 1], np.log(range(1, 6)))
+    inferred, given = Features(configs)(configs), Features(configs, log=["layers"])(configs)
+    assert np.allclose(np.diff(inferred, axis=0), [-np.log(10), 1])
+    assert np.allclose(given[:, 0], [10.0**-k for k in range(1, 6)])
+    assert np.allclose(given[:, 1], np.log(range(1, 6)))
 
 
-def test_options_have_a_column_each_and_booleans_are_options():
+def test_each_option_has_a_column_and_booleans_are_options():
     configs = [{"act": "relu", "bias": True}, {"act": "tanh", "bias": False}]
     assert Features(configs)(configs).tolist() == [[1, 0, 1, 0], [0, 1, 0, 1]]
 
@@ -61,7 +61,7 @@ def test_the_best_candidates_come_first(mode):
     assert np.abs(candidates[order[-5:], 0] - 0.3).min() > 0.5
 
 
-def test_who_diverged_or_failed_is_last_and_who_has_not_reported_tells_nothing():
+def test_diverged_and_failed_trials_are_last_and_silent_ones_are_ignored():
     x = np.arange(20.0)[:, None]
     told = [trial(number, None if number < 5 else number / 20) for number in range(16)]
     told += [trial(number, state="failed" if number < 18 else "running") for number in range(16, 20)]
@@ -70,8 +70,8 @@ def test_who_diverged_or_failed_is_last_and_who_has_not_reported_tells_nothing()
     assert Proposer("max", seed=0).rank(x[18:], told[18:], x) is None
 
 
-def test_too_few_reports_tell_nothing():
-    told = trials(BOWL, LEAST)
+def test_no_proposal_from_too_few_reports():
+    told = trials(BOWL, MIN_TRIALS)
     assert SpaceProposer(Space(BOWL), "min", 0).propose(told[:-1], set()) is None
     assert SpaceProposer(Space(BOWL), "min", 0).propose(told, set()) is not None
 
@@ -86,13 +86,13 @@ def test_proposals_are_better_than_random_configurations():
     assert np.median(proposed) < np.quantile([loss(t.config) for t in told], 0.1)
 
 
-def test_the_same_seed_proposes_the_same():
+def test_the_same_seed_gives_the_same_proposal():
     told = trials(BOWL, 20)
     first, again, other = (SpaceProposer(Space(BOWL), "min", seed).propose(told, set()) for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_a_finite_space_is_gone_through_once_with_proposals_among_random_ones():
+def test_proposed_and_random_configurations_of_a_finite_space_do_not_repeat():
     space = Space(GRID)
     sampler = ConfigSampler(space, seed=3)
     drawn = []
@@ -110,7 +110,7 @@ def trial_of(number, config):
     return replace(trial(number, config["a"] / 6), config=config)
 
 
-def test_after_a_restart_nothing_is_drawn_twice():
+def test_no_configuration_is_drawn_twice_after_a_restart():
     space = Space(GRID)
     first = ConfigSampler(space, seed=3)
     drawn = [first.draw(number) for number in range(9)]
@@ -122,7 +122,7 @@ def test_after_a_restart_nothing_is_drawn_twice():
     assert len({space.key(config) for config in drawn + rest}) == len(drawn) + len(rest) == 18
 
 
-def test_values_beyond_single_precision_are_taken_as_its_largest():
+def test_values_beyond_single_precision_are_clipped():
     configs = [{"x": -1e300}, {"x": 0.1}, {"x": 1e300}]
     rows = Features(configs)(configs)
     assert np.isfinite(rows.astype(np.float32)).all()

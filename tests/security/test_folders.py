@@ -1,4 +1,4 @@
-"""A study's folder that somebody has prepared: who lists all studies, or looks at one, gets an answer, and soon."""
+"""Study folders prepared by an attacker: listing and reading studies still works, and quickly."""
 
 import fcntl
 import json
@@ -22,7 +22,7 @@ from seer_nb.ui.cli.doctor import local as doctor
 from tests.support.records import OFFER, settings, small_study
 from tests.support.refusals import make, raised
 
-# A query that has no end is not to be interrupted but with its process.
+# An endless SQLite query can only be interrupted together with its process.
 pytestmark = pytest.mark.timeout(120, method="thread")
 ENDLESS = (
     "CREATE VIEW head AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
@@ -48,14 +48,14 @@ def run(path, *statements):
 
 @pytest.fixture
 def bad(tmp_path, monkeypatch):
-    """The folder of one study, beside that of another."""
+    """The folder of a study to tamper with, beside the folder of a good study."""
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     written(tmp_path / "good")
     return written(tmp_path / "bad")
 
 
 def statuses(capsys):
-    """By study; and all that a person may look at without naming one was there."""
+    """Assert that every listing shows the good study; return the status of each study."""
     table = seer.studies().set_index("name")
     assert table.loc["good", "trials"] == 4
     assert cli.main(["studies"]) == 0
@@ -70,7 +70,7 @@ def statuses(capsys):
 
 
 def began(change):
-    """With other settings in the first record."""
+    """Return a function that changes the settings in the first record."""
 
     def prepare(folder):
         path = folder / layout.JOURNAL
@@ -94,7 +94,7 @@ def steering(folder):
 
 
 def disguised(folder):
-    """A trigger that calls itself a table."""
+    """Add a trigger that is declared as a table."""
     run(
         folder / layout.JOURNAL,
         ("CREATE TRIGGER t AFTER INSERT ON inbox BEGIN DELETE FROM records; END",),
@@ -128,7 +128,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("prepare", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_journal_of_somebody_else_hides_no_study(bad, prepare, capsys):
+def test_bad_journal_does_not_hide_other_studies(bad, prepare, capsys):
     prepare(bad)
     assert statuses(capsys) == {"bad": "unreadable", "good": "interrupted"}
     said = raised(seer.SeerError, seer.attach, "bad")
@@ -137,7 +137,7 @@ def test_a_journal_of_somebody_else_hides_no_study(bad, prepare, capsys):
     assert capsys.readouterr().err == f"seer-nb: {said}\n"
 
 
-def test_whatever_a_study_raises_hides_no_other(bad, monkeypatch, capsys):
+def test_any_exception_of_a_study_does_not_hide_other_studies(bad, monkeypatch, capsys):
     whole = seer.Study.status.fget
 
     def status(study):
@@ -149,7 +149,7 @@ def test_whatever_a_study_raises_hides_no_other(bad, monkeypatch, capsys):
     assert statuses(capsys)["bad"] == "unreadable"
 
 
-def test_a_command_nested_too_deep_is_left_out(bad, capsys, caplog):
+def test_undecodable_command_is_skipped(bad, capsys, caplog):
     body = '{"type":"Pause","x":' + "[" * DEEP + "]" * DEEP + "}"
     steers = '{"type":"\\u001b]0;OWNED\\u0007"}'
     for each in (body, steers):
@@ -161,7 +161,7 @@ def test_a_command_nested_too_deep_is_left_out(bad, capsys, caplog):
     assert caplog.text.replace("\n", "").isprintable()
 
 
-def test_a_lock_that_names_no_process(bad, capsys):
+def test_lock_without_a_valid_process_id_is_accepted(bad, capsys):
     with (bad / LOCK).open("wb") as file:
         file.write(b"9" * 31)
         file.flush()
@@ -173,16 +173,16 @@ def test_a_lock_that_names_no_process(bad, capsys):
 # --- snapshots ---
 
 
-def head(change):
-    """With something else in its head, which fits the journal in all other respects."""
+def snapshot_with(change):
+    """Change fields of a snapshot, given its body; the checksum fits a changed body."""
 
     def prepare(folder):
-        path = folder / "journal.snapshot"
-        db = sqlite3.connect(path)
-        body = change(db.execute("SELECT body FROM head").fetchone()[0])
-        db.close()
-        crc = zlib.crc32(body.encode() if isinstance(body, str) else body)
-        run(path, ("UPDATE head SET crc = ?, body = ?", (crc, body)))
+        path, names = folder / "journal.snapshot", ("version", "seq", "fingerprint", "crc", "body")
+        found = dict(zip(names, msgspec.msgpack.decode(path.read_bytes()), strict=True))
+        found |= change(found["body"])
+        body = found["body"]
+        found["crc"] = zlib.crc32(body.encode() if isinstance(body, str) else body)
+        path.write_bytes(msgspec.msgpack.encode(list(found.values())))
 
     return prepare
 
@@ -191,32 +191,26 @@ def slots(body):
     found = msgspec.msgpack.decode(body, strict=False)
     for machine in found["plain"]["machines"].values():
         machine["slots"] = 10**9
-    return msgspec.msgpack.encode(found)
-
-
-def endless(folder):
-    run(folder / "journal.snapshot", ("DROP TABLE head",), (ENDLESS,))
+    return {"body": msgspec.msgpack.encode(found)}
 
 
 IGNORED = {
-    "a view without an end": endless,
     "a pipe": pipe("journal.snapshot"),
-    "a pipe beside it": pipe("journal.snapshot-journal"),
-    "a body nested too deep": head(lambda _: b"\x81\xa1x" + b"\x91" * DEEP + b"\xc0"),
-    "a body of text": head(lambda _: "text"),
-    "machines with 10**9 workers": head(slots),
-    "a number beyond those of SQLite": lambda folder: run(
-        folder / "journal.snapshot", ("UPDATE head SET version = x'1b', seq = 9e300",)
-    ),
+    "a body nested too deep": snapshot_with(lambda _: {"body": b"\x81\xa1x" + b"\x91" * DEEP + b"\xc0"}),
+    "a file nested too deep": lambda folder: (folder / "journal.snapshot").write_bytes(b"\x91" * DEEP + b"\xc0"),
+    "a body of text": snapshot_with(lambda _: {"body": "text"}),
+    "machines with 10**9 workers": snapshot_with(slots),
+    "a record number that is no integer": snapshot_with(lambda _: {"seq": 9e300}),
+    "a version with a control character": snapshot_with(lambda _: {"version": "\x1b"}),
 }
 
 
 @pytest.mark.parametrize("prepare", IGNORED.values(), ids=IGNORED)
-def test_a_snapshot_of_somebody_else_is_not_used(bad, prepare, capsys):
+def test_bad_snapshot_is_not_used(bad, prepare, capsys):
     journal = Journal(bad / layout.JOURNAL)
     view = View(journal)
     state = view.state()
-    snapshot.save(journal, snapshot.Found(view.seq, state, view.history), anew=True)
+    snapshot.save(journal, snapshot.Snapshot(view.seq, state, view.history))
     assert snapshot.load(journal) is not None
     prepare(bad)
     assert snapshot.load(journal) is None
@@ -225,10 +219,10 @@ def test_a_snapshot_of_somebody_else_is_not_used(bad, prepare, capsys):
     assert len(seer.attach("bad").results()) == 4
 
 
-# --- numbers that become loops ---
+# --- numbers that become loop counts ---
 
 
-def test_what_a_study_may_be_given_its_journal_may_hold():
+def test_journal_can_hold_the_largest_allowed_settings():
     most = {
         "max_epochs": types.MOST_EPOCHS,
         "seed": types.MOST_SEED,
@@ -241,7 +235,7 @@ def test_what_a_study_may_be_given_its_journal_may_hold():
 
 
 class Rents(seer.Local):
-    """Offers what no journal may hold."""
+    """Provider whose offers exceed the bounds of a journal."""
 
     def __init__(self, **changes):
         super().__init__(max_workers=1)
@@ -254,19 +248,19 @@ class Rents(seer.Local):
         return "Rents()"
 
 
-def test_a_study_that_could_not_be_read_again_is_not_made(tmp_path, monkeypatch):
+def test_study_beyond_the_bounds_of_a_journal_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     assert raised(ValueError, make, provider=seer.Local(max_workers=10**9)).endswith(
-        " has max_workers=1000000000: it must be a whole number from 1 to 100000"
+        " has max_workers=1000000000; expected an integer from 1 to 100000"
     )
     assert raised(ValueError, make, provider=Rents(workers_per_machine=10**9)) == (
-        "provider=Rents() offers a machine 'local' whose workers_per_machine cannot be: expected `int` <= 1024"
+        "provider=Rents() offers a machine 'local' whose workers_per_machine is invalid: expected `int` <= 1024"
     )
     assert raised(ValueError, make, provider=Rents(boot_timeout_s=math.inf)) == (
-        "provider=Rents() offers a machine 'local' whose boot_timeout_s cannot be: expected `float` <= 1000000000000.0"
+        "provider=Rents() offers a machine 'local' whose boot_timeout_s is invalid: expected `float` <= 1000000000000.0"
     )
 
 
-def test_machines_that_were_refused_for_days_are_asked_for_again():
+def test_backoff_after_refusals_is_bounded():
     assert offer_choice.Refusals(5000, 7.0).again_s == 7.0 + offer_choice.LONGEST_BACKOFF_S
     assert [offer_choice.Refusals(times, 0.0).again_s for times in (1, 2, 3)] == [2.0, 4.0, 8.0]

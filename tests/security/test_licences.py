@@ -1,4 +1,4 @@
-"""What seer_nb brings along may be used as seer_nb may: the licence of every package that is installed with it."""
+"""Licences of all required packages are compatible with seer_nb's."""
 
 import re
 from importlib.metadata import PackageNotFoundError, distribution
@@ -15,19 +15,19 @@ FORBIDDEN = re.compile(
 )
 EXTRAS = ("aws", "export", "loopback", "notebook")
 NVIDIA = "nvidia-"
-"""CUDA's libraries, which torch's builds for GPUs bring along, have NVIDIA's own licence."""
+"""Prefix of CUDA libraries, which come with GPU builds of torch under NVIDIA's own licence."""
 
 
 def licence(found):
-    """In words: the expression, else what the classifiers say, else the first line of the text."""
+    """Return a package's licence expression, or its classifiers, or the start of its licence text."""
     meta = found.metadata
     classifiers = [each for each in meta.get_all("Classifier") or [] if each.startswith("License ::")]
     text = (meta.get("License") or "").strip()
     return meta.get("License-Expression") or "; ".join(each.split(" :: ")[-1] for each in classifiers) or text[:200]
 
 
-def brought():
-    """Names of the packages that seer_nb needs, with all that those need, as far as they are installed."""
+def required_packages():
+    """Return all installed packages that seer_nb requires, directly or indirectly."""
     found, left = {}, [("seer_nb", extra) for extra in ("", *EXTRAS)]
     done = set()
     while left:
@@ -37,7 +37,7 @@ def brought():
         done.add((name, extra))
         try:
             package = distribution(name)
-        except PackageNotFoundError:  # of another system, or an extra that is not installed
+        except PackageNotFoundError:  # for another system, or for an extra that is not installed
             continue
         found[package.metadata["Name"]] = package
         for line in package.requires or ():
@@ -47,15 +47,15 @@ def brought():
     return found
 
 
-def test_every_licence_is_known_and_allowed():
-    packages = brought()
+def test_every_required_package_has_an_allowed_licence():
+    packages = required_packages()
     assert len(packages) > 40
     licences = {name: licence(package) for name, package in packages.items() if not name.startswith(NVIDIA)}
     bad = {name: text for name, text in licences.items() if FORBIDDEN.search(text) or not ALLOWED.search(text)}
     assert bad == {}
 
 
-def test_what_would_be_refused():
+def test_forbidden_and_unknown_licences_are_detected():
     for text in ("GPL-3.0-only", "GNU Affero General Public License v3", "AGPLv3+", "Proprietary", "SSPL-1.0"):
         assert FORBIDDEN.search(text)
     for text in ("", "UNKNOWN", "Custom"):

@@ -1,9 +1,11 @@
-"""Nobody is told of a study: none of its processes opens a connection, or asks for a name, beyond this computer."""
+"""A local study contacts no other computer: its processes open no connection and resolve no name beyond this one."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 HOOK = """
 import os, sys
@@ -11,7 +13,7 @@ import os, sys
 def hook(event, arguments):
     if event in ("socket.connect", "socket.sendto"):
         socket, address = arguments
-        # A datagram socket that is connected sends nothing: that is how Dask asks for this computer's address.
+        # Connecting a datagram socket sends nothing; Dask finds this computer's address that way.
         if event == "socket.connect" and socket.type & 15 == 2:
             return
         if not isinstance(address, tuple) or address[0] in ("127.0.0.1", "::1", "localhost", ""):
@@ -64,7 +66,8 @@ if __name__ == "__main__":
 """
 
 
-def test_all_stays_on_this_computer(tmp_path):
+@pytest.mark.slow
+def test_local_study_contacts_no_other_computer(tmp_path):
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(HOOK)
@@ -87,12 +90,12 @@ def test_all_stays_on_this_computer(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    # The notebook's process, its runner, the fork server of the workers.
+    # The user's process, the runner, and the fork server of the workers.
     assert len(set((tmp_path / "told.hooked").read_text().split())) >= 3
     assert not told.exists() or told.read_text() == ""
 
 
-def test_the_hook_sees_what_leaves(tmp_path):
+def test_hook_detects_an_outgoing_connection(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(HOOK)
     code = "import socket\ntry: socket.create_connection(('192.0.2.1', 9), 0.1)\nexcept OSError: pass"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "TOLD": str(tmp_path / "told")}

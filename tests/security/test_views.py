@@ -1,4 +1,4 @@
-"""In no view of a study does what somebody has written become more than text."""
+"""Hostile texts in a study stay texts in every view."""
 
 import json
 import re
@@ -18,41 +18,41 @@ from tests.support.records import small_study
 EACH = pytest.mark.parametrize("hostile", SCRIPTS)
 
 
-def told(page):
-    """Each script is there to be read: nothing was swallowed as a tag."""
+def assert_scripts_are_text(page):
+    """Assert that each hostile script is visible as text."""
     found = assert_harmless(page)
     for script in SCRIPTS:
         assert script in found.text
 
 
 @pytest.mark.parametrize("status", [None, "interrupted", "<script>"])
-def test_the_static_picture(status):
+def test_static_picture_shows_hostile_texts_as_text(status):
     made = study()
-    told(page_views.static_html(made.state, made.history, status))
+    assert_scripts_are_text(page_views.static_html(made.state, made.history, status))
 
 
 @EACH
-def test_a_study_of_that_name(hostile):
-    """No study can be called so; but a journal that somebody else has written may say it."""
+def test_hostile_study_name_is_text(hostile):
+    """Study names are validated, but a foreign journal may hold any name."""
     made = study(SCRIPTS, name=hostile)
     assert hostile in assert_harmless(page_views.static_html(made.state, made.history)).text
 
 
-def test_the_report(tmp_path):
+def test_report_shows_hostile_texts_as_text(tmp_path):
     made = study()
     path = page_views.write(tmp_path / "report.html", SCRIPTS[3], made.state, made.history, "ended")
     page = path.read_text(encoding="utf-8", errors="strict")
-    told(page)
+    assert_scripts_are_text(page)
     assert page.partition("</head>")[0].count("</title>") == 1
 
 
-def test_the_live_view(tmp_path, monkeypatch):
+def test_live_view_shows_hostile_texts_as_text(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Dashboard, "_nudge", lambda _: None)
+    monkeypatch.setattr(Dashboard, "_request_update", lambda _: None)
     shown = Dashboard(Journalled(tmp_path, study()).study)
     shown.all_trials = True
-    shown._look(1000.0)
+    shown._render(1000.0)
     parts = shown.get_state()["whole"]["set"]
     assert_harmless(shown.skeleton)
     for name, part in parts.items():
@@ -84,15 +84,14 @@ def test_the_live_view(tmp_path, monkeypatch):
     ],
     ids=str,
 )
-def test_what_a_browser_may_say(tmp_path, monkeypatch, content):
-    """A wrong message is answered by a sentence, and nothing is written."""
+def test_bad_browser_message_is_answered_by_an_error_and_writes_nothing(tmp_path, monkeypatch, content):
     monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Dashboard, "_nudge", lambda _: None)
+    monkeypatch.setattr(Dashboard, "_request_update", lambda _: None)
     on_disk = Journalled(tmp_path / "studies", study())
     shown, sent = Dashboard(on_disk.study), []
     shown.send = sent.append
-    shown._heard(shown, {**content, "id": 1}, [])
+    shown._on_message(shown, {**content, "id": 1}, [])
     assert on_disk.commands() == []
     assert [path.name for path in tmp_path.iterdir()] == ["studies"]
     if content.get("do") != "drawn":
@@ -102,19 +101,19 @@ def test_what_a_browser_may_say(tmp_path, monkeypatch, content):
         assert "\n" not in answer["said"]
 
 
-def test_the_terminal():
+def test_text_views_are_printable():
     made = study()
     for shown in (text_views.summary(made.state), text_views.progress_line(made.state)):
         assert all(character.isprintable() or character == "\n" for character in shown)
 
 
-def test_plotly_figures_show_text_as_it_is(tmp_path):
+def test_plotly_figures_escape_hostile_texts(tmp_path):
     made = study()
     for figure in (
         plotly_curves.plot_curves(made.state),
         plotly_curves.coordinates_plot(plotly_curves.coordinates_info(made.state)),
     ):
-        # Where it reads html (not in the words at a parallel axis), nothing is left of it.
+        # Plotly interprets html in all texts except the tick labels of parallel coordinates.
         texts = [value for key, value in leaves(json.loads(figure.to_json())) if key != "ticktext"]
         assert not any(re.search(r"<(?!br>|extra>|/extra>)", value) for value in texts)
         page = plotly_curves.write_figure(figure, tmp_path / "figure.html", title=SCRIPTS[3]).read_text()
@@ -122,14 +121,14 @@ def test_plotly_figures_show_text_as_it_is(tmp_path):
         assert "<script>window.stolen" not in page
 
 
-def test_what_a_person_changed_is_no_html_in_figures():
-    """A snapshot that somebody else has made may call it anything."""
+def test_marks_in_plotly_figures_are_escaped():
+    """A foreign journal snapshot may hold any text as a mark."""
     made = small_study()
     made.history.marks.extend(Mark(1.0, hostile) for hostile in SCRIPTS)
     view = view_of(made.state)
     for figure in (
-        plotly_time.burn_plot(figure_data.burn(made.history, view)),
-        plotly_time.parallelism_plot(figure_data.parallelism(made.state, made.history, view, [1])),
+        plotly_time.burn_plot(figure_data.burn_info(made.history, view)),
+        plotly_time.parallelism_plot(figure_data.parallelism_info(made.state, made.history, view, [1])),
     ):
         texts = [annotation.text for annotation in figure.layout.annotations]
         assert plotly_curves.shown(SCRIPTS[1]) in texts
@@ -145,7 +144,7 @@ def leaves(value, key=None):
         yield from leaves(inner, key)
 
 
-def test_all_of_it_survives_the_journal(tmp_path, monkeypatch):
+def test_hostile_texts_survive_the_journal(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     made = study()
     on_disk = Journalled(tmp_path, made)

@@ -1,4 +1,4 @@
-"""Simulated studies: the same engine as in a real one, so the same promises; and all chance from the seed."""
+"""Simulated studies keep the promises of real ones, and depend on the seed alone."""
 
 import json
 import math
@@ -24,7 +24,7 @@ TABLE = table()
 
 
 def run(policy="seer", of=TABLE, **changes):
-    """A dollar pays for 1000 worker-seconds: some 90 epochs."""
+    """Run a study in which a dollar pays for 1000 worker seconds, about 90 epochs."""
     given_ = {"deadline": 400, "budget": 1.0, "epoch_seconds": 10.0, "offer": Offer(price_per_hour=3.6)}
     return simulate.run(of, policy, **{**given_, **changes})
 
@@ -77,7 +77,7 @@ moves = st.lists(
     st.sampled_from([0.05, 1.0, 4.0]),
     st.integers(0, 10**6),
 )
-def test_neither_budget_nor_deadline_is_ever_broken(  # noqa: PLR0913, PLR0917 - all that may vary
+def test_budget_and_deadline_are_never_exceeded(  # noqa: PLR0913, PLR0917 - one argument per varied condition
     policy, offer, conditions, commands, deadline, budget, seed
 ):
     found = run(
@@ -92,23 +92,23 @@ def test_neither_budget_nor_deadline_is_ever_broken(  # noqa: PLR0913, PLR0917 -
     )
     assert not found.violated, found
     assert found.state.phase == "ended"
-    # What the provider asks for is what the ledger has.
+    # The provider's bill equals the ledger.
     assert found.spent_usd == pytest.approx(found.state.ledger.spent(found.elapsed_s) / MICRO)
 
 
-def test_a_violation_is_seen():
-    """By the provider's bill and clock, whatever the engine's ledger thinks."""
+def test_a_violation_is_reported():
+    """Violations are measured by the provider's bill and clock, not by the engine's ledger."""
     found = run()
     worse = {name: getattr(found, name) for name in found.__struct_fields__} | {"over_budget_usd": 0.000001}
     assert not found.violated
     assert simulate.Outcome(**worse).violated
 
 
-# --- the same again ---
+# --- reproducibility ---
 
 
-def test_the_same_seed_gives_the_same_study_to_the_bit():
-    """Also in another process, whose sets and strings are hashed otherwise."""
+def test_the_same_seed_gives_the_same_study_bit_for_bit():
+    """Also in another process with another hash seed."""
     code = "from tests.simulate.test_run import *; print(json.dumps([fingerprint(policy) for policy in POLICIES]))"
     environment = {"PYTHONHASHSEED": "1", "PYTHONPATH": ":".join(sys.path)}
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout
@@ -141,7 +141,7 @@ def test_a_configurations_curve_does_not_depend_on_the_policy():
     assert len(seen) > 100
 
 
-def test_who_draws_at_random_meets_the_same_configurations_in_the_same_order():
+def test_random_policies_get_the_same_configurations_in_the_same_order():
     orders = [
         [trial.config["height"] for trial in run(policy, seed=2).state.trials.values()][:20]
         for policy in ("asha", "random_search", "hyperband")
@@ -151,19 +151,19 @@ def test_who_draws_at_random_meets_the_same_configurations_in_the_same_order():
     assert len({tuple(order[:shortest]) for order in orders}) == 1
 
 
-# --- what the world does ---
+# --- the world ---
 
 
-def test_lower_is_better_if_the_table_says_so():
+def test_lower_values_win_with_mode_min():
     found = run(of=table(mode="min"))
     assert found.best_value < 0.4
     assert found.best_value == found.curves().value.min()
 
 
-def test_diverged_trials_end():
-    """After one epoch more: they had agreed on it before anybody had seen the value."""
+def test_diverged_trials_stop_after_one_more_epoch():
+    """A gang agrees on its next epoch before the engine receives the value."""
     of = table(rows=20, epochs=4)
-    values = of.values.copy()  # noqa: PD011 - not a frame's
+    values = of.values.copy()  # noqa: PD011 - not a frame
     values[::2, 1:] = math.nan
     broken = table(rows=20, epochs=4, values=values)
     found = run("random_search", of=broken, deadline=2000, budget=5.0)
@@ -173,13 +173,13 @@ def test_diverged_trials_end():
         assert (len(trial.curve), trial.state) == ((3, "stopped") if diverged else (4, "completed"))
 
 
-def test_curves_shorter_than_asked_for_end_level():
+def test_shorter_curves_continue_with_their_last_value():
     found = run("random_search", of=table(rows=3, epochs=4), max_epochs=6, deadline=2000, budget=5.0)
     for trial in found.state.trials.values():
         assert [report.value for report in trial.curve][3:] == [trial.curve[3].value] * 3
 
 
-def test_a_table_may_tell_each_configurations_seconds():
+def test_a_table_may_hold_epoch_seconds_per_configuration():
     of = table(rows=4, epoch_seconds=[1.0, 2.0, 3.0, 4.0])
     found = run("random_search", of=of, deadline=3000, budget=5.0)
     seconds = {t.config["height"]: {r.seconds for r in t.curve} for t in found.state.trials.values()}
@@ -187,10 +187,10 @@ def test_a_table_may_tell_each_configurations_seconds():
 
 
 class Wide:
-    """One trial on four workers."""
+    """Trains one trial on four workers."""
 
-    def decide(self, snapshot):
-        trial = snapshot.trials[0] if snapshot.trials else None
+    def decide(self, view):
+        trial = view.trials[0] if view.trials else None
         if trial is not None and trial.state == "completed":
             return core.Plan(done=True)
         return core.Plan(jobs=(core.Job(trial=trial.id if trial else None, workers=4, until=9),), workers=4)
@@ -199,12 +199,12 @@ class Wide:
 @pytest.mark.parametrize(
     ("speedup", "times"), [(lambda p: p, 4.0), (0.0, 4.0), (1.0, 1.0), (0.15, 4 / 1.45), (lambda p: 2.5, 2.5)]
 )
-def test_speedups(speedup, times):
+def test_speedup_shortens_epochs(speedup, times):
     found = run(Wide(), speedup=speedup)
     assert [report.seconds for report in found.state.trials[0].curve] == pytest.approx([10 / times] * 9)
 
 
-def test_noise_is_on_the_measured_throughput():
+def test_noise_changes_the_measured_throughput():
     found = run("random_search", conditions=Conditions(noise=0.3), deadline=2000, budget=5.0)
     seconds = pd.Series([report.seconds for trial in found.state.trials.values() for report in trial.curve])
     assert len(seconds) > 300
@@ -212,7 +212,7 @@ def test_noise_is_on_the_measured_throughput():
     assert seconds.std() == pytest.approx(3.0, rel=0.2)
 
 
-def test_stalls_saves_and_boots_take_time_that_is_paid_for():
+def test_stalls_saves_and_boots_take_billed_time():
     quick = run(Wide(), conditions=Conditions(stall_seconds=0.0))
     slow = run(
         Wide(),
@@ -235,16 +235,16 @@ def test_stalls_saves_and_boots_take_time_that_is_paid_for():
         (Offer(price_per_hour="$3.60", workers_per_machine=2), 2 * 35 / 1000),
         (Offer(price_per_hour=0), 0.0),
     ],
-    ids=["second", "minimum", "hour", "four a machine", "two a machine", "free"],
+    ids=["second", "minimum", "hour", "four per machine", "two per machine", "free"],
 )
-def test_billing(offer, bill):
+def test_billing_rules(offer, bill):
     found = run(Wide(), offer=offer, budget=20.0)
     assert found.state.trials[0].state == "completed"
     assert found.spent_usd == pytest.approx(bill)
     assert found.spending().study_spent_usd.iloc[-1] == pytest.approx(bill)
 
 
-def test_quota():
+def test_quota_and_max_workers_limit_the_cluster():
     assert run("random_search", offer=Offer(price_per_hour=0.36, quota=3)).peak_workers == 3
     assert run("random_search", offer=Offer(price_per_hour=0.36, quota=3, workers_per_machine=2)).peak_workers <= 6
     assert run("random_search", offer=Offer(price_per_hour=0.36), max_workers=5).peak_workers == 5
@@ -254,22 +254,22 @@ def lost(found):
     return [machine.reason for machine in found.state.machines.values() if machine.retired_s is None]
 
 
-def test_machines_are_lost_and_spot_machines_are_taken_back():
+def test_machines_are_lost_and_spot_machines_are_preempted():
     often = Conditions(machine_life_s=200.0)
     assert "lost" in lost(run("asha", conditions=often))
-    reclaimed = Conditions(spot_life_s=200.0)
-    assert not lost(run("asha", conditions=reclaimed))
-    spot = lost(run("asha", conditions=reclaimed, offer=Offer(price_per_hour=3.6, spot=True)))
-    assert "the provider took the spot machine back" in spot
+    preempting = Conditions(spot_life_s=200.0)
+    assert not lost(run("asha", conditions=preempting))
+    spot = lost(run("asha", conditions=preempting, offer=Offer(price_per_hour=3.6, spot=True)))
+    assert "the provider preempted the spot machine" in spot
 
 
-def test_machines_that_do_not_boot():
+def test_study_ends_when_no_machine_boots():
     found = run("asha", conditions=Conditions(boot_failure=1.0), offer=Offer(price_per_hour=3.6, boot_seconds=5))
     assert "did not boot" in found.reason
     assert found.best_value is None
 
 
-def test_a_person_moves_the_limits():
+def test_commands_change_the_limits():
     found = run(
         deadline=400,
         budget=1.0,
@@ -281,10 +281,10 @@ def test_a_person_moves_the_limits():
     assert run(commands=[(70.0, core.Stop())]).elapsed_s < 120
 
 
-# --- what is told of it ---
+# --- outcome and arguments ---
 
 
-def test_the_outcome():
+def test_outcome_agrees_with_the_state():
     of = table(test_values=table(seed=9).values)
     found = run(of=of)
     best = max((r for t in found.state.trials.values() for r in t.curve), key=lambda r: r.value)
@@ -306,17 +306,23 @@ def test_a_policy_may_be_an_object():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"policy": "sear"}, "policy='sear' is unknown"),
+        ({"policy": "sear"}, "policy='sear': unknown policy"),
         ({"deadline": -1}, "deadline=-1"),
         ({"budget": "much"}, "budget='much'"),
-        ({"max_epochs": 0}, "max_epochs=0 is not a number of epochs: give a whole number from 1 on"),
-        ({"epoch_seconds": 0.0}, "epoch_seconds=0.0 is not a time: give seconds above 0"),
-        ({"speedup": 2.0}, r"speedup=2.0 is not allowed: give a function of p, c from 0 to 1, or \"random\""),
-        ({"speedup": lambda p: 0.0, "policy": Wide()}, r"speedup\(4\)=0.0 is not allowed: give a number above 0"),
-        ({"max_workers": 0}, "max_workers=0 is not a number of workers: give a whole number from 1 to 100000"),
+        ({"max_epochs": 0}, "max_epochs=0: not a number of epochs; expected an integer >= 1"),
+        ({"epoch_seconds": 0.0}, "epoch_seconds=0.0: not a duration; expected finite seconds > 0"),
+        (
+            {"speedup": 2.0},
+            r"speedup=2.0: not a speedup; expected a function of p, a number c from 0 to 1, or \"random\"",
+        ),
+        (
+            {"speedup": lambda p: 0.0, "policy": Wide()},
+            r"speedup\(4\)=0.0: not a speedup; expected a finite number > 0",
+        ),
+        ({"max_workers": 0}, "max_workers=0: not a number of workers; expected an integer from 1 to 100000"),
     ],
 )
-def test_bad_arguments_get_a_sentence(changes, message):
+def test_bad_arguments_are_refused(changes, message):
     with pytest.raises(ValueError, match="^" + message):
         run(**changes)
 
@@ -325,15 +331,19 @@ def test_bad_arguments_get_a_sentence(changes, message):
     ("kind", "changes", "message"),
     [
         (Offer, {"price_per_hour": -1}, "price_per_hour=-1"),
-        (Offer, {"price_per_hour": 1, "boot_seconds": -1.0}, "boot_seconds=-1.0 is not a time: give seconds from 0 on"),
-        (Offer, {"price_per_hour": 1, "billing": "day"}, 'billing=\'day\' is unknown: give "second" or "hour"'),
+        (
+            Offer,
+            {"price_per_hour": 1, "boot_seconds": -1.0},
+            "boot_seconds=-1.0: not a duration; expected finite seconds >= 0",
+        ),
+        (Offer, {"price_per_hour": 1, "billing": "day"}, 'billing=\'day\': unknown unit; expected "second" or "hour"'),
         (Offer, {"price_per_hour": 1, "quota": 0}, "quota=0"),
         (Offer, {"price_per_hour": 1, "workers_per_machine": 0}, "workers_per_machine=0"),
-        (Conditions, {"noise": 2.0}, "noise=2.0 is not a share: give a number from 0 to 1"),
-        (Conditions, {"stall_seconds": math.nan}, "stall_seconds=nan is not a time"),
-        (Conditions, {"machine_life_s": 0.0}, "machine_life_s=0.0 is not a time: give seconds above 0, or math.inf"),
+        (Conditions, {"noise": 2.0}, "noise=2.0: not a share; expected a number from 0 to 1"),
+        (Conditions, {"stall_seconds": math.nan}, "stall_seconds=nan: not a duration"),
+        (Conditions, {"machine_life_s": 0.0}, "machine_life_s=0.0: not a duration; expected seconds > 0, or math.inf"),
     ],
 )
-def test_bad_worlds_get_a_sentence(kind, changes, message):
+def test_bad_offers_and_conditions_are_refused(kind, changes, message):
     with pytest.raises(ValueError, match="^" + message):
         kind(**changes)

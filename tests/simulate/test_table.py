@@ -1,4 +1,4 @@
-"""Tables of curves: read, checked, written, and taken from studies."""
+"""Curve tables: reading, checks, writing, and conversion of studies."""
 
 import math
 import sys
@@ -18,7 +18,7 @@ from tests.support.records import Builder
 
 
 def frame(**changes):
-    """Two trials: one of three epochs, one that diverged at its second."""
+    """Return two trials: one of three epochs, one that diverged at its second."""
     columns = {
         "trial": [7, 7, 7, 9, 9],
         "epoch": [1, 2, 3, 1, 2],
@@ -31,7 +31,7 @@ def frame(**changes):
     return pd.DataFrame({**columns, **changes})
 
 
-def test_what_a_frame_holds():
+def test_a_frame_becomes_a_table():
     of = CurveTable.from_frame(frame(), "max", "two")
     assert (len(of), of.max_epochs, of.lengths, of.mode, of.name) == (2, 3, (3, 2), "max", "two")
     assert of.configs == ({"lr": 0.1, "act": "relu"}, {"lr": 0.01})
@@ -43,7 +43,7 @@ def test_what_a_frame_holds():
     assert CurveTable.from_frame(frame(), "min").best == 0.1
 
 
-def test_a_curve_that_was_recorded_for_fewer_epochs_ends_level():
+def test_a_shorter_curve_continues_with_its_last_value():
     of = CurveTable.from_frame(frame(value=[0.1, 0.2, 0.3, 0.5, 0.4]))
     assert of.value(1, 3) == of.value(1, 50) == 0.4
 
@@ -56,24 +56,24 @@ def test_rows_may_come_in_any_order():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (frame().drop(columns="value"), "frame has no column 'value': a curve table has trial, epoch, value, config_"),
-        (frame(epoch=[1, 2, 4, 1, 2]), "frame: the epochs of trial 7 are not 1, 2, 3, ... without gaps"),
-        (frame(epoch=[0, 1, 2, 1, 2]), "frame: the epochs of trial 7 are not 1, 2, 3, ... without gaps"),
-        (frame(epoch=[1, 2, 2, 1, 2]), "frame: the epochs of trial 7 are not 1, 2, 3, ... without gaps"),
-        (frame(trial=[7, 7, None, 9, 9]), "frame has rows without a trial or an epoch"),
-        (frame(value=[math.nan] * 5), "frame has no finite value"),
-        (frame(epoch_seconds=[1.0, 1.0, 0.0, 1.0, 1.0]), "frame: epoch_seconds must be numbers above 0"),
+        (frame().drop(columns="value"), "frame: no column 'value'; expected trial, epoch, value, config_"),
+        (frame(epoch=[1, 2, 4, 1, 2]), "frame: the epochs of trial 7 have gaps; expected 1, 2, 3, ..."),
+        (frame(epoch=[0, 1, 2, 1, 2]), "frame: the epochs of trial 7 have gaps; expected 1, 2, 3, ..."),
+        (frame(epoch=[1, 2, 2, 1, 2]), "frame: the epochs of trial 7 have gaps; expected 1, 2, 3, ..."),
+        (frame(trial=[7, 7, None, 9, 9]), "frame: a row has no trial or no epoch"),
+        (frame(value=[math.nan] * 5), "frame: no value is finite"),
+        (frame(epoch_seconds=[1.0, 1.0, 0.0, 1.0, 1.0]), "frame: an epoch_seconds is not positive"),
     ],
 )
-def test_bad_frames_get_a_sentence(given, message):
+def test_bad_frames_are_refused(given, message):
     with pytest.raises(ValueError, match="^" + message.replace("...", r"\.\.\.")):
         CurveTable.from_frame(given)
 
 
-def test_bad_arguments_get_a_sentence(tmp_path):
-    with pytest.raises(ValueError, match="mode='best' is unknown"):
+def test_bad_arguments_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="mode='best': unknown mode"):
         CurveTable.from_frame(frame(), "best")
-    with pytest.raises(ValueError, match=r"is not a curve table: give a file \.parquet or \.csv$"):
+    with pytest.raises(ValueError, match=r": not a curve table; expected a \.parquet or \.csv file$"):
         CurveTable.read(tmp_path / "curves.xlsx")
 
 
@@ -85,27 +85,27 @@ def test_files_are_read(suffix, tmp_path):
     assert (of.name, of.mode) == ("mine", "max")
     pd.testing.assert_frame_equal(of.to_frame(), CurveTable.from_frame(frame()).to_frame())
     assert CurveTable.read(path, mode="min").mode == "min"
-    with pytest.raises(ValueError, match=r'does not say whether more is better: give mode="min" or "max"$'):
+    with pytest.raises(ValueError, match=r'the file has no mode; expected mode="min" or mode="max"$'):
         CurveTable.read(path)
 
 
-def test_a_parquet_file_may_tell_its_mode(tmp_path):
-    path = tmp_path / "told.parquet"
+def test_a_parquet_file_may_hold_its_mode(tmp_path):
+    path = tmp_path / "with_mode.parquet"
     pq.write_table(pa.Table.from_pandas(frame()).replace_schema_metadata({"mode": "min"}), path)
     assert CurveTable.read(path).mode == "min"
     assert CurveTable.read(path, "max").mode == "max"
 
 
-def test_without_pyarrow_a_parquet_file_gets_a_sentence(tmp_path, monkeypatch):
+def test_missing_pyarrow_is_reported_with_the_extra(tmp_path, monkeypatch):
     path = tmp_path / "mine.parquet"
     frame().to_parquet(path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(seer.SeerError, match="needs the package pyarrow, which is not installed: pip install"):
+    with pytest.raises(seer.SeerError, match="needs the package pyarrow, which is not installed; run pip install"):
         CurveTable.read(path)
 
 
-def test_to_frame_and_back():
+def test_table_survives_conversion_to_a_frame():
     of = CurveTable.from_frame(frame())
     again = CurveTable.from_frame(of.to_frame())
     pd.testing.assert_frame_equal(again.to_frame(), of.to_frame())
@@ -115,7 +115,7 @@ def test_to_frame_and_back():
 def test_a_table_cannot_be_changed():
     of = table()
     with pytest.raises(ValueError, match="read-only"):
-        of.values[0, 0] = 1.0  # noqa: PD011 - not a frame's
+        of.values[0, 0] = 1.0  # noqa: PD011 - not a frame
     assert of.features.shape == (60, 3)
 
 
@@ -130,16 +130,16 @@ def test_a_study_becomes_a_table(tmp_path, monkeypatch):
     of = CurveTable.from_study(seer.attach("done"))
     assert of.configs == ({"x": 0.1},)
     assert [of.value(0, epoch) for epoch in (1, 2)] == [0.5, None]
-    # Two workers took 4 s: one would take 4 s x s(2).
+    # Two workers took 4 s; one would take 4 s x s(2).
     assert of.epoch_seconds[0] == pytest.approx(4 * core.Scaling(overhead=0.15).speedup(2))
 
 
-def test_a_study_without_reports_is_no_table():
-    with pytest.raises(ValueError, match="study 'digits' has no reports yet"):
+def test_a_study_without_reports_is_refused():
+    with pytest.raises(ValueError, match="study 'digits': no trial has reported"):
         CurveTable.from_state(Builder().state)
 
 
-def test_curves_fit_what_the_table_says():
+def test_value_returns_the_stored_values():
     of = table(rows=5)
     found = [[of.value(row, epoch) for epoch in range(1, 10)] for row in range(5)]
     assert np.array_equal(of.values, found)

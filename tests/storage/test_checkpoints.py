@@ -32,7 +32,7 @@ def store(request, tmp_path, monkeypatch):
     }[request.param]
 
 
-def test_the_name_tells_trial_epoch_and_gang():
+def test_the_name_of_a_checkpoint_holds_trial_epoch_and_gang():
     assert PATH == "3/000012-g5.pt"
 
 
@@ -48,7 +48,7 @@ def test_save_load_remove(store):
         checkpoints.load(store, PATH)
 
 
-def test_nothing_half_done_is_left(tmp_path):
+def test_an_interrupted_save_leaves_no_file(tmp_path):
     with pytest.raises(Exception, match="pickle"):
         checkpoints.save(str(tmp_path), PATH, payload(bad=lambda: None))
     assert list((tmp_path / "3").iterdir()) == []
@@ -58,7 +58,7 @@ def test_nothing_half_done_is_left(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 10, 1000, -1])
-def test_a_cut_file(tmp_path, keep):
+def test_a_truncated_file_is_damaged(tmp_path, keep):
     checkpoints.save(str(tmp_path), PATH, payload())
     file = tmp_path / PATH
     file.write_bytes(file.read_bytes()[:keep])
@@ -66,7 +66,7 @@ def test_a_cut_file(tmp_path, keep):
         checkpoints.load(str(tmp_path), PATH)
 
 
-def test_a_flipped_bit(tmp_path):
+def test_a_flipped_bit_is_detected(tmp_path):
     checkpoints.save(str(tmp_path), PATH, payload())
     file = tmp_path / PATH
     data = bytearray(file.read_bytes())
@@ -77,7 +77,7 @@ def test_a_flipped_bit(tmp_path):
         checkpoints.load(str(tmp_path), PATH)
 
 
-def test_any_flipped_bit_of_what_is_said_of_the_weights(tmp_path):
+def test_any_flipped_bit_in_the_archives_metadata_is_detected(tmp_path):
     """Guards against weights that are what torch's memory happened to hold: it reads nothing of what seems a folder."""
     checkpoints.save(str(tmp_path), PATH, payload())
     file = tmp_path / PATH
@@ -93,7 +93,7 @@ def test_any_flipped_bit_of_what_is_said_of_the_weights(tmp_path):
                 assert checkpoints.load(str(tmp_path), PATH)["objects"][0]["w"].equal(weights), bit
 
 
-def test_another_file_of_torch(tmp_path):
+def test_another_torch_file_is_not_a_checkpoint(tmp_path):
     (tmp_path / "3").mkdir()
     torch.save({"some": "thing"}, tmp_path / PATH)
     with pytest.raises(CheckpointError, match=f"^{tmp_path}/{PATH} is not a checkpoint of seer_nb in format 1$"):
@@ -105,7 +105,7 @@ def test_another_file_of_torch(tmp_path):
         checkpoints.load(str(tmp_path), PATH)
 
 
-def test_restore():
+def test_restore_loads_into_an_object_or_explains_why_not():
     model = torch.nn.Linear(2, 1)
     state = {"weight": torch.ones(1, 2), "bias": torch.ones(1)}
     checkpoints.restore(model, state)

@@ -75,7 +75,7 @@ def of(kind, records):
     return [record.machine for record in records if isinstance(record, kind)]
 
 
-def test_what_happens_after_a_command_that_could_not_be_written_is_not_decided_on(home):
+def test_no_decision_follows_from_a_command_that_could_not_be_written(home):
     """Guards against a journal in which a machine is rented that does not follow from what is in it."""
     study = create(Cloud(max_workers=3), policy=Three(), budget=0.08)
 
@@ -107,7 +107,7 @@ def test_a_pause_that_could_not_be_written_does_not_end_the_study(home):
     assert not state.live
 
 
-def test_the_end_of_a_machine_that_could_not_be_written_is_written_last(home):
+def test_an_end_of_a_machine_that_could_not_be_written_is_written_later(home):
     study = create(Cloud())
 
     def lose(runner):
@@ -121,7 +121,7 @@ def test_the_end_of_a_machine_that_could_not_be_written_is_written_last(home):
     assert state.machines[0].reason == "it was taken away"
 
 
-def test_a_runner_that_is_told_to_end_while_the_disk_is_full_fails_instead_of_going_on(home):
+def test_a_runner_terminated_while_the_disk_is_full_fails(home):
     """Guards against a signal's callback in which it is lost that the journal could not be written."""
     study = create(Cloud())
 
@@ -136,7 +136,7 @@ def test_a_runner_that_is_told_to_end_while_the_disk_is_full_fails_instead_of_go
     assert not state.live
 
 
-def test_a_runner_that_is_told_to_end_before_it_has_begun_rents_nothing(home):
+def test_a_runner_terminated_before_it_starts_rents_nothing(home):
     study = create(Cloud())
 
     async def run():

@@ -15,7 +15,7 @@ class CutOff(BaseException):
     """The process ends here."""
 
 
-def test_a_journal_is_there_only_when_its_first_records_are(tmp_path, monkeypatch):
+def test_a_journal_exists_only_with_its_first_records(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     study = seer.Study(
         lambda config, run: None,
@@ -42,7 +42,7 @@ def test_a_journal_is_there_only_when_its_first_records_are(tmp_path, monkeypatc
     assert seer.studies().empty
 
 
-def test_a_new_journal_is_private_and_holds_what_it_was_made_with(tmp_path):
+def test_a_new_journal_is_private_and_holds_its_first_records(tmp_path):
     path = tmp_path / "journal.sqlite"
     journal = Journal.create(path, [(0.0, core.Note(reason="first")), (1.5, core.Note(reason="second"))])
     assert path.stat().st_mode & 0o777 == 0o600
@@ -51,13 +51,13 @@ def test_a_new_journal_is_private_and_holds_what_it_was_made_with(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["journal.sqlite"]
 
 
-def test_a_journal_that_begins_otherwise_is_refused(tmp_path):
+def test_a_journal_that_does_not_begin_with_settings_is_refused(tmp_path):
     journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, core.Note(reason="first"))])
     with pytest.raises(seer.SeerError, match="does not begin with the study's settings"):
         View(journal).state()
 
 
-def test_a_full_disk_takes_nothing_and_what_follows_finds_room(tmp_path):
+def test_append_on_a_full_disk_writes_nothing_and_works_again_later(tmp_path):
     journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, core.RunnerStarted())])
     pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
     journal._db.execute(f"PRAGMA max_page_count={pages}")

@@ -43,22 +43,22 @@ def calls(server):
         "nobodys://x",
     ],
 )
-def test_a_checkpoint_is_not_looked_for_where_an_address_could_run_something(address, trap):
+def test_checkpoints_are_not_loaded_from_urls_that_could_run_code(address, trap):
     """Guards against code of whoever forged a journal: fsspec's "dask" unpickles what a scheduler answers."""
     store = address.format(port=trap.getsockname()[1])
-    with pytest.raises(CheckpointError, match="is not one that only holds files"):
+    with pytest.raises(CheckpointError, match="is not a store that only holds files"):
         checkpoints.load(store, PATH)
-    with pytest.raises(ValueError, match="is not one that only holds files"):
+    with pytest.raises(ValueError, match="is not a store that only holds files"):
         checkpoints.stored(store, 0)
     assert not calls(trap)
 
 
-def test_a_study_with_a_forged_store_can_be_looked_at_and_connects_nowhere(trap, home):
+def test_a_study_with_a_forged_store_can_be_read_and_connects_nowhere(trap, home):
     store = f"dask://127.0.0.1:{trap.getsockname()[1]}/x::file:///tmp/y"
     study = small_study(store=store)
     best = of(study.state)
     assert best is not None
-    with pytest.raises(CheckpointError, match="is not one that only holds files"):
+    with pytest.raises(CheckpointError, match="is not a store that only holds files"):
         best.load(object())
     assert not calls(trap)
 
@@ -68,7 +68,7 @@ def test_stores_that_only_hold_files_are_allowed(store):
     object_store.check(store)
 
 
-def test_a_password_in_an_address_is_refused_and_not_shown(home):
+def test_a_password_in_a_url_is_refused_and_not_shown(home):
     """Guards against credentials in outputs of a notebook: the address of the best checkpoint is one."""
     with pytest.raises(ValueError, match="holds a password") as told:
         make(store="sftp://me:hunter2@host/x")

@@ -15,26 +15,26 @@ def now(**workers):
     return Vitals(time.time(), Use(2.4, 210 * MIB), workers)
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_usage_is_read_as_it_was_written(tmp_path):
     told = now(a=Use(50.0, 100))
     resource_usage.write(tmp_path, told)
     assert resource_usage.read(tmp_path) == told
     assert [path.name for path in tmp_path.iterdir()] == ["vitals.json"]
 
 
-def test_what_is_old_tells_nothing(tmp_path):
+def test_old_usage_is_ignored(tmp_path):
     resource_usage.write(tmp_path, Vitals(time.time() - 60, Use(1.0, 1), {}))
     assert resource_usage.read(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"wall": 1}', '{"wall": "x", "runner": [], "workers": 3}'])
-def test_what_cannot_be_read(tmp_path, content):
+def test_a_damaged_usage_file_is_ignored(tmp_path, content):
     assert resource_usage.read(tmp_path) is None
     (tmp_path / "vitals.json").write_text(content)
     assert resource_usage.read(tmp_path) is None
 
 
-def test_a_machine_uses_what_its_workers_do():
+def test_usage_of_workers_adds_up():
     told = now(**{"0.0": Use(50.0, 300 * MIB), "0.1": Use(51.0, 2000 * MIB)})
     both = told.of(("0.0", "0.1"))
     assert (both.cpu_in_words, both.memory_in_words) == ("101 %", "2.2 GiB")
@@ -42,7 +42,7 @@ def test_a_machine_uses_what_its_workers_do():
     assert told.of(("7.0",)) is None
 
 
-def test_the_dashboard_shows_it(tmp_path, monkeypatch):
+def test_the_dashboard_shows_usage(tmp_path, monkeypatch):
     from seer_nb.views.page import Subject, Wish, fragment
 
     study = small_study()

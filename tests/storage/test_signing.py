@@ -53,7 +53,7 @@ def untrusted(study, act):
 # --- the seal ---
 
 
-def test_what_the_user_has_stored_is_read(study):
+def test_signed_files_are_read(study):
     layout.check(study.folder)
     assert set(layout.read_parts(study.folder)) == {"sampler", "policy", "provider", "space"}
     assert layout.read_function(study.folder) == study._function
@@ -71,12 +71,12 @@ def test_a_changed_file_is_not_unpickled(study, tmp_path, name):
         lambda: layout.check(study.folder),
     ):
         sentence = untrusted(study, act)
-        assert "seer_nb.trust('study') or seer-nb trust study makes it yours" in sentence
+        assert "call seer_nb.trust('study') or run seer-nb trust study" in sentence
     assert not mark.exists()
 
 
 @pytest.mark.parametrize("module", ["seer_nb.runner", "seer_nb.ui.notebook.forecast_process"])
-def test_no_process_unpickles_it_either(study, tmp_path, module):
+def test_no_process_unpickles_a_changed_file(study, tmp_path, module):
     mark = tmp_path / "run"
     (study.folder / layout.PARTS).write_bytes(pickle.dumps(Bomb(mark)))
     done = subprocess.run(
@@ -87,13 +87,13 @@ def test_no_process_unpickles_it_either(study, tmp_path, module):
     assert done.returncode != 0 or module == "seer_nb.ui.notebook.forecast_process"
 
 
-def test_a_seal_fits_one_study_only(study, home):
+def test_a_signature_fits_one_study_only(study, home):
     shutil.copytree(study.folder, home / "other")
     untrusted_there = raised(seer.UntrustedError, layout.check, home / "other")
     assert "the function of study 'other' was not stored by this user" in untrusted_there
 
 
-def test_what_is_in_one_file_cannot_move_to_the_next(study):
+def test_bytes_cannot_move_from_one_signed_file_to_another(study):
     folder = study.folder
     function, parts = (folder / layout.FUNCTION).read_bytes(), (folder / layout.PARTS).read_bytes()
     (folder / layout.FUNCTION).write_bytes(function + parts[:10])
@@ -102,7 +102,7 @@ def test_what_is_in_one_file_cannot_move_to_the_next(study):
 
 
 @pytest.mark.parametrize("seal", [None, b"", b"\xff\xfe", b"0" * 64])
-def test_a_seal_that_is_none(study, seal):
+def test_an_invalid_signature_is_refused(study, seal):
     path = study.folder / signing.SEAL
     if seal is None:
         path.unlink()
@@ -111,18 +111,18 @@ def test_a_seal_that_is_none(study, seal):
     untrusted(study, lambda: layout.check(study.folder))
 
 
-def test_what_is_missing_is_said(study):
+def test_a_missing_file_is_named(study):
     (study.folder / layout.PARTS).unlink()
     layout.seal(study.folder)
     assert raised(seer.SeerError, layout.read_parts, study.folder) == (
-        f"the folder {study.folder} of study 'study' has no parts.pkl: it is not complete"
+        f"the folder {study.folder} of study 'study' has no parts.pkl: the folder is incomplete"
     )
 
 
 # --- trust ---
 
 
-def test_a_study_of_another_computer_runs_when_a_person_says_so(study, home, capsys, monkeypatch):
+def test_a_study_of_another_computer_runs_once_it_is_trusted(study, home, capsys, monkeypatch):
     signing.key_path().unlink()  # the other computer had another key
     untrusted(study, lambda: layout.check(study.folder))
     assert seer.attach("study").name == "study"  # it can be looked at all the same
@@ -134,7 +134,7 @@ def test_a_study_of_another_computer_runs_when_a_person_says_so(study, home, cap
     layout.check(study.folder)
 
 
-def test_trust_in_python_takes_the_rights_of_others_away(study):
+def test_trust_removes_the_rights_of_other_users(study):
     (study.folder / layout.JOURNAL).chmod(0o666)
     study.folder.chmod(0o777)
     (study.folder / "seal").unlink()
@@ -159,20 +159,20 @@ def test_nobody_else_can_read_a_study(study):
 
 @pytest.mark.parametrize("name", [".", layout.JOURNAL, layout.LOGS, layout.FUNCTION, "seal"])
 @pytest.mark.parametrize("right", [0o020, 0o002])
-def test_a_folder_that_others_can_write_is_not_run(study, name, right):
+def test_a_folder_that_others_can_write_is_not_trusted(study, name, right):
     path = study.folder / name
     path.chmod(path.stat().st_mode | right)
     for act in (lambda: layout.check(study.folder), lambda: seer.attach("study").resume()):
         assert "can be written by other users (mode " in untrusted(study, act)
 
 
-def test_a_folder_of_another_user_is_not_run(study, monkeypatch):
+def test_a_folder_of_another_user_is_not_trusted(study, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
-    assert "belongs to the user" in raised(seer.UntrustedError, signing.check_private, study.folder)
-    assert "belongs to the user" in raised(seer.UntrustedError, signing.make_private, study.folder)
+    assert "belongs to user" in raised(seer.UntrustedError, signing.check_private, study.folder)
+    assert "belongs to user" in raised(seer.UntrustedError, signing.make_private, study.folder)
 
 
-def test_where_rights_mean_nothing_no_study_is_made(home, monkeypatch):
+def test_no_study_is_created_where_file_modes_have_no_effect(home, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
     monkeypatch.setattr(signing, "own_key", lambda: bytes(32))
     raised(seer.UntrustedError, make(train)._create)
@@ -182,7 +182,7 @@ def test_where_rights_mean_nothing_no_study_is_made(home, monkeypatch):
 # --- the key ---
 
 
-def test_the_key_is_made_once_and_for_its_user_only(home, monkeypatch):
+def test_the_key_is_created_once_and_is_private(home, monkeypatch):
     first = signing.own_key()
     path = signing.key_path()
     assert len(first) == 32
@@ -192,14 +192,14 @@ def test_the_key_is_made_once_and_for_its_user_only(home, monkeypatch):
     assert [each.name for each in path.parent.iterdir()] == ["key"]
 
 
-def test_two_that_make_one_use_the_same(home):
+def test_two_processes_that_create_a_key_use_the_same(home):
     path = signing.key_path()
     first = signing.own_key()
     signing._make_key(path)
     assert signing.own_key() == first
 
 
-def test_where_the_key_lies(monkeypatch, tmp_path):
+def test_the_path_of_the_key(monkeypatch, tmp_path):
     monkeypatch.delenv(environment.KEY_FILE, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert signing.key_path() == tmp_path / "seer_nb" / "key"
@@ -208,20 +208,18 @@ def test_where_the_key_lies(monkeypatch, tmp_path):
     assert signing.key_path() == tmp_path / ".config" / "seer_nb" / "key"
 
 
-def test_a_key_that_is_none(home):
+def test_an_invalid_key_is_refused(home):
     path = signing.key_path()
     signing.own_key()
     path.write_bytes(b"short")
     assert raised(seer.SeerError, signing.own_key) == (
-        f"the key {path} has 5 bytes instead of 32: remove it to have a new one made"
+        f"the key {path} has 5 bytes; expected 32: remove it to create a new one"
     )
     path.chmod(0o644)
     assert raised(seer.SeerError, signing.own_key) == (
-        f"the key {path} is not yours alone: chmod 600 it, or remove it to have a new one made"
+        f"other users can read the key {path}: run chmod 600 on it, or remove it to create a new one"
     )
     path.unlink()
     path.mkdir()
-    assert f"the key {path}, with which your studies are sealed, cannot be read" in raised(
-        seer.SeerError, make(train)._create
-    )
+    assert f"the key {path} that signs your studies cannot be read" in raised(seer.SeerError, make(train)._create)
     assert not home.exists()

@@ -1,25 +1,23 @@
-"""A snapshot and the records after it give the same as all records; one that cannot be used is not."""
+"""A snapshot and the records after it give the same state as all records; an unusable snapshot is ignored."""
 
-import copy
 import shutil
 import sqlite3
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import seer_nb as seer
-from seer_nb import core
 from seer_nb.core import curve, scaling
-from seer_nb.core.curve import Curve
 from seer_nb.core.history import History
 from seer_nb.core.state import State, StateIndex
 from seer_nb.policies import RandomSearch
 from seer_nb.runner.checkpoint_gc import Janitor
 from seer_nb.runner.recovery import restore
-from seer_nb.storage import layout, snapshot, snapshot_codec
+from seer_nb.storage import layout, snapshot
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.replay import View
 from tests.core.test_engine_promises import studies
@@ -29,12 +27,10 @@ from tests.support.records import Builder, big_study
 
 
 @pytest.fixture(autouse=True, scope="module")
-def short_pieces():
-    """So that curves of a few epochs have several."""
+def short_chunks():
+    """Make curves of a few epochs have several chunks."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (curve, snapshot_codec, snapshot):
-            patch.setattr(module, "CHUNK", 2)
-        patch.setattr(snapshot_codec, "SHORT", 1)
+        patch.setattr(curve, "CHUNK", 2)
         yield
 
 
@@ -43,10 +39,10 @@ def pictures(view):
 
 
 def write(journal):
-    """As the runner's snapper does."""
+    """Write a snapshot as the runner's child process does."""
     view = View(journal)
     state = view.state()
-    snapshot.save(journal, snapshot.Found(view.seq, state, view.history), anew=not view.resumed)
+    snapshot.save(journal, snapshot.Snapshot(view.seq, state, view.history))
     return view.seq
 
 
@@ -67,8 +63,8 @@ def study(tmp_path):
 
 @examples(25)
 @given(studies(), st.data())
-def test_a_snapshot_and_the_rest_give_the_same_as_all_records(study, data):
-    """Two snapshots, one after the other, at any two places."""
+def test_a_snapshot_and_later_records_give_the_same_state_as_all_records(study, data):
+    """Two snapshots, one after the other, after any two records."""
     records = records_of(study)
     first = data.draw(st.integers(1, len(records)))
     second = data.draw(st.integers(first, len(records)))
@@ -82,7 +78,7 @@ def test_a_snapshot_and_the_rest_give_the_same_as_all_records(study, data):
         assert pictures(whole) == pictures(resumed)
         assert (whole.resumed, resumed.resumed) == (0, second)
         again, rest = resumed.state(), whole.state()
-        assert repr(vars(resumed.history)) == repr(vars(whole.history)), "whole numbers stay whole"
+        assert repr(vars(resumed.history)) == repr(vars(whole.history)), "integers stay integers"
         assert list(again.trials) == list(rest.trials)
         assert list(again.live) == list(rest.live)
         assert again.idle_workers() == rest.idle_workers()
@@ -93,7 +89,7 @@ def test_a_snapshot_and_the_rest_give_the_same_as_all_records(study, data):
 
 @examples(25)
 @given(studies())
-def test_what_is_counted_as_it_changes_is_what_there_is(study):
+def test_the_index_kept_up_to_date_equals_one_built_from_scratch(study):
     state = None
     for at_s, record in records_of(study):
         state = State(record.settings) if state is None else state
@@ -103,7 +99,7 @@ def test_what_is_counted_as_it_changes_is_what_there_is(study):
 
 @examples(25)
 @given(studies(), st.data())
-def test_a_runner_that_begins_with_a_snapshot_removes_the_same_checkpoints(study, data):
+def test_a_runner_that_starts_from_a_snapshot_removes_the_same_checkpoints(study, data):
     records = records_of(study)
     cut = data.draw(st.integers(1, len(records)))
     state, old, new = None, Janitor(), Janitor()
@@ -120,82 +116,75 @@ def test_a_runner_that_begins_with_a_snapshot_removes_the_same_checkpoints(study
     assert old.useless(state) == new.useless(state)
 
 
-def test_every_attribute_is_saved():
-    """Who adds one to a state or a history finds out here that snapshots must hold it."""
+def test_snapshots_hold_every_attribute():
+    """Guards against an attribute of State or History that snapshots lack."""
     state = Builder().state
-    assert set(vars(state)) == {*snapshot_codec.Plain.__struct_fields__, *snapshot_codec.ELSEWHERE}
-    assert {name.lstrip("_") for name in vars(History())} == set(snapshot_codec.SavedHistory.__struct_fields__)
+    assert set(vars(state)) == {*snapshot.PlainState.__struct_fields__, *snapshot.CONVERTED}
+    assert {name.lstrip("_") for name in vars(History())} == set(snapshot.PlainHistory.__struct_fields__)
     assert len(vars(state.ledger)) == 7
     assert len(vars(state.speed)) == len(scaling.Seen._fields) + 3
 
 
-def damage(study, statement, *values):
-    with sqlite3.connect(snapshot.path_of(study)) as db:
-        db.execute(statement, values)
-    db.close()
+def change(journal, **fields):
+    """Change fields of the snapshot's file, which is an array."""
+    path, names = snapshot.path_of(journal), ("version", "seq", "fingerprint", "crc", "body")
+    found = dict(zip(names, msgspec.msgpack.decode(path.read_bytes()), strict=True))
+    path.write_bytes(msgspec.msgpack.encode(list((found | fields).values())))
+
+
+def cut_short(journal):
+    path = snapshot.path_of(journal)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 @pytest.mark.parametrize(
-    "statement",
+    "damage",
     [
-        "UPDATE head SET body = substr(body, 1, length(body) / 2)",
-        "UPDATE head SET body = zeroblob(length(body))",
-        "UPDATE head SET version = 'older'",
-        "UPDATE head SET mark = 'of another journal'",
-        "UPDATE head SET seq = 1000000",
-        "DELETE FROM head",
-        "DROP TABLE head",
+        cut_short,
+        lambda journal: change(journal, body=bytes(1000)),
+        lambda journal: change(journal, crc=0),
+        lambda journal: change(journal, version="older"),
+        lambda journal: change(journal, fingerprint="of another journal"),
+        lambda journal: change(journal, seq=1_000_000),
+        lambda journal: snapshot.path_of(journal).write_bytes(b""),
+        lambda journal: snapshot.path_of(journal).write_bytes(b"not a snapshot" * 1000),
     ],
 )
-def test_a_snapshot_that_cannot_be_used_is_not(study, statement):
-    assert View(study).state() is not None
-    damage(study, statement)
+def test_an_unusable_snapshot_is_ignored_and_replaced(study, damage):
+    damage(study)
     view = View(study)
     assert pictures(view) == pictures(View(study, resume=False))
     assert not view.resumed
     write(study)
-    view = View(study)
-    view.state()
-    assert view.resumed, "the next one takes its place"
-
-
-@pytest.mark.parametrize("content", [b"", b"no database at all" * 1000])
-def test_a_file_that_is_no_snapshot_is_not_used(study, content):
-    snapshot.path_of(study).write_bytes(content)
-    assert pictures(View(study)) == pictures(View(study, resume=False))
-
-
-@pytest.mark.parametrize("statement", ["UPDATE pieces SET body = zeroblob(9)", "DELETE FROM pieces"])
-def test_a_damaged_piece_is_made_anew_from_the_records(study, statement):
-    damage(study, statement)
     view = View(study)
     view.state()
     assert view.resumed
-    assert pictures(view) == pictures(View(study, resume=False))
 
 
-def test_a_snapshot_of_a_journal_that_has_lost_its_last_records_is_not_used(study):
+def test_a_snapshot_beyond_the_last_record_of_its_journal_is_ignored(study):
     write(study)
-    study._db.execute("DELETE FROM records WHERE seq > 50")
+    with sqlite3.connect(study.path) as db:
+        db.execute("DELETE FROM records WHERE seq > 50")
+    db.close()
     view = View(study)
     assert pictures(view) == pictures(View(study, resume=False))
     assert not view.resumed
 
 
-def test_who_reads_an_old_snapshot_is_not_disturbed_by_a_new_one(study):
+def test_a_new_snapshot_does_not_disturb_readers_of_the_old_one(study):
     view, whole = View(study), View(study, resume=False)
     state = view.state()
-    damage(study, "UPDATE head SET version = 'older'")
+    cut_short(study)
     write(study)
     assert picture(state) == picture(whole.state())
 
 
-def test_a_writer_that_is_cut_off_leaves_the_snapshot_before(study, monkeypatch):
-    def cut_off(*_):
+def test_an_interrupted_writer_leaves_the_previous_snapshot(study, monkeypatch):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(snapshot_codec, "encode", cut_off)
+        patch.setattr(snapshot, "write_atomically", interrupt)
         with pytest.raises(KeyboardInterrupt):
             write(study)
     view = View(study)
@@ -203,11 +192,11 @@ def test_a_writer_that_is_cut_off_leaves_the_snapshot_before(study, monkeypatch)
     assert view.resumed == 60
 
 
-def test_a_snapshot_is_private(study):
+def test_only_the_owner_can_read_a_snapshot(study):
     assert snapshot.path_of(study).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_number_without_a_place_in_bytes_only_costs_the_snapshot(tmp_path):
+def test_a_number_too_large_for_msgpack_prevents_only_the_snapshot(tmp_path):
     made = Builder().draw({"x": 10**30})
     journal = Journal.create(tmp_path / "journal.sqlite", [(at_s, record) for _, at_s, record in made.records])
     with pytest.raises(OverflowError):
@@ -215,48 +204,7 @@ def test_a_number_without_a_place_in_bytes_only_costs_the_snapshot(tmp_path):
     assert View(journal).state().trials[0].config == {"x": 10**30}
 
 
-# --- curves ---
-
-
-def report(epoch, **changes):
-    given_ = {"value": epoch / 7, "metrics": {"loss": 1.5}, "seconds": 1.0, "parallelism": 1, "at_s": 2.0, "cost": 3}
-    return core.Report(epoch=epoch, checkpoint=f"0/{epoch}", **{**given_, **changes})
-
-
-@given(st.integers(0, 20), st.data())
-def test_a_curve_is_like_a_tuple_of_its_reports(size, data):
-    reports = tuple(report(k, value=None if k % 5 == 0 else k / 7) for k in range(1, size + 1))
-    found = ()
-    for each in reports:
-        found = curve.longer(found, each)
-    assert isinstance(found, Curve) == (size >= 4)
-    for shape in (found, Curve(reports)):
-        assert shape == reports
-        assert len(shape) == size
-        assert shape[:] == reports
-        assert shape[1:-1:2] == reports[1:-1:2]
-        assert [shape[k] for k in range(-size, size)] == [*reports, *reports]
-        assert [curve.value_at(shape, k) for k in range(size)] == [each.value for each in reports]
-        with pytest.raises(IndexError):
-            shape[size]
-        if size:
-            changed = report(data.draw(st.integers(1, size)), value=9.0)
-            expected = tuple(changed if each.epoch == changed.epoch else each for each in reports)
-            assert curve.mended(shape, changed) == expected
-            assert curve.mended(shape, changed)[-1] == expected[-1]
-            assert shape == reports
-        assert copy.deepcopy(shape) == reports
-
-
-def test_two_curves_that_follow_from_one_are_each_their_own():
-    one = Curve(map(report, range(1, 4)))
-    left, right = one.plus(report(4, value=1.0)), one.plus(report(4, value=2.0))
-    assert (len(one), left[3].value, right[3].value) == (3, 1.0, 2.0)
-    assert left.plus(report(5))[3].value == 1.0
-    assert right.plus(report(5))[3].value == 2.0
-
-
-def test_attach_begins_with_the_snapshot(tmp_path, monkeypatch):
+def test_attach_starts_from_the_snapshot(tmp_path, monkeypatch):
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     (tmp_path / "digits").mkdir()
     made = FakeCloud(RandomSearch(), World()).run()
@@ -273,8 +221,8 @@ def test_attach_begins_with_the_snapshot(tmp_path, monkeypatch):
     assert list(last.value) == pytest.approx(values, nan_ok=True)
 
 
-def test_a_copy_of_a_copy_has_checkpoints_of_its_own_whatever_snapshots_were_written(tmp_path):
-    """A snapshot holds the settings with the store of the folder in which it was written."""
+def test_a_copy_of_a_copied_study_with_a_snapshot_has_its_own_checkpoints(tmp_path):
+    """Guards against the store in a snapshot, which names the folder where the snapshot was written."""
     folder = tmp_path / "digits"
     folder.mkdir()
     builder = big_study(trials=8, epochs=9, store=str(folder / layout.CHECKPOINTS))
@@ -289,5 +237,5 @@ def test_a_copy_of_a_copy_has_checkpoints_of_its_own_whatever_snapshots_were_wri
         assert view.state().settings.store == own
         assert view.resumed
         assert restore(journal, RandomSearch(), Janitor()).engine.state.settings.store == own
-        snapshot.save(journal, snapshot.Found(view.seq, view.state(), view.history), anew=False)
+        snapshot.save(journal, snapshot.Snapshot(view.seq, view.state(), view.history))
         journal.close()

@@ -29,7 +29,7 @@ def paused(**changes):
     return study
 
 
-def test_a_study_that_is_stopped_while_it_is_paused_ends(home):
+def test_stop_ends_a_paused_study(home):
     study = paused()
     study.stop()
     study.wait(30)
@@ -37,7 +37,7 @@ def test_a_study_that_is_stopped_while_it_is_paused_ends(home):
     check_nothing_is_left(home)
 
 
-def test_what_another_version_asks_for_is_left_out(home):
+def test_unknown_commands_are_ignored(home):
     study = paused()
     with sqlite3.connect(study.folder / layout.JOURNAL) as journal:
         journal.execute('INSERT INTO inbox (wall, body) VALUES (0, \'{"type": "Newer"}\')')
@@ -62,7 +62,8 @@ def after_the_second_start(study):
     return found[starts[1] :]
 
 
-def test_what_was_asked_for_while_no_runner_lived_is_known_before_one_rents(home):
+@pytest.mark.slow
+def test_commands_sent_without_a_runner_are_read_before_the_next_one_rents(home):
     study = interrupted()
     for cents in range(50, 99):
         study.adjust(budget=cents / 100)
@@ -76,17 +77,19 @@ def test_what_was_asked_for_while_no_runner_lived_is_known_before_one_rents(home
     check_nothing_is_left(home)
 
 
-def test_a_deadline_on_the_wall_that_has_passed_meanwhile_rents_nothing(home):
+@pytest.mark.slow
+def test_nothing_is_rented_after_a_wall_clock_deadline_passed_without_a_runner(home):
     study = interrupted(deadline=datetime.now().astimezone() + timedelta(seconds=25))
     time.sleep(max(0.0, study.state.deadline_wall - time.time()))
     study.resume()
     study.wait(30)
     found = after_the_second_start(study)
     assert not [record for record in found if isinstance(record, core.Rent)]
-    assert study.reason == "the deadline has come"
+    assert study.reason == "the deadline was reached"
 
 
-def test_a_policy_that_fails_leaves_no_machines_that_were_never_rented(home):
+@pytest.mark.slow
+def test_a_failing_policy_leaves_no_machines_in_the_state_that_were_never_rented(home):
     study = make(counting, policy=Failing())
     study.start()
     until(lambda: study.status == "interrupted", "the runner's end")
@@ -109,7 +112,8 @@ class Failing:
     failed = False
 
 
-def test_workers_whose_fork_server_was_killed_are_lost_by_nobodys_fault(home):
+@pytest.mark.slow
+def test_workers_lost_with_their_fork_server_do_not_count_as_failures(home):
     study = make(counting).start()
     training(study, 1)
     runner = psutil.Process(runner_pid(study.folder))
@@ -121,7 +125,7 @@ def test_workers_whose_fork_server_was_killed_are_lost_by_nobodys_fault(home):
     check_nothing_is_left(home)
 
 
-def test_a_copy_keeps_to_its_own_checkpoints_and_a_study_may_be_moved(home, monkeypatch, tmp_path):
+def test_a_copied_study_uses_its_own_checkpoints_and_a_moved_one_resumes(home, monkeypatch, tmp_path):
     import shutil
 
     study = make(saving, max_epochs=4)
@@ -142,7 +146,8 @@ def saving(config, run):
         run.report(accuracy=run.state["weight"])
 
 
-def test_a_worker_that_stood_still_when_its_runner_died_is_not_left_behind(home):
+@pytest.mark.slow
+def test_a_worker_suspended_when_its_runner_died_is_terminated(home):
     study = make(counting).start()
     training(study, 1)
     pids = worker_pids(study)
@@ -155,7 +160,7 @@ def test_a_worker_that_stood_still_when_its_runner_died_is_not_left_behind(home)
     check_nothing_is_left(home)
 
 
-def test_another_process_opens_a_study_that_is_just_being_started(home):
+def test_another_process_can_open_a_study_that_is_starting(home):
     study = make(counting)
     study._create()
     other = seer.attach("study")
@@ -163,7 +168,7 @@ def test_another_process_opens_a_study_that_is_just_being_started(home):
     assert study.status == other.status
 
 
-def test_a_study_whose_making_is_interrupted_leaves_its_name_free(home, monkeypatch):
+def test_the_name_is_free_again_after_an_interrupted_start(home, monkeypatch):
     study = make(counting)
 
     def interrupt(folder):
@@ -177,7 +182,8 @@ def test_a_study_whose_making_is_interrupted_leaves_its_name_free(home, monkeypa
     assert make(counting).start().wait(60).status == "ended"
 
 
-def test_a_runner_that_stands_still_is_not_waited_for_without_end(home, monkeypatch):
+@pytest.mark.slow
+def test_resume_does_not_wait_forever_for_a_suspended_runner(home, monkeypatch):
     study = make(counting).start()
     training(study, 1)
     pid = runner_pid(study.folder)

@@ -19,6 +19,8 @@ from seer_nb.ui import cli
 from tests.support.studies import check_nothing_is_left, counting, kill, make, processes, training, worker_pids
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow  # real processes and real time
+
 
 def trained(study):
     """Every trial has each epoch once."""
@@ -32,7 +34,7 @@ def records(study, kind):
     return [entry.record for entry in study.journal.read() if isinstance(entry.record, kind)]
 
 
-def test_a_worker_is_killed_in_the_middle_of_an_epoch(home):
+def test_a_worker_killed_during_an_epoch_costs_only_that_epoch(home):
     study = make(counting, policy="random_search").start()
     (worker,) = training(study, epochs=2).workers
     kill(worker_pids(study)[worker])
@@ -46,13 +48,13 @@ def test_a_worker_is_killed_in_the_middle_of_an_epoch(home):
     check_nothing_is_left(home)
 
 
-def test_the_runner_is_killed_and_another_goes_on(home):
+def test_another_runner_continues_after_the_first_one_was_killed(home):
     study = make(counting, policy="random_search").start()
     training(study, epochs=2)
     kill(runner_pid(study.folder))
     # Its workers end by themselves at once, long before their lease.
     until(lambda: not processes(home), "the end of the workers")
-    with pytest.raises(seer.RunnerError, match=r"the runner of study 'study' has died; resume\(\) goes on"):
+    with pytest.raises(seer.RunnerError, match=r"the runner of study 'study' has died; resume\(\) continues"):
         study.wait(10)
     assert study.status == "interrupted"
     before = study.curves()
@@ -100,7 +102,7 @@ def _wait(seconds):
     return "waited"
 
 
-def test_the_runner_stands_still_the_workers_end_themselves_and_nothing_is_lost(home, monkeypatch):
+def test_workers_of_a_suspended_runner_terminate_themselves_and_nothing_is_lost(home, monkeypatch):
     monkeypatch.setattr("seer_nb.study.settings.lease_seconds", lambda *_: 5.0)
     study = make(counting, max_epochs=1000, deadline="10min").start()
     until(lambda: study.curves().trial.nunique() == 2, "a report of both trials")
@@ -125,14 +127,14 @@ def test_the_runner_stands_still_the_workers_end_themselves_and_nothing_is_lost(
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root, for a file system of its own")
-def test_a_full_disk_makes_the_runner_wait_and_nothing_is_lost():
+def test_the_runner_waits_while_the_disk_is_full_and_nothing_is_lost():
     command = [sys.executable, "-m", "seer_nb.bench.faults.run_one", "the journal's disk is full for 6 s", "local", "0"]
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     verdict = json.loads(told.splitlines()[-1])
     assert (verdict["wrong"], verdict["repeated"], verdict["leftovers"]) == ("", 0, 0)
 
 
-def test_a_runner_that_is_told_to_end_saves_and_hands_back_first(home):
+def test_a_terminated_runner_saves_trials_and_releases_machines_first(home):
     study = make(counting, policy="random_search", max_epochs=1000, deadline="10min").start()
     training(study, epochs=2)
     runner = psutil.Process(runner_pid(study.folder))
@@ -180,7 +182,7 @@ def breaking(config, run):
         run.report(accuracy=epoch)
 
 
-def test_a_trial_that_breaks_its_gpu_fails_alone_and_its_worker_is_replaced(home):
+def test_only_the_trial_that_breaks_its_gpu_fails_and_its_worker_is_replaced(home):
     study = make(breaking, {"x": seer.choice([0, 1, 2])}, max_epochs=3, provider=seer.Local(max_workers=1))
     study.run()
     found = study.results()

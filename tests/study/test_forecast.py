@@ -62,7 +62,7 @@ def halfway(at_s=150.0, policy=None):
 
 
 @pytest.mark.usefixtures("one_future")
-def test_the_stages_before_it_begins():
+def test_stages_before_the_start():
     study = make()
     frame = study.forecast(epoch_seconds=2.0).stages
     assert list(frame.columns) == list(COLUMNS)
@@ -79,8 +79,9 @@ def test_the_stages_before_it_begins():
     assert study.status == "created"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_future")
-def test_more_time_lets_it_try_more_and_nothing_is_changed():
+def test_a_preview_with_more_time_tries_more_trials_and_changes_nothing():
     study = make()
     few = study.forecast(epoch_seconds=6.0).stages
     many = study.preview(deadline="30min", epoch_seconds=6.0).stages
@@ -90,14 +91,14 @@ def test_more_time_lets_it_try_more_and_nothing_is_changed():
 
 
 @pytest.mark.usefixtures("one_future")
-def test_less_money_lets_it_try_less():
+def test_a_preview_with_less_money_tries_fewer_trials():
     study = make()
     few = study.preview(budget="$0.01", epoch_seconds=6.0).stages
     assert few.survivors.iloc[0] < study.forecast(epoch_seconds=6.0).stages.survivors.iloc[0]
 
 
 @pytest.mark.usefixtures("one_future")
-def test_on_its_way_it_goes_by_what_was_measured(home):
+def test_stages_of_a_running_study_use_measured_times(home):
     study = Builder(name="halfway", max_epochs=9, policy="seer", deadline_s=300.0, budget=2_000_000)
     study.machine(0, 0.0, 2.0)
     study.draw({"x": 0.1}, {"x": 0.2}).start(0, 0, "0.0", until=1).report(0, 0.5, seconds=4.0)
@@ -116,7 +117,7 @@ def test_on_its_way_it_goes_by_what_was_measured(home):
 # --- by simulation ---
 
 
-def test_the_course_of_a_study_before_it_begins():
+def test_a_forecast_before_the_start():
     found = make(deadline="3min").forecast(epoch_seconds=2.0)
     plan = found.over_time
     assert list(plan.columns) == list(TIME_COLUMNS)
@@ -134,7 +135,7 @@ def test_the_course_of_a_study_before_it_begins():
     assert repr(found).startswith("Forecast(finish after ")
 
 
-def test_on_its_way_it_foretells_the_best_value_and_leaves_the_study_alone():
+def test_a_forecast_of_a_running_study_has_a_best_value_and_changes_nothing():
     state = halfway()
     before = (state.now_s, len(state.trials), state.ledger.spent(state.now_s), len(state.gangs))
     found = forecast(state, SEER())
@@ -147,8 +148,9 @@ def test_on_its_way_it_foretells_the_best_value_and_leaves_the_study_alone():
     assert found.cost_usd.high <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at_s", "least"), [(80.0, 0), (200.0, 6)])
-def test_it_comes_true(at_s, least):
+def test_the_forecast_agrees_with_what_happens(at_s, least):
     """On many simulated studies: cost and finish lie near what was foretold, and the best value in its band.
 
     As long as only first epochs are known, nobody can tell how far curves will rise; then it must not promise too much.
@@ -168,14 +170,14 @@ def test_it_comes_true(at_s, least):
     assert hits >= least
 
 
-def test_every_policy_can_be_foretold():
+def test_every_policy_can_be_forecast():
     found = forecast(halfway(policy=RandomSearch()), RandomSearch())
     assert found.stages is None
     assert found.futures == 4
     assert found.best_value is not None
 
 
-def test_it_takes_no_longer_than_it_may():
+def test_a_forecast_respects_its_time_limit():
     """And what the plan says is said, and how to wait longer."""
     state = halfway()
     begun_s = time.monotonic()
@@ -186,11 +188,11 @@ def test_it_takes_no_longer_than_it_may():
     assert not found.stages.empty
     last = found.stages.iloc[-1]
     assert repr(found) == (
-        f"Forecast(too long to simulate, but by the plan finish after {format_duration(last.ends_s)}, "
-        f"{format_usd(last.cost_usd)}: see .stages; a longer patience= simulates it)"
+        f"Forecast(too long to simulate; by the plan finish after {format_duration(last.ends_s)}, "
+        f"{format_usd(last.cost_usd)}: see .stages; give a longer patience=)"
     )
     unplanned = forecast(halfway(policy=RandomSearch()), RandomSearch(), limit_s=0.0)
-    assert repr(unplanned) == "Forecast(too long to simulate; a longer patience= simulates it)"
+    assert repr(unplanned) == "Forecast(too long to simulate; give a longer patience=)"
 
 
 class Sleepy(RandomSearch):
@@ -205,14 +207,14 @@ class Sleepy(RandomSearch):
         return super().decide(snapshot)
 
 
-def test_a_busy_machine_gives_the_same_answer():
+def test_a_busy_machine_gives_the_same_forecast():
     """Guards against the wall's clock: README's own example was too long to simulate where others used the cores."""
     policy = Sleepy()
     assert forecast(halfway(policy=RandomSearch()), policy, limit_s=0.9).futures >= 1
     assert policy.slept_s >= 1.0
 
 
-def test_readmes_own_example(monkeypatch, tmp_path):
+def test_the_example_of_the_readme_can_be_forecast(monkeypatch, tmp_path):
     """With the limits as they are: a band needs several futures, which take five seconds of processor time."""
     monkeypatch.undo()
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
@@ -233,15 +235,15 @@ def test_readmes_own_example(monkeypatch, tmp_path):
     assert 400 < found.finish_s.value <= 600
 
 
-def test_patience_is_the_users():
+def test_patience_sets_the_time_limit():
     study = make()
     assert study.forecast(2.0, patience=0.001).finish_s is None
     assert study.preview(deadline="9min", epoch_seconds=2.0, patience="1ms").finish_s is None
-    with pytest.raises(ValueError, match=r"^patience='long' is not a length of time: give "):
+    with pytest.raises(ValueError, match=r"^patience='long': not a length of time; expected "):
         study.forecast(2.0, patience="long")
 
 
-def test_a_study_that_has_ended_is_as_it_is():
+def test_the_forecast_of_an_ended_study_is_its_result():
     state = halfway(math.inf)
     found = forecast(state, SEER())
     assert found.finish_s == (state.now_s,) * 3
@@ -256,7 +258,7 @@ def fitted(seed=0, epoch_seconds=None):
     return state, FittedWorld(Fit(state, epoch_seconds), seed)
 
 
-def test_what_is_known_stays_and_what_is_not_goes_on_from_there():
+def test_extrapolated_curves_keep_known_reports_and_continue_from_them():
     state, world = fitted()
     for trial in state.trials.values():
         known = [report.value for report in trial.curve]
@@ -269,12 +271,12 @@ def test_what_is_known_stays_and_what_is_not_goes_on_from_there():
     assert max(world.report(trial, 30)[0] for trial in state.trials if state.trials[trial].curve) < best + 0.5
 
 
-def test_futures_differ_and_each_is_the_same_again():
+def test_futures_differ_by_seed_and_are_reproducible():
     ones = [[fitted(seed)[1].report(10_000, epoch)[0] for epoch in range(1, 9)] for seed in (1, 1, 2)]
     assert ones[0] == ones[1] != ones[2]
 
 
-def test_seconds_are_those_seen_and_proposals_are_better():
+def test_extrapolated_epochs_take_the_measured_time_and_proposals_are_better():
     state, world = fitted()
     seen = [report.seconds for trial in state.trials.values() for report in trial.curve if report.parallelism == 1]
     drawn = [world.epoch_seconds(number, 1, 1) for number in range(1000, 1100)]
@@ -291,7 +293,7 @@ def test_seconds_are_those_seen_and_proposals_are_better():
 # --- figures ---
 
 
-def test_plan_and_actual_lie_in_one_figure():
+def test_forecast_and_actual_spending_are_in_one_figure():
     state = halfway()
     found = forecast(state, SEER())
     names = [trace.name for trace in found.plot(state).data]
@@ -299,6 +301,7 @@ def test_plan_and_actual_lie_in_one_figure():
     assert [trace.name for trace in found.plot().data] == names[:3]
 
 
+@pytest.mark.slow
 def test_the_frontier():
     state = halfway()
     found = frontier(state, SEER(), [1_500_000, 3_000_000], [300.0, 600.0])
@@ -308,10 +311,10 @@ def test_the_frontier():
     assert [trace.name for trace in figure.data] == ["deadline 5 min", "deadline 10 min"]
     assert figure.layout.yaxis.title.text == "accuracy"
     unknown = frontier(state, SEER(), [1_500_000], [300.0], limit_s=0.0)
-    assert plot_frontier(unknown, "accuracy").layout.title.text == "Too long to simulate: a longer patience= shows it"
+    assert plot_frontier(unknown, "accuracy").layout.title.text == "Too long to simulate: give a longer patience="
 
 
-def test_it_takes_no_mode_for_granted():
+def test_forecasts_work_in_both_modes():
     of = table(mode="min")
     found = simulate.run(of, deadline=400, budget=1.0, epoch_seconds=10.0, offer=simulate.Offer(price_per_hour=3.6))
     world = FittedWorld(Fit(found.state), 0)
@@ -323,33 +326,33 @@ def test_it_takes_no_mode_for_granted():
 # --- what it cannot tell ---
 
 
-GUESS = "give a guess of the seconds that an epoch takes on one worker, as in study.forecast(epoch_seconds=2.0)"
+GUESS = "give the estimated seconds of one epoch on one worker, as in study.forecast(epoch_seconds=2.0)"
 
 
-def test_what_it_cannot_tell_before_the_start():
+def test_a_forecast_before_the_start_needs_epoch_seconds():
     for ask in (make().forecast, make(name="preview").preview, make(name="plotted").plot_forecast):
-        with pytest.raises(ValueError, match=f"^nothing is measured before the start: {re.escape(GUESS)}$"):
+        with pytest.raises(ValueError, match=f"^nothing was measured before the start: {re.escape(GUESS)}$"):
             ask()
-    with pytest.raises(ValueError, match=r"^epoch_seconds=-1 is not more than 0 seconds: give a time "):
+    with pytest.raises(ValueError, match=r"^epoch_seconds=-1: not more than 0 seconds; expected a time "):
         make(name="negative").forecast(-1)
-    with pytest.raises(TypeError, match=r"^epoch_seconds=\[\] is not a length of time: give a time "):
+    with pytest.raises(TypeError, match=r"^epoch_seconds=\[\]: not a length of time; expected a time "):
         make(name="none").preview(epoch_seconds=[])
-    with pytest.raises(ValueError, match=r"^budget='-\$1' is not more than 0"):
+    with pytest.raises(ValueError, match=r"^budget='-\$1': not more than 0"):
         make(name="budget").preview(budget="-$1")
-    with pytest.raises(ValueError, match=r"^nothing was reported yet, so nothing is known of the metric"):
+    with pytest.raises(ValueError, match=r"^nothing was reported yet, so the metric is unknown"):
         make(name="frontier").plot_frontier()
 
 
-def test_in_its_first_seconds_it_says_that_it_is_too_early(home):
+def test_a_forecast_before_the_first_report_says_that_it_is_too_early(home):
     """Guards against blaming an argument that nobody gave."""
     begun = Builder(name="begun").machine(0, 0.0, 2.0).draw({"x": 0.1}).start(0, 0, "0.0")
     study = stored(begun, home / "begun")
-    early = "nothing is measured yet, the first epoch is still under way: ask again later, or "
+    early = "nothing was measured yet, because the first epoch has not ended: try again later, or "
     for ask in (study.forecast, study.preview):
         with pytest.raises(ValueError, match=f"^{re.escape(early + GUESS)}$"):
             ask()
     assert study.forecast(epoch_seconds=2.0).finish_s is not None
     assert study.preview(deadline="9min", epoch_seconds=2.0).finish_s is not None
     over = Builder(name="over").machine(0, 0.0, 2.0).apply(core.BeginEnd(reason="x")).apply(core.Finish())
-    with pytest.raises(ValueError, match=f"^nothing is measured, for no epoch has ended: {re.escape(GUESS)}$"):
+    with pytest.raises(ValueError, match=f"^nothing was measured, because no epoch has ended: {re.escape(GUESS)}$"):
         stored(over, home / "over").forecast()

@@ -7,6 +7,8 @@ import seer_nb as seer
 from tests.support.studies import processes
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow  # real processes and real time
+
 START = """
 import time
 import seer_nb as seer
@@ -77,7 +79,7 @@ def kernels(home):
         kernel.close()
 
 
-def test_the_kernel_restarts_and_two_kernels_steer(home, kernels):
+def test_a_study_survives_a_kernel_restart_and_two_kernels_can_control_it(home, kernels):
     first = kernels()
     assert float(first.run(START)) < 1.0, "start() returns at once"
     until(lambda: len(seer.attach("study").curves()) >= 2, "the second report")

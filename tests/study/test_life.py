@@ -52,7 +52,8 @@ class Resizing:
         )
 
 
-def test_resized_while_it_trains_and_the_curve_is_the_same(home):
+@pytest.mark.slow
+def test_resizing_a_gang_does_not_change_the_curve(home):
     config = {"lr": 0.1, "momentum": 0.9, "width": 64, "dropout": 0.0, "weight_decay": 1e-4, "batch": 64}
     space = {**config, "copy": seer.choice([0])}
     resized = make(demo.train, space, policy=Resizing(), name="resized").start()
@@ -76,7 +77,7 @@ def test_resized_while_it_trains_and_the_curve_is_the_same(home):
     check_nothing_is_left(home)
 
 
-def test_steered_by_hand_and_replayed(home):
+def test_commands_take_effect_and_a_replay_makes_the_same_decisions(home):
     study = make(ticking, {"x": seer.choice([0, 1, 2, 3])}, max_epochs=8)
     assert study.status == "created"
     began = time.monotonic()
@@ -127,7 +128,8 @@ def leaning(config, run):
         run.report(accuracy=epoch / 10 - abs(math.log10(config["lr"]) + 2))
 
 
-def test_later_configurations_are_proposed_by_what_the_first_have_shown(home):
+@pytest.mark.slow
+def test_later_configurations_are_proposed_from_earlier_results(home):
     space = {"lr": seer.loguniform(1e-6, 1.0), "useless": seer.uniform(0, 1)}
     study = make(leaning, space, policy="seer", max_epochs=9, deadline="20s").run()
     off = (np.log10(study.results().set_index("trial").config_lr) + 2).abs()
@@ -142,7 +144,8 @@ def test_later_configurations_are_proposed_by_what_the_first_have_shown(home):
     check_nothing_is_left(home)
 
 
-def test_stop_then_more_time(home):
+@pytest.mark.slow
+def test_a_stopped_study_resumes_with_more_time(home):
     study = make(ticking, max_epochs=30, name=None)
     assert study.name.startswith("ticking-")
     study.start()
@@ -172,7 +175,7 @@ def test_stop_then_more_time(home):
     assert seer.studies().name.tolist() == [study.name]
 
 
-def test_the_live_view_can_pause_at_once(home):
+def test_the_dashboard_can_pause_right_after_the_start(home):
     """Guards against a runner that is starting being taken for one that has died: it has no lock yet."""
     study = make(ticking, max_epochs=30).start()
     assert Controller(study).do({"do": "pause"}).startswith("pausing")
@@ -184,7 +187,8 @@ def test_the_live_view_can_pause_at_once(home):
     check_nothing_is_left(home)
 
 
-def test_the_deadline_comes(home):
+@pytest.mark.slow
+def test_a_study_ends_by_its_deadline_with_everything_stored(home):
     study = make(ticking, max_epochs=1000, deadline="15s").start()
     began = time.monotonic()
     study.wait(60)
@@ -197,7 +201,8 @@ def test_the_deadline_comes(home):
     check_nothing_is_left(home)
 
 
-def test_the_budget_comes(home):
+@pytest.mark.slow
+def test_a_study_ends_within_its_budget(home):
     # 2 workers at a dollar a second each would cost 20 dollars to the deadline.
     dollar_a_second = seer.Local(max_workers=2, price_per_hour=3600)
     study = make(ticking, max_epochs=10_000, deadline="10min", budget=90, provider=dollar_a_second, policy="asha")
@@ -222,7 +227,8 @@ class Loud:
             file.write("loaded\n")
 
 
-def test_a_module_of_the_folder_comes_along_once_a_worker(home, monkeypatch):
+@pytest.mark.slow
+def test_a_users_module_is_sent_once_to_each_worker(home, monkeypatch):
     (home / "my_models.py").write_text("SCALE = 3\n\ndef scaled(value):\n    return SCALE * value\n")
     monkeypatch.syspath_prepend(str(home))
     my_models = importlib.import_module("my_models")
@@ -243,7 +249,7 @@ def test_a_module_of_the_folder_comes_along_once_a_worker(home, monkeypatch):
     assert len((home / "loads.txt").read_text().splitlines()) == len(ready)
 
 
-def test_checkpoints_that_are_no_use_any_more_are_removed(home):
+def test_useless_checkpoints_are_removed(home):
     def train(config, run):
         model = torch.nn.Linear(2, 1)
         model = run.prepare(model)
@@ -266,6 +272,7 @@ def test_checkpoints_that_are_no_use_any_more_are_removed(home):
         assert payload["epoch"] == int(path.name[:6])
 
 
+@pytest.mark.slow
 def test_studies_that_share_a_store_do_not_share_checkpoints(home, tmp_path):
     """Nor does one with one of the same name that was there before."""
     stores = []

@@ -38,7 +38,7 @@ def test_states_values_and_costs():
     assert (stopped.datetime_complete - stopped.datetime_start).total_seconds() == pytest.approx(2.0)
 
 
-def test_the_best_is_the_same_one():
+def test_the_best_trial_is_the_same():
     state = big_study().state
     found = to_optuna(state, BIG, began=0.0)
     assert found.best_value == state.best.best.value
@@ -50,10 +50,10 @@ def ended(study):
     """The study, at its end; what trained is paused."""
     for gang in list(study.state.gangs):
         study.apply(core.GangEnded(gang=gang, outcome="stopped"))
-    return study.apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
+    return study.apply(core.BeginEnd(reason="the deadline was reached")).apply(core.Finish())
 
 
-def test_what_was_in_the_running_to_the_end_is_complete():
+def test_candidates_at_the_end_are_complete():
     """Guards against a copy without a best trial, where no trial was fully trained."""
     study = small_study()
     study.start(3, 3, "0.0").report(3, 0.3)
@@ -70,20 +70,20 @@ def test_what_was_in_the_running_to_the_end_is_complete():
 
 
 @pytest.mark.parametrize("becomes", ["stopped", "failed"])
-def test_the_best_one_is_complete_whatever_has_become_of_it(becomes):
+def test_the_best_trial_is_complete_whatever_its_state(becomes):
     study = small_study().end(2, becomes, "by hand")
     found = to_optuna(study.state, SPACE, began=0.0)
     assert found.best_value == study.state.best.best.value == 0.9
     assert found.best_trial.user_attrs["state"] == becomes
 
 
-def test_a_value_that_was_not_finite_is_nan():
+def test_a_value_that_is_not_finite_becomes_nan():
     study = small_study().report(2, None)
     values = to_optuna(study.state, SPACE, began=0.0).trials[1].intermediate_values
     assert math.isnan(values[4])
 
 
-def test_less_may_be_better():
+def test_mode_min_becomes_minimize():
     assert to_optuna(small_study(mode="min").state, SPACE, began=0.0).direction.name == "MINIMIZE"
 
 
@@ -105,7 +105,7 @@ def test_optunas_figures_can_be_drawn(name):
     assert len(figure.data) >= 1
 
 
-def test_a_storage_holds_it_for_the_dashboard(tmp_path):
+def test_a_storage_holds_the_study_for_optunas_dashboard(tmp_path):
     url = f"sqlite:///{tmp_path}/optuna.db"
     to_optuna(big_study().state, BIG, began=0.0, storage=url)
     again = optuna.load_study(study_name="digits", storage=url)
@@ -113,7 +113,7 @@ def test_a_storage_holds_it_for_the_dashboard(tmp_path):
     assert again.best_trial.user_attrs["trial"] == 0
 
 
-def test_a_second_copy_takes_the_place_of_the_first(tmp_path):
+def test_a_second_export_replaces_the_first(tmp_path):
     url, study = f"sqlite:///{tmp_path}/optuna.db", small_study()
     optuna.create_study(study_name="letters", storage=url)
     for storage in (url, optuna.storages.InMemoryStorage()):
@@ -126,19 +126,21 @@ def test_a_second_copy_takes_the_place_of_the_first(tmp_path):
 
 
 @pytest.mark.parametrize("theirs", ["made by hand", "of another study"])
-def test_somebody_elses_study_of_that_name_is_left_alone(tmp_path, theirs):
+def test_another_study_of_the_same_name_is_not_overwritten(tmp_path, theirs):
     url = f"sqlite:///{tmp_path}/optuna.db"
     if theirs == "made by hand":
         optuna.create_study(study_name="digits", storage=url).optimize(lambda trial: trial.suggest_float("x", 0, 1), 2)
     else:
         to_optuna(small_study().state, SPACE, began=1.0, storage=url)
     before = optuna.load_study(study_name="digits", storage=url).trials
-    with pytest.raises(ValueError, match=r"^storage='sqlite.* has another study called 'digits', which is no copy of "):
+    with pytest.raises(
+        ValueError, match=r"^storage='sqlite.* has another study called 'digits', which is not a copy of "
+    ):
         to_optuna(big_study().state, BIG, began=2.0, storage=url)
     assert optuna.load_study(study_name="digits", storage=url).trials == before
 
 
-def test_constants_are_attributes():
+def test_constants_become_user_attributes():
     study = small_study()
     study.draw({"lr": 0.3, "act": "relu", "depth": 3, "layers": [8, 4]}).apply(core.Note(reason="x"))
     study.start(4, 9, "0.0").report(9, 0.5)

@@ -8,6 +8,8 @@ import seer_nb as seer
 from tests.support.effort import thorough
 from tests.support.studies import check_nothing_is_left, make
 
+pytestmark = pytest.mark.slow  # real processes and real time
+
 
 def rising(config, run):
     for epoch in run.epochs():
@@ -19,8 +21,9 @@ def rising(config, run):
 ONE_MORE = [pytest.param(name, marks=thorough) for name in ("halving", "hyperband", "hypersched", "naive_elastic")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["rubberband", "grid", *ONE_MORE])
-def test_it_finds_a_good_one_in_time(home, policy):
+def test_every_policy_finds_a_good_configuration_in_time(home, policy):
     space = {"height": seer.choice([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])}
     study = make(rising, space, policy=policy, max_epochs=9, deadline="25s", name=policy).run()
     table = study.results()

@@ -92,12 +92,12 @@ async def coroutine(config, run): ...
                 "give a plain function of (config, run)"
             ),
         ),
-        (max, "train=max does not say its parameters: give a Python function of (config, run)"),
+        (max, "train=max has no readable signature: give a Python function of (config, run)"),
         (dict, "train=dict is a class: give a function, or an instance with __call__(config, run)"),
     ],
     ids=lambda value: getattr(value, "__name__", "-"),
 )
-def test_what_is_no_training_function(given, sentence):
+def test_invalid_training_functions_are_refused(given, sentence):
     assert raised(TypeError, make, given) == sentence
 
 
@@ -150,7 +150,7 @@ def decorated(held):
 
 
 LOCKED = "of type _thread.lock, which cannot be pickled (cannot pickle '_thread.lock' object)"
-INSIDE = "make it inside the function instead"
+INSIDE = "create it inside the function instead"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_function_that_cannot_be_pickled_names_the_offending_object(home, give
     assert not home.exists()
 
 
-def test_sockets_generators_and_open_files(tmp_path):
+def test_sockets_generators_and_open_files_are_named(tmp_path):
     with socket.socket() as connection, (tmp_path / "log").open("w") as file:
         kinds = (
             (connection, "socket.socket"),
@@ -223,7 +223,7 @@ def users_module(tmp_path, monkeypatch):
     del sys.modules["users_module"]
 
 
-def test_functions_of_a_users_module_that_holds_a_lock(users_module):
+def test_a_lock_in_a_users_module_is_named(users_module):
     function = "train=locked cannot be sent to the workers: it uses the global 'lock' of the global 'fit'"
     assert raised(ValueError, make, users_module.locked) == f"{function}, {LOCKED}; {INSIDE}"
 
@@ -243,7 +243,7 @@ def load_elsewhere(pickled, code, folder):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def test_a_users_module_goes_along_by_value_with_its_source(users_module, tmp_path):
+def test_a_users_module_is_pickled_by_value_with_its_source(users_module, tmp_path):
     users_module.rate = None
     code = "print(found({}, None), found.__code__.co_filename.rpartition('/')[2], found.__module__)\n"
     code += "import linecache; print(linecache.getline(found.__code__.co_filename, 11).strip())"
@@ -254,7 +254,7 @@ def test_a_users_module_goes_along_by_value_with_its_source(users_module, tmp_pa
     assert load_elsewhere(pickled, code, away).splitlines() == ["None users_module.py users_module", "return rate"]
 
 
-def test_what_is_installed_in_a_folder_of_any_name_is_not_the_users(users_module, tmp_path):
+def test_packages_installed_in_any_folder_are_not_the_users(users_module, tmp_path):
     """As by ``pip install --target``, which clusters of many a firm and university use."""
     assert raised(ValueError, make, users_module.locked)
     (tmp_path / "users_package-1.0.dist-info").mkdir()
@@ -289,14 +289,14 @@ except ValueError as error:
 """
 
 
-def test_a_function_in_main(tmp_path):
+def test_a_function_in_main_is_pickled(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=True)
     assert done.stdout == f"train=train cannot be sent to the workers: it uses the global 'lock', {LOCKED}; {INSIDE}\n"
 
 
 @pytest.mark.parametrize("argument", ["policy", "sampler", "provider"])
-def test_other_objects_that_cannot_be_pickled(home, argument):
+def test_other_arguments_that_cannot_be_pickled_are_named(home, argument):
     made = {"policy": Decides, "sampler": Sampler, "provider": lambda held: Rents(held=held)}[argument](LOCK)
     where = "cannot be sent to the runner: it holds the attribute 'held'"
     assert raised(ValueError, make, **{argument: made}) == f"{argument}={made!r} {where}, {LOCKED}"

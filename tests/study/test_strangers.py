@@ -5,12 +5,15 @@ import ssl
 import stat
 
 import psutil
+import pytest
 from distributed.security import Security
 
 from seer_nb.storage import layout
 from seer_nb.storage.lock import runner_pid
 from tests.support.studies import make, worker_pids
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow  # real processes and real time
 
 
 def ports(study):
@@ -46,7 +49,7 @@ def slow(config, run):
         run.report(accuracy=0.5)
 
 
-def test_nobody_without_the_key_is_let_in_and_nobody_else_reads_the_files(home):
+def test_only_clients_with_the_key_connect_and_only_the_owner_reads_the_files(home):
     study = make(slow, name="shut", max_epochs=1000, deadline="10min").start()
     try:
         until(lambda: study.state.trials and any(t.curve for t in study.state.trials.values()), "a report")

@@ -17,6 +17,8 @@ from seer_nb.worker import tracebacks
 from tests.support.studies import kill, make, training, worker_pids
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 def sleepy(config, run):
     """Hangs in its third epoch, after two of a second."""
@@ -41,14 +43,15 @@ def end():
         kill(runner_pid(study.folder))
 
 
-def test_a_function_that_sleeps_for_ever(home, end):
+@pytest.mark.slow
+def test_a_sleeping_function_is_reported_with_its_line(home, end):
     study = make(sleepy, {"x": 1}, provider=seer.Local(max_workers=1)).start()
     end(study)
     training(study, epochs=2)
     assert study.stuck == ""
     until(lambda: study.stuck, "a warning")
     assert long(study) < 2 * 1.0 + 1.5, "within two epochs, and the time for a look"
-    told = until(lambda: (found := study.stuck) and ": it stands at " in found and found, "where it stands")
+    told = until(lambda: (found := study.stuck) and ": at " in found and found, "the place")
     assert "trial 0 has not reported for " in told
     assert "test_stuck.py:" in told
     assert told.endswith("in sleepy: time.sleep(1.0 if epoch < 3 else 1000.0)")
@@ -59,7 +62,8 @@ def test_a_function_that_sleeps_for_ever(home, end):
     assert "Silent" in set(study.events().kind)
 
 
-def test_a_worker_that_does_not_answer(home, end):
+@pytest.mark.slow
+def test_a_suspended_worker_is_reported(home, end):
     study = make(counting, {"x": 1}, provider=seer.Local(max_workers=1), max_epochs=1000).start()
     end(study)
     training(study, epochs=2)
@@ -70,13 +74,14 @@ def test_a_worker_that_does_not_answer(home, end):
     until(lambda: study.stuck == "", "the end of the warning")
 
 
-def test_a_runner_that_stands_still(home, end):
+@pytest.mark.slow
+def test_a_suspended_runner_is_reported(home, end):
     study = make(counting, {"x": 1}, provider=seer.Local(max_workers=1), max_epochs=1000).start()
     end(study)
     training(study, epochs=1)
     pid = runner_pid(study.folder)
     kill(pid, signal.SIGSTOP)
-    until(lambda: study.stuck == f"its runner stands still: kill -CONT {pid} has it go on", "that it stands still")
+    until(lambda: study.stuck == f"its runner is suspended: kill -CONT {pid} continues it", "the suspended runner")
     kill(pid, signal.SIGCONT)
     until(lambda: study.stuck == "", "the end of the warning")
 
@@ -87,7 +92,7 @@ def counting(config, run):
         run.report(accuracy=epoch)
 
 
-def test_one_that_waits_for_the_store():
+def test_a_thread_that_waits_for_the_store_is_described_so():
     def fails():
         raise OSError("out of reach")
 
@@ -98,11 +103,12 @@ def test_one_that_waits_for_the_store():
     thread = threading.Thread(target=waits, daemon=True)
     thread.start()
     time.sleep(0.1)
-    assert tracebacks.standing(sys._current_frames()[thread.ident]) == "it waits for the store"
+    assert tracebacks.describe_position(sys._current_frames()[thread.ident]) == "waiting for the checkpoint store"
     thread.join()
 
 
-def test_a_store_that_cannot_be_written_to(home, end, tmp_path):
+@pytest.mark.slow
+def test_a_store_that_cannot_be_written_is_reported(home, end, tmp_path):
     """The last epoch must be stored, so it is tried again for a while."""
     store = tmp_path / "store"
     given = {"provider": seer.Local(max_workers=1), "max_epochs": 4, "store": store}
@@ -112,7 +118,7 @@ def test_a_store_that_cannot_be_written_to(home, end, tmp_path):
     store.rename(tmp_path / "elsewhere")
     store.write_text("in the way")
     (tmp_path / "go").touch()
-    until(lambda: study.stuck.endswith(": it waits for the store"), "that it waits for the store")
+    until(lambda: study.stuck.endswith(": waiting for the checkpoint store"), "the wait for the store")
 
 
 def waiting(config, run):

@@ -2,11 +2,15 @@
 
 import time
 
+import pytest
+
 import seer_nb as seer
 from seer_nb.storage import resource_usage
 from seer_nb.views.page import Scene, Subject, Wish
 from tests.support.studies import make, training
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow  # real processes and real time
 
 
 def busy(config, run):
@@ -19,7 +23,7 @@ def busy(config, run):
         run.report(accuracy=epoch)
 
 
-def test_what_processes_use_is_shown(home):
+def test_resource_usage_of_a_real_study_is_shown(home):
     study = make(busy, {"x": 1}, provider=seer.Local(max_workers=1), max_epochs=1000).start()
     training(study, epochs=1)
     found = until(

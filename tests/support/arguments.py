@@ -1,4 +1,4 @@
-"""What every user of this computer can see of all processes: their arguments."""
+"""Command-line arguments of all processes, which every user of this computer can read."""
 
 import threading
 from contextlib import contextmanager, suppress
@@ -7,13 +7,13 @@ from pathlib import Path
 
 @contextmanager
 def seen():
-    """The arguments of all processes that live at some time during a block; a set that grows."""
+    """Yield a growing set of the arguments of all processes that are alive at some time during a block."""
     found, over = set(), threading.Event()
 
     def look():
         while not over.is_set():
             for process in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError):  # it is gone
+                with suppress(OSError):  # The process has exited.
                     found.add((process / "cmdline").read_bytes())
             over.wait(0.001)
 

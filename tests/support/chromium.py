@@ -1,4 +1,4 @@
-"""Whether the tests that need a browser can run."""
+"""Mark for tests that need Chromium."""
 
 import os
 
@@ -7,5 +7,5 @@ import pytest
 from seer_nb.bench._jupyterlab import CHROMIUM
 
 needed = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("SEER_REQUIRE_BROWSER"), reason="there is no Chromium on this machine"
+    CHROMIUM is None and not os.environ.get("SEER_REQUIRE_BROWSER"), reason="Chromium is not installed"
 )

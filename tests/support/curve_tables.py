@@ -1,4 +1,4 @@
-"""Small tables of curves for tests."""
+"""Small curve tables for tests."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from seer_nb.simulate import CurveTable
 
 
 def table(rows=60, epochs=9, *, mode="max", seed=0, **changes):
-    """Curves that rise (or fall) towards a height of their own, which the one hyperparameter tells."""
+    """Return curves that rise (or fall) towards a height of their own, which is the only informative hyperparameter."""
     rng = np.random.default_rng(seed)
     height = rng.uniform(0, 1, rows)
     values = height[:, None] * (1 - 0.8 ** np.arange(1, epochs + 1))

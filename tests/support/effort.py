@@ -1,4 +1,4 @@
-"""How hard the property tests try: alike each time and modestly, or SEER_TEST_EFFORT times as long and at random."""
+"""Effort of property tests: few and deterministic examples, or SEER_TEST_EFFORT times as many random ones."""
 
 import os
 
@@ -6,12 +6,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 EFFORT = int(os.environ.get("SEER_TEST_EFFORT", "0"))
-thorough = pytest.mark.skipif(not EFFORT, reason="one more of its kind: runs with SEER_TEST_EFFORT=1")
-"""For tests that take long and are like others that always run."""
+thorough = pytest.mark.skipif(not EFFORT, reason="similar tests always run: set SEER_TEST_EFFORT=1 to run this one too")
+"""Marks slow tests that resemble tests which always run."""
 
 
 def examples(count, **more):
-    """Settings for about so many examples."""
+    """Return hypothesis settings for about `count` examples."""
     return settings(
         max_examples=count * max(1, EFFORT),
         derandomize=not EFFORT,

@@ -1,4 +1,4 @@
-"""A cloud on which everything can go wrong, for settings that are given one by one."""
+"""A simulated cloud with faults, for settings that are given one by one."""
 
 from seer_nb.testing.adversary.simulator import AdverseCloud, Restart, World, picture
 from tests.support.records import settings
@@ -7,7 +7,7 @@ __all__ = ["FakeCloud", "Restart", "World", "picture"]
 
 
 class FakeCloud(AdverseCloud):
-    """See `AdverseCloud`; ``changes`` are of the settings."""
+    """An `AdverseCloud` whose `changes` are settings of the study."""
 
     def __init__(self, policy, world=None, *, commands=(), check=None, most=20_000, **changes):
         super().__init__(settings(**changes), policy, world or World(), commands, check=check, most=most)

@@ -1,4 +1,4 @@
-"""A cloud whose machines are only pretended, for a runner in this process."""
+"""A cloud without real machines, for a runner in this process, and an observer of gangs."""
 
 import asyncio
 from typing import NamedTuple
@@ -12,18 +12,19 @@ from seer_nb.storage.journal import Journal
 from seer_nb.storage.replay import View
 
 OFFER = Offer(name="vm", price_per_hour=3_600_000, boot_s=5.0, release_s=5.0, max_machines=3)
-"""1000 micro-dollars a second."""
+"""An offer that costs 1000 micro-dollars per second."""
 
 
 class Machines(MachineFleet):
-    """They take a while to end, as on clouds."""
+    """Machines that take a while to terminate, as on clouds."""
 
     def __init__(self, context, end_s):
         super().__init__(context, Rented)
         self._end_s = end_s
         self.asked = []
-        """Machines that were rented."""
+        """Machines that were rented, in order."""
         self.retired = []
+        """Machines that were told to terminate, in order."""
 
     async def open(self):
         return None
@@ -47,7 +48,7 @@ class Machines(MachineFleet):
 
 
 class Cloud(NamedTuple):
-    """Where they are rented."""
+    """Rents `Machines`."""
 
     end_s: float = 0.05
     offer: Offer = OFFER
@@ -63,11 +64,11 @@ class Cloud(NamedTuple):
 
 
 def train(config, run):
-    """Never called: no machine is there."""
+    """Never called, because no machine exists."""
 
 
 def create(cloud, **changes):
-    """A study that nobody drives yet."""
+    """Create a study that no runner drives yet."""
     given = {"max_epochs": 3, "deadline": "1h", "budget": 5.0, "policy": "random_search", "name": "study"}
     study = seer.Study(
         train, {"x": seer.uniform(0, 1)}, metric="accuracy", mode="max", provider=cloud, **{**given, **changes}
@@ -77,6 +78,22 @@ def create(cloud, **changes):
 
 
 def journalled(study):
-    """The records, and the state that they make."""
+    """Return the records of a study's journal, and the state that follows from them."""
     view = View(Journal(study.folder / layout.JOURNAL))
     return [entry.record for entry in view.journal.read()], view.state()
+
+
+class RecordingObserver:
+    """Records what `DaskGangs` learns from workers."""
+
+    def __init__(self):
+        self.events, self.ready, self.left = [], [], []
+
+    def emit(self, event):
+        self.events.append(event)
+
+    def worker_ready(self, worker):
+        self.ready.append(worker)
+
+    def worker_left(self, worker):
+        self.left.append(worker)

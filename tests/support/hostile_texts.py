@@ -1,4 +1,4 @@
-"""Texts as somebody would write them who wants more than to be read, and a study that is full of them."""
+"""Texts that try to run scripts, formulas or commands, and a study that is full of them."""
 
 import html.parser
 
@@ -54,7 +54,7 @@ FORBIDDEN = {"script", "img", "iframe", "object", "embed", "link", "base", "form
 
 
 def study(texts=ALL, **settings):
-    """Each text is a hyperparameter's name and value, a metric's name, a reason and an error."""
+    """Build a study with each text as a hyperparameter's name and value, a metric's name, a reason and an error."""
     made = Builder(metric=texts[0], policy=texts[0], **settings).machine(0, 0.0, 1.0)
     made.draw(*({text: text for text in texts} for _ in range(4)))
     made.start(0, 0, "0.0").report(0, 0.5, **dict.fromkeys(texts, 1.0))
@@ -71,7 +71,7 @@ def study(texts=ALL, **settings):
 
 
 class Tags(html.parser.HTMLParser):
-    """What a browser would make of a page: its elements, and all that they could fetch or run."""
+    """Elements, attributes and texts of a page, as a browser would parse it."""
 
     def __init__(self, page):
         super().__init__()
@@ -92,7 +92,7 @@ class Tags(html.parser.HTMLParser):
 
 
 def assert_harmless(page):
-    """Nothing of a hostile text has become an element or an attribute."""
+    """Assert that no hostile text became an element or an attribute; return the parsed page."""
     found = Tags(page)
     assert not FORBIDDEN & set(found.tags)
     for name, value in found.attributes:

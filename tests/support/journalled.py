@@ -10,13 +10,19 @@ from seer_nb.study import serialization
 
 
 class Journalled:
-    """A study on disk, with a journal that a test writes instead of a runner."""
+    """A study on disk whose journal a test writes, instead of a runner.
+
+    Args:
+        folder: Folder of all studies.
+        builder: Source of the records.
+        driven: Whether the study seems to have a runner.
+    """
 
     def __init__(self, folder, builder, *, driven=True):
         self.builder = builder
         self.folder = folder / builder.settings.name
         layout.make_folder(self.folder)
-        files.write_private(self.folder / layout.PARTS, serialization.dumps_parts(policy=SEER()))
+        files.write_atomically(self.folder / layout.PARTS, serialization.dumps_parts(policy=SEER()), private=True)
         layout.seal(self.folder)
         self.journal = Journal.create(self.folder / layout.JOURNAL, ())
         self._written = 0
@@ -27,11 +33,11 @@ class Journalled:
         self.study = seer.attach(builder.settings.name)
 
     def write(self):
-        """What the builder has come to since."""
+        """Append the builder's new records."""
         new = self.builder.records[self._written :]
         self.journal.append([(at_s, record) for _, at_s, record in new])
         self._written += len(new)
 
     def commands(self):
-        """That have been sent to the runner."""
+        """Return the commands in the inbox."""
         return [command for _, command in self.journal.inbox()]

@@ -25,7 +25,8 @@ def ec2(attempts=0):
 @cache
 def _client(url, attempts):
     config = botocore.config.Config(retries={"max_attempts": attempts})
-    return boto3.client("ec2", endpoint_url=url, config=config)
+    # Its own session: the default one keeps the credentials that it saw first in this process.
+    return boto3.session.Session().client("ec2", endpoint_url=url, config=config)
 
 
 def request(cloud, *commands, kind="m5.large", spot=False, max_price=None, **more):

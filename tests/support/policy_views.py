@@ -1,4 +1,4 @@
-"""Snapshots made by hand, for what decides on them."""
+"""Policy views built by hand, for tests of policies."""
 
 from seer_nb import core
 from tests.support.records import OFFER
@@ -18,14 +18,13 @@ def report(epoch, value, *, seconds=10.0, parallelism=1, stored=True):
 
 
 def trial(number, *values, state="paused", **changes):
-    """A trial that has reported these values, one an epoch, all stored."""
+    """Return a trial that reported these values, one per epoch, all stored."""
     curve = tuple(report(epoch, value) for epoch, value in enumerate(values, 1))
     stored = {"resume": curve[-1], "best": max(curve, key=lambda r: r.value or 0.0)} if curve else {}
     return core.Trial(id=number, config={}, state=state, curve=curve, **{**stored, **changes})
 
 
 def gang(number, of, *workers, until, stopping=""):
-    """A gang that trains a trial."""
     return core.Gang(
         id=number,
         trial=of.id,
@@ -38,8 +37,8 @@ def gang(number, of, *workers, until, stopping=""):
     )
 
 
-def machines(offer, *states):
-    """Machines from (number, state)."""
+def machines_of(offer, *states):
+    """Return machines of an offer from (id, state)."""
     return tuple(
         core.Machine(
             id=number, offer=offer.name, slots=offer.workers_per_machine, state=state, rented_s=0.0, ready_s=0.0
@@ -49,7 +48,7 @@ def machines(offer, *states):
 
 
 def snapshot(*trials, machines=(), gangs=(), offers=(OFFER,), **changes):
-    """Time and money in plenty, epochs of 10 s, values the higher the better. ``machines``: (number, state)."""
+    """Return a policy view with plentiful time and money and epochs of 10 s; `machines` as (id, state)."""
     given = {
         "now_s": 0.0,
         "stop_s": 10_000.0,
@@ -66,10 +65,7 @@ def snapshot(*trials, machines=(), gangs=(), offers=(OFFER,), **changes):
     return core.Snapshot(
         trials=trials,
         gangs=gangs,
-        machines=_machines(offers[0], *machines),
+        machines=machines_of(offers[0], *machines),
         offers=offers,
         **{**given, **changes},
     )
-
-
-_machines = machines

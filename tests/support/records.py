@@ -1,4 +1,4 @@
-"""States built from real records, as a journal would hold them."""
+"""States built from real records, as a journal holds them."""
 
 from seer_nb import core
 from seer_nb.core.history import History
@@ -6,7 +6,7 @@ from seer_nb.core.money import Offer
 from seer_nb.core.state import State
 
 OFFER = Offer(name="local", price_per_hour=3_600_000, boot_s=2.0, max_machines=8)
-"""A dollar a second would be 3.6e9; this is 1000 micro-dollars a second."""
+"""An offer of 1000 micro-dollars per second."""
 
 
 def settings(**changes):
@@ -28,7 +28,7 @@ def settings(**changes):
 
 
 class Builder:
-    """Applies records to a state, and keeps them."""
+    """Applies records to a state and a history, and keeps the records."""
 
     def __init__(self, **changes):
         self.settings = settings(**changes)
@@ -72,7 +72,7 @@ class Builder:
         )
 
     def report(self, gang, *values, seconds=1.0, stored=True, **metrics):
-        """One report a value, each so many seconds after the one before."""
+        """Report one epoch per value, each `seconds` after the previous one."""
         trial = self.state.gangs[gang].trial
         for value in values:
             epoch = self.state.trials[trial].epoch + 1
@@ -97,7 +97,7 @@ class Builder:
 
 
 def small_study(**changes):
-    """Four trials: 0 stopped, 1 running on two workers and best, 2 failed, 3 waiting."""
+    """Return a study of four trials: 0 stopped, 1 running on two workers and best, 2 failed, 3 waiting."""
     study = Builder(**changes)
     study.machine(0, 0.0, 2.0).machine(1, 3.0, 5.0)
     study.draw(*({"lr": lr, "act": act} for lr, act in ((0.1, "relu"), (0.01, "tanh"), (0.5, "relu"), (0.02, "relu"))))
@@ -110,7 +110,7 @@ def small_study(**changes):
 
 
 def big_study(trials=60, epochs=27, **changes):
-    """Many trials, most of them stopped early by halving; deterministic."""
+    """Return a deterministic study of many trials, most of which were stopped early."""
     study = Builder(max_epochs=epochs, budget=2_000_000, **changes)
     for number in range(4):
         study.machine(number, float(number), number + 2.0)

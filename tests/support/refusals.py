@@ -1,4 +1,4 @@
-"""What tests of bad input need: a study that would be good, what may be wrong in it, and the sentence of an error."""
+"""Helpers for tests of invalid input: a valid study, invalid providers, and the message of an error."""
 
 import pytest
 
@@ -6,9 +6,9 @@ import seer_nb as seer
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 
-TIME = 'give a time such as "10min", "1h30m", 90 (seconds) or a timedelta'
+TIME = 'expected a time such as "10min", "1h30m", 90 (seconds) or a timedelta'
 DEADLINE = f"{TIME}, or a datetime with a time zone"
-MONEY = 'give dollars such as "$0.50" or 0.5'
+MONEY = 'expected dollars such as "$0.50" or 0.5'
 
 
 def train(config, run):
@@ -30,7 +30,7 @@ def make(train=train, **changes):
 
 
 def home(tmp_path, monkeypatch):
-    """Where the studies would lie; not made."""
+    """Return the folder of all studies, which does not exist yet."""
     folder = tmp_path / "studies"
     monkeypatch.setenv("SEER_HOME", str(folder))
     monkeypatch.chdir(tmp_path)
@@ -45,7 +45,7 @@ def raised(error, act, *args, **kwargs):
 
 
 class Rents:
-    """A provider, but for what a test changes."""
+    """A valid provider, except for what a test changes."""
 
     max_workers = 2
 
@@ -63,7 +63,7 @@ class Rents:
 
 
 def stored(builder, folder):
-    """Write what a builder has recorded as a study's journal."""
+    """Write the records of a builder as a study's journal, and attach to it."""
     (folder / layout.LOGS).mkdir(parents=True)
     Journal.create(folder / layout.JOURNAL, [(at_s, record) for _, at_s, record in builder.records]).close()
     return seer.attach(folder.name)

@@ -1,4 +1,4 @@
-"""Small policies, and engines fed event by event."""
+"""Small policies, and engines that are driven event by event."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from seer_nb import core
 
 @dataclass(frozen=True)
 class Simple:
-    """So many trials at once, each on p workers, without verdicts."""
+    """A policy that trains `trials` at once on p workers each, and prunes none."""
 
     trials: int = 1
     p: int = 1
@@ -31,7 +31,7 @@ class Simple:
 
 @dataclass(frozen=True)
 class Fixed:
-    """Always the same plan."""
+    """A policy that always returns the same plan."""
 
     plan: core.Plan
 
@@ -41,7 +41,7 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Switch:
-    """One policy, and another from a given time on."""
+    """A policy that delegates to one policy, and from a given time on to another."""
 
     first: object
     since_s: float
@@ -53,13 +53,13 @@ class Switch:
 
 
 def only(*jobs, **plan):
-    """A policy that always wants the same; jobs: (trial, workers, until)."""
+    """Return a policy that always wants the same jobs, given as (trial, workers, until)."""
     wanted = tuple(core.Job(trial=trial, workers=workers, until=until) for trial, workers, until in jobs)
     return Fixed(core.Plan(jobs=wanted, **{"workers": sum(job.workers for job in wanted), **plan}))
 
 
 def started(engine, *, machines=1):
-    """An engine with machines that are ready, at 10 s."""
+    """Start a study on an engine, with machines that become ready at 10 s."""
     engine.handle(core.Began(settings=engine.state.settings), 0.0)
     engine.handle(core.RunnerStarted(), 0.0)
     for machine in range(machines):
@@ -85,7 +85,7 @@ def reported(gang, epoch, value=0.5, *, seconds=10.0, checkpoint="there"):
 
 @dataclass(frozen=True)
 class Moody:
-    """Wants another machine at every second look."""
+    """A policy that wants one more worker in every other period of 10 s."""
 
     def decide(self, snapshot):
         plan = Simple(total=1).decide(snapshot)

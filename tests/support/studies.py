@@ -1,4 +1,4 @@
-"""What tests of running studies need: make one, wait, find its processes, kill them."""
+"""Helpers for tests of running studies: create one, wait for it, find and kill its processes."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ PATIENCE_S = 60.0
 
 
 def processes(folder):
-    """Runners, workers and their fork servers of the studies in a folder, found by what they were started with."""
+    """Return the runners, workers and fork servers of the studies in a folder, found by their environment."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -26,7 +26,7 @@ def processes(folder):
 
 
 def check_nothing_is_left(folder):
-    """All processes of the folder's studies are gone: at once, but for the moment that the system takes to bury one."""
+    """Check that all processes of a folder's studies are gone, up to the moment the system needs to reap one."""
     end = time.monotonic() + 2.0
     while left := processes(folder):
         with suppress(psutil.NoSuchProcess):
@@ -39,7 +39,7 @@ def kill(pid, how=signal.SIGKILL):
 
 
 def worker_pids(study):
-    """Names and processes of a study's workers."""
+    """Return the process id of each of a study's workers by name."""
     runner = psutil.Process(runner_pid(study.folder))
     found = {_serves(process): process.pid for process in runner.children(recursive=True)}
     return {name: pid for name, pid in found.items() if name}
@@ -54,7 +54,7 @@ def _serves(process):
 
 
 def training(study, epochs):
-    """A gang whose trial has so many epochs behind it, once there is one."""
+    """Wait for a gang whose trial has completed so many epochs, and return it."""
 
     def look():
         state = study.state
@@ -64,16 +64,16 @@ def training(study, epochs):
 
 
 def counting(config, run):
-    """Keeps count of its epochs, so that it notices when it does not go on where it stood."""
+    """Train, and check that every gang continues where the last one stopped."""
     for epoch in run.epochs():
         time.sleep(0.2)
-        assert run.state.get("epochs", 0) == epoch - 1, "it does not go on where it stood"
+        assert run.state.get("epochs", 0) == epoch - 1, "training does not continue where it stopped"
         run.state["epochs"] = epoch
         run.report(accuracy=epoch + config["x"])
 
 
 def make(train, space=None, **changes):
-    """A study with everything given."""
+    """Return a study with default arguments, changed by keywords."""
     given = {
         "metric": "accuracy",
         "mode": "max",

@@ -15,6 +15,8 @@ from seer_nb.testing.loopback import LoopbackCloud
 from tests.support.loopback_machines import machine
 from tests.support.waiting import until_async
 
+pytestmark = pytest.mark.slow
+
 WORKER = {"nthreads": 1, "memory_limit": "1GiB"}
 
 

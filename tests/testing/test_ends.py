@@ -14,6 +14,8 @@ from seer_nb.testing.loopback import cleanup
 from tests.support.loopback_machines import HERE, alive, described, ec2, ended, launch, machine, on
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("command", ["shutdown -h now", "sudo poweroff", "systemctl poweroff"])
 def test_shutdown_ends_the_machine(cloud, command):

@@ -2,7 +2,11 @@
 
 import math
 
+import pytest
+
 from tests.support.loopback_machines import booted_after_s, ec2, ended, launch, log, machine, printed, refused, request
+
+pytestmark = pytest.mark.slow
 
 
 def test_unknown_types_are_refused(cloud):

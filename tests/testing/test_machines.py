@@ -21,6 +21,8 @@ from tests.support.loopback_machines import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_commands_run_one_after_the_other_and_a_failing_one_stops_none(cloud):
     name = launch(cloud, "echo one", ["echo", "two  $HOME"], "ls /nonexistent", "echo three; echo four", "cd /; pwd")

@@ -5,7 +5,11 @@ import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from tests.support.loopback_machines import alive, described, ended, launch, machine, on, printed
+
+pytestmark = pytest.mark.slow
 
 
 def ask(cloud, instance_id, path, token=None, method="GET"):

@@ -1,4 +1,4 @@
-"""The widget without a browser: the journal goes in, messages and traits come out; a click calls one command."""
+"""The widget without a browser: journal records become messages, and each click becomes one command."""
 
 import json
 import time
@@ -8,13 +8,13 @@ import pytest
 
 from seer_nb import core
 from seer_nb.ui.notebook.dashboard import Dashboard
-from seer_nb.ui.notebook.forecast_client import Question
-from seer_nb.views.figure_data import Foreseen
+from seer_nb.ui.notebook.forecast_client import ForecastRequest
+from seer_nb.views.figure_data import ForecastAnswer
 from tests.support.records import Builder, big_study, small_study
 
 
 class Shown:
-    """A dashboard whose loop is turned by hand, and whose messages are kept."""
+    """A dashboard that the test updates itself, with a record of its messages."""
 
     def __init__(self, study):
         self.sent = []
@@ -24,14 +24,14 @@ class Shown:
 
     def tick(self):
         self.now_s += 0.5
-        return self.dashboard._tick(self.now_s)
+        return self.dashboard._update(self.now_s)
 
     def draw(self):
-        """The browser says that it has drawn the last message."""
-        self.hear(do="drawn", n=self.dashboard._outbox.number)
+        """Acknowledge the last message, as the browser does."""
+        self.receive(do="drawn", n=self.dashboard._outbox.number)
 
-    def hear(self, **content):
-        self.dashboard._heard(self.dashboard, content, [])
+    def receive(self, **content):
+        self.dashboard._on_message(self.dashboard, content, [])
 
     def parts(self):
         return self.dashboard.get_state()["whole"]["set"]
@@ -42,13 +42,13 @@ class Shown:
 
 @pytest.fixture
 def show(monkeypatch):
-    """Without a loop and forecasts of its own."""
-    monkeypatch.setattr(Dashboard, "_nudge", lambda self: None)
-    monkeypatch.setattr(Dashboard, "_foresee", lambda *_: None)
+    """The class Shown, without update loop and forecasts."""
+    monkeypatch.setattr(Dashboard, "_request_update", lambda self: None)
+    monkeypatch.setattr(Dashboard, "_request_forecast", lambda *_: None)
     return Shown
 
 
-def test_all_is_there_before_the_first_message(journalled, show):
+def test_widget_state_holds_the_whole_page_before_the_first_message(journalled, show):
     shown = show(journalled(small_study()).study)
     assert "0.9" in shown.parts()["head"]
     assert shown.order("rows") == ["rows/row:1", "rows/row:3"]
@@ -57,7 +57,7 @@ def test_all_is_there_before_the_first_message(journalled, show):
     assert shown.sent == []
 
 
-def test_a_report_changes_what_belongs_to_it_and_no_more(journalled, show):
+def test_report_changes_only_its_own_parts(journalled, show):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
     shown.draw()
@@ -73,7 +73,7 @@ def test_a_report_changes_what_belongs_to_it_and_no_more(journalled, show):
     assert not any(key.startswith(("log/", "curves.grey/")) for key in message["set"])
 
 
-def test_nothing_is_sent_while_the_last_message_is_not_drawn(journalled, show):
+def test_no_message_is_sent_before_the_last_one_is_drawn(journalled, show):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
     shown.draw()
@@ -91,7 +91,7 @@ def test_nothing_is_sent_while_the_last_message_is_not_drawn(journalled, show):
     assert "0.96" in shown.sent[1]["set"]["rows/row:1"]
 
 
-def test_a_burst_of_reports_is_one_message_and_no_state_is_dropped(journalled, show):
+def test_burst_of_reports_becomes_one_message_with_the_last_state(journalled, show):
     study = Builder(max_epochs=10_000, deadline_s=1e6, budget=10**9).machine(0, 0.0, 1.0).draw({"k": 1})
     on_disk = journalled(study.start(0, 0, "0.0", until=10_000).report(0, 0.1))
     shown = show(on_disk.study)
@@ -104,9 +104,9 @@ def test_a_burst_of_reports_is_one_message_and_no_state_is_dropped(journalled, s
     assert len(json.dumps(message)) < 50_000
 
 
-def test_a_browser_that_comes_later_is_told_all(journalled, show):
+def test_late_browser_receives_the_whole_page(journalled, show):
     shown = show(journalled(small_study()).study)
-    shown.hear(do="hello")
+    shown.receive(do="hello")
     (message,) = shown.sent
     assert message["whole"] is True
     assert message["set"] == shown.parts()
@@ -125,10 +125,10 @@ def test_a_browser_that_comes_later_is_told_all(journalled, show):
     ],
     ids=lambda value: value.get("do") if isinstance(value, dict) else "",
 )
-def test_a_click_sends_exactly_one_command(journalled, show, content, command):
+def test_click_sends_exactly_one_command(journalled, show, content, command):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
-    shown.hear(id=7, **content)
+    shown.receive(id=7, **content)
     assert on_disk.commands() == [command]
     (answer,) = shown.sent
     assert (answer["re"], answer["wrong"]) == (7, False)
@@ -142,108 +142,108 @@ def test_a_click_sends_exactly_one_command(journalled, show, content, command):
         ({"do": "apply", "budget": 0.001, "deadline": 600.0}, "less than what is spent and committed"),
         ({"do": "apply", "budget": 0.5, "deadline": 1.0}, "deadline=1.0 has passed"),
         ({"do": "undo"}, "nothing to undo"),
-        ({"do": "export", "table": "results", "format": "exe"}, "format='exe' is unknown: give one of csv, "),
-        ({"do": "dance"}, "do='dance' is unknown"),
+        ({"do": "export", "table": "results", "format": "exe"}, "format='exe': unknown format; expected one of csv, "),
+        ({"do": "dance"}, "do='dance': unknown action"),
     ],
     ids=lambda value: value.get("do") if isinstance(value, dict) else "",
 )
-def test_what_cannot_be_done_is_said_and_nothing_is_sent(journalled, show, content, words):
+def test_impossible_action_is_answered_by_an_error_and_sends_no_command(journalled, show, content, words):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
-    shown.hear(id=1, **content)
+    shown.receive(id=1, **content)
     assert on_disk.commands() == []
     (answer,) = shown.sent
     assert answer["wrong"]
     assert words in answer["said"]
 
 
-def test_undo_sends_what_was_before(journalled, show):
+def test_undo_restores_the_earlier_limits(journalled, show):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
-    shown.hear(id=1, do="apply", budget=0.8, deadline=900.0)
+    shown.receive(id=1, do="apply", budget=0.8, deadline=900.0)
     for command in on_disk.commands():
         on_disk.builder.apply(command)
     on_disk.write()
-    shown.hear(id=2, do="undo")
+    shown.receive(id=2, do="undo")
     assert on_disk.commands()[2:] == [core.SetBudget(budget=500_000), core.SetDeadline(deadline_s=600.0)]
-    shown.hear(id=3, do="undo")
+    shown.receive(id=3, do="undo")
     assert shown.sent[-1]["wrong"]
 
 
-def hour():
-    """A deadline on the wall, an hour from now."""
+def in_an_hour():
+    """Return settings with a wall-clock deadline in an hour."""
     return {"deadline_s": 3600.0, "deadline_wall": time.time() + 3600}
 
 
-def took(on_disk, commands):
-    """What a runner makes of them."""
+def apply_commands(on_disk, commands):
+    """Apply and journal commands, as the runner does."""
     for command in commands:
         on_disk.builder.apply(command)
     on_disk.write()
 
 
-def test_undoing_a_budget_leaves_a_deadline_on_the_wall_alone(journalled, show):
-    """A pause expresses it anew in seconds, which are not what is to be taken back."""
-    on_disk = journalled(small_study(**hour()))
+def test_undo_of_a_budget_keeps_a_wall_clock_deadline(journalled, show):
+    """Guards against restoring the seconds that a pause makes of a wall-clock deadline."""
+    on_disk = journalled(small_study(**in_an_hour()))
     shown = show(on_disk.study)
-    shown.hear(id=1, do="apply", budget=0.8)
-    took(on_disk, [*on_disk.commands(), core.DeadlineMoved(deadline_s=1800.0)])
-    shown.hear(id=2, do="undo")
+    shown.receive(id=1, do="apply", budget=0.8)
+    apply_commands(on_disk, [*on_disk.commands(), core.DeadlineMoved(deadline_s=1800.0)])
+    shown.receive(id=2, do="undo")
     assert on_disk.commands()[1:] == [core.SetBudget(budget=500_000)]
     assert not shown.sent[-1]["wrong"]
 
 
-def test_undoing_a_deadline_puts_the_one_on_the_wall_back(journalled, show):
-    on_disk = journalled(small_study(**hour()))
+def test_undo_of_a_deadline_restores_the_wall_clock_deadline(journalled, show):
+    on_disk = journalled(small_study(**in_an_hour()))
     wall = on_disk.builder.settings.deadline_wall
     shown = show(on_disk.study)
-    shown.hear(id=1, do="apply", deadline=900.0)
-    took(on_disk, on_disk.commands())
-    shown.hear(id=2, do="undo")
+    shown.receive(id=1, do="apply", deadline=900.0)
+    apply_commands(on_disk, on_disk.commands())
+    shown.receive(id=2, do="undo")
     (back,) = on_disk.commands()[1:]
     assert back.deadline_wall == pytest.approx(wall, abs=1e-5)
     assert f"{datetime.fromtimestamp(wall).astimezone():%H:%M:%S}" in shown.sent[-1]["said"]
 
 
-def test_undo_leaves_alone_what_another_view_has_changed(journalled, show):
+def test_undo_keeps_changes_by_another_view(journalled, show):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
-    shown.hear(id=1, do="apply", deadline=900.0)
-    took(on_disk, [*on_disk.commands(), core.SetBudget(budget=900_000)])
-    shown.hear(id=2, do="undo")
+    shown.receive(id=1, do="apply", deadline=900.0)
+    apply_commands(on_disk, [*on_disk.commands(), core.SetBudget(budget=900_000)])
+    shown.receive(id=2, do="undo")
     assert on_disk.commands()[1:] == [core.SetDeadline(deadline_s=600.0)]
     assert "$0.90" in shown.sent[-1]["said"]
 
 
-def test_undo_is_sent_also_while_no_runner_has_taken_in_what_was_applied(journalled, show):
+def test_undo_is_sent_before_the_runner_received_the_change(journalled, show):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
-    shown.hear(id=1, do="apply", budget=0.8)
-    shown.hear(id=2, do="undo")
+    shown.receive(id=1, do="apply", budget=0.8)
+    shown.receive(id=2, do="undo")
     assert on_disk.commands()[1:] == [core.SetBudget(budget=500_000)]
 
 
-def test_what_another_view_changes_while_a_deadline_is_applied_is_not_changed_back(journalled, show, monkeypatch):
+def test_apply_keeps_a_concurrent_change_by_another_view(journalled, show, monkeypatch):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
-    handle = shown.dashboard._steering.handle
+    reader = shown.dashboard._controller.reader
     states = iter([None, core.SetBudget(budget=900_000)])
-    read = handle.state
+    read = reader.state
 
     def state():
         other = next(states, None)
-        took(on_disk, [other] if other else [])
+        apply_commands(on_disk, [other] if other else [])
         return read()
 
-    monkeypatch.setattr(handle, "state", state)
-    shown.hear(id=1, do="apply", deadline=900.0)
+    monkeypatch.setattr(reader, "state", state)
+    shown.receive(id=1, do="apply", deadline=900.0)
     assert on_disk.commands() == [core.SetDeadline(deadline_s=900.0)]
 
 
-def test_the_sliders_reach_down_to_what_is_owed(journalled, show):
+def test_sliders_start_at_the_money_spent_and_committed(journalled, show):
     shown = show(journalled(small_study()).study)
     limits = json.loads(shown.parts()["limits"])
-    # 0.019 are spent, 0.06 committed; time goes on between the journal's last record and now.
+    # $0.019 is spent and $0.06 committed; the study seconds run on after the journal's last record.
     assert 0.079 <= limits["budget"]["low"] < 0.3
     assert limits["budget"]["value"] == 0.5
     assert limits["budget"]["high"] == 2.0
@@ -258,14 +258,14 @@ def test_the_sliders_reach_down_to_what_is_owed(journalled, show):
     }
 
 
-def test_what_may_be_done_follows_the_study(journalled, show):
+def test_allowed_actions_follow_the_status(journalled, show):
     on_disk = journalled(small_study(), driven=False)
     shown = show(on_disk.study)
     assert json.loads(shown.parts()["limits"])["can"]["resume"]
     assert "interrupted" in shown.parts()["title"]
 
 
-def test_a_selected_trial_filters_the_log(journalled, show):
+def test_selected_trial_filters_the_log(journalled, show):
     shown = show(journalled(small_study()).study)
     shown.draw()
     shown.dashboard.selected = 2
@@ -275,7 +275,7 @@ def test_a_selected_trial_filters_the_log(journalled, show):
     assert all('data-trial="2"' in line for line in lines)
 
 
-def test_all_trials_are_shown_when_wanted(journalled, show):
+def test_all_trials_are_shown_on_request(journalled, show):
     shown = show(journalled(small_study()).study)
     shown.draw()
     shown.dashboard.all_trials = True
@@ -283,8 +283,8 @@ def test_all_trials_are_shown_when_wanted(journalled, show):
     assert shown.order("rows") == [f"rows/row:{trial}" for trial in (1, 0, 2, 3)]
 
 
-def test_a_study_that_has_ended_ends_the_loop(journalled, show):
-    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
+def test_end_of_the_study_ends_the_update_loop(journalled, show):
+    study = small_study().apply(core.BeginEnd(reason="the deadline was reached")).apply(core.Finish())
     shown = show(journalled(study, driven=False).study)
     shown.draw()
     while not shown.tick():
@@ -292,19 +292,19 @@ def test_a_study_that_has_ended_ends_the_loop(journalled, show):
     assert "ended" in shown.parts()["title"]
 
 
-def test_a_forecast_is_shown_in_head_and_figures(journalled, show):
+def test_forecast_is_shown_in_head_and_figures(journalled, show):
     shown = show(journalled(big_study()).study)
     plan = ((200.0, 0.7, 0.6, 0.8), (500.0, 1.5, 1.2, 1.8))
-    found = Foreseen(
-        number=1,
+    found = ForecastAnswer(
+        request_id=1,
         finish_s=(500.0, 480.0, 520.0),
         cost_usd=(1.5, 1.2, 1.8),
         best_value=(0.99, 0.98, 1.0),
-        futures=12,
+        simulations=12,
         cost_over_time=plan,
-        ends={0: 0.99, 24: 0.995},
+        projected={0: 0.99, 24: 0.995},
     )
-    shown.dashboard._told(Question(number=1, limit_s=1.0), found)
+    shown.dashboard._on_forecast(ForecastRequest(request_id=1, time_limit_s=1.0), found)
     shown.draw()
     shown.tick()
     parts = shown.parts()
@@ -313,11 +313,11 @@ def test_a_forecast_is_shown_in_head_and_figures(journalled, show):
     assert "about $1.50 expected after 8 min 20 s" in parts["burn.caption"]
 
 
-def test_a_preview_is_answered_in_words_and_changes_nothing(journalled, show):
+def test_preview_is_answered_by_a_sentence_and_sends_no_command(journalled, show):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
-    found = Foreseen(number=1, finish_s=(500.0,) * 3, cost_usd=(0.4,) * 3, survivors=3, workers=4)
-    shown.dashboard._told(Question(number=1, budget=700_000, limit_s=1.0), found)
+    found = ForecastAnswer(request_id=1, finish_s=(500.0,) * 3, cost_usd=(0.4,) * 3, completed=3, max_workers=4)
+    shown.dashboard._on_forecast(ForecastRequest(request_id=1, budget_micro=700_000, time_limit_s=1.0), found)
     assert shown.sent == [
         {"preview": "3 trials fully trained, ends after about 8 min 20 s, costs about $0.40, at most 4 workers"}
     ]

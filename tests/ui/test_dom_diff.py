@@ -1,9 +1,9 @@
-"""What is sent to the browser: only what has changed, one at a time, and nothing is ever lost."""
+"""Messages to the browser: only changes are sent, one message at a time, and no change is lost."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seer_nb.ui.notebook.dom_diff import PATIENCE_S, Outbox
+from seer_nb.ui.notebook.dom_diff import ACKNOWLEDGE_TIMEOUT_S, Outbox
 from seer_nb.views.html import Page
 from seer_nb.views.svg_charts import Piece
 
@@ -12,7 +12,7 @@ def page(rows, **parts):
     return Page(parts, {"rows": [Piece(str(key), content) for key, content in rows]})
 
 
-def test_only_what_has_changed_is_sent():
+def test_only_changes_are_sent():
     box = Outbox()
     first = box.message(page([(1, "a"), (2, "b")], head="x"), 0.0)
     assert first == {
@@ -26,22 +26,22 @@ def test_only_what_has_changed_is_sent():
     assert moved == {"n": 3, "set": {}, "order": {"rows": ["rows/2", "rows/1"]}}
 
 
-def test_the_next_one_waits_until_the_last_was_drawn_but_not_for_ever():
+def test_next_message_waits_for_the_acknowledgement_or_its_timeout():
     box = Outbox()
     assert box.ready(0.0)
     box.message(page([(1, "a")]), 0.0)
     assert not box.ready(0.1)
-    box.drawn(1)
+    box.acknowledge(1)
     assert box.ready(0.1)
     box.message(page([(1, "b")]), 0.2)
-    assert not box.ready(0.2 + PATIENCE_S - 0.01)
-    assert not box.waits(0.2 + PATIENCE_S - 0.01)
-    assert box.ready(0.2 + PATIENCE_S)
-    assert box.waits(0.2 + PATIENCE_S)
+    assert not box.ready(0.2 + ACKNOWLEDGE_TIMEOUT_S - 0.01)
+    assert not box.is_late(0.2 + ACKNOWLEDGE_TIMEOUT_S - 0.01)
+    assert box.ready(0.2 + ACKNOWLEDGE_TIMEOUT_S)
+    assert box.is_late(0.2 + ACKNOWLEDGE_TIMEOUT_S)
 
 
 class Browser:
-    """Does with messages what the script in the browser does."""
+    """Model of dashboard.js: it applies messages as the browser does."""
 
     def __init__(self):
         self.number, self.parts, self.orders = 0, {}, {}
@@ -66,7 +66,7 @@ rows = st.dictionaries(st.integers(0, 5), st.sampled_from("abc"), max_size=5)
 
 
 @given(st.lists(rows, max_size=12), st.data())
-def test_the_browser_always_shows_the_last_page(pages, data):
+def test_browser_always_shows_the_last_page(pages, data):
     box, browser = Outbox(), Browser()
     for given_rows in pages:
         order = data.draw(st.permutations(list(given_rows.items())))

@@ -1,4 +1,4 @@
-"""What a study shows of itself where there are no widgets, and as a report."""
+"""How a study is displayed with and without widgets, and its report."""
 
 import sys
 import xml.etree.ElementTree as ET
@@ -23,13 +23,13 @@ def shown(shell, study):
     return [output.data for output in captured.outputs]
 
 
-def test_a_terminal_gets_text_and_a_picture(shell, journalled):
+def test_terminal_gets_text_and_a_static_picture(shell, journalled):
     (bundle,) = shown(shell, journalled(small_study()).study)
     assert bundle["text/plain"].startswith("study digits: running")
     assert "<svg" in bundle["text/html"]
 
 
-def test_a_kernel_without_widgets_gets_the_same(shell, journalled, monkeypatch):
+def test_kernel_without_widgets_gets_a_static_picture(shell, journalled, monkeypatch):
     monkeypatch.setattr(shell, "kernel", object(), raising=False)
     monkeypatch.setitem(sys.modules, "anywidget", None)
     (bundle,) = shown(shell, journalled(small_study()).study)
@@ -37,22 +37,22 @@ def test_a_kernel_without_widgets_gets_the_same(shell, journalled, monkeypatch):
     assert "application/vnd.jupyter.widget-view+json" not in bundle
 
 
-def test_a_kernel_with_widgets_gets_a_live_view_and_a_stand_in(shell, journalled, monkeypatch):
+def test_kernel_with_widgets_gets_a_live_view_and_a_static_picture(shell, journalled, monkeypatch):
     monkeypatch.setattr(shell, "kernel", object(), raising=False)
     study = journalled(small_study()).study
-    live, stand_in = shown(shell, study)
+    live, picture = shown(shell, study)
     assert "application/vnd.jupyter.widget-view+json" in live
-    assert f'data-stands-for="{study.dashboard().ident}"' in stand_in["text/html"]
+    assert f'data-stands-for="{study.dashboard().ident}"' in picture["text/html"]
     study.dashboard().close()
 
 
-def test_a_study_has_one_live_view_however_often_it_is_shown(journalled):
+def test_study_has_only_one_live_view(journalled):
     study = journalled(small_study()).study
     assert study.dashboard() is study.dashboard()
     study.dashboard().close()
 
 
-def test_the_report_is_one_file_with_everything(journalled, tmp_path):
+def test_report_is_one_self_contained_file(journalled, tmp_path):
     path = journalled(big_study()).study.report(tmp_path / "report.html")
     text = path.read_text()
     assert "<script" not in text
@@ -63,6 +63,6 @@ def test_the_report_is_one_file_with_everything(journalled, tmp_path):
     assert len(body.findall(".//ol/li")) > 100
 
 
-def test_a_report_is_html(journalled, tmp_path):
-    with pytest.raises(ValueError, match=r"report\.pdf' does not end in \.html"):
+def test_report_with_another_suffix_is_an_error(journalled, tmp_path):
+    with pytest.raises(ValueError, match=r"report\.pdf': a report is one html file; expected the suffix \.html"):
         journalled(small_study()).study.report(tmp_path / "report.pdf")

@@ -1,14 +1,16 @@
-"""Plotly figures: what is seen, and the file."""
+"""The plotly figure of learning curves, and its file."""
 
 import re
 
 import pytest
 
-from seer_nb.views.plotly_curves import _get_curves_info, plot_curves, write_figure
+from seer_nb.views.figure_data import curves_info
+from seer_nb.views.plotly_curves import plot_curves, write_figure
+from seer_nb.views.view_model import view_of
 from tests.support.records import Builder, big_study, small_study
 
 
-def test_the_figure_has_one_grey_trace_and_labelled_survivors():
+def test_figure_has_one_grey_trace_and_labelled_survivors():
     figure = plot_curves(big_study().state)
     names = [trace.name for trace in figure.data]
     assert names == ["55 others", *(f"trial {k}" for k in (0, 36, 12, 48, 24)), "best: 0.9896"]
@@ -20,25 +22,25 @@ def test_the_figure_has_one_grey_trace_and_labelled_survivors():
     assert (star.x, star.marker.symbol) == ((27,), "star")
 
 
-def test_grey_curves_do_not_run_into_each_other():
+def test_grey_curves_are_separated_by_gaps():
     trace = plot_curves(small_study().state).data[0]
     assert trace.x == (1, 2, None, 1, None)
     assert trace.y == (0.4, 0.6, None, 0.2, None)
 
 
-def test_an_empty_study_is_an_empty_figure():
+def test_empty_study_has_an_empty_figure():
     assert len(plot_curves(Builder().state).data) == 0
 
 
-def test_the_label_stands_at_the_last_finite_value():
+def test_label_is_at_the_last_finite_value():
     study = Builder().machine(0, 0.0, 1.0).draw({"k": "%{x}<b>"}).start(0, 0, "0.0").report(0, 0.1, 0.2, None)
     trace = plot_curves(study.state).data[0]
     assert [bool(text) for text in trace.text] == [False, True, False]
     assert "k=% {x}&lt;b&gt;" in trace.hovertemplate
 
 
-def test_labels_do_not_stand_on_one_another():
-    """Guards against a heap of letters where many good curves end; the best one's label stays."""
+def test_labels_do_not_overlap():
+    """Guards against illegible labels where many good curves end; the best one keeps its label."""
     study = Builder().machine(0, 0.0, 1.0).draw({"k": 0}, {"k": 1}, {"k": 2})
     for trial, last in enumerate((0.90, 0.91, 0.2)):
         study.start(trial, trial, "0.0").report(trial, 0.1, last)
@@ -46,8 +48,8 @@ def test_labels_do_not_stand_on_one_another():
     assert labels == {"trial 1": True, "trial 0": False, "trial 2": True}
 
 
-def test_info_is_what_the_static_figure_shows_too():
-    info = _get_curves_info(small_study().state)
+def test_curves_info_describes_the_study():
+    info = curves_info(view_of(small_study().state))
     assert (info.metric, info.max_epochs, info.best.trial) == ("accuracy", 9, 1)
 
 
@@ -59,10 +61,10 @@ def written(tmp_path_factory):
     return path.read_text()
 
 
-def test_the_file_works_without_a_network(written):
+def test_file_refers_to_no_other_file(written):
     assert not re.search(r"<(?:script|link|img)[^>]*\b(?:src|href)=", written)
     assert len(written) > 1_000_000
 
 
-def test_the_page_has_language_and_title(written):
+def test_page_has_language_and_title(written):
     assert written.startswith('<!doctype html>\n<html lang="en">\n<head><title>&lt;digits&gt;</title>')

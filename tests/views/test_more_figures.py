@@ -1,4 +1,4 @@
-"""The plotly figures over time and of the space: first what is to be seen, then that it is drawn."""
+"""Plotly figures over time and of the search space: their data and their traces."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from seer_nb.views.view_model import view_of
 from tests.support.records import Builder, big_study, small_study
 
 
-def test_a_span_for_each_time_that_a_trial_had_workers():
+def test_timeline_has_a_span_for_each_period_with_workers():
     study = small_study()
     info = timeline_info(study.state, study.history)
     assert [(span.trial, span.workers, span.state) for span in info.spans] == [
@@ -27,10 +27,10 @@ def test_a_span_for_each_time_that_a_trial_had_workers():
 
 
 def workers(study, coloured):
-    return figure_data.parallelism(study.state, study.history, view_of(study.state), coloured)
+    return figure_data.parallelism_info(study.state, study.history, view_of(study.state), coloured)
 
 
-def test_bands_add_up_to_the_workers_that_trained():
+def test_bands_add_up_to_the_training_workers():
     study = big_study()
     info = workers(study, [0, 12, 24])
     for k in range(50):
@@ -57,30 +57,30 @@ def test_losses_and_boots_are_marked():
     assert "lost" in [trace.name for trace in parallelism_plot(info).data]
 
 
-def test_the_burn_follows_the_ledger_and_the_limits():
+def test_burn_info_follows_the_ledger_and_the_limits():
     study = small_study().apply(core.SetBudget(budget=700_000), 20.0)
-    info = figure_data.burn(study.history, view_of(study.state))
+    info = figure_data.burn_info(study.history, view_of(study.state))
     assert info.spent[-1] == (20.0, study.state.ledger.spent(20.0) / 1e6)
     assert info.budgets == [(0.0, 0.5), (20.0, 0.7)]
-    plan = figure_data.Expectation(((20.0, 0.1, 0.1, 0.1), (500.0, 0.4, 0.3, 0.5)), 500.0)
-    names = [trace.name for trace in burn_plot(figure_data.burn(study.history, view_of(study.state), plan)).data]
+    plan = figure_data.SpendingForecast(((20.0, 0.1, 0.1, 0.1), (500.0, 0.4, 0.3, 0.5)), 500.0)
+    names = [trace.name for trace in burn_plot(figure_data.burn_info(study.history, view_of(study.state), plan)).data]
     assert names == ["band", "expected", "spent", "budget"]
 
 
-def test_coordinates_have_numbers_logarithms_and_words():
+def test_coordinates_have_linear_logarithmic_and_categorical_axes():
     study = small_study()
     info = coordinates_info(study.state)
     lr, act = info.axes
     assert act.ticks == ((0.0, "relu"), (1.0, "tanh"))
-    # 0.5 is more than 30 times 0.01: logarithmic.
-    assert lr.places == pytest.approx((-1.0, -2.0, -0.30103))
+    # 0.5 is more than 30 times 0.01, so the axis is logarithmic.
+    assert lr.positions == pytest.approx((-1.0, -2.0, -0.30103))
     assert lr.ticks == ((-2.0, "0.01"), (-1.0, "0.1"))
     assert len(info.values) == 3
     assert len(coordinates_plot(info).data[0].dimensions) == 3
     assert len(coordinates_plot(coordinates_info(Builder().state)).data) == 0
 
 
-def test_what_matters_comes_first():
+def test_most_important_hyperparameter_comes_first():
     study = Builder(max_epochs=1).machine(0, 0.0, 1.0)
     study.draw(*({"matters": k / 40, "noise": (k * 17) % 40} for k in range(40)))
     for k in range(40):
@@ -92,12 +92,12 @@ def test_what_matters_comes_first():
     assert importances(list(study.state.trials.values()), "max") == shares
 
 
-def test_too_few_trials_tell_nothing():
-    with pytest.raises(ValueError, match=r"3 trials have reported; at least 8 are needed"):
+def test_importance_of_too_few_trials_is_an_error():
+    with pytest.raises(ValueError, match=r"trials: 3 have reported; expected at least 8"):
         importance_info(small_study().state)
 
 
-def test_all_are_there_for_a_study(journalled):
+def test_every_public_figure_can_be_drawn(journalled):
     study = journalled(big_study()).study
     for name in ("curves", "parallelism", "burn", "timeline", "parallel_coordinates", "parameter_importance"):
         assert len(getattr(seer.figures, name)(study).data) >= 1, name

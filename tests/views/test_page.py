@@ -1,4 +1,4 @@
-"""The static picture: well-formed, self-contained, escaped, and the same for every reader."""
+"""The static picture: well-formed, self-contained and escaped."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -18,7 +18,7 @@ def picture(study, status=None):
 
 
 def parse(study, status=None):
-    """Static html is also well-formed XML, so that tags which are not closed do not pass."""
+    """Parse the static picture as XML, so that unclosed tags are errors."""
     return ET.fromstring(picture(study, status))
 
 
@@ -26,7 +26,7 @@ def texts(root, tag):
     return ["".join(node.itertext()) for node in root.iter(tag)]
 
 
-def test_head_and_table_tell_the_study():
+def test_head_and_table_show_the_study():
     study = small_study()
     study.apply(core.Note(reason="2 survivors", workers=2, wanted={1: 2}))
     root = parse(study)
@@ -47,7 +47,7 @@ def test_head_and_table_tell_the_study():
     assert cells == ["▶ running", "0.9", "3 of 9", "2 / 2 / 2", "$0.00600", "$0.01200", "17 s", "0.01", "tanh"]
 
 
-def test_what_is_rented_is_listed():
+def test_live_machines_are_listed():
     study = small_study()
     listed = parse(study).find(".//details[@class='seer-machines']")
     assert texts(listed, "caption") == ["2 machines, $7.20 per hour"]
@@ -64,32 +64,32 @@ def test_what_is_rented_is_listed():
         "$0.008",
     ]
     study.apply(core.MachineLeaving(machine=1, left_s=60.0, reason="spot"))
-    assert "is taken away" in texts(parse(study).find(".//details[@class='seer-machines']"), "td")
+    assert "being preempted" in texts(parse(study).find(".//details[@class='seer-machines']"), "td")
 
 
-def test_a_study_that_has_ended_says_why_and_what_became_of_its_trials():
-    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
+def test_ended_study_shows_its_reason_and_trial_states():
+    study = small_study().apply(core.BeginEnd(reason="the deadline was reached")).apply(core.Finish())
     root = parse(study)
     head = dict(zip(texts(root, "dt"), texts(root, "dd"), strict=True))
     assert head["trials"] == "1 waiting, 1 running, 1 stopped, 1 failed"
-    assert head["why"] == "the deadline has come"
+    assert head["why"] == "the deadline was reached"
     assert "workers" not in head
     assert "workers" not in texts(root.findall(".//table")[-1], "th")
 
 
-def test_a_study_whose_runner_has_died_says_so():
+def test_study_with_a_dead_runner_is_shown_as_interrupted():
     root = parse(small_study(), "interrupted")
     assert texts(root, "h3") == ["digits ✖ interrupted"]
     assert "workers" not in texts(root, "dt")
 
 
-def test_the_bar_shows_shares_and_says_them():
+def test_money_bar_has_shares_and_a_label():
     bars = [node for node in parse(small_study()).iter("div") if node.get("class") == "seer-bar"]
     assert [part.get("style") for part in bars[1]] == ["width:3.8%", "width:12.0%"]
     assert bars[1].get("aria-label") == "$0.019 spent, $0.06 committed, $0.421 free"
 
 
-def test_the_figure_names_itself_and_has_its_data_as_a_table():
+def test_figure_has_a_label_a_caption_and_a_data_table():
     root = parse(big_study())
     figure = root.find(".//figure/svg")
     assert figure.get("role") == "img"
@@ -103,7 +103,7 @@ def test_the_figure_names_itself_and_has_its_data_as_a_table():
     assert len(data.findall(".//tbody/tr")) == 5
 
 
-def test_an_empty_study_has_no_figure():
+def test_empty_study_has_no_figure():
     root = parse(Builder())
     assert root.find(".//svg") is None
     assert "no trials yet" in texts(root, "caption")
@@ -121,27 +121,27 @@ def test_everything_is_escaped_and_nothing_is_fetched():
 
 
 @pytest.mark.parametrize("values", [(0.5,), (None,), (0.5, None, 0.7), (-1.7e308, 1.7e308), (3.0, 3.0), (5e-324, 0.0)])
-def test_odd_curves_are_drawn_without_odd_numbers(values):
+def test_extreme_curves_are_drawn_without_nan_or_inf(values):
     study = Builder().machine(0, 0.0, 1.0).draw({"k": 1}).start(0, 0, "0.0").report(0, *values)
     text = picture(study)
     parse(study)
     assert not re.search(r"\b(nan|inf)\b", text)
 
 
-def test_a_gap_is_left_where_a_value_was_not_finite():
+def test_curve_has_a_gap_at_a_non_finite_value():
     study = Builder().machine(0, 0.0, 1.0).draw({"k": 1}).start(0, 0, "0.0").report(0, 0.1, 0.2, None, 0.3, 0.4)
     path = next(node for node in parse(study).iter("g") if node.get("stroke") == "#0072B2").find("path")
     assert re.sub(r"[^ML]", "", path.get("d")) == "MLML"
 
 
-def test_large_studies_stay_light():
+def test_picture_of_a_large_study_stays_small():
     study = Builder(max_epochs=200).machine(0, 0.0, 1.0).draw(*({"k": k} for k in range(150)))
     for k in range(150):
         study.start(k, k, "0.0", until=200).report(k, *(k + 1 / n for n in range(1, 201))).end(k, "stopped")
     assert len(picture(study)) < 200_000
 
 
-def test_labels_are_spread_without_leaving_the_page():
+def test_labels_are_spread_within_the_page():
     assert spread([10, 12, 11], 14, 100) == [10, 38, 24]
     assert spread([99, 98, 97], 10, 100) == [100, 90, 80]
     assert spread([], 10, 100) == []

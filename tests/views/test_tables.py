@@ -1,4 +1,4 @@
-"""Frames and exported files."""
+"""Result tables and exported files."""
 
 import csv
 import html.parser
@@ -32,7 +32,7 @@ NASTY = pd.DataFrame(
 )
 
 
-def test_results_have_a_row_a_trial():
+def test_results_have_one_row_per_trial():
     frame = results_frame(small_study().state)
     assert list(frame) == [*HEAD, "config_lr", "config_act", *TAIL]
     assert frame["trial"].tolist() == [0, 1, 2, 3]
@@ -45,30 +45,30 @@ def test_results_have_a_row_a_trial():
     assert (frame.loc[2, "reason"], frame.loc[2, "error"]) == ("train raised", "Traceback: <b>boom</b>")
 
 
-def test_the_best_row_is_the_studys_best():
+def test_best_row_is_the_best_trial_of_the_study():
     state = small_study().state
     frame = results_frame(state)
     row = frame.loc[frame["value"].idxmax()]
     assert (row["trial"], row["value"], row["epoch"]) == (state.best.id, state.best.best.value, state.best.best.epoch)
 
 
-def test_the_last_view_and_an_unknown_one():
+def test_last_view_shows_last_reports_and_unknown_view_is_an_error():
     state = small_study().state
     last = results_frame(state, view="last").loc[1]
     assert (last["value"], last["epoch"]) == (0.8, 3)
     with pytest.raises(ValueError, match="view") as caught:
         results_frame(state, view="worst")
-    assert str(caught.value) == 'view=\'worst\' is unknown: give "best" or "last"'
+    assert str(caught.value) == 'view=\'worst\': unknown view; expected "best" or "last"'
 
 
-def test_a_report_without_a_checkpoint_is_never_best():
+def test_report_without_a_checkpoint_is_never_best():
     study = Builder().machine(0, 0.0, 1.0).draw({"lr": 1}).start(0, 0, "0.0")
     study.report(0, 0.3).report(0, 0.9, stored=False)
     assert results_frame(study.state).loc[0, "value"] == 0.3
     assert results_frame(study.state, view="last").loc[0, "value"] == 0.9
 
 
-def test_empty_frames_have_all_columns_and_the_full_ones_types():
+def test_empty_frames_have_the_columns_and_types_of_full_ones():
     empty, full = Builder(), small_study()
     frame = results_frame(empty.state, names=Space({"lr": 1, "act": 2}))
     assert list(frame) == [*HEAD, "config_lr", "config_act", *TAIL]
@@ -78,14 +78,14 @@ def test_empty_frames_have_all_columns_and_the_full_ones_types():
     assert spending_frame(empty.state).dtypes.equals(spending_frame(full.state).dtypes)
 
 
-def test_hyperparameters_of_several_types_stay_as_they_were_given():
+def test_hyperparameters_of_mixed_types_keep_their_values():
     study = Builder().draw({"n": None, "k": 1}, {"n": 3, "k": 2}, {"n": "auto", "k": 3})
     frame = results_frame(study.state)
     assert frame["config_n"].tolist() == [None, 3, "auto"]
     assert frame["config_k"].dtype == "int64"
 
 
-def test_curves_have_a_row_a_report_and_every_metric():
+def test_curves_have_one_row_per_report_and_every_metric():
     study = small_study()
     study.report(2, None, epoch=7.0)
     frame = curves_frame(study.state)
@@ -97,7 +97,7 @@ def test_curves_have_a_row_a_report_and_every_metric():
     assert frame.loc[4].tolist()[:7] == [1, 3, 0.8, 11.0, 2, 0.006, 0.5]
 
 
-def test_metrics_that_are_called_like_columns_have_names_of_their_own():
+def test_metrics_with_column_names_get_a_prefix():
     study = Builder().machine(0, 0.0, 1.0).draw({"lr": 1}).start(0, 0, "0.0")
     study.report(0, 0.3, epoch=1.0, metric_epoch=2.0, metric_metric_epoch=3.0, trial=4.0)
     row = curves_frame(study.state).iloc[0]
@@ -128,14 +128,14 @@ def test_spending_agrees_with_the_ledger():
     assert frame.groupby("elapsed_s")["study_spent_usd"].last().is_monotonic_increasing
 
 
-def test_spending_holds_what_a_dead_runner_could_not_see():
+def test_spending_includes_the_time_without_a_runner():
     study = small_study()
     study.apply(core.RunnerStarted(unseen_s=10.0), 12.0)
     frame = spending_frame(study.state)
     assert round(frame["study_spent_usd"].iloc[-1] * 1e6) == study.state.ledger.spent(12.0)
 
 
-def test_events_tell_what_was_decided_and_why():
+def test_events_have_decisions_with_reasons():
     study = small_study()
     study.apply(core.Pin(trial=3)).apply(core.WorkerFailed(worker="0.0", error="ImportError"))
     frame = events_frame(study.records)
@@ -151,7 +151,7 @@ def test_events_tell_what_was_decided_and_why():
     assert len(events_frame([])) == 0
 
 
-def test_csv_and_xlsx_run_no_formulas(tmp_path):
+def test_csv_and_xlsx_have_no_formulas(tmp_path):
     rows = list(csv.DictReader(io.StringIO(export(NASTY, tmp_path / "r.csv").read_text())))
     assert [row["reason"] for row in rows] == ["'=HYPERLINK(1)", *NASTY["reason"][1:]]
     assert rows[0]["error"] == "'-1"
@@ -167,12 +167,12 @@ def test_csv_and_xlsx_run_no_formulas(tmp_path):
     assert not any(cell.data_type == "f" for row in sheet for cell in row)
 
 
-def test_headings_run_no_formulas_either(tmp_path):
+def test_headings_are_no_formulas(tmp_path):
     text = export(pd.DataFrame({"=1+1": [1]}), tmp_path / "r.csv").read_text()
     assert text == "'=1+1\n1\n"
 
 
-def test_json_and_parquet_keep_what_there_is(tmp_path):
+def test_json_and_parquet_keep_all_values(tmp_path):
     rows = json.loads(export(NASTY, tmp_path / "r.json").read_text())
     assert rows[0]["value"] == 0.1 + 0.2
     assert [row["value"] for row in rows[1:]] == [None, -1.0]
@@ -215,21 +215,21 @@ def test_html_is_escaped_and_semantic(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "md", "tex", "html", "xlsx", "parquet"])
-def test_an_empty_study_can_be_exported(tmp_path, suffix):
+def test_empty_study_can_be_exported(tmp_path, suffix):
     path = export(results_frame(Builder().state), tmp_path / f"r.{suffix.upper()}")
     assert path.stat().st_size > 0
 
 
-def test_an_unknown_suffix_gets_a_sentence():
+def test_unknown_suffix_is_an_error():
     with pytest.raises(ValueError, match="suffix") as caught:
         export(NASTY, "results.doc")
     assert str(caught.value) == (
-        "path='results.doc' has the suffix '.doc': use one of .csv, .parquet, .json, .md, .tex, .html, .xlsx"
+        "path='results.doc': unknown suffix '.doc'; expected one of .csv, .parquet, .json, .md, .tex, .html, .xlsx"
     )
 
 
 @pytest.mark.parametrize(("suffix", "package"), [("xlsx", "openpyxl"), ("parquet", "pyarrow"), ("md", "tabulate")])
-def test_a_missing_package_gets_a_sentence_and_leaves_no_file(tmp_path, monkeypatch, suffix, package):
+def test_missing_package_is_an_error_and_leaves_no_file(tmp_path, monkeypatch, suffix, package):
     monkeypatch.chdir(tmp_path)
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
@@ -237,13 +237,13 @@ def test_a_missing_package_gets_a_sentence_and_leaves_no_file(tmp_path, monkeypa
     with pytest.raises(SeerError) as caught:
         export(results_frame(small_study().state), f"r.{suffix}")
     assert str(caught.value) == (
-        f"path='r.{suffix}' needs the package {package}, which is not installed: "
-        'pip install "seer_nb[export]" brings it'
+        f"path='r.{suffix}': the format needs the package {package}, which is not installed; "
+        'run pip install "seer_nb[export]"'
     )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_file_is_replaced_atomically(tmp_path, monkeypatch):
     path = export(NASTY, tmp_path / "r.csv")
     before = path.read_bytes()
     monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))

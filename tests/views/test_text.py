@@ -1,4 +1,4 @@
-"""A study in the terminal."""
+"""Text views of a study."""
 
 from seer_nb import core
 from seer_nb.views.text import progress_line, summary
@@ -16,22 +16,22 @@ trial    state  accuracy  epoch  workers    cost    lr   act
     3  waiting         -      -        0   $0.00  0.02  relu"""
 
 
-def test_the_summary_of_a_small_study():
+def test_summary_of_a_small_study():
     study = small_study()
     study.apply(core.Note(reason="2 survivors"))
     assert summary(study.state).replace("\N{EN DASH}", "-") == SUMMARY
 
 
-def test_a_study_that_has_ended_says_what_became_of_its_trials_and_nothing_of_workers():
-    study = small_study().apply(core.BeginEnd(reason="the deadline has come")).apply(core.Finish())
+def test_summary_of_an_ended_study_has_trial_states_and_no_workers():
+    study = small_study().apply(core.BeginEnd(reason="the deadline was reached")).apply(core.Finish())
     lines = summary(study.state).splitlines()
-    assert lines[0] == "study digits: ended, 11 s of 10 min - the deadline has come"
+    assert lines[0] == "study digits: ended, 11 s of 10 min - the deadline was reached"
     assert lines[2] == "trials: 1 waiting, 1 running, 1 stopped, 1 failed"
     assert lines[4].split() == ["trial", "state", "accuracy", "epoch", "cost", "lr", "act"]
     assert lines[5].split() == ["1", "running", "0.9", "2", "$0.006", "0.01", "tanh"]
 
 
-def test_an_empty_study():
+def test_empty_study():
     state = Builder().state
     assert summary(state).splitlines()[-1] == "best accuracy: none yet"
     assert progress_line(state) == (
@@ -39,7 +39,7 @@ def test_an_empty_study():
     )
 
 
-def test_the_progress_line_says_what_matters_on_one_line():
+def test_progress_line_is_one_line():
     study = small_study()
     assert progress_line(study.state) == (
         "11 s of 10 min | accuracy 0.9 | $0.019 of $0.50 | 4 trials, 2 left | 2/2 workers busy"
@@ -50,13 +50,13 @@ def test_the_progress_line_says_what_matters_on_one_line():
     assert "2/2 workers busy, 1 booting" in line
 
 
-def test_a_big_study_shows_ten_trials_and_says_how_many_are_left():
+def test_summary_of_a_big_study_shows_ten_trials_and_counts_the_rest():
     lines = summary(big_study().state).splitlines()
     assert len(lines) == 4 + 1 + 10 + 1
     assert lines[-1] == "... and 50 more"
 
 
-def test_wide_spaces_are_cut_and_nothing_steers_the_terminal():
+def test_wide_tables_are_cut_and_control_characters_replaced():
     study = Builder().draw({f"parameter_{k}": "\x1b[31m" + "x" * 40 for k in range(20)})
     study.apply(core.Note(reason="line one\nline \x07two"))
     text = summary(study.state)

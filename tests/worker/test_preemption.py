@@ -1,4 +1,4 @@
-"""Notices of the providers, from an instance metadata service that answers as theirs do."""
+"""Preemption notices from an instance metadata service that answers like the providers' own."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ AT_S = 1_800_000_000.0
 
 
 class Service(ThreadingHTTPServer):
-    """Answers by path; a request without its header is refused, as by the real ones."""
+    """Answers by path; rejects a request without its header, like the real services."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -55,48 +55,48 @@ def service(monkeypatch):
     opened.server_close()
 
 
-def test_aws_tells_when(service):
+def test_aws_gives_the_time_of_preemption(service):
     service.answers["/latest/api/token"] = ("X-aws-ec2-metadata-token-ttl-seconds", "secret")
-    assert preemption.look("aws") is None
+    assert preemption.preemption_time("aws") is None
     action = json.dumps({"action": "terminate", "time": "2027-01-15T08:00:00Z"})
     service.answers["/latest/meta-data/spot/instance-action"] = ("X-aws-ec2-metadata-token", action)
-    assert preemption.look("aws") == AT_S
+    assert preemption.preemption_time("aws") == AT_S
 
 
-def test_gcp_tells_that_it_has_begun(service):
+def test_gcp_announces_that_preemption_has_started(service):
     path = "/computeMetadata/v1/instance/preempted"
     service.answers[path] = ("Metadata-Flavor", "FALSE")
-    assert preemption.look("gcp") is None
+    assert preemption.preemption_time("gcp") is None
     service.answers[path] = ("Metadata-Flavor", "TRUE")
-    assert preemption.look("gcp") == pytest.approx(time.time() + preemption.LEAST_S, abs=5)
+    assert preemption.preemption_time("gcp") == pytest.approx(time.time() + preemption.NOTICE_S, abs=5)
 
 
 @pytest.mark.parametrize(("at", "left"), [("Fri, 15 Jan 2027 08:00:00 GMT", AT_S), ("", None)])
-def test_azure_tells_of_events_of_which_only_some_matter(service, at, left):
+def test_azure_announces_events_of_which_only_preemptions_count(service, at, left):
     path = "/metadata/scheduledevents?api-version=2020-07-01"
     other = {"EventType": "Reboot", "NotBefore": "Fri, 15 Jan 2021 08:00:00 GMT"}
     service.answers[path] = ("Metadata", json.dumps({"Events": [other]}))
-    assert preemption.look("azure") is None
+    assert preemption.preemption_time("azure") is None
     service.answers[path] = ("Metadata", json.dumps({"Events": [other, {"EventType": "Preempt", "NotBefore": at}]}))
-    assert preemption.look("azure") == pytest.approx(left or time.time() + preemption.LEAST_S, abs=5)
+    assert preemption.preemption_time("azure") == pytest.approx(left or time.time() + preemption.NOTICE_S, abs=5)
 
 
-def test_a_service_that_is_not_there_or_talks_nonsense_is_no_notice(service, monkeypatch):
+def test_an_unreachable_or_malformed_service_is_not_a_notice(service, monkeypatch):
     service.answers["/latest/api/token"] = ("X-aws-ec2-metadata-token-ttl-seconds", "secret")
-    for nonsense in ("", "soon", "{}", '{"time": "tomorrow"}', "[1]"):
-        service.answers["/latest/meta-data/spot/instance-action"] = ("X-aws-ec2-metadata-token", nonsense)
-        assert preemption.look("aws") is None
+    for malformed in ("", "soon", "{}", '{"time": "tomorrow"}', "[1]"):
+        service.answers["/latest/meta-data/spot/instance-action"] = ("X-aws-ec2-metadata-token", malformed)
+        assert preemption.preemption_time("aws") is None
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "127.0.0.1:9")
-    assert preemption.look("aws") is None
+    assert preemption.preemption_time("aws") is None
 
 
-def test_only_machines_that_may_be_taken_away_look(monkeypatch):
-    for value, looks in (("", False), ("aws", True), ("gcp", True), ("azure", True), ("1", False)):
+def test_only_machines_that_may_be_preempted_poll(monkeypatch):
+    for value, polls in (("", False), ("aws", True), ("gcp", True), ("azure", True), ("1", False)):
         monkeypatch.setenv(environment.SPOT_PROVIDER, value)
-        assert preemption.wanted() is looks
+        assert preemption.is_announced() is polls
 
 
-def test_the_watch_ends_with_the_notice(service, monkeypatch):
+def test_watching_ends_with_the_notice(service, monkeypatch):
     monkeypatch.setenv(environment.SPOT_PROVIDER, "gcp")
     service.answers["/computeMetadata/v1/instance/preempted"] = ("Metadata-Flavor", "TRUE")
     (notice,) = preemption.watch("3.0")

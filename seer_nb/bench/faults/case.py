@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 import seer_nb as seer
+from seer_nb._utils import environment
 from seer_nb._utils.clock import steady_s
 from seer_nb.bench.faults import training
 from seer_nb.core import Job, Plan
+from seer_nb.core.model import machine_of_worker, worker_name
 from seer_nb.storage import layout
 from seer_nb.storage.lock import runner_pid
 
@@ -94,7 +96,7 @@ class Case:
         """Gangs that faults have struck, one that was struck twice counted twice."""
         self.stack = ExitStack()
         self._options = USUAL | options
-        os.environ["SEER_HOME"] = str(folder / "studies")
+        os.environ[environment.HOME] = str(folder / "studies")
         if where == "cloud":
             self.cloud = seer.loopback_cloud(BOOT_S)
             self.stack.callback(self.cloud.close)
@@ -216,7 +218,7 @@ class Case:
         home = self.folder / "studies"
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.environ().get("SEER_HOME") != str(home) or KERNEL in process.cmdline():
+                if process.environ().get(environment.HOME) != str(home) or KERNEL in process.cmdline():
                     continue
                 if process.pid != os.getpid():
                     found.append(process)
@@ -231,7 +233,7 @@ class Case:
 
         def look() -> int | None:
             host = next((x for x in self.state.live.values() if x.hosts and x.state == "ready"), None)
-            return None if host is None else self._worker(f"{host.id}.0")
+            return None if host is None else self._worker(worker_name(host.id, 0))
 
         return int(self.until(look, "the scheduler"))
 
@@ -254,7 +256,7 @@ class Case:
     def machine(self, worker: str) -> Any:
         """The instance that a worker runs on."""
         assert self.cloud is not None
-        number = worker.partition(".")[0]
+        number = str(machine_of_worker(worker))
         alive = [x for x in self.cloud.machines() if x.state in {"pending", "running"}]
         return next((x for x in alive if x.tags.get("seer:machine") == number), None)
 

@@ -12,6 +12,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
+from seer_nb._utils import environment
 from seer_nb.bench.faults.case import kill
 from seer_nb.bench.faults.fault import LOCAL, Fault
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 
 HOUR_S = 3600
-VARIABLE = "SEER_FAULTS_CLOCK"
 SOURCE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -98,7 +98,7 @@ class FalseClock:
     @property
     def environment(self) -> dict[str, str]:
         """With which processes see it."""
-        return {"LD_PRELOAD": str(self._library), VARIABLE: str(self._file)}
+        return {"LD_PRELOAD": str(self._library), environment.FAULTS_CLOCK: str(self._file)}
 
     def set(self, offset_s: int) -> None:
         """Show so many seconds more than there are."""

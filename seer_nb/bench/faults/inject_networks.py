@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import psutil
 
+from seer_nb._utils.environment import FAULTS_NETWORK
 from seer_nb.bench.faults.fault import CLOUD, LOCAL, Fault
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from seer_nb.bench.faults.case import Case
 
 
-OWN = "SEER_FAULTS_NETWORK"
 NEEDS = ("unshare", "ip", "iptables")
 CUT_S = 15.0
 LONG_CUT_S = 40.0
@@ -26,12 +26,12 @@ LONG_CUT_S = 40.0
 def enter(command: Sequence[str]) -> NoReturn:
     """Go on as that command, in a network of its own, which knows this computer only."""
     script = 'ip link set lo up && exec "$0" "$@"'
-    os.execvpe("unshare", ["unshare", "-n", "sh", "-c", script, *command], {**os.environ, OWN: "1"})  # noqa: S606, S607 - the tools of this user
+    os.execvpe("unshare", ["unshare", "-n", "sh", "-c", script, *command], {**os.environ, FAULTS_NETWORK: "1"})  # noqa: S606, S607 - the tools of this user
 
 
 def cut(first: int, second: int) -> None:
     """Between two processes nothing comes through any more, and to neither anybody else can connect anew."""
-    assert os.environ.get(OWN), "not in the network of all of this computer"
+    assert os.environ.get(FAULTS_NETWORK), "not in the network of all of this computer"
     there = _sockets(second)
     addresses = {socket.laddr for socket in there}
     for socket in _sockets(first):

@@ -14,6 +14,7 @@ import psutil
 from seer_nb.bench.faults.case import KERNEL, kill
 from seer_nb.bench.faults.fault import CLOUD, LOCAL, Fault
 from seer_nb.core import Job, Plan
+from seer_nb.core.model import worker_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -247,9 +248,9 @@ def _while_booting(case: Case) -> None:
     case.later(0.5)
     case.hit()
     if case.cloud is None:
-        kill(case.worker(f"{machine.id}.0"))
+        kill(case.worker(worker_name(machine.id, 0)))
     else:
-        found = case.until(lambda: case.machine(f"{machine.id}.0"), "the instance")
+        found = case.until(lambda: case.machine(worker_name(machine.id, 0)), "the instance")
         case.cloud.lose(found.instance_id)
 
 

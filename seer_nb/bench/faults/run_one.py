@@ -11,6 +11,7 @@ import time
 import traceback
 from pathlib import Path
 
+from seer_nb._utils.environment import FAULTS_NETWORK
 from seer_nb.bench.faults import inject_networks
 from seer_nb.bench.faults.case import LIMIT_S, Case
 from seer_nb.bench.faults.catalog import by_name
@@ -42,7 +43,7 @@ def run(name: str, where: str, seed: int) -> Verdict:
 
 def main(name: str, where: str, seed: str) -> None:
     """In a network of its own, if the fault wants one."""
-    if by_name(name).network and not os.environ.get(inject_networks.OWN):
+    if by_name(name).network and not os.environ.get(FAULTS_NETWORK):
         inject_networks.enter([sys.executable, "-m", "seer_nb.bench.faults.run_one", name, where, seed])
     print(json.dumps(run(name, where, int(seed))._asdict()))
 

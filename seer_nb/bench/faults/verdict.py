@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb import core
 from seer_nb.bench.faults.training import repeated
-from seer_nb.core.state import State
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
+from seer_nb.storage.replay import View
 
 if TYPE_CHECKING:
     from seer_nb.bench.faults.case import Case
@@ -165,13 +165,12 @@ def _gaps(case: Case) -> int:
 
 def _replays(case: Case) -> bool:
     """Whether the journal is whole, and gives the state that its readers have followed."""
-    state: State | None = None
-    for entry in _entries():
-        if isinstance(entry.record, core.Began):
-            state = State(entry.record.settings)
-        assert state is not None
-        state.apply(entry.record, entry.at_s)
-    return state is not None and state.trials == case.state.trials and state.machines == case.state.machines
+    journal = Journal(layout.home() / "study" / layout.JOURNAL)
+    try:
+        state = View(journal, resume=False).state()
+    finally:
+        journal.close()
+    return state.trials == case.state.trials and state.machines == case.state.machines
 
 
 def _best_loads(case: Case) -> bool:

@@ -1,4 +1,4 @@
-"""How good policies are for their money: every one on the same curves, deadlines, budgets and seeds."""
+"""``python -m seer_nb.bench policies``: compares policies on the same curves, deadlines, budgets and seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seer_nb.bench.policies.grid import ABLATIONS, BASELINES, CONTENDERS
 from seer_nb.bench.policies.running import KEYS, Job, run_all, version
 from seer_nb.bench.record import Progress
 from seer_nb.simulate.curve_files import tables
-from seer_nb.simulate.curve_table import told_mode
+from seer_nb.simulate.curve_table import mode_of_file
 
 if TYPE_CHECKING:
     import argparse
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 
 INTERRUPTED = 130
-TUNE = 3
-"""Seeds with which all settings of a policy are tried."""
+"""Exit code after Ctrl-C."""
+TUNING_SEEDS = 3
+"""Number of seeds on which all settings of a policy are tried."""
 
 
 def jobs(options: argparse.Namespace, modes: dict[str, Mode], seeds: Iterable[int]) -> list[Job]:
-    """All studies, those of the first seed first: so what is there after a while says something of everything."""
+    """Return all studies, seed by seed, so that partial results cover every setting."""
     kinds = [False, True] if options.crossing else [False]
     return [
         Job(name, setting.name, table, mode, crossed, cell, seed)
@@ -44,23 +45,23 @@ def jobs(options: argparse.Namespace, modes: dict[str, Mode], seeds: Iterable[in
 
 
 def modes_of(options: argparse.Namespace) -> dict[str, Mode]:
-    """Of each table's file: whether more is better.
+    """Return the mode of each table's file.
 
     Raises:
-        ValueError: A file does not say, and no --mode was given.
+        ValueError: A file has no mode, and --mode was not given.
     """
     found: dict[str, Mode] = {}
     for path in options.tables:
-        mode = told_mode(path) or options.mode
+        mode = mode_of_file(path) or options.mode
         if mode is None:
-            raise ValueError(f"{path} does not say whether more is better: give --mode min or --mode max")
+            raise ValueError(f"{path}: the file has no mode; expected --mode min or --mode max")
         found[str(path)] = mode
     return found
 
 
 def _cells(name: str, options: argparse.Namespace) -> Iterator[grid.Cell]:
-    beyond = options.beyond if name in BASELINES else []
-    yield from grid.grid(options.deadlines, [*options.budgets, *beyond], options.speedups, options.boots)
+    more = options.beyond if name in BASELINES else []
+    yield from grid.grid(options.deadlines, [*options.budgets, *more], options.speedups, options.boots)
 
 
 def add(commands: Any) -> None:
@@ -69,11 +70,11 @@ def add(commands: Any) -> None:
     default = "default: %(default)s"
     usual = [name for name in CONTENDERS if name not in ABLATIONS]
     parser.add_argument("--tables", nargs="+", type=Path, default=[*tables().values()], metavar="PATH")
-    parser.add_argument("--mode", choices=["min", "max"], help="of tables whose files do not say what is better")
+    parser.add_argument("--mode", choices=["min", "max"], help="mode of tables whose files have none")
     parser.add_argument("--out", type=Path, default=Path("policies"), metavar="DIR", help=default)
     parser.add_argument("--policies", nargs="+", choices=[*CONTENDERS], default=usual, metavar="NAME")
-    parser.add_argument("--ablation", action="store_true", help="SEER without each of its additions too")
-    parser.add_argument("--crossing", action="store_true", help="also on the same curves with early ones exchanged")
+    parser.add_argument("--ablation", action="store_true", help="also compare SEER without each of its parts")
+    parser.add_argument("--crossing", action="store_true", help="also use the same curves with early parts exchanged")
     parser.add_argument("--deadlines", nargs="+", type=float, default=[*grid.DEADLINES], metavar="T", help=default)
     parser.add_argument("--budgets", nargs="+", type=float, default=[*grid.BUDGETS], metavar="B", help=default)
     parser.add_argument("--beyond", nargs="*", type=float, default=[*grid.BEYOND], metavar="B", help=default)
@@ -84,9 +85,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--tune",
         type=int,
-        default=TUNE,
+        default=TUNING_SEEDS,
         metavar="N",
-        help="seeds with all settings, later ones with the best; " + default,
+        help="seeds with all settings; later seeds use the best ones; " + default,
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="P", help=default)
     parser.set_defaults(run=_run)
@@ -107,7 +108,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"policies: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"policies: interrupted; the same command goes on from {options.out}", file=sys.stderr)
+        print(f"policies: interrupted; the same command continues from {options.out}", file=sys.stderr)
         return INTERRUPTED
     runs = _runs(options.out / "runs.csv", wanted)
     text = write(runs, options.out, _about(options, len(wanted), version()))
@@ -116,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _simulated(options: argparse.Namespace, modes: dict[str, Mode]) -> list[Job]:
-    """All settings on the first seeds, and the best of them on the others."""
+    """Simulate all settings on the first seeds and the best ones on the others; return the studies."""
     path, tuned = options.out / "runs.csv", min(options.tune, options.seeds)
     wanted = jobs(options, modes, range(tuned))
     _run_all(wanted, path, options.processes, "all settings")
@@ -137,7 +138,7 @@ def _run_all(wanted: list[Job], path: Path, processes: int, what: str) -> None:
 
 
 def _runs(path: Path, wanted: list[Job]) -> pd.DataFrame:
-    """What was found for these."""
+    """Return the stored rows of these studies."""
     import pandas as pd
 
     keys = {job.key(version()) for job in wanted}
@@ -146,9 +147,9 @@ def _runs(path: Path, wanted: list[Job]) -> pd.DataFrame:
 
 
 def _typed(runs: pd.DataFrame) -> pd.DataFrame:
-    text = {"contender", "setting", "table", "mode", "speedup", "code"}
     import pandas as pd
 
+    text = {"contender", "setting", "table", "mode", "speedup", "code"}
     return runs.assign(**{name: pd.to_numeric(runs[name]) for name in runs.columns if name not in text})
 
 
@@ -157,8 +158,8 @@ def _about(options: argparse.Namespace, count: int, code: str) -> str:
     return (
         f"{count} simulated studies (code {code}) on {len(options.tables)} tables of learning curves ({names}), "
         f"{options.seeds} seeds, the settings of a policy chosen on the first {tuned}. "
-        f"Deadlines {options.deadlines} in times that it takes to train one configuration on "
-        f"one worker, budgets {options.budgets} in what that costs; an epoch takes {grid.EPOCH_S:g} s on average, "
+        f"Deadlines {options.deadlines} are multiples of the time to train one configuration on one worker, "
+        f"budgets {options.budgets} of its cost; an epoch takes {grid.EPOCH_S:g} s on average, "
         f"machines of one worker are billed by the second, {grid.MINIMUM_S} s at least, boots take {options.boots} s; "
         f"speedups {options.speedups}. Regret: 0 is the table's best value, 1 that of its median configuration."
     )

@@ -1,4 +1,4 @@
-"""From single studies to what is said of policies: mean regret, what it costs others, how sure that is."""
+"""Statistics of the comparison: mean regret, the money that other policies need for it, and intervals."""
 
 from __future__ import annotations
 
@@ -17,41 +17,45 @@ if TYPE_CHECKING:
 
 
 CELL = ["crossed", "deadline", "speedup", "boot_s", "budget"]
+"""Columns that identify a cell of the grid."""
 PAIR = ["table", "seed"]
+"""Columns by which studies of two policies are paired."""
 LEVEL = 0.95
+"""Level of the confidence intervals."""
 DRAWS = 2000
+"""Number of bootstrap samples."""
 
 
 class Ratio(NamedTuple):
-    """Money that another policy needs for a regret, over SEER's."""
+    """Money that another policy needs for a regret, divided by SEER's money."""
 
     value: float
     bound: str = ""
-    """">" if even the largest budget tried was not enough, "<" if the least was."""
+    """">" if the largest budget was not enough, "<" if the least one was more than enough, else empty."""
 
     def __str__(self) -> str:
         return f"{self.bound}{self.value:.2f}"
 
 
 def chosen(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of each contender and cell only the setting with the least mean regret: tuned in hindsight, which flatters it."""
+    """Keep the setting with the least mean regret per contender and cell; tuning in hindsight flatters it."""
     return _best(runs, [*CELL, "contender"])
 
 
 def one_setting(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of each contender only the setting with the least mean regret over all cells: as it would be used."""
+    """Keep the setting with the least mean regret over all cells per contender, as in real use."""
     return _best(runs, ["contender"])
 
 
 def promising(runs: pd.DataFrame) -> set[tuple[Any, ...]]:
-    """Cell, contender and setting of those that are worth more seeds: the best of each cell, and the best over all."""
+    """Return (cell, contender, setting) to run on more seeds: the best of each cell, and the best over all."""
     keys = [*CELL, "contender", "setting"]
     found = (part[keys].drop_duplicates() for part in (chosen(runs), one_setting(runs)))
     return {row for part in found for row in part.itertuples(index=False, name=None)}
 
 
 def _best(runs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Those of the setting with the least mean regret, among the settings with the most studies."""
+    """Keep the setting with the least mean regret among those with the most studies, per group."""
     means = runs.groupby([*by, "setting"], sort=True).regret.agg(["mean", "size"]).reset_index()
     means = means[means["size"] == means.groupby(by)["size"].transform("max")]
     best = means.loc[means.groupby(by)["mean"].idxmin()]
@@ -59,11 +63,15 @@ def _best(runs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def cells(runs: pd.DataFrame, ours: str = OURS) -> pd.DataFrame:
-    """A row a contender and cell, from runs with one setting each; all compared with one of them.
+    """Return one row per contender and cell, compared with SEER.
 
-    Columns: those of a cell, contender, setting, regret with its interval (low, high), gap to SEER (the other's regret
-    less SEER's, paired by table and seed) with its interval, wins (share of pairs in which SEER is better; ties count
-    half), ratio (money for SEER's regret over SEER's money) and its bound, spent, time, peak_workers, violated.
+    Columns: those of a cell, contender, setting, regret with its interval (low, high), gap (the other's regret minus
+    SEER's, paired by table and seed) with its interval, wins (share of pairs in which SEER is better; ties count half),
+    ratio (money for SEER's regret over SEER's money) and its bound, spent, time, peak_workers, violated.
+
+    Args:
+        runs: Studies with one setting per contender and cell.
+        ours: Name of the contender to compare with.
     """
     import pandas as pd
 
@@ -89,7 +97,7 @@ def cells(runs: pd.DataFrame, ours: str = OURS) -> pd.DataFrame:
 
 
 def interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """Of the mean, by bootstrap over the values."""
+    """Return a confidence interval of the mean, by bootstrap over the values."""
     rng = np.random.default_rng(seed)
     means = rng.choice(values, size=(DRAWS, len(values))).mean(axis=1)
     tail = (1 - LEVEL) / 2
@@ -97,15 +105,15 @@ def interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
 
 
 def money_ratio(budget: float, regret: float, budgets: Sequence[float], regrets: Sequence[float]) -> Ratio:
-    """What another policy needs for a regret, over a budget.
+    """Return the money that another policy needs for a regret, over a budget.
 
     Args:
-        budget: With which the regret was reached.
-        regret: That one.
-        budgets: That the other was tried with, ascending.
+        budget: Budget with which SEER reached the regret.
+        regret: That regret.
+        budgets: Budgets of the other policy, ascending.
         regrets: Its mean regrets; between two budgets, the logarithm of money is interpolated.
     """
-    # More money is never of less use: what was reached with less can be had.
+    # More money never increases the regret: a smaller budget could be used instead.
     least = np.minimum.accumulate(np.asarray(regrets, dtype=float))
     if regret >= least[0]:
         return Ratio(budgets[0] / budget, "<" if regret > least[0] else "")

@@ -1,4 +1,4 @@
-"""What policies are compared under: deadlines, budgets, speedups and boots."""
+"""The grid of the comparison: deadlines, budgets, speedups, boots, and the policies with their settings."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 
 
 DEADLINES = (0.25, 0.5, 1.0, 2.0)
-"""In times that it takes to train one configuration fully on one worker."""
+"""Deadlines, in durations of one full training on one worker."""
 BUDGETS = (4.0, 8.0, 16.0, 32.0)
-"""In what that costs."""
+"""Budgets, in costs of one full training on one worker."""
 BEYOND = (64.0, 128.0)
-"""Budgets at which others than SEER are tried too: what they need to be as good."""
+"""Larger budgets for the other policies, to find the money that they need for SEER's regret."""
 BOOTS = (0.0, 60.0)
-"""Seconds."""
+"""Boot times, in seconds."""
 TIGHT = 0.5
-"""Deadlines up to this are tight: nobody is trained fully in time on one worker."""
+"""Greatest tight deadline; below 1, no trial can be trained fully on one worker."""
 EPOCH_S = 60.0
+"""Mean seconds of an epoch on one worker."""
 PRICE_PER_HOUR = 3.6
+"""Dollars per machine hour."""
 MINIMUM_S = 60
+"""Least billed seconds of a machine."""
 
 MEASURED: dict[str, tuple[float, ...]] = {
     "resnet18": (1.0, 1.854, 3.426, 5.398),
@@ -40,7 +43,7 @@ MEASURED: dict[str, tuple[float, ...]] = {
 
 
 class Cell(NamedTuple):
-    """One setting."""
+    """One cell of the grid."""
 
     deadline: float
     budget: float
@@ -49,30 +52,30 @@ class Cell(NamedTuple):
 
     @property
     def tight(self) -> bool:
-        """Whether the deadline is."""
+        """Whether the deadline is tight."""
         return self.deadline <= TIGHT
 
     def key(self) -> tuple[float, str, float, float]:
-        """Deadline, speedup, boots and budget: as studies are grouped."""
+        """Return deadline, speedup, boot time and budget, by which studies are grouped."""
         return self.deadline, self.speedup, self.boot_s, self.budget
 
     def offer(self) -> Offer:
-        """Machines of one worker, billed by the second, for a minute at least."""
+        """Return machines of one worker, billed by the second with a minimum."""
         return Offer(price_per_hour=PRICE_PER_HOUR, minimum_seconds=MINIMUM_S, boot_seconds=self.boot_s)
 
 
 def grid(
     deadlines: Iterable[float], budgets: Iterable[float], speedups: Iterable[str], boots: Iterable[float]
 ) -> list[Cell]:
-    """All combinations."""
+    """Return all combinations."""
     return [Cell(*each) for each in product(deadlines, budgets, speedups, boots)]
 
 
 def speedup(name: str) -> Speedup:
-    """The function of that name: "0.15" is c in s(p) = p / (1 + c (p - 1)); or one of MEASURED.
+    """Return a speedup by name: one of ``MEASURED``, or a number c as text for s(p) = p / (1 + c (p - 1)).
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The name is neither.
     """
     if name in MEASURED:
         return _interpolated(MEASURED[name])
@@ -81,12 +84,12 @@ def speedup(name: str) -> Speedup:
     except ValueError:
         overhead = -1.0
     if not 0 <= overhead <= 1:
-        raise ValueError(f"speedup {name!r} is unknown: give c from 0 to 1, or one of {', '.join(MEASURED)}")
+        raise ValueError(f"speedup={name!r}: unknown speedup; expected c from 0 to 1, or one of {', '.join(MEASURED)}")
     return lambda p: float(p / (1 + overhead * (p - 1)))
 
 
 def _interpolated(points: tuple[float, ...]) -> Speedup:
-    """Linear between powers of two, level beyond the last."""
+    """Interpolate linearly between powers of two; constant beyond the last point."""
     sizes = [1 << k for k in range(len(points))]
 
     def at(p: int) -> float:
@@ -100,13 +103,15 @@ def _interpolated(points: tuple[float, ...]) -> Speedup:
 
 
 OURS = "SEER"
+"""Name of SEER with all parts."""
 ALONE = "SEER alone"
+"""Name of SEER without any of the parts in ``OFF``."""
 OFF = ("proposals", "rounds", "overlap", "slopes", "tops")
-"""What SEER adds to elastic halving, each of which can be switched off."""
+"""Parts that SEER adds to elastic halving; each can be switched off."""
 
 
 class Setting(NamedTuple):
-    """One way to run a contender."""
+    """One configuration of a contender."""
 
     name: str
     make: Callable[[], Policy]

@@ -1,4 +1,4 @@
-"""Tables and figures of a comparison, as files."""
+"""Tables and figures of the comparison, as files."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def write(runs: pd.DataFrame, out: Path, about: str) -> str:
 
     Args:
         runs: All studies.
-        out: An existing folder.
-        about: What was simulated, in a sentence or two.
+        out: Existing folder.
+        about: One or two sentences about the simulated studies.
     """
     tuned = cells(chosen(runs))
     tuned.to_csv(out / "cells.csv", index=False)
@@ -36,7 +36,13 @@ def write(runs: pd.DataFrame, out: Path, about: str) -> str:
 
 
 def summary(runs: pd.DataFrame, tuned: pd.DataFrame, about: str) -> str:
-    """In markdown."""
+    """Return the summary in markdown.
+
+    Args:
+        runs: All studies.
+        tuned: One row per contender and cell, with the best setting of each cell.
+        about: One or two sentences about the simulated studies.
+    """
     parts = [f"# Policies compared\n\n{about}\n"]
     for crossed, part in runs.groupby("crossed"):
         where = "curves that cross early" if crossed else "curves as recorded"
@@ -47,7 +53,7 @@ def summary(runs: pd.DataFrame, tuned: pd.DataFrame, about: str) -> str:
 
 
 def figure(tuned: pd.DataFrame) -> Figure:
-    """Mean regret by budget, a panel a deadline, averaged over speedups and boots."""
+    """Plot mean regret by budget, one panel per deadline, averaged over speedups and boots."""
     from plotly.graph_objects import Scatter
     from plotly.subplots import make_subplots
 
@@ -76,7 +82,7 @@ def figure(tuned: pd.DataFrame) -> Figure:
 
 
 def _money(runs: pd.DataFrame, tuned: pd.DataFrame) -> str:
-    """What others pay for the regret of SEER, and of SEER alone."""
+    """Return the money that other policies need for the regret of SEER, and of SEER alone."""
     single = cells(one_setting(runs))
     rows: list[dict[str, Any]] = []
     for name in sorted(set(tuned.contender) - {OURS, *ABLATIONS}):
@@ -90,9 +96,7 @@ def _money(runs: pd.DataFrame, tuned: pd.DataFrame) -> str:
                 f"slack, median ({label})": _middle(slack),
             }
         rows.append(row)
-    head = (
-        "Money that a policy needs for the mean regret of SEER, over SEER's money (> and <: beyond what was tried).\n"
-    )
+    head = "Money that a policy needs for SEER's mean regret, over SEER's money (> and <: beyond the budgets tried).\n"
     return f"{head}\n{_table(rows)}\n{_alone(runs)}"
 
 
@@ -112,7 +116,7 @@ def _alone(runs: pd.DataFrame) -> str:
                 "cells in which SEER alone is worse beyond the interval": int((mine.gap_high < 0).sum()),
             }
         )
-    return f"The same for SEER alone, all of its additions switched off; others tuned in each cell.\n\n{_table(rows)}"
+    return f"The same for SEER alone, without its additional parts; others tuned in each cell.\n\n{_table(rows)}"
 
 
 def _ablation(runs: pd.DataFrame) -> str:
@@ -137,7 +141,7 @@ def _ablation(runs: pd.DataFrame) -> str:
 
 
 def _regrets(tuned: pd.DataFrame) -> str:
-    """Mean regrets: a row a contender, a column a deadline and budget."""
+    """Return mean regrets: one row per contender, one column per deadline and budget."""
     shown = tuned[~tuned.contender.isin(ABLATIONS)]
     means: dict[Any, float] = shown.groupby(["contender", "deadline", "budget"]).regret.mean().to_dict()
     columns = sorted({(deadline, budget) for _, deadline, budget in means})
@@ -156,11 +160,11 @@ def _promises(runs: pd.DataFrame) -> str:
         {
             "policy": name,
             "studies": len(part),
-            "deadline or budget broken": int(part.violated.sum()),
+            "deadline or budget exceeded": int(part.violated.sum()),
             "money used": f"{100 * part.spent.mean():.0f} %",
             "time used": f"{100 * part.time.mean():.0f} %",
             "peak workers": int(part.peak_workers.max()),
-            "a decision, ms": f"{1000 * part.decide_s.sum() / max(1, part.decisions.sum()):.2f}",
+            "mean decision, ms": f"{1000 * part.decide_s.sum() / max(1, part.decisions.sum()):.2f}",
             "longest decision, ms": f"{1000 * part.decide_most_s.max():.0f}",
         }
         for name, part in runs.groupby("contender")

@@ -1,4 +1,4 @@
-"""Simulates what is asked for on all cores, and keeps what is done: after Ctrl-C the same command goes on."""
+"""Simulates studies on all cores and stores each result, so that an interrupted command can continue."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 
 
 CHUNK = 8
+"""Studies per task of the process pool."""
 KEYS = ("contender", "setting", "table", "mode", "crossed", "deadline", "budget", "speedup", "boot_s", "seed", "code")
+"""Columns that identify a study."""
 FIGURES = (
     *("regret", "value", "spent", "time", "n_trials", "epochs", "peak_workers", "violated"),
     *("decisions", "decide_s", "decide_most_s"),
 )
+"""Columns with a study's results."""
 
 
 class Job(NamedTuple):
-    """One study."""
+    """One study to simulate."""
 
     contender: str
     setting: str
@@ -43,13 +46,13 @@ class Job(NamedTuple):
     seed: int
 
     def key(self, code: str) -> tuple[str, ...]:
-        """As it is written."""
+        """Return the values of ``KEYS`` as text."""
         given = (self.contender, self.setting, self.table, self.mode, int(self.crossed), *self.cell, self.seed, code)
         return tuple(map(str, given))
 
 
 class Timed:
-    """A policy whose decisions are timed."""
+    """A policy that times its decisions."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -58,23 +61,22 @@ class Timed:
     def __repr__(self) -> str:
         return repr(self._policy)
 
-    def decide(self, snapshot: Snapshot) -> Plan:
-        """The policy's decision."""
+    def decide(self, view: Snapshot) -> Plan:
         begun_s = time.perf_counter()
-        plan = self._policy.decide(snapshot)
+        plan = self._policy.decide(view)
         self.seconds.append(time.perf_counter() - begun_s)
         return plan
 
 
 @cache
 def table_of(path: str, mode: Mode, *, crossed: bool) -> CurveTable:
-    """A file's curves."""
+    """Return a file's curves, scaled to ``EPOCH_S``."""
     table = CurveTable.read(path, mode).scaled(EPOCH_S)
     return table.crossed() if crossed else table
 
 
 def reference(table: CurveTable) -> float:
-    """The best value of the median configuration: what one finds without a search."""
+    """Return the best value of the median configuration, which stands for no search."""
     import numpy as np
 
     worst = np.inf if table.mode == "min" else -np.inf
@@ -83,14 +85,14 @@ def reference(table: CurveTable) -> float:
 
 
 def regret(table: CurveTable, value: float | None) -> float:
-    """How far a value is from the table's best: 1 at the reference or beyond, 0 at the best."""
+    """Return the regret of a value: 0 at the table's best, 1 at the reference or beyond."""
     if value is None:
         return 1.0
     return min(1.0, max(0.0, (value - table.best) / (reference(table) - table.best)))
 
 
 def simulate(job: Job) -> dict[str, Any]:
-    """One study's figures: money and time as shares of what there was."""
+    """Simulate one study and return the columns ``FIGURES``; money and time as shares of the limits."""
     table, cell = table_of(job.table, job.mode, crossed=job.crossed), job.cell
     whole_s = table.max_epochs * EPOCH_S
     deadline_s, budget = cell.deadline * whole_s, cell.budget * whole_s * PRICE_PER_HOUR / 3600
@@ -122,13 +124,13 @@ def simulate(job: Job) -> dict[str, Any]:
 
 
 def run_all(jobs: Sequence[Job], path: Path, processes: int, advance: Callable[[int], None]) -> None:
-    """Simulate what the file does not hold yet, and write a row each.
+    """Simulate the studies that the file does not hold, and append one row each.
 
     Args:
-        jobs: All that are wanted.
-        path: Of the csv file; made if need be.
-        processes: How many simulate at once.
-        advance: Called with the number of further ones that are done.
+        jobs: All studies.
+        path: Path of the csv file; created if missing.
+        processes: Number of processes.
+        advance: Called with the number of further studies done.
     """
     code = version()
     known = {tuple(row[key] for key in KEYS) for row in _rows(path)}
@@ -149,7 +151,7 @@ def run_all(jobs: Sequence[Job], path: Path, processes: int, advance: Callable[[
 
 @cache
 def version() -> str:
-    """Tells one state of the code from another: figures of an older one are not taken for those of this one."""
+    """Return a hash of the code that affects results, so that rows of other code are not reused."""
     root = Path(seer_nb.__file__).parent
     parts = [*(root / "core").glob("*.py"), *(root / "policies").rglob("*.py"), *(root / "simulate").glob("*.py")]
     digest = hashlib.sha256()
@@ -163,7 +165,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         with path.open(newline="") as file:
             rows = csv.DictReader(file)
             if rows.fieldnames != [*KEYS, *FIGURES]:
-                raise ValueError(f"{path} was written by another version: give another --out")
+                raise ValueError(f"{path}: written by another version; expected another --out")
             # The last line may have been cut off.
             yield from (row for row in rows if None not in row.values())
 

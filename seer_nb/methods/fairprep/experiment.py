@@ -185,7 +185,7 @@ class Experiment(Running[Work, FairResult]):
             for record in self.work.do(place):
                 records[place] = record
                 if self._deadline_s is not None and time.monotonic() - begun_s >= self._deadline_s:
-                    return self._result(records, "the deadline has come", wall_s=time.monotonic() - begun_s)
+                    return self._result(records, "the deadline was reached", wall_s=time.monotonic() - begun_s)
         return self._result(records, "all runs are done", wall_s=time.monotonic() - begun_s)
 
     def _result(self, records: dict[Place, Record], reason: str, **more: Any) -> FairResult:

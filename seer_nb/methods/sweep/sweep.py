@@ -29,7 +29,7 @@ def run(task: Task, deadline: Any) -> SweepResult:
     clock = _Clock(time.monotonic(), None if deadline is None else parse_duration(deadline, "deadline"))
     outcomes = list(_outcomes(task, clock))
     late = any(outcome.state == "waiting" for outcome in outcomes)
-    reason = "the deadline has come" if late else "every cell is done"
+    reason = "the deadline was reached" if late else "every cell is done"
     return SweepResult.of(task, outcomes, reason, wall_s=clock.elapsed_s)
 
 

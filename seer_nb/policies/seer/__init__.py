@@ -1,13 +1,26 @@
-"""SEER, as we reconstruct it: try many, eliminate, and give survivors just enough workers to be trained in time.
+"""SEER: try many configurations, eliminate the weak, and give each survivor just enough workers for the deadline.
 
-Sequential Elimination with Elastic Resources (Dunlap et al., SoCC 2021, DOI 10.1145/3472883.3486989); only its
-abstract is public, so the rules here are ours. The policy plans, from the time and money that are left, how many
-configurations can be started so that the survivors of successive halving are trained by the deadline, and on how many
-workers each. It promotes whoever's verdict is certain and eliminates likewise, without barriers, and plans anew when
-speed, limits or losses differ from what the plan was made for.
+The method is Sequential Elimination with Elastic Resources (Dunlap et al., SoCC 2021, DOI 10.1145/3472883.3486989).
+Only its abstract is public, so the rules here are our reconstruction.
 
-Beyond that it starts in rounds: later configurations are proposed by what the first ones have shown, while the best of
-the first ones go up the ladder already; and it ranks trials by where their curves lead. Each part can be switched off.
+One call of ``SEER.decide(view)`` takes these steps, in this order:
+
+1. **Pilot.** While no epoch has been timed, start a few configurations to measure speed (``SEER._pilot``).
+2. **Goal** (``goal.py``). Choose how many configurations n to start in all, how far to train the last survivors (the
+   top), and in how many rounds to start configurations, so that successive halving keeps deadline and budget. The
+   utility is ln n + 0.75 ln top + 0.5 (1 - 1 / rounds); ``core.planner`` finds the cheapest schedule of each candidate.
+   The goal is kept until limits, speed or losses differ from those that it was chosen for.
+   Options: ``eta`` and ``first_rung`` set the rungs, ``tops`` frees the top, ``rounds`` the number of rounds.
+3. **Ladder** (``ladder.py``). Rank the trials at every rung; with ``slopes``, by their extrapolated curves. A trial is
+   promoted as soon as its promotion is certain, without a barrier. With ``overlap``, the best of the first round are
+   promoted while later configurations still start.
+4. **Schedule** (``schedule.py``). Turn goal and ladder into jobs: interrupted trials first, then promotions from the
+   highest rung down, then new configurations, which a model may propose (``proposals``). Each job gets the workers that
+   the schedule gives its stage, and on the way to the top at least those with which it is in time. A job starts only if
+   the budget pays for it and its lease. Weak trials are eliminated; running ones that time or money no longer allow are
+   stopped.
+
+The plan carries goal and rankings to the next decision, in the policy view's ``carry``. The rankings only save time.
 """
 
 from __future__ import annotations
@@ -20,53 +33,69 @@ from msgspec.structs import replace
 from seer_nb._utils.text import show
 from seer_nb._utils.validation import refuses_unknown
 from seer_nb.core import Job, Plan, Snapshot
-from seer_nb.policies._rungs import WithRungs, fixed_size, fresh, kept, measured, paused, rungs
-from seer_nb.policies.seer.goal import Options, aim_for, ladder_of, still_holds
-from seer_nb.policies.seer.schedule import plan
+from seer_nb.policies._rungs import (
+    RungPolicy,
+    fixed_cluster_size,
+    new_jobs,
+    resumable_trials,
+    rungs,
+    running_jobs,
+    speed_is_known,
+)
+from seer_nb.policies.seer.goal import Options, build_ladder, choose_goal, is_current
+from seer_nb.policies.seer.schedule import make_plan
 
 if TYPE_CHECKING:
     from seer_nb.core.planner import Schedule
 
 
-TIGHT = 0.25
-"""A deadline that leaves time for so large a share of the epochs that train a trial is tight."""
-MOMENT = 0.1
-"""In epochs of the quickest."""
-PILOT = 0.12
-"""Share of the money that may be spent before speed is known."""
+TIGHT_SHARE = 0.25
+"""Share of a full training on one worker up to which a deadline counts as tight."""
+FIRST_REPORT_GRACE = 0.1
+"""Wait for further first reports before the pilot starts more trials, in epochs of the quickest trial."""
+PILOT_BUDGET_SHARE = 0.12
+"""Share of the budget that may be spent before speed is known."""
 
 
 class Outlook(NamedTuple):
-    """What is to be expected."""
+    """Expected course of a study, as planned."""
 
     rungs: tuple[int, ...]
-    """Epochs at which trials are compared, one a stage; the first stage is for those drawn at random, the second for
-    those proposed."""
+    """Epochs at which trials are compared, one per stage.
+
+    The first stage holds the configurations drawn at random, the second those proposed by the model."""
     survivors: tuple[int, ...]
-    """How many trials are trained to each rung in all."""
+    """Number of trials that are trained to each rung in all."""
     schedule: Schedule
-    """What is left to do for it, a stage a rung."""
+    """The remaining work, one stage per rung."""
 
 
-class SEER(WithRungs):
-    """Sequential elimination with elastic resources.
+class SEER(RungPolicy):
+    """Sequential elimination with elastic resources, as reconstructed here.
+
+    Source: Dunlap et al., SoCC 2021, DOI 10.1145/3472883.3486989. Only its abstract is public.
 
     Args:
-        eta: One in so many goes on from a rung.
-        first_rung: Epochs to the first rung.
-        tops: Whether the planner chooses how far the last survivors are trained; else to the last epoch.
-        rounds: Whether it chooses in how many turns configurations are started; else all at once.
-        proposals: Whether later configurations may be proposed by a model of what earlier ones have shown.
-        overlap: Whether the best of the first round are promoted while later ones are still being started.
-        slopes: Whether trials are ranked by where their curves lead; else by their last value.
+        eta: Reduction factor, at least 2: one in ``eta`` trials is promoted from a rung.
+        first_rung: Epochs to the first rung, at least 1.
+        tops: Whether the planner chooses how far the last survivors are trained; otherwise to the last epoch.
+        rounds: Whether the planner chooses the number of rounds in which configurations start; otherwise one.
+        proposals: Whether a model of the earlier trials may propose later configurations.
+        overlap: Whether the best of the first round are promoted while later configurations still start.
+        slopes: Whether trials are ranked by their extrapolated curves; otherwise by their last values.
 
     Raises:
+        TypeError: A switch is not a bool, or a number is not an integer.
         ValueError: eta is below 2 or first_rung below 1.
-        TypeError: A switch is neither True nor False.
+
+    Example:
+        >>> import seer_nb as seer
+        >>> seer.SEER(eta=4, slopes=False)
+        SEER(eta=4, first_rung=1, slopes=False)
     """
 
     @refuses_unknown()
-    def __init__(  # noqa: PLR0913 - a switch for each part
+    def __init__(  # noqa: PLR0913 - one switch per part of the method
         self,
         eta: int = 3,
         first_rung: int = 1,
@@ -87,73 +116,73 @@ class SEER(WithRungs):
         off = [f", {name}=False" for name, value in self.options._asdict().items() if value is False]
         return f"SEER(eta={self.eta}, first_rung={self.first_rung}{''.join(off)})"
 
-    def decide(self, snapshot: Snapshot) -> Plan:
-        """What to train now, on how many workers, and who is out."""
-        if not measured(snapshot):
-            return self._pilot(snapshot)
-        aim, standing = snapshot.carry or (None, None)
-        if aim is None or not still_holds(aim, snapshot):
-            aim = aim_for(snapshot, self.options, aim)
-        ladder = ladder_of(snapshot, aim, self.options, standing)
-        return replace(plan(snapshot, aim, ladder, self.options), carry=(aim, ladder.standing))
+    def decide(self, view: Snapshot) -> Plan:
+        """Return the jobs, the size of the cluster, and the trials to eliminate."""
+        if not speed_is_known(view):
+            return self._pilot(view)
+        goal, rankings = view.carry or (None, None)
+        if goal is None or not is_current(goal, view):
+            goal = choose_goal(view, self.options, goal)
+        ladder = build_ladder(view, goal, self.options, rankings)
+        return replace(make_plan(view, goal, ladder, self.options), carry=(goal, ladder.rankings))
 
-    def outlook(self, snapshot: Snapshot) -> Outlook | None:
-        """What the planner expects of a study that goes on from here; None when nobody can be trained to the top.
+    def outlook(self, view: Snapshot) -> Outlook | None:
+        """Return the planner's expectation of the rest of a study; None if no trial can be trained to the top.
 
         Raises:
-            ValueError: The snapshot says nothing of how long an epoch takes.
+            ValueError: The epoch time in the policy view is unknown.
         """
-        aim = aim_for(snapshot, self.options, None)
-        if aim.schedule is None:
+        goal = choose_goal(view, self.options, None)
+        if goal.schedule is None:
             return None
-        ladder = ladder_of(snapshot, aim, self.options)
-        survivors = [ladder.allowed(aim.n, k) for k in range(len(aim.epochs))]
-        first = min(survivors[0], ladder.passed[0] + aim.schedule.stages[0].trials)
-        return Outlook((aim.epochs[0], *aim.epochs), (first, *survivors), aim.schedule)
+        ladder = build_ladder(view, goal, self.options)
+        survivors = [ladder.allowed(goal.n, k) for k in range(len(goal.rungs))]
+        first = min(survivors[0], ladder.passed[0] + goal.schedule.stages[0].trials)
+        return Outlook((goal.rungs[0], *goal.rungs), (first, *survivors), goal.schedule)
 
-    def _pilot(self, snapshot: Snapshot) -> Plan:
-        """Before the first report nothing is known of speed."""
-        size, until_s = pilot_size(snapshot)
-        until = rungs(self.eta, self.first_rung, snapshot.max_epochs)[0]
-        jobs = kept(snapshot)
-        behind = (trial for trial in paused(snapshot) if trial.epoch < until)
-        jobs += [Job(trial=trial.id, until=until, reason="goes on") for trial in behind]
-        reason = "the first ones show how fast training is"
-        if self._starts_more(snapshot):
-            jobs += islice(fresh(snapshot, until, reason), max(0, size - len(jobs)))
+    def _pilot(self, view: Snapshot) -> Plan:
+        """Return the plan before speed is known: train some configurations to the first rung."""
+        size, until_s = pilot_workers(view)
+        until = rungs(self.eta, self.first_rung, view.max_epochs)[0]
+        jobs = running_jobs(view)
+        unfinished = (trial for trial in resumable_trials(view) if trial.epoch < until)
+        jobs += [Job(trial=trial.id, until=until, reason="resumes") for trial in unfinished]
+        if self._starts_more(view):
+            jobs += islice(new_jobs(view, until, "the first trials measure speed"), max(0, size - len(jobs)))
         jobs = jobs[:size]
         return Plan(
             jobs=tuple(jobs),
-            # Those of the quickest are kept for what is planned in a moment.
-            workers=max(len(jobs), sum(machine.slots for machine in snapshot.machines)) if jobs else 0,
-            done=not jobs and not snapshot.gangs,
+            # Workers of trials that have finished early are kept for the first plan, which follows soon.
+            workers=max(len(jobs), sum(machine.slots for machine in view.machines)) if jobs else 0,
+            done=not jobs and not view.gangs,
             reason=f"measuring speed on {len(jobs)} workers",
             wake_s=until_s,
         )
 
-    def _starts_more(self, snapshot: Snapshot) -> bool:
-        """Not when the first have just reported: others are about to, and then it is known what is best begun."""
-        first = min((trial.curve[0] for trial in snapshot.trials if trial.curve), key=lambda r: r.at_s, default=None)
-        return first is None or snapshot.now_s - first.at_s > MOMENT * first.seconds
+    def _starts_more(self, view: Snapshot) -> bool:
+        """Return whether the pilot may start trials: not just after the first report, when others are about to come."""
+        first = min((trial.curve[0] for trial in view.trials if trial.curve), key=lambda r: r.at_s, default=None)
+        return first is None or view.now_s - first.at_s > FIRST_REPORT_GRACE * first.seconds
 
 
 def _check_switch(name: str, value: object) -> None:
     if not isinstance(value, bool):
-        raise TypeError(f"{name}={show(value)} is not a switch: give True or False")
+        raise TypeError(f"{name}={show(value)}: not a bool; expected True or False")
 
 
-def pilot_size(snapshot: Snapshot) -> tuple[int, float | None]:
-    """Workers to begin with while speed is unknown, and until when, in study seconds; None: until it is known.
+def pilot_workers(view: Snapshot) -> tuple[int, float | None]:
+    """Return the workers to start with while speed is unknown, and the study seconds until which that size holds.
 
-    A fixed cluster's are always affordable. If the deadline is tight, time is lost with so few: so as many as a part of
-    the money pays for until the end of an epoch that leaves time for so many of them as a tight deadline does.
+    A fixed cluster is always affordable; its size holds until speed is known (None). Under a tight deadline so small a
+    cluster would lose time. The size is then what ``PILOT_BUDGET_SHARE`` of the budget pays for, until the end of an
+    epoch as long as a tight deadline allows.
     """
-    size, offer = fixed_size(snapshot), snapshot.offers[0]
-    tight_s = snapshot.stop_s / (TIGHT * snapshot.max_epochs)
-    paid_s = max(offer.boot_s + snapshot.scaling.stall_s + tight_s, offer.billing.minimum_s)
+    size, offer = fixed_cluster_size(view), view.offers[0]
+    tight_s = view.stop_s / (TIGHT_SHARE * view.max_epochs)
+    paid_s = max(offer.boot_s + view.scaling.stall_s + tight_s, offer.billing.minimum_s)
     price = offer.worker_price_s() * paid_s
-    until_s = offer.boot_s + snapshot.scaling.stall_s + tight_s
-    if not price or snapshot.now_s > until_s:
+    until_s = offer.boot_s + view.scaling.stall_s + tight_s
+    if not price or view.now_s > until_s:
         return size, None
-    wide = min(snapshot.max_workers, int(PILOT * snapshot.budget / price))
+    wide = min(view.max_workers, int(PILOT_BUDGET_SHARE * view.budget / price))
     return (size, None) if wide <= size else (wide, until_s + 1e-3)

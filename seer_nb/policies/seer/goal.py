@@ -1,4 +1,4 @@
-"""What SEER aims at: how many configurations, how far, in how many turns, and on how many workers."""
+"""SEER's goal: how many configurations to start, how far to train, in how many rounds, and on what schedule."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_cost, least_parallelism
-from seer_nb.policies._rungs import expected_epoch_s, paces, rungs
+from seer_nb.policies._rungs import MAX_CONFIGURATIONS, expected_epoch_s, pace_by_rung, rungs
 from seer_nb.policies.seer.ladder import Ladder, Rankings
 
 if TYPE_CHECKING:
@@ -16,32 +16,30 @@ if TYPE_CHECKING:
     from seer_nb.core.planner import Schedule
 
 
-MOST = 1_000_000
-"""Configurations that are never exceeded."""
-TOPS = (1.0, 0.75, 0.5, 0.36, 0.25)
-"""How far the last survivors may be trained, as shares of max_epochs."""
-TURNS = (1, 2, 3, 4, 6, 8, 12)
-"""In how many turns configurations may be started."""
-DEPTH = 0.75
-"""Worth of training longer against trying more: the exponent of the top beside that of n (measured on real curves)."""
-LEARNING = 0.5
-"""Worth of starting in many turns, as ln n: each turn's proposals know what the turns before have shown (measured)."""
-FIRST = 0.5
-"""So much of the configurations is drawn at random before the first is proposed ..."""
-FIRST_LEAST = 12
-"""... and at least so many."""
-LOYALTY = 0.05
-"""Another top or number of turns must be worth so much more, as ln n, than the present one: estimates are noisy."""
-MARGIN = 0.01
-"""Share of the time left that is kept for what is late."""
-AGAIN = 0.04
-"""After so much of the study's time it is planned anew in any case."""
-DRIFT = 0.1
-"""Or when the estimated speed has changed by this share."""
+TOP_SHARES = (1.0, 0.75, 0.5, 0.36, 0.25)
+"""Candidate tops, as shares of max_epochs."""
+ROUND_COUNTS = (1, 2, 3, 4, 6, 8, 12)
+"""Candidate numbers of rounds in which configurations start."""
+TOP_WEIGHT = 0.75
+"""Weight of ln top in the utility, beside ln n (measured on real curves)."""
+LEARNING_WEIGHT = 0.5
+"""Weight of 1 - 1 / rounds in the utility, beside ln n: proposals use the results of earlier rounds (measured)."""
+RANDOM_SHARE = 0.5
+"""Share of the configurations that are drawn at random before the first one is proposed."""
+MIN_RANDOM = 12
+"""Least number of configurations that are drawn at random before the first one is proposed."""
+SWITCH_MARGIN = 0.05
+"""Utility by which a goal with other rungs must exceed the current one, because estimates are noisy."""
+TIME_MARGIN = 0.01
+"""Share of the time left that is reserved for delays."""
+REPLAN_SHARE = 0.04
+"""Share of the study's time after which the goal is chosen again in any case."""
+DRIFT_SHARE = 0.1
+"""Relative change of the estimated speed from which on the goal is chosen again."""
 
 
 class Options(NamedTuple):
-    """See ``SEER``."""
+    """The options of ``SEER``; see there."""
 
     eta: int
     first_rung: int
@@ -52,214 +50,236 @@ class Options(NamedTuple):
     slopes: bool
 
 
-class Goal(NamedTuple):
-    """What to make of the time and money that are left."""
-
-    epochs: tuple[int, ...]
-    """The rungs; the last is the top."""
-    n: int
-    """Configurations to start in all; beyond what can be started, the rest keeps more survivors."""
-    startable: int
-    """Configurations that can be started in all."""
-    turns: int
-    """In which configurations are started, from the time of planning on."""
-    learning: float
-    """What proposals can know of what others have shown: 0 if all start at once, near 1 if one after the other."""
-    first: int
-    """So many are drawn at random, at once; the others are proposed, in turns."""
-    schedule: Schedule | None
-    """Two stages to the first rung, for those drawn at random and for those proposed, and one for each further rung;
-    None when not even one trial can be trained to the top any more."""
-    spare_money: bool
-    """Whether it is time, not money, that forbids a larger n: then idle workers may as well speed others up."""
-    basis: Basis
-
-
 class Basis(NamedTuple):
-    """What a plan was made for."""
+    """Limits, speed and losses for which a goal was chosen."""
 
     scaling: Scaling
-    budget: int
+    budget_micro: int
     stop_s: float
     exhausted: bool
     failed: int
+    """Number of failed trials."""
     until_s: float
-    """Study seconds at which it is to be made anew."""
+    """Study seconds from which on the goal is chosen again."""
 
 
-def still_holds(aim: Goal, snapshot: Snapshot) -> bool:
-    """Whether a plan can be pursued further."""
-    basis = aim.basis
+class Goal(NamedTuple):
+    """The use of the time and money left."""
+
+    rungs: tuple[int, ...]
+    """Epochs at which trials are compared; the last one is the top."""
+    n: int
+    """Configurations to start in all; the part beyond ``startable`` keeps more survivors instead."""
+    startable: int
+    """Configurations that can be started in all."""
+    rounds: int
+    """Rounds in which configurations start, counted from the choice of the goal."""
+    learning: float
+    """Share of the other results that proposals can use: 0 if all start together, near 1 if one after another."""
+    n_random: int
+    """Configurations that are drawn at random, all in the first round; the others are proposed, in later rounds."""
+    schedule: Schedule | None
+    """The remaining work: two stages to the first rung (random, then proposed), and one per further rung.
+
+    None when no trial can be trained to the top."""
+    spare_money: bool
+    """Whether time, not money, limits n; idle workers may then speed up running trials."""
+    basis: Basis
+
+
+def is_current(goal: Goal, view: Snapshot) -> bool:
+    """Return whether a goal can be kept: limits, speed and losses are nearly those that it was chosen for."""
+    basis = goal.basis
     return (
-        snapshot.now_s < basis.until_s
-        and snapshot.budget == basis.budget
-        and abs(snapshot.stop_s - basis.stop_s) <= MARGIN / 2 * snapshot.time_left_s
-        and snapshot.exhausted == basis.exhausted
-        and _failed(snapshot) == basis.failed
-        and not _drifted(basis.scaling, snapshot.scaling)
+        view.now_s < basis.until_s
+        and view.budget == basis.budget_micro
+        and abs(view.stop_s - basis.stop_s) <= TIME_MARGIN / 2 * view.time_left_s
+        and view.exhausted == basis.exhausted
+        and _count_failed(view) == basis.failed
+        and not _has_drifted(basis.scaling, view.scaling)
     )
 
 
-def _failed(snapshot: Snapshot) -> int:
-    return sum(trial.state == "failed" for trial in snapshot.trials)
+def _count_failed(view: Snapshot) -> int:
+    return sum(trial.state == "failed" for trial in view.trials)
 
 
-def _drifted(old: Scaling, new: Scaling) -> bool:
+def _has_drifted(old: Scaling, new: Scaling) -> bool:
     old_s, new_s = old.epoch_s or 0.0, new.epoch_s or 0.0
     waits = abs(new.stall_s - old.stall_s) + abs(new.boot_s - old.boot_s)
-    return abs(new_s - old_s) + waits > DRIFT * (old_s + old.stall_s + old.boot_s) or (
-        abs(new.overhead - old.overhead) > DRIFT * (1 + old.overhead) / 2
+    return abs(new_s - old_s) + waits > DRIFT_SHARE * (old_s + old.stall_s + old.boot_s) or (
+        abs(new.overhead - old.overhead) > DRIFT_SHARE * (1 + old.overhead) / 2
     )
 
 
-def ladder_of(snapshot: Snapshot, aim: Goal, options: Options, before: Rankings | None = None) -> Ladder:
-    """Where trials stand on the rungs of an aim."""
-    first = aim.first if options.overlap else None
-    standing = Rankings(snapshot, aim.epochs, slopes=options.slopes, before=before)
-    return Ladder(snapshot, aim.epochs, options.eta, aim.startable, first=first, standing=standing)
+def build_ladder(view: Snapshot, goal: Goal, options: Options, before: Rankings | None = None) -> Ladder:
+    """Return the ladder of a goal.
+
+    Args:
+        view: The policy view.
+        goal: Sets the rungs and the configurations that can start.
+        options: The options of ``SEER``.
+        before: Rankings of the previous decision, to be updated.
+    """
+    early_from = goal.n_random if options.overlap else None
+    rankings = Rankings(view, goal.rungs, slopes=options.slopes, before=before)
+    return Ladder(view, goal.rungs, options.eta, goal.startable, early_from=early_from, rankings=rankings)
 
 
-def aim_for(snapshot: Snapshot, options: Options, before: Goal | None) -> Goal:
-    """The plan of most worth: ln n + .75 ln top + .5 (1 - 1 / turns), over all tops and numbers of turns."""
-    resources = Resources.left(snapshot)
-    epoch_s = expected_epoch_s(snapshot) or resources.epoch_s
-    resources = resources._replace(seconds=(1 - MARGIN) * resources.seconds, epoch_s=epoch_s)
-    longest = rungs(options.eta, options.first_rung, snapshot.max_epochs)
-    pace = paces(snapshot, longest, options.eta, epoch_s)
-    given = _Given(snapshot, resources, options, pace, before.learning if before else 0.0)
-    options_of = [_Candidate(given, top) for top in _tops(snapshot, options)]
-    found: tuple[float, _Candidate, int, int, Schedule] | None = None
-    for candidate, turns in _ordered(options_of, options):
-        loyalty = candidate.loyalty(before)
-        if found is not None and candidate.worth(candidate.most(turns), turns) + loyalty <= found[0]:
+def choose_goal(view: Snapshot, options: Options, before: Goal | None) -> Goal:
+    """Return the feasible goal of greatest utility: ln n + 0.75 ln top + 0.5 (1 - 1 / rounds).
+
+    All tops and numbers of rounds are candidates; the planner finds the largest n of each. If no trial can be trained
+    to any top, the goal has no schedule.
+
+    Args:
+        view: The policy view.
+        options: The options of ``SEER``.
+        before: The previous goal; other rungs must beat its utility by ``SWITCH_MARGIN``.
+    """
+    resources = Resources.left(view)
+    epoch_s = expected_epoch_s(view) or resources.epoch_s
+    resources = resources._replace(seconds=(1 - TIME_MARGIN) * resources.seconds, epoch_s=epoch_s)
+    longest = rungs(options.eta, options.first_rung, view.max_epochs)
+    pace = pace_by_rung(view, longest, options.eta, epoch_s)
+    inputs = PlanningInputs(view, resources, options, pace, before.learning if before else 0.0)
+    candidates = [Candidate(inputs, top) for top in _tops(view, options)]
+    found: tuple[float, Candidate, int, int, Schedule] | None = None
+    for candidate, rounds in _most_promising_first(candidates, options):
+        bonus = candidate.bonus(before)
+        if found is not None and candidate.utility(candidate.upper_bound(rounds), rounds) + bonus <= found[0]:
             continue
-        largest_ = candidate.largest(turns)
-        if largest_ is not None:
-            n, schedule = largest_
-            worth = candidate.worth(n, turns) + loyalty
-            if found is None or worth > found[0]:
-                found = (worth, candidate, turns, n, schedule)
+        best = candidate.largest(rounds)
+        if best is not None:
+            n, schedule = best
+            utility = candidate.utility(n, rounds) + bonus
+            if found is None or utility > found[0]:
+                found = (utility, candidate, rounds, n, schedule)
     if found is not None:
-        _, candidate, turns, n, schedule = found
-        return candidate.aim(n, turns, schedule)
+        _, candidate, rounds, n, schedule = found
+        return candidate.goal(n, rounds, schedule)
     if not options.tops:
-        # The last epoch can't be reached any more: then as far as it gets.
-        return aim_for(snapshot, options._replace(tops=True), before)
-    return options_of[0].aim(1, 1, None)
+        # The last epoch is out of reach, so train as far as possible.
+        return choose_goal(view, options._replace(tops=True), before)
+    return candidates[0].goal(1, 1, None)
 
 
-def _tops(snapshot: Snapshot, options: Options) -> list[int]:
-    """Tops worth considering: at least as far as any trial has been trained beyond the rungs below."""
-    last = snapshot.max_epochs
+def _tops(view: Snapshot, options: Options) -> list[int]:
+    """Return the candidate tops, highest first."""
+    last = view.max_epochs
     if not options.tops:
         return [last]
-    return sorted({max(1, round(share * last)) for share in TOPS}, reverse=True)
+    return sorted({max(1, round(share * last)) for share in TOP_SHARES}, reverse=True)
 
 
-def _ordered(candidates: Sequence[_Candidate], options: Options) -> list[tuple[_Candidate, int]]:
-    """Each top with each number of turns, the most promising first."""
+def _most_promising_first(candidates: Sequence[Candidate], options: Options) -> list[tuple[Candidate, int]]:
+    """Return each top with each number of rounds, by descending upper bound of the utility."""
     found = [
-        (candidate.worth(most, turns), candidate, turns)
+        (candidate.utility(bound, rounds), candidate, rounds)
         for candidate in candidates
-        for turns in (TURNS if options.rounds and candidate.startable > candidate.ladder.started else (1,))
-        if (most := candidate.most(turns)) >= 1
+        for rounds in (ROUND_COUNTS if options.rounds and candidate.startable > candidate.ladder.started else (1,))
+        if (bound := candidate.upper_bound(rounds)) >= 1
     ]
     found.sort(key=lambda each: -each[0])
-    return [(candidate, turns) for _, candidate, turns in found]
+    return [(candidate, rounds) for _, candidate, rounds in found]
 
 
-class _Given(NamedTuple):
-    """What plans for all tops are made from."""
+class PlanningInputs(NamedTuple):
+    """The inputs that the candidates of all tops share."""
 
-    snapshot: Snapshot
+    view: Snapshot
     resources: Resources
     options: Options
     pace: list[float]
-    """By rung, see ``paces``: the rungs below a top are the same for all tops."""
+    """Result of ``pace_by_rung``; the rungs below a top are the same for all tops."""
     learned: float
-    """See ``Aim.learning``: of the plan before."""
+    """``Goal.learning`` of the previous goal."""
 
 
-class _Candidate:
-    """Plans that train the last survivors to one top."""
+class Candidate:
+    """The goals with one top.
 
-    def __init__(self, given: _Given, top: int) -> None:
-        snapshot, resources, options = given.snapshot, given.resources, given.options
-        self.snapshot = snapshot
-        self.resources = resources
-        self.options = options
-        self.pace = given.pace
-        self.learned = given.learned
-        self.epochs = rungs(options.eta, options.first_rung, top)
+    Args:
+        inputs: Policy view, resources and options.
+        top: Epochs to which the last survivors are trained.
+    """
+
+    def __init__(self, inputs: PlanningInputs, top: int) -> None:
+        self.view = inputs.view
+        self.resources = inputs.resources
+        self.options = inputs.options
+        self.pace = inputs.pace
+        self.learned = inputs.learned
+        self.rungs = rungs(self.options.eta, self.options.first_rung, top)
         self.startable = self._startable(top)
-        standing = Rankings(snapshot, self.epochs, counts=True)
-        self.ladder = Ladder(snapshot, self.epochs, options.eta, self.startable, standing=standing)
-        self.one_s = resources.leg_seconds(self.epochs[0], 1)
-        self._most: dict[int, int] = {}
+        rankings = Rankings(self.view, self.rungs, counts_only=True)
+        self.ladder = Ladder(self.view, self.rungs, self.options.eta, self.startable, rankings=rankings)
+        self.first_leg_s = self.resources.leg_seconds(self.rungs[0], 1)
+        self._upper_bounds: dict[int, int] = {}
 
     def _startable(self, top: int) -> int:
-        snapshot, resources = self.snapshot, self.resources
-        if snapshot.exhausted:
-            return len(snapshot.trials) + snapshot.waiting
-        stalls_s = len(self.epochs) * resources.scaling.stall_s
+        view, resources = self.view, self.resources
+        if view.exhausted:
+            return len(view.trials) + view.waiting
+        stalls_s = len(self.rungs) * resources.scaling.stall_s
         if least_parallelism(resources, top, resources.seconds - stalls_s):
-            return MOST
-        # A new configuration would come too late: what is left is for those that have begun.
-        return len(snapshot.trials)
+            return MAX_CONFIGURATIONS
+        # A new configuration could not reach the top; the rest is for the trials that have started.
+        return len(view.trials)
 
-    def first(self, n: int) -> int:
-        """So many are drawn at random."""
+    def n_random(self, n: int) -> int:
+        """Return how many of n configurations are drawn at random."""
         n = min(n, self.startable)
-        return min(n, max(FIRST_LEAST, math.ceil(FIRST * n)))
+        return min(n, max(MIN_RANDOM, math.ceil(RANDOM_SHARE * n)))
 
-    def legs(self, turns: int) -> Callable[[int], list[Leg]]:
-        """By number of configurations: the stages, those drawn at random first."""
+    def legs(self, rounds: int) -> Callable[[int], list[Leg]]:
+        """Return a function from the number of configurations to the stages, random configurations first."""
         ladder = self.ladder
-        steps = range(1, len(self.epochs))
+        further = range(1, len(self.rungs))
 
         def legs(n: int) -> list[Leg]:
             whole = self._leg(n, 0)
             wanted = min(n, self.startable)
-            later = 0 if turns == 1 else max(0, wanted - max(ladder.started, self.first(n)))
-            if not later:
-                return [whole, Leg(0, 0.0), *(self._leg(n, k) for k in steps)]
-            # The last turn's own promotions come after it.
-            reported = wanted - math.ceil(later / (turns - 1))
-            early = max(0, ladder.allowed(n, 1) * reported // wanted - ladder.begun[1]) if self._climbs() else 0
-            first = self._leg(n, 0, less=later)
+            proposed = 0 if rounds == 1 else max(0, wanted - max(ladder.started, self.n_random(n)))
+            if not proposed:
+                return [whole, Leg(0, 0.0), *(self._leg(n, k) for k in further)]
+            # The promotions of the last round follow it.
+            reported = wanted - math.ceil(proposed / (rounds - 1))
+            early = max(0, ladder.allowed(n, 1) * reported // wanted - ladder.begun[1]) if self._overlaps() else 0
+            random = self._leg(n, 0, less=proposed)
             return [
-                first,
-                self._turns(later, early, turns - 1),
-                *(self._leg(n, k, less=early if k == 1 else 0) for k in steps),
+                random,
+                self._rounds_leg(proposed, early, rounds - 1),
+                *(self._leg(n, k, less=early if k == 1 else 0) for k in further),
             ]
 
         return legs
 
     def _leg(self, n: int, k: int, less: int = 0) -> Leg:
-        """At the speed of those that are likely to go it."""
+        """Return the way to rung k, at the pace of the trials that are likely to take it."""
         leg = self.ladder.leg(n, k, less)
         return leg._replace(epochs=leg.epochs * self.pace[k])
 
-    def _climbs(self) -> bool:
-        return self.options.overlap and len(self.epochs) > 1
+    def _overlaps(self) -> bool:
+        return self.options.overlap and len(self.rungs) > 1
 
-    def _turns(self, starts: int, promotions: int, turns: int) -> Leg:
-        """Configurations started in turns, and promotions beside them."""
-        climb = self.epochs[1] - self.epochs[0] if promotions else 0
-        epochs = (starts * self.epochs[0] + promotions * climb) / (starts + promotions)
-        return Leg(starts + promotions, epochs, within=turns * self.one_s)
+    def _rounds_leg(self, starts: int, promotions: int, rounds: int) -> Leg:
+        """Return the stage that starts configurations in rounds, with promotions to the second rung beside them."""
+        climb = self.rungs[1] - self.rungs[0] if promotions else 0
+        epochs = (starts * self.rungs[0] + promotions * climb) / (starts + promotions)
+        return Leg(starts + promotions, epochs, within=rounds * self.first_leg_s)
 
-    def most(self, turns: int) -> int:
-        """No plan has more configurations than the money pays for, or than one with fewer turns."""
-        if turns not in self._most:
-            self._most[turns] = self._bound(turns)
-        return min(most for fewer, most in self._most.items() if fewer <= turns)
+    def upper_bound(self, rounds: int) -> int:
+        """Return an upper bound of n: by the money, and by the results of fewer rounds."""
+        if rounds not in self._upper_bounds:
+            self._upper_bounds[rounds] = self._affordable_bound(rounds)
+        return min(bound for fewer, bound in self._upper_bounds.items() if fewer <= rounds)
 
-    def _bound(self, turns: int) -> int:
-        """The money for one worker each, without boots, minimums and leases."""
-        if self.one_s * turns > self.resources.seconds:
+    def _affordable_bound(self, rounds: int) -> int:
+        """Return the n that the money pays for on one worker per trial, without boots, minimums and leases."""
+        if self.first_leg_s * rounds > self.resources.seconds:
             return 0
-        legs, high = self.legs(turns), min(MOST, self.ladder.largest)
+        legs, high = self.legs(rounds), min(MAX_CONFIGURATIONS, self.ladder.largest)
 
         def pays(n: int) -> bool:
             return least_cost(legs(n), self.resources) <= self.resources.money
@@ -273,46 +293,48 @@ class _Candidate:
             low, above = (middle, above) if pays(middle) else (low, middle)
         return above
 
-    def largest(self, turns: int) -> tuple[int, Schedule] | None:
-        """The most configurations."""
-        found = largest(self.legs(turns), self.resources, self.most(turns))
-        self._most[turns] = found[0] if found else 0
+    def largest(self, rounds: int) -> tuple[int, Schedule] | None:
+        """Return the largest feasible n with its schedule; None if there is none."""
+        found = largest(self.legs(rounds), self.resources, self.upper_bound(rounds))
+        self._upper_bounds[rounds] = found[0] if found else 0
         return found
 
-    def worth(self, n: int, turns: int) -> float:
-        """As ln n."""
-        top = DEPTH * math.log(self.epochs[-1])
-        learning = LEARNING * self.learning(n, turns) if self.options.proposals else 0.0
+    def utility(self, n: int, rounds: int) -> float:
+        """Return the utility, in units of ln n."""
+        top = TOP_WEIGHT * math.log(self.rungs[-1])
+        learning = LEARNING_WEIGHT * self.learning(n, rounds) if self.options.proposals else 0.0
         return math.log(n) + top + learning if n else -math.inf
 
-    def learning(self, n: int, turns: int) -> float:
-        """1 - 1 / turns, averaged over those proposed already and those to come: see ``Aim``."""
-        proposed = min(n, self.startable) - self.first(n)
-        later = min(proposed, max(0, min(n, self.startable) - self.ladder.started))
+    def learning(self, n: int, rounds: int) -> float:
+        """Return 1 - 1 / rounds, averaged over the proposals made and those to come; see ``Goal.learning``."""
+        proposed = min(n, self.startable) - self.n_random(n)
+        to_come = min(proposed, max(0, min(n, self.startable) - self.ladder.started))
         if proposed <= 0:
             return 0.0
-        # As many turns for a part of them are like more for all of them.
-        new = 1 - 1 / (1 + (turns - 1) * proposed / later) if later else 0.0
-        return ((proposed - later) * self.learned + later * new) / proposed
+        # Some rounds for a part of the proposals are worth as much as more rounds for all of them.
+        new = 1 - 1 / (1 + (rounds - 1) * proposed / to_come) if to_come else 0.0
+        return ((proposed - to_come) * self.learned + to_come * new) / proposed
 
-    def loyalty(self, before: Goal | None) -> float:
-        """To the plan before."""
-        return LOYALTY * (before is not None and before.epochs == self.epochs) if before else 0.0
+    def bonus(self, before: Goal | None) -> float:
+        """Return the utility bonus for keeping the rungs of the previous goal."""
+        return SWITCH_MARGIN * (before is not None and before.rungs == self.rungs) if before else 0.0
 
-    def aim(self, n: int, turns: int, schedule: Schedule | None) -> Goal:
-        snapshot, resources = self.snapshot, self.resources
+    def goal(self, n: int, rounds: int, schedule: Schedule | None) -> Goal:
+        """Return the goal with n configurations in some rounds."""
+        view, resources = self.view, self.resources
         spare = False
         if schedule is not None:
             more = min(self.ladder.largest, n + 1 + n // 4)
-            endless = resources._replace(seconds=math.inf)
-            spare = more > n and cheapest(self.legs(turns)(more), endless) is not None
+            unhurried = resources._replace(seconds=math.inf)
+            spare = more > n and cheapest(self.legs(rounds)(more), unhurried) is not None
         basis = Basis(
-            scaling=snapshot.scaling,
-            budget=snapshot.budget,
-            stop_s=snapshot.stop_s,
-            exhausted=snapshot.exhausted,
-            failed=_failed(snapshot),
-            until_s=snapshot.now_s + max(AGAIN * snapshot.stop_s, min(self.one_s, AGAIN * snapshot.time_left_s)),
+            scaling=view.scaling,
+            budget_micro=view.budget,
+            stop_s=view.stop_s,
+            exhausted=view.exhausted,
+            failed=_count_failed(view),
+            until_s=view.now_s
+            + max(REPLAN_SHARE * view.stop_s, min(self.first_leg_s, REPLAN_SHARE * view.time_left_s)),
         )
-        learning = self.learning(n, turns)
-        return Goal(self.epochs, n, self.startable, turns, learning, self.first(n), schedule, spare, basis)
+        learning = self.learning(n, rounds)
+        return Goal(self.rungs, n, self.startable, rounds, learning, self.n_random(n), schedule, spare, basis)

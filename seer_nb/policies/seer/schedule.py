@@ -1,4 +1,4 @@
-"""From SEER's aim to jobs and verdicts: who trains next, on how many workers, and who is eliminated."""
+"""SEER's schedule: which trial trains next, on how many workers, who is stopped, and what money is kept back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from seer_nb._utils.units import format_duration, format_money
 from seer_nb.core import Gang, Job, Plan, Snapshot, Trial, Verdict
 from seer_nb.core.planner import Resources, sizes
+from seer_nb.policies._rungs import RESIZE_GAIN, single_worker_epoch_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -17,17 +18,26 @@ if TYPE_CHECKING:
     from seer_nb.policies.seer.ladder import Ladder, Place
 
 
-class Need(NamedTuple):
-    """What a gang takes: so many workers for so long."""
+RANDOM_EVERY = 10
+"""One in this many configurations is drawn at random even where others are proposed."""
+SURPLUS_FACTOR = 1.5
+"""Ratio of running trials to places from which on the weakest are stopped, because estimates are noisy."""
+
+
+# --- the money that running gangs need ---
+
+
+class Reservation(NamedTuple):
+    """The workers of one gang, for a time from now."""
 
     seconds: float
     workers: int
 
 
-def lasts(needs: Iterable[Need], resources: Resources) -> bool:
-    """Whether at each gang's end the budget still holds the leases of all that ran until then."""
-    ordered = sorted(needs)
-    running = sum(need.workers for need in ordered)
+def fits_budget(reservations: Iterable[Reservation], resources: Resources) -> bool:
+    """Return whether, at each gang's end, the budget still holds the leases of all workers used until then."""
+    ordered = sorted(reservations)
+    running = sum(each.workers for each in ordered)
     spent, now_s = 0.0, 0.0
     for end_s, workers in ordered:
         spent += running * (end_s - now_s) * resources.price_s
@@ -38,347 +48,353 @@ def lasts(needs: Iterable[Need], resources: Resources) -> bool:
     return True
 
 
-def affordable(needs: Sequence[Need], resources: Resources) -> int:
-    """How many of the gangs, from the first on, the money suffices for.
+def count_affordable(reservations: Sequence[Reservation], resources: Resources) -> int:
+    """Return how many of the gangs the budget pays for, taken in order.
 
-    The first one always is: whether it is worth it was for the plan to say.
+    The first one always counts: the goal has decided whether it is worth its money.
     """
-    if not needs or lasts(needs, resources):
-        return len(needs)
-    low, high = 1, len(needs)
+    if not reservations or fits_budget(reservations, resources):
+        return len(reservations)
+    low, high = 1, len(reservations)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if lasts(needs[:middle], resources) else (low, middle)
+        low, high = (middle, high) if fits_budget(reservations[:middle], resources) else (low, middle)
     return low
 
 
-PAYS = 1.1
-"""A resize must make what is left of a leg so many times as fast, its stall included (after HyperSched's rule)."""
-RANDOM_EVERY = 10
-"""One in so many configurations is drawn at random even where others are proposed."""
-SURPLUS = 1.5
-"""Running trials are dropped when there are so many times as many as can be trained further: estimates are noisy."""
+# --- the plan ---
 
 
-def plan(snapshot: Snapshot, aim: Goal, ladder: Ladder, options: Options) -> Plan:
-    """The plan that pursues an aim."""
-    return _Planning(snapshot, aim, ladder, options).plan()
+def make_plan(view: Snapshot, goal: Goal, ladder: Ladder, options: Options) -> Plan:
+    """Return the plan that pursues a goal.
+
+    Args:
+        view: The policy view.
+        goal: How many configurations to start, how far to train, and the schedule.
+        ladder: The trials on the goal's rungs.
+        options: The options of ``SEER``.
+    """
+    return _PlanBuilder(view, goal, ladder, options).plan()
 
 
-class _Planning:
-    """One decision."""
+class _PlanBuilder:
+    """The state of one decision."""
 
-    def __init__(self, snapshot: Snapshot, aim: Goal, ladder: Ladder, options: Options) -> None:
-        self.snapshot = snapshot
-        self.aim = aim
+    def __init__(self, view: Snapshot, goal: Goal, ladder: Ladder, options: Options) -> None:
+        self.view = view
+        self.goal = goal
         self.ladder = ladder
         self.options = options
-        self.resources = Resources.left(snapshot)
+        self.resources = Resources.left(view)
         self.trials = ladder.trials
         self.rented = self.resources.workers
-        self.used = sum(gang.parallelism for gang in snapshot.gangs)
-        ready = sum(machine.slots for machine in snapshot.machines if machine.state == "ready")
+        self.used = sum(gang.parallelism for gang in view.gangs)
+        ready = sum(machine.slots for machine in view.machines if machine.state == "ready")
         self.idle = ready - self.used
-        """Workers that could begin at once."""
-        places = [ladder.waiting(aim.n, k) for k in range(len(ladder.epochs) - 1)]
-        self.out = [place for row in places for place in row if place.out]
-        self.places = [[place for place in row if not place.out] for row in places]
-        self.dropped = self._dropped()
-        self.needs: list[Need] = []
-        """Of what goes on and what is to begin."""
+        """Workers that could start a job at once."""
+        places = [ladder.waiting(goal.n, k) for k in range(len(ladder.epochs) - 1)]
+        self.eliminated = [place for row in places for place in row if place.eliminated]
+        self.places = [[place for place in row if not place.eliminated] for row in places]
+        self.surplus = self._surplus_trials()
+        self.reservations: list[Reservation] = []
+        """Reservations of the gangs that continue."""
         self.wanted = 0
-        """Workers that running gangs are to give up for others."""
+        """Workers that running gangs have to release for other trials."""
 
     def plan(self) -> Plan:
-        dropped = self.dropped | self._too_dear()
-        gangs = [gang for gang in self.snapshot.gangs if not gang.stopping and gang.trial not in dropped]
-        new, lacking = self._new(self.used - self._freed(dropped))
+        stopped = self.surplus | self._unaffordable_trials()
+        gangs = [gang for gang in self.view.gangs if not gang.stopping and gang.trial not in stopped]
+        new, lacking = self._new_jobs(self.used - self._released_by(stopped))
         self.idle -= sum(job.workers for job in new)
-        # Only what can be given up altogether is given up: fewer workers would help nobody.
-        self.wanted = lacking if lacking and lacking <= sum(self._too_many(gang) for gang in gangs) else 0
-        jobs = [self._goes_on(gang) for gang in gangs]
-        if self.aim.spare_money:
-            # What runs is left alone while a larger gang waits, or it would take and give back the same workers.
+        # Gangs shrink only if that provides all workers that are lacking; fewer would help no trial.
+        self.wanted = lacking if lacking and lacking <= sum(self._releasable(gang) for gang in gangs) else 0
+        jobs = [self._running_job(gang) for gang in gangs]
+        if self.goal.spare_money:
+            # While a larger gang waits, running gangs keep their size, or they would take and release the same workers.
             jobs = jobs + self._sped_up(new) if lacking else self._sped_up(jobs + new)
         else:
             jobs += new
         workers = sum(job.workers for job in jobs)
-        done = not jobs and not self.snapshot.gangs
+        done = not jobs and not self.view.gangs
         return Plan(
             jobs=tuple(jobs),
-            verdicts=tuple(_verdict(place) for place in self.out),
+            verdicts=tuple(_verdict(place) for place in self.eliminated),
             workers=max(workers, min(self.rented, workers + self._kept_for_stopping())),
             done=done,
             reason=self._outcome() if done else self._reason(),
         )
 
     def _kept_for_stopping(self) -> int:
-        """A gang that is being stopped may be about to go on, perhaps on twice as many workers."""
-        going_on = (g for g in self.snapshot.gangs if g.stopping and self.trials[g.trial].alive)
-        return sum(2 * gang.parallelism for gang in going_on)
+        """Return the workers kept for gangs that are being stopped; their trials may resume, even on twice as many."""
+        resuming = (g for g in self.view.gangs if g.stopping and self.trials[g.trial].alive)
+        return sum(2 * gang.parallelism for gang in resuming)
 
-    # --- what to begin ---
+    # --- jobs to start ---
 
-    def _new(self, used: int) -> tuple[list[Job], int]:
-        """Jobs to begin beside the workers in use, and how many workers the next one lacks that cannot be rented."""
-        jobs, lacking = self._wanted_jobs(used)
-        needs = self.needs + [Need(self._seconds(job), job.workers) for job in jobs]
-        jobs = jobs[: max(0, affordable(needs, self.resources) - len(self.needs))]
-        if not jobs and not self.snapshot.gangs:
-            jobs += self._beyond()
+    def _new_jobs(self, used: int) -> tuple[list[Job], int]:
+        """Return the jobs to start beside the workers in use, and the workers that the next job lacks under a quota."""
+        jobs, lacking = self._jobs_within_width(used)
+        reservations = self.reservations + [Reservation(self._job_s(job), job.workers) for job in jobs]
+        jobs = jobs[: max(0, count_affordable(reservations, self.resources) - len(self.reservations))]
+        if not jobs and not self.view.gangs:
+            jobs += self._last_resort()
         return jobs, lacking
 
-    def _wanted_jobs(self, used: int) -> tuple[list[Job], int]:
+    def _jobs_within_width(self, used: int) -> tuple[list[Job], int]:
         jobs: list[Job] = []
-        quota = self.snapshot.max_workers
-        for job, width in self._planned():
+        quota = self.view.max_workers
+        for job, width in self._wanted_jobs():
             if used and used + job.workers > max(self.rented, width):
                 return jobs, used + job.workers - quota if max(self.rented, width) >= quota else 0
             jobs.append(job)
             used += job.workers
         return jobs, 0
 
-    def _beyond(self) -> Iterator[Job]:
-        """When nothing else is left to do: the best that can go on does, to the next rung or as far as it gets."""
-        out = {place.trial.id for place in self.out} | self.dropped
-        last = self.snapshot.max_epochs
-        alive = (t for t in self.snapshot.trials if t.state == "paused" and t.id not in out and t.epoch < last)
+    def _last_resort(self) -> Iterator[Job]:
+        """Yield at most one job when nothing else is left: the best trial, to the next rung or as far as possible."""
+        out = {place.trial.id for place in self.eliminated} | self.surplus
+        last = self.view.max_epochs
+        alive = (t for t in self.view.trials if t.state == "paused" and t.id not in out and t.epoch < last)
         for trial in self.ladder.strongest(alive):
-            k = self.ladder.rung(trial.epoch)
-            job = self._farthest(trial, last if k is None else self.ladder.epochs[k])
+            k = self.ladder.next_rung(trial.epoch)
+            job = self._farthest_job(trial, last if k is None else self.ladder.epochs[k])
             if job is not None:
                 yield job
                 return
 
-    def _farthest(self, trial: Trial, target: int) -> Job | None:
-        """As far as time and money take a trial, on as few workers as that takes."""
+    def _farthest_job(self, trial: Trial, target: int) -> Job | None:
+        """Return the job that trains a trial as far as time and money allow, on the fewest workers that suffice."""
         for until in range(target, trial.epoch, -1):
-            for p in self._possible(trial):
+            for p in self._parallelisms(trial):
                 seconds = self._leg_s(trial, until - trial.epoch, p)
-                if seconds <= self.snapshot.time_left_s and lasts([Need(seconds, p)], self.resources):
-                    return Job(
-                        trial=trial.id, workers=p, until=until, reason=f"time and money take it to epoch {until}"
-                    )
+                if seconds <= self.view.time_left_s and fits_budget([Reservation(seconds, p)], self.resources):
+                    reason = f"time and money allow training to epoch {until}"
+                    return Job(trial=trial.id, workers=p, until=until, reason=reason)
         return None
 
-    def _planned(self) -> Iterator[tuple[Job, int]]:
-        """Who was interrupted, who goes on for certain, and new configurations.
+    def _wanted_jobs(self) -> Iterator[tuple[Job, int]]:
+        """Yield interrupted trials, certain promotions and new configurations, most urgent first.
 
-        Each with the workers that all may have together.
+        Each comes with the width: the workers up to which the cluster may grow for it.
         """
         widths = self._widths()
         for trial, k in self.ladder.interrupted():
-            if trial.id not in self.dropped:
-                yield self._job(trial, k, f"goes on to epoch {self.ladder.epochs[k]}"), widths[k]
+            if trial.id not in self.surplus:
+                yield self._job(trial, k, f"resumes to epoch {self.ladder.epochs[k]}"), widths[k]
         for k in range(len(self.ladder.epochs) - 1, 0, -1):
             yield from ((job, widths[k]) for job in self._promotions(k))
-        n = min(self.aim.n, self.ladder.startable)
-        until = self.ladder.epochs[self.ladder.through(self.aim.n, 0)]
+        n = min(self.goal.n, self.ladder.startable)
+        until = self.ladder.epochs[self.ladder.certain_rung(self.goal.n, 0)]
         for number in range(self.ladder.started, n):
-            drawn = number < self.aim.first or self.aim.turns == 1
-            job = self._fresh(number, n, until, stage=0 if drawn else 1)
-            yield job, self._width(0) if number < self.aim.first else widths[0]
+            random = number < self.goal.n_random or self.goal.rounds == 1
+            job = self._new_trial(number, n, until, stage=0 if random else 1)
+            yield job, self._stage_width(0) if number < self.goal.n_random else widths[0]
 
-    def _fresh(self, number: int, n: int, until: int, *, stage: int) -> Job:
-        # A share stays random: what was learned may mislead.
+    def _new_trial(self, number: int, n: int, until: int, *, stage: int) -> Job:
+        # A share of the configurations stays random, because the model may mislead.
         proposed = self.options.proposals and stage > 0 and number % RANDOM_EVERY != 0
-        reason = f"configuration {number + 1} of {n} to be tried"
-        workers = self.aim.schedule.stages[stage].parallelism if self.aim.schedule else 1
+        reason = f"configuration {number + 1} of {n}"
+        workers = self.goal.schedule.stages[stage].parallelism if self.goal.schedule else 1
         return Job(trial=None, workers=workers, until=until, proposed=proposed, reason=reason)
 
     def _widths(self) -> list[int]:
-        """By rung: the workers that the cluster may have while trials are on their way there."""
-        last = max(1, self.rented if self.aim.schedule is None else 1)
-        width, widths = last, []
+        """Return by rung the workers that the cluster may have while trials are on the way to it."""
+        width = max(1, self.rented if self.goal.schedule is None else 1)
+        widths = []
         for k in range(len(self.ladder.epochs)):
-            width = max(width, self._width(1 if k == 0 else k + 1))
+            width = max(width, self._stage_width(1 if k == 0 else k + 1))
             widths.append(width)
         return widths
 
-    def _width(self, stage: int) -> int:
-        return self.aim.schedule.stages[stage].workers if self.aim.schedule else 1
+    def _stage_width(self, stage: int) -> int:
+        return self.goal.schedule.stages[stage].workers if self.goal.schedule else 1
 
     def _promotions(self, k: int) -> Iterator[Job]:
-        """Those whose verdict is certain, and those pinned."""
-        due = self.ladder.due(self.aim.n, k)
+        """Yield the promotions to rung k that are certain, and those of pinned trials."""
+        left = self.ladder.promotable(self.goal.n, k)
         for place in self.places[k - 1]:
             if place.trial.pinned:
                 yield self._promotion(place, k, "pinned")
-            elif due > 0:
+            elif left > 0:
                 yield self._promotion(place, k, f"ranked {place.rank} of {place.reported}")
-            due -= 1
+            left -= 1
 
     def _promotion(self, place: Place, k: int, why: str) -> Job:
         epoch, until = self.ladder.epochs[k - 1], self.ladder.epochs[k]
         return self._job(place.trial, k, f"{why} at epoch {epoch}: promoted to epoch {until}")
 
     def _job(self, trial: Trial, k: int, reason: str) -> Job:
-        until = self.ladder.epochs[self.ladder.through(self.aim.n, k)]
+        until = self.ladder.epochs[self.ladder.certain_rung(self.goal.n, k)]
         return Job(trial=trial.id, workers=self._parallelism(trial, k), until=until, reason=reason)
 
-    def _seconds(self, job: Job) -> float:
-        """How long a job that begins now will take."""
+    def _job_s(self, job: Job) -> float:
+        """Return the seconds of a job that starts now."""
         if job.trial is None:
             return self.resources.leg_seconds(job.until, job.workers)
         trial = self.trials[job.trial]
         return self._leg_s(trial, job.until - trial.epoch, job.workers)
 
-    # --- on how many workers ---
+    # --- parallelism ---
 
     def _stage_parallelism(self, k: int) -> int:
-        """Of the stage to rung k; those that are drawn at random have a stage before."""
-        return self.aim.schedule.stages[k + 1 if k else 0].parallelism if self.aim.schedule else 1
+        """Return the scheduled workers per trial on the way to rung k.
+
+        The schedule has two stages to the first rung; the second one is for proposed configurations.
+        """
+        return self.goal.schedule.stages[k + 1 if k else 0].parallelism if self.goal.schedule else 1
 
     def _parallelism(self, trial: Trial, k: int) -> int:
-        """As the schedule says; on the way to the top the fewest workers with which it gets there by the deadline."""
+        """Return the scheduled workers; on the way to the top, at least those with which the trial is in time."""
         wanted = self._stage_parallelism(k)
-        if k == len(self.ladder.epochs) - 1 and self.aim.schedule:
-            epochs, left_s = self.ladder.top - trial.epoch, self.snapshot.time_left_s
-            in_time = (p for p in self._possible(trial) if self._leg_s(trial, epochs, p) <= left_s)
+        if k == len(self.ladder.epochs) - 1 and self.goal.schedule:
+            epochs, left_s = self.ladder.top - trial.epoch, self.view.time_left_s
+            in_time = (p for p in self._parallelisms(trial) if self._leg_s(trial, epochs, p) <= left_s)
             wanted = max(wanted, next(in_time, 1))
-        return max(p for p in self._possible(trial) if p <= wanted)
+        return max(p for p in self._parallelisms(trial) if p <= wanted)
 
-    def _possible(self, trial: Trial) -> list[int]:
-        """Parallelisms that divide the trial's batch."""
+    def _parallelisms(self, trial: Trial) -> list[int]:
+        """Return the parallelisms that divide a trial's batch."""
         batch = trial.batch_size
         return [p for p in sizes(self.resources.max_parallelism) if batch is None or batch % p == 0]
 
     def _epoch_s(self, trial: Trial) -> float:
-        """Of the trial's own epochs, on one worker."""
-        if not trial.curve:
-            return self.resources.epoch_s
-        last = trial.curve[-1]
-        return last.seconds * self.snapshot.scaling.speedup(last.parallelism)
+        """Return the seconds of a trial's epoch on one worker, as measured or as expected."""
+        own_s = single_worker_epoch_s(self.view, trial)
+        return self.resources.epoch_s if own_s is None else own_s
 
     def _leg_s(self, trial: Trial, epochs: float, parallelism: int) -> float:
-        scaling = self.snapshot.scaling
+        scaling = self.view.scaling
         return scaling.stall_s + epochs * self._epoch_s(trial) / scaling.speedup(parallelism)
 
-    def _pays(self, trial: Trial, epochs: float, old: int, new: int) -> bool:
-        """Whether the epochs left after the one in progress are worth a resize."""
-        old_s = epochs * self._epoch_s(trial) / self.snapshot.scaling.speedup(old)
-        return old_s > PAYS * self._leg_s(trial, epochs, new)
+    def _resize_pays(self, trial: Trial, epochs: float, old: int, new: int) -> bool:
+        """Return whether a resize makes the epochs after the current one faster by ``RESIZE_GAIN``, stall included."""
+        old_s = epochs * self._epoch_s(trial) / self.view.scaling.speedup(old)
+        return old_s > RESIZE_GAIN * self._leg_s(trial, epochs, new)
 
-    # --- what runs already ---
+    # --- running gangs ---
 
-    def _goes_on(self, gang: Gang) -> Job:
-        """As far as it is sure to get, on as many workers as before or on others."""
+    def _running_job(self, gang: Gang) -> Job:
+        """Return the job of a running gang: to the last rung that it is certain to reach, resized if that pays."""
         trial = self.trials[gang.trial]
-        k = self.ladder.rung(trial.epoch)
-        if k is None or not _settled(gang):
+        k = self.ladder.next_rung(trial.epoch)
+        if k is None or not _has_reported(gang):
             return Job(trial=trial.id, workers=gang.parallelism, until=gang.until)
-        until = max(gang.until, self.ladder.epochs[self.ladder.through(self.aim.n, k)])
+        until = max(gang.until, self.ladder.epochs[self.ladder.certain_rung(self.goal.n, k)])
         workers, why = self._resized(gang, trial, k, until)
         return Job(trial=trial.id, workers=workers, until=until, reason=why)
 
     def _resized(self, gang: Gang, trial: Trial, k: int, until: int) -> tuple[int, str]:
-        """With more workers if the deadline forces it; with fewer if that is faster, or if others wait for them."""
+        """Return a gang's workers and the reason: more for the deadline, fewer if faster or wanted by other trials."""
         now, wanted, epochs = gang.parallelism, self._parallelism(trial, k), until - trial.epoch - 1
-        if wanted > now and wanted - now <= self.idle and self._pays(trial, epochs, now, wanted):
+        if wanted > now and wanted - now <= self.idle and self._resize_pays(trial, epochs, now, wanted):
             self.idle -= wanted - now
-            return wanted, f"{wanted} workers, to be trained by the deadline"
-        if wanted < now and self._pays(trial, epochs, now, wanted):
-            # What its members say to each other takes longer than they save.
-            return wanted, f"is faster on {wanted}"
-        if self.wanted > 0 and self._too_many(gang):
+            return wanted, f"needs {wanted} workers to be trained by the deadline"
+        if wanted < now and self._resize_pays(trial, epochs, now, wanted):
+            # Communication between the workers takes longer than they save.
+            return wanted, f"trains faster on {wanted} workers"
+        if self.wanted > 0 and self._releasable(gang):
             self.wanted -= now - wanted
-            return wanted, "others wait for its workers"
+            return wanted, "releases workers for other trials"
         return now, ""
 
-    def _too_many(self, gang: Gang) -> int:
-        """Workers that a gang can give up if others wait for them."""
+    def _releasable(self, gang: Gang) -> int:
+        """Return the workers that a gang can release for other trials."""
         trial, now = self.trials[gang.trial], gang.parallelism
-        k = self.ladder.rung(trial.epoch)
-        if k is None or not _settled(gang):
+        k = self.ladder.next_rung(trial.epoch)
+        if k is None or not _has_reported(gang):
             return 0
         epochs = gang.until - trial.epoch - 1
-        long = epochs * self._epoch_s(trial) > self.snapshot.scaling.stall_s / (PAYS - 1)
+        long = epochs * self._epoch_s(trial) > self.view.scaling.stall_s / (RESIZE_GAIN - 1)
         return max(0, now - self._parallelism(trial, k)) if long else 0
 
     def _sped_up(self, jobs: list[Job]) -> list[Job]:
-        """Let workers that would idle help those that have the longest way to go."""
-        running = {gang.trial: gang for gang in self.snapshot.gangs}
-        # Whoever begins needs no stop for it, and may have been stopped for just that.
+        """Double the workers of jobs that have the longest way to go, while workers would be idle."""
+        running = {gang.trial: gang for gang in self.view.gangs}
+        # Jobs that start now come first: they need no stop, or were stopped for this.
         for place in sorted(range(len(jobs)), key=lambda place: (jobs[place].trial in running, -jobs[place].until)):
             job = jobs[place]
             trial = self.trials.get(-1 if job.trial is None else job.trial)
-            if trial is None or job.workers > self.idle or 2 * job.workers not in self._possible(trial):
+            if trial is None or job.workers > self.idle or 2 * job.workers not in self._parallelisms(trial):
                 continue
             if trial.id in running and not self._may_stop(running[trial.id]):
                 continue
             if trial.max_parallelism > job.workers and trial.epoch not in self.ladder.epochs:
-                continue  # It had more workers on this way, and others needed them.
+                continue  # The trial had more workers since the last rung, and released them for others.
             epochs = job.until - trial.epoch - (trial.id in running)
-            if self._pays(trial, epochs, job.workers, 2 * job.workers):
+            if self._resize_pays(trial, epochs, job.workers, 2 * job.workers):
                 self.idle -= job.workers
-                jobs[place] = replace(job, workers=2 * job.workers, reason="speeds up: nobody else needs the workers")
+                jobs[place] = replace(job, workers=2 * job.workers, reason="uses idle workers to train faster")
         return jobs
 
     def _may_stop(self, gang: Gang) -> bool:
-        """Whether a gang may be stopped to go on with idle workers.
+        """Return whether a gang may be stopped to resume with idle workers: at most once between two rungs.
 
-        Once on its way to a rung: else it might be stopped for workers that others have taken by then, again and again.
+        Without that limit, other trials could take the workers in the meantime, again and again.
         """
-        return _settled(gang) and (not gang.from_epoch or gang.from_epoch in self.ladder.epochs)
+        return _has_reported(gang) and (not gang.from_epoch or gang.from_epoch in self.ladder.epochs)
 
-    def _dropped(self) -> set[int]:
-        """Trials on their way to a rung for which time and money do not suffice any more: the weakest."""
-        if self.aim.schedule is None:
+    # --- trials to stop ---
+
+    def _surplus_trials(self) -> set[int]:
+        """Return the weakest trials on the way to each rung, beyond those that time and money allow."""
+        if self.goal.schedule is None:
             return set()
-        dropped: set[int] = set()
-        n = int(SURPLUS * self.aim.n)
+        stopped: set[int] = set()
+        n = int(SURPLUS_FACTOR * self.goal.n)
         for k in range(len(self.ladder.epochs)):
             surplus = self.ladder.surplus(n, k)
             if surplus > 0:
-                dropped.update(self.ladder.weakest(k, surplus))
-        return dropped
+                stopped.update(self.ladder.weakest(k, surplus))
+        return stopped
 
-    def _too_dear(self) -> set[int]:
-        """Running trials, the weakest first, that would use up the money which better ones need to the end."""
-        gangs = {gang.trial: gang for gang in self.snapshot.gangs if gang.trial not in self.dropped}
-        needs = {trial: self._need(gang) for trial, gang in gangs.items()}
-        if lasts(needs.values(), self.resources):
-            self.needs = list(needs.values())
+    def _unaffordable_trials(self) -> set[int]:
+        """Return running trials, the weakest ones, that would spend the money that better ones need to their end."""
+        gangs = {gang.trial: gang for gang in self.view.gangs if gang.trial not in self.surplus}
+        reservations = {trial: self._reservation(gang) for trial, gang in gangs.items()}
+        if fits_budget(reservations.values(), self.resources):
+            self.reservations = list(reservations.values())
             return set()
         order = self.ladder.strongest(self.trials[number] for number in gangs)
         held = [t.id for t in order if t.pinned or gangs[t.id].stopping]
         ranked = [*held, *(t.id for t in order if t.id not in held)]
-        kept = ranked[: max(len(held), affordable([needs[number] for number in ranked], self.resources))]
-        self.needs = [needs[number] for number in kept]
+        affordable = count_affordable([reservations[number] for number in ranked], self.resources)
+        kept = ranked[: max(len(held), affordable)]
+        self.reservations = [reservations[number] for number in kept]
         return set(gangs) - set(kept)
 
-    def _need(self, gang: Gang) -> Need:
+    def _reservation(self, gang: Gang) -> Reservation:
         trial = self.trials[gang.trial]
-        return Need(self._leg_s(trial, gang.until - trial.epoch, gang.parallelism), gang.parallelism)
+        return Reservation(self._leg_s(trial, gang.until - trial.epoch, gang.parallelism), gang.parallelism)
 
-    def _freed(self, dropped: set[int]) -> int:
-        return sum(gang.parallelism for gang in self.snapshot.gangs if gang.trial in dropped and not gang.stopping)
+    def _released_by(self, stopped: set[int]) -> int:
+        """Return the workers of the gangs that this plan stops."""
+        return sum(gang.parallelism for gang in self.view.gangs if gang.trial in stopped and not gang.stopping)
 
-    # --- in words ---
+    # --- reasons ---
 
     def _outcome(self) -> str:
-        trained = sum(trial.epoch >= self.ladder.top for trial in self.snapshot.trials)
+        trained = sum(trial.epoch >= self.ladder.top for trial in self.view.trials)
         tried = f"{self.ladder.started} configurations tried, {trained} of them trained to epoch {self.ladder.top}"
-        return f"{tried}; nothing more of use fits into the time and money left"
+        return f"{tried}; time and money left allow no further useful training"
 
     def _reason(self) -> str:
-        schedule, ladder = self.aim.schedule, self.ladder
+        schedule, ladder = self.goal.schedule, self.ladder
         if schedule is None:
-            return "nobody can be trained to the last epoch any more: as far as time and money go"
-        tried = max(ladder.started, min(self.aim.n, ladder.startable))
-        survivors = ladder.allowed(self.aim.n, len(ladder.epochs) - 1)
-        end = format_duration(schedule.seconds)
+            return "no trial can be trained to the last epoch: trains as far as time and money allow"
+        tried = max(ladder.started, min(self.goal.n, ladder.startable))
+        survivors = ladder.allowed(self.goal.n, len(ladder.epochs) - 1)
+        left = format_duration(schedule.seconds)
         return (
             f"{tried} configurations, {survivors} of them to epoch {ladder.top}, "
-            f"in another {end} for {format_money(round(schedule.cost))}"
+            f"in another {left} for {format_money(round(schedule.cost))}"
         )
 
 
-def _settled(gang: Gang) -> bool:
-    """Whether it has reported: one that was resized a moment ago is not resized again."""
+def _has_reported(gang: Gang) -> bool:
+    """Return whether a gang has reported; before that, it is not resized again."""
     return gang.heard_s > gang.started_s
 
 
 def _verdict(place: Place) -> Verdict:
-    reason = f"ranked {place.rank} of {place.reported} at epoch {place.trial.epoch}: at most {place.places} go on"
+    reason = f"ranked {place.rank} of {place.reported} at epoch {place.trial.epoch}: at most {place.places} promoted"
     return Verdict(trial=place.trial.id, reason=reason)

@@ -1,24 +1,21 @@
-"""From an offer to a machine that boots: dask-cloudprovider's classes, told what a study needs."""
+"""From an offer to an EC2 instance: configures the machine classes of dask-cloudprovider for a study."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils import environment
-from seer_nb.core import Frozen
-from seer_nb.providers.vm import bootstrap as vm_bootstrap
-from seer_nb.providers.vm import cloud_init
-from seer_nb.providers.vm.tls import Pem
+from seer_nb._utils.units import MICRO
+from seer_nb.providers.vm.bootstrap import IDENT_TAG, MACHINE_TAG, STUDY_TAG
+from seer_nb.providers.vm.launcher import PLACEHOLDER_SCHEDULER, VMLauncher, VMSite
 
 if TYPE_CHECKING:
     from seer_nb.core.money import Offer
+    from seer_nb.providers.aws import EC2
 
 
-PORT = vm_bootstrap.PORT
 USER_DATA_LIMIT = 16_384
-"""Bytes that EC2 takes."""
-STUDY_TAG, IDENT_TAG, MACHINE_TAG = vm_bootstrap.STUDY_TAG, vm_bootstrap.IDENT_TAG, vm_bootstrap.MACHINE_TAG
-NO_MACHINE = (
+"""Largest size of start-up data that EC2 accepts, in bytes."""
+NO_CAPACITY_IN_ZONE = (
     "InsufficientCapacity",
     "InsufficientFreeAddressesInSubnet",
     "InsufficientHostCapacity",
@@ -26,63 +23,79 @@ NO_MACHINE = (
     "SpotMaxPriceTooLow",
     "Unsupported",
 )
-"""Errors for which another zone may do, or another time."""
-SCARCE = (
-    *NO_MACHINE,
+"""Error codes after which another zone may succeed, or a later attempt."""
+NO_CAPACITY = (
+    *NO_CAPACITY_IN_ZONE,
     "InstanceLimitExceeded",
     "MaxSpotInstanceCountExceeded",
     "RequestLimitExceeded",
     "SpotInstanceCountLimitExceeded",
     "VcpuLimitExceeded",
 )
-"""Errors for which another time may do: of the account's limits, too."""
+"""Error codes after which a later attempt may succeed, including those about the account's limits."""
 
 
-class Site(Frozen, frozen=True, kw_only=True):
+class EC2Site(VMSite, frozen=True, kw_only=True):
     """Where and how the machines of one study are launched."""
 
-    study: str
-    ident: str
-    pem: Pem
     region: str
     vpc: str
     subnets: tuple[str, ...]
-    """To be tried in order: they lie in different zones."""
+    """Subnets in the order in which they are tried; they are in different zones."""
     security_groups: tuple[str, ...]
     images: dict[bool, str]
-    """AMI by whether the machine has GPUs."""
-    bootstrap: dict[bool, bool]
-    """Whether Docker must be installed first, by the same."""
-    docker_image: str
-    env: dict[str, str]
-    """For the container."""
+    """AMI, by whether the machine has GPUs."""
     disk_gb: int
     profile: str
-    """Name or ARN of the instance profile."""
+    """Name or ARN of the instance profile; empty for none."""
     key_name: str | None
     public: bool
-    """Whether machines get a public address."""
-    beside: int = 0
-    """Micro-dollars an hour of disk and address, which an offer's price holds."""
+    """Whether machines have public addresses."""
+    surcharge_micro: int = 0
+    """Part of each offer's price that is for disk and address, in micro-dollars per hour."""
+
+    def name(self, machine: int) -> str:
+        return f"seer-{self.study}-{machine}"
 
     def tags(self, machine: int) -> dict[str, str]:
-        """By which a machine is found again."""
+        """Return the tags by which a machine is found again."""
         return {STUDY_TAG: self.study, IDENT_TAG: self.ident, MACHINE_TAG: str(machine)}
 
 
-class Launcher:
-    """Makes dask-cloudprovider's machine objects. Must be made on a running event loop.
+class EC2Launcher(VMLauncher["EC2"]):
+    """Makes EC2 instances; they are found and terminated through EC2's API, not through this class."""
 
-    Its cluster object is never started: that would choose by itself which machines to end (and in 2025.9 the wrong
-    ones), and would wait for the slowest boot before it does anything else. Here it only holds what all machines share.
-    """
+    cloud = "EC2"
+    module = "dask_cloudprovider.aws.ec2"
+    prefix = "EC2"
+    user_data_limit = USER_DATA_LIMIT
+    spot_provider = "aws"
+    site: EC2Site
 
-    def __init__(self, site: Site) -> None:
-        from dask_cloudprovider.aws import EC2Cluster
+    def __init__(self, provider: EC2, site: EC2Site) -> None:
+        super().__init__(provider, site)
+        self._max_spot_prices: dict[str, str] = {}
+        """Dollars per hour as EC2 expects them, by machine number."""
+        self._cluster.boto_session.register("provide-client-params.ec2.RunInstances", self._complete)
+        self._cluster.boto_session.register("needs-retry.ec2.RunInstances", _do_not_retry)
 
-        self.site = site
-        self._ceilings: dict[str, str] = {}
-        self._cluster = EC2Cluster(
+    def instance(self, machine: int, offer: Offer, subnet: str, scheduler: str = PLACEHOLDER_SCHEDULER) -> Any:
+        """Return the object of a machine in a subnet, not launched yet.
+
+        Args:
+            machine: Number of the machine.
+            offer: The machine's offer.
+            subnet: Id of the subnet.
+            scheduler: Address of the scheduler as workers reach it; not used for the scheduler machine.
+        """
+        train = offer.workers_per_machine > 0
+        vm = self.worker(machine, offer, scheduler) if train else self.scheduler(machine, offer)
+        vm.subnet_id = subnet
+        return vm
+
+    def _make_cluster(self) -> Any:
+        site = self.site
+        return self.load("EC2Cluster")(
             region=site.region,
             vpc=site.vpc,
             security_groups=list(site.security_groups),
@@ -92,73 +105,41 @@ class Launcher:
             docker_image=site.docker_image,
             env_vars=dict(site.env),
             use_private_ip=not site.public,
-            security=False,  # given to each machine below, and only what its role needs
+            security=False,  # each machine gets only the keys that its role needs
             asynchronous=True,
         )
-        self._cluster.boto_session.register("provide-client-params.ec2.RunInstances", self._complete)
-        self._cluster.boto_session.register("needs-retry.ec2.RunInstances", _give_up)
 
-    def close(self) -> None:
-        """Nothing runs that would have to end."""
-        vm_bootstrap.let_go(self._cluster)
+    def _options(self, offer: Offer) -> dict[str, Any]:
+        return {"instance_type": offer.kind, "spot": offer.spot, "ami": self.site.images[offer.gpus > 0]}
 
-    def scheduler(self, machine: int, offer: Offer, subnet: str) -> Any:
-        """The machine of the scheduler, not launched yet."""
-        from dask_cloudprovider.aws.ec2 import EC2Scheduler
+    def _installs_docker(self, offer: Offer) -> bool:
+        # The default image for GPUs has Docker.
+        return self.site.install_docker and not offer.gpus
 
-        vm = EC2Scheduler(**self._options(machine, offer, subnet, self._cluster.scheduler_options))
-        vm.command = vm_bootstrap.scheduler_command(self.site.pem)
-        return self._checked(vm, machine)
-
-    def worker(self, machine: int, offer: Offer, subnet: str, scheduler: str) -> Any:
-        """A machine that trains, not launched yet."""
-        from dask_cloudprovider.aws.ec2 import EC2Worker
-
-        vm = EC2Worker(scheduler, **self._options(machine, offer, subnet, self._cluster.worker_options))
-        vm.command = vm_bootstrap.worker_command(self.site.pem, machine, offer, scheduler)
-        return self._checked(vm, machine)
-
-    def _options(self, machine: int, offer: Offer, subnet: str, shared: dict[str, Any]) -> dict[str, Any]:
-        site, gpu = self.site, offer.gpus > 0
+    def _configure(self, vm: Any, machine: int, offer: Offer, command: str) -> Any:
+        vm.instance_tags = self.site.tags(machine)
+        vm.volume_tags = self.site.tags(machine)
         if offer.spot:
-            self._ceilings[str(machine)] = f"{(offer.price_per_hour - site.beside) / 1e6:.6f}"
-        env = vm_bootstrap.environment(site.env) | ({environment.SPOT_PROVIDER: "aws"} if offer.spot else {})
-        return {
-            **shared,
-            "instance_type": offer.kind,
-            "gpu_instance": gpu,
-            "spot": offer.spot,
-            "subnet_id": subnet,
-            "ami": site.images[gpu],
-            "bootstrap": site.bootstrap[gpu],
-            "instance_tags": site.tags(machine),
-            "volume_tags": site.tags(machine),
-            "env_vars": env,
-            "docker_args": vm_bootstrap.DOCKER_ARGS,
-            "extra_bootstrap": vm_bootstrap.bootstrap(offer),
-        }
-
-    def _checked(self, vm: Any, machine: int) -> Any:
-        vm.name = f"seer-{self.site.study}-{machine}"
-        cloud_init.check(self._cluster, vm, machine, USER_DATA_LIMIT, "EC2")
-        return vm
+            max_price_micro = offer.price_per_hour - self.site.surcharge_micro
+            self._max_spot_prices[str(machine)] = f"{max_price_micro / MICRO:.6f}"
+        return super()._configure(vm, machine, offer, command)
 
     def _complete(self, params: dict[str, Any], **_: Any) -> None:
-        """What dask-cloudprovider has no argument for."""
-        # Only with a session token: a request that is smuggled through the machine must not read its credentials.
+        """Add to a request what dask-cloudprovider has no argument for."""
+        # The metadata service requires a session token: a request forged through the machine cannot read credentials.
         params["MetadataOptions"] = {"HttpTokens": "required", "HttpEndpoint": "enabled"}
         tags = {tag["Key"]: tag["Value"] for spec in params["TagSpecifications"] for tag in spec["Tags"]}
-        ceiling = self._ceilings.get(tags[MACHINE_TAG])
-        if ceiling is not None and "InstanceMarketOptions" in params:
-            params["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"] = ceiling
+        max_price = self._max_spot_prices.get(tags[MACHINE_TAG])
+        if max_price is not None and "InstanceMarketOptions" in params:
+            params["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"] = max_price
 
 
-def _give_up(response: Any = None, **_: Any) -> None:
-    """Try another zone or offer at once: botocore would ask ten times, as if it were a fault of EC2's."""
+def _do_not_retry(response: Any = None, **_: Any) -> None:
+    """Fail at once if a zone has no capacity: botocore would retry ten times, and another zone or offer may succeed."""
     from botocore.exceptions import ClientError
 
     parsed = {} if response is None else response[1]
-    if parsed.get("Error", {}).get("Code") in NO_MACHINE:
+    if parsed.get("Error", {}).get("Code") in NO_CAPACITY_IN_ZONE:
         raise ClientError(parsed, "RunInstances")
 
 

@@ -1,4 +1,4 @@
-"""What is done to a Dask cluster, in the process that it lives in: one worker more, a chosen one less."""
+"""Control of a Dask cluster in the process that it lives in: start one more worker, terminate a chosen one."""
 
 from __future__ import annotations
 
@@ -9,132 +9,94 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seer_nb.errors import SeerError
-from seer_nb.providers.vm.bootstrap import DEATH_TIMEOUT_S
+from seer_nb.providers._dask_options import WORKER_DEATH_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-PLUGINS = ("seer_nb", "seer_nb-departures")
-"""That the runner leaves on the workers and on the scheduler."""
-
-
-def guard(lease_s: float) -> Any:
-    """A scheduler plugin that closes the scheduler, and with it all workers, when nobody renews it for the lease.
-
-    For schedulers that outlive the process that made them. Renewed by the scheduler's remote call ``seer_renew``.
-    Pickled by value, for seer_nb may not be there.
-    """
-    from distributed.diagnostics.plugin import SchedulerPlugin
-
-    class Guard(SchedulerPlugin):
-        name = "seer_nb-guard"
-        idempotent = True
-
-        async def start(self, scheduler: Any) -> None:
-            import asyncio
-
-            self.renew()
-            scheduler.handlers["seer_renew"] = self.renew
-            self._task = asyncio.ensure_future(self._watch(scheduler))
-
-        def renew(self) -> None:
-            import time
-
-            self._renewed = time.monotonic()
-
-        async def _watch(self, scheduler: Any) -> None:
-            import asyncio
-            import time
-
-            while (left_s := self._renewed + lease_s - time.monotonic()) > 0:  # noqa: ASYNC110 - for silence
-                await asyncio.sleep(left_s)
-            await scheduler.close(reason="no word from the runner of the study")
-
-    return Guard()
-
-
-def announce(dask_worker: Any) -> None:
-    """Have a worker say again that it can train, if it can."""
-    plugin = dask_worker.plugins.get(PLUGINS[0])
-    if plugin is not None:
-        plugin.agent.announce()
-
-
-def let_go(dask_worker: Any) -> None:
-    """No lease ends this worker any more."""
-    plugin = dask_worker.plugins.get(PLUGINS[0])
-    if plugin is not None:
-        plugin.agent.lease_s = math.inf
-
-
 logger = logging.getLogger(__name__)
-MOVE_S = 5.0
-"""For so long a worker that is to go may hand on what it holds for others."""
-GUARD = 3 / 4
-"""Of the lease, for which the scheduler waits. Workers wait for all of it, and had it renewed a sixth of it before at
-most: so they are closed by their scheduler, and their nannies with them, before they end by themselves. A nanny whose
-worker has ended by itself would start another one."""
-CONNECT_S = 30.0
-TRIES = 5
-"""While some workers are told to go, others may come."""
+PLUGINS = ("seer_nb", "seer_nb-departures")
+"""Names of the plugins that the runner installs on workers and on the scheduler."""
+MOVE_TIMEOUT_S = 5.0
+"""Seconds that a retiring worker may take to move data that others need."""
+GUARD_SHARE = 3 / 4
+"""Share of the lease after which an unrenewed scheduler closes. Workers close after the whole lease, of which at most a
+sixth has passed at the last renewal. So the scheduler closes them, and their nannies, before they exit by themselves;
+a nanny would replace a worker that exits by itself."""
+CONNECT_TIMEOUT_S = 30.0
+MAX_ATTEMPTS = 5
+"""Attempts to terminate all workers of the study: new ones may join while others are terminated."""
 
 
-class Facts(NamedTuple):
-    """What the runner must know of a cluster."""
+class ClusterInfo(NamedTuple):
+    """What the runner must know about a cluster."""
 
     address: str
-    """Of its scheduler."""
+    """Address of its scheduler."""
     security: Any
-    grows: bool
-    """Whether it can start workers and end chosen ones."""
-    kept: dict[str, str]
-    """Addresses of the workers that it has already, and keeps, by name."""
+    can_scale: bool
+    """Whether it can start workers and terminate chosen ones."""
+    existing: dict[str, str]
+    """Addresses of the workers that it had before the study and keeps, by name."""
 
 
-class Seen(NamedTuple):
-    """A worker, as the scheduler knows it."""
+class WorkerInfo(NamedTuple):
+    """A worker as the scheduler knows it."""
 
     name: str
     threads: int
     key: str | None
-    """What the cluster knows it by; None if that cannot be told."""
+    """The cluster's key of the worker; None if it is unknown."""
 
 
 class ClusterController:
-    """Lives on the cluster's own event loop; whoever calls it from elsewhere goes there by ``call``.
+    """Runs on the cluster's own event loop; other threads use ``call``.
 
-    Dask's ``scale`` is only ever asked for more: downwards it chooses by itself which worker goes, and it takes
-    workers that do not bear their spec's name for ones that were never started.
+    Dask's ``scale`` is used only to add workers. To remove some it would choose itself, and it takes workers without
+    their spec's name for workers that were never started.
 
     Args:
-        cluster: That runs.
-        own: Whether the study has made it, so that all of it ends with the study.
+        cluster: A running Dask cluster.
+        own: Whether the cluster was made for the study and ends with it.
     """
 
     def __init__(self, cluster: Any, *, own: bool) -> None:
         self._cluster = cluster
         self._own = own
         self._client: Any = None
-        self._grown: set[str] = set()
-        """Keys of workers that were started for the study, where the cluster knows them by a key."""
-        self._before: set[str] = set()
-        """Names of the workers that it had, and keeps."""
+        self._started: set[str] = set()
+        """Keys of the workers that were started for the study, if the cluster has keys."""
+        self._existing: set[str] = set()
+        """Names of the workers that the cluster had before the study."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """On which everything here runs."""
+        """The cluster's event loop."""
         loop: asyncio.AbstractEventLoop = self._cluster.loop.asyncio_loop
         return loop
 
-    async def open(self, lease_s: float) -> Facts:
-        """Get to know it.
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method on the cluster's event loop; return a ``concurrent.futures.Future``."""
+        return asyncio.run_coroutine_threadsafe(getattr(self, method)(*args, **kwargs), self.loop)
+
+    def close(self) -> None:
+        """Leave the cluster, and close it if it is the study's own. Call this from another thread than the loop's."""
+        try:
+            self.call("leave").result(CONNECT_TIMEOUT_S)
+        except Exception:
+            logger.warning("Dask cluster not left cleanly", exc_info=True)
+        if self._own:
+            self._cluster.close()
+
+    async def open(self, lease_s: float) -> ClusterInfo:
+        """Connect to the cluster.
 
         Args:
-            lease_s: A cluster of the study's own ends when it was not looked at for so long.
+            lease_s: A cluster of the study's own closes after this time without a call of ``workers``.
 
         Raises:
-            SeerError: A study cannot use it.
+            SeerError: A study cannot use the cluster.
         """
         from distributed import Client
 
@@ -142,123 +104,116 @@ class ClusterController:
         check(cluster)
         address = str(cluster.scheduler_address)
         self._client = await Client(
-            address, security=cluster.security, asynchronous=True, set_as_default=False, timeout=CONNECT_S
+            address, security=cluster.security, asynchronous=True, set_as_default=False, timeout=CONNECT_TIMEOUT_S
         )
-        grows = can_grow(cluster)
+        scalable = can_scale(cluster)
         if self._own:
-            await self._client.register_plugin(guard(GUARD * lease_s))
-            if grows:
-                await self._drop(list(cluster.worker_spec) if _has_spec(cluster) else await self._names())
+            await self._client.register_plugin(_scheduler_guard(GUARD_SHARE * lease_s))
+            if scalable:
+                await self._remove(list(cluster.worker_spec) if _has_spec(cluster) else await self._worker_names())
         found = await self.workers()
-        _check_threads(max((seen.threads for seen in found.values()), default=1))
-        self._before = {seen.name for seen in found.values()}
-        return Facts(address, cluster.security, grows, {seen.name: place for place, seen in found.items()})
+        _check_threads(max((worker.threads for worker in found.values()), default=1))
+        self._existing = {worker.name for worker in found.values()}
+        existing = {worker.name: address for address, worker in found.items()}
+        return ClusterInfo(address, cluster.security, scalable, existing)
 
-    async def workers(self) -> dict[str, Seen]:
-        """All workers that the scheduler knows, by their address."""
+    async def workers(self) -> dict[str, WorkerInfo]:
+        """Return all workers that the scheduler knows, by address; renew the lease of a cluster of the study's own."""
         if self._own:
             await self._client.scheduler.seer_renew()
         found = (await self._client.scheduler.identity(n_workers=-1))["workers"]
         return {
-            str(address): Seen(str(worker["name"]), int(worker["nthreads"]), self._key_of(str(worker["name"]), address))
+            str(address): WorkerInfo(
+                str(worker["name"]), int(worker["nthreads"]), self._find_key(str(worker["name"]), address)
+            )
             for address, worker in found.items()
         }
 
-    async def grow(self) -> str | None:
-        """Have one more worker started.
+    async def start_worker(self) -> str | None:
+        """Start one more worker.
 
         Returns:
-            What the cluster will know it by, if that can be told.
+            The cluster's key of the worker; None if the cluster has no keys.
         """
         cluster = self._cluster
         if not _has_spec(cluster):
-            # Those that are on their way are in its plan only.
-            size = max(len(await self._names()), len(getattr(cluster, "plan", ())))
-            await _waited(cluster.scale(size + 1))
+            # Workers that are being started are only in the cluster's plan.
+            size = max(len(await self._worker_names()), len(getattr(cluster, "plan", ())))
+            await _await_if_needed(cluster.scale(size + 1))
             return None
         before = set(cluster.worker_spec)
-        await _waited(cluster.scale(len(before) + 1))
+        await _await_if_needed(cluster.scale(len(before) + 1))
         (key,) = cluster.worker_spec.keys() - before
-        _name(cluster.worker_spec, key)
-        self._grown.add(str(key))
+        _set_worker_name(cluster.worker_spec, key)
+        self._started.add(str(key))
         return str(key)
 
-    async def end(self, key: str | None, address: str | None, *, force: bool) -> None:
-        """End a worker that was started for the study; returns when it has ended.
+    async def end_worker(self, key: str | None, address: str | None, *, force: bool) -> None:
+        """Terminate a worker that was started for the study; return when it has exited.
 
         Args:
-            key: What the cluster knows it by.
-            address: Where it listens; None if it has not come yet.
-            force: Without waiting for what it holds for others.
+            key: The cluster's key of the worker, if it has one.
+            address: The worker's address; None if it has not joined yet.
+            force: Whether to skip moving the data that it holds for others.
         """
-        name = None if address is None else (await self.workers()).get(address, Seen("", 1, None)).name
+        name = None if address is None else (await self.workers()).get(address, WorkerInfo("", 1, None)).name
         if address is not None and not (force and key is not None):
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(MOVE_S):
-                    # One that the cluster cannot name closes by itself.
+                async with asyncio.timeout(MOVE_TIMEOUT_S):
+                    # Without a key the cluster cannot close the worker, so the scheduler does.
                     await self._client.retire_workers([address], close_workers=key is None)
         if key is not None:
-            await self._drop([key])
+            await self._remove([key])
         elif name and not _has_spec(self._cluster):
-            await self._drop([name])
+            await self._remove([name])
 
-    async def release(self, address: str, *, force: bool) -> None:
-        """Give a worker back that the cluster keeps; ``force``: it does not come out of the training function."""
+    async def release_worker(self, address: str, *, force: bool) -> None:
+        """Return a worker to the cluster, which keeps it.
+
+        Args:
+            address: The worker's address.
+            force: Whether to restart it, because it does not leave the training function.
+        """
         if force and address in await self.workers():
-            await self._client.restart_workers([address], timeout=MOVE_S, raise_for_error=False)
+            await self._client.restart_workers([address], timeout=MOVE_TIMEOUT_S, raise_for_error=False)
 
-    async def speak(self, address: str) -> None:
-        """Have a worker say again that it can train."""
-        await self._client.run(announce, workers=[address], on_error="ignore")
+    async def announce_worker(self, address: str) -> None:
+        """Make a worker report again that it is ready."""
+        await self._client.run(_announce, workers=[address], on_error="ignore")
 
     async def leave(self) -> None:
-        """End what was started for the study, and leave the cluster to its owner."""
+        """Terminate what was started for the study, and leave the cluster to its owner."""
         client, self._client = self._client, None
         if client is None:
             return
         try:
-            await self._drop_grown(client)
-            await _leave_workers(client, await self._kept(client))
+            await self._remove_started(client)
+            names = await _names_by_address(client)
+            await _leave_workers(client, [address for address, name in names.items() if name in self._existing])
         finally:
             await client.close()
 
-    async def _drop_grown(self, client: Any) -> None:
-        """End what was started for the study, also what is on its way."""
+    # --- workers ---
+
+    async def _remove_started(self, client: Any) -> None:
+        """Terminate what was started for the study, including workers that have not joined yet."""
         if _has_spec(self._cluster):
-            await self._drop(list(self._grown))
-        elif can_grow(self._cluster):
-            for _ in range(TRIES):
-                there = set((await _known(client)).values())
-                if there <= self._before:
-                    # All stay, so it has no choice to make; those on their way are not started any more.
-                    await _waited(self._cluster.scale(len(there)))
+            await self._remove(list(self._started))
+        elif can_scale(self._cluster):
+            for _ in range(MAX_ATTEMPTS):
+                present = set((await _names_by_address(client)).values())
+                if present <= self._existing:
+                    # All of them stay, so scale() has nothing to choose; it cancels workers that have not joined.
+                    await _await_if_needed(self._cluster.scale(len(present)))
                     return
-                await self._drop(list(there - self._before))
-            logger.warning("workers of the study are still there: they end when their lease does")
+                await self._remove(list(present - self._existing))
+            logger.warning("workers of the study not terminated: they exit when their leases expire")
 
-    async def _kept(self, client: Any) -> list[str]:
-        return [address for address, name in (await _known(client)).items() if name in self._before]
+    async def _worker_names(self) -> list[str]:
+        return list((await _names_by_address(self._client)).values())
 
-    def close(self) -> None:
-        """Leave it, or end it if it is the study's own. To be called on another thread than the cluster's."""
-        try:
-            self.call("leave").result(CONNECT_S)
-        except Exception:
-            logger.warning("the cluster could not be left in order", exc_info=True)
-        if self._own:
-            self._cluster.close()
-
-    def call(self, method: str, *args: Any, **named: Any) -> Any:
-        """Have a method run on the cluster's loop; its result as a ``concurrent.futures.Future``."""
-        return asyncio.run_coroutine_threadsafe(getattr(self, method)(*args, **named), self.loop)
-
-    # --- helpers ---
-
-    async def _names(self) -> list[str]:
-        return list((await _known(self._client)).values())
-
-    def _key_of(self, name: str, address: str) -> str | None:
-        """What a cluster with a spec knows a worker by."""
+    def _find_key(self, name: str, address: str) -> str | None:
+        """Return the key of a worker in a cluster with a spec."""
         if not _has_spec(self._cluster):
             return None
         for key, spec in self._cluster.worker_spec.items():
@@ -269,45 +224,53 @@ class ClusterController:
                 return str(key)
         return None
 
-    async def _drop(self, keys: Collection[Any]) -> None:
-        """Have the cluster end workers, and not start them anew."""
+    async def _remove(self, keys: Collection[Any]) -> None:
+        """Terminate workers without the cluster replacing them."""
         cluster = self._cluster
         if not _has_spec(cluster):
             if keys:
-                await _waited(cluster.scale_down(list(keys)))
+                await _await_if_needed(cluster.scale_down(list(keys)))
             return
         names = {str(key) for key in keys}
         processes = [cluster.workers.pop(key) for key in list(cluster.workers) if str(key) in names]
         for key in [key for key in cluster.worker_spec if str(key) in names]:
             del cluster.worker_spec[key]
-        self._grown -= names
-        # Not by scale_down, which waits until all others have booted. One that boots itself is ended by it afterwards.
+        self._started -= names
+        # Not by scale_down, which waits until all other workers have booted. Afterwards it terminates a worker that was
+        # booting itself.
         await asyncio.gather(*(process.close() for process in processes))
         if len(processes) < len(names):
             await cluster.scale_down([])
 
 
-def can_grow(cluster: Any) -> bool:
-    """Whether it can start workers and end chosen ones."""
+# --- checks of a cluster ---
+
+
+def can_scale(cluster: Any) -> bool:
+    """Return whether a cluster can start workers and terminate chosen ones."""
     able = callable(getattr(cluster, "scale", None)) and callable(getattr(cluster, "scale_down", None))
     return able and bool(getattr(cluster, "_supports_scaling", False))
 
 
 def check(cluster: Any) -> None:
-    """Raises SeerError: A study cannot use that cluster; the sentence says why, and what to change."""
+    """Check that a study can use a cluster.
+
+    Raises:
+        SeerError: It cannot; the message says why and what to change.
+    """
     address = str(cluster.scheduler_address)
     if address.startswith("inproc"):
         raise SeerError(
-            f"the Dask cluster's scheduler listens at {address}, where no other process can reach it: "
-            "make it with processes=True"
+            f"the scheduler's address is {address}, which other processes cannot reach: make the cluster with "
+            "processes=True"
         )
     if getattr(getattr(cluster, "_adaptive", None), "periodic_callback", None) is not None:
-        raise SeerError("the Dask cluster adapts by itself, but the study decides on its workers: do not call adapt()")
+        raise SeerError("the Dask cluster scales itself, but the study decides on its workers: do not call adapt()")
     spec = getattr(cluster, "new_spec", None) or {}
     if len(spec.get("group", ("",))) > 1:
         raise SeerError(
-            f"the Dask cluster starts {len(spec['group'])} workers at a time, but the study ends single ones: "
-            "have it start one (processes=1)"
+            f"the Dask cluster starts {len(spec['group'])} workers at a time, but the study terminates single ones: "
+            "configure it to start one (processes=1)"
         )
     options = spec.get("options", {})
     _check_threads({**options, **options.get("worker_kwargs", {})}.get("nthreads") or 1)
@@ -327,32 +290,89 @@ def _has_spec(cluster: Any) -> bool:
     return isinstance(cluster, SpecCluster)
 
 
-def _name(specs: dict[Any, Any], key: Any) -> None:
-    """Have a worker bear its spec's name: SubprocessCluster forgets to tell it.
+# --- helpers ---
 
-    And have it end when there is no scheduler to join, for by itself it would look for one for ever.
+
+def _set_worker_name(specs: dict[Any, Any], key: Any) -> None:
+    """Give a worker its spec's name, which SubprocessCluster does not pass on, and a death timeout.
+
+    Without the timeout a worker would try for ever to reach a scheduler that is gone.
     """
     options = specs[key].get("options", {})
     if "worker_kwargs" in options:
-        named = {"death_timeout": DEATH_TIMEOUT_S, **options["worker_kwargs"], "name": str(key)}
+        named = {"death_timeout": WORKER_DEATH_TIMEOUT_S, **options["worker_kwargs"], "name": str(key)}
         specs[key] = {**specs[key], "options": {**options, "worker_kwargs": named}}
 
 
-async def _waited(answer: Any) -> None:
-    if answer is not None and hasattr(answer, "__await__"):
-        await answer
+async def _await_if_needed(result: Any) -> None:
+    if result is not None and hasattr(result, "__await__"):
+        await result
 
 
-async def _known(client: Any) -> dict[str, str]:
-    """Name of each worker that a scheduler knows, by its address."""
+async def _names_by_address(client: Any) -> dict[str, str]:
     found = await client.scheduler.identity(n_workers=-1)
     return {str(address): str(worker["name"]) for address, worker in found["workers"].items()}
 
 
 async def _leave_workers(client: Any, stay: list[str]) -> None:
-    """Workers that stay are nobody's any more: no lease ends them. Those that should have gone keep theirs."""
+    """Remove the study's plugins, and the leases of workers that stay; workers that were to be removed keep theirs."""
     with contextlib.suppress(OSError, ValueError):
         if stay:
-            await client.run(let_go, workers=stay, on_error="ignore")
+            await client.run(_disable_lease, workers=stay, on_error="ignore")
         await client.unregister_worker_plugin(PLUGINS[0])
         await client.unregister_scheduler_plugin(PLUGINS[1])
+
+
+# --- what runs on the scheduler and on workers ---
+
+
+def _scheduler_guard(lease_s: float) -> Any:
+    """Return a scheduler plugin that closes the scheduler, and with it all workers, unless it is renewed.
+
+    It is for schedulers that outlive the process that made them. The remote call ``seer_renew`` renews it. It is
+    pickled by value, because seer_nb may not be installed there.
+
+    Args:
+        lease_s: Seconds without a renewal after which the scheduler closes.
+    """
+    from distributed.diagnostics.plugin import SchedulerPlugin
+
+    class Guard(SchedulerPlugin):
+        name = "seer_nb-guard"
+        idempotent = True
+
+        async def start(self, scheduler: Any) -> None:
+            import asyncio
+
+            self.renew()
+            scheduler.handlers["seer_renew"] = self.renew
+            self._task = asyncio.ensure_future(self._watch(scheduler))
+
+        def renew(self) -> None:
+            import time
+
+            self._renewed_s = time.monotonic()
+
+        async def _watch(self, scheduler: Any) -> None:
+            import asyncio
+            import time
+
+            while (left_s := self._renewed_s + lease_s - time.monotonic()) > 0:  # noqa: ASYNC110 - no event to await
+                await asyncio.sleep(left_s)
+            await scheduler.close(reason="the runner of the study has not renewed the lease")
+
+    return Guard()
+
+
+def _announce(dask_worker: Any) -> None:
+    """Make this worker report again that it is ready, if it is."""
+    plugin = dask_worker.plugins.get(PLUGINS[0])
+    if plugin is not None:
+        plugin.agent.announce()
+
+
+def _disable_lease(dask_worker: Any) -> None:
+    """Let this worker run without a lease."""
+    plugin = dask_worker.plugins.get(PLUGINS[0])
+    if plugin is not None:
+        plugin.agent.lease_s = math.inf

@@ -1,4 +1,4 @@
-"""The machines of one study on a Dask cluster: each is one of its workers."""
+"""The machines of one study on a Dask cluster: each machine is one of its workers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils.clock import steady_s
+from seer_nb.core.model import worker_name
 from seer_nb.errors import SeerError
 from seer_nb.providers._fleet import MachineFleet, Rented
 from seer_nb.providers.base import SchedulerAddress
@@ -16,261 +17,263 @@ if TYPE_CHECKING:
     from seer_nb.core.money import Offer
     from seer_nb.providers.base import FleetContext
     from seer_nb.providers.dask import DaskCluster
-    from seer_nb.providers.dask.controller import Facts, Seen
+    from seer_nb.providers.dask.controller import ClusterInfo, WorkerInfo
     from seer_nb.providers.dask.rpc import Channel
 
 
 logger = logging.getLogger(__name__)
-SOON_S, LATER_S = 0.2, 1.0
-"""Between two looks at the workers: while one is on its way, and else."""
-DEAF_S = 15.0
-"""A scheduler that does not answer for so long is lost."""
-GONE = "the Dask cluster has gone, or the process that it lived in"
+FAST_POLL_S, SLOW_POLL_S = 0.2, 1.0
+"""Seconds between two queries of the workers: while one is starting or terminating, and otherwise."""
+SILENCE_TIMEOUT_S = 15.0
+"""Seconds without an answer after which the cluster counts as lost."""
+CLUSTER_LOST = "the Dask cluster, or the process that it lived in, has exited"
 
 
-class FullError(SeerError):
-    """The cluster has no more workers to give."""
+class NoWorkerAvailableError(SeerError):
+    """The cluster has no free worker and cannot start another one."""
 
 
 class DaskMachine(Rented):
-    """A worker, or one that is on its way; or the cluster itself."""
+    """A worker, possibly not joined yet; or the cluster itself, which is the scheduler machine."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.line: Channel | None = None
-        """To its cluster."""
-        self.hosts = False
-        """Whether it is the cluster."""
+        self.channel: Channel | None = None
+        """Channel to the machine's cluster."""
+        self.is_cluster = False
+        """Whether the machine is the cluster itself."""
         self.key: str | None = None
-        """What the cluster knows the worker by, if it was started for this machine and that can be told."""
-        self.grown = False
-        """Whether the cluster was asked for it."""
+        """The cluster's key of the worker that was started for this machine, if the cluster has keys."""
+        self.started = False
+        """Whether the cluster has started a worker for this machine."""
         self.address = ""
-        """Where the worker listens, once it is there."""
-        self.kept = False
-        """Whether the cluster keeps the worker when the machine ends."""
+        """Address of the worker; empty before it has joined."""
+        self.existing = False
+        """Whether the cluster had the worker before the study and keeps it."""
 
     @property
-    def nameless(self) -> bool:
-        """Whether nobody can say of a worker that is on its way that it is this one's."""
-        return self.grown and self.key is None
+    def takes_any_worker(self) -> bool:
+        """Whether a worker was started for it that cannot be recognized when it joins."""
+        return self.started and self.key is None
 
 
 class DaskFleet(MachineFleet[DaskMachine]):
-    """Has a cluster start and end workers, and knows which of them is which machine.
+    """Lets a cluster start and terminate workers, and knows which worker is which machine.
 
-    A Dask worker has a name of the cluster's own. The cluster is the scheduler's machine: it is made, or taken hold of,
-    when the engine rents that, and ends with it.
+    Workers have names that the cluster gives them. The cluster is the scheduler machine: it is created, or acquired,
+    when the engine rents that machine, and released with it.
 
     Args:
-        context: Of the study.
-        provider: As the user gave it.
+        context: What the fleet knows about its study.
+        provider: The provider that the user configured.
     """
 
     end_timeout_s = 600.0
-    """A cluster that is being made can't be ended before that is over."""
+    """Long, because a cluster that is being created can only be closed afterwards."""
 
     def __init__(self, context: FleetContext, provider: DaskCluster) -> None:
         super().__init__(context, DaskMachine)
         self._provider = provider
-        self._line: Channel | None = None
-        self._facts: Facts | None = None
-        self._kept: dict[str, str] = {}
-        """Address of each worker that the cluster keeps, by name; empty while it is started anew."""
-        self._going: set[str] = set()
-        """Addresses of workers that were told to go."""
-        self._said: set[str] = set()
-        """Addresses of workers that have said that they can train."""
-        self._look = asyncio.Event()
+        self._channel: Channel | None = None
+        self._info: ClusterInfo | None = None
+        self._existing: dict[str, str] = {}
+        """Addresses of the workers that the cluster keeps, by name; empty while a worker restarts."""
+        self._ending: set[str] = set()
+        """Addresses of workers that are being terminated."""
+        self._announced: set[str] = set()
+        """Addresses of workers that have reported that they are ready."""
+        self._wake_watcher = asyncio.Event()
 
-    # --- the fleet ---
+    # --- the protocol ---
 
     async def open(self) -> None:
-        """Nothing runs yet: the engine says when it wants the cluster."""
+        """Start nothing: the engine rents the cluster."""
 
     async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
-        """Make the cluster, or take hold of it."""
-        rented = await self._begin(machine, offer)
-        if not self._stays(machine, rented) or self._facts is None:
+        """Create or acquire the cluster."""
+        rented = await self._rent(machine, offer)
+        if not self._is_wanted(machine, rented) or self._info is None:
             return None
-        return SchedulerAddress(self._facts.address, self._facts.security)
+        return SchedulerAddress(self._info.address, self._info.security)
 
     async def close(self) -> tuple[int, ...]:
-        """End all workers that were started for the study, and its cluster, if it has made that."""
-        workers = [machine for machine, rented in self._rented.items() if not rented.hosts]
+        """Terminate all workers that were started for the study, and its own cluster if it created one."""
+        workers = [machine for machine, rented in self._rented.items() if not rented.is_cluster]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DEAF_S):
+            async with asyncio.timeout(SILENCE_TIMEOUT_S):
                 await asyncio.gather(*(self.retire(machine, force=True) for machine in workers))
         return await super().close()
 
-    def name_of(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - one address, one worker
-        """Name of a worker as the engine knows it."""
-        if not address:  # nothing is announced of workers that have no machine of their own
+    def name_of(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - the address identifies the worker
+        if not address:  # the cluster's name of a worker does not identify a machine
             return None
-        self._said.add(address)
-        found = (machine for machine, x in self._rented.items() if x.address == address and x.told_s is None)
-        return next((f"{machine}.0" for machine in found), None)
+        self._announced.add(address)
+        found = (machine for machine, x in self._rented.items() if x.address == address and x.end_requested_s is None)
+        return next((worker_name(machine, 0) for machine in found), None)
 
     # --- launching ---
 
     async def _launch(self, machine: int, rented: DaskMachine, offer: Offer) -> None:
         if not offer.workers_per_machine:
-            await self._take_hold(machine, rented)
+            await self._open_cluster(machine, rented)
             return
-        line, facts = self._line, self._facts
-        if line is None or facts is None:
+        channel, info = self._channel, self._info
+        if channel is None or info is None:
             raise SeerError("there is no Dask cluster")
-        rented.line = line
-        if spare := self._spare():
-            rented.kept = True
-            self._bind(rented, spare)
-        elif not facts.grows:
-            why = f"the Dask cluster's {len(self._kept)} workers are in use, and it cannot start and end chosen ones"
-            raise FullError(why)
+        rented.channel = channel
+        if address := self._idle_existing_worker():
+            rented.existing = True
+            self._bind(rented, address)
+        elif not info.can_scale:
+            raise NoWorkerAvailableError(
+                f"all {len(self._existing)} workers of the Dask cluster are in use, and it cannot start more"
+            )
         else:
-            rented.key = await line.call("grow")
-            rented.grown = True
-            self._look.set()
+            rented.key = await channel.call("start_worker")
+            rented.started = True
+            self._wake_watcher.set()
 
-    async def _take_hold(self, machine: int, rented: DaskMachine) -> None:
-        """Make the cluster, or take hold of it."""
-        rented.hosts = True
+    async def _open_cluster(self, machine: int, rented: DaskMachine) -> None:
+        """Create or acquire the cluster."""
+        rented.is_cluster = True
         for other, x in list(self._rented.items()):
-            if x.hosts and x is not rented:  # there is but one: nothing may keep the other alive
-                await self._tell(other, "another Dask cluster has taken its place")
-        line = rented.line = self._provider.line()
-        lost = lambda: self._tasks.go(self._tell(machine, GONE))  # noqa: E731 - for the line
-        facts = await line.open(self._context.lease_s, lost)
-        if rented.told_s is None:
-            self._line, self._facts = line, facts
-            self._kept, self._going, self._said = dict(facts.kept), set(), set()
-            self._tasks.go(self._watch(machine, line))
+            if x.is_cluster and x is not rented:  # at most one cluster may be held
+                await self._request_end(other, "another Dask cluster has replaced it")
+        channel = rented.channel = self._provider.channel()
+
+        def on_lost() -> None:
+            self._tasks.go(self._request_end(machine, CLUSTER_LOST))
+
+        info = await channel.open(self._context.lease_s, on_lost)
+        if rented.end_requested_s is None:
+            self._channel, self._info = channel, info
+            self._existing, self._ending, self._announced = dict(info.existing), set(), set()
+            self._tasks.go(self._watch(machine, channel))
 
     def _is_scarce(self, error: Exception) -> bool:
-        return isinstance(error, FullError)
+        return isinstance(error, NoWorkerAvailableError)
 
-    # --- which worker is which machine ---
+    # --- matching workers to machines ---
 
-    async def _watch(self, host: int, line: Channel) -> None:
-        """Look at the workers for as long as there is this cluster."""
-        heard_s = steady_s()
-        while self._line is line:
+    async def _watch(self, cluster_machine: int, channel: Channel) -> None:
+        """Query the workers for as long as this cluster is the present one."""
+        answered_s = steady_s()
+        while self._channel is channel:
             try:
-                async with asyncio.timeout(DEAF_S):
-                    found = await line.call("workers")
-                heard_s = steady_s()
-                self._sight(found)
-            except Exception as error:  # noqa: BLE001 - it is looked at again
+                async with asyncio.timeout(SILENCE_TIMEOUT_S):
+                    found = await channel.call("workers")
+                answered_s = steady_s()
+                self._update(found)
+            except Exception as error:  # noqa: BLE001 - the next query may succeed
                 logger.warning("the Dask cluster does not answer: %r", error)
-                if steady_s() - heard_s > DEAF_S:
-                    self._tasks.go(self._tell(host, GONE))
+                if steady_s() - answered_s > SILENCE_TIMEOUT_S:
+                    self._tasks.go(self._request_end(cluster_machine, CLUSTER_LOST))
                     return
-            waiting = any(not rented.address or rented.told_s is not None for rented in self._workers().values())
+            changing = any(not x.address or x.end_requested_s is not None for x in self._worker_machines().values())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SOON_S if waiting else LATER_S):
-                    await self._look.wait()
-            self._look.clear()
+                async with asyncio.timeout(FAST_POLL_S if changing else SLOW_POLL_S):
+                    await self._wake_watcher.wait()
+            self._wake_watcher.clear()
 
-    def _sight(self, found: dict[str, Seen]) -> None:
-        self._going &= found.keys()
-        self._said &= found.keys()
-        self._kept = {**dict.fromkeys(self._kept, ""), **self._kept_in(found)}
-        for machine, rented in self._workers().items():
-            if rented.address and rented.address not in found and rented.told_s is None:
+    def _update(self, found: dict[str, WorkerInfo]) -> None:
+        """Compare the workers on the scheduler with the machines."""
+        self._ending &= found.keys()
+        self._announced &= found.keys()
+        joined = {worker.name: address for address, worker in found.items() if worker.name in self._existing}
+        self._existing = {**dict.fromkeys(self._existing, ""), **joined}
+        for machine, rented in self._worker_machines().items():
+            if rented.address and rented.address not in found and rented.end_requested_s is None:
                 self._tasks.go(self.lost(machine))
-        taken = {rented.address for rented in self._workers().values()} | self._going
-        for address, seen in found.items():
-            if seen.name not in self._kept and address not in taken:
-                self._welcome(address, seen)
-        self._forget()
+        taken = {rented.address for rented in self._worker_machines().values()} | self._ending
+        for address, worker in found.items():
+            if worker.name not in self._existing and address not in taken:
+                self._assign(address, worker)
+        self._report_never_joined()
 
-    def _workers(self) -> dict[int, DaskMachine]:
-        """The machines that are workers, of the cluster that there is."""
-        return {machine: x for machine, x in self._rented.items() if x.line is self._line and not x.hosts}
+    def _worker_machines(self) -> dict[int, DaskMachine]:
+        """Return the machines that are workers of the present cluster."""
+        return {machine: x for machine, x in self._rented.items() if x.channel is self._channel and not x.is_cluster}
 
-    def _kept_in(self, found: dict[str, Seen]) -> dict[str, str]:
-        return {seen.name: address for address, seen in found.items() if seen.name in self._kept}
-
-    def _welcome(self, address: str, seen: Seen) -> None:
-        """A worker has come: it is the machine's that it was started for, else of the one that waits longest."""
-        waiting = {machine: x for machine, x in self._workers().items() if not x.address}
-        fits = [m for m, x in waiting.items() if (x.grown if seen.key is None else x.key == seen.key)]
-        # A machine that is to go takes what none other wants.
-        fits.sort(key=lambda machine: waiting[machine].told_s is not None)
-        if fits:
-            rented = waiting[fits[0]]
+    def _assign(self, address: str, worker: WorkerInfo) -> None:
+        """Assign a new worker to the machine that it was started for, else to the one that waits longest."""
+        waiting = {machine: x for machine, x in self._worker_machines().items() if not x.address}
+        fitting = [m for m, x in waiting.items() if (x.started if worker.key is None else x.key == worker.key)]
+        # Machines that are being terminated come last.
+        fitting.sort(key=lambda machine: waiting[machine].end_requested_s is not None)
+        if fitting:
+            rented = waiting[fitting[0]]
             self._bind(rented, address)
-            if rented.told_s is not None:
-                self._tasks.go(self._end(fits[0], rented, force=True))
+            if rented.end_requested_s is not None:
+                self._tasks.go(self._end(fitting[0], rented, force=True))
         elif not any(x.launching for x in waiting.values()):
-            # Started anew after it was lost, or for a machine that has gone.
-            self._going.add(address)
-            self._tasks.go(self._call(self._line, "end", seen.key, address, force=True))
+            # The cluster has replaced a lost worker, or has started one for a machine that has terminated.
+            self._ending.add(address)
+            self._tasks.go(self._call(self._channel, "end_worker", worker.key, address, force=True))
 
     def _bind(self, rented: DaskMachine, address: str) -> None:
+        """Make a worker the machine's; if it has announced itself before, it must do so again under its new name."""
         rented.address = address
-        if address in self._said and rented.told_s is None:
-            self._tasks.go(self._call(rented.line, "speak", address))
+        if address in self._announced and rented.end_requested_s is None:
+            self._tasks.go(self._call(rented.channel, "announce_worker", address))
 
-    def _spare(self) -> str | None:
-        """Address of a worker that the cluster keeps, and no machine is."""
+    def _idle_existing_worker(self) -> str | None:
+        """Return the address of a worker that the cluster keeps and no machine uses."""
         taken = {rented.address for rented in self._rented.values()}
-        return next((address for address in self._kept.values() if address and address not in taken), None)
+        return next((address for address in self._existing.values() if address and address not in taken), None)
 
-    def _forget(self) -> None:
-        """Machines that were to go as soon as they had come, and never came."""
-        for machine, rented in self._workers().items():
-            late = steady_s() - rented.begun_s > self._provider.boot_timeout_s
-            if rented.nameless and not rented.address and rented.told_s is not None and late:
+    def _report_never_joined(self) -> None:
+        """Report machines that were to terminate after joining, but have not joined within the boot timeout."""
+        for machine, rented in self._worker_machines().items():
+            late = steady_s() - rented.rented_at_s > self._provider.boot_timeout_s
+            if rented.takes_any_worker and not rented.address and rented.end_requested_s is not None and late:
                 self._ended(machine)
 
-    # --- ends ---
+    # --- terminating ---
 
     async def _end(self, machine: int, rented: DaskMachine, *, force: bool) -> None:
-        if rented.launching:  # a cluster that is being made, and a worker that is asked for, ends when it is there
+        if rented.launching:  # this is called again when the cluster has been created, or the worker started
             return
-        if rented.hosts:
+        if rented.is_cluster:
             await self._end_cluster(machine, rented)
-        elif not (rented.grown or rented.kept):
+        elif not (rented.started or rented.existing):
             self._ended(machine, lived_s=0.0)
-        elif rented.nameless and not rented.address:
-            self._look.set()
+        elif rented.takes_any_worker and not rented.address:
+            self._wake_watcher.set()
         else:
             await self._end_worker(machine, rented, force=force)
 
     async def _end_worker(self, machine: int, rented: DaskMachine, *, force: bool) -> None:
-        """Have a worker end, or given back, and report it when that is done."""
-        at = rented.address
-        if at:
-            self._going.add(at)
-        if rented.kept:
+        address = rented.address
+        if address:
+            self._ending.add(address)
+        if rented.existing:
             if force:
-                self._kept = {name: "" if where == at else where for name, where in self._kept.items()}
-            await self._call(rented.line, "release", at, force=force)
-            self._going.discard(at)
+                self._existing = {name: "" if at == address else at for name, at in self._existing.items()}
+            await self._call(rented.channel, "release_worker", address, force=force)
+            self._ending.discard(address)
         else:
-            await self._call(rented.line, "end", rented.key, at or None, force=force)
+            await self._call(rented.channel, "end_worker", rented.key, address or None, force=force)
         self._ended(machine)
 
     async def _end_cluster(self, machine: int, rented: DaskMachine) -> None:
-        """Leave the cluster; workers that are left end with it."""
-        line = rented.line
-        if self._line is line:
-            self._line = self._facts = None
-            self._look.set()
-        if line is not None:
-            await self._guarded(line.close())
-        for other in [other for other, x in self._rented.items() if x.line is line and not x.hosts]:
-            self._ended(other, reason=rented.reason or "the Dask cluster ends")
+        """Release the cluster; its remaining workers end with it."""
+        channel = rented.channel
+        if self._channel is channel:
+            self._channel = self._info = None
+            self._wake_watcher.set()
+        if channel is not None:
+            await self._attempt(channel.close())
+        for other in [other for other, x in self._rented.items() if x.channel is channel and not x.is_cluster]:
+            self._ended(other, reason=rented.reason or "the Dask cluster has ended")
         self._ended(machine)
 
-    async def _call(self, line: Channel | None, method: str, *args: Any, **named: Any) -> None:
-        """Have the cluster do something; if it can't, it is lost, or its worker is."""
-        if line is not None:
-            await self._guarded(line.call(method, *args, **named))
+    async def _call(self, channel: Channel | None, method: str, *args: Any, **kwargs: Any) -> None:
+        """Call a method of the controller; the watcher notices the loss of a worker or cluster that does not answer."""
+        if channel is not None:
+            await self._attempt(channel.call(method, *args, **kwargs))
 
     async def _shut(self) -> None:
-        """A cluster that is still being made ends as soon as it is there."""
+        """Close channels; a cluster that is still being created is closed as soon as it exists."""
         for rented in list(self._rented.values()):
-            if rented.hosts and rented.line is not None:
-                await self._guarded(rented.line.close())
+            if rented.is_cluster and rented.channel is not None:
+                await self._attempt(rented.channel.close())

@@ -1,8 +1,8 @@
-"""How a runner reaches the hand of a cluster: in its own process, or in the notebook's, over a socket.
+"""Remote calls from the runner to the controller of a Dask cluster, in its own process or in the notebook's.
 
-A cluster object cannot leave the process that it was made in. So that process listens, in a folder that only its user
-can enter, for whoever knows a random key; provider, and with it key and address, travel in a file that only its owner
-can read.
+A cluster object cannot leave the process that created it. So the notebook's process listens on a socket in a folder
+that only its user can enter, for clients that know a random key. The provider holds the socket's address and the key;
+it is stored in a file that only its owner can read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from seer_nb.errors import SeerError
-from seer_nb.providers.dask.controller import ClusterController, Facts
+from seer_nb.providers.dask.controller import ClusterController, ClusterInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,316 +34,339 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
-ANSWER_S = 300.0
-"""Nothing takes longer, unless the notebook's process hangs."""
-LEAVES_S = 20.0
-LOOK_S = 1.0
-"""Between two looks whether a cluster of the notebook still lives."""
+CALL_TIMEOUT_S = 300.0
+"""Seconds after which a remote call has failed: the notebook's process hangs."""
+LEAVE_TIMEOUT_S = 20.0
+"""Seconds that a previous study may take to leave a cluster."""
+POLL_S = 1.0
+"""Seconds between two checks whether the notebook's cluster has closed."""
 BACKLOG = 64
-LONGEST_FOLDER = 70
-"""Characters: the name of a socket has no more than 103."""
-HOLD, BEAT = "hold", "beat"
+MAX_FOLDER_LENGTH = 70
+"""Bytes in the name of a temporary folder; the address of a socket has at most 103."""
+ACQUIRE, HEARTBEAT = "acquire", "heartbeat"
+"""The two requests that are not names of controller methods."""
 
 
 class Endpoint(NamedTuple):
-    """Where a notebook's process listens, and the key to it."""
+    """Address of a `ControllerServer`, and the key to it."""
 
     address: str
-    """Of a socket in the file system: one with a number could be knocked at by every user of this computer."""
+    """Path of a Unix socket; a TCP port would be reachable for every user of this computer."""
     key: bytes
 
     def __repr__(self) -> str:
-        """Without the key."""
-        return f"Door({self.address!r})"
+        """Show the address without the key."""
+        return f"Endpoint({self.address!r})"
 
 
 class Channel(Protocol):
-    """To the hand of a cluster; used on the runner's event loop."""
+    """A connection from a runner to the controller of a cluster; used on the runner's event loop."""
 
-    async def open(self, lease_s: float, lost: Callable[[], None]) -> Facts:
-        """Take hold of the cluster.
+    async def open(self, lease_s: float, lost: Callable[[], None]) -> ClusterInfo:
+        """Acquire the cluster.
 
         Args:
-            lease_s: It is let go when it was not called for so long.
-            lost: Called on the event loop when the process in which it lives has died, or has let it go.
+            lease_s: Seconds without a call after which the cluster is released.
+            lost: Called on the event loop when the cluster's process has died or has released the cluster.
         """
         ...
 
-    async def call(self, method: str, *args: Any, **named: Any) -> Any:
-        """Have the hand do something."""
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the controller and return its result."""
         ...
 
     async def close(self) -> None:
-        """Leave the cluster."""
+        """Release the cluster."""
         ...
 
 
 class InProcessChannel:
-    """In the same process: a cluster that the runner has made itself.
+    """A channel to a cluster that the runner creates in its own process.
 
     Args:
-        make: Makes it.
+        make: Creates the cluster.
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._hand: ClusterController | None = None
+        self._controller: ClusterController | None = None
         self._lock = threading.Lock()
-        """Held while it is decided who closes a cluster that is told to go while it is made."""
+        """Guards the decision who closes a cluster when ``close`` is called during its creation."""
         self._cluster: Any = None
         self._closed = False
 
-    async def open(self, lease_s: float, lost: Callable[[], None]) -> Facts:  # noqa: ARG002 - it lives as we do
-        """Make the cluster."""
-        cluster = await self._made()
+    async def open(self, lease_s: float, lost: Callable[[], None]) -> ClusterInfo:  # noqa: ARG002 - same process
+        """Create the cluster."""
+        cluster = await self.make_cluster()
         if not hasattr(cluster, "scheduler_address"):
-            raise SeerError(f"cluster() gave {cluster!r}, which is no Dask cluster: it must return one that runs")
+            raise SeerError(f"cluster() returned {cluster!r}, which is not a Dask cluster: return a running one")
         try:
-            self._hand = ClusterController(cluster, own=True)
-            facts: Facts = await self.call("open", lease_s)
+            self._controller = ClusterController(cluster, own=True)
+            info: ClusterInfo = await self.call("open", lease_s)
         except BaseException:
             await self.close()
             raise
-        return facts
+        return info
 
-    async def _made(self) -> Any:
-        # On another thread, for it may take minutes; a cluster has an event loop of its own anyway.
+    async def make_cluster(self) -> Any:
+        """Create the cluster on another thread, or on the main thread if it requires that."""
+        # Creation may take minutes; a cluster has its own event loop anyway.
         try:
-            return await asyncio.to_thread(self._build)
+            return await asyncio.to_thread(self._make_or_close)
         except ValueError as error:
             if "main thread" not in str(error):
                 raise
-        # It wants to handle signals, as dask-jobqueue does from its import on. Here, they are not for it.
+        # It sets signal handlers, as dask-jobqueue does at import. The runner keeps its own handler.
         before = signal.getsignal(signal.SIGINT)
         try:
-            return self._build()
+            return self._make_or_close()
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _build(self) -> Any:
-        """The cluster. Whoever has closed this line meanwhile did not have it yet: it is closed here then."""
+    def _make_or_close(self) -> Any:
+        """Create the cluster. If the channel was closed in the meantime, close the cluster here."""
         made = self._make()
         with self._lock:
             closed, self._cluster = self._closed, None if self._closed else made
         if closed:
             _close(made)
-            raise SeerError("the Dask cluster was not wanted any more when it had been made")
+            raise SeerError("the Dask cluster was no longer needed when it had been created")
         return made
 
-    async def call(self, method: str, *args: Any, **named: Any) -> Any:
-        """Have the hand do something."""
-        assert self._hand is not None
-        return await asyncio.wrap_future(self._hand.call(method, *args, **named))
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        assert self._controller is not None
+        return await asyncio.wrap_future(self._controller.call(method, *args, **kwargs))
 
     async def close(self) -> None:
-        """End the cluster; one that is being made, as soon as it is there."""
+        """Close the cluster; one that is being created is closed as soon as it exists."""
         with self._lock:
             self._closed = True
             made, self._cluster = self._cluster, None
-        hand, self._hand = self._hand, None
+        controller, self._controller = self._controller, None
         if made is not None:
-            await asyncio.to_thread(_close, made if hand is None else hand)
+            await asyncio.to_thread(_close, made if controller is None else controller)
 
 
 def _close(made: Any) -> None:
-    """End what was made, whatever it is."""
+    """Close what the user's function returned, whatever it is."""
     if callable(getattr(made, "close", None)):
         made.close()
 
 
 class SocketChannel:
-    """In a notebook's process.
+    """A channel to a cluster in the notebook's process.
 
     Args:
-        door: To it.
+        endpoint: Endpoint of the cluster's `ControllerServer`.
     """
 
-    def __init__(self, door: Endpoint) -> None:
-        self._door = door
-        self._held: Connection[Any, Any] | None = None
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._connection: Connection[Any, Any] | None = None
+        """The connection that holds the cluster; it carries heartbeats only."""
 
-    async def open(self, lease_s: float, lost: Callable[[], None]) -> Facts:
-        """Take hold of the cluster; it is let go when this process ends, or stands still for the lease."""
+    async def open(self, lease_s: float, lost: Callable[[], None]) -> ClusterInfo:
+        """Acquire the cluster; it is released when this process exits, or sends no heartbeat for the lease."""
         try:
-            held, facts = await asyncio.to_thread(self._hold, lease_s)
+            connection, info = await asyncio.to_thread(self.acquire, lease_s)
         except (OSError, EOFError) as error:
             raise SeerError(
-                "the notebook's process, in which the Dask cluster lived, has ended: make the study anew, or give a "
-                "function that makes the cluster instead of the cluster, for that outlives the notebook"
+                "the notebook's process, in which the Dask cluster lived, has exited: create the study again, or give "
+                "a function that makes the cluster, so that the cluster outlives the notebook"
             ) from error
 
-        def watch() -> None:
-            # Nothing is ever sent this way: it is readable when the other side has gone.
-            self._unwatch()
+        def on_readable() -> None:
+            # The other side never sends anything here, so it has closed the connection.
+            self._stop_watching()
             lost()
 
-        asyncio.get_running_loop().add_reader(held.fileno(), watch)
-        self._held = held
-        return facts
+        asyncio.get_running_loop().add_reader(connection.fileno(), on_readable)
+        self._connection = connection
+        return info
 
-    async def call(self, method: str, *args: Any, **named: Any) -> Any:
-        """Have the hand do something, on a connection of its own: others may take long."""
-        if self._held is not None:
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method on a new connection, because other calls may take long."""
+        if self._connection is not None:
             with contextlib.suppress(OSError):
-                self._held.send(BEAT)
-        return await asyncio.to_thread(self._ask, method, args, named)
+                self._connection.send(HEARTBEAT)
+        return await asyncio.to_thread(self.request, method, *args, **kwargs)
 
     async def close(self) -> None:
-        """Leave the cluster as it was."""
-        if self._held is not None:
-            self._unwatch()
+        """Release the cluster."""
+        if self._connection is not None:
+            self._stop_watching()
             with contextlib.suppress(OSError, EOFError, SeerError):
-                await asyncio.to_thread(self._ask, "leave", (), {})
-            self._held.close()
-            self._held = None
+                await asyncio.to_thread(self.request, "leave")
+            self._connection.close()
+            self._connection = None
 
-    def _unwatch(self) -> None:
-        if self._held is not None:
-            asyncio.get_running_loop().remove_reader(self._held.fileno())
-
-    def _hold(self, lease_s: float) -> tuple[Connection[Any, Any], Facts]:
-        held = self._connect()
+    def acquire(self, lease_s: float) -> tuple[Connection[Any, Any], ClusterInfo]:
+        """Acquire the cluster from any thread; closing the returned connection releases it."""
+        connection = self._connect()
         try:
-            held.send((HOLD, (lease_s,), {}))
-            return held, _answer(held)
+            connection.send((ACQUIRE, (lease_s,), {}))
+            return connection, _receive(connection)
         except BaseException:
-            held.close()
+            connection.close()
             raise
 
-    def _ask(self, method: str, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def request(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method from any thread.
+
+        Raises:
+            TimeoutError: The notebook's process did not answer.
+            SeerError: The method failed.
+        """
         try:
             with self._connect() as connection:
-                connection.send((method, args, named))
-                return _answer(connection)
+                connection.send((method, args, kwargs))
+                return _receive(connection)
         except BlockingIOError as error:
             raise TimeoutError(f"the notebook's process did not answer {method!r}") from error
 
+    def _stop_watching(self) -> None:
+        if self._connection is not None:
+            asyncio.get_running_loop().remove_reader(self._connection.fileno())
+
     def _connect(self) -> Connection[Any, Any]:
-        connection = Client(self._door.address)
+        connection = Client(self._endpoint.address)
         try:
-            # The other side has its own limit for what it does.
-            _limit(connection, ANSWER_S + LEAVES_S)
-            answer_challenge(connection, self._door.key)
-            deliver_challenge(connection, self._door.key)
+            # The server limits the duration of a call itself.
+            _set_timeout(connection, CALL_TIMEOUT_S + LEAVE_TIMEOUT_S)
+            answer_challenge(connection, self._endpoint.key)
+            deliver_challenge(connection, self._endpoint.key)
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def _limit(connection: Connection[Any, Any], seconds: float) -> None:
-    """Have every wait for the other side end by then, with a BlockingIOError: it may hang, or be stopped."""
+def _set_timeout(connection: Connection[Any, Any], seconds: float) -> None:
+    """Make each receive raise BlockingIOError after that time: the other process may hang or be stopped."""
     with socket.socket(fileno=os.dup(connection.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
 
 
-def _answer(connection: Connection[Any, Any]) -> Any:
-    """Raises OSError, EOFError: The other process has ended. SeerError: It could not do it."""
+def _receive(connection: Connection[Any, Any]) -> Any:
+    """Return the result of a call.
+
+    Raises:
+        OSError, EOFError: The other process has exited.
+        SeerError: The call failed.
+    """
     error, value = connection.recv()
     if error:
         raise SeerError(error)
     return value
 
 
-def desk_of(cluster: Any) -> ControllerServer:
-    """The one of a cluster: two would end each other's workers."""
-    with _DESKS_LOCK:
-        if cluster not in _DESKS:
-            _DESKS[cluster] = ControllerServer(cluster)
-        return _DESKS[cluster]
-
-
 class ControllerServer:
-    """Listens in the notebook's process for runners that want its cluster.
+    """Listens in the notebook's process for runners that use its cluster.
 
     Args:
-        cluster: That lives here.
+        cluster: A Dask cluster of this process.
     """
 
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
-        self._hand = ClusterController(cluster, own=False)
-        self._held = threading.Lock()
+        self._controller = ClusterController(cluster, own=False)
+        self._acquired = threading.Lock()
+        """Locked while a runner holds the cluster."""
         self._key = secrets.token_bytes(32)
-        folder = _folder()
-        # At the end of this process after the listener, which removes the socket.
-        self._tidy = Finalize(self, shutil.rmtree, (folder, True), exitpriority=-1)
-        # Without the key, or it would wait for whoever comes and says nothing, and let nobody else in.
-        self._listener = Listener(str(folder / "desk"), "AF_UNIX", backlog=BACKLOG)
-        self._listener._listener._socket.settimeout(LOOK_S)  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
+        folder = make_socket_folder()
+        # At this process's exit it runs after the listener's finalizer, which removes the socket.
+        self._remove_folder = Finalize(self, shutil.rmtree, (folder, True), exitpriority=-1)
+        # Without the key: else accept() would wait for a silent client and admit nobody else.
+        self._listener = Listener(str(folder / "controller"), "AF_UNIX", backlog=BACKLOG)
+        self._listener._listener._socket.settimeout(POLL_S)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
         threading.Thread(target=self._serve, name="seer-cluster", daemon=True).start()
 
     @property
-    def door(self) -> Endpoint:
-        """By which it is found."""
+    def endpoint(self) -> Endpoint:
+        """Address and key of this server."""
         return Endpoint(str(self._listener.address), self._key)
 
     def _serve(self) -> None:
-        """For as long as the cluster lives: it is held by whoever serves it."""
+        """Serve until the cluster has closed; this thread's reference keeps the cluster alive until then."""
         while not _has_closed(self._cluster):
             try:
                 connection = self._listener.accept()
-            except OSError:  # nobody came, or whoever it was has gone again
+            except OSError:  # no client connected, or the client has disconnected already
                 continue
-            threading.Thread(target=self._talk, args=(connection,), name="seer-call", daemon=True).start()
-        with _DESKS_LOCK:
-            _DESKS.pop(self._cluster, None)
+            threading.Thread(target=self._answer, args=(connection,), name="seer-call", daemon=True).start()
+        with _SERVERS_LOCK:
+            _SERVERS.pop(self._cluster, None)
         self._listener.close()
-        self._tidy()
+        self._remove_folder()
 
-    def _talk(self, connection: Connection[Any, Any]) -> None:
+    def _answer(self, connection: Connection[Any, Any]) -> None:
         with contextlib.suppress(OSError, EOFError), connection:
-            if not self._admits(connection):
+            if not self._authenticate(connection):
                 return
-            method, args, named = connection.recv()
-            if method == HOLD:
+            method, args, kwargs = connection.recv()
+            if method == ACQUIRE:
                 self._hold(connection, *args)
             else:
-                connection.send(self._do(method, args, named))
+                connection.send(self._call(method, args, kwargs))
 
-    def _admits(self, connection: Connection[Any, Any]) -> bool:
-        """Whether whoever has come knows the key, and knows that we do."""
+    def _authenticate(self, connection: Connection[Any, Any]) -> bool:
+        """Return whether the client knows the key, after proving to it that this server does."""
         try:
             deliver_challenge(connection, self._key)
             answer_challenge(connection, self._key)
         except (AuthenticationError, AssertionError, ValueError):
-            logger.warning("somebody without the key wanted the Dask cluster")
+            logger.warning("refused a client of the Dask cluster without the key")
             return False
         return True
 
-    def _do(self, method: str, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[str, Any]:
+    def _call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any]:
         try:
-            return "", self._hand.call(method, *args, **named).result(ANSWER_S)
+            return "", self._controller.call(method, *args, **kwargs).result(CALL_TIMEOUT_S)
         except Exception as error:
             logger.debug("%s failed", method, exc_info=True)
             return f"{method} failed in the notebook's process: {error!r}", None
 
     def _hold(self, connection: Connection[Any, Any], lease_s: float) -> None:
-        """Until the runner leaves, dies or stands still for the lease: then what it has started ends."""
-        # A study that has just ended, or died, is still leaving.
-        if not self._held.acquire(timeout=min(lease_s, LEAVES_S)):
-            connection.send(("another study holds the Dask cluster: give each study one of its own", None))
+        """Hold the cluster for a runner until it leaves, dies, or sends no heartbeat for the lease.
+
+        Then what was started for the runner is terminated.
+        """
+        # A study that has just ended, or died, may still be leaving.
+        if not self._acquired.acquire(timeout=min(lease_s, LEAVE_TIMEOUT_S)):
+            connection.send(("another study uses the Dask cluster: give each study a cluster of its own", None))
             return
         try:
-            connection.send(self._do("open", (lease_s,), {}))
+            connection.send(self._call("open", (lease_s,), {}))
             with contextlib.suppress(OSError, EOFError):
                 while connection.poll(lease_s):
                     connection.recv()
         finally:
-            self._do("leave", (), {})
-            self._held.release()
+            self._call("leave", (), {})
+            self._acquired.release()
 
 
-def _folder() -> Path:
-    """For the socket, for nobody but this user; a name as long as some folders for temporary files it cannot have."""
+_SERVERS: weakref.WeakKeyDictionary[Any, ControllerServer] = weakref.WeakKeyDictionary()
+_SERVERS_LOCK = threading.Lock()
+
+
+def get_server(cluster: Any) -> ControllerServer:
+    """Return the server of a cluster, created at the first call: two would terminate each other's workers."""
+    with _SERVERS_LOCK:
+        if cluster not in _SERVERS:
+            _SERVERS[cluster] = ControllerServer(cluster)
+        return _SERVERS[cluster]
+
+
+def make_socket_folder() -> Path:
+    """Create a folder for a socket that only this user can enter.
+
+    A socket's address is limited in length, so a long folder for temporary files is replaced by /tmp.
+    """
     usual = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="seer-", dir=usual if len(os.fsencode(usual)) <= LONGEST_FOLDER else "/tmp"))  # noqa: S108 - it is made there for us alone
+    short = usual if len(os.fsencode(usual)) <= MAX_FOLDER_LENGTH else "/tmp"  # noqa: S108 - mkdtemp makes it private
+    return Path(tempfile.mkdtemp(prefix="seer-", dir=short))
 
 
 def _has_closed(cluster: Any) -> bool:
     status = getattr(cluster, "status", None)
     return getattr(status, "name", status) in {"closed", "failed"}
-
-
-_DESKS: weakref.WeakKeyDictionary[Any, ControllerServer] = weakref.WeakKeyDictionary()
-_DESKS_LOCK = threading.Lock()

@@ -1,4 +1,4 @@
-"""The NVIDIA GPUs of this machine that training may use, found without importing torch, which takes seconds."""
+"""The NVIDIA GPUs of this computer that training may use, found without importing torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -8,53 +8,54 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-_HIDDEN = frozenset({"", "-1"})
+_NO_GPU = frozenset({"", "-1"})
+"""Entries of CUDA_VISIBLE_DEVICES that name no GPU."""
 WSL_TOOL = "/usr/lib/wsl/lib/nvidia-smi"
-ANSWER_S = 10.0
+TOOL_TIMEOUT_S = 10.0
 
 
 def usable() -> tuple[str, ...]:
-    """Names of the GPUs, as CUDA_VISIBLE_DEVICES takes them; none if the installed torch can use none.
+    """Return the names of the GPUs, as in CUDA_VISIBLE_DEVICES; none if the installed torch cannot use GPUs.
 
-    What CUDA_VISIBLE_DEVICES says already is kept to: the GPUs that it leaves out are somebody else's.
+    GPUs that CUDA_VISIBLE_DEVICES leaves out belong to somebody else and are not returned.
     """
     return present() if built_for_cuda() else ()
 
 
 def present() -> tuple[str, ...]:
-    """The same, whatever torch is installed."""
+    """Return the names of the GPUs, whether or not torch can use them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return _all() if visible is None else _named(visible)
+    return _all() if visible is None else _parse_visible(visible)
 
 
 def built_for_cuda() -> bool:
-    """Whether the installed torch may use GPUs: a build for CPUs only says so in its version."""
+    """Return whether the installed torch may use GPUs; only a CPU build has "+cpu" in its version."""
     try:
         return not metadata.version("torch").endswith("+cpu")
     except metadata.PackageNotFoundError:
         return False
 
 
-def _named(visible: str) -> tuple[str, ...]:
-    """What a list names up to the first entry that is no GPU, as CUDA reads it: numbers, or names like GPU-3a5b."""
+def count_with_tool() -> int:
+    """Return how many GPUs nvidia-smi lists; 0 if it fails."""
+    tool = shutil.which("nvidia-smi") or WSL_TOOL
+    try:
+        # The tool is at its fixed path, or on the user's own PATH.
+        listed = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def _parse_visible(visible: str) -> tuple[str, ...]:
+    """Return the entries (numbers, or names like GPU-3a5b) before the first that names no GPU, as CUDA reads them."""
     names = [name.strip() for name in visible.split(",")]
-    end = next((place for place, name in enumerate(names) if name in _HIDDEN), len(names))
+    end = next((place for place, name in enumerate(names) if name in _NO_GPU), len(names))
     return tuple(names[:end])
 
 
 def _all() -> tuple[str, ...]:
     files = [path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()]
-    # Under Windows' Linux there are no such files.
-    count = len(files) or (_told() if Path("/dev/dxg").exists() else 0)
+    # Under WSL these files do not exist.
+    count = len(files) or (count_with_tool() if Path("/dev/dxg").exists() else 0)
     return tuple(map(str, range(count)))
-
-
-def _told() -> int:
-    """How many GPUs NVIDIA's own tool lists; 0 if it does not answer."""
-    tool = shutil.which("nvidia-smi") or WSL_TOOL
-    try:
-        # The tool is named by its whole path or found on the user's own.
-        said = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=ANSWER_S, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return 0
-    return sum(line.startswith("GPU ") for line in said.stdout.splitlines())

@@ -19,6 +19,7 @@ from distributed import Worker
 
 from seer_nb._utils import log_context
 from seer_nb._utils.processes import WORKER_CLOSED, end_process
+from seer_nb.providers._dask_options import UNMANAGED_MEMORY
 
 if TYPE_CHECKING:
     from seer_nb.providers.base import SchedulerAddress
@@ -28,32 +29,36 @@ logger = logging.getLogger(__name__)
 
 
 def serve(scheduler: SchedulerAddress, name: str, folder: str, environment: dict[str, str]) -> None:
-    """Be a Dask worker until told to end, or until the runner dies."""
+    """Run a Dask worker until it closes or the runner dies.
+
+    Args:
+        scheduler: Address of the scheduler.
+        name: Name of the worker, "<machine>.0".
+        folder: Folder of the study.
+        environment: Environment variables to set.
+    """
     os.environ.update(environment)
-    # A group of its own, so that what a training function starts can be ended with it.
+    # A process group of its own, so that it can be killed with all that a training function starts.
     os.setsid()
-    _log_to(Path(folder) / "logs" / f"worker-{name}.log")
+    _redirect_output(Path(folder) / "logs" / f"worker-{name}.log")
     log_context.of_worker(Path(folder).name, name)
-    # Ctrl-C in a terminal is for the person's process, not for the workers.
+    # Ctrl-C in a terminal stops the user's process, not the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Modules that a training function imports when it runs; last, so that they hide nothing.
+    # For modules that a training function imports when it runs; last, so that they hide no other modules.
     sys.path.append(str(Path.cwd()))
-    threading.Thread(target=_end_with_runner, name="seer-parent", daemon=True).start()
+    threading.Thread(target=_exit_with_runner, name="seer-parent", daemon=True).start()
     try:
-        asyncio.run(_work(scheduler, name, Path(folder) / "scratch"))
+        asyncio.run(_run_worker(scheduler, name, Path(folder) / "scratch"))
     except BaseException:
-        logger.exception("the worker has failed")
+        logger.exception("worker failed")
     finally:
-        # A training function may have left threads behind that would keep the process from ending.
+        # A training function may have left threads behind that would keep the process alive.
         end_process(WORKER_CLOSED)
 
 
-async def _work(scheduler: SchedulerAddress, name: str, scratch: Path) -> None:
+async def _run_worker(scheduler: SchedulerAddress, name: str, scratch: Path) -> None:
     settings = {
-        "distributed.worker.memory.terminate": False,
-        "distributed.worker.memory.pause": False,
-        "distributed.worker.memory.spill": False,
-        "distributed.worker.memory.target": False,
+        **{f"distributed.worker.memory.{name}": value for name, value in UNMANAGED_MEMORY.items()},
         "distributed.worker.profile.enabled": False,
         "distributed.worker.http.routes": [],
     }
@@ -73,22 +78,22 @@ async def _work(scheduler: SchedulerAddress, name: str, scratch: Path) -> None:
         await worker.finished()
 
 
-def _end_with_runner() -> None:
-    """End at once when the runner has died: whatever was reported is stored already."""
+def _exit_with_runner() -> None:
+    """Exit at once when the runner has died: reported checkpoints are already stored."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     with contextlib.suppress(OSError):
         multiprocessing.connection.wait([parent.sentinel])
-    logger.warning("the runner has ended, and this worker with it")
+    logger.warning("worker exits: the runner has exited")
     end_process(WORKER_CLOSED)
 
 
-def _log_to(path: Path) -> None:
-    """Send all that the process prints to a file."""
+def _redirect_output(path: Path) -> None:
+    """Redirect the process's output to a file."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
-    # The fork server's streams are block-buffered copies of nothing: make them anew on the file.
+    # The streams inherited from the fork server are block-buffered and lead nowhere: replace them.
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

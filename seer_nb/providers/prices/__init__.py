@@ -1,7 +1,7 @@
-"""What machines cost: a dated sheet of list prices that ships with seer_nb, and your own rows, which win over it.
+"""Prices of machines: a dated sheet of list prices that ships with seer_nb, and the user's own rows, which override it.
 
-Your rows lie in ``prices.csv`` in the folder of the studies (SEER_HOME, or ./seer_studies), with the sheet's columns.
-``seer-nb prices --refresh`` writes the present prices of AWS, Azure and GCP there.
+The user's rows are in ``prices.csv`` in the folder of the studies (SEER_HOME, or ./seer_studies), with the sheet's
+columns. ``seer-nb prices --refresh`` writes the present prices of AWS, Azure and GCP there.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["PROVIDERS", "Price", "billing_rule", "price", "sheet", "surcharge_per_hour"]
 
 
-FRAME = (*tables.COLUMNS, *tables.MORE_COLUMNS)
-NEAR = 3
-"""So many are suggested."""
+SHEET_COLUMNS = (*tables.COLUMNS, *tables.OPTIONAL_COLUMNS)
+MAX_SUGGESTIONS = 3
+"""Number of similar names in a message."""
 
 
 def price(provider: str, region: str, instance_type: str) -> Price:
-    """What a machine costs: by your own prices.csv if it has a row for it, else by the sheet.
+    """Return what a machine costs: the price in the user's prices.csv if it has one, else the sheet's.
 
     Args:
         provider: "aws", "gcp", "azure", "digitalocean" or "hetzner".
@@ -38,13 +38,13 @@ def price(provider: str, region: str, instance_type: str) -> Price:
         instance_type: As the provider calls it, such as "g4dn.xlarge".
 
     Raises:
-        TypeError: For what is no text.
-        ValueError: It has no known price; the sentence says which are near, and how to give one.
+        TypeError: An argument is not a string.
+        ValueError: The price is unknown; the message names similar machines, and how to give a price.
     """
     given = {"provider": provider, "region": region, "instance_type": instance_type}
     for name, value in given.items():
         if not isinstance(value, str):
-            raise TypeError(f"{name}={show(value)} is not text: give it as the provider writes it")
+            raise TypeError(f"{name}={show(value)}: not text; expected a name as the provider writes it")
     check_provider(provider)
     table = tables.known()
     found = table.get((provider, region, instance_type))
@@ -54,22 +54,22 @@ def price(provider: str, region: str, instance_type: str) -> Price:
 
 
 def sheet(provider: str | None = None, region: str | None = None) -> pd.DataFrame:
-    """All known prices, your own included: a row a provider, region and instance type.
+    """Return all known prices, one row per provider, region and instance type.
 
     Args:
-        provider: Only its rows.
-        region: Only its rows.
+        provider: Name of a provider. Default: all.
+        region: Name of a region. Default: all.
 
     Returns:
         Columns: provider, region, instance_type, vcpus, memory_gib, gpus, gpu_model, usd_per_hour, spot_usd_per_hour
-        (as it was when it was refreshed; NaN where it is not known), source.
+        (at the last refresh; NaN if unknown), source.
     """
     import pandas as pd
 
     if provider is not None:
         check_provider(provider)
     rows = [row for row in tables.known().values() if provider in {None, row.provider} and region in {None, row.region}]
-    frame = pd.DataFrame([_cells(row) for row in rows], columns=list(FRAME))
+    frame = pd.DataFrame([_cells(row) for row in rows], columns=list(SHEET_COLUMNS))
     return frame.astype({"spot_usd_per_hour": float})
 
 
@@ -80,30 +80,30 @@ def _cells(row: Price) -> tuple[object, ...]:
 
 
 def _unknown(rows: list[Price], given: dict[str, str]) -> str:
-    """The sentence for a machine whose price is not known."""
+    """Return the message for a machine whose price is unknown."""
     provider, region, instance_type = given.values()
     hint = (
-        f"put a row for it into {tables.yours_path()}, with the columns {','.join(tables.COLUMNS)}, or give "
-        "price_per_hour= to the provider"
+        f"add a row to {tables.yours_path()} with the columns {','.join(tables.COLUMNS)}, or give price_per_hour= to "
+        "the provider"
     )
-    where = f"no price is known for instance_type={show(instance_type)} in region={show(region)} of {provider}"
-    return f"{where} ({_near(rows, region, instance_type)}): {hint}"
+    what = f"instance_type={show(instance_type)}: no price is known in region={show(region)} of {provider}"
+    return f"{what} ({_suggest(rows, region, instance_type)}); {hint}"
 
 
-def _near(rows: list[Price], region: str, instance_type: str) -> str:
-    """What is known that may have been meant."""
+def _suggest(rows: list[Price], region: str, instance_type: str) -> str:
+    """Return which known prices the user may have meant."""
     if not rows:
-        return "none at all is known of this provider"
+        return "no prices of this provider are known"
     if elsewhere := sorted({row.region for row in rows if row.instance_type == instance_type}):
-        return f"it is known in {', '.join(elsewhere)}"
+        return f"known in {', '.join(elsewhere)}"
     regions = {row.region for row in rows}
     if region not in regions:
-        return f"regions with prices are {', '.join(_nearest(region, regions))}"
-    there = [row.instance_type for row in rows if row.region == region]
-    return f"near it are {', '.join(_nearest(instance_type, there))}"
+        return f"regions with prices: {', '.join(_most_similar(region, regions))}"
+    types = [row.instance_type for row in rows if row.region == region]
+    return f"similar types: {', '.join(_most_similar(instance_type, types))}"
 
 
-def _nearest(word: str, known: Iterable[str]) -> list[str]:
-    """Those that are written alike; the first ones if none is."""
+def _most_similar(word: str, known: Iterable[str]) -> list[str]:
+    """Return the most similar names; the first ones if no name is similar."""
     known = sorted(known)
-    return alike(word, known, NEAR, cutoff=0.5) or known[:NEAR]
+    return alike(word, known, MAX_SUGGESTIONS, cutoff=0.5) or known[:MAX_SUGGESTIONS]

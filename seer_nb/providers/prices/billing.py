@@ -1,6 +1,6 @@
-"""How providers bill, in one place: how time is rounded, and what is billed beside the machine.
+"""How providers bill: how rented time is rounded, and what disks and addresses cost.
 
-As the providers' public pages gave it and the authors knew it at the date of the sheet.
+Source: the providers' public pages at the date of the sheet.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from seer_nb.providers.prices.price import check_provider
 
 HOUR_S = 3600
 MONTH_H = 28 * 24
-"""The shortest month: what is billed by the month is never more per hour than this gives."""
+"""Hours of the shortest month: an upper bound of the hourly price of what is billed by the month."""
 
 _RULES = {
     "aws": BillingRule(unit="second", minimum_s=60),
     "gcp": BillingRule(unit="second", minimum_s=60),
-    # Azure counts seconds and leaves open how it rounds a begun minute.
+    # Azure counts seconds and does not document how it rounds a started minute.
     "azure": BillingRule(unit="second", minimum_s=60),
     # Per second since January 2026; before that, per hour.
     "digitalocean": BillingRule(unit="second", minimum_s=60),
-    # A begun hour is a whole one, and each server begins anew.
+    # A started hour is billed as a whole one, separately for each server.
     "hetzner": BillingRule(unit="hour", minimum_s=HOUR_S),
 }
-_LEAST_BILL = {"digitalocean": MICRO // 100}
-"""Micro-dollars that a machine costs at least, however short it lives."""
+_MIN_BILL_MICRO = {"digitalocean": MICRO // 100}
+"""Smallest bill of a machine in micro-dollars, however short its life."""
 
 
-class _Extras(NamedTuple):
-    """What is billed beside the machine, in micro-dollars."""
+class _Surcharges(NamedTuple):
+    """What is billed in addition to the machine."""
 
-    address_h: int
-    """A public IPv4 address and hour."""
-    disk_month: dict[str, int]
-    """A GB of disk and month, by region."""
-    elsewhere: int
-    """The same in regions that are not listed: more than is known of any that is."""
-    disk_sizes: tuple[int, ...] = ()
-    """The GB that disks are sold in; a smaller one is billed as the next of these."""
+    address_hour_micro: int
+    """Micro-dollars per public IPv4 address and hour."""
+    disk_month_micro: dict[str, int]
+    """Micro-dollars per GB of disk and month, by region."""
+    disk_month_elsewhere_micro: int
+    """The same in regions that are not listed: more than in any listed region."""
+    disk_sizes_gb: tuple[int, ...] = ()
+    """Sizes in which disks are sold; any other size is billed as the next larger one."""
 
 
-_EXTRAS = {
+_SURCHARGES = {
     # EBS gp3, without additional operations or throughput.
-    "aws": _Extras(
-        address_h=5_000,
-        disk_month={
+    "aws": _Surcharges(
+        address_hour_micro=5_000,
+        disk_month_micro={
             **dict.fromkeys(("us-east-1", "us-east-2", "us-west-2"), 80_000),
             **dict.fromkeys(("ca-central-1", "eu-west-1"), 88_000),
             **dict.fromkeys(("eu-west-2", "eu-west-3"), 92_800),
@@ -58,76 +58,77 @@ _EXTRAS = {
             "eu-north-1": 83_600,
             "sa-east-1": 152_000,
         },
-        elsewhere=160_000,
+        disk_month_elsewhere_micro=160_000,
     ),
     # Balanced persistent disks; pd-standard costs less than half.
-    "gcp": _Extras(
-        address_h=5_000,
-        disk_month={
+    "gcp": _Surcharges(
+        address_hour_micro=5_000,
+        disk_month_micro={
             **dict.fromkeys(("us-central1", "us-east1", "us-west1"), 100_000),
             "europe-west4": 110_000,
             "asia-northeast1": 130_000,
         },
-        elsewhere=170_000,
+        disk_month_elsewhere_micro=170_000,
     ),
-    # Premium SSD, of the smallest size that has the GB; larger sizes cost a little less per GB.
-    "azure": _Extras(
-        address_h=5_000,
-        disk_month={"eastus": 165_000},
-        elsewhere=230_000,
-        disk_sizes=(4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
+    # Premium SSD at the price per GB of the smallest size; larger sizes cost a little less per GB.
+    "azure": _Surcharges(
+        address_hour_micro=5_000,
+        disk_month_micro={"eastus": 165_000},
+        disk_month_elsewhere_micro=230_000,
+        disk_sizes_gb=(4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
     ),
-    # Disk and address are in the machine's price.
-    "digitalocean": _Extras(address_h=0, disk_month={}, elsewhere=0),
-    # The disk is in the machine's price; an IPv4 address costs less than a euro a month.
-    "hetzner": _Extras(address_h=2_000, disk_month={}, elsewhere=0),
+    # The machine's price includes disk and address.
+    "digitalocean": _Surcharges(address_hour_micro=0, disk_month_micro={}, disk_month_elsewhere_micro=0),
+    # The machine's price includes the disk; an IPv4 address costs less than a euro a month.
+    "hetzner": _Surcharges(address_hour_micro=2_000, disk_month_micro={}, disk_month_elsewhere_micro=0),
 }
 
 
-def billing_rule(provider: str, per_hour: int = 0) -> BillingRule:
-    """How a provider rounds the time that a machine is rented.
+def billing_rule(provider: str, price_micro: int = 0) -> BillingRule:
+    """Return how a provider rounds the time that a machine is rented.
 
     Args:
         provider: "aws", "gcp", "azure", "digitalocean" or "hetzner".
-        per_hour: The machine's price in micro-dollars: a provider with a least bill has a longer minimum for what is
-            cheap.
+        price_micro: The machine's price in micro-dollars per hour: if the provider has a smallest bill, cheap machines
+            have a longer minimum time. 0: the rule without a smallest bill.
 
     Raises:
-        ValueError: For another provider.
+        ValueError: The provider is unknown.
     """
     check_provider(provider)
     rule = _RULES[provider]
-    if not per_hour or provider not in _LEAST_BILL:
+    if not price_micro or provider not in _MIN_BILL_MICRO:
         return rule
-    least_s = -(-_LEAST_BILL[provider] * HOUR_S // per_hour)
-    return BillingRule(unit=rule.unit, minimum_s=max(rule.minimum_s, least_s))
+    minimum_s = -(-_MIN_BILL_MICRO[provider] * HOUR_S // price_micro)
+    return BillingRule(unit=rule.unit, minimum_s=max(rule.minimum_s, minimum_s))
 
 
 def surcharge_per_hour(provider: str, region: str, disk_gb: float, *, public_address: bool) -> int:
-    """What is billed beside the machine: its disk, and a public IPv4 address.
+    """Return the price of a machine's disk and public IPv4 address, in micro-dollars per hour.
 
     Args:
         provider: "aws", "gcp", "azure", "digitalocean" or "hetzner".
-        region: As the provider calls it. In one whose prices are not known a high one is taken.
-        disk_gb: Of the root disk: gp3 on AWS, balanced on GCP, premium SSD on Azure; elsewhere it costs nothing more.
-        public_address: Whether the machine has an address of its own.
+        region: As the provider calls it. In an unknown region a high price is assumed.
+        disk_gb: Size of the root disk in GB: gp3 on AWS, balanced on GCP, premium SSD on Azure. Other providers
+            include the disk in the machine's price.
+        public_address: Whether the machine has its own public address.
 
     Returns:
-        Micro-dollars an hour, rounded up. A month is taken to have 28 days, so that it is never too little.
+        Micro-dollars per hour, rounded up. Months count as 28 days, so the result is never too low.
 
     Raises:
-        ValueError: For another provider, or a size that is none.
+        ValueError: The provider is unknown, or the size is not a number >= 0.
     """
     check_provider(provider)
-    extras = _EXTRAS[provider]
+    surcharges = _SURCHARGES[provider]
     size = _whole_gb(disk_gb)
-    if size and extras.disk_sizes:
-        size = next((sold for sold in extras.disk_sizes if sold >= size), size)
-    disk = -(-extras.disk_month.get(region, extras.elsewhere) * size // MONTH_H)
-    return disk + (extras.address_h if public_address else 0)
+    if size and surcharges.disk_sizes_gb:
+        size = next((sold for sold in surcharges.disk_sizes_gb if sold >= size), size)
+    disk_micro = -(-surcharges.disk_month_micro.get(region, surcharges.disk_month_elsewhere_micro) * size // MONTH_H)
+    return disk_micro + (surcharges.address_hour_micro if public_address else 0)
 
 
 def _whole_gb(size: object) -> int:
     if not isinstance(size, int | float) or isinstance(size, bool) or not 0 <= size < math.inf:
-        raise ValueError(f"disk_gb={show(size)} is not the size of a disk: give a number of GB from 0 on")
+        raise ValueError(f"disk_gb={show(size)}: not a disk size; expected a number of GB >= 0")
     return math.ceil(size)

@@ -1,4 +1,4 @@
-"""One machine's price, and the providers that prices are known for."""
+"""The price of one machine type, and the providers whose prices can be known."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from seer_nb._utils.units import MICRO
 
 PROVIDERS = ("aws", "gcp", "azure", "digitalocean", "hetzner")
 YOURS = "yours"
-"""Where a price comes from that a user has written down."""
+"""Source of a price that the user has written down."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """What a machine of one type costs in one region, on Linux, without a commitment."""
+    """Price of a machine type in a region, on Linux, without a commitment."""
 
     provider: str
     region: str
@@ -25,20 +25,20 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     gpus: int = 0
     gpu_model: str = ""
     per_hour: int
-    """Micro-dollars on demand, rounded up."""
+    """Micro-dollars per hour on demand, rounded up."""
     spot_per_hour: int | None = None
-    """Micro-dollars as a spot machine in the dearest zone, when its price was refreshed; None if that is not known."""
+    """Micro-dollars per hour as a spot machine in the most expensive zone at the last refresh; None if unknown."""
     source: str = YOURS
-    """Where the price comes from: "sheet of DATE", "yours", "AWS price API of TIME"."""
+    """Source of the price: "sheet of DATE", "yours", "AWS price API of TIME"."""
 
     @property
     def usd_per_hour(self) -> float:
-        """Dollars on demand; to show, never to add up."""
+        """Dollars per hour on demand; to show, never to add up."""
         return self.per_hour / MICRO
 
     @property
     def key(self) -> Key:
-        """What it is looked up by."""
+        """Key of the price in a table."""
         return self.provider, self.region, self.instance_type
 
 
@@ -46,16 +46,14 @@ Key = tuple[str, str, str]
 """(provider, region, instance_type)."""
 
 
-def micro(dollars: Decimal) -> int:
-    """Micro-dollars, rounded up, for a budget must never be planned with too low a price."""
+def to_micro(dollars: Decimal) -> int:
+    """Return micro-dollars, rounded up, because a budget must never be planned with too low a price."""
     return int((dollars * MICRO).to_integral_value(ROUND_CEILING))
 
 
 def check_provider(provider: str) -> None:
-    """Raises ValueError unless prices can be known for that provider."""
+    """Raise ValueError unless prices of that provider can be known."""
     if provider not in PROVIDERS:
-        raise ValueError(f"provider={show(provider)} is none that prices are kept for: give one of {_listed()}")
-
-
-def _listed() -> str:
-    return ", ".join(map(repr, PROVIDERS))
+        raise ValueError(
+            f"provider={show(provider)}: no prices are known; expected one of {', '.join(map(repr, PROVIDERS))}"
+        )

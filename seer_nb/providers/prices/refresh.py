@@ -1,4 +1,4 @@
-"""What all refreshes share: sizes of machines, where the answers go, and whose rows they replace."""
+"""What all price refreshes share: HTTP requests, sizes of machines, and the update of prices.csv."""
 
 from __future__ import annotations
 
@@ -24,19 +24,26 @@ if TYPE_CHECKING:
 
 
 CLOUDS = {"aws": "AWS", "azure": "Azure", "gcp": "GCP"}
-"""The providers with a price API, and what a sentence calls them. Each has a module of its name here."""
+"""Display names of the providers with a price API; each has a module of the provider's name in this package."""
+TIMEOUT_S = 30.0
+"""Seconds without a byte from the API."""
+MAX_PAGES = 500
+"""Ten times the pages that any API returns; more pages mean an endless response."""
+_MAX_MESSAGE = 300
+"""Letters of the API's message that an error shows."""
+_Page = TypeVar("_Page")
 
 
 class Found(NamedTuple):
-    """What a provider's price API told."""
+    """What a provider's price API returned."""
 
     prices: list[Price]
     kept: str = ""
-    """A sentence on what keeps the price that it had, and why; empty if there is nothing to say."""
+    """A sentence that names the machines that keep their known price, and why; empty if there are none."""
 
 
 class Refreshed(NamedTuple):
-    """What a refresh did."""
+    """Result of a refresh."""
 
     path: Path
     """The user's prices.csv."""
@@ -48,88 +55,79 @@ def refresh(
     provider: str,
     regions: Iterable[str],
     instance_types: Iterable[str],
-    ask: Callable[[list[str], list[str]], Found],
+    fetch: Callable[[list[str], list[str]], Found],
 ) -> Refreshed:
-    """Ask for prices and write them to the user's prices.csv; rows that the user wrote stay as they are.
+    """Fetch prices and write them to the user's prices.csv; rows that the user wrote stay unchanged.
 
     Args:
         provider: "aws", "azure" or "gcp".
         regions: As the provider calls them.
-        instance_types: As the provider calls them. Those that a region does not have are left out.
-        ask: Of regions and instance types, sorted and each only once.
+        instance_types: As the provider calls them. Types that a region does not have are left out.
+        fetch: Returns the prices for regions and instance types, both sorted and without duplicates.
 
     Raises:
-        SeerError: The API cannot be asked or did not answer, or none of the machines has a price. Nothing is written.
-        ValueError: For a prices.csv that cannot be understood.
+        SeerError: The API did not answer or refused, or none of the machines has a price. Nothing is written.
+        ValueError: prices.csv is invalid.
     """
-    mine = tables.yours()
+    before = tables.yours()
     places, types = sorted(set(regions)), sorted(set(instance_types))
-    found = ask(places, types)
+    found = fetch(places, types)
     if not found.prices:
         none = f"{CLOUDS[provider]} has no on-demand price for {', '.join(types)} in {', '.join(places)}"
         raise SeerError(f"{none}: {found.kept}" if found.kept else none)
-    written = {key: price for key, price in mine.items() if price.source == YOURS}
-    old = {key: price for key, price in mine.items() if price.source != YOURS}
+    own = {key: price for key, price in before.items() if price.source == YOURS}
+    old = {key: price for key, price in before.items() if price.source != YOURS}
     new = {price.key: price for price in found.prices}
-    return Refreshed(tables.write({**old, **new, **written}.values()), found.kept)
+    return Refreshed(tables.write({**old, **new, **own}.values()), found.kept)
 
 
 def sizes(provider: str, instance_types: list[str]) -> dict[str, Price]:
-    """A known price of each type, for a price API that does not tell how large machines are.
+    """Return a known price of each type, for a price API that does not return the sizes of machines.
 
     Raises:
-        ValueError: For types that no table has.
+        ValueError: A type is in no table.
     """
     known = {price.instance_type: price for price in tables.known().values() if price.provider == provider}
     unknown = [name for name in instance_types if name not in known]
     if unknown:
-        size = f"{CLOUDS[provider]}'s price API does not tell how large it is"
-        row = f"put a row for it into {tables.yours_path()}"
-        raise ValueError(f"no price table has {', '.join(unknown)}, and {size}: {row}")
+        reason = f"{CLOUDS[provider]}'s price API does not return sizes"
+        raise ValueError(
+            f"unknown size of {', '.join(unknown)}, and {reason}: add a row for it to {tables.yours_path()}"
+        )
     return {name: known[name] for name in instance_types}
 
 
 def source(provider: str) -> str:
-    """Where a price comes from that was asked for now."""
+    """Return the source of a price that is fetched now."""
     return f"{CLOUDS[provider]} price API of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-TIMEOUT_S = 30.0
-"""Without a byte from the API."""
-MAX_PAGES = 500
-"""Ten times what any of the APIs has for us; an answer that goes on beyond has no end."""
-_MAX_SAID = 300
-"""Letters of a refusal that are passed on."""
-
-_Page = TypeVar("_Page")
-
-
 class Api(NamedTuple):
-    """Where a provider tells its prices."""
+    """A provider's price API."""
 
     cloud: str
-    """As it is called in a sentence."""
+    """Display name of the provider."""
     url: str
     advice: str
-    """What to do if it tells none."""
+    """What to do if it returns no prices."""
     headers: Mapping[str, str]
-    """Credentials, if it wants any. They do not follow when the API sends us elsewhere."""
+    """Credentials, if required. They are not sent along when the API redirects."""
     timeout_s: float = TIMEOUT_S
 
 
 def pages(
     api: Api, query: Mapping[str, str], kind: type[_Page], following: Callable[[_Page], Mapping[str, str] | None]
 ) -> Iterator[_Page]:
-    """The pages of an answer.
+    """Yield the pages of a response.
 
     Args:
-        api: Which is asked.
-        query: For the first page.
-        kind: What a page is decoded as.
-        following: The query for the page after this one; None after the last.
+        api: The price API.
+        query: Query of the first page.
+        kind: Type of a page.
+        following: Returns the query of the page after a page; None after the last.
 
     Raises:
-        SeerError: It refused, did not answer, or not with such pages.
+        SeerError: The API refused, did not answer, or returned something else.
     """
     for _ in range(MAX_PAGES):
         page = _get(api, query, kind)
@@ -138,42 +136,42 @@ def pages(
         if not after:
             return
         query = after
-    raise _silent(api, "its answer has no end")
+    raise _no_prices(api, f"more than {MAX_PAGES} pages")
 
 
 def _get(api: Api, query: Mapping[str, str], kind: type[_Page]) -> _Page:
     url = f"{api.url}?{urlencode(query, safe='$', quote_via=quote)}"
-    request = urllib.request.Request(url)  # noqa: S310 - its caller's scheme
+    request = urllib.request.Request(url)  # noqa: S310 - the caller chooses the scheme
     for name, value in api.headers.items():
         request.add_unredirected_header(name, value)
     try:
-        with urllib.request.urlopen(request, timeout=api.timeout_s) as answer:  # noqa: S310
-            return msgspec.json.decode(answer.read(), type=kind)
+        with urllib.request.urlopen(request, timeout=api.timeout_s) as response:  # noqa: S310
+            return msgspec.json.decode(response.read(), type=kind)
     except HTTPError as error:
-        raise _silent(api, _refusal(error)) from error
+        raise _no_prices(api, _refusal(error)) from error
     except msgspec.DecodeError as error:
-        raise _silent(api, f"its answer is not understood ({error})") from error
+        raise _no_prices(api, f"invalid response ({error})") from error
     except (OSError, HTTPException) as error:
         why = error.reason if isinstance(error, URLError) else error
-        raise _silent(api, f"it did not answer ({why})") from error
+        raise _no_prices(api, f"no response ({why})") from error
 
 
-def _silent(api: Api, why: str) -> SeerError:
-    return SeerError(f"{api.cloud} told no prices: {why}; {api.advice}")
+def _no_prices(api: Api, why: str) -> SeerError:
+    return SeerError(f"{api.cloud} returned no prices: {why}; {api.advice}")
 
 
-class _Said(msgspec.Struct):
+class _ErrorDetail(msgspec.Struct):
     message: str
 
 
-class _Refusal(msgspec.Struct):
-    """The body of a refusal, as Google writes it."""
+class _ErrorBody(msgspec.Struct):
+    """Body of an error response, in Google's format."""
 
-    error: _Said
+    error: _ErrorDetail
 
 
 def _refusal(error: HTTPError) -> str:
-    said = ""
+    message = ""
     with error, suppress(OSError, HTTPException, msgspec.DecodeError):
-        said = " ".join(msgspec.json.decode(error.read(), type=_Refusal).error.message.split())
-    return f"HTTP {error.code} {error.reason}" + (f" ({said[:_MAX_SAID]})" if said else "")
+        message = " ".join(msgspec.json.decode(error.read(), type=_ErrorBody).error.message.split())
+    return f"HTTP {error.code} {error.reason}" + (f" ({message[:_MAX_MESSAGE]})" if message else "")

@@ -1,4 +1,4 @@
-"""Price tables as files: the sheet that ships with the package, and the user's own, read strictly and written whole."""
+"""Price tables as CSV files: the sheet that ships with the package, and the user's prices.csv."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from seer_nb._utils.text import show
 from seer_nb._utils.units import MAX_DOLLARS
-from seer_nb.providers.prices.price import PROVIDERS, YOURS, Key, Price, micro
+from seer_nb.providers.prices.price import PROVIDERS, YOURS, Key, Price, to_micro
 from seer_nb.storage import layout, signing
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 SHEET = Path(__file__).with_name("sheet.csv")
 NAME = "prices.csv"
 COLUMNS = ("provider", "region", "instance_type", "vcpus", "memory_gib", "gpus", "gpu_model", "usd_per_hour")
-MORE_COLUMNS = ("spot_usd_per_hour", "source")
-"""Those that a file may leave out."""
-_DIGITS = 10
-"""No machine has so many of anything."""
+OPTIONAL_COLUMNS = ("spot_usd_per_hour", "source")
+"""Columns that a file may leave out."""
+_MAX_DIGITS = 10
+"""Digits from which on a number of CPUs or GPUs is not plausible."""
 _DATE = "# date: "
-_HEAD = [
-    "# Prices that come before those that ship with seer_nb, in dollars per hour.",
-    "# Rows with a source are replaced by: seer-nb prices --refresh. Rows without one are yours, and stay.",
+_HEADER = [
+    "# Prices that override those that ship with seer_nb, in dollars per hour.",
+    "# seer-nb prices --refresh replaces rows with a source. Rows without a source are yours, and stay.",
 ]
 
 _T = TypeVar("_T")
@@ -36,48 +36,48 @@ Table = dict[Key, Price]
 
 
 def yours_path() -> Path:
-    """Where the user's own prices lie, if there are any."""
+    """Return the path of the user's prices.csv, which may not exist."""
     return layout.home() / NAME
 
 
 @cache
 def shipped() -> Table:
-    """The sheet."""
+    """Return the sheet that ships with the package."""
     text = SHEET.read_text("utf-8")
     date = next(line.removeprefix(_DATE) for line in text.splitlines() if line.startswith(_DATE))
     return _read(text, "the sheet", f"sheet of {date}")
 
 
 def yours() -> Table:
-    """The user's own prices, and those that were refreshed.
+    """Return the user's own prices and the refreshed ones.
 
     Raises:
-        ValueError: For a file that cannot be understood; the sentence names the line.
-        UntrustedError: Somebody else may have written it: by a price too low, the budget would buy too much.
+        ValueError: The file is invalid; the message names the line.
+        UntrustedError: Another user may have written the file: with too low a price, a study would spend too much.
     """
     path = yours_path()
     if not path.exists():
         return {}
-    signing.check_own(path, "a study's spending would go by it")
-    # utf-8-sig, for spreadsheets put a mark at the beginning.
+    signing.check_own(path, "a study's spending depends on it")
+    # utf-8-sig, because spreadsheets write a byte order mark.
     return _read(path.read_text("utf-8-sig"), str(path), YOURS)
 
 
 def known() -> Table:
-    """All prices; the user's own win."""
+    """Return all prices; the user's own override the sheet's."""
     return {**shipped(), **yours()}
 
 
 def write(prices: Iterable[Price]) -> Path:
-    """Write the user's file: readers see the old one or the whole new one. Comments of the old one are kept."""
+    """Write the user's file atomically and return its path; comments of the old file are kept."""
     from seer_nb._utils.files import write_atomically
 
     path = yours_path()
     old = path.read_text("utf-8-sig").splitlines() if path.exists() else []
     out = io.StringIO()
-    out.writelines(f"{line}\n" for line in [line for line in old if line.startswith("#")] or _HEAD)
+    out.writelines(f"{line}\n" for line in [line for line in old if line.startswith("#")] or _HEADER)
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow((*COLUMNS, *MORE_COLUMNS))
+    writer.writerow((*COLUMNS, *OPTIONAL_COLUMNS))
     writer.writerows(_cells(price) for price in prices)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, out.getvalue().encode())
@@ -91,8 +91,8 @@ def _cells(price: Price) -> list[object]:
     return [*price.key, *machine, _dollars(price.per_hour), spot, source]
 
 
-def _dollars(micro: int) -> str:
-    return format(Decimal(micro).scaleb(-6).normalize(), "f")
+def _dollars(price_micro: int) -> str:
+    return format(Decimal(price_micro).scaleb(-6).normalize(), "f")
 
 
 def _read(text: str, where: str, source: str) -> Table:
@@ -102,14 +102,14 @@ def _read(text: str, where: str, source: str) -> Table:
     names = _row(lines[0][1])
     missing = [name for name in COLUMNS if name not in names]
     if missing:
-        raise ValueError(f"{where} has no column {missing[0]}: its first line must name {', '.join(COLUMNS)}")
+        raise ValueError(f"{where}: no column {missing[0]}; expected {', '.join(COLUMNS)} in the first line")
     table: Table = {}
     for number, line in lines[1:]:
-        # Cells that are missing at a line's end are empty.
+        # Cells that are missing at the end of a line are empty.
         row = dict.fromkeys(names, "") | dict(zip(names, _row(line), strict=False))
         price = _price(row, f"{where}, line {number}", source)
         if price.key in table:
-            raise ValueError(f"{where}, line {number}: there is a second price for {' '.join(price.key)}; keep one")
+            raise ValueError(f"{where}, line {number}: second price for {' '.join(price.key)}; expected one")
         table[price.key] = price
     return table
 
@@ -119,29 +119,29 @@ def _row(line: str) -> list[str]:
 
 
 def _price(row: Mapping[str, str], where: str, source: str) -> Price:
-    def cell(name: str, allowed: str, parse: Callable[[str], _T | None]) -> _T:
+    def cell(name: str, expected: str, parse: Callable[[str], _T | None]) -> _T:
         found = parse(row[name])
         if found is None:
-            raise ValueError(f"{where}: {name}={show(row[name])} is not {allowed}")
+            raise ValueError(f"{where}: {name}={show(row[name])}; expected {expected}")
         return found
 
     spot = row.get("spot_usd_per_hour", "")
     return Price(
         provider=cell("provider", f"one of {', '.join(PROVIDERS)}", lambda text: text if text in PROVIDERS else None),
-        region=cell("region", "a region's name", lambda text: text or None),
-        instance_type=cell("instance_type", "a machine type's name", lambda text: text or None),
-        vcpus=cell("vcpus", "a whole number from 1 on", lambda text: _whole(text, 1)),
-        memory_gib=cell("memory_gib", "a number of more than 0", _size),
-        gpus=cell("gpus", "a whole number from 0 on, or empty", lambda text: _whole(text or "0", 0)),
+        region=cell("region", "the name of a region", lambda text: text or None),
+        instance_type=cell("instance_type", "the name of a machine type", lambda text: text or None),
+        vcpus=cell("vcpus", "an integer >= 1", lambda text: _integer(text, 1)),
+        memory_gib=cell("memory_gib", "a number > 0", _size),
+        gpus=cell("gpus", "an integer >= 0, or nothing", lambda text: _integer(text or "0", 0)),
         gpu_model=row["gpu_model"],
-        per_hour=cell("usd_per_hour", "a number of dollars such as 0.526", _micro),
-        spot_per_hour=cell("spot_usd_per_hour", "a number of dollars, or empty", _micro) if spot else None,
+        per_hour=cell("usd_per_hour", "a number of dollars such as 0.526", _price_micro),
+        spot_per_hour=cell("spot_usd_per_hour", "a number of dollars, or nothing", _price_micro) if spot else None,
         source=row.get("source") or source,
     )
 
 
-def _whole(text: str, least: int) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS and int(text) >= least else None
+def _integer(text: str, least: int) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS and int(text) >= least else None
 
 
 def _size(text: str) -> float | None:
@@ -149,9 +149,9 @@ def _size(text: str) -> float | None:
     return float(number) if number else None
 
 
-def _micro(text: str) -> int | None:
+def _price_micro(text: str) -> int | None:
     number = _number(text)
-    return None if number is None else micro(number)
+    return None if number is None else to_micro(number)
 
 
 def _number(text: str) -> Decimal | None:

@@ -1,4 +1,4 @@
-"""What providers of virtual machines on clouds have in common: their arguments, offers and prices."""
+"""What providers of virtual machines on clouds have in common: arguments, offers and prices."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from seer_nb.providers.vm.tls import ClusterFile
 
 
-class Machines(TypedDict, total=False):
-    """Arguments that all clouds take; see `VMProvider`."""
+class MachineOptions(TypedDict, total=False):
+    """Arguments that all clouds accept; see `VMProvider`."""
 
     max_machines: int
     image: str | None
@@ -40,46 +40,48 @@ class Machines(TypedDict, total=False):
 
 
 class VMProvider:
-    """Machines of one type of a cloud, with a Dask scheduler on one of them. Base of one class a cloud.
+    """Machines of one type of a cloud, with a Dask scheduler on one of them. Base class: one subclass per cloud.
 
     Args:
-        kind: The machine type, as the cloud calls it.
-        scheduler_kind: Of the scheduler's machine.
-        region: That prices are looked up for.
-        disk_gb: Size of each machine's disk.
+        kind: Machine type, as the cloud calls it.
+        scheduler_kind: Machine type of the scheduler machine.
+        region: Region for which prices are looked up.
+        disk_gb: Size of each machine's disk in GB.
         public_address: Whether machines have public addresses.
-        max_machines: The most at once that train.
+        max_machines: Largest number of machines that train at once.
         image: Docker image with Python, Dask and torch in the notebook's versions. Default: Dask's own image of that
             version, into which torch is installed at boot.
-        env: Environment variables of the containers: any text each.
-        boot_time: How long a boot is expected to take, before one was seen.
-        boot_timeout: A machine that cannot train by then is given up.
-        price_per_hour: Of one machine, instead of the known price.
-        scheduler_price_per_hour: Of the scheduler's machine, instead of the known price.
-        gpus: Of one machine, where its type is not known; a worker for each.
-        install_docker: False: the machine image has Docker already (and, for GPUs, NVIDIA's driver and runtime).
+        env: Environment variables of the containers, strings by name.
+        boot_time: Expected duration of a boot, until one has been measured.
+        boot_timeout: Duration after which a machine that cannot train yet is terminated.
+        price_per_hour: Dollars per hour for one machine. Default: the known list price.
+        scheduler_price_per_hour: Dollars per hour for the scheduler machine. Default: the known list price.
+        gpus: GPUs of one machine, each with its own worker. Default: the known number for the type.
+        install_docker: Whether to install Docker at boot. False: the machine image has Docker (and, for GPUs, NVIDIA's
+            driver and container runtime).
 
     Raises:
-        ValueError, TypeError: For what cannot be; the sentence names the argument.
+        ValueError, TypeError: An argument is invalid; the message names it.
     """
 
     cloud: str
-    """As price sheets call it; one that they do not know has a price that is given, and includes everything."""
+    """Name of the cloud in price tables. For a cloud without price tables the user gives the price, which includes
+    everything."""
     kind_argument: str
-    """What the user calls the machine type."""
+    """Name of the argument that holds the machine type."""
     packages: tuple[str, ...] = (*bootstrap.PACKAGES, "s3fs")
-    """That are installed into Dask's own image, with what reaches the cloud's object store."""
+    """Packages to install into Dask's own image, including access to the cloud's object store."""
     release_s: float = 60.0
-    """From being told to go until a machine is gone, at most."""
+    """Longest time in seconds from the request to terminate a machine until its billing ends."""
     billed_until_deleted: bool = False
-    """Whether a machine that has powered itself off is still billed."""
+    """Whether a machine that has shut itself down is billed until it is deleted."""
     spot: bool = False
-    """Whether machines that train are on spot capacity."""
-    spot_losses: float = 0.03
-    """Of a spot machine an hour, before any was seen."""
+    """Whether machines that train are spot machines."""
+    spot_losses_per_hour: float = 0.03
+    """Expected preemptions of a spot machine per hour, until some have been seen."""
     shares_files: bool = False
 
-    def __init__(  # noqa: PLR0913 - a cloud has many
+    def __init__(  # noqa: PLR0913 - clouds have many options
         self,
         kind: str,
         *,
@@ -107,61 +109,71 @@ class VMProvider:
         self.boot_s = parse_duration(boot_time, "boot_time")
         self.boot_timeout_s = parse_duration(boot_timeout, "boot_timeout")
         self.install_docker = install_docker
-        self._known = self._price(self.kind, price_per_hour, "price_per_hour", gpus)
-        self._known_host = self._price(scheduler_kind, scheduler_price_per_hour, "scheduler_price_per_hour", 0)
+        self._price = self._find_price(self.kind, price_per_hour, "price_per_hour", gpus)
+        self._scheduler_price = self._find_price(
+            scheduler_kind, scheduler_price_per_hour, "scheduler_price_per_hour", gpus=0
+        )
 
     def __repr__(self) -> str:
-        """As it is written in a notebook."""
-        return f"{type(self).__name__}({self.kind!r}, {self._shown()}, max_machines={self.max_machines})"
+        return f"{type(self).__name__}({self.kind!r}, {self._repr_arguments()}, max_machines={self.max_machines})"
 
     @property
     def max_workers(self) -> int:
-        """The most workers at once."""
-        return self.max_machines * max(1, self._known.gpus)
+        """Largest number of workers at once."""
+        return self.max_machines * max(1, self._price.gpus)
 
     @property
     def host(self) -> Offer:
-        """The scheduler's machine."""
-        return self._offer(self._known_host, name="scheduler", workers_per_machine=0, max_machines=1)
+        """Offer for the scheduler machine."""
+        return self._offer(self._scheduler_price, name="scheduler", workers_per_machine=0, max_machines=1)
 
     def offers(self) -> tuple[Offer, ...]:
-        """One: a machine of the type."""
-        known = self._known
+        """Return one offer: a machine of the type."""
+        known = self._price
         return (self._offer(known, name=known.instance_type, gpus=known.gpus, workers_per_machine=max(1, known.gpus)),)
 
     def fleet(self, context: FleetContext) -> VMFleet:
-        """The machines of one study."""
+        """Return the fleet of one study."""
         from seer_nb.providers.vm.fleet import VMFleet
 
         return VMFleet(context, self)
 
-    def launcher(self, study: str, file: ClusterFile) -> VMLauncher:
-        """What makes the machines of a study.
+    def launcher(self, study: str, file: ClusterFile) -> VMLauncher[Any]:
+        """Return the launcher of a study's machines.
+
+        Args:
+            study: Name of the study.
+            file: Ident and TLS keys of the study.
 
         Raises:
             SeerError: The cloud's packages are not installed, or credentials are missing.
         """
         raise NotImplementedError
 
-    def _shown(self) -> str:
-        """What the user sees of it beside the machine type."""
-        return f"region={self.region!r}"
+    def site(self, study: str, file: ClusterFile) -> VMSite:
+        """Return what the machines of a study have in common.
 
-    def _site(self, study: str, file: ClusterFile) -> VMSite:
-        own = self.env if self.image else {**bootstrap.default_env(self.packages), **self.env}
+        Args:
+            study: Name of the study.
+            file: Ident and TLS keys of the study.
+        """
         return VMSite(
             study=study,
             ident=file.ident,
             pem=file.pem,
             docker_image=self.image or bootstrap.default_image(),
-            env=own,
+            env=self.env if self.image else {**bootstrap.default_environment(self.packages), **self.env},
             install_docker=self.install_docker,
         )
+
+    def _repr_arguments(self) -> str:
+        """Return the arguments that ``repr`` shows after the machine type."""
+        return f"region={self.region!r}"
 
     def _offer(self, known: Price, **more: Any) -> Offer:
         machine = {
             "kind": known.instance_type,
-            "price_per_hour": known.per_hour + self._beside(),
+            "price_per_hour": known.per_hour + self._surcharge_micro(),
             "billing": self._billing(known.per_hour),
             "boot_s": self.boot_s,
             "boot_timeout_s": self.boot_timeout_s,
@@ -171,30 +183,40 @@ class VMProvider:
             "max_machines": self.max_machines,
         }
         if self.spot and more.get("workers_per_machine"):
-            more |= {"name": f"{known.instance_type} spot", "spot": True, "losses_per_hour": self.spot_losses}
+            more |= {"name": f"{known.instance_type} spot", "spot": True, "losses_per_hour": self.spot_losses_per_hour}
         return Offer(**{**machine, **more})
 
-    def _beside(self) -> int:
-        """Micro-dollars an hour for disk and address."""
+    def _surcharge_micro(self) -> int:
+        """Return micro-dollars per hour for a machine's disk and address."""
         if self.cloud not in PROVIDERS:
             return 0
         return surcharge_per_hour(self.cloud, self.region, self.disk_gb, public_address=self.public_address)
 
-    def _billing(self, per_hour: int) -> BillingRule:
-        return billing_rule(self.cloud, per_hour) if self.cloud in PROVIDERS else BillingRule()
+    def _billing(self, price_micro: int) -> BillingRule:
+        """Return the billing rule for a machine of that price, in micro-dollars per hour."""
+        return billing_rule(self.cloud, price_micro) if self.cloud in PROVIDERS else BillingRule()
 
-    def _price(self, kind: str, given: str | float | None, name: str, gpus: int | None) -> Price:
-        """Of a machine type: the price given, else the known one."""
-        amount = None if given is None else parse_money(given, name, zero=True)
+    def _find_price(self, kind: str, given: str | float | None, argument: str, gpus: int | None) -> Price:
+        """Return the price that the user gave, else the known price.
+
+        Args:
+            kind: Machine type.
+            given: Dollars per hour; None: the known price.
+            argument: Name of the argument that holds ``given``.
+            gpus: GPUs of the machine; None: as known for its type.
+        """
+        given_micro = None if given is None else parse_money(given, argument, zero=True)
         try:
             known = price(self.cloud, self.region, kind)
         except ValueError:
-            if amount is None:
+            if given_micro is None:
                 if self.cloud in PROVIDERS:
                     raise
-                raise ValueError(f"{name}=None, but no price of {show(kind)} is known: give dollars an hour") from None
+                raise ValueError(
+                    f"{argument}=None: no price of {show(kind)} is known; expected dollars per hour"
+                ) from None
             known = Price(
-                provider=self.cloud, region=self.region, instance_type=kind, vcpus=1, memory_gib=1, per_hour=amount
+                provider=self.cloud, region=self.region, instance_type=kind, vcpus=1, memory_gib=1, per_hour=given_micro
             )
         gpus = known.gpus if gpus is None else whole(gpus, "gpus", 0, what="a number of GPUs")
         return Price(
@@ -204,45 +226,56 @@ class VMProvider:
             vcpus=known.vcpus,
             memory_gib=known.memory_gib,
             gpus=gpus,
-            per_hour=known.per_hour if amount is None else amount,
+            per_hour=known.per_hour if given_micro is None else given_micro,
             spot_per_hour=known.spot_per_hour,
         )
 
 
-def scheduler_as_others(machines: Machines, kind: str, scheduler_kind: str | None) -> str:
-    """The type of the scheduler's machine; if it is that of the others, it has their price too."""
+def resolve_scheduler_kind(machines: MachineOptions, kind: str, scheduler_kind: str | None) -> str:
+    """Return the type of the scheduler machine; if it is the type of the others, it gets their price too."""
     if scheduler_kind in {None, kind}:
         machines.setdefault("scheduler_price_per_hour", machines.get("price_per_hour"))
     return scheduler_kind or kind
 
 
-def setting(name: str, given: str | None, *variables: str, dask: str) -> str:
-    """An argument: as given, else from an environment variable, else from Dask's configuration.
+def resolve_setting(name: str, given: str | None, *variables: str, dask: str) -> str:
+    """Return an argument: the given value, else from an environment variable, else from Dask's configuration.
+
+    Args:
+        name: Name of the argument.
+        given: Its value.
+        *variables: Names of environment variables.
+        dask: Key in Dask's configuration.
 
     Raises:
-        ValueError: It is nowhere.
+        ValueError: None of them is set.
     """
-    found = given or _set(*variables, dask=dask)
+    found = given or _find_setting(*variables, dask=dask)
     if not found:
         places = " nor ".join((*variables, f"{dask} in Dask's configuration"))
-        raise ValueError(f"{name}={show(given)}, and neither {places} is set: give one")
+        raise ValueError(f"{name}={show(given)}: neither {places} is set; expected a value")
     return found
 
 
-def credential(name: str, *variables: str, dask: str) -> str:
-    """What is no argument, for it must not be kept in a file.
+def find_credential(name: str, *variables: str, dask: str) -> str:
+    """Return a secret; it is not an argument, because arguments are stored in a file.
+
+    Args:
+        name: What the secret is, for messages.
+        *variables: Names of environment variables.
+        dask: Key in Dask's configuration.
 
     Raises:
-        SeerError: It is nowhere.
+        SeerError: None of them is set.
     """
-    found = _set(*variables, dask=dask)
+    found = _find_setting(*variables, dask=dask)
     if not found:
         places = " or ".join((*variables, f"{dask} in Dask's configuration"))
         raise SeerError(f"no {name} is known: set {places}")
     return found
 
 
-def _set(*variables: str, dask: str) -> str:
+def _find_setting(*variables: str, dask: str) -> str:
     import dask.config as configuration
 
     return str(next(filter(None, map(os.environ.get, variables)), None) or configuration.get(dask, None) or "")

@@ -1,6 +1,7 @@
-"""Start-up data: dask-cloudprovider's template takes texts as they are, so they are made to fit it, and looked at then.
+"""Start-up data (user data) of cloud machines: values are escaped for dask-cloudprovider's template, then checked.
 
-A machine whose start-up data is no YAML runs nothing at all, its watchdog neither, and is billed without an end.
+The template inserts values as they are. A machine whose start-up data is not valid YAML runs nothing, not even its
+watchdog, and is billed for ever.
 """
 
 from __future__ import annotations
@@ -13,71 +14,80 @@ from typing import Any
 
 from seer_nb.errors import SeerError
 
-END = "shutdown -h now"
-_ACTIVE = re.compile(r'["$`\\]')
-"""What means something to a shell within double quotes."""
-_ODD = re.compile(r"[^\n -~]+")
-"""What is not printable ASCII, but for a line's end."""
-_LINE_END = '""\n\n    ""'
-"""As yaml has one within quotes: as an empty line. It drops the blanks around that, so the shell's quotes keep apart
-those that are meant."""
+LAST_COMMAND = "shutdown -h now"
+_SPECIAL = re.compile(r'["$`\\]')
+"""Characters that are special to a shell within double quotes."""
+_NOT_PRINTABLE = re.compile(r"[^\n -~]+")
+"""Everything but printable ASCII and the line feed."""
+_LINE_FEED = '""\n\n    ""'
+"""A line feed within YAML's single quotes: an empty line. YAML drops the blanks around it, so the shell's quotes are
+closed and opened again to keep blanks that belong to the value."""
 
 
 def in_yaml(text: str) -> str:
-    """A line as it stands within single quotes in yaml: there two of them stand for one."""
+    """Escape one line for single quotes in YAML."""
     return text.replace("'", "''")
 
 
-def word(text: str) -> str:
-    """One word of a shell's line, and that within single quotes in yaml."""
+def shell_word(text: str) -> str:
+    """Quote one word of a shell command that stands within single quotes in YAML."""
     return in_yaml(shlex.quote(text))
 
 
 def variable(value: str) -> str:
-    """Any value as it stands within double quotes in a shell's line, and that within single quotes in yaml.
+    """Escape any value for double quotes in a shell command that stands within single quotes in YAML.
 
-    It is ASCII, for yaml has no other way to say some characters there, and dask-cloudprovider none for Azure.
+    The result is ASCII: YAML cannot write some characters there, and dask-cloudprovider takes only ASCII for Azure.
     """
-    text = _ODD.sub(_printed, _ACTIVE.sub(r"\\\g<0>", value))
-    return in_yaml(text).replace("\n", _LINE_END)
+    text = _NOT_PRINTABLE.sub(_printf, _SPECIAL.sub(r"\\\g<0>", value))
+    return in_yaml(text).replace("\n", _LINE_FEED)
 
 
 def check(cluster: Any, vm: Any, machine: int, limit: int, cloud: str) -> None:
-    """Refuse a machine whose start-up data its cloud would not take, or would not be understood there as it is meant.
+    """Check that the cloud accepts a machine's start-up data and that the machine will run the intended commands.
+
+    Args:
+        cluster: dask-cloudprovider's cluster object, which renders the template.
+        vm: dask-cloudprovider's machine object.
+        machine: Number of the machine.
+        limit: Largest size that the cloud accepts, in bytes.
+        cloud: Name of the cloud, for messages.
 
     Raises:
-        SeerError: With a sentence that says what to change.
+        SeerError: The data is too large, or means something else than intended.
     """
     data = cluster.render_process_cloud_init(vm)
     size = len(data.encode())
     if size > limit:
         raise SeerError(
-            f"the start-up data of machine {machine} has {size} bytes, but {cloud} takes {limit}: "
+            f"the start-up data of machine {machine} has {size} bytes, but {cloud} accepts {limit}: "
             "give fewer or shorter variables in env="
         )
-    if not _as_meant(data, vm):
+    if not _is_as_intended(data, vm):
         raise SeerError(
-            f"the start-up data of machine {machine} would not be understood as it is meant, and the machine might "
-            "never end, so it is not rented: give plainer variables in env= and a plainer image=, "
+            f"the start-up data of machine {machine} would not run the intended commands, and the machine might "
+            "never terminate, so it is not rented: give plainer variables in env= and a plainer image=, "
             "or install dask-cloudprovider 2025.9"
         )
 
 
-def _as_meant(data: str, vm: Any) -> bool:
-    """Whether the last commands are these: the watchdog begins, the container runs, the machine ends."""
+def _is_as_intended(data: str, vm: Any) -> bool:
+    """Return whether the last commands are: start the watchdog, run the container, shut down."""
     if not data.startswith("#cloud-config\n"):
         return False
-    yaml: Any = importlib.import_module("yaml")  # it comes with Dask, and has no types
+    yaml: Any = importlib.import_module("yaml")  # installed with Dask; it has no types
     try:
-        *before, run, end = yaml.safe_load(data)["runcmd"]
-        watch = [json.loads(command) for command in vm.extra_bootstrap]
-        return before[-len(watch) :] == watch and shlex.split(run) == _words(vm, yaml) and end == END
+        *before, run, last = yaml.safe_load(data)["runcmd"]
+        watchdog = [json.loads(command) for command in vm.extra_bootstrap]
+        return (
+            before[-len(watchdog) :] == watchdog and shlex.split(run) == _docker_run(vm, yaml) and last == LAST_COMMAND
+        )
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError):
         return False
 
 
-def _words(vm: Any, yaml: Any) -> list[str]:
-    """Of the command that runs the container, by what each of its parts is when it stands alone.
+def _docker_run(vm: Any, yaml: Any) -> list[str]:
+    """Return the words of the command that runs the container, from parsing each of its parts alone.
 
     Raises:
         yaml.YAMLError, ValueError: A part does not stay within its quotes.
@@ -94,7 +104,7 @@ def _words(vm: Any, yaml: Any) -> list[str]:
     return [*words, *split(vm.docker_args), image, *split(vm.command)]
 
 
-def _printed(odd: re.Match[str]) -> str:
-    """By their bytes: a shell's line may hold nothing but ASCII then."""
-    octal = "".join(rf"\\{byte:03o}" for byte in odd[0].encode())
+def _printf(characters: re.Match[str]) -> str:
+    """Return a command substitution in ASCII that prints the characters from their bytes."""
+    octal = "".join(rf"\\{byte:03o}" for byte in characters[0].encode())
     return f"$(printf {octal})"

@@ -1,4 +1,4 @@
-"""The machines of one study on a cloud of which no more is known than how a machine is made and deleted."""
+"""The machines of one study on a cloud, which only needs to create, find and delete machines."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import msgspec
 
 from seer_nb._utils.aio import SideLoop
 from seer_nb._utils.clock import steady_s
-from seer_nb._utils.files import write_private
+from seer_nb._utils.files import write_atomically
 from seer_nb._utils.text import sentence
 from seer_nb.providers._fleet import MachineFleet, Rented
 from seer_nb.providers.base import Adopted, SchedulerAddress
-from seer_nb.providers.vm import tls as vm_tls
-from seer_nb.providers.vm.bootstrap import listens, tls
+from seer_nb.providers.vm import tls
+from seer_nb.providers.vm.bootstrap import is_listening, scheduler_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -29,66 +29,73 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 FILE = "machines.json"
-"""The machines that may exist, for a later runner."""
-KNOCK_S = 0.5
-LONGEST_PAUSE_S = 30.0
-"""Between two looks at a machine that is to be deleted."""
-AGAIN_S = 60.0
-"""One that still exists so long after it was deleted is deleted again."""
-UNSEEN_S = 5.0
-"""One that could not be launched is looked for again after so long: a cloud's answers may lag behind."""
-LISTEN_S, DEAF_S = 5.0, 60.0
-"""Between two looks at the scheduler; it is lost when it could not be reached for so long."""
-SHUT_S = 60.0
-"""The cloud may take so long to take down what was made beside machines."""
-SCARCE = ("RESOURCE_POOL_EXHAUSTED", "AllocationFailed", "SkuNotAvailable", "resource_unavailable", "No valid host")
-"""What clouds say when they have no machine to give."""
+"""Name of the file that lists the machines that may exist, for a later runner."""
+POLL_S, MAX_POLL_S = 0.5, 30.0
+"""Seconds between two checks of a machine that is being deleted: usually, and at most after errors."""
+DELETE_AGAIN_S = 60.0
+"""Seconds after which a machine that still exists is deleted again."""
+RECHECK_S = 5.0
+"""Seconds after which a machine that was not launched is looked up again: a cloud's answers may lag behind."""
+SCHEDULER_POLL_S, SCHEDULER_TIMEOUT_S = 5.0, 60.0
+"""Seconds between two connections to the scheduler, and without a successful one until the scheduler counts as lost."""
+CLEAN_UP_TIMEOUT_S = 60.0
+"""Seconds that the cloud may take to remove what was created beside the machines."""
+NO_CAPACITY = (
+    "AllocationFailed",
+    "No valid host",
+    "RESOURCE_POOL_EXHAUSTED",
+    "SkuNotAvailable",
+    "resource_unavailable",
+)
+"""Words in clouds' error messages that mean that there is no capacity."""
 
 
-class Noted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a later runner must know of a machine."""
+class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a later runner must know about a machine."""
 
     machine: int
     rented: float
-    """Unix seconds: no other clock goes on from one runner to the next, whatever happens to this computer."""
+    """Unix time of the rent, in seconds: no other clock runs on from one runner to the next."""
     ident: str = ""
-    """Under which it was launched: in a copy of a study, other machines are noted than its own."""
+    """Ident of the study that launched the machine: the file in a copy of a study lists another study's machines."""
 
 
 class VM(Rented):
-    """One machine, until it is deleted."""
+    """One machine, until it has been deleted."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.rented = time.time()
-        """Unix seconds."""
+        self.rented_unix_s = time.time()
         self.vm: Any = None
+        """The machine object of dask-cloudprovider; None before it is made."""
         self.addresses = ("", "")
-        """As other machines reach it, and as this one does."""
+        """Addresses as other machines reach it, and as this computer does; empty before its launch."""
         self.launched = False
-        """Whether the cloud has said so."""
-        self.left = False
-        """Whether an earlier runner has left it."""
+        """Whether the cloud has confirmed the launch."""
+        self.inherited = False
+        """Whether an earlier runner launched it."""
 
     @classmethod
-    def of(cls, noted: Noted) -> VM:
-        """One that an earlier runner has left."""
+    def from_record(cls, record: MachineRecord) -> VM:
+        """Return a machine that an earlier runner has left behind; its termination counts as requested."""
         found = cls()
-        found.rented, found.left, found.launching = noted.rented, True, False
-        found.begun_s -= max(0.0, time.time() - noted.rented)
-        found.leave()
+        found.rented_unix_s, found.inherited, found.launching = record.rented, True, False
+        found.rented_at_s -= max(0.0, time.time() - record.rented)
+        found.mark_ending()
         return found
 
 
 class VMFleet(MachineFleet[VM]):
-    """Launches and deletes machines through dask-cloudprovider's classes; their time is measured by the own clock.
+    """Launches and deletes machines with the classes of dask-cloudprovider; lifetimes are measured by the local clock.
 
-    Nothing is asked of machines that run: a machine is lost when its worker has left the scheduler, or when the
-    scheduler can't be reached. Those of an earlier runner are deleted.
+    Running machines are not watched: a machine is lost when its worker has left the scheduler, or when the scheduler
+    cannot be reached. The machines of an earlier runner are deleted.
+
+    Cloud packages may block, so the launcher runs on the event loop of another thread.
 
     Args:
-        context: Of the study.
-        provider: As the user gave it.
+        context: What the fleet knows about its study.
+        provider: The provider that the user configured.
     """
 
     end_timeout_s = 180.0
@@ -96,44 +103,43 @@ class VMFleet(MachineFleet[VM]):
     def __init__(self, context: FleetContext, provider: VMProvider) -> None:
         super().__init__(context, VM)
         self._provider = provider
-        self._file = vm_tls.load(context.folder)
+        self._file = tls.load(context.folder)
         self._side = SideLoop()
-        self._launcher: VMLauncher | None = None
+        self._launcher: VMLauncher[Any] | None = None
         self._preparing = asyncio.Lock()
-        self._inner = ""
+        self._scheduler_url = ""
         """Address of the scheduler as workers reach it."""
 
-    # --- the fleet ---
+    # --- the protocol ---
 
     async def open(self) -> None:
-        """Nothing is rented yet: the scheduler's machine is the engine's to rent."""
+        """Start nothing: the engine rents the scheduler machine."""
 
     async def adopt(self, machines: Collection[int]) -> Adopted:  # noqa: ARG002 - none can be kept
-        """Delete whatever an earlier runner has left; the study goes on with new machines."""
-        left = {noted.machine: VM.of(noted) for noted in self._noted()}
+        """Delete all machines of an earlier runner; the study continues with new machines."""
+        left = {record.machine: VM.from_record(record) for record in self._read_records()}
         self._rented |= left
         for machine, rented in left.items():
             await self._end(machine, rented, force=True)
         return Adopted(left=tuple(left))
 
     async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
-        """Launch the scheduler's machine and wait until it listens."""
-        rented = await self._begin(machine, offer)
-        self._inner, outer = (tls(address) for address in rented.addresses)
-        while self._stays(machine, rented):
-            if await listens(outer):
+        rented = await self._rent(machine, offer)
+        self._scheduler_url, outer = (scheduler_url(address) for address in rented.addresses)
+        while self._is_wanted(machine, rented):
+            if await is_listening(outer):
                 self._tasks.go(self._watch_scheduler(machine, rented, outer))
                 return SchedulerAddress(outer, self._file.pem.security())
-            await asyncio.sleep(KNOCK_S)
+            await asyncio.sleep(POLL_S)
         return None
 
     # --- launching ---
 
-    async def _ready_launcher(self) -> VMLauncher:
+    async def _open_launcher(self) -> VMLauncher[Any]:
         async with self._preparing:
             if self._launcher is None:
 
-                async def make() -> VMLauncher:
+                async def make() -> VMLauncher[Any]:
                     launcher = self._provider.launcher(self._context.study, self._file)
                     await launcher.open()
                     return launcher
@@ -142,79 +148,81 @@ class VMFleet(MachineFleet[VM]):
             return self._launcher
 
     async def _launch(self, machine: int, rented: VM, offer: Offer) -> None:
-        def make(launcher: VMLauncher) -> Any:
+        def make(launcher: VMLauncher[Any]) -> Any:
             if offer.workers_per_machine:
-                return launcher.worker(machine, offer, self._inner)
+                return launcher.worker(machine, offer, self._scheduler_url)
             return launcher.scheduler(machine, offer)
 
-        launcher = await self._ready_launcher()
-        rented.vm = await self._side.run(_made(launcher, make))
-        self._note()
+        launcher = await self._open_launcher()
+        rented.vm = await self._side.run(_call(make, launcher))
+        self._write_records()
         async with asyncio.timeout(offer.boot_timeout_s):
             rented.addresses = await self._side.run(launcher.create(rented.vm))
         rented.launched = True
 
     def _is_scarce(self, error: Exception) -> bool:
-        return any(word in sentence(error) for word in SCARCE)
+        return any(word in sentence(error) for word in NO_CAPACITY)
 
-    # --- ending ---
+    # --- deleting ---
 
-    async def _end(self, machine: int, rented: VM, *, force: bool) -> None:  # noqa: ARG002 - nothing is kept on one
+    async def _end(self, machine: int, rented: VM, *, force: bool) -> None:  # noqa: ARG002 - machines hold no state
         if not rented.launching:
             self._tasks.go(self._delete(machine, rented))
 
     async def _delete(self, machine: int, rented: VM) -> None:
-        """Until it is gone; then its bill ends."""
-        there = (rented.left or rented.vm is not None) and await self._deleted(machine, rented)
-        # Whether one that an earlier runner has left was ever there, and when it went, nobody knows.
-        self._ended(machine, lived_s=rented.lived_s() if there else None if rented.left else 0.0)
-        self._note()
+        """Delete a machine and report its end when it is gone: then its billing has ended."""
+        existed = (rented.inherited or rented.vm is not None) and await self._delete_until_gone(machine, rented)
+        # Nobody knows whether a missing inherited machine ever existed, and when it was deleted.
+        self._ended(machine, lived_s=rented.lived_s() if existed else None if rented.inherited else 0.0)
+        self._write_records()
 
-    async def _deleted(self, machine: int, rented: VM) -> bool:
-        """Have a machine deleted, for as long as it takes until it is gone; whether there was one."""
-        there = sure = rented.launched
-        told_s, pause_s = float("-inf"), KNOCK_S
+    async def _delete_until_gone(self, machine: int, rented: VM) -> bool:
+        """Delete a machine, again if needed, until it is gone; return whether it existed."""
+        existed = confirmed = rented.launched
+        deleted_s, pause_s = float("-inf"), POLL_S
         while True:
             try:
-                launcher, vm = await self._found(machine, rented)
+                launcher, vm = await self._find(machine, rented)
                 if not await self._side.run(launcher.exists(vm)):
-                    if sure:
-                        return there
-                    sure, pause_s = True, UNSEEN_S
-                elif steady_s() - told_s > AGAIN_S:
-                    there = sure = True
+                    if confirmed:
+                        return existed
+                    confirmed, pause_s = True, RECHECK_S
+                elif steady_s() - deleted_s > DELETE_AGAIN_S:
+                    existed = confirmed = True
                     await self._side.run(launcher.delete(vm))
-                    told_s = steady_s()
-            except Exception as error:  # noqa: BLE001 - every cloud has errors of its own
-                logger.warning("machine %s could not be deleted yet: %r", machine, error)
-                pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+                    deleted_s = steady_s()
+            except Exception as error:  # noqa: BLE001 - every cloud has its own exceptions
+                logger.warning("machine %s not deleted yet: %r", machine, error)
+                pause_s = min(MAX_POLL_S, 2 * pause_s)
             await asyncio.sleep(pause_s)
 
-    async def _found(self, machine: int, rented: VM) -> tuple[VMLauncher, Any]:
-        """By what a machine is deleted, also one that another runner has launched."""
-        launcher = await self._ready_launcher()
+    async def _find(self, machine: int, rented: VM) -> tuple[VMLauncher[Any], Any]:
+        """Return the launcher and the object that delete a machine, also one that another runner launched."""
+        launcher = await self._open_launcher()
         if rented.vm is None:
             offer = self._provider.offers()[0]
-            rented.vm = await self._side.run(_made(launcher, lambda there: there.worker(machine, offer)))
+            rented.vm = await self._side.run(_call(lambda found: found.worker(machine, offer), launcher))
         return launcher, rented.vm
 
-    def _note(self) -> None:
-        """Write down which machines may exist."""
-        there = {machine: x for machine, x in self._rented.items() if x.left or x.vm is not None}
-        ident = self._file.ident
-        noted = [Noted(machine=machine, rented=there[machine].rented, ident=ident) for machine in sorted(there)]
-        write_private(self._context.folder / FILE, msgspec.json.encode(noted))
+    def _write_records(self) -> None:
+        """Write the list of machines that may exist."""
+        existing = {machine: x for machine, x in self._rented.items() if x.inherited or x.vm is not None}
+        records = [
+            MachineRecord(machine=machine, rented=existing[machine].rented_unix_s, ident=self._file.ident)
+            for machine in sorted(existing)
+        ]
+        write_atomically(self._context.folder / FILE, msgspec.json.encode(records), private=True)
 
-    def _noted(self) -> list[Noted]:
+    def _read_records(self) -> list[MachineRecord]:
         path = self._context.folder / FILE
-        noted = msgspec.json.decode(path.read_bytes(), type=list[Noted]) if path.exists() else []
-        return [x for x in noted if x.ident in {"", self._file.ident}]
+        records = msgspec.json.decode(path.read_bytes(), type=list[MachineRecord]) if path.exists() else []
+        return [record for record in records if record.ident in {"", self._file.ident}]
 
     async def _shut(self) -> None:
-        """What could not be deleted is noted for a later runner."""
+        """Close the launcher; machines that are not deleted stay listed for a later runner."""
         try:
             if self._launcher is not None:
-                async with asyncio.timeout(SHUT_S):
+                async with asyncio.timeout(CLEAN_UP_TIMEOUT_S):
                     await self._side.run(self._launcher.close())
         finally:
             self._side.stop()
@@ -222,19 +230,21 @@ class VMFleet(MachineFleet[VM]):
     # --- watching ---
 
     async def _watch_scheduler(self, machine: int, rented: VM, address: str) -> None:
-        heard_s = steady_s()
+        """Terminate the scheduler machine when its scheduler has been unreachable for too long."""
+        reached_s = steady_s()
 
-        async def look() -> None:
-            nonlocal heard_s
-            if await listens(address):
-                heard_s = steady_s()
+        async def check() -> None:
+            nonlocal reached_s
+            if await is_listening(address):
+                reached_s = steady_s()
 
-        while self._stays(machine, rented):
-            await asyncio.sleep(LISTEN_S)
-            await self._guarded(look())
-            if steady_s() - heard_s > DEAF_S:
-                await self._tell(machine, f"the scheduler could not be reached for {DEAF_S:.0f} s")
+        while self._is_wanted(machine, rented):
+            await asyncio.sleep(SCHEDULER_POLL_S)
+            await self._attempt(check())
+            if steady_s() - reached_s > SCHEDULER_TIMEOUT_S:
+                await self._request_end(machine, f"the scheduler could not be reached for {SCHEDULER_TIMEOUT_S:.0f} s")
 
 
-async def _made(launcher: VMLauncher, make: Callable[[VMLauncher], Any]) -> Any:
+async def _call(make: Callable[[VMLauncher[Any]], Any], launcher: VMLauncher[Any]) -> Any:
+    """Call a function on the event loop that awaits this."""
     return make(launcher)

@@ -1,9 +1,9 @@
-"""What a later runner must know to go on with the machines of an earlier one; readable by its owner only.
+"""What a later runner needs to continue with the machines of an earlier one; readable by its owner only.
 
-A copy of a study's folder must not end, nor use, the machines of the study that it was copied from: it gets keys and
-an ident of its own. A folder that is renamed keeps its machines. One that is moved to another disk, or restored from a
-backup, cannot be told from a copy: its machines end by their leases, and where one that has powered itself off is still
-billed, it must be deleted by hand. To be on the safe side, pause or end a study before it is moved so.
+A copy of a study's folder must neither terminate nor use the machines of the original study, so it gets its own keys
+and ident. A renamed folder keeps its machines. A folder that was moved to another disk, or restored from a backup,
+cannot be distinguished from a copy: its machines terminate when their leases expire. Where a machine that has shut
+itself down is still billed, it must then be deleted by hand. Pause or end a study before you move it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import msgspec
 
-from seer_nb._utils.files import write_private
+from seer_nb._utils.files import write_atomically
 from seer_nb.storage.layout import JOURNAL
 
 if TYPE_CHECKING:
@@ -28,20 +28,20 @@ _ROLES = ("scheduler", "worker", "client")
 
 
 class Pem(msgspec.Struct, frozen=True, kw_only=True):
-    """Key and certificate that all parts of one study's cluster share, as PEM text."""
+    """Key and certificate of one study's cluster, as PEM text; all its processes share them."""
 
     key: str
     certificate: str
 
     def security(self) -> Any:
-        """As a ``distributed.Security`` for the client."""
+        """Return a ``distributed.Security`` for the client."""
         from distributed.security import Security
 
         parts = {f"tls_{role}_{what}": text for role in _ROLES for what, text in self._texts().items()}
         return Security(require_encryption=True, tls_ca_file=self.certificate, **parts)
 
     def config(self, role: str) -> dict[str, Any]:
-        """What the Dask configuration of a scheduler or worker must hold under "distributed.comm"."""
+        """Return the Dask configuration of a scheduler or worker under "distributed.comm"."""
         tls = {"ca-file": self.certificate, role: self._texts()}
         return {"default-scheme": "tls", "require-encryption": True, "tls": tls}
 
@@ -50,23 +50,23 @@ class Pem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClusterFile(msgspec.Struct, kw_only=True):
-    """The file's content."""
+    """Content of the file."""
 
     ident: str
-    """Tells this study's machines from those of another one with the same name."""
+    """Distinguishes this study's machines from those of another study of the same name."""
     pem: Pem
     mark: str = ""
-    """Of the folder that it was made for. Files of versions that did not mark them have none."""
-    machine: int | None = None
-    """On which the scheduler runs ..."""
-    address: str = ""
-    """... as clients reach it ..."""
-    inner: str = ""
-    """... and as workers do."""
+    """Mark of the folder that the file was written for; empty in files of versions without marks."""
+    scheduler_machine: int | None = msgspec.field(default=None, name="machine")
+    """Machine with the scheduler; None if there is none."""
+    client_address: str = msgspec.field(default="", name="address")
+    """Address of the scheduler as clients reach it."""
+    worker_address: str = msgspec.field(default="", name="inner")
+    """Address of the scheduler as workers reach it."""
 
 
 def load(folder: Path) -> ClusterFile:
-    """The study's, made if there is none yet, or if it is that of the study that this one was copied from."""
+    """Return the file of the study in a folder; write a new one if there is none, or if the folder is a copy."""
     path, mark = folder / FILE, _mark(folder)
     if path.exists():
         found = msgspec.json.decode(path.read_bytes(), type=ClusterFile)
@@ -77,21 +77,26 @@ def load(folder: Path) -> ClusterFile:
             save(folder, found)
             return found
         logger.warning(
-            "the folder %s is a copy, or was moved to another disk: machines whose names or tags have %s are left to "
-            "the study that has rented them, and to their leases",
+            "folder %s is a copy or was moved to another disk: machines with %s in their names or tags are left to the "
+            "study that rented them and terminate when their leases expire",
             folder,
             found.ident,
         )
-    made = ClusterFile(ident=uuid4().hex, pem=_fresh(), mark=mark)
+    made = ClusterFile(ident=uuid4().hex, pem=_make_pem(), mark=mark)
     save(folder, made)
     return made
 
 
-def _mark(folder: Path) -> str:
-    """What no copy shares with a study's folder, and a new name does not change: numbers of what is never replaced.
+def save(folder: Path, content: ClusterFile) -> None:
+    """Write the file for a later runner."""
+    write_atomically(folder / FILE, msgspec.json.encode(content), private=True)
 
-    Not the disk's number: it can be another one after a restart, and machines would be lost from sight. Two numbers,
-    for a single one may by chance be the same on another disk.
+
+def _mark(folder: Path) -> str:
+    """Return what no copy of the folder has and renaming does not change: inode numbers of files never replaced.
+
+    The device number is not part of it: it may change at a reboot, and the machines would be lost. There are two inode
+    numbers, because a single one may by chance be the same on another disk.
     """
     numbers = [folder.stat().st_ino]
     with contextlib.suppress(FileNotFoundError):
@@ -99,12 +104,7 @@ def _mark(folder: Path) -> str:
     return "-".join(map(str, numbers))
 
 
-def save(folder: Path, content: ClusterFile) -> None:
-    """For a later runner."""
-    write_private(folder / FILE, msgspec.json.encode(content))
-
-
-def _fresh() -> Pem:
+def _make_pem() -> Pem:
     from distributed.security import Security
 
     made = Security.temporary()

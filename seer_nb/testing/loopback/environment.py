@@ -17,8 +17,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seer_nb._utils import environment as variables
 from seer_nb.errors import SeerError
-from seer_nb.testing.loopback.cleanup import MARK
 from seer_nb.testing.loopback.user_data import write_tools
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Home:
     @property
     def shutdown(self) -> Path:
         """The file by which a machine asks to be ended."""
-        return Path(self.environment["SEER_LOOPBACK_SHUTDOWN"])
+        return Path(self.environment[variables.LOOPBACK_SHUTDOWN])
 
 
 class Homes:
@@ -136,7 +136,7 @@ class Homes:
         self._folder = folder or scratch / "machines"
         self._scratch = scratch
         self._surroundings = surroundings
-        self._packages = {} if editable else {"SEER_LOOPBACK_PACKAGES": os.pathsep.join(_packages())}
+        self._packages = {} if editable else {variables.LOOPBACK_PACKAGES: os.pathsep.join(_packages())}
         write_tools(scratch / "tools")
 
     def furnish(self, instance_id: str, address: str) -> Home:
@@ -147,17 +147,17 @@ class Homes:
         folder.mkdir(mode=0o700, parents=True)
         temporary.mkdir(mode=0o700)
         own = {
-            MARK: mark,
+            variables.LOOPBACK_MACHINE: mark,
             "PATH": f"{self._scratch / 'tools'}:{_PATH}",
             "HOME": str(folder),
             "TMPDIR": str(temporary),
             "LANG": "C.UTF-8",
-            "SEER_RUN": str(folder / "run"),
+            variables.RUN_FOLDER: str(folder / "run"),
             # All machines here have this computer's clock since its boot.
-            "SEER_BOOT": str(int(time.clock_gettime(time.CLOCK_BOOTTIME))),
-            "SEER_LOOPBACK_ADDRESS": address,
-            "SEER_LOOPBACK_PYTHON": sys.executable,
-            "SEER_LOOPBACK_SHUTDOWN": str(folder / "shutdown"),
+            variables.BOOT_TIME: str(int(time.clock_gettime(time.CLOCK_BOOTTIME))),
+            variables.LOOPBACK_ADDRESS: address,
+            variables.LOOPBACK_PYTHON: sys.executable,
+            variables.LOOPBACK_SHUTDOWN: str(folder / "shutdown"),
         }
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         return Home(mark, folder, {**kept, **own, **self._packages, **self._surroundings(instance_id)})

@@ -1,4 +1,4 @@
-"""The command seer-nb."""
+"""The command line: ``seer-nb``."""
 
 from __future__ import annotations
 
@@ -18,18 +18,36 @@ if TYPE_CHECKING:
     from seer_nb.testing.loopback import LoopbackCloud
 
 
-REFRESH_S = 0.25
-HEADLESS_S = 5.0
-"""Where the output is not a terminal: a line every so many seconds."""
-DEMO = {"deadline": ("60s", "120s"), "budget": ("$0.01", "$0.05")}
-"""Of the demo here, and on a cloud, whose machines have to boot."""
+TERMINAL_INTERVAL_S = 0.25
+"""Seconds between two progress lines on a terminal."""
+PIPE_INTERVAL_S = 5.0
+"""Seconds between two progress lines if the output is not a terminal."""
+DEMO_LIMITS = {"deadline": ("60s", "120s"), "budget": ("$0.01", "$0.05")}
+"""Default limits of the demo, without and with ``--cloud``, where machines must boot."""
 CLOUD_BOOT_S = 5.0
-INTERRUPTED = 130
-"""The shell's exit code for Ctrl-C."""
+EXIT_INTERRUPTED = 130
+"""Exit code of a shell command that Ctrl-C ended."""
+TABLES = ("results", "curves", "spending", "events")
+_STUDY_COMMANDS = {
+    "show": "print the state of a study",
+    "watch": "print the progress of a study until it ends",
+    "pause": "save all trials and retire all machines",
+    "resume": "continue a study",
+    "stop": "save all trials, retire all machines and end the study",
+    "adjust": "change the budget or the deadline of a study",
+    "export": "write a table of a study to a file",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run a command.
+
+    Args:
+        arguments: Words of the command line. Default: those of this process.
+
+    Returns:
+        The exit code.
+    """
     options = _parser().parse_args(arguments)
     from seer_nb._utils.text import printable
     from seer_nb.errors import SeerError
@@ -38,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(options.run(options) or 0)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output, such as head, has seen enough; Python must not complain of it at its exit.
+        # The reader of the output, such as head, has exited. The replacement avoids a second error at Python's exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (SeerError, ValueError, TypeError, OSError) as error:
@@ -46,69 +64,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("seer-nb: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
     from seer_nb import __version__
-    from seer_nb.providers.aws import iam
     from seer_nb.ui.cli import cloud, doctor
 
     parser = argparse.ArgumentParser(
-        prog="seer-nb", description="Tune PyTorch models when time and money are both limited."
+        prog="seer-nb", description="Tune PyTorch models under a deadline and a money budget."
     )
     parser.add_argument("--version", action="version", version=f"seer-nb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    demo = commands.add_parser("demo", help="tune a small network on this machine's cores, within a minute")
-    for limit, (usual, on_cloud) in DEMO.items():
-        demo.add_argument(f"--{limit}", default=None, help=f"default: {usual}, or {on_cloud} with --cloud")
-    demo.add_argument("--price", default="$0.05", help="notional price of a worker and hour; default: %(default)s")
-    demo.add_argument("--workers", type=int, default=None, help="default: one a core")
-    demo.add_argument("--policy", default="seer", help="default: %(default)s")
-    demo.add_argument("--name", default=None, help="name of the study; default: made from the time")
-    demo.add_argument("--cloud", action="store_true", help="on a cloud on this computer, as on EC2; nothing is rented")
-    demo.set_defaults(run=_demo)
+    _add_demo(commands)
     listing = commands.add_parser("studies", help="list the studies in ./seer_studies, or in SEER_HOME")
     listing.set_defaults(run=_studies)
-    for word, text in _ON_ONE.items():
-        one = commands.add_parser(word, help=text)
-        one.add_argument("name", help="of the study")
-        if word == "export":
-            one.add_argument("path", help="its suffix says the format: csv parquet json md tex html xlsx")
-            one.add_argument("--table", default="results", choices=TABLES, help="default: %(default)s")
-        elif word == "adjust":
-            one.add_argument("--budget", default=None, help='dollars for the whole study, such as "$0.80"')
-            one.add_argument("--deadline", default=None, help='time for the whole study, such as "15min"')
-        one.set_defaults(run=_on_one, word=word)
-    for add_to in (doctor.add, cloud.add_machines, cloud.add_prices, iam.add, add):
+    _add_study_commands(commands)
+    for add_to in (doctor.add, cloud.add_machines, cloud.add_prices, cloud.add_iam_policy, _add_trust):
         add_to(commands)
     return parser
 
 
-_ON_ONE = {
-    "show": "print a study's state",
-    "watch": "follow a study until it ends",
-    "pause": "save all trials and hand all machines back",
-    "resume": "go on with a study",
-    "stop": "save, hand all machines back, and end a study",
-    "adjust": "change a study's budget or deadline",
-    "export": "write a study's table of results, or another one, to a file",
-}
-TABLES = ("results", "curves", "spending", "events")
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser("demo", help="tune a small network on this machine within a minute")
+    for limit, (usual, on_cloud) in DEMO_LIMITS.items():
+        demo.add_argument(f"--{limit}", default=None, help=f"default: {usual}, or {on_cloud} with --cloud")
+    demo.add_argument("--price", default="$0.05", help="notional price per worker-hour; default: %(default)s")
+    demo.add_argument("--workers", type=int, default=None, help="maximum number of workers; default: one per core")
+    demo.add_argument("--policy", default="seer", help="name of the policy; default: %(default)s")
+    demo.add_argument("--name", default=None, help="name of the study; default: made from the time")
+    demo.add_argument(
+        "--cloud", action="store_true", help="use a simulated EC2 on this computer; no machine is rented from AWS"
+    )
+    demo.set_defaults(run=_demo)
+
+
+def _add_study_commands(commands: Any) -> None:
+    for command, text in _STUDY_COMMANDS.items():
+        parser = commands.add_parser(command, help=text)
+        parser.add_argument("name", help="name of the study")
+        if command == "export":
+            parser.add_argument("path", help="its suffix is the format: csv, parquet, json, md, tex, html or xlsx")
+            parser.add_argument("--table", default="results", choices=TABLES, help="default: %(default)s")
+        elif command == "adjust":
+            parser.add_argument("--budget", default=None, help='dollars for the whole study, such as "$0.80"')
+            parser.add_argument("--deadline", default=None, help='time for the whole study, such as "15min"')
+        parser.set_defaults(run=_run_study_command, command=command)
 
 
 def _demo(options: argparse.Namespace) -> int:
     if not options.cloud:
         return _demo_on(options, seer.Local(max_workers=options.workers, price_per_hour=options.price), None)
     with seer.loopback_cloud(CLOUD_BOOT_S) as cloud:
-        print(f"{cloud}: EC2 and S3 on this computer; its machines are processes, at the prices of real ones")
+        print(f"{cloud}: simulated EC2 and S3 on this computer; machines are processes, at the prices of real machines")
         code = _demo_on(options, cloud.provider(max_machines=options.workers or 2), cloud.store)
-        print(f"{len(cloud.machines())} machines were rented; {_living(cloud)} live on")
+        print(f"machines rented: {len(cloud.machines())}; still running: {_count_running(cloud)}")
         return code
 
 
-def _living(cloud: LoopbackCloud) -> int:
+def _count_running(cloud: LoopbackCloud) -> int:
     return sum(machine.state != "terminated" for machine in cloud.machines())
 
 
@@ -117,13 +132,13 @@ def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None)
 
     study = demo_command.study(
         name=options.name or time.strftime("demo-%Y%m%d-%H%M%S"),
-        deadline=options.deadline or DEMO["deadline"][options.cloud],
-        budget=options.budget or DEMO["budget"][options.cloud],
+        deadline=options.deadline or DEMO_LIMITS["deadline"][options.cloud],
+        budget=options.budget or DEMO_LIMITS["budget"][options.cloud],
         provider=provider,
         policy=options.policy,
         store=store,
     ).start()
-    print(f"study {study.name!r}: an MLP on handwritten digits; Ctrl-C stops it, with its results kept")
+    print(f"study {study.name!r}: an MLP on handwritten digits; Ctrl-C stops the study and keeps its results")
     _watch(study, stop_on_interrupt=True)
     from seer_nb.views import plotly_curves
 
@@ -132,7 +147,7 @@ def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None)
         study.export(path)
     plotly_curves.write_figure(study.plot_curves(), "curves.html")
     print("written: results.csv, results.html, curves.html")
-    print(f"open it again: seer-nb show {study.name}, or seer_nb.attach({study.name!r}) in Python")
+    print(f"to open the study again: seer-nb show {study.name}, or seer_nb.attach({study.name!r}) in Python")
     return 0
 
 
@@ -141,43 +156,37 @@ def _studies(_: argparse.Namespace) -> None:
     from seer_nb.study.catalog import studies
 
     table = studies()
-    print(printable(table.to_string(index=False)) if len(table) else "no studies here")
+    print(printable(table.to_string(index=False)) if len(table) else "no studies found")
 
 
-def _on_one(options: argparse.Namespace) -> None:
+def _run_study_command(options: argparse.Namespace) -> None:
     from seer_nb.study.catalog import attach
 
     study = attach(options.name)
-    if options.word == "export":
+    if options.command == "export":
         print(f"written: {study.export(options.path, table=options.table)}")
-        return
-    if options.word == "adjust":
-        _adjust(study, options)
-        return
-    if options.word in {"pause", "resume", "stop"}:
-        _tell(study, options.word)
-        return
-    if options.word == "watch":
-        _watch(study, stop_on_interrupt=False)
-    print(study._summary())  # noqa: SLF001 - the command line is a view like the others
+    elif options.command == "adjust":
+        study.adjust(budget=options.budget, deadline=options.deadline)
+        print(f"study {study.name!r}: new limits sent")
+    elif options.command in {"pause", "resume", "stop"}:
+        _send_command(study, options.command)
+    else:
+        if options.command == "watch":
+            _watch(study, stop_on_interrupt=False)
+        print(study._summary())  # noqa: SLF001 - the command line is a view like the others
 
 
-def _adjust(study: Study, options: argparse.Namespace) -> None:
-    study.adjust(budget=options.budget, deadline=options.deadline)
-    print(f"study {study.name!r} was told its new limits")
-
-
-def _tell(study: Study, word: str) -> None:
+def _send_command(study: Study, command: str) -> None:
     from seer_nb.study.study import refuse_late
 
-    if word != "resume":
-        refuse_late(study.name, study.status, word)
-    getattr(study, word)()
-    print(f"study {study.name!r} was told to {word}")
+    if command != "resume":
+        refuse_late(study.name, study.status, command)
+    getattr(study, command)()
+    print(f"study {study.name!r}: {command} sent")
 
 
 def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) -> None:
-    """Show progress until the study has ended."""
+    """Print the progress until the study has ended."""
     from seer_nb.views import text as text_views
 
     out = out or sys.stdout
@@ -185,9 +194,9 @@ def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) 
     try:
         while True:
             try:
-                study.wait(timeout=REFRESH_S if live else HEADLESS_S)
+                study.wait(timeout=TERMINAL_INTERVAL_S if live else PIPE_INTERVAL_S)
             except TimeoutError:
-                _line(out, text_views.progress_line(study.state, study.stuck, study._now_s()), live=live)  # noqa: SLF001
+                _write_line(out, text_views.progress_line(study.state, study.stuck, study._now_s()), live=live)  # noqa: SLF001
             else:
                 break
     except KeyboardInterrupt:
@@ -200,7 +209,7 @@ def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) 
             out.write("\n")
 
 
-def _line(out: TextIO, line: str, *, live: bool) -> None:
+def _write_line(out: TextIO, line: str, *, live: bool) -> None:
     import shutil
 
     if live:
@@ -211,31 +220,26 @@ def _line(out: TextIO, line: str, *, live: bool) -> None:
     out.flush()
 
 
-def add(commands: Any) -> None:
-    """Add the subcommand."""
-    parser = commands.add_parser("trust", help="have a study's folder that was moved here run as your own")
-    parser.add_argument("name", help="of the study")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.set_defaults(run=_run)
+def _add_trust(commands: Any) -> None:
+    parser = commands.add_parser("trust", help="allow a study folder from elsewhere to run on this computer")
+    parser.add_argument("name", help="name of the study")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    parser.set_defaults(run=_trust)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _trust(options: argparse.Namespace) -> int:
     from seer_nb.storage import layout
     from seer_nb.study.catalog import attach, trust
+    from seer_nb.ui.cli.cloud import confirm
 
-    attach(options.name)  # raises if there is none
-    if not options.yes and not _agreed(options.name, str(layout.home() / options.name)):
+    attach(options.name)  # raises for an unknown study
+    question = (
+        f"The training function of study {options.name!r} in {layout.home() / options.name} will run with all your "
+        "permissions.\nDo you know who wrote it?"
+    )
+    if not options.yes and not confirm(question):
         sys.stdout.write("nothing was changed\n")
         return 1
     trust(options.name)
-    sys.stdout.write(f"study {options.name!r} is yours: seer-nb resume {options.name} goes on with it\n")
+    sys.stdout.write(f"study {options.name!r} is trusted: seer-nb resume {options.name} continues it\n")
     return 0
-
-
-def _agreed(name: str, folder: str) -> bool:
-    sys.stdout.write(
-        f"The function of study {name!r} in {folder} will be run as you, and can then do all that you can.\n"
-        "Do you know who wrote it? [y/N] "
-    )
-    sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}

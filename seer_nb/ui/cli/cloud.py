@@ -1,9 +1,10 @@
-"""``seer-nb machines``: what is rented for any study, in whatever state its runner is, and how to end it."""
+"""The commands about clouds: ``seer-nb machines`` and ``seer-nb prices``."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import sys
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -25,78 +26,88 @@ if TYPE_CHECKING:
     from seer_nb.providers.prices.refresh import Refreshed
 
 
-class Rented(NamedTuple):
-    """A machine that lives."""
+class RentedMachine(NamedTuple):
+    """A machine that runs on EC2."""
 
     instance: Instance
-    per_hour: int | None
-    """Micro-dollars on demand; None if no price of it is known."""
+    price_per_hour_micro: int | None
+    """On-demand price in micro-dollars per hour; None if unknown."""
+
+
+def confirm(question: str) -> bool:
+    """Ask a question on the terminal; return whether the answer is yes."""
+    sys.stdout.write(f"{question} [y/N] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+# --- seer-nb machines ---
 
 
 def add_machines(commands: Any) -> None:
-    """Add the subcommand."""
-    parser = commands.add_parser("machines", help="list the machines on EC2 that any study rents, and end them")
-    parser.add_argument("--region", default=None, help="default: as boto is configured")
-    parser.add_argument("--study", default=None, help="only this study's")
-    parser.add_argument("--terminate", action="store_true", help="end those that are listed, after asking")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    """Add the subcommand ``machines``."""
+    parser = commands.add_parser("machines", help="list the EC2 machines of all studies, and terminate them")
+    parser.add_argument("--region", default=None, help="AWS region; default: the region in boto's configuration")
+    parser.add_argument("--study", default=None, help="name of a study; default: all studies")
+    parser.add_argument("--terminate", action="store_true", help="terminate the listed machines after a confirmation")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     parser.set_defaults(run=_run_machines)
 
 
-def living(region: str | None = None, study: str | None = None) -> list[Rented]:
-    """The machines that live, of all studies or of one, the oldest first.
+def list_machines(region: str | None = None, study: str | None = None) -> list[RentedMachine]:
+    """Return the running machines of one study or of all studies, the oldest first.
 
     Args:
-        region: Of AWS. Default: as boto is configured.
-        study: Its name.
+        region: AWS region. Default: the region in boto's configuration.
+        study: Name of a study. Default: all studies.
 
     Raises:
         SeerError: dask-cloudprovider is not installed.
         ValueError: No region is given or configured.
     """
-    found = asyncio.run(_living(region))
-    chosen = [rented for rented in found if study in {None, rented.instance.study}]
-    return sorted(chosen, key=lambda rented: rented.instance.launched)
+    found = asyncio.run(_list_machines(region))
+    chosen = [machine for machine in found if study in {None, machine.instance.study}]
+    return sorted(chosen, key=lambda machine: machine.instance.launched)
 
 
-def groups(region: str | None = None, study: str | None = None) -> list[Group]:
-    """The security groups that were made for any study, or for one: they cost nothing, but an account has few.
+def list_groups(region: str | None = None, study: str | None = None) -> list[Group]:
+    """Return the security groups of one study or of all studies; they cost nothing, but an account has few.
 
     Args:
-        region: Of AWS. Default: as boto is configured.
-        study: Its name.
+        region: AWS region. Default: the region in boto's configuration.
+        study: Name of a study. Default: all studies.
 
     Raises:
         SeerError: dask-cloudprovider is not installed.
         ValueError: No region is given or configured.
     """
-    return sorted(group for group in asyncio.run(_groups(region)) if study in {None, group.study})
+    return sorted(group for group in asyncio.run(_list_groups(region)) if study in {None, group.study})
 
 
-def terminate(machines: list[Rented], region: str | None = None) -> None:
-    """End machines. A study whose runner lives rents others if its plan wants them: stop it first.
+def terminate_machines(machines: list[RentedMachine], region: str | None = None) -> None:
+    """Terminate machines. Stop a running study first; otherwise its runner rents other machines.
 
     Args:
-        machines: As ``living`` gives them.
-        region: Theirs.
+        machines: Machines from ``list_machines``.
+        region: Region of the machines. Default: the region in boto's configuration.
     """
-    asyncio.run(_terminate([rented.instance.ident for rented in machines], region))
+    asyncio.run(_terminate([machine.instance.ident for machine in machines], region))
 
 
-def drop(found: list[Group], region: str | None = None) -> list[Group]:
-    """Delete security groups; waits for a while until their machines have gone.
+def delete_groups(groups: list[Group], region: str | None = None) -> list[Group]:
+    """Delete security groups, after waiting a while for the end of their machines.
 
     Args:
-        found: As ``groups`` gives them.
-        region: Theirs.
+        groups: Groups from ``list_groups``.
+        region: Region of the groups. Default: the region in boto's configuration.
 
     Returns:
-        Those that could not be deleted.
+        The groups that could not be deleted.
     """
-    return asyncio.run(_drop(found, region))
+    return asyncio.run(_delete_groups(groups, region))
 
 
-async def _living(region: str | None) -> list[Rented]:
+async def _list_machines(region: str | None) -> list[RentedMachine]:
     from seer_nb.providers.aws import api
     from seer_nb.providers.aws.api import ec2_client, region_or_default
     from seer_nb.providers.prices import price
@@ -110,7 +121,7 @@ async def _living(region: str | None) -> list[Rented]:
             per_hour = price("aws", region, instance.kind).per_hour
         except ValueError:
             per_hour = None
-        found.append(Rented(instance, per_hour))
+        found.append(RentedMachine(instance, per_hour))
     return found
 
 
@@ -121,7 +132,7 @@ async def _terminate(instances: list[str], region: str | None) -> None:
         await client.terminate_instances(InstanceIds=instances)
 
 
-async def _groups(region: str | None) -> list[Group]:
+async def _list_groups(region: str | None) -> list[Group]:
     from seer_nb.providers.aws import api
     from seer_nb.providers.aws.api import ec2_client, region_or_default
 
@@ -129,84 +140,85 @@ async def _groups(region: str | None) -> list[Group]:
         return await api.groups_of_all_studies(client)
 
 
-async def _drop(found: list[Group], region: str | None) -> list[Group]:
+async def _delete_groups(groups: list[Group], region: str | None) -> list[Group]:
     from seer_nb.providers.aws import api
     from seer_nb.providers.aws.api import ec2_client, region_or_default
 
     async with ec2_client(region_or_default(region)) as client:
-        gone = await asyncio.gather(*(api.drop_group(client, group.ident) for group in found))
-    return [group for group, has_gone in zip(found, gone, strict=True) if not has_gone]
+        deleted = await asyncio.gather(*(api.drop_group(client, group.ident) for group in groups))
+    return [group for group, is_deleted in zip(groups, deleted, strict=True) if not is_deleted]
 
 
 def _run_machines(options: argparse.Namespace) -> int:
-    machines = living(options.region, options.study)
-    made = groups(options.region, options.study)
-    in_use = {rented.instance.study_ident for rented in machines}
-    left = [group for group in made if group.study_ident not in in_use]
-    sys.stdout.write(_table(machines) if machines else "no machine of a study lives here\n")
-    for group in left:
-        sys.stdout.write(f"security group {group.ident} of study {one_line(group.study)} was left behind\n")
-    if not options.terminate or not (machines or left):
+    machines = list_machines(options.region, options.study)
+    groups = list_groups(options.region, options.study)
+    in_use = {machine.instance.study_ident for machine in machines}
+    unused = [group for group in groups if group.study_ident not in in_use]
+    sys.stdout.write(_table(machines) if machines else "no machine of a study is running\n")
+    for group in unused:
+        sys.stdout.write(f"security group {group.ident} of study {one_line(group.study)} is left over\n")
+    if not options.terminate or not (machines or unused):
         return 0
-    what = " and ".join(filter(None, (_count(len(machines), "machine"), _count(len(left), "security group"))))
-    if not options.yes and not _agreed(what):
-        sys.stdout.write("nothing was ended\n")
+    what = " and ".join(filter(None, (_count(len(machines), "machine"), _count(len(unused), "security group"))))
+    if not options.yes and not confirm(f"terminate {what}?"):
+        sys.stdout.write("nothing was terminated\n")
         return 1
-    return _end(machines, made, options.region)
+    return _terminate_all(machines, groups, options.region)
 
 
-def _end(machines: list[Rented], made: list[Group], region: str | None) -> int:
+def _terminate_all(machines: list[RentedMachine], groups: list[Group], region: str | None) -> int:
     if machines:
-        terminate(machines, region)
-        sys.stdout.write(f"told {len(machines)} to end\n")
-    stay = drop(made, region)
-    for group in stay:
+        terminate_machines(machines, region)
+        sys.stdout.write(f"terminating {_count(len(machines), 'machine')}\n")
+    remaining = delete_groups(groups, region)
+    for group in remaining:
         sys.stdout.write(f"security group {group.ident} is still in use: try again later\n")
-    if len(stay) < len(made):
-        sys.stdout.write(f"deleted {_count(len(made) - len(stay), 'security group')}\n")
-    return 1 if stay else 0
+    if len(remaining) < len(groups):
+        sys.stdout.write(f"deleted {_count(len(groups) - len(remaining), 'security group')}\n")
+    return 1 if remaining else 0
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}" if number else ""
 
 
-def _table(machines: list[Rented]) -> str:
+def _table(machines: list[RentedMachine]) -> str:
     import pandas as pd
 
     now = datetime.now(UTC)
     rows = [
         {
-            # A tag, which anybody may have written who can write to the account.
-            "study": one_line(rented.instance.study),
-            "machine": rented.instance.machine,
-            "instance": rented.instance.ident,
-            "type": rented.instance.kind + (" spot" if rented.instance.spot else ""),
-            "state": rented.instance.state,
-            "age": format_duration((now - rented.instance.launched).total_seconds()),
-            "per hour": "unknown" if rented.per_hour is None else format_money(rented.per_hour),
+            # A tag that anyone with write access to the account may have set.
+            "study": one_line(machine.instance.study),
+            "machine": machine.instance.machine,
+            "instance": machine.instance.ident,
+            "type": machine.instance.kind + (" spot" if machine.instance.spot else ""),
+            "state": machine.instance.state,
+            "age": format_duration((now - machine.instance.launched).total_seconds()),
+            "per hour": "unknown"
+            if machine.price_per_hour_micro is None
+            else format_money(machine.price_per_hour_micro),
         }
-        for rented in machines
+        for machine in machines
     ]
-    per_hour = format_money(sum(rented.per_hour or 0 for rented in machines))
-    total = f"{len(rows)} machines, {per_hour} per hour on demand, disks and addresses apart"
+    per_hour = format_money(sum(machine.price_per_hour_micro or 0 for machine in machines))
+    total = f"{len(rows)} machines, {per_hour} per hour on demand, without disks and addresses"
     return f"{pd.DataFrame(rows).to_string(index=False)}\n{total}\n"
 
 
-def _agreed(what: str) -> bool:
-    sys.stdout.write(f"end {what}? [y/N] ")
-    sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+# --- seer-nb prices ---
 
 
 def add_prices(commands: Any) -> None:
-    """Add the subcommand."""
-    parser = commands.add_parser("prices", help="print what machines cost, or refresh the prices")
-    parser.add_argument("--provider", default=None, choices=PROVIDERS, help="default: all")
-    parser.add_argument("--region", default=None, help="as the provider calls it; default: all")
+    """Add the subcommand ``prices``."""
+    parser = commands.add_parser("prices", help="print the prices of machines, or refresh them")
+    parser.add_argument("--provider", default=None, choices=PROVIDERS, help="name of the provider; default: all")
+    parser.add_argument("--region", default=None, help="region of the provider; default: all")
     parser.add_argument("--type", default=None, metavar="TYPE", help='instance type, or a pattern such as "g5.*"')
     parser.add_argument(
-        "--refresh", action="store_true", help="first ask AWS, Azure and GCP, and keep their answers in prices.csv"
+        "--refresh",
+        action="store_true",
+        help="first download prices from AWS, Azure and GCP, and store them in prices.csv",
     )
     parser.set_defaults(run=_run_prices)
 
@@ -218,10 +230,9 @@ def _run_prices(options: argparse.Namespace) -> int:
     if options.type is not None:
         frame = frame[[fnmatch(name, options.type) for name in frame["instance_type"]]]
     if frame.empty:
-        _say_why(options)
-    # A column that no row fills would only take room.
-    told = frame.dropna(axis="columns", how="all")
-    sys.stdout.write(told.to_string(index=False, na_rep="", float_format=_plain) + "\n")
+        _raise_no_price(options)
+    filled = frame.dropna(axis="columns", how="all")
+    sys.stdout.write(filled.to_string(index=False, na_rep="", float_format=_plain) + "\n")
     return 0
 
 
@@ -231,17 +242,19 @@ def _plain(number: float) -> str:
 
 def _refresh(options: argparse.Namespace) -> None:
     if options.provider not in {None, *CLOUDS}:
-        raise ValueError(f"--refresh asks {', '.join(CLOUDS.values())}: it knows no price API of {options.provider}")
+        raise ValueError(
+            f"--provider={options.provider}: has no price API to refresh from; expected {', '.join(CLOUDS)}"
+        )
     known = list(tables.known().values())
-    asked = [options.provider] if options.provider else _meant(options, known)
+    providers = [options.provider] if options.provider else _matching_providers(options, known)
     done = []
-    for provider in asked:
+    for provider in providers:
         try:
-            done.append(_ask(provider, options, [price for price in known if price.provider == provider]))
+            done.append(_refresh_one(provider, options, [price for price in known if price.provider == provider]))
         except SeerError as error:
-            if len(asked) == 1:
+            if len(providers) == 1:
                 raise
-            # Credentials for one of them are enough.
+            # One provider with credentials is enough.
             sys.stderr.write(f"{CLOUDS[provider]} was not refreshed: {error}\n")
     if not done:
         raise SeerError("no prices were refreshed")
@@ -249,31 +262,55 @@ def _refresh(options: argparse.Namespace) -> None:
     sys.stderr.write(f"written: {done[0].path}\n")
 
 
-def _meant(options: argparse.Namespace, known: list[Price]) -> list[str]:
-    """The providers that have such machines; AWS for one that is not known, for only AWS tells the size of it, too."""
-    having = {
+def _matching_providers(options: argparse.Namespace, known: list[Price]) -> list[str]:
+    """Return the providers with matching machines; AWS for an unknown type, because only AWS also returns its size."""
+    matching = {
         price.provider
         for price in known
         if options.region in {None, price.region} and fnmatch(price.instance_type, options.type or "*")
     }
-    return [provider for provider in CLOUDS if provider in having] or ["aws"]
+    return [provider for provider in CLOUDS if provider in matching] or ["aws"]
 
 
-def _ask(provider: str, options: argparse.Namespace, known: list[Price]) -> Refreshed:
+def _refresh_one(provider: str, options: argparse.Namespace, known: list[Price]) -> Refreshed:
     pattern = options.type or "*"
     types = {price.instance_type for price in known if fnmatch(price.instance_type, pattern)}
     refreshed: Refreshed = importlib.import_module(f"seer_nb.providers.prices.{provider}").refresh(
         [options.region] if options.region else {price.region for price in known},
-        # A type that is not known yet is one to ask for.
+        # An unknown type is requested by its name.
         types or {pattern},
     )
     return refreshed
 
 
-def _say_why(options: argparse.Namespace) -> None:
-    """Raise, with what may have been meant where that can be told."""
+def _raise_no_price(options: argparse.Namespace) -> None:
+    """Raise ValueError, with the nearest known names if all three options are given."""
     if options.provider and options.region and options.type:
         prices.price(options.provider, options.region, options.type)
-    asked = {"--provider": options.provider, "--region": options.region, "--type": options.type}
-    given = " ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
-    raise ValueError(f"no price is known for {given}: seer-nb prices without these lists all that are")
+    options_given = {"--provider": options.provider, "--region": options.region, "--type": options.type}
+    given = " ".join(f"{name} {value}" for name, value in options_given.items() if value is not None)
+    raise ValueError(f"no price is known for {given}; seer-nb prices without options lists all known prices")
+
+
+def add_iam_policy(commands: Any) -> None:
+    """Add the subcommand ``iam-policy``."""
+    parser = commands.add_parser("iam-policy", help="print the IAM policy that seer_nb needs on AWS")
+    parser.add_argument("provider", choices=("ec2",))
+    parser.add_argument("--store", default=None, metavar="URL", help="S3 folder for checkpoints: s3://bucket/prefix")
+    parser.add_argument("--role", default=None, help="role in the machines' instance profile, by name or ARN")
+    parser.add_argument("--machine", action="store_true", help="print the policy for that role; requires --store")
+    parser.set_defaults(run=_run_iam_policy)
+
+
+def _run_iam_policy(options: argparse.Namespace) -> int:
+    from seer_nb.providers.aws import iam
+
+    if options.machine and (options.store is None or options.role is not None):
+        raise ValueError("--machine: prints the machines' access to the store; expected --store and no --role")
+    document = (
+        iam.machine_policy(options.store)
+        if options.machine
+        else iam.policy(options.provider, options.store, role=options.role)
+    )
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    return 0

@@ -1,4 +1,4 @@
-"""What ``seer-nb demo`` tunes: an MLP on scikit-learn's handwritten digits."""
+"""The study of ``seer-nb demo``: an MLP on scikit-learn's handwritten digits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_EPOCHS = 27
 
 
 def space() -> dict[str, Any]:
-    """Six hyperparameters."""
+    """Return the search space of six hyperparameters."""
     return {
         "lr": seer.loguniform(3e-3, 1.0),
         "momentum": seer.uniform(0.5, 0.95),
@@ -33,7 +33,7 @@ def space() -> dict[str, Any]:
 
 @functools.cache
 def data() -> tuple[TensorDataset, TensorDataset]:
-    """1257 digits to train on and 540 to validate with, 8 x 8 pixels each. Read once a worker."""
+    """Return 1257 training digits and 540 validation digits of 8 x 8 pixels, read once per worker."""
     import numpy as np
     import torch
     from sklearn.datasets import load_digits
@@ -47,12 +47,20 @@ def data() -> tuple[TensorDataset, TensorDataset]:
 
 
 def build(config: Config) -> nn.Module:
-    """The network of one configuration."""
+    """Build the network of one configuration."""
     return mlp(64, 10, width=config["width"], depth=2, dropout=config["dropout"])
 
 
 def mlp(inputs: int, outputs: int, *, width: int, depth: int, dropout: float) -> nn.Sequential:
-    """Hidden layers of one width with ReLU and dropout; with depth 0 a linear model."""
+    """Build a multilayer perceptron with ReLU and dropout.
+
+    Args:
+        inputs: Number of input features.
+        outputs: Number of outputs.
+        width: Number of units of each hidden layer.
+        depth: Number of hidden layers; 0 makes a linear model.
+        dropout: Dropout probability.
+    """
     from torch import nn
 
     layers: list[nn.Module] = []
@@ -63,7 +71,7 @@ def mlp(inputs: int, outputs: int, *, width: int, depth: int, dropout: float) ->
 
 
 def train(config: Config, run: Run) -> None:
-    """Train one configuration; report the share of validation digits that it reads right."""
+    """Train one configuration, and report its accuracy on the validation digits."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -90,7 +98,7 @@ def train(config: Config, run: Run) -> None:
 def study(  # noqa: PLR0913 - the options of the command
     *, name: str | None, deadline: str, budget: str, provider: Provider, policy: str, store: str | None = None
 ) -> seer.Study:
-    """The demo's study, not yet started."""
+    """Create the demo's study without starting it; the arguments are those of ``seer.Study``."""
     return seer.Study(
         train,
         space(),

@@ -1,1 +1,1 @@
-"""The dashboard and the cell magic."""
+"""Notebook interface: the dashboard and the cell magic."""

@@ -1,4 +1,4 @@
-"""What a person does in the live view, as calls of the study: each gives a sentence back that says what was done."""
+"""Actions of the live view, as calls of the study. Each action returns a sentence that says what was done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from seer_nb._utils.text import show
 from seer_nb._utils.units import MICRO, format_duration, format_money
 from seer_nb.errors import SeerError
 from seer_nb.storage import resource_usage
-from seer_nb.study import health
 from seer_nb.study.results import Table
 from seer_nb.study.settings import new_budget, new_deadline
 from seer_nb.views.export import formats
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from seer_nb.core import Settings
     from seer_nb.core.history import History
     from seer_nb.core.state import State
     from seer_nb.storage.resource_usage import Vitals
@@ -27,138 +25,135 @@ if TYPE_CHECKING:
     from seer_nb.views.view_model import StudyView
 
 
+MAX_SLIDER_FACTOR = 4.0
+"""Upper end of a slider, as a multiple of the limit that the study was created with."""
+Request = dict[str, Any]
+"""A message from the browser: "do" names the action, the other items are its arguments."""
+
+
 class StudyReader:
-    """What views need of a study. Not to be used by two threads at once.
+    """Access of the live view to a study, through a second ``Study`` on the same folder.
+
+    The user's own ``Study`` is not thread-safe, and the live view reads on another thread. A reader itself must not be
+    used by two threads at once.
 
     Args:
-        study: That the user holds.
+        study: The study that the user holds.
     """
 
     def __init__(self, study: Study) -> None:
-        self.given = study
+        self.user_study = study
         self._own: Study | None = None
 
     @property
     def study(self) -> Study:
-        """For commands: the user's own until it has started."""
+        """The study to read and to send commands to: the user's own until it has started."""
         if self._own is None and self.started:
-            self._own = type(self.given)._attached(self.folder)
-            self._own._launched = self.given._launched
-        return self._own or self.given
+            self._own = type(self.user_study)._attached(self.folder)
+            # A runner that was just launched counts as alive, also for the second study.
+            self._own._launched = self.user_study._launched
+        return self._own or self.user_study
 
     @property
     def started(self) -> bool:
-        """Whether there is a journal."""
-        return self.given._view is not None
+        """Whether the study has a journal."""
+        return self.user_study._view is not None
 
     @property
     def folder(self) -> Path:
-        """The study's files."""
-        return self.given.folder
-
-    @property
-    def settings(self) -> Settings:
-        """What it was created with."""
-        return self.given._settings
+        """Folder of the study."""
+        return self.user_study.folder
 
     def state(self) -> State:
-        """The newest."""
+        """Read the newest state."""
         return self.study.state
 
     def history(self) -> History:
-        """How the state that was read last came about."""
+        """Return the history of the state that was read last."""
         return self.study.history
 
     def status(self) -> str:
-        """As ``Study.status``."""
+        """Return ``Study.status``."""
         return self.study.status
 
+    def stuck(self) -> str:
+        """Return ``Study.stuck``."""
+        return self.study.stuck
+
+    def now_s(self) -> float:
+        """Return the present study seconds, which the journal does not hold before the next record."""
+        return self.study._now_s()
+
     def vitals(self) -> Vitals | None:
-        """What its processes use now, if any runs that tells."""
+        """Read the resource usage of the study's processes; None if unknown."""
         return resource_usage.read(self.folder)
-
-    def now_s(self, status: str) -> float:
-        """Study seconds now: the journal tells only those of its last record."""
-        state, view = self.state(), self.study._view
-        return state.now_s if view is None else health.now_s(view, state, status)
-
-    def stuck(self, status: str) -> str:
-        """Why it does not get on, though its status says so; empty if it does."""
-        state, view = self.state(), self.study._view
-        return "" if view is None else health.why(self.folder, view, state, status)
-
-
-MOST = 4.0
-"""A slider reaches up to so many times what the study was given."""
-Asked = dict[str, Any]
 
 
 class Limits(NamedTuple):
-    """Budget and deadline."""
+    """Budget and deadline of a study."""
 
-    budget: int
-    """Micro-dollars."""
+    budget_micro: int
     deadline_s: float
     deadline_wall: float | None = None
-    """Unix seconds, of one on the wall: then the seconds above are only what it comes to so far."""
+    """Unix seconds of a wall-clock deadline; then ``deadline_s`` is only its present equivalent."""
 
     @property
     def deadline(self) -> float | datetime:
-        """As a person gives it."""
+        """The deadline as a user would give it: study seconds, or a datetime."""
         return self.deadline_s if self.deadline_wall is None else datetime.fromtimestamp(self.deadline_wall, UTC)
 
 
-class Step(NamedTuple):
-    """What one Apply has changed: all that differs between the two, and nothing else."""
+class LimitChange(NamedTuple):
+    """One applied change of limits."""
 
     before: Limits
     after: Limits
 
-    def undone(self, now: Limits) -> Limits:
-        """The limits without it: what it left alone stays as it is by now, whoever has changed it since."""
+    def undo(self, now: Limits) -> Limits:
+        """Return the present limits without this change; a limit that the change left alone stays as it is now."""
         before, after = self
         return Limits(
-            now.budget if before.budget == after.budget else before.budget,
+            now.budget_micro if before.budget_micro == after.budget_micro else before.budget_micro,
             *(now[1:] if before.deadline == after.deadline else before[1:]),
         )
 
 
 class Controller:
-    """Steers one study, from any thread.
+    """Controls of one study, for use from any thread.
 
     Args:
-        study: What the user holds.
+        study: The study that the user holds.
     """
 
     def __init__(self, study: Study) -> None:
-        self.handle = StudyReader(study)
-        self._steps: list[Step] = []
-        """What was applied, the latest last."""
+        self.reader = StudyReader(study)
+        self._changes: list[LimitChange] = []
+        """Applied changes that can be undone, the latest last."""
         self.lock = threading.RLock()
-        """Held by whoever uses the handle."""
+        """Lock that every user of ``reader`` holds."""
 
-    def do(self, asked: Asked) -> str:
-        """Do what was asked for.
+    def do(self, request: Request) -> str:
+        """Carry out an action.
 
         Args:
-            asked: "do" names it; the rest are its arguments.
+            request: Message from the browser.
 
         Returns:
-            A sentence for the person.
+            A sentence that says what was done.
 
         Raises:
-            ValueError, TypeError, SeerError, OSError: It cannot be done; the sentence says why.
+            ValueError, TypeError, SeerError, OSError: The action is impossible; the message says why.
         """
-        name = str(asked.get("do"))
-        if name not in _COMMANDS:
-            raise ValueError(f"do={show(name)} is unknown: give one of {', '.join(_COMMANDS)}")
+        name = str(request.get("do"))
+        if name not in _ACTIONS:
+            raise ValueError(f"do={show(name)}: unknown action; expected one of {', '.join(_ACTIONS)}")
         with self.lock:
-            return _COMMANDS[name](self, asked)
+            return _ACTIONS[name](self, request)
 
-    def limits(self, view: StudyView) -> dict[str, Any]:
-        """What the controls need: what may be done, and the sliders' ranges, in dollars and seconds."""
-        settings, state = self.handle.settings, self.handle.state()
-        floor = state.ledger.floor(view.elapsed_s)
+    def control_state(self, view: StudyView) -> dict[str, Any]:
+        """Return what the controls show: the allowed actions, and the sliders' ranges in dollars and seconds."""
+        state = self.reader.state()
+        floor_micro = state.ledger.floor(view.elapsed_s)
         return {
             "can": {
                 "start": view.status == "created",
@@ -166,129 +161,129 @@ class Controller:
                 "resume": view.status in {"paused", "pausing", "interrupted", "ended", "failed"},
                 "stop": view.status in {"running", "paused", "pausing"},
                 "adjust": view.status != "created",
-                "undo": bool(self._steps),
+                "undo": bool(self._changes),
             },
-            "undo": self._undo_words(_limits(state)),
-            "kept": f"Results, checkpoints and the best value stay; machines are handed back, "
-            f"{format_money(view.free)} is not spent.",
-            "budget": _range(view.budget / MICRO, floor / MICRO, MOST * settings.budget / MICRO),
-            "deadline": _range(view.deadline_s, view.elapsed_s, MOST * settings.deadline_s),
+            "undo": self._undo_title(_limits(state)),
+            "kept": "Results, checkpoints and the best value are kept. All machines are retired. "
+            f"{format_money(view.free_micro)} is not spent.",
+            "budget": _slider(
+                view.budget_micro / MICRO, floor_micro / MICRO, MAX_SLIDER_FACTOR * state.settings.budget / MICRO
+            ),
+            "deadline": _slider(view.deadline_s, view.elapsed_s, MAX_SLIDER_FACTOR * state.settings.deadline_s),
         }
 
-    def wanted(self, asked: Asked) -> Limits:
-        """The limits that a person has set the sliders to, checked; what was not touched stays as it is."""
+    def requested_limits(self, request: Request) -> Limits:
+        """Validate the limits in a request; a limit that is not in the request stays as it is."""
         with self.lock:
-            return _wanted(self.handle.state(), asked)
+            return _requested_limits(self.reader.state(), request)
 
-    # --- commands ---
+    # --- actions ---
 
-    def _start(self, _: Asked) -> str:
-        self.handle.given.start()
+    def _start(self, _: Request) -> str:
+        self.reader.user_study.start()
         return "started"
 
-    def _pause(self, _: Asked) -> str:
-        self.handle.study.pause()
-        return "pausing: all trials are saved, all machines handed back"
+    def _pause(self, _: Request) -> str:
+        self.reader.study.pause()
+        return "pausing: all trials are saved, then all machines are retired"
 
-    def _resume(self, _: Asked) -> str:
-        self.handle.study.resume()
+    def _resume(self, _: Request) -> str:
+        self.reader.study.resume()
         return "resumed"
 
-    def _stop(self, _: Asked) -> str:
-        self.handle.study.stop()
-        return "stopping: all trials are saved, all machines handed back"
+    def _stop(self, _: Request) -> str:
+        self.reader.study.stop()
+        return "stopping: all trials are saved, then all machines are retired"
 
-    def _pin(self, asked: Asked) -> str:
-        trial: Any = asked.get("trial")
-        pinned = bool(asked.get("pinned", True))
-        self.handle.study.pin(trial, pinned)
-        return (
-            f"trial {trial} pinned: it stays in the running" if pinned else f"trial {trial} is ranked like the others"
-        )
+    def _pin(self, request: Request) -> str:
+        trial: Any = request.get("trial")
+        pinned = bool(request.get("pinned", True))
+        self.reader.study.pin(trial, pinned)
+        return f"trial {trial} pinned: it stays in the running" if pinned else f"trial {trial} unpinned"
 
-    def _stop_trial(self, asked: Asked) -> str:
-        trial: Any = asked.get("trial")
-        self.handle.study.stop_trial(trial)
+    def _stop_trial(self, request: Request) -> str:
+        trial: Any = request.get("trial")
+        self.reader.study.stop_trial(trial)
         return f"trial {trial} is being stopped"
 
-    def _apply(self, asked: Asked) -> str:
-        # Read once: what another view changes meanwhile would look like something to be changed back.
-        state = self.handle.state()
-        step = Step(_limits(state), _wanted(state, asked))
-        if not self._send(*step):
-            return "nothing to apply: budget and deadline are what they were"
-        self._steps.append(step)
-        return f"applied: {_words(step.after)}"
+    def _apply(self, request: Request) -> str:
+        # Read once: otherwise a change by another view in between would be undone.
+        state = self.reader.state()
+        change = LimitChange(_limits(state), _requested_limits(state, request))
+        if not self._adjust(*change):
+            return "nothing to apply: budget and deadline are unchanged"
+        self._changes.append(change)
+        return f"applied: {_format_limits(change.after)}"
 
-    def _undo(self, _: Asked) -> str:
-        if not self._steps:
+    def _undo(self, _: Request) -> str:
+        if not self._changes:
             raise SeerError("there is nothing to undo")
-        step = self._steps[-1]
-        # Also if it seems to be undone: perhaps no runner has taken it in yet.
-        self._send(step.after, step.before)
-        self._steps.pop()
-        return f"taken back: {_words(step.undone(_limits(self.handle.state())))}"
+        change = self._changes[-1]
+        # Also if the limits seem unchanged, because the runner may not have received the change yet.
+        self._adjust(change.after, change.before)
+        self._changes.pop()
+        return f"undone: {_format_limits(change.undo(_limits(self.reader.state())))}"
 
-    def _export(self, asked: Asked) -> str:
-        table: Any = asked.get("table")
-        suffix, study = asked.get("format"), self.handle.study
-        # Both become parts of a file's name.
+    def _export(self, request: Request) -> str:
+        table: Any = request.get("table")
+        suffix, study = request.get("format"), self.reader.study
+        # Both become parts of a file name.
         if suffix not in formats():
-            raise ValueError(f"format={show(suffix)} is unknown: give one of {', '.join(formats())}")
+            raise ValueError(f"format={show(suffix)}: unknown format; expected one of {', '.join(formats())}")
         if table not in get_args(Table):
-            raise ValueError(f"table={show(table)} is unknown: give one of {', '.join(get_args(Table))}")
+            raise ValueError(f"table={show(table)}: unknown table; expected one of {', '.join(get_args(Table))}")
         path = study.export(f"{study.name}-{table}.{suffix}", table)
         return f"written: {path}"
 
-    def _report(self, _: Asked) -> str:
-        return f"written: {self.handle.study.report(f'{self.handle.study.name}-report.html')}"
+    def _report(self, _: Request) -> str:
+        return f"written: {self.reader.study.report(f'{self.reader.study.name}-report.html')}"
 
-    # --- inside ---
+    # --- helpers ---
 
-    def _send(self, old: Limits, new: Limits) -> bool:
-        """Have the study change what differs, if anything does."""
+    def _adjust(self, old: Limits, new: Limits) -> bool:
+        """Adjust the limits that differ; return whether any does."""
         changed: dict[str, Any] = {}
-        if new.budget != old.budget:
-            changed["budget"] = new.budget / MICRO
+        if new.budget_micro != old.budget_micro:
+            changed["budget"] = new.budget_micro / MICRO
         if new.deadline != old.deadline:
             changed["deadline"] = new.deadline
         if changed:
-            self.handle.study.adjust(**changed)
+            self.reader.study.adjust(**changed)
         return bool(changed)
 
-    def _undo_words(self, now: Limits) -> str:
-        return f"take back: {_words(self._steps[-1].undone(now))}" if self._steps else "take back what was set here"
+    def _undo_title(self, now: Limits) -> str:
+        return f"undo: {_format_limits(self._changes[-1].undo(now))}" if self._changes else "undo the last change"
 
 
 def _limits(state: State) -> Limits:
     return Limits(state.budget, state.deadline_s, state.deadline_wall)
 
 
-def _wanted(state: State, asked: Asked) -> Limits:
-    now, budget, deadline = _limits(state), asked.get("budget"), asked.get("deadline")
+def _requested_limits(state: State, request: Request) -> Limits:
+    limits, budget, deadline = _limits(state), request.get("budget"), request.get("deadline")
     if budget is not None:
-        now = now._replace(budget=new_budget(state, budget).budget)
+        limits = limits._replace(budget_micro=new_budget(state, budget).budget)
     if deadline is not None:
         moved = new_deadline(state, deadline)
-        now = now._replace(deadline_s=moved.deadline_s, deadline_wall=moved.deadline_wall)
-    return now
+        limits = limits._replace(deadline_s=moved.deadline_s, deadline_wall=moved.deadline_wall)
+    return limits
 
 
-def _words(limits: Limits) -> str:
+def _format_limits(limits: Limits) -> str:
     wall = limits.deadline_wall
     deadline = (
         format_duration(limits.deadline_s)
         if wall is None
         else f"{datetime.fromtimestamp(wall, UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}"
     )
-    return f"budget {format_money(limits.budget)}, deadline {deadline}"
+    return f"budget {format_money(limits.budget_micro)}, deadline {deadline}"
 
 
-def _range(value: float, low: float, high: float) -> dict[str, float]:
+def _slider(value: float, low: float, high: float) -> dict[str, float]:
     return {"value": value, "low": min(low, value), "high": max(high, 2 * value)}
 
 
-_COMMANDS: Mapping[str, Callable[[Controller, Asked], str]] = {
+_ACTIONS: Mapping[str, Callable[[Controller, Request], str]] = {
     "start": Controller._start,
     "pause": Controller._pause,
     "resume": Controller._resume,

@@ -1,4 +1,4 @@
-"""The controls of a live view, as html: plain buttons, sliders and fields, each with a label and a tooltip."""
+"""Controls of the live view as html: buttons, sliders and fields, each with a label and a tooltip."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from seer_nb.views.export import formats
 
 
 def controls() -> str:
-    """Buttons of the study's life, limits with their preview, and files."""
+    """Return the html of all controls: study actions, limits with a preview, and files."""
     return (
-        f'<div class="seer-controls" role="group" aria-label="controls">{_life()}{_limits()}{_files()}</div>'
+        f'<div class="seer-controls" role="group" aria-label="controls">{_actions()}{_limits()}{_files()}</div>'
         '<p class="seer-said" role="status" aria-live="polite"></p>'
     )
 
 
-def _life() -> str:
+def _actions() -> str:
     buttons = (
-        ("start", "Start", "rent machines and begin"),
-        ("pause", "Pause", "save all trials and hand all machines back; time and money are kept"),
-        ("resume", "Resume", "go on from where it was saved"),
-        ("stop", "Stop", "end the study; you are asked once more"),
+        ("start", "Start", "rent machines and start the study"),
+        ("pause", "Pause", "save all trials and retire all machines; remaining time and money are kept"),
+        ("resume", "Resume", "continue from the saved checkpoints"),
+        ("stop", "Stop", "end the study, after a confirmation"),
     )
     text = "".join(
-        f'<button type="button" data-do="{name}" title="{title}" hidden>{word}</button>'
-        for name, word, title in buttons
+        f'<button type="button" data-do="{name}" title="{title}" hidden>{label}</button>'
+        for name, label, title in buttons
     )
-    really = (
+    confirmation = (
         '<span class="seer-really" hidden><span class="seer-kept"></span> '
         '<button type="button" data-do="really" title="end the study now">Stop now</button> '
-        '<button type="button" data-do="go_on" title="do not stop">Go on</button></span>'
+        '<button type="button" data-do="go_on" title="do not stop">Continue</button></span>'
     )
-    return f'<div class="seer-life">{text}{really}</div>'
+    return f'<div class="seer-life">{text}{confirmation}</div>'
 
 
 def _limits() -> str:
@@ -42,7 +42,7 @@ def _limits() -> str:
         f"{_limit('deadline', 'deadline, s', 'seconds for the whole study, pauses not counted')}"
         '<div class="seer-preview" role="status" aria-live="polite"></div>'
         '<button type="button" data-do="apply" title="send these limits to the study" disabled>Apply</button> '
-        '<button type="button" data-do="undo" title="take back what was set here" disabled>Undo</button></fieldset>'
+        '<button type="button" data-do="undo" title="undo the last change" disabled>Undo</button></fieldset>'
     )
 
 

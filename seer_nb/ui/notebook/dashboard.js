@@ -1,11 +1,11 @@
-// The live view in the browser. It puts pieces of html into named places, and tells the kernel what a person does; what
-// is to be seen is decided there. A piece is one element with a key, so that only what has changed is sent.
+// The live view in the browser. It puts html from the kernel into named places and sends the user's actions to the kernel.
+// A piece is one element with a key, so that the kernel sends only changed pieces.
 
-const QUIET_MS = 800; // Without an answer for so long, the kernel is busy with something else.
-const READ_MS = 3000; // An answer can be read for so long at least.
-const PREVIEW_MS = 150; // A slider that is being moved asks no more often than that.
+const QUIET_MS = 800; // Without an answer for this time, the kernel counts as busy.
+const READ_MS = 3000; // An answer stays visible for at least this time.
+const PREVIEW_MS = 150; // Shortest interval between two previews while a slider moves.
 
-// --- what is to be seen, once for each model ---
+// --- shared state, once per model ---
 
 class Shown {
   constructor(whole) {
@@ -19,7 +19,7 @@ class Shown {
     this.orders = new Map(Object.entries(order));
   }
 
-  // Whether the message follows on the last one.
+  // Return whether the message directly follows the last one.
   take({ n, set, order }) {
     if (n !== this.number + 1) return false;
     this.number = n;
@@ -38,7 +38,7 @@ function initialize({ model }) {
   const shown = new Shown(model.get("whole") ?? {});
   all.set(model.get("ident"), shown);
   model.on("msg:custom", (message) => hear(model, shown, message));
-  // What was sent while this was being loaded has been heard by nobody.
+  // Messages sent while this module was loading are lost, so request the whole page.
   model.send({ do: "hello" });
   return () => all.delete(model.get("ident"));
 }
@@ -48,7 +48,7 @@ function hear(model, shown, message) {
     const whole = message.whole === true;
     if (whole) shown.load(message);
     else if (!shown.take(message)) {
-      if (message.n > shown.number) model.send({ do: "hello" }); // One was lost.
+      if (message.n > shown.number) model.send({ do: "hello" }); // A message was lost.
       return;
     }
     const changed = whole ? null : message;
@@ -56,7 +56,7 @@ function hear(model, shown, message) {
       for (const view of shown.views) view.draw(changed);
       model.send({ do: "drawn", n: message.n });
     };
-    // A page in the background draws nothing, and must not hold up the others.
+    // A page in the background draws nothing, and must not delay other pages.
     if (document.visibilityState === "visible") requestAnimationFrame(drawn);
     else drawn();
     return;
@@ -74,7 +74,7 @@ class View {
     this.answered = -Infinity; // performance.now() at the last answer
     this.waiting = new Map();
     this.sort = null;
-    this.touched = new Set(); // Limits that a person has moved and not sent yet.
+    this.touched = new Set(); // Limits that were moved but not sent yet.
     this.root = document.createElement("section");
     this.root.className = "seer-study seer-live";
     this.root.setAttribute("aria-label", model.get("label"));
@@ -110,7 +110,7 @@ class View {
     this.mark();
   }
 
-  // Whoever has the focus in a place that is filled anew keeps it.
+  // Keep the focus when a place is filled again.
   put(place, html) {
     if (place.innerHTML === html) return;
     const focus = place.contains(document.activeElement) ? key(document.activeElement) : null;
@@ -138,7 +138,7 @@ class View {
       else list.insertBefore(node, at);
     }
     if (!held || list.contains(document.activeElement)) return;
-    // Who had the focus in what was moved keeps it; who had it in what is gone stays near.
+    // Keep the focus in a moved piece; move it to a neighbour of a removed piece.
     (active ?? list.closest("[tabindex]"))?.focus({ preventScroll: true });
   }
 
@@ -241,9 +241,9 @@ class View {
   }
 
   tellLate(late) {
-    // Not in the place of an answer that nobody can have read yet: then it is told later, if it is still so.
+    // Do not replace an answer before it could be read; a later update shows the notice if it still applies.
     if (late && performance.now() - this.answered < READ_MS) return;
-    if (late && !this.isLate) this.say("the notebook is computing: you can watch, but steering waits for it");
+    if (late && !this.isLate) this.say("the notebook is computing: actions wait until the running cell is done");
     this.isLate = late;
   }
 
@@ -252,7 +252,7 @@ class View {
     this.find("[data-do=apply]").disabled = !moved;
     const undo = this.find("[data-do=undo]");
     undo.disabled = !moved && !this.limit?.can.undo;
-    undo.title = moved ? "forget what was moved" : (this.limit?.undo ?? "");
+    undo.title = moved ? "reset the moved limits" : (this.limit?.undo ?? "");
   }
 
   moved(input) {
@@ -267,7 +267,7 @@ class View {
     this.timer = setTimeout(() => this.preview(), PREVIEW_MS);
   }
 
-  // Long deadlines are not read in seconds.
+  // Show long deadlines in larger units.
   tellTime() {
     const seconds = Number(this.find(".seer-limits input[type=number][name=deadline]").value);
     this.find("output[data-of=deadline]").textContent = seconds >= 60 ? `= ${duration(seconds)}` : "";
@@ -275,7 +275,7 @@ class View {
 
   wanted() {
     const value = (name) => Number(this.find(`.seer-limits input[type=number][name=${name}]`).value);
-    // What was not touched is not sent: a deadline by the clock would become one in seconds.
+    // Send only moved limits, because sending a wall-clock deadline would turn it into seconds.
     return Object.fromEntries([...this.touched].map((name) => [name, value(name)]));
   }
 
@@ -303,7 +303,7 @@ class View {
     const id = ++this.asked;
     this.model.send({ ...content, id });
     const timer = setTimeout(
-      () => this.say("sent; the notebook is computing, so this waits until the running cell is done"),
+      () => this.say("sent; the notebook is computing, so the action waits until the running cell is done"),
       QUIET_MS,
     );
     this.waiting.set(id, { timer, content });
@@ -331,7 +331,7 @@ class View {
     line.textContent = wrong ? `⚠ ${text}` : text;
   }
 
-  // --- what a person does ---
+  // --- user actions ---
 
   listen() {
     this.root.addEventListener("click", (event) => this.clicked(event));
@@ -343,7 +343,7 @@ class View {
       }
     });
     this.root.addEventListener("keydown", (event) => {
-      // Notebooks have keys of their own, which must not fire while a person types or steers here.
+      // The notebook's own keyboard shortcuts must not fire while the focus is in the live view.
       if (event.target.closest("button, input, select, summary, [tabindex]")) event.stopPropagation();
       if (event.target.matches("g[data-trial]") && (event.key === "Enter" || event.key === " ")) {
         event.preventDefault();
@@ -396,9 +396,9 @@ class View {
   }
 }
 
-// --- small things ---
+// --- helpers ---
 
-// Finds the same control in what takes its place.
+// Return a selector that finds the same control in a replaced element.
 function key(node) {
   if (node.dataset.sort !== undefined) return `th[data-key="${node.closest("th").dataset.key}"] button`;
   const trial = node.dataset.trial === undefined ? "" : `[data-trial="${node.dataset.trial}"]`;
@@ -407,13 +407,13 @@ function key(node) {
 }
 
 function compare(a, b, down) {
-  if (a === "" || b === "") return (a === "") - (b === ""); // What is not there comes last, however it is sorted.
+  if (a === "" || b === "") return (a === "") - (b === ""); // Missing values come last in either order.
   const [x, y] = [Number(a), Number(b)];
   const order = Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
   return down ? -order : order;
 }
 
-// The two largest units.
+// Format a duration in its two largest units.
 function duration(seconds) {
   const sizes = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
   const first = sizes.findIndex(([, size]) => seconds >= size);
@@ -430,13 +430,13 @@ function short(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-// To four digits, upwards.
+// Round to four digits, upwards.
 function round(value) {
   const size = 10 ** (Math.floor(Math.log10(Math.max(value, 1e-9))) - 3);
   return String(Number((Math.ceil(value / size) * size).toPrecision(6)));
 }
 
-// The name of what is under the pointer, at once: titles of svg come late and are easily missed.
+// Show the name of the curve under the pointer at once, because svg titles appear late.
 function hover(root) {
   const tip = document.createElement("div");
   tip.className = "seer-tip";

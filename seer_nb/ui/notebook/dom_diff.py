@@ -1,4 +1,4 @@
-"""What is sent to the browser, and when: only what has changed, and the next only when the last was drawn."""
+"""Messages to the browser: only changed parts are sent, and only after the browser has drawn the previous message."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ if TYPE_CHECKING:
     from seer_nb.views.html import Page
 
 
-PATIENCE_S = 2.0
-"""Where the kernel is computing, nobody can hear that the last message was drawn: then so many seconds are waited."""
+ACKNOWLEDGE_TIMEOUT_S = 2.0
+"""Seconds until a message counts as drawn, because a busy kernel cannot receive the acknowledgement."""
 
 Message = dict[str, Any]
 
 
 class Outbox:
-    """Knows what the browser shows. Times are those of any one clock, in seconds."""
+    """Record of what the browser shows. Times are seconds of any one clock."""
 
     def __init__(self) -> None:
         self._parts: dict[str, str] = {}
         self._orders: dict[str, list[str]] = {}
         self._number = 0
-        self._drawn = 0
+        self._acknowledged = 0
         self._sent_s = float("-inf")
 
     @property
     def number(self) -> int:
-        """Of the last message."""
+        """Number of the last message."""
         return self._number
 
     def ready(self, now_s: float) -> bool:
-        """Whether the last message was drawn, or was sent so long ago that nobody will say so."""
-        return self._drawn >= self._number or now_s - self._sent_s >= PATIENCE_S
+        """Return whether the last message was drawn, or its acknowledgement has timed out."""
+        return self._acknowledged >= self._number or now_s - self._sent_s >= ACKNOWLEDGE_TIMEOUT_S
 
-    def waits(self, now_s: float) -> bool:
-        """Whether it has been longer than usual that nothing was heard of the browser."""
-        return self._drawn < self._number and now_s - self._sent_s >= PATIENCE_S
+    def is_late(self, now_s: float) -> bool:
+        """Return whether the acknowledgement of the last message has timed out."""
+        return self._acknowledged < self._number and now_s - self._sent_s >= ACKNOWLEDGE_TIMEOUT_S
 
-    def drawn(self, number: int) -> None:
-        """The browser says that it shows a message."""
-        self._drawn = max(self._drawn, number)
+    def acknowledge(self, number: int) -> None:
+        """Record that the browser has drawn a message."""
+        self._acknowledged = max(self._acknowledged, number)
 
     def message(self, page: Page, now_s: float) -> Message | None:
-        """What has changed since the last one; None if nothing has."""
+        """Return the changes since the last message; None if there are none."""
         parts, orders = _flat(page)
         changed = {key: content for key, content in parts.items() if self._parts.get(key) != content}
         moved = {key: order for key, order in orders.items() if self._orders.get(key) != order}
-        # Pieces that are in no list any more are dropped by the browser by itself.
+        # The browser itself drops pieces that are in no list any more.
         self._parts, self._orders = parts, orders
         if not changed and not moved:
             return None
@@ -55,7 +55,7 @@ class Outbox:
         return {"n": self._number, "set": changed, "order": moved}
 
     def whole(self) -> Message:
-        """All that the browser should show."""
+        """Return the whole page as a message."""
         return {"n": self._number, "set": self._parts, "order": self._orders}
 
 

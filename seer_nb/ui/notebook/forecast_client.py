@@ -1,7 +1,7 @@
-"""Forecasts for the live view, made in a process of its own: simulation would make the notebook's kernel wait.
+"""Client of the forecast process. Simulation in a process of its own does not block the notebook's kernel.
 
-The process reads the study's journal itself; questions and answers are lines of JSON on its standard input and output.
-It ends when its input does, so with the kernel.
+The process reads the study's journal itself. Requests and answers are lines of JSON on its standard input and output.
+The process exits when its input is closed, and therefore with the kernel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from seer_nb.views.figure_data import Foreseen
+from seer_nb.views.figure_data import ForecastAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,44 +26,45 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be expected, perhaps with another budget or deadline?"""
+class ForecastRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Request for a forecast, optionally under another budget or deadline."""
 
-    number: int
-    budget: int | None = None
-    """Micro-dollars."""
+    request_id: int
+    budget_micro: int | None = None
+    """Micro-dollars; None for the study's budget."""
     deadline_s: float | None = None
-    limit_s: float
-    """Seconds that a simulation may take; 0: the planner answers."""
+    """Study seconds; None for the study's deadline."""
+    time_limit_s: float
+    """Seconds of simulation; 0 for the planner's answer without simulation."""
 
     @property
     def preview(self) -> bool:
-        """Whether it asks for something else than what is."""
-        return self.budget is not None or self.deadline_s is not None
+        """Whether the request is about other limits than the study's."""
+        return self.budget_micro is not None or self.deadline_s is not None
 
 
-class Foresight:
-    """Asks the process; answers come on a thread of its own.
+class ForecastClient:
+    """Client that starts the forecast process and receives its answers.
 
-    The process answers the newest question that a person waits for, else the newest at all; a simulation that is on its
-    way is broken off for it. So not every question is answered.
+    The process answers the newest preview that waits, or the newest request if no preview waits. A new request
+    interrupts a running simulation. Therefore not every request is answered.
 
     Args:
-        folder: Of the study.
-        answered: Called with a question and its answer, on another thread.
+        folder: Folder of the study.
+        on_answer: Function that is called with a request and its answer, on another thread.
     """
 
-    def __init__(self, folder: Path, answered: Callable[[Question, Foreseen], None]) -> None:
+    def __init__(self, folder: Path, on_answer: Callable[[ForecastRequest, ForecastAnswer], None]) -> None:
         self._folder = folder
-        self._answered = answered
+        self._on_answer = on_answer
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked: dict[int, Question] = {}
-        """Of the process that lives now."""
+        self._pending: dict[int, ForecastRequest] = {}
+        """Requests sent to the present process and not answered, by number."""
         self._closed = False
 
-    def ask(self, question: Question) -> None:
-        """Returns at once."""
+    def send(self, request: ForecastRequest) -> None:
+        """Send a request without waiting for its answer; start the process if it does not run."""
         with self._lock:
             if self._closed:
                 return
@@ -71,50 +72,47 @@ class Foresight:
                 self._start()
             assert self._process is not None
             assert self._process.stdin is not None
-            self._asked[question.number] = question
+            self._pending[request.request_id] = request
             try:
-                self._process.stdin.write(msgspec.json.encode(question) + b"\n")
+                self._process.stdin.write(msgspec.json.encode(request) + b"\n")
                 self._process.stdin.flush()
             except BrokenPipeError:
-                logger.warning("the process that makes forecasts has ended; the next question starts another one")
+                logger.warning("forecast process exited: the next request starts another one")
 
     def close(self) -> None:
-        """End the process."""
+        """Make the process exit."""
         with self._lock:
             self._closed = True
             if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.close()
 
     def _start(self) -> None:
-        self._asked = {}
+        self._pending = {}
         command = [sys.executable, "-m", "seer_nb.ui.notebook.forecast_process", str(self._folder)]
+        # One thread, because the trials' workers need the cores.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
         )
         threading.Thread(
-            target=self._listen, args=(self._process, self._asked), daemon=True, name="seer-foresight"
+            target=self._read_answers, args=(self._process, self._pending), daemon=True, name="seer-forecasts"
         ).start()
 
-    def _listen(self, process: subprocess.Popen[bytes], asked: dict[int, Question]) -> None:
+    def _read_answers(self, process: subprocess.Popen[bytes], pending: dict[int, ForecastRequest]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            found = msgspec.json.decode(line, type=Foreseen)
+            answer = msgspec.json.decode(line, type=ForecastAnswer)
             with self._lock:
-                question = asked.pop(found.number, None)
-            if question is not None:
-                self._answered(question, found)
+                request = pending.pop(answer.request_id, None)
+            if request is not None:
+                self._on_answer(request, answer)
         process.stdout.close()
         process.wait()
         if process.stdin is not None:
             with suppress(BrokenPipeError):
                 process.stdin.close()
         with self._lock:
-            left = [question for question in asked.values() if question.preview and not self._closed]
-            asked.clear()
-        for question in left:
-            self._answered(question, Foreseen(number=question.number, error="the forecast has failed"))
-
-
-def _environment() -> dict[str, str]:
-    # The trials' workers need the cores more.
-    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+            unanswered = [request for request in pending.values() if request.preview and not self._closed]
+            pending.clear()
+        for request in unanswered:
+            self._on_answer(request, ForecastAnswer(request_id=request.request_id, error="the forecast failed"))

@@ -19,8 +19,8 @@ from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.replay import View
 from seer_nb.study.forecast import Expected, Forecast, estimate, forecast, horizon
-from seer_nb.ui.notebook.forecast_client import Question
-from seer_nb.views.figure_data import Foreseen, Interval
+from seer_nb.ui.notebook.forecast_client import ForecastRequest
+from seer_nb.views.figure_data import ForecastAnswer, Interval, spending_forecast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,116 +29,124 @@ if TYPE_CHECKING:
     from seer_nb.core.state import State
 
 
-ENDS = 7
-"""Continuations of a curve of which the middle one is shown."""
-N_ENDS = 16
-"""Curves that are continued: the best."""
+N_CONTINUATIONS = 7
+"""Number of continuations of a curve, of which the median is the projected value."""
+MAX_PROJECTED_CURVES = 16
+"""Number of curves that are projected: the best survivors."""
 
 
-def answer(question: Question, state: State, policy: Policy, asked: Callable[[], bool]) -> Foreseen:
-    """What is to be expected of a study.
+def answer_request(
+    request: ForecastRequest, state: State, policy: Policy, is_superseded: Callable[[], bool]
+) -> ForecastAnswer:
+    """Forecast the rest of a study.
 
     Args:
-        question: That was asked.
-        state: Of the study.
-        policy: The study's.
-        asked: Whether there is another question by now.
+        request: The request to answer.
+        state: State of the study.
+        policy: Policy of the study.
+        is_superseded: Function that returns whether a newer request waits.
     """
     if not any(trial.curve for trial in state.trials.values()):
-        return Foreseen(number=question.number, error="nothing was reported yet: wait for the first epochs")
+        return ForecastAnswer(
+            request_id=request.request_id, error="no epoch was reported yet: wait for the first epochs"
+        )
     try:
-        found = _found(question, state, policy, asked)
+        found = _forecast(request, state, policy, is_superseded)
     except (ValueError, SeerError) as error:
-        return Foreseen(number=question.number, error=str(error))
-    except Exception as error:  # noqa: BLE001 - a policy of the user's may raise anything
-        return Foreseen(number=question.number, error=f"the policy has failed in the forecast: {headline(repr(error))}")
+        return ForecastAnswer(request_id=request.request_id, error=str(error))
+    except Exception as error:  # noqa: BLE001 - a user's policy may raise anything
+        message = f"the policy failed in the forecast: {headline(repr(error))}"
+        return ForecastAnswer(request_id=request.request_id, error=message)
     if found.finish_s is None:
-        return Foreseen(number=question.number, error="no further trial can be trained to its last epoch")
-    table = found.over_time
-    moments = zip(table.elapsed_s, table.cost_usd, table.cost_low, table.cost_high, strict=True)
-    return Foreseen(
-        number=question.number,
-        finish_s=_band(found.finish_s),
-        cost_usd=_band(found.cost_usd),
-        best_value=_band(found.best_value),
-        survivors=found.completed,
-        workers=float(table.workers.max()) if len(table) else None,
-        cost_over_time=tuple(moments),
-        futures=found.futures,
-        ends={} if question.preview else _ends(state),
+        return ForecastAnswer(request_id=request.request_id, error="no further trial can be fully trained")
+    return ForecastAnswer(
+        request_id=request.request_id,
+        finish_s=_interval(found.finish_s),
+        cost_usd=_interval(found.cost_usd),
+        best_value=_interval(found.best_value),
+        completed=found.completed,
+        max_workers=float(found.over_time.workers.max()) if len(found.over_time) else None,
+        cost_over_time=spending_forecast(found).points,
+        simulations=found.futures,
+        projected={} if request.preview else _projected_values(state),
     )
 
 
-def _found(question: Question, state: State, policy: Policy, asked: Callable[[], bool]) -> Forecast:
-    """By simulation, if there is time for that and nobody asks something else meanwhile; else by the planner."""
-    budget, deadline_s = question.budget, question.deadline_s
-    if question.limit_s > 0:
+def _forecast(request: ForecastRequest, state: State, policy: Policy, is_superseded: Callable[[], bool]) -> Forecast:
+    """Simulate the rest, or ask the planner if the time limit is 0 or the simulation had no result in time."""
+    budget, deadline_s = request.budget_micro, request.deadline_s
+    if request.time_limit_s > 0:
         found = forecast(
-            state, policy, budget=budget, deadline_s=deadline_s, limit_s=question.limit_s, goes_on=lambda: not asked()
+            state,
+            policy,
+            budget=budget,
+            deadline_s=deadline_s,
+            limit_s=request.time_limit_s,
+            goes_on=lambda: not is_superseded(),
         )
         if found.finish_s is not None:
             return found
-        if asked():
-            raise SeerError("another question came before there was an answer")
+        if is_superseded():
+            raise SeerError("a newer request replaced this one")
     return estimate(state, policy, budget=budget, deadline_s=deadline_s)
 
 
-def _band(expected: Expected | None) -> Interval | None:
+def _interval(expected: Expected | None) -> Interval | None:
     return None if expected is None else (expected.value, expected.low, expected.high)
 
 
-def _ends(state: State) -> dict[int, float]:
-    """Where the best curves in the running would lead."""
+def _projected_values(state: State) -> dict[int, float]:
+    """Project the best survivors' curves to the last epoch."""
     sign = -1 if state.settings.mode == "max" else 1
-    able = [t for t in state.trials.values() if t.alive and t.best is not None and t.best.value is not None]
-    able.sort(key=lambda trial: sign * (trial.best.value or 0.0) if trial.best else 0.0)
+    survivors = [t for t in state.trials.values() if t.alive and t.best is not None and t.best.value is not None]
+    survivors.sort(key=lambda trial: sign * (trial.best.value or 0.0) if trial.best else 0.0)
     fit = Fit(state)
-    worlds = [FittedWorld(fit, seed) for seed in range(ENDS)]
+    worlds = [FittedWorld(fit, seed) for seed in range(N_CONTINUATIONS)]
     last = horizon(state)
-    found = {}
-    for trial in able[:N_ENDS]:
+    projected = {}
+    for trial in survivors[:MAX_PROJECTED_CURVES]:
         values = [value for value, _ in (world.report(trial.id, last) for world in worlds) if value is not None]
         if values:
-            found[trial.id] = median(values)
-    return found
+            projected[trial.id] = median(values)
+    return projected
 
 
-class Questions:
-    """Those that come on standard input; of several, only the one that matters most.
+class RequestQueue:
+    """Requests from standard input, of which only the most important one is answered.
 
-    They are read on a thread of its own, which ends the process when its input ends: whatever it is thinking about
-    then, there is nobody left to tell.
+    A thread of its own reads them. It exits the process when the input is closed, even during a simulation, because
+    nobody waits for the answer any more.
     """
 
     def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[Question] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[ForecastRequest] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def waiting(self) -> bool:
-        """Whether there is another one."""
+    def has_waiting(self) -> bool:
+        """Return whether a request waits."""
         return not self._waiting.empty()
 
-    def next(self) -> Question:
-        """Waits for it."""
+    def next(self) -> ForecastRequest:
+        """Wait for a request; of several return the newest preview, or else the newest request."""
         found = [self._waiting.get()]
-        while self.waiting():
+        while self.has_waiting():
             found.append(self._waiting.get())
-        return max(found, key=lambda question: (question.preview, question.number))
+        return max(found, key=lambda request: (request.preview, request.request_id))
 
     def _read(self) -> None:
         for line in sys.stdin.buffer:
-            self._waiting.put(msgspec.json.decode(line, type=Question))
+            self._waiting.put(msgspec.json.decode(line, type=ForecastRequest))
         os._exit(0)
 
 
 def main(folder: Path) -> NoReturn:
-    """Answer for as long as there may be questions."""
+    """Answer requests until the input is closed."""
     policy: Policy = layout.read_parts(folder)["policy"]
     view = View(Journal(folder / layout.JOURNAL))
-    questions = Questions()
+    requests = RequestQueue()
     while True:
-        found = answer(questions.next(), view.state(), policy, questions.waiting)
-        sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
+        answer = answer_request(requests.next(), view.state(), policy, requests.has_waiting)
+        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
         sys.stdout.buffer.flush()
 
 

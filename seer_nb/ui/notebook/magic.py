@@ -1,4 +1,4 @@
-"""``%%seer``: a cell that defines ``train`` and ``space`` becomes a study."""
+"""The cell magic ``%%seer``, which makes a study of a cell that defines ``train`` and ``space``."""
 
 from __future__ import annotations
 
@@ -21,35 +21,38 @@ if TYPE_CHECKING:
 
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_INNER = (*_DEFINITIONS, ast.Lambda, ast.comprehension)
-"""What is bound within these is not bound in the notebook."""
+_INNER_SCOPES = (*_DEFINITIONS, ast.Lambda, ast.comprehension)
+"""Nodes with a scope of their own: names bound inside are not bound in the notebook."""
+MAX_EPOCHS = 27
+STUDY_PARTS = ("train", "space")
+"""Variables that become a study."""
 
 
-class Names(NamedTuple):
-    """Those of a cell."""
+class CellNames(NamedTuple):
+    """Names in the code of a cell."""
 
     bound: frozenset[str]
-    """What it defines, assigns or imports."""
+    """Names that the cell defines, assigns or imports."""
     mentioned: frozenset[str]
-    """These, and what it only uses."""
+    """Names that the cell binds or uses."""
     blank: bool
-    """Whether there is nothing in it but comments."""
+    """Whether the cell holds nothing but comments."""
 
 
-def names(code: str) -> Names:
-    """Those in a cell's code, which is plain Python."""
+def cell_names(code: str) -> CellNames:
+    """Collect the names in a cell's code, which must be plain Python."""
     tree = ast.parse(code)
-    bound = frozenset(_bound(_outside(tree.body)))
+    bound = frozenset(_bound(_walk_outer_scope(tree.body)))
     used = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
-    return Names(bound, bound | used, not tree.body)
+    return CellNames(bound, bound | used, not tree.body)
 
 
-def _outside(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """The nodes, and those within them but for definitions."""
+def _walk_outer_scope(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Yield the nodes and their descendants, except those in inner scopes."""
     for node in nodes:
         yield node
-        if not isinstance(node, _INNER):
-            yield from _outside(ast.iter_child_nodes(node))
+        if not isinstance(node, _INNER_SCOPES):
+            yield from _walk_outer_scope(ast.iter_child_nodes(node))
 
 
 def _bound(nodes: Iterable[ast.AST]) -> Iterator[str]:
@@ -62,66 +65,71 @@ def _bound(nodes: Iterable[ast.AST]) -> Iterator[str]:
             yield node.id
 
 
-MAX_EPOCHS = 27
-MADE_OF = ("train", "space")
-"""The variables that become a study."""
-
-
 @magics_class
 class SeerMagics(Magics):
-    """The magic of ``%load_ext seer_nb``."""
+    """The magics that ``%load_ext seer_nb`` registers."""
 
     @magic_arguments("%seer")
-    @argument("--deadline", required=True, help='time, such as "10min"')
-    @argument("--budget", required=True, help="dollars, such as 0.50")
+    @argument("--deadline", required=True, help='time for the study, such as "10min"')
+    @argument("--budget", required=True, help="dollars for the study, such as 0.50")
     @argument("--metric", required=True, help="keyword of run.report that is optimised")
-    @argument("--mode", choices=("max", "min"), default="max", help="whether more or less is better; default: max")
-    @argument("--max-epochs", type=int, default=MAX_EPOCHS, help=f"epochs of a full training; default: {MAX_EPOCHS}")
-    @argument("--policy", default="seer", help="default: seer")
-    @argument("--name", default=None, help="of the study; default: by the function and the time")
-    @argument("--seed", type=int, default=0, help="default: 0")
-    @argument("--provider", default=None, help="a variable that holds one; default: this machine")
-    @argument("--start", action="store_true", help="start at once, instead of by the button")
+    @argument(
+        "--mode",
+        choices=("max", "min"),
+        default="max",
+        help="whether larger or smaller values are better; default: max",
+    )
+    @argument(
+        "--max-epochs", type=int, default=MAX_EPOCHS, help=f"epochs of a fully trained trial; default: {MAX_EPOCHS}"
+    )
+    @argument("--policy", default="seer", help="name of the policy; default: seer")
+    @argument("--name", default=None, help="name of the study; default: made from the function's name and the time")
+    @argument("--seed", type=int, default=0, help="random seed; default: 0")
+    @argument("--provider", default=None, help="variable that holds a provider; default: this machine")
+    @argument("--start", action="store_true", help="start the study at once, without the button")
     @line_cell_magic
     def seer(self, line: str, cell: str | None = None) -> None:
-        """Make a study of the ``train`` and ``space`` that the cell defines, and show it; it is left as ``study``.
+        """Make a study of the cell's ``train`` and ``space``, show it, and assign it to ``study``.
 
-        What the cell does not define is taken from an earlier one. ``%seer`` without a cell shows this help.
+        If the cell does not define one of the two, the definition of an earlier cell is used. ``%seer`` without a cell
+        shows this help.
         """
         assert self.shell is not None
         if cell is None or not {"-h", "--help"}.isdisjoint(line.split()):
             sys.stdout.write(SeerMagics.seer.parser.format_help().removeprefix("::").lstrip("\n"))
             return
         options = parse_argstring(SeerMagics.seer, line)
-        before = {name: self.shell.user_ns.get(name) for name in MADE_OF}
+        before = {name: self.shell.user_ns.get(name) for name in STUDY_PARTS}
         result = self.shell.run_cell(cell)
         if not result.success:
             return
-        self._tell_earlier(names(self.shell.transform_cell(cell)), before)
+        self._report_earlier(cell_names(self.shell.transform_cell(cell)), before)
         study = self._study(options)
         self.shell.user_ns["study"] = study
         if options.start:
             study.start()
         display(study)
 
-    def _tell_earlier(self, cell: Names, before: dict[str, Any]) -> None:
-        """Say which of its parts the cell has not defined: a misspelt one would else be an earlier one in silence."""
+    def _report_earlier(self, cell: CellNames, before: dict[str, Any]) -> None:
+        """Print which parts come from an earlier cell, because a misspelt name would silently fall back to one.
+
+        Raises:
+            UsageError: The cell neither defines nor mentions any of the parts.
+        """
         assert self.shell is not None
-        there = self.shell.user_ns
-        # Also what came by a star-import, say, is the cell's own.
-        earlier = [name for name in MADE_OF if name not in cell.bound and there.get(name) is before[name]]
+        namespace = self.shell.user_ns
+        # An object that changed, for example by a star import, counts as the cell's own.
+        earlier = [name for name in STUDY_PARTS if name not in cell.bound and namespace.get(name) is before[name]]
         misspelt = {name: alike(name, cell.bound) for name in earlier}
-        defines = "".join(
-            f"; the cell defines {found[0]!r}, which is not {name!r}" for name, found in misspelt.items() if found
-        )
-        if len(earlier) == len(MADE_OF) and not cell.blank and cell.mentioned.isdisjoint(MADE_OF):
+        defines = "".join(f"; the cell defines {found[0]!r}, not {name!r}" for name, found in misspelt.items() if found)
+        if len(earlier) == len(STUDY_PARTS) and not cell.blank and cell.mentioned.isdisjoint(STUDY_PARTS):
             raise UsageError(
-                f"%%seer finds neither 'train' nor 'space' in its cell{defines}: define them in it, or leave it empty "
-                "but for a comment to use those of an earlier cell"
+                f"%%seer: the cell defines neither 'train' nor 'space'{defines}; define them in the cell, or use "
+                "those of an earlier cell with a cell that holds only a comment"
             )
-        found = " and ".join(repr(name) for name in earlier if name in there)
+        found = " and ".join(repr(name) for name in earlier if name in namespace)
         if found:
-            sys.stdout.write(f"%%seer: {found} as defined in an earlier cell{defines}\n")
+            sys.stdout.write(f"%%seer: using {found} of an earlier cell{defines}\n")
 
     def _study(self, options: argparse.Namespace) -> Study:
         return Study(
@@ -141,10 +149,10 @@ class SeerMagics(Magics):
     def _defined(self, name: str, example: str) -> Any:
         assert self.shell is not None
         if name not in self.shell.user_ns:
-            raise UsageError(f"%%seer finds no {show(name)} in this notebook: define it in the cell, such as {example}")
+            raise UsageError(f"%%seer: {show(name)} is not defined; define it in the cell, for example {example}")
         return self.shell.user_ns[name]
 
 
 def load(shell: Any) -> None:
-    """Make ``%%seer`` known."""
+    """Register ``%%seer`` with an IPython shell."""
     shell.register_magics(SeerMagics)

@@ -1,15 +1,15 @@
-"""The static picture beside a live view: hidden while that lives, it is what a saved notebook still shows."""
+"""The static picture beside a live view: a saved notebook still shows it; it is hidden while the live view exists."""
 
 from __future__ import annotations
 
 from typing import Any
 
-EVERY_S = 30.0
-"""How often it is renewed."""
+RENEWAL_INTERVAL_S = 30.0
+"""Seconds between two static pictures."""
 
 
-class Snapshot:
-    """One output of a cell, which is replaced from time to time."""
+class StaticPicture:
+    """An output of a cell that is replaced periodically."""
 
     def __init__(self) -> None:
         self._handles: list[Any] = []
@@ -17,34 +17,34 @@ class Snapshot:
         self._final = False
 
     def show(self, picture: str, model: str) -> None:
-        """Put it below the cell.
+        """Show a picture below the cell.
 
         Args:
-            picture: A fragment of html, marked as standing for the model.
-            model: Identity of the live view: while that is on the page, the picture is hidden.
+            picture: Fragment of html that is marked as standing for the live view.
+            model: Identity of the live view; while the live view is on the page, the picture is hidden.
         """
         from IPython.display import HTML, display
 
-        handle = display(HTML(_hiding(model) + picture), display_id=True)
+        handle = display(HTML(_hiding_style(model) + picture), display_id=True)
         if handle is not None:
             self._handles.append((handle, model))
         self._final = False
 
     def due(self, now_s: float, *, over: bool) -> bool:
-        """Whether it is time for another one: now and then, and once when nothing will change any more."""
-        return bool(self._handles) and ((over and not self._final) or now_s - self._renewed_s >= EVERY_S)
+        """Return whether a new picture is due: periodically, and once after the final update."""
+        return bool(self._handles) and ((over and not self._final) or now_s - self._renewed_s >= RENEWAL_INTERVAL_S)
 
     def renew(self, picture: str, now_s: float, *, over: bool = False) -> None:
-        """Replace it."""
+        """Replace the picture."""
         from IPython.display import HTML
 
         self._renewed_s, self._final = now_s, over
         for handle, model in self._handles:
-            handle.update(HTML(_hiding(model) + picture))
+            handle.update(HTML(_hiding_style(model) + picture))
 
 
-def _hiding(model: str) -> str:
-    """While the live view is on the page; and, in JupyterLab, the line about a widget that cannot be found."""
+def _hiding_style(model: str) -> str:
+    """Return a style that hides the picture beside its live view, and JupyterLab's error about a missing widget."""
     return (
         "<style>"
         f':root:has(.seer-live[data-model="{model}"]) [data-stands-for="{model}"] {{ display: none; }}'

@@ -6,6 +6,8 @@ import pytest
 from seer_nb.methods import fairprep
 from tests.methods.fairprep.small import SEEDS, value
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def german():

@@ -165,6 +165,7 @@ def test_metrics_are_those_of_fairlearn(biased):
     assert found["between", "statistical_parity_difference"] == pytest.approx(low - high)
 
 
+@pytest.mark.slow
 @given(flags, st.integers(0, 2**32 - 1))
 @settings(deadline=None, max_examples=15)
 def test_metrics_of_any_groups_are_numbers_or_nan(y, seed):

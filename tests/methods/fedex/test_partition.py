@@ -57,8 +57,8 @@ def test_unshuffled_clients_are_tested_on_what_came_last():
     ("call", "sentence"),
     [
         (lambda: partition([1, 2], 1), "labels has the shape \\(2,\\), which is not enough for clients=1"),
-        (lambda: partition(np.zeros(9), 2, alpha=0.0), "alpha=0.0 is out of bounds: give a finite number, more than 0"),
-        (lambda: partition(np.zeros(9), 2.5), "clients=2.5 is not a whole number"),
+        (lambda: partition(np.zeros(9), 2, alpha=0.0), "alpha=0.0: out of range; expected a finite number > 0"),
+        (lambda: partition(np.zeros(9), 2.5), "clients=2.5: not an integer"),
         (lambda: split(np.zeros(9), np.zeros(9), 2, shares=(0.5, 0.5)), "give three numbers above 0"),
         (lambda: split(np.zeros(9), np.zeros(9), 2, shares=(0.5, 0.5, 0.5)), "add up to 1.5"),
         (lambda: split(np.zeros(9), np.zeros(8), 2), "x has the shape \\(9,\\) and y \\(8,\\)"),

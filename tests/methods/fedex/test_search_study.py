@@ -21,6 +21,8 @@ from tests.study.test_life import Resizing
 from tests.support.studies import check_nothing_is_left, kill, training, worker_pids
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SERVER = {"lr": 1.0, "momentum": 0.9}
 SMALL = {"fedex_k": 3, "clients_per_round": 5, "max_rounds": 6, "deadline": "10min", "budget": "$0.05"}
 ONE = {"lr": seer.choice([0.1]), "batch": 8, "dropout": 0.1, "epochs": 1}
@@ -198,17 +200,17 @@ def test_a_search_shows_its_study(home, monkeypatch):
     ("changes", "sentence"),
     [
         ({"clients": 3}, "federation=3 is no Federation"),
-        ({"target": "all"}, "target='all' is unknown: give one of 'global', 'personal'"),
-        ({"fedex_k": 0}, "fedex_k=0 is too small"),
-        ({"eps": 2}, "eps=2 is out of bounds"),
-        ({"max_rounds": 0}, "max_rounds=0 is too small"),
-        ({"schedule": "fast"}, "schedule='fast' is unknown"),
-        ({"baseline": 2}, "baseline=2 is out of bounds"),
-        ({"cutoff": -1}, "cutoff=-1 is out of bounds"),
-        ({"clients_per_round": 0}, "clients_per_round=0 is too small"),
+        ({"target": "all"}, "target='all': unknown; expected one of 'global', 'personal'"),
+        ({"fedex_k": 0}, "fedex_k=0: too small"),
+        ({"eps": 2}, "eps=2: out of range"),
+        ({"max_rounds": 0}, "max_rounds=0: too small"),
+        ({"schedule": "fast"}, "schedule='fast': unknown"),
+        ({"baseline": 2}, "baseline=2: out of range"),
+        ({"cutoff": -1}, "cutoff=-1: out of range"),
+        ({"clients_per_round": 0}, "clients_per_round=0: too small"),
         ({"space": {"rate": 1.0}}, "has the hyperparameter 'rate': clients know lr"),
         ({"server_space": {"rate": 1.0}}, "server_space has 'rate': the server knows lr, momentum"),
-        ({"policy": "best"}, "policy='best' is unknown"),
+        ({"policy": "best"}, "policy='best': unknown policy"),
         ({"provider": 3}, "provider=3 does not rent machines"),
         ({"budget": "$0"}, "budget="),
         ({"deadline": "soon"}, "deadline='soon'"),

@@ -101,7 +101,7 @@ def test_what_is_no_file_is_said(tmp_path):
     (tmp_path / "picture.csv").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(ValueError, match="is not a csv file of UTF-8 text"):
         datasets.read_fff(tmp_path / "picture.csv")
-    with pytest.raises(ValueError, match="n=1 is too small"):
+    with pytest.raises(ValueError, match="n=1: too small"):
         datasets.make_fff(1)
-    with pytest.raises(TypeError, match="seed=None is not a whole number"):
+    with pytest.raises(TypeError, match="seed=None: not an integer"):
         datasets.make_fff(seed=None)

@@ -87,7 +87,7 @@ def test_the_best_is_a_row_of_the_table(found):
 def test_tables_become_files(found, tmp_path):
     assert len(pd.read_csv(found.export(tmp_path / "cells.csv"))) == 12
     assert len(pd.read_json(found.export(tmp_path / "fits.json", table="curves"))) == 24
-    with pytest.raises(ValueError, match="table='best' is unknown"):
+    with pytest.raises(ValueError, match="table='best': unknown"):
         found.export(tmp_path / "best.csv", table="best")
 
 
@@ -121,9 +121,9 @@ def test_what_was_not_done_is_a_gap():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (("beta", "alpha"), "across='beta' is unknown: give one of 'alpha', 'fit_intercept', 'train_ratio'"),
+        (("beta", "alpha"), "across='beta': unknown; expected one of 'alpha', 'fit_intercept', 'train_ratio'"),
         (("alpha", "alpha"), "must differ"),
-        (("alpha", "fit_intercept", "time"), "show='time' is unknown"),
+        (("alpha", "fit_intercept", "time"), "show='time': unknown"),
         (("alpha", "fit_intercept", "rmse", 0.3), "train_ratio=0.3 is not in this sweep: give one of 0.5, 0.8"),
         (("alpha", "train_ratio", "rmse", 0.5), "must differ: name each once"),
     ],
@@ -131,7 +131,7 @@ def test_what_was_not_done_is_a_gap():
 def test_what_is_not_in_it_is_said(found, given, sentence):
     with pytest.raises(ValueError, match=sentence):
         pair_info(found, *given, *("rmse", None)[len(given) - 2 :])
-    with pytest.raises(ValueError, match="by='time' is unknown: give one of 'rmse', 'ct'"):
+    with pytest.raises(ValueError, match="by='time': unknown; expected one of 'rmse', 'ct'"):
         found.best_table("time")
 
 

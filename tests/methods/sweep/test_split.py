@@ -40,8 +40,8 @@ def test_repeats_and_seeds_differ_and_the_same_ones_do_not():
         ((4, 0.5), "leave 1 to fit and 2 to test of 4 samples"),
         ((10, 0.99), "leave 8 to fit and 0 to test of 10 samples"),
         ((10, 1.0), "train_ratio=1.0 leaves nothing over"),
-        ((10, 0), "train_ratio=0 is out of bounds: give a finite number, more than 0 and at most 1"),
-        (("ten", 0.5), "n='ten' is not a whole number"),
+        ((10, 0), "train_ratio=0: out of range; expected a finite number > 0 and <= 1"),
+        (("ten", 0.5), "n='ten': not an integer"),
     ],
 )
 def test_what_cannot_be_is_said(given, sentence):

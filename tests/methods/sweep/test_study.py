@@ -13,6 +13,8 @@ from tests.methods.sweep.small import RIDGES, Picky, ridges, samples, train, unt
 from tests.support.studies import check_nothing_is_left, kill, runner_pid
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 GIVEN = {"train_ratios": (0.5, 0.8), "repeats": 2}
 LIMITS = {"deadline": "10min", "budget": "$0.05"}
 MLPS = {"hidden_layer_sizes": [(4,), (8, 8)], "learning_rate_init": [1e-2, 1e-3], "max_iter": [60]}

@@ -1,4 +1,4 @@
-"""AWS' present prices: its price list on a server of this test's, its spot machines on moto, all through HTTP."""
+"""AWS's present prices: the price list from a local HTTP server, spot prices from moto."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def home(tmp_path, monkeypatch):
 
 
 def product(kind, usd, vcpu="4", memory="16 GiB", **attributes):
-    """An entry of a price list as AWS writes it."""
+    """Return an entry of a price list in AWS's format."""
     sku = f"SKU{kind.replace('.', '').upper()}"
     dimension = {
         "unit": "Hrs",
@@ -60,7 +60,7 @@ def product(kind, usd, vcpu="4", memory="16 GiB", **attributes):
 
 
 class PriceLists(ThreadingHTTPServer):
-    """AWS' price list service for one region, on loopback."""
+    """AWS's price list service for one region, on loopback."""
 
     def __init__(self, region, products, refusal=None):
         super().__init__(("127.0.0.1", 0), Answer)
@@ -75,7 +75,7 @@ class Answer(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append((self.headers["X-Amz-Target"], self.headers["Authorization"], asked))
         if self.server.refusal:
-            self._send(400, {"__type": self.server.refusal, "Message": "you may not"})
+            self._send(400, {"__type": self.server.refusal, "Message": "not authorized"})
             return
         wanted = {entry["Field"]: entry["Value"] for entry in asked["Filters"]}
         found = [json.dumps(one) for one in self.server.products.get(wanted["instanceType"], [])]
@@ -99,7 +99,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def credentials(monkeypatch, tmp_path):
-    """Made up, and none but these are found."""
+    """Set made-up credentials, and hide all others."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
@@ -128,7 +128,7 @@ def price_lists(monkeypatch):
 
 @pytest.fixture
 def ec2(monkeypatch):
-    """Moto's EC2; its spot machines all cost $0.00001."""
+    """Start moto's EC2; all its spot machines cost $0.00001."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -137,11 +137,11 @@ def ec2(monkeypatch):
     server.stop()
 
 
-def test_aws_tells_its_on_demand_prices(price_lists):
+def test_on_demand_prices_are_fetched(price_lists):
     server = price_lists(
         t3_micro=[product("t3.micro", "0.0104000000", vcpu="2", memory="1 GiB")],
         p4d_24xlarge=[
-            # Capacity that is reserved and paid otherwise has a price of 0 here.
+            # Reserved capacity, which is billed otherwise, has the price 0 here.
             product("p4d.24xlarge", "0.0000000000", vcpu="96", memory="1,152 GiB", gpu="8"),
             product("p4d.24xlarge", "21.9576420001", vcpu="96", memory="1,152 GiB", gpu="8"),
         ],
@@ -166,7 +166,7 @@ def test_aws_tells_its_on_demand_prices(price_lists):
     }
 
 
-def test_aws_tells_its_spot_prices(ec2):
+def test_spot_prices_are_fetched(ec2):
     found = aws.spot("us-east-1", ["t3.micro", "g4dn.xlarge"])
     assert set(found) == {"t3.micro", "g4dn.xlarge"}
     assert {zone[:-1] for zones in found.values() for zone in zones} == {"us-east-1"}
@@ -174,7 +174,7 @@ def test_aws_tells_its_spot_prices(ec2):
 
 
 class SpotHistory(BaseHTTPRequestHandler):
-    """EC2 as AWS answers: several moments and a local zone."""
+    """EC2 with prices at several times, and a local zone."""
 
     ENTRIES = (
         ("us-east-1a", "0.20", "2026-11-25T10:00:00.000Z"),
@@ -204,7 +204,7 @@ class SpotHistory(BaseHTTPRequestHandler):
         pass
 
 
-def test_the_newest_spot_price_of_each_zone_counts(monkeypatch):
+def test_newest_spot_price_of_each_zone_counts(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), SpotHistory)
     server.asked = []
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -219,7 +219,7 @@ def test_the_newest_spot_price_of_each_zone_counts(monkeypatch):
     assert f"StartTime={datetime.now(UTC):%Y-%m-}" in server.asked[0]
 
 
-def test_refreshed_prices_are_kept_and_own_ones_stay(price_lists, ec2, home):
+def test_refreshed_prices_are_written_and_own_rows_kept(price_lists, ec2, home):
     home.mkdir()
     (home / "prices.csv").write_text(OURS)
     price_lists(
@@ -233,7 +233,7 @@ def test_refreshed_prices_are_kept_and_own_ones_stay(price_lists, ec2, home):
     assert prices.price("aws", "us-east-1", "t3.small").source == "yours"
     assert prices.price("aws", "us-east-1", "m5.large").per_hour == 70_000
     assert (home / "prices.csv").read_text().startswith("# ours\nprovider,")
-    # A further refresh replaces what the first one found, and keeps what it does not ask for.
+    # Another refresh replaces what it fetches and keeps the rest.
     price_lists("eu-west-1", t3_micro=[product("t3.micro", "0.0114000000", vcpu="2", memory="1 GiB")])
     aws.refresh(["eu-west-1", "us-east-1"], ["t3.micro"])
     assert prices.price("aws", "us-east-1", "t3.micro") == micro
@@ -243,43 +243,43 @@ def test_refreshed_prices_are_kept_and_own_ones_stay(price_lists, ec2, home):
     assert [path.name for path in home.iterdir()] == ["prices.csv"]
 
 
-def test_nothing_is_written_where_aws_knows_no_price(price_lists, home):
+def test_nothing_is_written_without_a_price(price_lists, home):
     price_lists()
-    told = "AWS has no on-demand price for m99.huge in us-east-1"
-    assert raised(SeerError, aws.refresh, ["us-east-1"], ["m99.huge"]) == told
+    message = "AWS has no on-demand price for m99.huge in us-east-1"
+    assert raised(SeerError, aws.refresh, ["us-east-1"], ["m99.huge"]) == message
     assert not home.exists()
 
 
-def test_a_refusal_by_aws_says_what_must_be_allowed(price_lists, home):
+def test_message_about_a_refusal_names_the_needed_permission(price_lists, home):
     price_lists(refusal="AccessDeniedException")
-    told = raised(SeerError, aws.refresh, ["us-east-1"], ["t3.micro"])
-    assert "AccessDeniedException" in told
-    assert told.endswith(
+    message = raised(SeerError, aws.refresh, ["us-east-1"], ["t3.micro"])
+    assert "AccessDeniedException" in message
+    assert message.endswith(
         "check the region us-east-1, and that your credentials allow pricing:GetProducts "
-        "(seer-nb iam-policy ec2 prints all that is needed)"
+        "(seer-nb iam-policy ec2 prints all permissions)"
     )
     assert not home.exists()
 
 
-def test_missing_credentials_are_told(monkeypatch):
+def test_missing_credentials_are_reported(monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     assert raised(SeerError, aws.spot, "us-east-1", ["t3.micro"]).startswith(
-        "AWS told no prices: Unable to locate credentials; "
+        "AWS returned no prices: Unable to locate credentials; "
     )
 
 
-def test_a_region_that_is_none_is_told():
-    assert raised(SeerError, aws.spot, "us east 1", ["t3.micro"]).startswith("AWS told no prices: ")
+def test_invalid_region_is_reported():
+    assert raised(SeerError, aws.spot, "us east 1", ["t3.micro"]).startswith("AWS returned no prices: ")
 
 
-def test_without_botocore_it_is_said_how_to_get_it(monkeypatch):
+def test_message_about_missing_botocore_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "botocore.session", None)
-    told = 'AWS\' prices need the package botocore, which is not installed: pip install "seer_nb[aws]" brings it'
-    assert raised(SeerError, aws.on_demand, "us-east-1", ["t3.micro"]) == told
+    message = 'AWS prices need the package botocore, which is not installed: pip install "seer_nb[aws]"'
+    assert raised(SeerError, aws.on_demand, "us-east-1", ["t3.micro"]) == message
 
 
-def test_the_command_refreshes_prices(capsys, price_lists, ec2, home):
+def test_command_refreshes_prices(capsys, price_lists, ec2, home):
     price_lists(g5_xlarge=[product("g5.xlarge", "1.0000000000", gpu="1")], g7_huge=[product("g7.huge", "9", gpu="1")])
     code = cli.main(["prices", "--refresh", "--region", "us-east-1", "--type", "g5.*"])
     out, err = capsys.readouterr()
@@ -287,7 +287,7 @@ def test_the_command_refreshes_prices(capsys, price_lists, ec2, home):
     rows = [line.split() for line in out.splitlines()[1:]]
     assert [row[2:9] for row in rows if "API" in row] == [["g5.xlarge", "4", "16", "1", "A10G", "1", "0.00001"]]
     assert len(rows) == 4
-    # A type that the sheet does not have can be asked for by its name.
+    # A type that is not in the sheet can be fetched by its name.
     code = cli.main(["prices", "--refresh", "--region", "us-east-1", "--type", "g7.huge"])
     out, _ = capsys.readouterr()
     assert (code, out.splitlines()[1].split()[2]) == (0, "g7.huge")

@@ -1,4 +1,4 @@
-"""Azure's present prices: its Retail Prices API on a server of this test's."""
+"""Azure's present prices, from a local server with the format of the Retail Prices API."""
 
 import re
 from functools import partial
@@ -24,7 +24,7 @@ def home(tmp_path, monkeypatch):
 
 
 def row(kind, usd, suffix="", product="Virtual Machines Dsv5 Series", region="eastus", **more):
-    """A price as Azure writes it."""
+    """Return a price in Azure's format."""
     name = kind.removeprefix("Standard_").replace("_", " ") + suffix
     return {
         "currencyCode": "USD",
@@ -66,7 +66,7 @@ CONFUSING = [
     row(D4, 0.0),
     row(D4, 0.5, region="westeurope"),
     row("Standard_D4_v5", 0.7),
-    # What was, and what will be.
+    # Past and future prices.
     row(D4, 0.25, effectiveEndDate="2024-01-01T00:00:00Z"),
     row(D4, 0.26, effectiveStartDate="2099-01-01T00:00:00Z"),
     row(D4, 0.2, " Spot", effectiveStartDate="2099-01-01T00:00:00"),
@@ -80,7 +80,7 @@ PLAIN = [
 
 @pytest.fixture
 def site():
-    """It heeds no filter, has two rows a page, and links pages as Azure does: by an absolute address with its port."""
+    """Start a server that ignores filters, has two rows per page, and links pages by absolute URLs like Azure."""
 
     def page(items, after):
         link = f"https://prices.azure.com:443/api/retail/prices?currencyCode=USD&$filter=a eq 'b'&at={after}"
@@ -103,7 +103,7 @@ def refresh(site, *types, regions=("eastus",), **settings):
     return azure.refresh(regions, types or [D4, T4], url=site.url, **settings)
 
 
-def test_the_plain_linux_rows_are_found_among_all(site, home):
+def test_plain_linux_rows_are_found_among_all_rows(site, home):
     assert refresh(site) == (home / "prices.csv", "")
     found = prices.price("azure", "eastus", D4)
     # Rounded up.
@@ -116,7 +116,7 @@ def test_the_plain_linux_rows_are_found_among_all(site, home):
     assert len(tables.yours()) == 2
 
 
-def test_it_is_asked_for_what_is_wanted(site):
+def test_query_names_region_and_types(site):
     refresh(site)
     query, _ = site.asked[0]
     assert query == {
@@ -124,12 +124,12 @@ def test_it_is_asked_for_what_is_wanted(site):
         "$filter": "serviceName eq 'Virtual Machines' and armRegionName eq 'eastus' and priceType eq 'Consumption' and "
         f"(armSkuName eq '{D4}' or armSkuName eq '{T4}')",
     }
-    # The link to the next page is asked of the same site.
+    # The next page is fetched from the same site, whatever the link.
     assert site.asked[1][0] == {"currencyCode": "USD", "$filter": "a eq 'b'", "at": "2"}
     assert len(site.asked) == len(site.rows) / 2
 
 
-def test_many_types_are_asked_for_by_and_by(site):
+def test_many_types_are_split_into_several_queries(site):
     types = sorted({price.instance_type for price in tables.shipped().values() if price.provider == "azure"})
     assert len(types) > 10
     site.rows = [row(kind, 1.5) for kind in types]
@@ -139,20 +139,20 @@ def test_many_types_are_asked_for_by_and_by(site):
     assert len(filters) == 2
 
 
-def test_a_quotation_mark_does_not_end_a_filter(site):
+def test_quotation_mark_is_escaped_in_a_filter(site):
     site.rows = []
     raised(SeerError, refresh, site, regions=["east'us"])
     assert "armRegionName eq 'east''us'" in site.asked[0][0]["$filter"]
 
 
-def test_a_region_that_was_not_known_takes_the_size_from_elsewhere(site):
+def test_sizes_of_types_are_taken_from_other_regions(site):
     site.rows = [row(D4, 0.2, region="uksouth")]
     refresh(site, regions=["uksouth", "eastus"])
     assert {key[1:] for key in tables.yours()} == {("uksouth", D4)}
     assert prices.price("azure", "uksouth", D4).vcpus == 4
 
 
-def test_own_rows_stay(site, home):
+def test_own_rows_are_not_replaced(site, home):
     home.mkdir()
     (home / "prices.csv").write_text(f"{','.join(tables.COLUMNS)}\nazure,eastus,{D4},4,16,0,,0.1\n")
     refresh(site)
@@ -163,17 +163,17 @@ def test_own_rows_stay(site, home):
     assert prices.price("azure", "eastus", T4).source.startswith("Azure")
 
 
-def test_a_type_of_unknown_size_is_refused(site, home):
-    told = raised(ValueError, refresh, site, "Standard_X1")
-    assert told == (
-        "no price table has Standard_X1, and Azure's price API does not tell how large it is: "
-        f"put a row for it into {home}/prices.csv"
+def test_type_of_unknown_size_is_refused(site, home):
+    message = raised(ValueError, refresh, site, "Standard_X1")
+    assert message == (
+        "unknown size of Standard_X1, and Azure's price API does not return sizes: "
+        f"add a row for it to {home}/prices.csv"
     )
     assert site.asked == []
 
 
 @pytest.mark.parametrize("rows", [[], CONFUSING])
-def test_without_a_price_nothing_is_written(site, home, rows):
+def test_nothing_is_written_without_a_price(site, home, rows):
     site.rows = rows
     assert raised(SeerError, refresh, site, D4) == f"Azure has no on-demand price for {D4} in eastus"
     assert not home.exists()
@@ -190,14 +190,14 @@ def test_without_a_price_nothing_is_written(site, home, rows):
         (200, {"Items": [], "NextPageLink": 3}),
     ],
 )
-def test_after_a_bad_answer_the_known_prices_are_kept(site, home, answer):
+def test_known_prices_are_kept_after_a_bad_response(site, home, answer):
     refresh(site)
     before = (home / "prices.csv").read_bytes()
     site.answer = lambda query: answer
-    told = raised(SeerError, refresh, site)
-    assert told.startswith("Azure told no prices: ")
-    assert told.endswith(
-        "; the prices known so far are kept; it needs no credentials, but the way to prices.azure.com must be open"
+    message = raised(SeerError, refresh, site)
+    assert message.startswith("Azure returned no prices: ")
+    assert message.endswith(
+        "; known prices are kept; no credentials are needed, but prices.azure.com must be reachable"
     )
     assert (home / "prices.csv").read_bytes() == before
 
@@ -207,25 +207,25 @@ def command(monkeypatch, site, *arguments):
     return cli.main(["prices", "--refresh", *arguments])
 
 
-def test_the_command_refreshes_prices(capsys, monkeypatch, site, home):
+def test_command_refreshes_prices(capsys, monkeypatch, site, home):
     code = command(monkeypatch, site, "--provider", "azure", "--region", "eastus", "--type", "Standard_D4*")
     out, err = capsys.readouterr()
     assert (code, err) == (0, f"written: {home}/prices.csv\n")
     assert [line.split()[2:8] for line in out.splitlines()[1:]] == [[D4, "4", "16", "0", "0.192001", "0.038"]]
 
 
-def test_the_command_knows_whom_to_ask(capsys, monkeypatch, site, home):
-    """No other provider has such machines, so no other's credentials are wanted."""
+def test_command_queries_only_providers_that_have_the_machines(capsys, monkeypatch, site, home):
+    """No other provider has such machines, so no other credentials are needed."""
     assert command(monkeypatch, site, "--type", "Standard_D4*", "--region", "eastus") == 0
     assert capsys.readouterr().err == f"written: {home}/prices.csv\n"
 
 
-def test_the_command_says_why_its_only_provider_told_nothing(capsys, monkeypatch, site):
+def test_command_reports_why_its_only_provider_failed(capsys, monkeypatch, site):
     site.answer = lambda query: (403, "")
     assert command(monkeypatch, site, "--provider", "azure") == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"seer-nb: Azure told no prices: HTTP 403 Forbidden; {azure.ADVICE}\n"
+    assert err == f"seer-nb: Azure returned no prices: HTTP 403 Forbidden; {azure.ADVICE}\n"
 
 
 def test_credentials_for_one_provider_are_enough(capsys, monkeypatch, site, home):
@@ -238,11 +238,11 @@ def test_credentials_for_one_provider_are_enough(capsys, monkeypatch, site, home
     assert command(monkeypatch, site) == 0
     out, err = capsys.readouterr()
     aws, gcp, written = err.splitlines()
-    assert aws.startswith("AWS was not refreshed: AWS told no prices: Unable to locate credentials; ")
-    assert gcp.startswith("GCP was not refreshed: GCP's prices need an API key in GOOGLE_CLOUD_API_KEY, or ")
+    assert aws.startswith("AWS was not refreshed: AWS returned no prices: Unable to locate credentials; ")
+    assert gcp.startswith("GCP was not refreshed: GCP prices need an API key in GOOGLE_CLOUD_API_KEY, or ")
     assert written == f"written: {home}/prices.csv"
     assert len(out.splitlines()) == 1 + len(tables.known())
-    # Nobody told anything.
+    # No provider answers.
     site.answer = lambda query: (500, "")
     assert command(monkeypatch, site) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "seer-nb: no prices were refreshed"

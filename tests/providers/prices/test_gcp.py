@@ -1,4 +1,4 @@
-"""Google's present prices: the Cloud Billing Catalog on a server of this test's, and its login with google-auth."""
+"""Google's present prices, from a local server with the format of the Cloud Billing Catalog; login with google-auth."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.providers.prices.test_refresh import BAD, Site
 from tests.support.refusals import raised
 
 AMERICAS = ["us-central1", "us-east1", "us-west1"]
-KEEP = "GCP's catalog does not tell plainly what these cost, so their known prices stay: "
+KEEP = "known prices are kept where GCP's catalog is ambiguous: "
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ USUAL = {"units": "0", "usage": "OnDemand", "group": "CPU", "regions": AMERICAS,
 
 
 def sku(description, nanos, unit="h", **more):
-    """An entry of the catalog as Google writes it."""
+    """Return an entry of the catalog in Google's format."""
     units, usage, group, regions, family = {**USUAL, **more}.values()
     money = {"currencyCode": "USD", "units": units, "nanos": nanos}
     return {
@@ -76,7 +76,7 @@ PLAIN = [
     spot("Spot Preemptible E2 Instance Ram running in Americas", 1_000_000, "GiBy.h", group="RAM"),
     sku("N1 Predefined Instance Core running in Americas", 31_611_000, group="N1Standard"),
     sku("N1 Predefined Instance Ram running in Americas", 4_237_000, "GiBy.h", group="N1Standard"),
-    # As they were called before, and one part too few.
+    # An older description; the matching price of memory is missing.
     spot("Preemptible N1 Predefined Instance Core running in Americas", 6_655_000, group="N1Standard"),
     sku("G2 Instance Core running in Americas", 24_988_000),
     sku("G2 Instance Ram running in Americas", 2_927_000, "GiBy.h", group="RAM"),
@@ -104,7 +104,7 @@ CONFUSING = [
     sku("Nvidia L4 GPU attached to DWS Defined Duration VMs running in Americas", 1, group="GPU"),
     sku("Nvidia L4 Virtual Workstation GPU running in Americas", 1, group="GPU"),
     sku("Nvidia Tesla A100 80GB GPU running in Americas", 928_080_000, units="3", group="GPU"),
-    # Spot by its description, on demand by its category.
+    # Spot by description, on demand by category, and the reverse.
     sku("Spot Preemptible E2 Instance Core running in Americas", 1),
     spot("E2 Instance Core running in Americas", 1),
     sku("SSD backed Local Storage", 80_000_000, "GiBy.mo", group="LocalSSD", family="Storage"),
@@ -115,7 +115,7 @@ CONFUSING = [
 
 @pytest.fixture
 def site():
-    """Five entries a page."""
+    """Start a server with five entries per page."""
     with Site(None) as site:
         site.skus = [*CONFUSING[:9], *PLAIN, *CONFUSING[9:]]
 
@@ -141,18 +141,18 @@ def refresh(site, *types, regions=("us-central1",), **settings):
         ("a2-highgpu-1g", 3_673_385, None),
     ],
 )
-def test_a_price_is_put_together_from_its_parts(site, home, kind, micro, spot_micro):
+def test_price_is_the_sum_of_its_parts(site, home, kind, micro, spot_micro):
     assert refresh(site, kind) == (home / "prices.csv", "")
     found = prices.price("gcp", "us-central1", kind)
     assert (found.per_hour, found.spot_per_hour) == (micro, spot_micro)
     assert re.fullmatch(r"GCP price API of \d{4}-\d\d-\d\d \d\d:\d\d UTC", found.source)
-    # The sheet was made by the same sum.
+    # The sheet was computed in the same way.
     sheet = tables.shipped()[found.key]
     assert abs(found.per_hour - sheet.per_hour) <= 50
     assert (found.vcpus, found.gpus, found.gpu_model) == (sheet.vcpus, sheet.gpus, sheet.gpu_model)
 
 
-def test_what_is_not_plain_keeps_its_price_and_is_named(site):
+def test_ambiguous_machines_keep_their_price_and_are_named(site):
     types = {price.instance_type for price in tables.shipped().values() if price.provider == "gcp"}
     _, kept = refresh(site, *types, regions=["us-central1", "europe-west4"])
     assert kept == (
@@ -161,11 +161,11 @@ def test_what_is_not_plain_keeps_its_price_and_is_named(site):
     )
     assert prices.price("gcp", "us-central1", "a3-highgpu-8g").source.startswith("sheet of ")
     assert {key[1] for key in tables.yours()} == {"us-central1"}
-    told = raised(SeerError, refresh, site, "a3-highgpu-8g")
-    assert told == f"GCP has no on-demand price for a3-highgpu-8g in us-central1: {KEEP}a3-highgpu in us-central1"
+    message = raised(SeerError, refresh, site, "a3-highgpu-8g")
+    assert message == f"GCP has no on-demand price for a3-highgpu-8g in us-central1: {KEEP}a3-highgpu in us-central1"
 
 
-def test_two_prices_for_one_part_are_not_plain(site):
+def test_two_rates_of_one_part_are_ambiguous(site):
     site.skus.append(PLAIN[0])
     assert refresh(site, "e2-standard-2").kept == ""
     site.skus.append(sku("E2 Instance Core running in Iowa", 30_000_000, regions=["us-central1"]))
@@ -176,7 +176,7 @@ def test_two_prices_for_one_part_are_not_plain(site):
     assert prices.price("gcp", "us-east1", "e2-standard-2").source.startswith("GCP")
 
 
-def test_the_latest_and_dearest_rate_holds(site):
+def test_latest_and_highest_rate_counts(site):
     newer = sku("E2 Instance Core running in Americas", 0, units="1")
     newer["pricingInfo"][0]["pricingExpression"]["tieredRates"].insert(
         0, {"startUsageAmount": 0, "unitPrice": {"currencyCode": "USD", "units": "0"}}
@@ -187,15 +187,15 @@ def test_the_latest_and_dearest_rate_holds(site):
     assert prices.price("gcp", "us-central1", "e2-standard-2").per_hour == 2_000_000 + 23_389
 
 
-def test_shared_cores_and_machines_with_other_gpus_are_not_put_together(site, home):
+def test_shared_cores_and_other_gpus_are_ambiguous(site, home):
     home.mkdir()
     rows = ["gcp,us-west1,e2-medium,2,4,0,,0.0335", "gcp,us-west1,n1-highmem-2,2,13,1,T4,0.46"]
     (home / "prices.csv").write_text("\n".join([",".join(tables.COLUMNS), *rows, ""]))
-    told = raised(SeerError, refresh, site, "e2-medium", "n1-highmem-2", regions=["us-west1"])
-    assert told.endswith(f"{KEEP}e2-medium in us-west1, n1-highmem in us-west1")
+    message = raised(SeerError, refresh, site, "e2-medium", "n1-highmem-2", regions=["us-west1"])
+    assert message.endswith(f"{KEEP}e2-medium in us-west1, n1-highmem in us-west1")
 
 
-def test_own_rows_stay(site, home):
+def test_own_rows_are_not_replaced(site, home):
     home.mkdir()
     (home / "prices.csv").write_text(f"{','.join(tables.COLUMNS)}\ngcp,us-central1,e2-standard-2,2,8,0,,0.05\n")
     refresh(site, "e2-standard-2", "e2-standard-4")
@@ -203,16 +203,16 @@ def test_own_rows_stay(site, home):
     assert prices.price("gcp", "us-central1", "e2-standard-4").per_hour == 134_023
 
 
-def test_a_type_of_unknown_size_is_refused(site):
-    told = raised(ValueError, refresh, site, "e2-standard-2", "z3-highmem-8")
-    assert told.startswith("no price table has z3-highmem-8, and GCP's price API does not tell how large it is: put a")
+def test_type_of_unknown_size_is_refused(site):
+    message = raised(ValueError, refresh, site, "e2-standard-2", "z3-highmem-8")
+    assert message.startswith("unknown size of z3-highmem-8, and GCP's price API does not return sizes: add a row")
 
 
 @pytest.mark.parametrize("skus", [[], CONFUSING])
-def test_without_parts_nothing_is_written(site, home, skus):
+def test_nothing_is_written_without_parts(site, home, skus):
     site.skus = skus
-    told = raised(SeerError, refresh, site, "e2-standard-2")
-    assert told.startswith("GCP has no on-demand price for e2-standard-2 in us-central1: ")
+    message = raised(SeerError, refresh, site, "e2-standard-2")
+    assert message.startswith("GCP has no on-demand price for e2-standard-2 in us-central1: ")
     assert not home.exists()
 
 
@@ -226,14 +226,14 @@ def test_without_parts_nothing_is_written(site, home, skus):
         (200, {"skus": None}),
     ],
 )
-def test_after_a_bad_answer_the_known_prices_are_kept(site, home, answer):
+def test_known_prices_are_kept_after_a_bad_response(site, home, answer):
     refresh(site, "e2-standard-2")
     before = (home / "prices.csv").read_bytes()
     site.answer = lambda query: answer
-    told = raised(SeerError, refresh, site, "e2-standard-2")
-    assert told.startswith("GCP told no prices: ")
-    assert told.endswith(gcp.ADVICE)
-    assert "made-up" not in told
+    message = raised(SeerError, refresh, site, "e2-standard-2")
+    assert message.startswith("GCP returned no prices: ")
+    assert message.endswith(gcp.ADVICE)
+    assert "made-up" not in message
     assert (home / "prices.csv").read_bytes() == before
 
 
@@ -241,7 +241,7 @@ def test_after_a_bad_answer_the_known_prices_are_kept(site, home, answer):
 
 
 @pytest.mark.parametrize("name", gcp.KEYS)
-def test_an_api_key_is_used_and_is_not_in_the_address(site, monkeypatch, name):
+def test_api_key_is_used_and_is_not_in_the_url(site, monkeypatch, name):
     monkeypatch.delenv("GOOGLE_CLOUD_API_KEY")
     monkeypatch.setenv(name, "the key")
     refresh(site, "e2-standard-2")
@@ -251,20 +251,20 @@ def test_an_api_key_is_used_and_is_not_in_the_address(site, monkeypatch, name):
     assert {one["x-goog-api-key"] for one in headers} == {"the key"}
 
 
-def test_without_key_and_package_it_is_said_what_is_needed(monkeypatch, site):
+def test_message_without_key_and_package_says_what_is_needed(monkeypatch, site):
     monkeypatch.delenv("GOOGLE_CLOUD_API_KEY")
     monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
     monkeypatch.setitem(sys.modules, "google.auth", None)
     assert raised(SeerError, refresh, site, "e2-standard-2") == (
-        "GCP's prices need an API key in GOOGLE_CLOUD_API_KEY, or the package google-auth and a login: "
-        'pip install "seer_nb[gcp]" brings it'
+        "GCP prices need an API key in GOOGLE_CLOUD_API_KEY, or the package google-auth and a login: "
+        'pip install "seer_nb[gcp]"'
     )
     assert site.asked == []
 
 
 @pytest.fixture
 def login(monkeypatch, tmp_path):
-    """A service account's; its tokens come from a server of this test's."""
+    """Return a function that writes a service account's login, with the URL of its token server."""
     pytest.importorskip("google.auth.transport.requests")
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
@@ -285,7 +285,7 @@ def login(monkeypatch, tmp_path):
     return write
 
 
-def test_a_login_is_used(site, login):
+def test_login_is_used(site, login):
     with Site(lambda query: (200, {"access_token": "token", "expires_in": 3600, "token_type": "Bearer"})) as tokens:
         login(tokens.url)
         refresh(site, "e2-standard-2")
@@ -293,9 +293,9 @@ def test_a_login_is_used(site, login):
     assert {one["x-goog-user-project"] for _, one in site.asked} == {"my-project"}
 
 
-def test_a_login_that_does_not_hold_is_told(site, login):
-    told = "GCP's prices need an API key in GOOGLE_CLOUD_API_KEY, or a login (gcloud auth application-default login): "
-    assert raised(SeerError, refresh, site, "e2-standard-2").startswith(f"{told}File ")
+def test_invalid_login_is_reported(site, login):
+    message = "GCP prices need an API key in GOOGLE_CLOUD_API_KEY, or a login (gcloud auth application-default login): "
+    assert raised(SeerError, refresh, site, "e2-standard-2").startswith(f"{message}File ")
     with Site(
         lambda query: (400, {"error": "invalid_grant", "error_description": "Token has been expired."})
     ) as tokens:
@@ -307,7 +307,7 @@ def test_a_login_that_does_not_hold_is_told(site, login):
 # --- the command ---
 
 
-def test_the_command_refreshes_prices_and_says_which_stay(capsys, monkeypatch, site, home):
+def test_command_refreshes_prices_and_names_those_kept(capsys, monkeypatch, site, home):
     monkeypatch.setattr(gcp, "refresh", partial(gcp.refresh, url=site.url))
     code = cli.main(["prices", "--refresh", "--provider", "gcp", "--region", "us-central1", "--type", "[ag]*-1g"])
     out, err = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Prices of machines: the sheet that ships, the user's own rows, and what is billed how."""
+"""Prices of machines: the shipped sheet, the user's own rows, and billing rules."""
 
 import math
 import re
@@ -25,7 +25,7 @@ def home(tmp_path, monkeypatch):
 
 
 def own(home, *lines, head=HEAD):
-    """Write the user's own prices."""
+    """Write the user's prices.csv."""
     home.mkdir(exist_ok=True)
     (home / "prices.csv").write_text("\n".join([head, *lines, ""]), "utf-8")
 
@@ -33,7 +33,7 @@ def own(home, *lines, head=HEAD):
 # --- the sheet ---
 
 
-def test_the_sheet_is_dated_and_has_the_main_types_of_machines():
+def test_sheet_is_dated_and_has_the_main_machine_types():
     date.fromisoformat(DATE[1])
     rows = tables.shipped().values()
     families = defaultdict(set)
@@ -47,11 +47,11 @@ def test_the_sheet_is_dated_and_has_the_main_types_of_machines():
     assert len(rows) > 250
 
 
-def test_a_type_of_the_sheet_has_one_size_and_a_plausible_price_everywhere():
+def test_each_type_has_one_size_and_a_plausible_price():
     sizes = defaultdict(set)
     for row in tables.shipped().values():
         sizes[row.provider, row.instance_type].add((row.vcpus, row.memory_gib, row.gpus, row.gpu_model))
-        # An hour of a CPU costs 0.1 to 10 cents; that of a GPU, 35 cents to 15 dollars.
+        # An hour of a CPU costs 0.1 to 10 cents, an hour of a GPU 35 cents to 15 dollars.
         cpus = row.usd_per_hour / row.vcpus
         assert 0.001 < cpus < (0.1 if not row.gpus else 1), row
         assert not row.gpus or 0.35 < row.usd_per_hour / row.gpus < 15, row
@@ -60,8 +60,8 @@ def test_a_type_of_the_sheet_has_one_size_and_a_plausible_price_everywhere():
     assert [kind for kind, found in sizes.items() if len(found) > 1] == []
 
 
-def test_no_type_is_cheapest_by_a_slip_of_the_pen():
-    """A region differs from the cheapest by less than a half more."""
+def test_prices_of_a_type_are_similar_in_all_regions():
+    """Guards against a typing error: the regions of a type differ by less than a half."""
     of = defaultdict(list)
     for row in tables.shipped().values():
         of[row.provider, row.instance_type].append(row.per_hour)
@@ -79,7 +79,7 @@ def test_no_type_is_cheapest_by_a_slip_of_the_pen():
         (("digitalocean", "tor1", "gpu-h100x8-640gb"), 23.92, (160, 1920, 8, "H100")),
     ],
 )
-def test_a_price_is_looked_up(machine, usd, size):
+def test_price_is_looked_up(machine, usd, size):
     found = prices.price(*machine)
     assert found.key == machine
     assert (found.usd_per_hour, found.per_hour) == (usd, round(usd * 1e6))
@@ -87,47 +87,47 @@ def test_a_price_is_looked_up(machine, usd, size):
     assert (found.source, found.spot_per_hour) == (DATE[0], None)
 
 
-# --- what is not known ---
+# --- unknown prices ---
 
 
 @pytest.mark.parametrize(
     ("machine", "near"),
     [
-        (("aws", "us-east-1", "g5.xlrge"), "near it are g5.xlarge, "),
-        (("azure", "eastus", "standard_d4s_v5"), "near it are Standard_D4s_v5, "),
-        (("aws", "us-west-2", "quantum"), "near it are "),
-        (("aws", "eu-west-1", "p5.48xlarge"), "it is known in us-east-1, us-west-2"),
-        (("aws", "us-est-1", "m7.huge"), "regions with prices are us-east-1, "),
-        (("hetzner", "fsn1", "cx23"), "none at all is known of this provider"),
+        (("aws", "us-east-1", "g5.xlrge"), "similar types: g5.xlarge, "),
+        (("azure", "eastus", "standard_d4s_v5"), "similar types: Standard_D4s_v5, "),
+        (("aws", "us-west-2", "quantum"), "similar types: "),
+        (("aws", "eu-west-1", "p5.48xlarge"), "known in us-east-1, us-west-2"),
+        (("aws", "us-est-1", "m7.huge"), "regions with prices: us-east-1, "),
+        (("hetzner", "fsn1", "cx23"), "no prices of this provider are known"),
     ],
 )
-def test_an_unknown_machine_is_refused_with_what_is_near_and_what_to_do(machine, near, home):
-    told = raised(ValueError, prices.price, *machine)
+def test_message_about_an_unknown_machine_suggests_similar_ones(machine, near, home):
+    message = raised(ValueError, prices.price, *machine)
     provider, region, kind = machine
-    start = f"no price is known for instance_type={kind!r} in region={region!r} of {provider} ({near}"
-    assert told.startswith(start)
-    assert told.endswith(
-        f"): put a row for it into {home}/prices.csv, with the columns {HEAD}, or give price_per_hour= to the provider"
+    start = f"instance_type={kind!r}: no price is known in region={region!r} of {provider} ({near}"
+    assert message.startswith(start)
+    assert message.endswith(
+        f"); add a row to {home}/prices.csv with the columns {HEAD}, or give price_per_hour= to the provider"
     )
 
 
-def test_a_provider_without_prices_is_refused():
+def test_provider_without_prices_is_refused():
     known = "'aws', 'gcp', 'azure', 'digitalocean', 'hetzner'"
-    told = f"provider='ibm' is none that prices are kept for: give one of {known}"
-    assert raised(ValueError, prices.price, "ibm", "x", "y") == told
-    assert raised(ValueError, prices.sheet, "ibm") == told
-    assert raised(ValueError, prices.billing_rule, "ibm") == told
+    message = f"provider='ibm': no prices are known; expected one of {known}"
+    assert raised(ValueError, prices.price, "ibm", "x", "y") == message
+    assert raised(ValueError, prices.sheet, "ibm") == message
+    assert raised(ValueError, prices.billing_rule, "ibm") == message
 
 
 @pytest.mark.parametrize("machine", [(1, "r", "t"), ("aws", None, "t"), ("aws", "us-east-1", ["t3.micro"])])
-def test_what_is_no_text_is_refused(machine):
-    assert raised(TypeError, prices.price, *machine).endswith("is not text: give it as the provider writes it")
+def test_arguments_that_are_not_text_are_refused(machine):
+    assert raised(TypeError, prices.price, *machine).endswith(": not text; expected a name as the provider writes it")
 
 
-# --- the user's own ---
+# --- the user's own prices ---
 
 
-def test_own_prices_win_and_add(home):
+def test_own_prices_override_and_extend_the_sheet(home):
     own(home, "aws,us-east-1,m5.large,2,8,0,,0.07", "hetzner,fsn1,cx23,2,4,,,0.0080001")
     mine = prices.price("aws", "us-east-1", "m5.large")
     assert (mine.per_hour, mine.source) == (70_000, "yours")
@@ -137,7 +137,7 @@ def test_own_prices_win_and_add(home):
     assert (new.per_hour, new.gpus) == (8_001, 0)
 
 
-def test_own_prices_may_have_comments_spaces_a_mark_and_columns_in_another_order(home):
+def test_own_prices_may_have_comments_spaces_and_another_column_order(home):
     own(
         home,
         "# what we pay",
@@ -148,46 +148,46 @@ def test_own_prices_may_have_comments_spaces_a_mark_and_columns_in_another_order
     assert prices.price("aws", "us-east-1", "m5.large").per_hour == 500_000
 
 
-def test_an_empty_file_of_own_prices_is_fine(home):
+def test_empty_prices_csv_is_valid(home):
     home.mkdir()
     (home / "prices.csv").write_text("# none yet\n")
     assert prices.price("aws", "us-east-1", "m5.large").source == DATE[0]
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
-        ("ibm,r,t,2,8,0,,1", "provider='ibm' is not one of aws, gcp, azure, digitalocean, hetzner"),
-        ("aws,,t,2,8,0,,1", "region='' is not a region's name"),
-        ("aws,r,,2,8,0,,1", "instance_type='' is not a machine type's name"),
-        ("aws,r,t,0,8,0,,1", "vcpus='0' is not a whole number from 1 on"),
-        ("aws,r,t,2.5,8,0,,1", "vcpus='2.5' is not a whole number from 1 on"),
-        ("aws,r,t,99999999999,8,0,,1", "vcpus='99999999999' is not a whole number from 1 on"),
-        ("aws,r,t,2,0,0,,1", "memory_gib='0' is not a number of more than 0"),
-        ("aws,r,t,2,nan,0,,1", "memory_gib='nan' is not a number of more than 0"),
-        ("aws,r,t,2,8,-1,,1", "gpus='-1' is not a whole number from 0 on, or empty"),
-        ("aws,r,t,2,8,0,,", "usd_per_hour='' is not a number of dollars such as 0.526"),
-        ("aws,r,t,2,8,0,,$1", "usd_per_hour='$1' is not a number of dollars such as 0.526"),
-        ("aws,r,t,2,8,0,,-1", "usd_per_hour='-1' is not a number of dollars such as 0.526"),
-        ("aws,r,t,2,8,0,,inf", "usd_per_hour='inf' is not a number of dollars such as 0.526"),
-        ("aws,r,t,2,8,0,,1e13", "usd_per_hour='1e13' is not a number of dollars such as 0.526"),
+        ("ibm,r,t,2,8,0,,1", "provider='ibm'; expected one of aws, gcp, azure, digitalocean, hetzner"),
+        ("aws,,t,2,8,0,,1", "region=''; expected the name of a region"),
+        ("aws,r,,2,8,0,,1", "instance_type=''; expected the name of a machine type"),
+        ("aws,r,t,0,8,0,,1", "vcpus='0'; expected an integer >= 1"),
+        ("aws,r,t,2.5,8,0,,1", "vcpus='2.5'; expected an integer >= 1"),
+        ("aws,r,t,99999999999,8,0,,1", "vcpus='99999999999'; expected an integer >= 1"),
+        ("aws,r,t,2,0,0,,1", "memory_gib='0'; expected a number > 0"),
+        ("aws,r,t,2,nan,0,,1", "memory_gib='nan'; expected a number > 0"),
+        ("aws,r,t,2,8,-1,,1", "gpus='-1'; expected an integer >= 0, or nothing"),
+        ("aws,r,t,2,8,0,,", "usd_per_hour=''; expected a number of dollars such as 0.526"),
+        ("aws,r,t,2,8,0,,$1", "usd_per_hour='$1'; expected a number of dollars such as 0.526"),
+        ("aws,r,t,2,8,0,,-1", "usd_per_hour='-1'; expected a number of dollars such as 0.526"),
+        ("aws,r,t,2,8,0,,inf", "usd_per_hour='inf'; expected a number of dollars such as 0.526"),
+        ("aws,r,t,2,8,0,,1e13", "usd_per_hour='1e13'; expected a number of dollars such as 0.526"),
     ],
 )
-def test_a_wrong_row_is_refused_by_its_line(row, told, home):
+def test_message_about_an_invalid_row_names_its_line(row, message, home):
     own(home, "aws,us-east-1,m5.large,2,8,0,,0.07", row)
-    assert raised(ValueError, prices.price, "aws", "us-east-1", "m5.large") == f"{home}/prices.csv, line 3: {told}"
+    assert raised(ValueError, prices.price, "aws", "us-east-1", "m5.large") == f"{home}/prices.csv, line 3: {message}"
 
 
-def test_a_second_price_and_a_missing_column_are_refused(home):
+def test_duplicate_price_and_missing_column_are_refused(home):
     own(home, "aws,r,t,2,8,0,,1", "aws,r,t,2,8,0,,2")
-    told = f"{home}/prices.csv, line 3: there is a second price for aws r t; keep one"
-    assert raised(ValueError, prices.sheet) == told
+    message = f"{home}/prices.csv, line 3: second price for aws r t; expected one"
+    assert raised(ValueError, prices.sheet) == message
     own(home, "aws,r,t", head="provider,region,instance_type")
-    told = f"{home}/prices.csv has no column vcpus: its first line must name {HEAD.replace(',', ', ')}"
-    assert raised(ValueError, prices.sheet) == told
+    message = f"{home}/prices.csv: no column vcpus; expected {HEAD.replace(',', ', ')} in the first line"
+    assert raised(ValueError, prices.sheet) == message
 
 
-def test_all_prices_are_a_frame(home):
+def test_sheet_is_a_data_frame(home):
     own(home, "aws,us-east-1,m5.large,2,8,0,,0.07")
     frame = prices.sheet()
     assert list(frame.columns) == [*tables.COLUMNS, "spot_usd_per_hour", "source"]
@@ -200,7 +200,7 @@ def test_all_prices_are_a_frame(home):
     assert prices.sheet("gcp", "nowhere").empty
 
 
-def test_what_is_written_is_read_back(home):
+def test_written_prices_are_read_back(home):
     written = [*tables.shipped().values()]
     tables.write(written)
     assert [(row.key, row.per_hour, row.memory_gib, row.source) for row in tables.yours().values()] == [
@@ -212,7 +212,7 @@ def test_what_is_written_is_read_back(home):
 # --- billing ---
 
 
-def test_time_is_billed_as_each_provider_does():
+def test_each_provider_rounds_time_by_its_own_rule():
     for provider in ("aws", "gcp", "azure", "digitalocean"):
         rule = prices.billing_rule(provider)
         assert (rule.billed_s(1), rule.billed_s(60.5)) == (60, 61)
@@ -221,7 +221,7 @@ def test_time_is_billed_as_each_provider_does():
 
 
 @pytest.mark.parametrize("per_hour", [1, 7, 8_930, 9_999, 10_000, 71_430, 600_000, 600_001, 3_390_000])
-def test_a_droplet_costs_a_cent_at_least(per_hour):
+def test_droplet_costs_at_least_a_cent(per_hour):
     rule = prices.billing_rule("digitalocean", per_hour)
     bill = Offer(name="droplet", price_per_hour=per_hour, billing=rule).bill(1)
     assert bill == max(10_000, math.ceil(per_hour / 60)) or 10_000 <= bill < 10_000 + per_hour / 3600 + 1
@@ -244,60 +244,60 @@ def test_a_droplet_costs_a_cent_at_least(per_hour):
         ("azure", "eastus", 0, True, 5_000),
     ],
 )
-def test_disk_and_address_are_billed_beside_the_machine(provider, region, disk_gb, address, micro):
+def test_disk_and_address_have_a_surcharge(provider, region, disk_gb, address, micro):
     assert prices.surcharge_per_hour(provider, region, disk_gb, public_address=address) == micro
 
 
 @pytest.mark.parametrize("provider", ["aws", "gcp", "azure"])
-def test_a_disk_in_an_unknown_region_is_taken_to_be_dear(provider):
+def test_disk_in_an_unknown_region_has_a_high_price(provider):
     known = {row.region for row in tables.shipped().values() if row.provider == provider}
     unknown = prices.surcharge_per_hour(provider, "moon-1", 100, public_address=False)
     assert unknown >= max(prices.surcharge_per_hour(provider, region, 100, public_address=False) for region in known)
 
 
 @pytest.mark.parametrize("size", [-1, math.nan, math.inf, "40", True, None])
-def test_what_is_no_size_of_a_disk_is_refused(size):
-    told = raised(ValueError, prices.surcharge_per_hour, "aws", "us-east-1", size, public_address=True)
-    assert told == f"disk_gb={size!r} is not the size of a disk: give a number of GB from 0 on"
+def test_invalid_disk_size_is_refused(size):
+    message = raised(ValueError, prices.surcharge_per_hour, "aws", "us-east-1", size, public_address=True)
+    assert message == f"disk_gb={size!r}: not a disk size; expected a number of GB >= 0"
 
 
 # --- the command ---
 
 
-def tell(capsys, *arguments):
+def run_command(capsys, *arguments):
     code = cli.main(["prices", *arguments])
     return code, *capsys.readouterr()
 
 
-def test_the_command_lists_prices(capsys):
-    code, out, err = tell(capsys, "--provider", "aws", "--region", "us-east-1", "--type", "g5.*")
+def test_command_lists_prices(capsys):
+    code, out, err = run_command(capsys, "--provider", "aws", "--region", "us-east-1", "--type", "g5.*")
     assert (code, err) == (0, "")
     head, *rows = (line.split() for line in out.splitlines())
     # Spot prices are not known, so there is no column for them.
     assert head == [*HEAD.split(","), "source"]
     assert [row[2] for row in rows] == ["g5.xlarge", "g5.2xlarge", "g5.12xlarge", "g5.48xlarge"]
     assert rows[0] == ["aws", "us-east-1", "g5.xlarge", "4", "16", "1", "A10G", "1.006", *DATE[0].split()]
-    assert len(tell(capsys)[1].splitlines()) == 1 + len(tables.shipped())
+    assert len(run_command(capsys)[1].splitlines()) == 1 + len(tables.shipped())
 
 
-def test_the_command_says_what_is_near(capsys):
-    code, out, err = tell(capsys, "--provider", "aws", "--region", "us-east-1", "--type", "g5.xlrge")
+def test_command_suggests_similar_machines(capsys):
+    code, out, err = run_command(capsys, "--provider", "aws", "--region", "us-east-1", "--type", "g5.xlrge")
     assert (code, out) == (1, "")
     assert err.startswith(
-        "seer-nb: no price is known for instance_type='g5.xlrge' in region='us-east-1' of aws (near it"
+        "seer-nb: instance_type='g5.xlrge': no price is known in region='us-east-1' of aws (similar types: "
     )
-    told = "seer-nb: no price is known for --region nowhere: seer-nb prices without these lists all that are\n"
-    assert tell(capsys, "--region", "nowhere") == (1, "", told)
+    message = "seer-nb: no price is known for --region nowhere; seer-nb prices without options lists all known prices\n"
+    assert run_command(capsys, "--region", "nowhere") == (1, "", message)
 
 
-def test_the_command_refreshes_no_provider_without_a_price_api(capsys):
-    told = "seer-nb: --refresh asks AWS, Azure, GCP: it knows no price API of hetzner\n"
-    assert tell(capsys, "--refresh", "--provider", "hetzner") == (1, "", told)
+def test_command_refuses_to_refresh_a_provider_without_a_price_api(capsys):
+    message = "seer-nb: --provider=hetzner: has no price API to refresh from; expected aws, azure, gcp\n"
+    assert run_command(capsys, "--refresh", "--provider", "hetzner") == (1, "", message)
 
 
 @pytest.mark.parametrize("how", ["owner", "mode"])
-def test_prices_that_somebody_else_may_have_written_are_not_believed(home, monkeypatch, how):
-    """Guards against a budget that buys a thousand times too much, by a file that another user has left there."""
+def test_prices_that_another_user_may_have_written_are_not_trusted(home, monkeypatch, how):
+    """Guards against overspending by a file that another user has written."""
     own(home, "aws,us-east-1,p4d.24xlarge,96,1152,8,A100,0.01")
     if how == "owner":
         monkeypatch.setattr("os.geteuid", lambda: 4242)
@@ -307,7 +307,7 @@ def test_prices_that_somebody_else_may_have_written_are_not_believed(home, monke
         prices.price("aws", "us-east-1", "p4d.24xlarge")
 
 
-def test_prices_that_a_users_own_group_may_write_are_believed(home):
+def test_prices_that_the_users_own_group_may_write_are_trusted(home):
     own(home, "aws,us-east-1,p4d.24xlarge,96,1152,8,A100,0.01")
     (home / "prices.csv").chmod(0o664)
     assert prices.price("aws", "us-east-1", "p4d.24xlarge").per_hour == 10_000

@@ -1,4 +1,4 @@
-"""Asking price APIs over HTTP: a real server on loopback that answers well, badly, late or not at all."""
+"""Requests to price APIs: a local HTTP server that answers well, badly, late or not at all."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ from tests.support.refusals import raised
 
 
 class Site(ThreadingHTTPServer):
-    """Answers with what ``answer(query)`` gives: (status, content[, headers]); content that is no text becomes JSON."""
+    """Answers with the result of ``answer(query)``: (status, content[, headers]); content is text or becomes JSON."""
 
     daemon_threads = True
 
@@ -35,10 +35,10 @@ class Site(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, *_):
-        """One who has given up is not there any more."""
+        """Ignore clients that have disconnected."""
 
     def pages(self, size, items, page):
-        """Let it answer with so many items a page, each made by ``page(items, next)``; next is None on the last."""
+        """Answer with pages of ``size`` items, each made by ``page(items, next)``; next is None on the last."""
 
         def answer(query):
             found = items(query)
@@ -78,11 +78,11 @@ BAD = [
     ),
     ((429, {"error": "slowly"}), "HTTP 429 Too Many Requests"),
     ((500, ""), "HTTP 500 Internal Server Error"),
-    ((200, "<html>Please log in</html>"), "its answer is not understood (JSON is malformed"),
-    ((200, ""), "its answer is not understood (Input data was truncated)"),
-    ((200, []), "its answer is not understood (Expected `object`, got `array`)"),
+    ((200, "<html>Please log in</html>"), "invalid response (JSON is malformed"),
+    ((200, ""), "invalid response (Input data was truncated)"),
+    ((200, []), "invalid response (Expected `object`, got `array`)"),
 ]
-"""Answers that no price API should give, and how the sentence about each begins."""
+"""Bad responses, and the start of the message about each."""
 
 
 class Numbers(msgspec.Struct):
@@ -110,7 +110,7 @@ def site(monkeypatch):
         yield site
 
 
-def test_all_pages_are_asked_for(site):
+def test_all_pages_are_fetched(site):
     site.pages(2, lambda _: [1, 2, 3, 4, 5], lambda numbers, after: {"numbers": numbers, "after": after})
     assert numbers(site, key="secret") == [1, 2, 3, 4, 5]
     queries = [query for query, _ in site.asked]
@@ -118,47 +118,45 @@ def test_all_pages_are_asked_for(site):
     assert [headers["key"] for _, headers in site.asked] == ["secret"] * 3
 
 
-@pytest.mark.parametrize(("answer", "begin"), [*BAD, ((200, {}), "its answer is not understood (Object missing")])
-def test_a_bad_answer_is_one_sentence(site, answer, begin):
+@pytest.mark.parametrize(("answer", "begin"), [*BAD, ((200, {}), "invalid response (Object missing")])
+def test_bad_response_becomes_one_sentence(site, answer, begin):
     site.answer = lambda query: answer
-    told = raised(SeerError, numbers, site)
-    assert told.startswith(f"Sky told no prices: {begin}")
-    assert told.endswith("; look up")
-    assert "\n" not in told
+    message = raised(SeerError, numbers, site)
+    assert message.startswith(f"Sky returned no prices: {begin}")
+    assert message.endswith("; look up")
+    assert "\n" not in message
 
 
-def test_an_answer_without_an_end_is_given_up(site, monkeypatch):
+def test_endless_response_is_an_error(site, monkeypatch):
     monkeypatch.setattr(refresh, "MAX_PAGES", 3)
     site.answer = lambda query: (200, {"numbers": [1], "after": "0"})
-    assert raised(SeerError, numbers, site) == "Sky told no prices: its answer has no end; look up"
+    assert raised(SeerError, numbers, site) == "Sky returned no prices: more than 3 pages; look up"
     assert len(site.asked) == 3
 
 
-def test_an_api_that_does_not_answer_is_given_up(site):
+def test_api_that_does_not_answer_times_out(site):
     def late(query):
         time.sleep(0.5)
         return 200, {"numbers": []}
 
     site.answer = late
-    assert raised(SeerError, numbers, site, timeout_s=0.1).startswith(
-        "Sky told no prices: it did not answer (timed out)"
-    )
+    assert raised(SeerError, numbers, site, timeout_s=0.1).startswith("Sky returned no prices: no response (timed out)")
 
 
-def test_an_api_that_is_not_there_is_told():
+def test_unreachable_api_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    told = raised(SeerError, list, refresh.pages(api(url), {}, Numbers, following))
-    assert told.startswith("Sky told no prices: it did not answer ([Errno ")
-    assert "refused" in told
+    message = raised(SeerError, list, refresh.pages(api(url), {}, Numbers, following))
+    assert message.startswith("Sky returned no prices: no response ([Errno ")
+    assert "refused" in message
 
 
-def test_an_answer_that_breaks_off_is_told(site):
+def test_truncated_response_is_reported(site):
     site.answer = lambda query: (200, '{"numbers": [1', {"Content-Length": "1000"})
-    assert raised(SeerError, numbers, site).startswith("Sky told no prices: it did not answer (IncompleteRead(")
+    assert raised(SeerError, numbers, site).startswith("Sky returned no prices: no response (IncompleteRead(")
 
 
-def test_credentials_do_not_follow_to_another_site(site):
+def test_credentials_are_not_sent_to_another_site(site):
     with Site(lambda query: (200, {"numbers": [7]})) as elsewhere:
         site.answer = lambda query: (302, "", {"Location": elsewhere.url})
         assert numbers(site, key="secret") == [7]

@@ -1,4 +1,4 @@
-"""The doctor looks at a home of the test's own."""
+"""Fixtures that run ``seer-nb doctor`` in a study folder of the test's own."""
 
 import json
 
@@ -16,10 +16,10 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def doctor(home, capsys):
-    """Its exit code, and what it found, as a program reads it."""
+    """A function that runs the doctor, and returns its exit code and its findings as JSON objects."""
 
-    def ask(*arguments):
+    def run(*arguments):
         code = cli.main(["doctor", "--json", *map(str, arguments)])
         return code, json.loads(capsys.readouterr().out)
 
-    return ask
+    return run

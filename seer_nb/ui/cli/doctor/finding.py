@@ -1,4 +1,4 @@
-"""What a check has found, and what to do about it."""
+"""Findings of the doctor, and how its checks run."""
 
 from __future__ import annotations
 
@@ -18,98 +18,98 @@ if TYPE_CHECKING:
 
 
 Level: TypeAlias = Literal["ok", "warning", "problem"]
-LONGEST = 400
-"""Characters of what a library says that are repeated."""
+MAX_ERROR_CHARACTERS = 400
+"""Characters of a library's error message that a finding repeats."""
 _SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|ACCOUNT_KEY|API_KEY", re.IGNORECASE)
-LEAST_SECRET = 6
-"""Characters; what is shorter could be part of any word."""
+MIN_SECRET_CHARACTERS = 6
+"""Characters of the shortest value that is redacted; a shorter one could be part of any word."""
+TIME_LIMIT_S = 26.0
+"""Seconds for all checks together."""
 
 
 class Finding(NamedTuple):
     """One line of the report."""
 
     check: str
-    """What was looked at, in one word."""
+    """Subject of the check, in one word."""
     level: Level
     text: str
-    """What was found."""
+    """The finding, in a sentence without a full stop."""
     advice: str = ""
-    """What to do; empty where nothing is to be done."""
+    """What to do; empty if nothing is to be done."""
 
     @property
     def sentence(self) -> str:
-        """Both, without anything secret, on one line."""
-        return discreet(f"{self.text}: {self.advice}" if self.advice else self.text)
+        """Text and advice on one line, without secrets."""
+        return redact(f"{self.text}: {self.advice}" if self.advice else self.text)
 
 
 Check: TypeAlias = Callable[[], Iterator[Finding]]
-"""Looks at one thing. Whatever it raises becomes a problem of its own."""
+"""Function that yields findings about one subject. An exception becomes a finding, too."""
 
 
-def discreet(text: str) -> str:
-    """A text on one line, without the credentials that a URL in it, or this process's environment, holds."""
+def redact(text: str) -> str:
+    """Remove credentials in URLs and of this process's environment from a text, and put it on one line."""
     for name, value in os.environ.items():
-        if _SECRET.search(name) and len(value) >= LEAST_SECRET:
+        if _SECRET.search(name) and len(value) >= MIN_SECRET_CHARACTERS:
             text = text.replace(value, "***")
     return one_line(unnamed(text))
 
 
-def brief(error: BaseException) -> str:
-    """What an error says, cut short."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if len(said) <= LONGEST else f"{said[:LONGEST]}..."
+def shorten(error: BaseException) -> str:
+    """Return an error's message on one line, cut to MAX_ERROR_CHARACTERS."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message if len(message) <= MAX_ERROR_CHARACTERS else f"{message[:MAX_ERROR_CHARACTERS]}..."
 
 
-LIMIT_S = 26.0
-"""For all of it."""
-
-
-class Named(NamedTuple):
+class NamedCheck(NamedTuple):
     """A check with its name."""
 
     name: str
     check: Check
-    late: Level = "problem"
-    """What it is when it has not ended in time."""
-    advice: str = "run it again, and find out what does not answer"
-    """For that."""
+    timeout_level: Level = "problem"
+    """Level of the finding when the check does not end in time."""
+    timeout_advice: str = "run seer-nb doctor again, and find out what does not answer"
+    """Advice of the finding when the check does not end in time."""
 
 
-def examine(checks: Sequence[Named], limit_s: float = LIMIT_S) -> Iterator[Finding]:
-    """What the checks find, in their order, each as soon as it and those before it have ended.
+def run_checks(checks: Sequence[NamedCheck], limit_s: float = TIME_LIMIT_S) -> Iterator[Finding]:
+    """Run checks at the same time; yield their findings in the order of the checks.
 
     Args:
-        checks: They run on threads of their own, which nobody waits for at the end of the process.
-        limit_s: What has not ended by then is given up, and told as such.
+        checks: The checks. Each runs on a daemon thread, so that a hung check does not block the exit.
+        limit_s: Seconds until a check that has not ended is abandoned and reported.
     """
     end_s = time.monotonic() + limit_s
-    waiting = [(named, _begun(named)) for named in checks]
-    for named, found in waiting:
-        yield from _found(named, found, end_s, limit_s)
+    started = [(named, _start(named)) for named in checks]
+    for named, found in started:
+        yield from _findings(named, found, end_s, limit_s)
 
 
-def _begun(named: Named) -> queue.SimpleQueue[Finding | None]:
+def _start(named: NamedCheck) -> queue.SimpleQueue[Finding | None]:
     found: queue.SimpleQueue[Finding | None] = queue.SimpleQueue()
     threading.Thread(target=_run, args=(named, found), name=f"seer-doctor-{named.name}", daemon=True).start()
     return found
 
 
-def _run(named: Named, found: queue.SimpleQueue[Finding | None]) -> None:
+def _run(named: NamedCheck, found: queue.SimpleQueue[Finding | None]) -> None:
     try:
         for finding in named.check():
             found.put(finding)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other checks go on
+    except Exception as error:  # noqa: BLE001 - the other checks must continue
         kind = type(error).__name__
-        found.put(Finding(named.name, "problem", f"it could not be looked at: {kind}: {brief(error)}"))
+        found.put(Finding(named.name, "problem", f"the check failed: {kind}: {shorten(error)}"))
     found.put(None)
 
 
-def _found(named: Named, found: queue.SimpleQueue[Finding | None], end_s: float, limit_s: float) -> Iterator[Finding]:
+def _findings(
+    named: NamedCheck, found: queue.SimpleQueue[Finding | None], end_s: float, limit_s: float
+) -> Iterator[Finding]:
     while True:
         try:
             finding = found.get(timeout=max(0.0, end_s - time.monotonic()))
         except queue.Empty:
-            yield Finding(named.name, named.late, f"it has not ended within {limit_s:.0f} s", named.advice)
+            yield Finding(named.name, named.timeout_level, f"not finished after {limit_s:.0f} s", named.timeout_advice)
             return
         if finding is None:
             return

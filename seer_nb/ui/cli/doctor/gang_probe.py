@@ -1,4 +1,4 @@
-"""Two workers of this machine, made as seer_nb.Local makes them, that add up a number: ``python -m ...doctor.gang``."""
+"""A script in which two worker processes, started as seer.Local starts them, compute a sum with torch.distributed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 from seer_nb.providers.local import end_spawner, spawner
-from seer_nb.ui.cli.doctor.local import AGREED, FORKED
+from seer_nb.ui.cli.doctor.local import PROBE_AGREED, PROBE_STARTED
 
 SIZE, TIMEOUT_S = 2, 10.0
 
 
 def member(rank: int, ends: Any) -> None:
-    """One of them: the first tells where to meet, and what came of it."""
+    """Run one member: rank 0 sends its port; each member sends its error, or an empty text."""
     import torch
     import torch.distributed as dist
 
@@ -30,10 +30,10 @@ def member(rank: int, ends: Any) -> None:
         total = torch.tensor(float(rank + 1))
         dist.all_reduce(total)
         ends.send("" if total.item() == sum(range(1, SIZE + 1)) else f"the sum is {total.item()}")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it must be told
+    except Exception as error:  # noqa: BLE001 - the parent process reports any error
         ends.send(f"{type(error).__name__}: {' '.join(str(error).split())}")
     ends.close()
-    # Without torch's own end, which would wait for the other.
+    # Skip torch's shutdown, which would wait for the other member.
     os._exit(0)
 
 
@@ -46,14 +46,14 @@ def _joined(ends: Any) -> tuple[Any, int]:
 
 
 def main() -> int:
-    """Make them, and wait for what they say."""
+    """Start the members and report their results."""
     context: Any = spawner()
     pipes = [context.Pipe() for _ in range(SIZE)]
     members = [context.Process(target=member, args=(rank, pipes[rank][1]), daemon=True) for rank in range(SIZE)]
     try:
         for process in members:
             process.start()
-        sys.stdout.write(f"{FORKED}\n")
+        sys.stdout.write(f"{PROBE_STARTED}\n")
         sys.stdout.flush()
         pipes[1][0].send(pipes[0][0].recv())
         wrong = list(filter(None, (ours.recv() for ours, _ in pipes)))
@@ -65,7 +65,7 @@ def main() -> int:
     from importlib.metadata import version
 
     sys.stderr.writelines(f"{text}\n" for text in wrong)
-    sys.stdout.write(f"{AGREED if not wrong else ''} {version('torch')}\n")
+    sys.stdout.write(f"{PROBE_AGREED if not wrong else ''} {version('torch')}\n")
     return 1 if wrong else 0
 
 

@@ -1,4 +1,4 @@
-"""Whether the folder of studies can hold them: room, rights, locks, and SQLite's journal."""
+"""Checks of this computer: study folder, packages, GPUs, ports, worker processes, studies and store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from seer_nb.storage.lock import runner_pid
 from seer_nb.study.catalog import attach, names
 from seer_nb.study.health import GOING
 from seer_nb.study.settings import check_store
-from seer_nb.ui.cli.doctor.finding import Finding, brief
+from seer_nb.ui.cli.doctor.finding import Finding, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,76 +44,97 @@ if TYPE_CHECKING:
     from seer_nb.ui.cli.doctor.finding import Level
 
 
-ELSEWHERE = "set SEER_HOME to a folder on a local disk that is yours"
-LITTLE_MB, TOO_LITTLE_MB = 2048, 200
+_OWN_DISK_ADVICE = "set SEER_HOME to a folder of your own on a local disk"
+_LOW_MB, _CRITICAL_MB = 2048, 200
+"""Free megabytes below which a finding is a warning, and a problem."""
 _MB = 1024 * 1024
+SYSTEMS = {"linux": "Linux", "darwin": "macOS"}
+DEVELOPMENT_EXTRAS = frozenset({"test", "dev"})
+"""Extras that are not needed to run a study."""
+PACKAGE = "seer_nb"
+GPU_TIME_LIMIT_S = 20.0
+_COUNT = "import torch; print(torch.cuda.device_count())"
+DRIVER_ADVICE = "the driver may be too old for this build: compare nvidia-smi and torch.version.cuda"
+PORT_TIMEOUT_S = 5.0
+MIN_OPEN_FILES = 1024
+"""Number of open files below which a warning is given; each worker needs several."""
+_PROBE = b"seer"
+WORKERS_TIME_LIMIT_S = 24.0
+PROBE_STARTED, PROBE_AGREED = "two workers started", "results agree"
+"""Output of the probe process at its two milestones."""
+_STORE_ADVICE = "check that the store exists and can be reached, and that you may read, write and delete files in it"
 
 
 def check_home() -> Iterator[Finding]:
-    """Look at SEER_HOME, or ./seer_studies; where it is to be made if it is not there."""
+    """Check the folder of all studies, SEER_HOME or ./seer_studies, or the folder in which it would be created."""
     home = layout.home()
-    place = next(path for path in (home, *home.parents) if _seen(path))
+    place = next(path for path in (home, *home.parents) if _is_visible(path))
     try:
         with tempfile.TemporaryDirectory(prefix=".seer-doctor-", dir=place) as folder:
-            yield Finding("home", "ok", f"{home} {'can be written to' if place == home else 'can be made'}")
+            yield Finding("home", "ok", f"{home} {'is writable' if place == home else 'can be created'}")
             yield from _folder(Path(folder))
     except OSError as error:
-        yield Finding("home", "problem", f"{place} cannot be written to ({error.strerror})", ELSEWHERE)
+        yield Finding("home", "problem", f"{place} is not writable ({error.strerror})", _OWN_DISK_ADVICE)
     if place == home:
         yield from _open_to_others(home)
-    yield room("disk", place)
+    yield check_free_space("disk", place)
     yield from _key()
 
 
-def _seen(path: Path) -> bool:
-    """Whether it is there, and may be looked at."""
+def _is_visible(path: Path) -> bool:
+    """Return whether a path exists in folders that this user may search."""
     try:
         return path.exists()
-    except PermissionError:  # of a folder that it is in
+    except PermissionError:  # of a parent folder
         return False
 
 
-def room(name: str, place: Path) -> Finding:
-    """How much a disk still takes."""
+def check_free_space(name: str, place: Path) -> Finding:
+    """Check the free space of a disk.
+
+    Args:
+        name: Name of the check in the finding.
+        place: A folder on the disk.
+    """
     free_mb = shutil.disk_usage(place).free // _MB
-    told = f"{free_mb / 1024:.1f} GiB are free at {place}"
-    if free_mb < TOO_LITTLE_MB:
-        return Finding(name, "problem", told, "make room before a study stops for lack of it")
-    if free_mb < LITTLE_MB:
-        return Finding(name, "warning", told, "make room, or give store= a place with more for checkpoints")
-    return Finding(name, "ok", told)
+    text = f"{free_mb / 1024:.1f} GiB free at {place}"
+    if free_mb < _CRITICAL_MB:
+        return Finding(name, "problem", text, "free some space before a study fails")
+    if free_mb < _LOW_MB:
+        return Finding(name, "warning", text, "free some space, or store checkpoints elsewhere with store=")
+    return Finding(name, "ok", text)
 
 
 def _folder(folder: Path) -> Iterator[Finding]:
-    """Of a folder that was made as a study's is."""
+    """Check permissions, locks and the journal in a folder that was created as a study's folder is."""
     found = folder.stat()
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != stat.S_IRWXU:
-        text = f"a folder made there for you alone has mode {stat.S_IMODE(found.st_mode):o} of user {found.st_uid}"
-        yield Finding("rights", "problem", text, ELSEWHERE)
+        text = f"a new private folder has mode {stat.S_IMODE(found.st_mode):o} of user {found.st_uid}"
+        yield Finding("rights", "problem", text, _OWN_DISK_ADVICE)
     else:
-        yield Finding("rights", "ok", "a study's folder there is open to you alone (mode 700)")
+        yield Finding("rights", "ok", "study folders are private (mode 700)")
     yield _locks(folder / "lock")
     yield _journal(folder / layout.JOURNAL)
 
 
 def _locks(path: Path) -> Finding:
-    """Whether one who has a lock keeps others out: two runners of one study would both spend its money."""
+    """Check that file locks are exclusive, because two runners of one study would both spend its money."""
     one, other = (os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for _ in range(2))
     try:
         fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return Finding("locks", "ok", "files there can be locked")
+        return Finding("locks", "ok", "file locks work")
     except OSError as error:
-        return Finding("locks", "problem", f"files there cannot be locked ({error.strerror})", ELSEWHERE)
+        return Finding("locks", "problem", f"files cannot be locked ({error.strerror})", _OWN_DISK_ADVICE)
     finally:
         os.close(one)
         os.close(other)
-    return Finding("locks", "problem", "a lock on a file there keeps nobody out", ELSEWHERE)
+    return Finding("locks", "problem", "file locks are not exclusive", _OWN_DISK_ADVICE)
 
 
 def _journal(path: Path) -> Finding:
-    """Whether one can write a journal while another reads it."""
+    """Check that SQLite can write a journal while another connection reads it."""
     try:
         with closing(sqlite3.connect(path)) as writer, closing(sqlite3.connect(path)) as reader:
             (mode,) = writer.execute("PRAGMA journal_mode=WAL").fetchone()
@@ -122,93 +143,94 @@ def _journal(path: Path) -> Finding:
                 writer.execute("INSERT INTO records VALUES ('whole')")
             (body,) = reader.execute("SELECT body FROM records").fetchone()
     except sqlite3.Error as error:
-        return Finding("journal", "problem", f"SQLite cannot keep a journal there ({brief(error)})", ELSEWHERE)
+        return Finding("journal", "problem", f"SQLite cannot write a journal ({shorten(error)})", _OWN_DISK_ADVICE)
     if (mode, body) != ("wal", "whole"):
-        return Finding("journal", "problem", f"SQLite's journal there is of the mode {show(mode)}", ELSEWHERE)
-    return Finding("journal", "ok", "SQLite keeps a journal there that others can read meanwhile (WAL)")
+        return Finding(
+            "journal", "problem", f"SQLite uses the journal mode {show(mode)} instead of WAL", _OWN_DISK_ADVICE
+        )
+    return Finding("journal", "ok", "SQLite journals can be read while they are written (WAL)")
 
 
 def _open_to_others(home: Path) -> Iterator[Finding]:
     mode = stat.S_IMODE(home.stat().st_mode)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        text = f"other users may write to {home} (mode {mode:o})"
+        text = f"{home} is writable for other users (mode {mode:o})"
         yield Finding("rights", "warning", text, f"chmod 700 {home}")
 
 
 def _key() -> Iterator[Finding]:
-    """Of the key that studies are sealed with. It is not made for this."""
+    """Check the key that signs study folders, without creating it."""
     path = signing.key_path()
-    if _seen(path):
+    if _is_visible(path):
         try:
             signing.own_key()
         except SeerError as error:
             yield Finding("key", "problem", str(error))
         return
-    place = next(found for found in path.parents if _seen(found))
+    place = next(found for found in path.parents if _is_visible(found))
     if not os.access(place, os.W_OK | os.X_OK):
-        text = f"the key {path}, with which studies are sealed, cannot be made"
-        yield Finding("key", "problem", text, f"set {environment.KEY_FILE} to a file that only you can read")
-
-
-SYSTEMS = {"linux": "Linux", "darwin": "macOS"}
-FOR_OTHERS = frozenset({"test", "dev"})
-"""Extras that nobody needs to run a study."""
-PACKAGE = "seer_nb"
+        text = f"the signing key {path} cannot be created"
+        yield Finding("key", "problem", text, f"set {environment.KEY_FILE} to a private file")
 
 
 def check_installation() -> Iterator[Finding]:
-    """The system, Python, the packages that are always needed, and those of the extras."""
+    """Check the system, Python, the required packages, and the packages of the extras."""
     if sys.platform not in SYSTEMS:
         yield Finding("system", "problem", f"{sys.platform} is not supported", "use Linux or macOS; on Windows use WSL")
     try:
         about = metadata.metadata(PACKAGE)
     except metadata.PackageNotFoundError:
-        yield Finding("packages", "warning", "seer_nb is not installed, only found on the path", "pip install -e .")
+        yield Finding("packages", "warning", "seer_nb is on the Python path, but not installed", "pip install -e .")
         return
     yield _python(about["Requires-Python"] or "")
-    needs = [Requirement(line) for line in metadata.requires(PACKAGE) or ()]
-    yield _packages(needs)
+    requirements = [Requirement(line) for line in metadata.requires(PACKAGE) or ()]
+    yield _packages(requirements)
     for extra in about.get_all("Provides-Extra") or ():
-        if extra not in FOR_OTHERS:
-            yield from _extra(extra, needs)
+        if extra not in DEVELOPMENT_EXTRAS:
+            yield from _extra(extra, requirements)
 
 
-def lacks(need: Requirement) -> str:
-    """What is wrong with a package that is needed; empty if nothing is."""
+def requirement_error(need: Requirement) -> str:
+    """Return why a requirement is not met; empty if it is met."""
     try:
         found = metadata.version(need.name)
     except metadata.PackageNotFoundError:
         return f"{need.name} is missing"
     fits = need.specifier.contains(found, prereleases=True)
-    return "" if fits else f"{need.name} {found} is not within {need.specifier}"
+    return "" if fits else f"{need.name} {found} is not in the range {need.specifier}"
 
 
 def _python(allowed: str) -> Finding:
     fits = SpecifierSet(allowed).contains(python_version(), prereleases=True)
     if fits:
-        return Finding("python", "ok", f"{python_version()}, within {allowed}")
-    return Finding("python", "problem", f"{python_version()} is not within {allowed}", "make an environment with one")
+        return Finding("python", "ok", f"{python_version()}, in the range {allowed}")
+    return Finding(
+        "python",
+        "problem",
+        f"{python_version()} is not in the range {allowed}",
+        "create an environment with a supported Python",
+    )
 
 
-def _packages(needs: list[Requirement]) -> Finding:
-    always = [need for need in needs if _wanted(need, "")]
-    wrong = list(filter(None, map(lacks, always)))
+def _packages(requirements: list[Requirement]) -> Finding:
+    always = [need for need in requirements if _applies(need, "")]
+    wrong = list(filter(None, map(requirement_error, always)))
     if wrong:
-        return Finding("packages", "problem", ", ".join(wrong), "pip install --upgrade seer_nb brings what fits")
-    return Finding("packages", "ok", f"seer_nb {metadata.version(PACKAGE)}, and all {len(always)} that it needs")
+        return Finding("packages", "problem", ", ".join(wrong), "run pip install --upgrade seer_nb")
+    return Finding("packages", "ok", f"seer_nb {metadata.version(PACKAGE)} and all {len(always)} required packages")
 
 
-def _extra(extra: str, needs: list[Requirement]) -> Iterator[Finding]:
-    """Nothing of one that is not installed: nobody needs all of them."""
-    own = [need for need in needs if not _wanted(need, "") and _wanted(need, extra)]
-    wrong = [text for need in own if need.name != PACKAGE and (text := lacks(need))]
+def _extra(extra: str, requirements: list[Requirement]) -> Iterator[Finding]:
+    """Check the packages of an extra; an extra that is not installed has no finding."""
+    own = [need for need in requirements if not _applies(need, "") and _applies(need, extra)]
+    wrong = [text for need in own if need.name != PACKAGE and (text := requirement_error(need))]
     if own and not wrong:
         yield Finding("packages", "ok", f"the extra [{extra}] is installed")
-    elif any("within" in text for text in wrong):
-        yield Finding("packages", "warning", f"of the extra [{extra}] {', '.join(wrong)}", _install(extra))
+    elif any("not in the range" in text for text in wrong):
+        yield Finding("packages", "warning", f"extra [{extra}]: {', '.join(wrong)}", _install(extra))
 
 
-def _wanted(need: Requirement, extra: str) -> bool:
+def _applies(need: Requirement, extra: str) -> bool:
     return need.marker is None or need.marker.evaluate({"extra": extra})
 
 
@@ -216,131 +238,123 @@ def _install(extra: str) -> str:
     return f'pip install "seer_nb[{extra}]" if you want to use it'
 
 
-GPU_LIMIT_S = 20.0
-_COUNT = "import torch; print(torch.cuda.device_count())"
-DRIVER = "the driver may be too old for this build: compare what nvidia-smi and torch.version.cuda say"
-
-
 def check_gpus() -> Iterator[Finding]:
-    """Compare what the system shows with what torch finds, in a process of its own."""
-    there = len(gpus.present())
-    if not there:
+    """Compare the system's GPUs with the GPUs that torch finds in a process of its own."""
+    n_gpus = len(gpus.present())
+    if not n_gpus:
         return
-    have = "a GPU" if there == 1 else f"{there} GPUs"
+    have = "a GPU" if n_gpus == 1 else f"{n_gpus} GPUs"
     if not gpus.built_for_cuda():
-        text = f"this computer has {have}, but torch {metadata.version('torch')} is a build for CPUs only"
-        yield Finding("gpus", "warning", text, "install a build of torch for CUDA to train on it")
+        text = f"this computer has {have}, but torch {metadata.version('torch')} is built for CPUs only"
+        yield Finding("gpus", "warning", text, "install a CUDA build of torch to use it")
         return
     try:
-        asked = subprocess.run(
-            [sys.executable, "-P", "-c", _COUNT], capture_output=True, text=True, timeout=GPU_LIMIT_S, check=True
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _COUNT], capture_output=True, text=True, timeout=GPU_TIME_LIMIT_S, check=True
         )
     except subprocess.TimeoutExpired:
-        yield Finding(
-            "gpus", "warning", f"torch has not told within {GPU_LIMIT_S:.0f} s how many GPUs it finds", DRIVER
-        )
+        yield Finding("gpus", "warning", f"torch did not find GPUs within {GPU_TIME_LIMIT_S:.0f} s", DRIVER_ADVICE)
         return
     except subprocess.CalledProcessError as error:
         last = error.stderr.strip().splitlines()[-1:] or [f"exit code {error.returncode}"]
-        yield Finding("gpus", "problem", f"torch cannot look for GPUs: {brief(RuntimeError(last[0]))}", DRIVER)
+        yield Finding("gpus", "problem", f"torch cannot detect GPUs: {shorten(RuntimeError(last[0]))}", DRIVER_ADVICE)
         return
-    found = int(asked.stdout)
-    if found < there:
-        yield Finding("gpus", "problem", f"this computer has {have}, but torch finds {found}", DRIVER)
+    found = int(done.stdout)
+    if found < n_gpus:
+        yield Finding("gpus", "problem", f"this computer has {have}, but torch finds {found}", DRIVER_ADVICE)
         return
-    yield Finding("gpus", "ok", f"torch finds {have}: seer_nb.Local() has a worker for each")
-
-
-TIMEOUT_S = 5.0
-FEW_FILES = 1024
-"""Each worker needs some: connections, its log, its pipes."""
-_WORD = b"seer"
+    yield Finding("gpus", "ok", f"torch finds {have}; seer.Local() starts one worker per GPU")
 
 
 def check_ports() -> Iterator[Finding]:
-    """Listen on a free port of the loopback interface, and connect to it."""
+    """Check connections on the loopback interface, and the limit of open files."""
     try:
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            listening.settimeout(TIMEOUT_S)
-            with socket.create_connection(listening.getsockname(), TIMEOUT_S) as near, listening.accept()[0] as far:
-                near.sendall(_WORD)
-                far.settimeout(TIMEOUT_S)
-                arrived = far.recv(len(_WORD)) == _WORD
+            listening.settimeout(PORT_TIMEOUT_S)
+            with (
+                socket.create_connection(listening.getsockname(), PORT_TIMEOUT_S) as near,
+                listening.accept()[0] as far,
+            ):
+                near.sendall(_PROBE)
+                far.settimeout(PORT_TIMEOUT_S)
+                arrived = far.recv(len(_PROBE)) == _PROBE
     except OSError as error:
-        advice = "let programs of this machine connect to 127.0.0.1: a firewall or sandbox may forbid it"
-        yield Finding("ports", "problem", f"nothing can be reached on 127.0.0.1 ({error})", advice)
+        advice = "allow local connections to 127.0.0.1, which a firewall or sandbox may block"
+        yield Finding("ports", "problem", f"connections to 127.0.0.1 fail ({error})", advice)
         return
     if arrived:
-        yield Finding("ports", "ok", "programs here can listen and connect on 127.0.0.1, on any free port")
+        yield Finding("ports", "ok", "connections to 127.0.0.1 work")
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files != resource.RLIM_INFINITY and files < FEW_FILES:
-        text = f"a process may open only {files} files and connections"
-        yield Finding("ports", "warning", text, f"ulimit -n {FEW_FILES} or more, before Jupyter starts")
-
-
-WORKERS_LIMIT_S = 24.0
-FORKED, AGREED = "two workers live", "they agree"
-"""What the process says as it gets on."""
+    if files != resource.RLIM_INFINITY and files < MIN_OPEN_FILES:
+        text = f"a process can open only {files} files and connections"
+        yield Finding("ports", "warning", text, f"run ulimit -n {MIN_OPEN_FILES} before starting Jupyter")
 
 
 def check_workers() -> Iterator[Finding]:
-    """Have another process make two workers, as a study on this machine does, and let them add something up."""
+    """Check in a process of its own that two workers can start and train together."""
     command = [sys.executable, "-P", "-m", "seer_nb.ui.cli.doctor.gang_probe"]
     pipe = subprocess.PIPE
-    # A session of its own, so that all of it can be ended.
+    # A session of its own, so that the whole process group can be killed.
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         try:
-            said, errors = process.communicate(timeout=WORKERS_LIMIT_S)
+            output, errors = process.communicate(timeout=WORKERS_TIME_LIMIT_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            said, errors = process.communicate()
-            yield _late(said)
+            output, errors = process.communicate()
+            yield _late(output)
             return
     if process.returncode == 0:
-        yield Finding("workers", "ok", f"two worker processes trained together on torch {said.split()[-1]}")
+        yield Finding("workers", "ok", f"two worker processes trained together with torch {output.split()[-1]}")
         return
     last = errors.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
-    yield _failed(said, last[0])
+    yield _failed(output, last[0])
 
 
-def _failed(said: str, error: str) -> Finding:
-    text = brief(RuntimeError(error))
-    if FORKED not in said:
-        advice = "if torch cannot be imported, install it anew; if no process can be made, look at ulimit -u and memory"
-        return Finding("workers", "problem", f"no worker process could be made: {text}", advice)
-    advice = "let processes of this machine reach each other on 127.0.0.1; unset GLOO_SOCKET_IFNAME if it is set"
+def _failed(output: str, error: str) -> Finding:
+    text = shorten(RuntimeError(error))
+    if PROBE_STARTED not in output:
+        advice = "if torch cannot be imported, reinstall it; if no process can start, check ulimit -u and the memory"
+        return Finding("workers", "problem", f"no worker process could start: {text}", advice)
+    advice = "allow local connections to 127.0.0.1; unset GLOO_SOCKET_IFNAME if it is set"
     return Finding("workers", "problem", f"two workers could not train together (gloo): {text}", advice)
 
 
-def _late(said: str) -> Finding:
-    if FORKED in said:
-        return _failed(said, f"no answer within {WORKERS_LIMIT_S:.0f} s")
-    text = f"no worker process was there after {WORKERS_LIMIT_S:.0f} s: torch takes long to import"
-    return Finding("workers", "warning", text, "run it again, the second time is faster; else use a faster disk")
+def _late(output: str) -> Finding:
+    if PROBE_STARTED in output:
+        return _failed(output, f"no answer within {WORKERS_TIME_LIMIT_S:.0f} s")
+    text = f"no worker process started within {WORKERS_TIME_LIMIT_S:.0f} s: torch takes long to import"
+    return Finding(
+        "workers",
+        "warning",
+        text,
+        "run seer-nb doctor again, because a second import is faster; otherwise use a faster disk",
+    )
 
 
 def check_studies() -> Iterator[Finding]:
-    """Runners that have died, stand still or say nothing, locks that nobody holds, and stores that are full."""
-    found, wrong = names(), 0
+    """Check all studies for dead or stalled runners, stale locks and full stores."""
+    found, n_wrong = names(), 0
     for name in found:
         for finding in _study(name):
-            wrong += finding.level != "ok"
+            n_wrong += finding.level != "ok"
             yield finding
-    if not wrong:
-        yield Finding("studies", "ok", f"{len(found)} in {layout.home()}, and nothing is wrong with them")
+    if not n_wrong:
+        yield Finding("studies", "ok", f"{len(found)} in {layout.home()}, without problems")
 
 
 def _study(name: str) -> Iterator[Finding]:
     try:
         study = attach(name)
         state, status = study.state, study.status
-    except Exception as error:  # noqa: BLE001 - whatever is in one folder, the others are looked at
-        yield Finding("studies", "warning", f"{name!r} cannot be read ({brief(error)})", "move its folder away")
+    except Exception as error:  # noqa: BLE001 - one bad folder must not hide the other studies
+        yield Finding("studies", "warning", f"study {name!r} cannot be read ({shorten(error)})", "move its folder away")
         return
     if status == "interrupted":
-        text = f"the runner of {name!r} has died" + (", and machines of it may still cost money" if state.live else "")
+        text = f"the runner of study {name!r} died" + (", and its machines may still cost money" if state.live else "")
         level: Level = "problem" if state.live else "warning"
-        yield Finding("studies", level, text, f"seer-nb resume {name} goes on, seer-nb stop {name} ends it")
+        yield Finding(
+            "studies", level, text, f"run seer-nb resume {name} to continue, or seer-nb stop {name} to end the study"
+        )
     elif status in GOING:
         yield from _running(name, study, state)
 
@@ -349,51 +363,48 @@ def _running(name: str, study: Study, state: State) -> Iterator[Finding]:
     folder = layout.home() / name
     yield from _runner(name, runner_pid(folder))
     if reason := study.stuck:
-        advice = f"look at seer-nb show {name}, and into {folder / layout.LOGS}"
-        yield Finding("studies", "problem", f"{name!r} does not get on: {reason}", advice)
+        advice = f"run seer-nb show {name}, and read the logs in {folder / layout.LOGS}"
+        yield Finding("studies", "problem", f"study {name!r} makes no progress: {reason}", advice)
     store = object_store.folder(state.settings.store)
     if store is not None and store.is_dir():
-        finding = room("studies", store)
+        finding = check_free_space("studies", store)
         if finding.level != "ok":
             yield finding
 
 
 def _runner(name: str, pid: int | None) -> Iterator[Finding]:
     if pid is not None and not (pid and psutil.pid_exists(pid)):
-        text = f"the lock of {name!r} is held, but its runner {pid} does not run on this computer"
-        advice = "if it runs on another one, use it from there; else something that it started still lives: end that"
+        text = f"the lock of study {name!r} is held, but its runner {pid} does not run on this computer"
+        advice = "use the study on the computer of its runner; if there is none, end the runner's remaining processes"
         yield Finding("studies", "problem", text, advice)
 
 
-_ADVICE = (
-    "see that it exists, that it can be reached from here, and that your credentials may read, write and delete in it"
-)
-
-
 def check_store_url(store: str) -> Iterator[Finding]:
-    """Write a small checkpoint as a study does, load it, and remove it again."""
+    """Write a small checkpoint to a store, read it and remove it."""
     try:
         place = check_store(store)
     except (ValueError, TypeError) as error:
         yield Finding("store", "problem", str(error))
         return
     path, payload = f"doctor/{secrets.token_hex(8)}.pt", _payload()
-    import torch  # noqa: F401 - what its import takes is not the store's
+    import torch  # noqa: F401 - imported before the time of the store is measured
 
-    began_s = time.monotonic()
+    started_s = time.monotonic()
     try:
         checkpoints.save(place, path, payload)
         whole = checkpoints.load(place, path) == payload
         checkpoints.remove(place, [path])
     except (OSError, CheckpointError, ImportError, ValueError) as error:
-        yield Finding("store", "problem", f"{store} cannot be used: {brief(error)}", _ADVICE)
-    except Exception as error:  # noqa: BLE001 - each store has errors of its own
-        yield Finding("store", "problem", f"{store} cannot be used: {type(error).__name__}: {brief(error)}", _ADVICE)
+        yield Finding("store", "problem", f"{store} cannot be used: {shorten(error)}", _STORE_ADVICE)
+    except Exception as error:  # noqa: BLE001 - each store library has errors of its own
+        yield Finding(
+            "store", "problem", f"{store} cannot be used: {type(error).__name__}: {shorten(error)}", _STORE_ADVICE
+        )
     else:
         if not whole:
-            yield Finding("store", "problem", f"{store} gave back something else than was written", _ADVICE)
+            yield Finding("store", "problem", f"{store} returned other data than was written", _STORE_ADVICE)
             return
-        took_s = time.monotonic() - began_s
+        took_s = time.monotonic() - started_s
         yield Finding("store", "ok", f"{store}: a checkpoint was written, read and removed in {took_s:.1f} s")
 
 

@@ -1,11 +1,11 @@
-"""Two members that train together, over gloo."""
+"""Two members that train together over gloo."""
 
 import pytest
 
 from seer_nb.core import Reported
 
 
-def test_a_gang_as_torchrun_would_start_it(gangs):
+def test_a_gang_sees_the_environment_of_torchrun(gangs):
     def train(config, run):
         import os
 
@@ -19,7 +19,7 @@ def test_a_gang_as_torchrun_would_start_it(gangs):
         ]
         assert dist.is_torchelastic_launched()
         os.environ["LEFT_BEHIND"] = "1"
-        # As a script for torchrun does; the store of an earlier gang must not be in its way.
+        # As a script for torchrun does; the store of an earlier gang must not interfere.
         dist.init_process_group("gloo")
         total = torch.tensor([1.0 + run.rank])
         dist.all_reduce(total)
@@ -34,7 +34,7 @@ def test_a_gang_as_torchrun_would_start_it(gangs):
             assert [r.value for r in reports] == ([3.0] if rank == 0 else [])
 
 
-def test_alone_a_function_may_open_a_group_too(gangs, workers):
+def test_a_gang_of_one_may_open_a_process_group(gangs, workers):
     def train(config, run):
         import torch.distributed as dist
 
@@ -46,20 +46,20 @@ def test_alone_a_function_may_open_a_group_too(gangs, workers):
 
     store, port = host_store("127.0.0.1")
     for _ in range(2):
-        told = gangs.alone(train, until=1, store_port=port)
-        assert told.end.outcome == "target", told.end.error
+        sent = gangs.alone(train, until=1, store_port=port)
+        assert sent.end.outcome == "target", sent.end.error
     del store
 
 
-def test_rank_0_counts_and_stop_is_agreed(gangs):
+def test_values_of_rank_0_count_and_all_ranks_stop_together(gangs):
     def train(config, run):
         run.state["rank"] = run.rank
         for epoch in run.epochs():
             run.report(**({"accuracy": epoch} if run.rank == 0 else {}))
 
-    def hook(record, flags):
+    def hook(record, signals):
         if isinstance(record, Reported) and record.epoch == 2:
-            flags.stop(record.gang)
+            signals.stop(record.gang)
 
     first, second = gangs.pair(train, hook, until=9)
     assert [(r.epoch, r.value) for r in first.reports] == [(1, 1), (2, 2), (3, 3)]
@@ -68,15 +68,15 @@ def test_rank_0_counts_and_stop_is_agreed(gangs):
     assert (first.end.outcome, second.end.outcome) == ("stopped", "stopped")
 
 
-def test_stopped_before_it_began(gangs):
+def test_a_gang_that_is_stopped_before_it_starts_does_not_train(gangs):
     def train(config, run):
         raise AssertionError
 
-    def hook(record, flags):
-        if getattr(record, "rank", 1) == 0:  # only rank 0 is told
-            flags.stop(record.gang)
+    def hook(record, signals):
+        if getattr(record, "rank", 1) == 0:  # only rank 0 receives the signal
+            signals.stop(record.gang)
 
-    assert [told.end.outcome for told in gangs.pair(train, hook)] == ["stopped", "stopped"]
+    assert [sent.end.outcome for sent in gangs.pair(train, hook)] == ["stopped", "stopped"]
 
 
 def test_mean_is_exact_over_uneven_shares(gangs):
@@ -96,7 +96,7 @@ def test_mean_is_exact_over_uneven_shares(gangs):
 
 
 @pytest.mark.parametrize("prepared", [False, True])
-def test_one_rank_fails_and_the_other_ends(gangs, prepared):
+def test_the_failure_of_one_rank_ends_the_other(gangs, prepared):
     def train(config, run):
         import torch
 
@@ -116,7 +116,7 @@ def test_one_rank_fails_and_the_other_ends(gangs, prepared):
     assert [r.epoch for r in first.reports] == [1]
 
 
-def test_a_checkpoint_that_cannot_be_stored_ends_both(gangs):
+def test_a_value_that_cannot_be_stored_ends_both_ranks(gangs):
     def train(config, run):
         run.state["bad"] = run
         run.report(accuracy=1)
@@ -130,7 +130,7 @@ def test_a_checkpoint_that_cannot_be_stored_ends_both(gangs):
     assert (first.end.collective, second.end.collective) == (False, True)
 
 
-def test_a_rank_that_returns_early_is_named(gangs):
+def test_the_error_names_a_rank_that_returns_early(gangs):
     def train(config, run):
         for epoch in run.epochs():
             if run.rank == 1 and epoch == 2:
@@ -146,20 +146,20 @@ def test_a_rank_that_returns_early_is_named(gangs):
     )
 
 
-def test_ranks_out_of_step_are_named(gangs):
+def test_the_error_names_ranks_at_different_epochs(gangs):
     def train(config, run):
         if run.rank == 1:
             run._epoch = 4
         run.report(accuracy=1)
 
-    for told in gangs.pair(train):
-        assert told.end.error.strip().splitlines()[-1] == (
+    for sent in gangs.pair(train):
+        assert sent.end.error.strip().splitlines()[-1] == (
             "RuntimeError: rank 1 reports epoch 4 while rank 0 reports epoch 1: "
             "every rank must call run.report() once an epoch"
         )
 
 
-def test_a_rank_that_hangs_is_noticed(gangs):
+def test_a_hung_rank_makes_the_collective_time_out(gangs):
     def train(config, run):
         import time
 
@@ -172,7 +172,7 @@ def test_a_rank_that_hangs_is_noticed(gangs):
     assert (second.end.outcome, second.end.collective) == ("failed", True)
 
 
-def test_batchnorm_over_a_gang_is_batchnorm_over_the_batch(gangs):
+def test_batchnorm_over_a_gang_equals_batchnorm_over_the_batch(gangs):
     def train(config, run):
         import torch
         from torch import nn
@@ -198,8 +198,8 @@ def test_batchnorm_over_a_gang_is_batchnorm_over_the_batch(gangs):
                 torch.testing.assert_close(shared.eval()(own), alone.eval()(own), atol=1e-4, rtol=1e-5)
         run.report(accuracy=1)
 
-    for told in gangs.pair(train, until=1):
-        assert told.end.outcome == "target", told.end.error
+    for sent in gangs.pair(train, until=1):
+        assert sent.end.outcome == "target", sent.end.error
 
 
 def test_lightning_fabric_runs_unchanged(gangs):
@@ -224,9 +224,9 @@ def test_lightning_fabric_runs_unchanged(gangs):
                 optimizer.step()
             run.report(accuracy=fabric.all_reduce(loss.detach(), reduce_op="mean"))
 
-    told = gangs.pair(train)
-    assert [t.end.outcome for t in told] == ["target", "target"], told
-    assert len(told[0].reports) == 3
+    sent = gangs.pair(train)
+    assert [t.end.outcome for t in sent] == ["target", "target"], sent
+    assert len(sent[0].reports) == 3
 
 
 def test_accelerate_runs_unchanged_one_gang_after_the_other(gangs):
@@ -244,15 +244,15 @@ def test_accelerate_runs_unchanged_one_gang_after_the_other(gangs):
             run.report(accuracy=1)
 
     for _ in range(2):
-        told = gangs.pair(train)
-        assert [t.end.outcome for t in told] == ["target", "target"], told
+        sent = gangs.pair(train)
+        assert [t.end.outcome for t in sent] == ["target", "target"], sent
 
 
-def test_a_member_that_never_comes(gangs, workers):
-    order = gangs.order(rank=1, size=2, port=workers.ports[0], gang=999_999, timeout_s=0.5)
+def test_a_member_that_never_joins_makes_the_others_fail(gangs, workers):
+    task = gangs.order(rank=1, size=2, port=workers.ports[0], gang=999_999, timeout_s=0.5)
     from seer_nb.worker.agent import GangSignals
     from seer_nb.worker.member import run_member
 
     records = []
-    run_member(lambda config, run: None, order, records.append, GangSignals())
+    run_member(lambda config, run: None, task, records.append, GangSignals())
     assert [(r.outcome, r.collective) for r in records] == [("failed", True)]

@@ -1,10 +1,10 @@
-"""The curve must not depend on the parallelism, nor on how training was cut into generations."""
+"""The curve must depend neither on the parallelism nor on how training was cut into gangs."""
 
 import pytest
 
 
 def digits(width=32, *, norm=False, dropout=0.0):
-    """A function that trains an MLP on handwritten digits."""
+    """Make a function that trains an MLP on handwritten digits."""
 
     def train(config, run):
         import torch
@@ -45,7 +45,7 @@ def digits(width=32, *, norm=False, dropout=0.0):
 
 
 def curve(gangs, train, pieces):
-    """Train (parallelism, until) pieces one after the other; the values of all epochs."""
+    """Train pieces (parallelism, until) one after the other; returns the values of all epochs."""
     values, last = [], None
     for size, until in pieces:
         resume = {"from_epoch": last.epoch, "checkpoint": last.checkpoint} if last else {}
@@ -57,8 +57,9 @@ def curve(gangs, train, pieces):
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [False, True])
-def test_resizes_leave_the_curve_as_it_is(gangs, norm):
+def test_resizes_do_not_change_the_curve(gangs, norm):
     train = digits(norm=norm)
     whole = curve(gangs, train, [(1, 6)])
     cut = curve(gangs, train, [(1, 2), (2, 4), (1, 6)])
@@ -69,12 +70,12 @@ def test_resizes_leave_the_curve_as_it_is(gangs, norm):
     assert whole[-1][1] > 0.85
 
 
-def test_dropout_does_not_depend_on_the_cuts(gangs):
+def test_dropout_does_not_depend_on_how_training_is_cut(gangs):
     train = digits(dropout=0.3)
     assert curve(gangs, train, [(1, 3)]) == curve(gangs, train, [(1, 1), (1, 2), (1, 3)])
 
 
-def test_stored_states_are_alike_for_every_parallelism(gangs):
+def test_checkpoints_do_not_depend_on_the_parallelism(gangs):
     from seer_nb.storage import checkpoints
 
     states = []

@@ -1,4 +1,4 @@
-"""Which machines of an earlier runner go on with the next one."""
+"""Which machines of an earlier runner the next one adopts."""
 
 import asyncio
 import types
@@ -7,47 +7,50 @@ import pytest
 
 from seer_nb import core
 from seer_nb.runner.loop import Runner
+from seer_nb.runner.recovery import TakeOver
 from tests.support.fake_gangs import Cloud, create
 
 
 async def nothing(*_):
-    """Takes no time, and does nothing."""
+    """Does nothing."""
 
 
 @pytest.fixture
 def taken_over(home):
-    """What a runner makes of a machine that trains since 100 s, and was not seen for 20 s; to join it takes a while."""
+    """Have a runner take over a machine that trained for 100 s and lived without a runner for 20 s."""
 
     async def begin(budget, joining_s):
         study = create(Cloud(), budget=budget)
         rent, ready = core.Rent(machine=0, offer="vm", reason="it is wanted"), core.MachineReady(machine=0, boot_s=2.0)
         study.journal.append([(0.0, core.RunnerStarted()), (0.0, rent), (2.0, ready), (100.0, core.Ticked())])
         runner = Runner(study.folder)
-        runner._unseen_s = 20.0
+        machines = runner._machines
 
         async def connect(_):
             runner._clock._base_s += joining_s
 
-        runner._connect = connect
-        runner._gangs = types.SimpleNamespace(adopt=nothing, disconnect=nothing, knows=lambda _: True)
-        started = await runner._started()
+        machines.connect = connect
+        machines.gangs = types.SimpleNamespace(
+            register_workers=nothing, disconnect=nothing, is_registered=lambda _: True
+        )
+        started = await TakeOver(runner._engine.state, machines, unseen_s=20.0).run()
         runner._engine.handle(started, runner._clock.now_s())
         return started, runner
 
     return lambda *given: asyncio.run(begin(*given))
 
 
-def test_a_machine_goes_on_where_the_money_lasts_for_a_new_lease(taken_over):
+def test_a_machine_is_adopted_if_the_budget_suffices_for_a_new_lease(taken_over):
     started, runner = taken_over(0.16, 4.0)
     assert (started.adopted, started.left) == ((0,), ())
     assert runner._fleet.retired == []
 
 
-def test_the_money_must_last_for_a_new_lease_when_the_workers_have_been_found_too(taken_over):
-    """Guards against asking only before the scheduler is joined, which may take a minute that machines cost."""
+def test_the_budget_must_still_suffice_after_connecting_to_the_workers(taken_over):
+    """Guards against checking only before connecting, which may take a minute that machines are billed for."""
     started, runner = taken_over(0.152, 4.0)
     assert (started.adopted, started.left) == ((), (0,))
     assert runner._fleet.retired == [0]
-    # Its lease, which nobody has renewed, ends in time.
+    # Its lease, which no runner has renewed, expires within the budget.
     state = runner._engine.state
     assert state.ledger.floor(runner._clock.now_s()) <= state.budget

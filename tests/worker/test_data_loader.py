@@ -1,5 +1,5 @@
 # ruff: noqa: PLR0913
-"""Which samples each member gets, in which order."""
+"""The samples that each member gets, and their order."""
 
 from itertools import chain
 
@@ -11,7 +11,7 @@ from seer_nb.worker.data_loader import Share, check, make
 
 
 def shares(length, batch, size, *, shuffle=True, drop_last=False, seed=0):
-    """All members' batches of one epoch, as lists of indices."""
+    """Return all members' batches of one epoch, as lists of indices."""
     found = []
     for rank in range(size):
         share = Share(length, batch, shuffle, drop_last, rank, size, lambda: seed)
@@ -22,7 +22,7 @@ def shares(length, batch, size, *, shuffle=True, drop_last=False, seed=0):
 
 
 def together(members):
-    """The gang's batches."""
+    """Join the members' batches to the gang's."""
     return [
         list(chain.from_iterable(member[i] for member in members if i < len(member))) for i in range(len(members[0]))
     ]
@@ -32,14 +32,14 @@ def together(members):
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_the_order_does_not_depend_on_the_parallelism(length, drop_last):
     if drop_last and length < 12:
-        return  # nothing is left: see test_sentences
+        return  # nothing is left: see test_errors_name_the_argument
     alone = together(shares(length, 12, 1, drop_last=drop_last))
     for size in (2, 3, 4, 12):
         assert together(shares(length, 12, size, drop_last=drop_last)) == alone
     assert all(len(batch) == 12 for batch in alone)
     everything = list(chain.from_iterable(alone))
     assert len(set(everything)) == (length // 12 * 12 if drop_last else length)
-    # The short batch goes on at the epoch's start.
+    # The short batch is filled from the start of the epoch.
     assert everything[length:] == (everything * 3)[: len(everything[length:])]
     assert together(shares(length, 12, 2, drop_last=drop_last, seed=1)) != alone
 
@@ -55,7 +55,7 @@ def test_evaluation_sees_each_sample_once(length, size):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_tensor_dataset_and_others_give_the_same(num_workers):
+def test_a_tensor_dataset_gives_the_same_as_any_other_dataset(num_workers):
     class Squares:
         def __len__(self):
             return 10
@@ -81,9 +81,9 @@ class Stream(IterableDataset):
         return iter([1])
 
 
-def test_sentences():
+def test_errors_name_the_argument():
     data = list(range(50))
-    with pytest.raises(ValueError, match=r"^batch_size=10 cannot be divided over 4 workers: give a multiple of 4$"):
+    with pytest.raises(ValueError, match=r"^batch_size=10 cannot be divided over 4 workers; expected a multiple of 4$"):
         check(data, 10, 4, shuffle=True, drop_last=False)
     assert check(data, 10, 4, shuffle=False, drop_last=False) == 50
     sentence = "^batch_size=64 is larger than the dataset of 50 samples: drop_last=True leaves nothing$"
@@ -92,14 +92,13 @@ def test_sentences():
     with pytest.raises(ValueError, match=r"^run.loader\(\) got an empty dataset$"):
         check([], 64, 1, shuffle=True, drop_last=False)
     sentence = (
-        r"^run.loader\(\) got a Stream, which cannot be indexed: data is shared out by index, so "
-        "give a dataset with __len__ and __getitem__$"
+        r"^run.loader\(\) got a Stream, which cannot be indexed; expected a dataset with __len__ and __getitem__$"
     )
     with pytest.raises(TypeError, match=sentence):
         check(Stream(), 64, 1, shuffle=True, drop_last=False)
 
 
-def test_epochs_differ_and_the_batch_is_told(gangs):
+def test_epochs_differ_and_the_common_divisor_of_batches_is_reported(gangs):
     def train(config, run):
         data = TensorDataset(torch.arange(10))
         config["held"] = [run.loader(data, batch_size=b) for b in (4, 6)]

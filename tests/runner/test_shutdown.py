@@ -1,4 +1,4 @@
-"""What a runner writes down of the machines that end while it hands them back."""
+"""What a runner records of machines that end while it shuts down."""
 
 import asyncio
 
@@ -13,11 +13,11 @@ BILLED = replace(OFFER, billed_until_deleted=True)
 
 
 def fails_after(runner, seconds):
-    """The runner's own part fails, as on a full disk or when its scheduler is lost."""
+    """Make a part of the runner fail, as on a full disk."""
 
     async def watch():
         await asyncio.sleep(seconds)
-        raise RuntimeError("by the runner's own fault")
+        raise RuntimeError("a failure of the runner")
 
     runner._watch_inbox = watch
 
@@ -25,32 +25,32 @@ def fails_after(runner, seconds):
 async def failing(study, seconds=0.5):
     runner = Runner(study.folder)
     fails_after(runner, seconds)
-    with pytest.raises(RuntimeError, match="own fault"):
+    with pytest.raises(RuntimeError, match="failure of the runner"):
         await runner.run()
     return runner
 
 
-def test_the_end_of_a_machine_that_takes_a_while_to_end_is_written_down(home):
-    """Guards against taking the time in which a runner hands back for one in which it stood still."""
+def test_a_slow_termination_is_recorded(home):
+    """Guards against counting the time in which a runner shuts down as a suspension."""
     study = create(Cloud(end_s=1.5, offer=BILLED))
     runner = asyncio.run(failing(study))
     records, state = journalled(study)
     assert [record.machine for record in records if isinstance(record, core.MachineEnded)] == runner._fleet.asked
     assert not state.live
-    # Nobody was there for a night: that costs nothing.
+    # A night without a runner costs nothing.
     state.apply(core.RunnerStarted(unseen_s=8 * 3600.0), state.now_s)
     assert state.ledger.spent(state.now_s) <= len(runner._fleet.asked) * OFFER.bill(10.0)
 
 
-def test_an_end_that_waited_for_what_was_not_heard_is_written_down(home):
-    """A machine is lost just after the process stood still, and the runner is cut off before it has listened."""
+def test_an_end_that_was_delayed_after_a_suspension_is_recorded(home):
+    """A machine is lost just after a suspension, and the runner is cancelled before the delay is over."""
 
     async def run():
         runner = Runner(study.folder)
         running = asyncio.create_task(runner.run())
         await asyncio.sleep(0.5)
-        runner._stillness.begin()
-        runner._fleet._ended(0, lived_s=2.0, reason="it was taken away")
+        runner._guard.note_suspension()
+        runner._fleet._ended(0, lived_s=2.0, reason="the machine was preempted")
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -58,5 +58,5 @@ def test_an_end_that_waited_for_what_was_not_heard_is_written_down(home):
     study = create(Cloud(offer=BILLED))
     asyncio.run(run())
     _, state = journalled(study)
-    assert state.machines[0].reason == "it was taken away"
+    assert state.machines[0].reason == "the machine was preempted"
     assert not state.live

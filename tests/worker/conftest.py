@@ -1,4 +1,4 @@
-"""Gangs as they are on real machines: alone in this process, or two worker processes that meet over gloo."""
+"""Gangs as on real machines: one member in this process, or two worker processes connected by gloo."""
 
 import subprocess
 import sys
@@ -17,22 +17,22 @@ from seer_nb.worker.messages import MemberEnded, MemberTask
 WORKER = Path(__file__).with_name("worker_process.py")
 
 
-class Told(NamedTuple):
-    """What one member sent."""
+class Sent(NamedTuple):
+    """The records that one member sent."""
 
     reports: list[Reported]
     end: MemberEnded
 
 
-def told(records) -> Told:
+def sent(records) -> Sent:
     *reports, end = records
     assert all(isinstance(report, Reported) for report in reports)
     assert isinstance(end, MemberEnded)
-    return Told(reports, end)
+    return Sent(reports, end)
 
 
 class Workers:
-    """Worker processes that take one order after the other, as Dask's do."""
+    """Worker processes that take one task after the other, as Dask's do."""
 
     def __init__(self, count: int) -> None:
         listener = Listener(authkey=b"seer")
@@ -41,10 +41,10 @@ class Workers:
         self.ports = [connection.recv() for connection in self.connections]
         listener.close()
 
-    def train(self, function, orders, hook=None) -> list[Told]:
+    def train(self, function, orders, hook=None) -> list[Sent]:
         for connection, order in zip(self.connections, orders, strict=True):
             connection.send_bytes(cloudpickle.dumps((function, order, hook)))
-        return [told(connection.recv()) for connection in self.connections]
+        return [sent(connection.recv()) for connection in self.connections]
 
     def close(self) -> None:
         for connection in self.connections:
@@ -61,7 +61,7 @@ def workers():
 
 
 class Gangs:
-    """Trains a function in one generation after the other."""
+    """Trains a function in one gang after the other."""
 
     def __init__(self, store: Path, request: pytest.FixtureRequest) -> None:
         self.store = store
@@ -91,30 +91,30 @@ class Gangs:
         }
         return MemberTask(**(fields | changes))
 
-    def alone(self, function, flags=None, hook=None, **changes) -> Told:
-        """One member, in this process."""
+    def alone(self, function, signals=None, hook=None, **changes) -> Sent:
+        """Train one member, in this process."""
         self._gang += 1
-        flags = flags or GangSignals()
+        signals = signals or GangSignals()
         records = []
 
         def send(record):
             records.append(record)
             if hook:
-                hook(record, flags)
+                hook(record, signals)
 
-        run_member(function, self.order(**changes), send, flags)
-        return told(records)
+        run_member(function, self.order(**changes), send, signals)
+        return sent(records)
 
-    def pair(self, function, hook=None, **changes) -> list[Told]:
-        """Two members, each in a process of its own."""
+    def pair(self, function, hook=None, **changes) -> list[Sent]:
+        """Train two members, each in its own process."""
         pool = self._request.getfixturevalue("workers")
-        # Numbers differ over all tests, as they do over a study.
+        # Gang numbers differ over all tests, as they do within a study.
         pool.gang = getattr(pool, "gang", 1000) + 1
         self._gang = pool.gang
         return pool.train(function, [self.order(rank, 2, pool.ports[0], **changes) for rank in (0, 1)], hook)
 
-    def train(self, function, size: int = 1, **changes) -> Told:
-        """Rank 0 of either."""
+    def train(self, function, size: int = 1, **changes) -> Sent:
+        """Train one member or two; returns what rank 0 sent."""
         return self.alone(function, **changes) if size == 1 else self.pair(function, **changes)[0]
 
 

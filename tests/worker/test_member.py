@@ -1,4 +1,4 @@
-"""One member: what it tells however its function ends, and what it leaves behind."""
+"""One member of a gang: its records however the function ends, and what it leaves behind."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from seer_nb.worker.tracebacks import LONGEST
 @pytest.mark.parametrize(
     "error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), RecursionError("deep")], ids=repr
 )
-def test_whatever_it_raises_is_a_failure(gangs, error):
+def test_any_exception_is_a_failure_of_the_trial(gangs, error):
     def train(config, run):
         raise error
 
@@ -28,7 +28,7 @@ def test_whatever_it_raises_is_a_failure(gangs, error):
     assert "/seer_nb/" not in end.error
 
 
-def test_causes_are_told_and_long_errors_cut(gangs):
+def test_tracebacks_contain_causes_and_are_shortened(gangs):
     def train(config, run):
         try:
             {}["cause"]
@@ -42,7 +42,7 @@ def test_causes_are_told_and_long_errors_cut(gangs):
     assert end.error.endswith("xend\n")
 
 
-def test_a_runner_that_cannot_be_told(gangs):
+def test_a_member_survives_that_it_cannot_send_records(gangs):
     def send(record):
         raise OSError("gone")
 
@@ -52,7 +52,7 @@ def test_a_runner_that_cannot_be_told(gangs):
     run_member(train, gangs.order(), send, GangSignals())
 
 
-def test_the_environment_is_put_back(gangs):
+def test_the_environment_is_restored(gangs):
     def train(config, run):
         os.environ["SEER_TEST_NEW"] = "1"
         os.environ["SEER_TEST_OLD"] = "changed"
@@ -66,7 +66,7 @@ def test_the_environment_is_put_back(gangs):
     assert gangs.alone(lambda config, run: torch.ones(1, requires_grad=True).sum().backward()).end.error == ""
 
 
-def test_what_it_prints_goes_to_its_log(gangs, tmp_path, capsys):
+def test_output_of_the_training_thread_goes_to_the_log_of_the_trial(gangs, tmp_path, capsys):
     def train(config, run):
         print("from the function")
         print("a warning", file=sys.stderr)
@@ -80,12 +80,12 @@ def test_what_it_prints_goes_to_its_log(gangs, tmp_path, capsys):
     assert capsys.readouterr().out == "from another thread\n" * 2
 
 
-def test_a_silent_function_has_no_log(gangs, tmp_path):
+def test_a_function_without_output_has_no_log(gangs, tmp_path):
     gangs.alone(lambda config, run: None, logs=str(tmp_path / "logs"))
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_log_is_cut(gangs, tmp_path):
+def test_a_log_has_a_limited_size(gangs, tmp_path):
     def train(config, run):
         for _ in range(300):
             print("é" * 5000)
@@ -99,12 +99,12 @@ def test_a_log_is_cut(gangs, tmp_path):
     assert text.count("the rest is dropped") == 1
 
 
-def test_a_log_that_cannot_be_written_fails_nothing(gangs, tmp_path):
+def test_a_log_that_cannot_be_written_does_not_fail_the_trial(gangs, tmp_path):
     (tmp_path / "file").write_text("")
     assert gangs.alone(lambda config, run: print("x"), logs=str(tmp_path / "file")).end.outcome == "returned"
 
 
-def test_a_handler_that_outlives_the_function(gangs, tmp_path, capsys):
+def test_a_stream_that_outlives_the_function_prints_to_the_worker(gangs, tmp_path, capsys):
     kept = []
 
     def train(config, run):
@@ -116,7 +116,7 @@ def test_a_handler_that_outlives_the_function(gangs, tmp_path, capsys):
     assert capsys.readouterr().out == "later\n"
 
 
-def test_nothing_imports_torch_before_it_is_needed():
+def test_torch_is_not_imported_before_it_is_needed():
     modules = "seer_nb.worker.run, seer_nb.worker.agent, seer_nb.worker.messages, seer_nb.storage.checkpoints"
     code = f"import sys, {modules}, seer_nb.worker.member; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

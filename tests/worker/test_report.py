@@ -1,4 +1,4 @@
-"""run.report and run.epochs: what is sent, when training ends, and every sentence."""
+"""run.report and run.epochs: what is sent, when training ends, and every error message."""
 
 import contextlib
 import math
@@ -10,12 +10,12 @@ import torch
 from seer_nb.worker.agent import GangSignals
 
 
-def last_line(told):
-    return told.end.error.strip().splitlines()[-1]
+def last_line(sent):
+    return sent.end.error.strip().splitlines()[-1]
 
 
 def reporting(**metrics):
-    """A function without state that reports the same each epoch."""
+    """Make a function without state that reports the same values each epoch."""
 
     def train(config, run):
         for _ in run.epochs():
@@ -40,61 +40,61 @@ def test_a_function_without_state_reports_each_epoch(gangs):
     [1, 0.5, True, np.float32(0.5), np.int64(3), np.array(0.5), np.array([0.5]), torch.tensor(0.5), torch.tensor([2])],
     ids=repr,
 )
-def test_one_number_in_any_dress(gangs, value):
+def test_a_metric_is_one_number_of_any_type(gangs, value):
     reports, _ = gangs.alone(reporting(accuracy=value), until=1)
     assert reports[0].value == float(np.asarray(value).item())
     assert type(reports[0].value) is float
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, torch.tensor(math.nan), 10**400], ids=str)
-def test_not_finite(gangs, value):
+def test_a_value_that_is_not_finite_is_sent_as_none(gangs, value):
     reports, end = gangs.alone(reporting(accuracy=value, loss=value), until=1)
     assert (reports[0].value, reports[0].metrics) == (None, {"loss": None})
     assert end.outcome == "target"
 
 
-ALLOWED = "it takes one number (a float, an int, or a tensor or array with one element)"
+ALLOWED = "expected one number (a float, an int, or a tensor or array with one element)"
 
 
 @pytest.mark.parametrize(
-    ("metrics", "sentence"),
+    ("metrics", "message"),
     [
         ({"loss": 1}, "ValueError: run.report() got 'loss', but the study's metric is 'accuracy'"),
         ({"loss": 1, "f1": 2}, "ValueError: run.report() got 'loss', 'f1', but the study's metric is 'accuracy'"),
         ({}, "ValueError: run.report() got no metric, but the study's metric is 'accuracy'"),
-        ({"accuracy": "0.9"}, f"TypeError: run.report() got accuracy='0.9', of type str: {ALLOWED}"),
-        ({"accuracy": None}, f"TypeError: run.report() got accuracy=None, of type NoneType: {ALLOWED}"),
-        ({"accuracy": 1, "x": [1]}, f"TypeError: run.report() got x=[1], of type list: {ALLOWED}"),
-        ({"accuracy": 1j}, f"TypeError: run.report() got accuracy=1j, of type complex: {ALLOWED}"),
-        ({"accuracy": torch.ones(3)}, f"TypeError: run.report() got accuracy=<shape (3,)>, of type Tensor: {ALLOWED}"),
+        ({"accuracy": "0.9"}, f"TypeError: run.report() got accuracy='0.9', of type str; {ALLOWED}"),
+        ({"accuracy": None}, f"TypeError: run.report() got accuracy=None, of type NoneType; {ALLOWED}"),
+        ({"accuracy": 1, "x": [1]}, f"TypeError: run.report() got x=[1], of type list; {ALLOWED}"),
+        ({"accuracy": 1j}, f"TypeError: run.report() got accuracy=1j, of type complex; {ALLOWED}"),
+        ({"accuracy": torch.ones(3)}, f"TypeError: run.report() got accuracy=<shape (3,)>, of type Tensor; {ALLOWED}"),
         (
             {"accuracy": np.ones((2, 2))},
-            f"TypeError: run.report() got accuracy=<shape (2, 2)>, of type ndarray: {ALLOWED}",
+            f"TypeError: run.report() got accuracy=<shape (2, 2)>, of type ndarray; {ALLOWED}",
         ),
     ],
 )
-def test_wrong_metrics(gangs, metrics, sentence):
+def test_wrong_metrics_fail_with_a_message_that_names_them(gangs, metrics, message):
     reports, end = gangs.alone(reporting(**metrics))
     assert not reports
     assert end.outcome == "failed"
-    assert end.error.strip().splitlines()[-1] == sentence
-    # The user's line, and nothing of ours around it.
+    assert end.error.strip().splitlines()[-1] == message
+    # The user's frame without seer_nb's frames.
     assert "in train" in end.error
     assert "/seer_nb/" not in end.error
 
 
-def test_an_epoch_without_a_report(gangs):
+def test_an_epoch_without_a_report_is_an_error(gangs):
     def train(config, run):
         for epoch in run.epochs():
             if epoch < 3:
                 run.report(accuracy=1)
 
-    told = gangs.alone(train, until=9)
-    assert [r.epoch for r in told.reports] == [1, 2]
-    assert last_line(told) == "RuntimeError: epoch 3 ended without run.report(...)"
+    sent = gangs.alone(train, until=9)
+    assert [r.epoch for r in sent.reports] == [1, 2]
+    assert last_line(sent) == "RuntimeError: epoch 3 ended without run.report(...)"
 
 
-def test_two_reports_in_an_epoch(gangs):
+def test_two_reports_in_an_epoch_are_an_error(gangs):
     def train(config, run):
         for _ in run.epochs():
             run.report(accuracy=1)
@@ -103,11 +103,11 @@ def test_two_reports_in_an_epoch(gangs):
     assert last_line(gangs.alone(train)) == "RuntimeError: run.report() was called twice in epoch 1"
 
 
-def test_a_plain_loop_ends_where_it_should(gangs):
+def test_a_plain_loop_ends_at_the_target(gangs):
     def train(config, run):
         for epoch in range(1, 100):
             assert run.epoch == epoch
-            with contextlib.suppress(Exception):  # which must not swallow the end
+            with contextlib.suppress(Exception):  # which must not catch StopTraining
                 run.report(accuracy=epoch)
         raise AssertionError
 
@@ -116,7 +116,7 @@ def test_a_plain_loop_ends_where_it_should(gangs):
     assert (end.outcome, end.error) == ("target", "")
 
 
-def test_a_report_after_the_end_ends_the_function(gangs):
+def test_a_report_after_the_last_epoch_ends_the_function(gangs):
     def train(config, run):
         for _ in run.epochs():
             run.report(accuracy=1)
@@ -140,7 +140,7 @@ def test_the_function_may_go_on_after_the_last_epoch(gangs):
     assert config == {"went on": True}
 
 
-def test_a_function_that_returns_early(gangs):
+def test_a_function_may_return_early(gangs):
     def train(config, run):
         for epoch in run.epochs():
             run.report(accuracy=1)
@@ -153,44 +153,44 @@ def test_a_function_that_returns_early(gangs):
     assert gangs.alone(lambda config, run: None) == ([], end.__class__(gang=2, rank=0, outcome="returned"))
 
 
-def test_the_last_epoch_of_all_is_max_epochs(gangs):
+def test_training_never_exceeds_max_epochs(gangs):
     reports, end = gangs.alone(reporting(accuracy=1), until=9, max_epochs=2)
     assert len(reports) == 2
     assert end.outcome == "target"
 
 
-def test_stop_and_extend(gangs):
-    def hook(record, flags):
+def test_a_gang_can_be_extended_and_stopped(gangs):
+    def hook(record, signals):
         if getattr(record, "epoch", 0) == 2:
-            flags.extend(1, 6)
+            signals.extend(1, 6)
         if getattr(record, "epoch", 0) == 4:
-            flags.stop(1)
+            signals.stop(1)
 
     reports, end = gangs.alone(reporting(accuracy=1), hook=hook)
     assert [r.epoch for r in reports] == [1, 2, 3, 4, 5]
     assert end.outcome == "stopped"
 
 
-def test_stopped_before_it_began(gangs):
-    flags = GangSignals()
-    flags.stop(1)
-    reports, end = gangs.alone(reporting(accuracy=1), flags=flags)
+def test_a_member_that_is_stopped_before_it_starts_does_not_train(gangs):
+    signals = GangSignals()
+    signals.stop(1)
+    reports, end = gangs.alone(reporting(accuracy=1), signals=signals)
     assert not reports
     assert end.outcome == "stopped"
 
 
-def test_flags_are_forgotten():
-    flags = GangSignals()
-    flags.stop(1)
-    flags.extend(1, 5)
-    flags.extend(1, 4)
-    assert flags.read(1) == (True, 4)
-    flags.forget(1)
-    flags.forget(2)
-    assert flags.read(1) == (False, None)
+def test_signals_of_an_ended_gang_are_forgotten():
+    signals = GangSignals()
+    signals.stop(1)
+    signals.extend(1, 5)
+    signals.extend(1, 4)
+    assert signals.read(1) == (True, 4)
+    signals.forget(1)
+    signals.forget(2)
+    assert signals.read(1) == (False, None)
 
 
-def test_without_state_training_begins_anew_and_repeats_no_report(gangs):
+def test_without_state_training_restarts_and_repeats_no_report(gangs):
     seen = []
 
     def train(config, run):
@@ -206,21 +206,21 @@ def test_without_state_training_begins_anew_and_repeats_no_report(gangs):
     assert end.outcome == "target"
 
 
-def test_mean(gangs):
+def test_mean_rejects_wrong_arguments(gangs):
     def train(config, run):
         assert run.mean(torch.tensor(2.0), 3) == 2.0
         assert run.mean(2) == 2.0
         run.mean(*config["arguments"])
 
-    def sentence(*arguments):
+    def message(*arguments):
         return last_line(gangs.alone(train, config={"arguments": arguments}))
 
-    assert sentence(1, -1) == "ValueError: run.mean() got n=-1: it takes the number of samples, which is not negative"
-    assert sentence(None, 0) == "ValueError: run.mean() got n=0 on every rank: there is nothing to average"
-    assert sentence("x", 1) == f"TypeError: run.mean() got value='x', of type str: {ALLOWED}"
+    assert message(1, -1) == "ValueError: run.mean() got n=-1; expected a number of samples, at least 0"
+    assert message(None, 0) == "ValueError: run.mean() got n=0 on every rank: there is nothing to average"
+    assert message("x", 1) == f"TypeError: run.mean() got value='x', of type str; {ALLOWED}"
 
 
-def test_what_a_run_says_of_itself(gangs):
+def test_a_run_shows_its_trial_and_settings(gangs):
     def train(config, run):
         assert repr(run) == "Run(trial=7, epoch=1, rank=0, world_size=1)"
         assert (run.config, run.seed, run.max_epochs, run.device.type) == ({"lr": 1}, 5, 27, "cpu")

@@ -1,4 +1,4 @@
-"""A worker: hosts its store, then trains what it is told to, until its connection closes."""
+"""A worker process: hosts its store, then trains the tasks it receives, until its connection closes."""
 
 import gc
 import os
@@ -22,24 +22,24 @@ def main() -> None:
     connection.send(port)
     while True:
         try:
-            function, order, hook = cloudpickle.loads(connection.recv_bytes())
+            function, task, hook = cloudpickle.loads(connection.recv_bytes())
         except EOFError:
             break
-        serve(connection, function, order, hook)
+        serve(connection, function, task, hook)
     del store
 
 
-def serve(connection, function, order, hook) -> None:
-    flags, records, before = GangSignals(), [], dict(os.environ)
+def serve(connection, function, task, hook) -> None:
+    signals, records, before = GangSignals(), [], dict(os.environ)
 
     def send(record) -> None:
         records.append(record)
         if hook:
-            hook(record, flags)
+            hook(record, signals)
 
     if hook:
-        hook(order, flags)
-    run_member(function, order, send, flags)
+        hook(task, signals)
+    run_member(function, task, send, signals)
     assert dict(os.environ) == before
     assert not torch.distributed.is_initialized()
     connection.send(records)
