@@ -159,13 +159,8 @@ def test_scorer_ranks_settings(by, best):
     assert max(metrics, key=lambda name: score(metrics[name])) == best
     assert selection.goodness("disparate_impact", 2.0) == selection.goodness("disparate_impact", 0.5)
     assert selection.goodness("false_negative_rate", 0.1) > selection.goodness("false_negative_rate", 0.2)
-    assert selection.find_undominated([(1, 0), (0, 1), (0, 0), (1, 0), (float("nan"), 2)]) == [
-        True,
-        True,
-        False,
-        True,
-        True,
-    ]
+    points = [(1, 0), (0, 1), (0, 0), (1, 0), (float("nan"), 2)]
+    assert selection.find_undominated(points) == [True, True, False, True, True]
 
 
 def test_equal_seeds_give_equal_tables(result):

@@ -141,9 +141,8 @@ def test_metrics_equal_those_of_fairlearn(biased):
     y, scores, privileged = biased
     predicted, complete = scores > 0.6, np.arange(len(y)) % 5 > 0
     n_requested = (500, int(privileged.sum()), int((~privileged).sum()), int(complete.sum()), int((~complete).sum()))
-    found = {
-        (m.group, m.metric): m.value for m in compute_metrics(y, predicted, scores, privileged, complete, n_requested)
-    }
+    values = compute_metrics(y, predicted, scores, privileged, complete, n_requested)
+    found = {(each.group, each.metric): each.value for each in values}
     given = {"sensitive_features": privileged}
     for name in ("demographic_parity_difference", "demographic_parity_ratio"):
         assert found["between", name] == pytest.approx(getattr(fair, name)(y, predicted, **given))
@@ -173,17 +172,17 @@ def test_metrics_equal_those_of_fairlearn(biased):
 def test_metrics_of_any_groups_are_numbers_or_nan(y, seed):
     drawn = np.random.default_rng(seed)
     predicted, privileged, complete = drawn.random((3, len(y))) < 0.5
-    rows = (privileged, ~privileged, complete, ~complete)
-    found = compute_metrics(
-        y, predicted, drawn.random(len(y)), privileged, complete, (len(y), *(int(r.sum()) for r in rows))
-    )
+    groups = (privileged, ~privileged, complete, ~complete)
+    n_requested = (len(y), *(int(rows.sum()) for rows in groups))
+    found = compute_metrics(y, predicted, drawn.random(len(y)), privileged, complete, n_requested)
     assert len({(m.group, m.metric) for m in found}) == len(found)
     assert all(isinstance(m.value, float) for m in found)
 
 
-@pytest.mark.parametrize(
-    "handler", [fairprep.Mode(), fairprep.LearnedImputer("iterative"), fairprep.LearnedImputer("knn")]
-)
+IMPUTERS = (fairprep.Mode(), fairprep.LearnedImputer("iterative"), fairprep.LearnedImputer("knn"))
+
+
+@pytest.mark.parametrize("handler", IMPUTERS, ids=lambda handler: handler.name)
 def test_handler_fills_missing_values_only(handler):
     table = Table.from_frame(make_data(), **KNOWN)
     filled = handler.fit(table, 0).fill(table.features)
