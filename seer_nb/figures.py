@@ -42,10 +42,10 @@ def parallelism(study: Study | Outcome) -> Figure:
     """Plot each trial's number of workers over time, and the size of the cluster."""
     from seer_nb.views import figure_data
     from seer_nb.views.plotly_time import parallelism_plot
-    from seer_nb.views.view_model import view_of
+    from seer_nb.views.view_model import build_view
 
     state, history = _read(study)
-    view = view_of(state)
+    view = build_view(state)
     coloured = [trial.trial for trial in figure_data.curves_info(view).coloured]
     return parallelism_plot(figure_data.parallelism_info(state, history, view, coloured))
 
@@ -59,11 +59,11 @@ def burn(study: Study | Outcome, forecast: Forecast | None = None) -> Figure:
     """
     from seer_nb.views import figure_data
     from seer_nb.views.plotly_time import burn_plot
-    from seer_nb.views.view_model import view_of
+    from seer_nb.views.view_model import build_view
 
     state, history = _read(study)
     expected = figure_data.spending_forecast(forecast) if forecast else None
-    return burn_plot(figure_data.burn_info(history, view_of(state), expected))
+    return burn_plot(figure_data.burn_info(history, build_view(state), expected))
 
 
 def timeline(study: Study | Outcome) -> Figure:

@@ -169,8 +169,8 @@ def test_adjust_without_a_change_is_refused(study):
 
 @pytest.mark.parametrize("timeout", [0, -1, "ages"], ids=repr)
 def test_invalid_timeouts_are_refused(study, timeout):
-    problem = "is not a length of time" if timeout == "ages" else "is not more than 0 seconds"
-    assert raised(ValueError, study.wait, timeout) == f"timeout={timeout!r} {problem}: {TIME}"
+    problem = "not a length of time" if timeout == "ages" else "not more than 0 seconds"
+    assert raised(ValueError, study.wait, timeout) == f"timeout={timeout!r}: {problem}; {TIME}"
 
 
 def test_unknown_tables_and_formats_are_refused(study, tmp_path):
@@ -188,5 +188,5 @@ def test_unknown_tables_and_formats_are_refused(study, tmp_path):
     assert raised(TypeError, study.export, None) == 'path=None: not a path; expected a path such as "results.csv"'
     tables = "'results', 'curves', 'spending', 'events'"
     assert raised(ValueError, study.export, "r.csv", "trials") == f"table='trials' is unknown; expected one of {tables}"
-    assert raised(ValueError, study.results, "first") == 'view=\'first\' is unknown: give "best" or "last"'
+    assert raised(ValueError, study.results, "first") == 'view=\'first\': unknown view; expected "best" or "last"'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "studies"]

@@ -71,7 +71,7 @@ def test_a_policy_lists_its_arguments_for_an_unknown_one(kind):
 @pytest.mark.parametrize("name", ["tops", "rounds", "proposals", "overlap", "slopes"])
 @pytest.mark.parametrize("value", ["no", None, 0])
 def test_switches_must_be_booleans(name, value):
-    assert raised(TypeError, seer.SEER, **{name: value}) == f"{name}={value!r} is not a switch: give True or False"
+    assert raised(TypeError, seer.SEER, **{name: value}) == f"{name}={value!r}: not a bool; expected True or False"
 
 
 # --- functions ---

@@ -216,7 +216,7 @@ FAILED = {
 """The last line of the traceback, which is the reason too."""
 WITHOUT_TRACEBACK = {
     "return_early": "the training function returned without a report",
-    "os_exit": "the training function ended its worker's process: its process ended with exit code 1",
+    "os_exit": "the training function ended its worker's process: its process exited with code 1",
     "os_exit_0": "the training function ended its worker's process: its process ended with exit code 0",
 }
 HARD_TO_SAY = {

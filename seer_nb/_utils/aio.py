@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-class Background:
+class BackgroundTasks:
     """Background tasks on the running event loop.
 
     The tasks are referenced until they end, which asyncio does not do. Their exceptions are logged.
@@ -45,7 +45,7 @@ class Background:
             logger.error(self._failed, exc_info=task.exception())
 
 
-class SideLoop:
+class LoopThread:
     """An event loop on its own thread, for coroutines that block their loop, as most of dask-cloudprovider's do."""
 
     def __init__(self) -> None:

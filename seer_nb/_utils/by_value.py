@@ -20,7 +20,7 @@ class ByValue:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self._pickled = by_value(function)
+        self._pickled = pickle_by_value(function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
@@ -30,7 +30,7 @@ class ByValue:
         return cloudpickle.loads, (self._pickled,)
 
 
-def by_value(what: Any) -> bytes:
+def pickle_by_value(what: Any) -> bytes:
     """Pickle a function or an object so that it can be unpickled where its module is not installed."""
     module = sys.modules[getattr(what, "__module__", None) or type(what).__module__]
     cloudpickle.register_pickle_by_value(module)

@@ -26,7 +26,7 @@ _context: ContextVar[Mapping[str, object]] = ContextVar("seer_log_context")
 
 
 @contextlib.contextmanager
-def about(**ids: object) -> Iterator[None]:
+def log_ids(**ids: object) -> Iterator[None]:
     """Add ids to all records that are logged in this context, also by tasks that are created in it."""
     token = _context.set({**_context.get({}), **ids})
     try:
@@ -60,7 +60,7 @@ class LogfmtFormatter(logging.Formatter):
         return " ".join(f"{name}={_quoted(str(value))}" for name, value in pairs.items())
 
 
-def of_runner(study: str) -> None:
+def configure_runner(study: str) -> None:
     """Write all log records of this process to its standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(LogfmtFormatter(study=study))
@@ -68,7 +68,7 @@ def of_runner(study: str) -> None:
     logging.captureWarnings(capture=True)
 
 
-def of_worker(study: str, worker: str) -> None:
+def configure_worker(study: str, worker: str) -> None:
     """Write log records of seer_nb and Dask to standard error; other loggers belong to the training function."""
     # Bound now, because sys.stderr leads to the trial's file while a function trains.
     handler = logging.StreamHandler(sys.stderr)
@@ -80,7 +80,7 @@ def of_worker(study: str, worker: str) -> None:
         logger.setLevel(logging.INFO)
 
 
-def in_lines(text: str) -> str:
+def expand_tracebacks(text: str) -> str:
     """Return a log with its tracebacks on several lines, for people to read."""
     return "\n".join(
         line.replace("\\n", "\n").replace('\\"', '"') if line.startswith("time=") else line for line in text.split("\n")

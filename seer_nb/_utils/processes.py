@@ -12,7 +12,7 @@ WORKER_CLOSED = 87
 """Exit code of a worker whose Dask worker closed, by itself or because its scheduler closed."""
 
 
-def end_process(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """Exit this process at once, after killing the processes that a training function has started."""
     import psutil
 

@@ -7,7 +7,7 @@ import random
 import sys
 
 
-def derive(*parts: int) -> int:
+def derive_seed(*parts: int) -> int:
     """Return a 63-bit seed derived from several integers; each combination gives a different seed."""
     text = ",".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
@@ -15,7 +15,7 @@ def derive(*parts: int) -> int:
 
 def seed_all(*parts: int) -> None:
     """Seed the global generators of Python, and those of numpy and torch (all devices) if they are imported."""
-    seed = derive(*parts)
+    seed = derive_seed(*parts)
     random.seed(seed)
     numpy = sys.modules.get("numpy")
     if numpy is not None:

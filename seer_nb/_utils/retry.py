@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from seer_nb._utils.text import sentence
+from seer_nb._utils.text import message_of
 from seer_nb.errors import StoreError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 """First pause between two attempts, which doubles each time, and the longest pause, in seconds."""
 
 
-def patiently(act: Callable[[], T], seconds: float) -> T:
+def retry_os_errors(act: Callable[[], T], seconds: float) -> T:
     """Call a function, and retry after each OSError.
 
     Args:
@@ -36,6 +36,6 @@ def patiently(act: Callable[[], T], seconds: float) -> T:
             return act()
         except OSError as error:
             if time.monotonic() + pause_s > end_s:
-                raise StoreError(f"the store was unusable for {seconds:.0f} s: {sentence(error)}") from error
+                raise StoreError(f"the store was unusable for {seconds:.0f} s: {message_of(error)}") from error
         time.sleep(pause_s)
         pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)

@@ -24,17 +24,17 @@ def headline(error: str) -> str:
     return next(after, lines[-1] if lines else "failed for an unknown reason")[:LONGEST]
 
 
-def kind(error: str) -> str:
+def error_kind(error: str) -> str:
     """Return the headline with its numbers replaced, so that errors that differ only in a configuration are equal."""
     return re.sub(r"[-+]?[0-9][0-9.eE+-]*", "#", headline(error))
 
 
-def sentence(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """Return an exception's message; its type's name if the message is empty."""
     return str(error) or type(error).__name__
 
 
-def show(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return the repr of an argument's value for an error message, shortened to LONGEST_VALUE characters."""
     try:
         text = repr(value)

@@ -9,7 +9,7 @@ from decimal import ROUND_DOWN, Decimal
 from numbers import Integral, Real
 from typing import TypeGuard
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 
 MICRO = 1_000_000
 """Micro-dollars per dollar."""
@@ -53,12 +53,12 @@ def parse_money(value: object, name: str, *, zero: bool = False) -> int:
     dollars = _dollars(value, name)
     if dollars < 0 or (dollars == 0 and not zero):
         bad = "negative" if zero else "not more than 0"
-        raise ValueError(f"{name}={show(value)}: {bad}; {MONEY_HINT}")
+        raise ValueError(f"{name}={short_repr(value)}: {bad}; {MONEY_HINT}")
     if dollars > MAX_DOLLARS:
-        raise ValueError(f"{name}={show(value)}: more than $1e12; {MONEY_HINT}")
+        raise ValueError(f"{name}={short_repr(value)}: more than $1e12; {MONEY_HINT}")
     micro = int(dollars.quantize(Decimal("0.000001"), rounding=ROUND_DOWN) * MICRO)
     if micro == 0 and not zero:
-        raise ValueError(f"{name}={show(value)}: less than $0.000001; {MONEY_HINT}")
+        raise ValueError(f"{name}={short_repr(value)}: less than $0.000001; {MONEY_HINT}")
     return micro
 
 
@@ -75,9 +75,9 @@ def _dollars(value: object, name: str) -> Decimal:
         number = _as_float(value)
         dollars = Decimal(repr(number)) if math.isfinite(number) else None
     else:
-        raise TypeError(f"{name}={show(value)}: not an amount of money; {MONEY_HINT}")
+        raise TypeError(f"{name}={short_repr(value)}: not an amount of money; {MONEY_HINT}")
     if dollars is None:
-        raise ValueError(f"{name}={show(value)}: not an amount of money; {MONEY_HINT}")
+        raise ValueError(f"{name}={short_repr(value)}: not an amount of money; {MONEY_HINT}")
     return dollars
 
 
@@ -121,23 +121,23 @@ def parse_deadline(value: object, wall_now: float) -> tuple[float, float | None]
         return _positive_seconds(value, "deadline", DEADLINE_HINT), None
     if value.utcoffset() is None:
         raise ValueError(
-            f"deadline={show(value)}: has no time zone; expected an aware datetime such as "
+            f"deadline={short_repr(value)}: has no time zone; expected an aware datetime such as "
             "datetime.now().astimezone() + timedelta(hours=1)"
         )
     wall = value.timestamp()
     if wall <= wall_now:
-        raise ValueError(f"deadline={show(value)}: has already passed; {DEADLINE_HINT}")
+        raise ValueError(f"deadline={short_repr(value)}: has already passed; {DEADLINE_HINT}")
     return wall - wall_now, wall
 
 
 def _positive_seconds(value: object, name: str, hint: str) -> float:
     seconds = _seconds(value, name, hint)
     if not math.isfinite(seconds):
-        raise ValueError(f"{name}={show(value)}: not a length of time; {hint}")
+        raise ValueError(f"{name}={short_repr(value)}: not a length of time; {hint}")
     if seconds <= 0:
-        raise ValueError(f"{name}={show(value)}: not more than 0 seconds; {hint}")
+        raise ValueError(f"{name}={short_repr(value)}: not more than 0 seconds; {hint}")
     if seconds > MAX_SECONDS:
-        raise ValueError(f"{name}={show(value)}: longer than 300 years; {hint}")
+        raise ValueError(f"{name}={short_repr(value)}: longer than 300 years; {hint}")
     return seconds
 
 
@@ -148,7 +148,7 @@ def _seconds(value: object, name: str, hint: str) -> float:
         return _seconds_of_text(value)
     if isinstance(value, Decimal) or _is_real(value):
         return _as_float(value)
-    raise TypeError(f"{name}={show(value)}: not a length of time; {hint}")
+    raise TypeError(f"{name}={short_repr(value)}: not a length of time; {hint}")
 
 
 def _seconds_of_text(text: str) -> float:

@@ -12,7 +12,7 @@ import warnings
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-def whole(value: Any, name: str, least: int = 1, most: int | None = None, *, what: str = "") -> int:
+def check_integer(value: Any, name: str, least: int = 1, most: int | None = None, *, what: str = "") -> int:
     """Return an integer argument as an int, after checking its bounds.
 
     Args:
@@ -37,14 +37,16 @@ def whole(value: Any, name: str, least: int = 1, most: int | None = None, *, wha
     expected = f"expected an integer {f'>= {least}' if most is None else f'from {least} to {most}'}"
     number = _index(value)
     if number is None:
-        raise TypeError(f"{name}={show(value)}: not {what or 'an integer'}; {expected}")
+        raise TypeError(f"{name}={short_repr(value)}: not {what or 'an integer'}; {expected}")
     if number < least or (most is not None and number > most):
         bad = f"not {what}" if what else f"too {'small' if number < least else 'large'}"
-        raise ValueError(f"{name}={show(value)}: {bad}; {expected}")
+        raise ValueError(f"{name}={short_repr(value)}: {bad}; {expected}")
     return number
 
 
-def real(value: Any, name: str, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf) -> float:
+def check_number(
+    value: Any, name: str, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+) -> float:
     """Return a numeric argument as a float, after checking that it is finite and within bounds.
 
     Args:
@@ -60,21 +62,21 @@ def real(value: Any, name: str, *, above: float = -math.inf, least: float = -mat
     """
     expected = _expected(above, least, most)
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}={show(value)}: not a number; {expected}")
+        raise TypeError(f"{name}={short_repr(value)}: not a number; {expected}")
     number = float(value)
     if not math.isfinite(number) or not (above < number and least <= number <= most):
-        raise ValueError(f"{name}={show(value)}: out of range; {expected}")
+        raise ValueError(f"{name}={short_repr(value)}: out of range; {expected}")
     return number
 
 
-def one_of(value: Any, name: str, options: Collection[str]) -> str:
+def check_choice(value: Any, name: str, options: Collection[str]) -> str:
     """Return a text argument, after checking that it is one of the options.
 
     Raises:
         ValueError: The value is not one of the options.
     """
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name}={show(value)}: unknown; expected one of {', '.join(map(repr, options))}")
+        raise ValueError(f"{name}={short_repr(value)}: unknown; expected one of {', '.join(map(repr, options))}")
     return value
 
 
@@ -98,7 +100,7 @@ def _expected(above: float, least: float, most: float) -> str:
     return f"expected a finite number {' and '.join(bounds)}".rstrip()
 
 
-def alike(word: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
+def similar_words(word: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -> list[str]:
     """Return the known words that are spelled similarly, ignoring case, the most similar first.
 
     Args:
@@ -113,10 +115,12 @@ def alike(word: str, known: Iterable[str], most: int = 1, cutoff: float = 0.6) -
 
 def did_you_mean(word: str, known: Iterable[str], mark: str = "'") -> str:
     """Return " (did you mean ...?)" to append to a message that names the word; empty if no known word is similar."""
-    return "".join(f" (did you mean {mark}{name}{mark}?)" for name in alike(word, known))
+    return "".join(f" (did you mean {mark}{name}{mark}?)" for name in similar_words(word, known))
 
 
-def refuses_unknown(hints: Mapping[str, str] | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:
+def reject_unknown_arguments(
+    hints: Mapping[str, str] | None = None,
+) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Return a decorator for `__init__` that raises TypeError for an unknown keyword and names the known ones.
 
     Args:
@@ -139,7 +143,7 @@ def refuses_unknown(hints: Mapping[str, str] | None = None) -> Callable[[Callabl
 
 
 def _unknown_argument(kind: str, name: str, value: object, known: list[str], hints: Mapping[str, str]) -> str:
-    problem = f"{kind}({name}={show(value)}): unknown argument"
+    problem = f"{kind}({name}={short_repr(value)}): unknown argument"
     if name in hints:
         return f"{problem}; {hints[name]}"
     return f"{problem}{did_you_mean(name, known)}; expected {', '.join(known)}"

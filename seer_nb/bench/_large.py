@@ -27,9 +27,9 @@ from seer_nb.simulate.worlds import TableWorld
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import RunnerLock
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from seer_nb.study.serialization import dumps_parts
-from seer_nb.views.page import Scene, Subject, Wish
+from seer_nb.views.page import PageBuilder, PageData, PageOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,7 @@ class Journalled:
         self.journal.append(records)
 
     def _past(self, name: str) -> Iterator[Record]:
-        offer = Offer(name="local", price_per_hour=50_000, boot_s=1.0, max_machines=N_SURVIVORS)
+        offer = Offer(name="local", price_per_hour_micro=50_000, boot_s=1.0, max_machines=N_SURVIVORS)
         yield (
             0.0,
             core.Began(settings=_journal_settings(name, offer, self._epochs, str(self.folder / layout.CHECKPOINTS))),
@@ -249,7 +249,7 @@ def _many_settings(epochs: int, n_workers: int) -> core.Settings:
         deadline_s=1e7,
         budget=10**9 * MICRO,
         seed=0,
-        offers=(Offer(name="m", price_per_hour=100_000, boot_s=30.0, max_machines=n_workers),),
+        offers=(Offer(name="m", price_per_hour_micro=100_000, boot_s=30.0, max_machines=n_workers),),
         max_workers=n_workers,
         lease_s=30.0,
         store="/nowhere",
@@ -286,8 +286,8 @@ class Recorded(Simulator):
         self.engine = self.timed = Timed(settings, policy)
         self._path = path
         self._records: list[tuple[float, core.Event | core.Action]] = []
-        self._view: View | None = None
-        self._scene, self._since = Scene(), 0
+        self._view: JournalView | None = None
+        self._scene, self._since = PageBuilder(), 0
         self.looks_s: list[float] = []
         self.pages_s: list[float] = []
 
@@ -299,7 +299,7 @@ class Recorded(Simulator):
     def flush(self) -> None:
         """Write what has not been written."""
         if self._view is None:
-            self._view = View(Journal.create(self._path, self._records))
+            self._view = JournalView(Journal.create(self._path, self._records))
         else:
             self._view.journal.append(self._records)
         self._since += len(self._records)
@@ -319,8 +319,8 @@ class Recorded(Simulator):
         begun_s = time.perf_counter()
         state = self._view.state()
         read_s = time.perf_counter()
-        subject = Subject(state, self._view.history)
-        self._scene.page(subject, self._scene.view(subject), Wish(buttons=True))
+        subject = PageData(state, self._view.history)
+        self._scene.page(subject, self._scene.view(subject), PageOptions(buttons=True))
         self.looks_s.append(read_s - begun_s)
         self.pages_s.append(time.perf_counter() - read_s)
 
@@ -371,7 +371,7 @@ def _world(n_trials: int) -> TableWorld:
 
 
 def _wide_settings(n_trials: int, n_workers: int) -> core.Settings:
-    offer = Offer(name="m", price_per_hour=100_000, boot_s=30.0, max_machines=n_workers)
+    offer = Offer(name="m", price_per_hour_micro=100_000, boot_s=30.0, max_machines=n_workers)
     # ASHA trains two epochs and a little of most trials; money is ample, and workers are scarce.
     deadline_s = 300 + 2.5 * n_trials * WIDE_EPOCH_S / n_workers
     return core.Settings(
@@ -380,7 +380,7 @@ def _wide_settings(n_trials: int, n_workers: int) -> core.Settings:
         mode="max",
         max_epochs=EPOCHS,
         deadline_s=deadline_s,
-        budget=round(2 * n_workers * offer.price_per_hour * deadline_s / 3600),
+        budget=round(2 * n_workers * offer.price_per_hour_micro * deadline_s / 3600),
         seed=0,
         offers=(offer,),
         max_workers=n_workers,

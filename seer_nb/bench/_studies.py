@@ -22,7 +22,7 @@ from seer_nb.providers import Local
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Entry, Journal
 from seer_nb.storage.lock import runner_pid
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from seer_nb.study.study import Study
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def read(folder: Path, peak_mb: float = 0.0) -> Ran:
     journal = Journal(folder / layout.JOURNAL)
     try:
         stored = [path.stat().st_size for path in (folder / layout.CHECKPOINTS).rglob("*") if path.is_file()]
-        return Ran(View(journal).state(), tuple(journal.read()), peak_mb, max(stored, default=0) / 1e6)
+        return Ran(JournalView(journal).state(), tuple(journal.read()), peak_mb, max(stored, default=0) / 1e6)
     finally:
         journal.close()
 

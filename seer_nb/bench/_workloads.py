@@ -15,7 +15,7 @@ from seer_nb.core import Job, Plan, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seer_nb.core import Config, Snapshot, Trial
+    from seer_nb.core import Config, PolicyView, Trial
     from seer_nb.worker.run import Run
 
 
@@ -84,7 +84,7 @@ class Alternating:
     def __init__(self, every: int = 3) -> None:
         self.every = every
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Begin when both workers are there, so that no boot is in the way."""
         trial = snapshot.trials[0] if snapshot.trials else None
         jobs: tuple[Job, ...] = ()
@@ -96,7 +96,7 @@ class Alternating:
         # Short epochs bring no decision of their own: look again, soon after the one that was the last.
         return Plan(jobs=jobs, workers=0 if done else 2, done=done, wake_s=None if done else snapshot.now_s + LOOK_S)
 
-    def _workers(self, trial: Trial, snapshot: Snapshot) -> int:
+    def _workers(self, trial: Trial, snapshot: PolicyView) -> int:
         gang = next((gang for gang in snapshot.gangs if not gang.stopping), None)
         if gang is not None and trial.epoch - gang.from_epoch < self.every:
             return gang.parallelism
@@ -109,7 +109,7 @@ class OneByOne:
     def __init__(self, machines: int) -> None:
         self.machines = machines
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """End when every worker has had its turn since the last machine was ready."""
         ready_s = [machine.ready_s for machine in snapshot.machines if machine.ready_s is not None]
         jobs = [Job(trial=gang.trial, until=gang.until) for gang in snapshot.gangs]
@@ -147,7 +147,7 @@ class Tapering:
         """Epochs that train a trial fully."""
         return self.stages[-1][1]
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Train the stage that is not done yet."""
         left = [trial for trial in snapshot.trials if trial.state != "failed"]
         for count, epochs in self.stages:

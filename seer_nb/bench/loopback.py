@@ -70,7 +70,7 @@ def elastic(cloud: LoopbackCloud) -> list[Figure]:
     policy = _workloads.Tapering()
     study = _study(cloud, policy, seconds=1.2, max_machines=4, max_epochs=policy.last).run()
     entries, state = _entries(study), study.state
-    machines = [machine for machine in state.machines.values() if not machine.hosts]
+    machines = [machine for machine in state.machines.values() if not machine.runs_scheduler]
     idle_s, ready_s = _idle(entries, machines)
     spent, real = state.ledger.spent(state.now_s), _bill(cloud, state)
     return [

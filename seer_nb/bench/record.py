@@ -23,7 +23,7 @@ from seer_nb._utils.randomness import seed_all
 from seer_nb._utils.units import format_duration
 from seer_nb.bench.tasks import TASKS
 from seer_nb.errors import SeerError
-from seer_nb.simulate.curve_files import CurveFile, Point, tables
+from seer_nb.simulate.curve_files import CurveFile, Point, shipped_tables
 from seer_nb.worker.agent import GangSignals
 from seer_nb.worker.checkpointing import CheckpointManager
 from seer_nb.worker.messages import MemberTask
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from seer_nb.core import Config, Reported
 
 
-__all__ = ["record", "summary", "tables"]
+__all__ = ["record", "shipped_tables", "summary"]
 
 OUT = Path("curves")
 SAVE_S = 5.0

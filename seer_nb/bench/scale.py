@@ -21,7 +21,7 @@ from seer_nb.runner import journal_writer
 from seer_nb.storage import layout, snapshot
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import runner_pid
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from seer_nb.study.serialization import dumps_parts
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ def journal(*, quick: bool) -> list[Figure]:
         folder.mkdir()
         files.write_atomically(folder / layout.PARTS, dumps_parts(policy=RandomSearch()), private=True)
         path = folder / layout.JOURNAL
-        begun_s, rest = time.monotonic(), journal_writer.EVERY - 1
+        begun_s, rest = time.monotonic(), journal_writer.SNAPSHOT_EVERY - 1
         stream = _large.make(path, n_records - rest, rest, n_trials, n_workers)
         made_s = time.monotonic() - begun_s
         first_s = _timed(lambda: _snapshot(folder))
         # The worst that can be: another snapshot would be written at the next event.
         again = Journal(path)
         _large.append(again, stream, rest)
-        view = View(again)
+        view = JournalView(again)
         open_s = _timed(view.state)
         size = snapshot.path_of(again).stat().st_size
         again.close()
@@ -107,7 +107,7 @@ def real(*, quick: bool) -> list[Figure]:
             name="bench",
         ).start()
         seen = _watched(study, home / "bench")
-        state = View(Journal(home / "bench" / layout.JOURNAL)).state()
+        state = JournalView(Journal(home / "bench" / layout.JOURNAL)).state()
         full = sum(len(trial.curve) == 10 for trial in state.trials.values())  # noqa: PLR2004 - max_epochs
     figures = [Figure("short trials with all 10 reports", full, least=n_trials), Figure("in", state.now_s, "s")]
     for who, samples in seen.items():

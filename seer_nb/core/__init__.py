@@ -61,7 +61,7 @@ from seer_nb.core.model import (
     machine_of_worker,
     worker_name,
 )
-from seer_nb.core.policy import Job, Plan, Scaling, Snapshot, Verdict
+from seer_nb.core.policy import Job, Plan, PolicyView, Scaling, Verdict
 from seer_nb.core.types import Frozen
 
 __all__ = [
@@ -99,6 +99,7 @@ __all__ = [
     "Phase",
     "Pin",
     "Plan",
+    "PolicyView",
     "Rent",
     "Report",
     "Reported",
@@ -110,7 +111,6 @@ __all__ = [
     "SetDeadline",
     "Settings",
     "Silent",
-    "Snapshot",
     "SpaceExhausted",
     "StartGang",
     "Stop",

@@ -181,14 +181,14 @@ class Curve(Sequence["Report"]):
         return joined, (tuple(chunk.packed for chunk in self.chunks), self.tail)
 
 
-def longer(curve: Sequence[Report], report: Report) -> Sequence[Report]:
+def append_report(curve: Sequence[Report], report: Report) -> Sequence[Report]:
     """Return the curve with one more report at its end."""
     if isinstance(curve, Curve):
         return curve.plus(report)
     return (*curve, report) if len(curve) < 2 * CHUNK - 1 else Curve((), tuple(curve)).plus(report)
 
 
-def mended(curve: Sequence[Report], report: Report) -> Sequence[Report]:
+def replace_report(curve: Sequence[Report], report: Report) -> Sequence[Report]:
     """Return the curve with another report at an epoch that it has."""
     if isinstance(curve, Curve):
         return curve.with_report(report)

@@ -14,7 +14,7 @@ from seer_nb.core import failure_rules, liveness, offer_choice, reconcile
 from seer_nb.core.actions import Action, Finish, Note, Rent, Retire, StartGang, StopGang
 from seer_nb.core.events import Began, Drawn, Event, MachineEnded, MachineReady, Reported, RunnerStarted, Silent, Ticked
 from seer_nb.core.model import SLACK_S, Gang, Settings
-from seer_nb.core.policy import Job, Plan, Policy, Scaling, Snapshot
+from seer_nb.core.policy import Job, Plan, Policy, PolicyView, Scaling
 from seer_nb.core.state import State
 
 if TYPE_CHECKING:
@@ -130,11 +130,11 @@ class Engine:
         """Reset silence timers: no message could arrive before now_s."""
         self._heard_from_s = max(self._heard_from_s, now_s)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> PolicyView:
         """Return the policy view: all that the policy may depend on."""
         state = self.state
         started = tuple(trial for trial in state.trials.values() if trial.state != "waiting")
-        return Snapshot(
+        return PolicyView(
             now_s=state.now_s,
             stop_s=self.end_s() - SAVE_S,
             budget=state.budget - self._scheduler_reserve_micro(),
@@ -146,7 +146,7 @@ class Engine:
             trials=started,
             waiting=len(state.trials) - len(started),
             gangs=tuple(state.gangs.values()),
-            machines=tuple(x for x in state.live.values() if not x.hosts and x.leaves_s is None),
+            machines=tuple(x for x in state.live.values() if not x.runs_scheduler and x.leaves_s is None),
             offers=offer_choice.ordered(state),
             max_workers=state.settings.max_workers,
             lease_s=state.settings.lease_s,
@@ -273,7 +273,7 @@ class Engine:
                 yield StopGang(gang=gang.id, reason=why)
         for machine in list(state.live.values()):
             # The scheduler machine is the last to go, because workers cannot outlive their scheduler.
-            needed = state.in_use(machine) or (machine.hosts and len(state.live) > 1)
+            needed = state.in_use(machine) or (machine.runs_scheduler and len(state.live) > 1)
             if machine.state != "retiring" and (force or not needed):
                 yield Retire(machine=machine.id, reason=why, force=state.in_use(machine))
         if not state.live and not state.gangs:
@@ -301,7 +301,7 @@ class Engine:
             return event.seconds >= SLOW_EPOCH_S and (self._each_report or self._is_news(event))
         if isinstance(event, MachineReady | Drawn):
             # The plan is unchanged and can now be carried out. A new scheduler machine allows renting.
-            hosts = isinstance(event, MachineReady) and self.state.machines[event.machine].hosts
+            hosts = isinstance(event, MachineReady) and self.state.machines[event.machine].runs_scheduler
             return hosts or self._decided is None or self._drifted(self._decided)
         if isinstance(event, MachineEnded) and event.expected:
             return self._end_matters()
@@ -408,7 +408,7 @@ class Engine:
         if host is None:
             return 0
         hold_s, left_s = state.ledger.hold_s(host), max(0.0, self.end_s() - state.now_s)
-        live = next((machine for machine in state.live.values() if machine.hosts), None)
+        live = next((machine for machine in state.live.values() if machine.runs_scheduler), None)
         if live is None:
             return host.bill(left_s + hold_s)
         lived_s = state.now_s - live.rented_s + live.unseen_s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seer_nb._utils.text import headline, kind
+from seer_nb._utils.text import error_kind, headline
 from seer_nb.core.actions import Action, BeginEnd, EndTrial, Retire, StopGang
 from seer_nb.core.events import Event, GangEnded, MachineEnded, Reported, RunnerStarted, Stop, StopTrial, WorkerFailed
 from seer_nb.core.reconcile import end_trial
@@ -125,7 +125,7 @@ def _end_without_machines(state: State, event: MachineEnded) -> Iterator[Action]
 def _retire_without_scheduler(state: State, event: MachineEnded) -> Iterator[Action]:
     """Retire all machines when the scheduler machine is lost, because workers cannot join another scheduler."""
     lost = state.machines.get(event.machine)
-    if lost is not None and lost.hosts and not event.expected:
+    if lost is not None and lost.runs_scheduler and not event.expected:
         for machine in list(state.live.values()):
             if machine.state != "retiring":
                 yield Retire(machine=machine.id, force=True, reason="the scheduler machine was lost")
@@ -149,7 +149,7 @@ def _end_if_all_fail(state: State) -> Iterator[Action]:
     if len(started) < SAME_FAILURES or any(t.state != "failed" for t in started):
         return
     last = headline(started[-1].error)
-    if len({kind(t.error) for t in started}) == 1:
+    if len({error_kind(t.error) for t in started}) == 1:
         yield from _begin_end(
             state, f"the first {len(started)} trials all failed with the same error: {last}", failed=True
         )

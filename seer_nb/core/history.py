@@ -185,7 +185,7 @@ class History:
     # --- events ---
 
     def _on_began(self, event: Began, _: State) -> None:
-        fresh = begun(event.settings)
+        fresh = initial_history(event.settings)
         self.budgets, self.deadlines = fresh.budgets, fresh.deadlines
 
     def _on_runner(self, event: RunnerStarted, state: State) -> None:
@@ -289,14 +289,14 @@ class History:
     """Method that adds each type of record to the history; other records add nothing."""
 
 
-def begun(settings: Settings) -> History:
+def initial_history(settings: Settings) -> History:
     """Return the history of a study that has not started."""
     history = History()
     history.budgets, history.deadlines = [(0.0, settings.budget)], [(0.0, settings.deadline_s)]
     return history
 
 
-def value_at(steps: Steps, at_s: float) -> float:
+def step_value_at(steps: Steps, at_s: float) -> float:
     """Return the value of a step function at a time; 0 before its first step."""
     place = bisect_right(steps, (at_s, float("inf")))
     return steps[place - 1][1] if place else 0.0

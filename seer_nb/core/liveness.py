@@ -58,23 +58,23 @@ def silent_from_s(state: State, gang: Gang) -> float:
     epoch_s = state.epoch_s(gang.trial, gang.parallelism)
     if epoch_s is None:
         share_s = TIMERS.silent_unmeasured_share * state.deadline_s
-        return gang.heard_s + max(TIMERS.silent_unmeasured_min_s, min(TIMERS.silent_unmeasured_max_s, share_s))
-    if gang.heard_s > gang.started_s:
-        return gang.heard_s + max(TIMERS.silent_min_s, TIMERS.silent_epochs * epoch_s)
+        return gang.last_message_s + max(TIMERS.silent_unmeasured_min_s, min(TIMERS.silent_unmeasured_max_s, share_s))
+    if gang.last_message_s > gang.started_s:
+        return gang.last_message_s + max(TIMERS.silent_min_s, TIMERS.silent_epochs * epoch_s)
     first_s = state.speed.estimate().stall_s + epoch_s
-    return gang.heard_s + max(TIMERS.silent_first_min_s, TIMERS.silent_epochs * first_s)
+    return gang.last_message_s + max(TIMERS.silent_first_min_s, TIMERS.silent_epochs * first_s)
 
 
-def silent(state: State, now_s: float) -> list[Gang]:
+def silent_gangs(state: State, now_s: float) -> list[Gang]:
     """Return the silent gangs, the one that has been silent for longest first."""
     found = [gang for gang in state.gangs.values() if now_s >= silent_from_s(state, gang)]
-    return sorted(found, key=lambda gang: gang.heard_s)
+    return sorted(found, key=lambda gang: gang.last_message_s)
 
 
 # --- stalled ---
 
 
-def why(state: State, now_s: float) -> str:
+def explain_stall(state: State, now_s: float) -> str:
     """Explain in a sentence why a study is stalled.
 
     Args:
@@ -86,7 +86,7 @@ def why(state: State, now_s: float) -> str:
     """
     if state.phase not in ACTIVE:
         return ""
-    found = silent(state, now_s)
+    found = silent_gangs(state, now_s)
     if found:
         more = f"; {len(found) - 1} more silent" if len(found) > 1 else ""
         return _explain_silence(state, found[0], now_s) + more
@@ -98,7 +98,7 @@ def why(state: State, now_s: float) -> str:
 def _explain_silence(state: State, gang: Gang, now_s: float) -> str:
     epoch_s = state.epoch_s(gang.trial, gang.parallelism)
     usual = "no epoch has been measured" if epoch_s is None else f"an epoch should take {format_duration(epoch_s)}"
-    text = f"trial {gang.trial} has not reported for {format_duration(now_s - gang.heard_s)}, and {usual}"
+    text = f"trial {gang.trial} has not reported for {format_duration(now_s - gang.last_message_s)}, and {usual}"
     where = state.silent.get(gang.id)
     return f"{text}: {where}" if where else text
 
@@ -115,7 +115,7 @@ def _explain_refusals(state: State, now_s: float) -> str:
 def _explain_slow_boots(state: State, now_s: float) -> Iterator[str]:
     for machine in _booting(state):
         offer, age_s = state.offers[machine.offer], now_s - machine.rented_s
-        usual_s = max(state.speed.estimate().boot_s, offer.boot_s if machine.hosts else 0.0)
+        usual_s = max(state.speed.estimate().boot_s, offer.boot_s if machine.runs_scheduler else 0.0)
         if age_s >= max(TIMERS.silent_boot_min_s, TIMERS.silent_epochs * usual_s):
             left_s = max(0.0, offer.boot_timeout_s - age_s)
             yield (
@@ -135,7 +135,7 @@ def hung_from_s(state: State, gang: Gang, heard_from_s: float = 0.0) -> float:
         gang: A gang that has not ended.
         heard_from_s: Time before which no message could arrive, because the runner was suspended.
     """
-    return max(gang.heard_s, heard_from_s) + _report_timeout_s(state, gang)
+    return max(gang.last_message_s, heard_from_s) + _report_timeout_s(state, gang)
 
 
 def hang_times(state: State, heard_from_s: float = 0.0) -> Iterator[float]:

@@ -156,14 +156,14 @@ class Machine(Frozen, frozen=True, kw_only=True):
     reason: str = ""
 
     @property
-    def hosts(self) -> bool:
+    def runs_scheduler(self) -> bool:
         """Whether it is the scheduler machine, which has no workers."""
         return self.slots == 0
 
     @property
     def stays(self) -> bool:
         """Whether it will keep training: it has workers, is not retiring and received no preemption notice."""
-        return not self.hosts and self.leaves_s is None and self.state != "retiring"
+        return not self.runs_scheduler and self.leaves_s is None and self.state != "retiring"
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ class Gang(Frozen, frozen=True, kw_only=True):
     from_epoch: int
     until: int
     started_s: float
-    heard_s: float
+    last_message_s: float
     """Time of its last report; its start time before the first report."""
     stopping: str = ""
     """Why it was told to stop; empty while it trains."""

@@ -42,7 +42,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of machine that a provider rents, with its price."""
 
     name: str
-    price_per_hour: Micro
+    price_per_hour_micro: Micro
     """Micro-dollars per hour and machine."""
     billing: BillingRule = BillingRule()
     boot_s: Seconds = 60.0
@@ -70,11 +70,11 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     def bill(self, seconds: float) -> int:
         """Return the micro-dollars for one machine that was rented for `seconds`, rounded up."""
-        return -(-self.price_per_hour * self.billing.billed_s(seconds) // 3600)
+        return -(-self.price_per_hour_micro * self.billing.billed_s(seconds) // 3600)
 
     def worker_price_s(self) -> float:
         """Return the micro-dollars per worker and second, for estimates; the ledger uses `bill`."""
-        return self.price_per_hour / self.workers_per_machine / 3600
+        return self.price_per_hour_micro / self.workers_per_machine / 3600
 
 
 def lease_seconds(budget: int, offers: Iterable[Offer], max_workers: int) -> float:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from seer_nb.core.policy import Scaling, Snapshot
+    from seer_nb.core.policy import PolicyView, Scaling
 
 
 PRECISION = 100
@@ -35,7 +35,7 @@ _ROUNDING = 1e-9
 """Tolerance in workers for floating-point rounding."""
 
 
-class Leg(NamedTuple):
+class StageWork(NamedTuple):
     """The work of a stage: trials, and epochs per trial (on average)."""
 
     trials: int
@@ -109,7 +109,7 @@ class Resources(NamedTuple):
     """Workers that are rented already."""
 
     @classmethod
-    def whole(cls, snapshot: Snapshot) -> Resources:
+    def whole(cls, snapshot: PolicyView) -> Resources:
         """Return the resources of the whole study, with the speed as it is estimated now.
 
         Raises:
@@ -132,7 +132,7 @@ class Resources(NamedTuple):
         )
 
     @classmethod
-    def left(cls, snapshot: Snapshot) -> Resources:
+    def left(cls, snapshot: PolicyView) -> Resources:
         """Return the remaining resources; raises as `whole` does."""
         return cls.whole(snapshot)._replace(
             seconds=snapshot.time_left_s,
@@ -146,28 +146,30 @@ class Resources(NamedTuple):
         return self.scaling.stall_s + epochs * self.epoch_s / self.scaling.speedup(parallelism)
 
 
-def _prepaid(snapshot: Snapshot) -> float:
+def _prepaid(snapshot: PolicyView) -> float:
     """Return the micro-dollars already billed, by minimums and whole units, for future time of live machines."""
     offers = {offer.name: offer for offer in snapshot.offers}
     prepaid = 0.0
     for machine in snapshot.machines:
         if machine.state != "retiring":
             offer, lived_s = offers[machine.offer], snapshot.now_s - machine.rented_s
-            prepaid += (offer.billing.billed_s(lived_s) - lived_s) * offer.price_per_hour / 3600
+            prepaid += (offer.billing.billed_s(lived_s) - lived_s) * offer.price_per_hour_micro / 3600
     return prepaid
 
 
 def least_parallelism(resources: Resources, epochs: float, seconds: float) -> int | None:
     """Return the least parallelism at which a trial trains a number of epochs in time; None if there is none."""
-    return next((p for p in sizes(resources.max_parallelism) if resources.leg_seconds(epochs, p) <= seconds), None)
+    return next(
+        (p for p in parallelisms(resources.max_parallelism) if resources.leg_seconds(epochs, p) <= seconds), None
+    )
 
 
-def sizes(most: int) -> tuple[int, ...]:
+def parallelisms(most: int) -> tuple[int, ...]:
     """Return the parallelisms to consider: powers of two up to `most`, because they divide common batch sizes."""
     return tuple(2**k for k in range(most.bit_length()))
 
 
-def shapes(leg: Leg, resources: Resources) -> list[Shape]:
+def shapes(leg: StageWork, resources: Resources) -> list[Shape]:
     """Return the shapes to consider for a leg, the fastest last."""
     if not leg.trials or leg.within is not None:
         return [Shape(1, 1)]
@@ -175,14 +177,14 @@ def shapes(leg: Leg, resources: Resources) -> list[Shape]:
     taken = [Shape(turns, 1) for turns in TURNS if turns < 2 * leg.trials] if dear else [Shape(1, 1)]
     # While trials take turns on all available workers, larger gangs only waste money.
     most = min(resources.max_parallelism, resources.max_workers // leg.trials)
-    return taken[::-1] + [Shape(1, p) for p in sizes(most)[1:] if _speeds_up(p, resources.scaling)]
+    return taken[::-1] + [Shape(1, p) for p in parallelisms(most)[1:] if _speeds_up(p, resources.scaling)]
 
 
 def _speeds_up(parallelism: int, scaling: Scaling) -> bool:
     return scaling.speedup(parallelism) > GAIN * scaling.speedup(parallelism // 2)
 
 
-def cheapest(legs: Sequence[Leg], resources: Resources) -> Schedule | None:
+def cheapest_schedule(legs: Sequence[StageWork], resources: Resources) -> Schedule | None:
     """Return the cheapest schedule within time and money, among equals the fastest; None if there is none."""
     front: list[_Partial] = [_Partial(0.0, 0.0, resources.workers, None, None)]
     for leg in legs:
@@ -196,7 +198,9 @@ def cheapest(legs: Sequence[Leg], resources: Resources) -> Schedule | None:
     return _schedule(min(front, key=lambda partial: (partial.cost, partial.seconds)), legs)
 
 
-def largest(legs: Callable[[int], Sequence[Leg]], resources: Resources, high: int) -> tuple[int, Schedule] | None:
+def largest_schedule(
+    legs: Callable[[int], Sequence[StageWork]], resources: Resources, high: int
+) -> tuple[int, Schedule] | None:
     """Find the largest number of trials that can be scheduled.
 
     Args:
@@ -216,27 +220,27 @@ def largest(legs: Callable[[int], Sequence[Leg]], resources: Resources, high: in
             above, step = trial, 2 * step
         else:
             low, best = trial, schedule
-    return (low, cheapest(legs(low), resources) or best) if best else None
+    return (low, cheapest_schedule(legs(low), resources) or best) if best else None
 
 
-def least_cost(legs: Sequence[Leg], resources: Resources) -> float:
+def cost_lower_bound(legs: Sequence[StageWork], resources: Resources) -> float:
     """Return a lower bound in micro-dollars: one worker per trial, without boots, billing minimums and leases."""
     seconds = sum(leg.trials * resources.leg_seconds(leg.epochs, 1) for leg in legs if leg.trials)
     return seconds * resources.price_s
 
 
-def _feasible(legs: Sequence[Leg], like: Schedule | None, resources: Resources) -> Schedule | None:
+def _feasible(legs: Sequence[StageWork], like: Schedule | None, resources: Resources) -> Schedule | None:
     """Return a schedule, not always the cheapest; None if there is none. The shapes of `like` are tried first."""
     if like is None:
-        return cheapest(legs, resources)
-    if least_cost(legs, resources) > resources.money:
+        return cheapest_schedule(legs, resources)
+    if cost_lower_bound(legs, resources) > resources.money:
         return None
     partial: _Partial | None = _Partial(0.0, 0.0, resources.workers, None, None)
     for leg, stage in zip(legs, like.stages, strict=True):
         if partial is None or stage.shape not in shapes(leg, resources):
-            return cheapest(legs, resources)
+            return cheapest_schedule(legs, resources)
         partial = _append(partial, _option(leg, stage.shape, resources), resources)
-    return cheapest(legs, resources) if partial is None else _schedule(partial, legs)
+    return cheapest_schedule(legs, resources) if partial is None else _schedule(partial, legs)
 
 
 class _Option(NamedTuple):
@@ -258,7 +262,7 @@ class _Partial(NamedTuple):
     option: _Option | None
 
 
-def _option(leg: Leg, shape: Shape, resources: Resources) -> _Option:
+def _option(leg: StageWork, shape: Shape, resources: Resources) -> _Option:
     if not leg.trials:
         return _Option(shape, 0, 0.0)
     p, size = shape.parallelism, resources.workers_per_machine
@@ -301,7 +305,7 @@ def _pareto(partials: Iterator[_Partial]) -> list[_Partial]:
     return kept
 
 
-def _schedule(last: _Partial, legs: Sequence[Leg]) -> Schedule:
+def _schedule(last: _Partial, legs: Sequence[StageWork]) -> Schedule:
     stages: list[Stage] = []
     partial = last
     for leg in reversed(legs):

@@ -26,7 +26,7 @@ class Scaling(Frozen, frozen=True, kw_only=True):
         return parallelism / (1 + self.overhead * (parallelism - 1))
 
 
-class Snapshot(Frozen, frozen=True, kw_only=True):
+class PolicyView(Frozen, frozen=True, kw_only=True):
     """All that a policy may depend on; immutable. Money is in micro-dollars, time in study seconds."""
 
     now_s: float
@@ -114,6 +114,6 @@ class Plan(Frozen, frozen=True, kw_only=True):
 class Policy(Protocol):
     """A pure function from a policy view to a plan."""
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Return the plan. It must depend on nothing but the policy view."""
         ...

@@ -152,7 +152,9 @@ def done_times(state: State) -> dict[int, float]:
     """Return the study seconds at which each used machine is gone if it is retired when its gangs are done."""
     found: dict[int, float] = {}
     for gang in state.gangs.values():
-        end_s = gang.heard_s + _epochs_left(state, gang) * (state.epoch_s(gang.trial, gang.parallelism) or math.inf)
+        end_s = gang.last_message_s + _epochs_left(state, gang) * (
+            state.epoch_s(gang.trial, gang.parallelism) or math.inf
+        )
         for machine in state.machines_of(gang):
             gone_s = max(end_s, state.now_s) + state.offers[state.machines[machine].offer].release_s
             found[machine] = max(gone_s, found.get(machine, 0.0))
@@ -249,7 +251,9 @@ def surplus(state: State, plan: Plan) -> list[Machine]:
 def _rent_scheduler(state: State, plan: Plan, least_s: float) -> Iterator[Action]:
     """Rent the scheduler machine, if none is alive and the budget also covers a worker machine."""
     host = state.settings.host
-    wanted = host is not None and plan.workers > 0 and not any(machine.hosts for machine in state.live.values())
+    wanted = (
+        host is not None and plan.workers > 0 and not any(machine.runs_scheduler for machine in state.live.values())
+    )
     if host is None or not wanted or state.now_s < offer_choice.again_s(state, host):
         return
     worker = state.settings.offers[0]

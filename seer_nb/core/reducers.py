@@ -19,7 +19,7 @@ from seer_nb.core.actions import (
     StartGang,
     StopGang,
 )
-from seer_nb.core.curve import Report, longer, mended
+from seer_nb.core.curve import Report, append_report, replace_report
 from seer_nb.core.events import (
     Began,
     DeadlineMoved,
@@ -131,7 +131,7 @@ def _start_gang(state: State, action: StartGang, now_s: float) -> None:
         from_epoch=action.from_epoch,
         until=action.until,
         started_s=now_s,
-        heard_s=now_s,
+        last_message_s=now_s,
     )
     state.gangs[gang.id] = gang
     state.busy.update(gang.workers)
@@ -166,8 +166,8 @@ def _reported(state: State, event: Reported, now_s: float) -> None:
         return
     trial = state.charge(gang, now_s)
     state.silent.pop(gang.id, None)
-    first = gang.heard_s == gang.started_s
-    state.gangs[gang.id] = replace(gang, heard_s=now_s)
+    first = gang.last_message_s == gang.started_s
+    state.gangs[gang.id] = replace(gang, last_message_s=now_s)
     parallelism = event.parallelism or gang.parallelism
     if first and event.parallelism is None:
         state.speed.stall(now_s - gang.started_s - event.seconds - event.save_s)
@@ -189,7 +189,7 @@ def _reported(state: State, event: Reported, now_s: float) -> None:
     stored = event.checkpoint is not None
     state.update_trial(
         trial.id,
-        curve=longer(trial.curve, report),
+        curve=append_report(trial.curve, report),
         resume=report if stored else trial.resume,
         spare=trial.resume if stored else trial.spare,
         best=_better_report(state, trial.best, report) if stored else trial.best,
@@ -204,7 +204,9 @@ def _store_earlier_epoch(state: State, trial: Trial, event: Reported) -> None:
         return
     report = replace(trial.curve[event.epoch - 1], checkpoint=event.checkpoint)
     best = _better_report(state, trial.best, report)
-    state.update_trial(trial.id, curve=mended(trial.curve, report), resume=report, spare=trial.resume, best=best)
+    state.update_trial(
+        trial.id, curve=replace_report(trial.curve, report), resume=report, spare=trial.resume, best=best
+    )
 
 
 def _better_report(state: State, best: Report | None, report: Report) -> Report | None:
@@ -244,7 +246,7 @@ def _use_older_checkpoint(state: State, trial: Trial, damaged: Report) -> None:
         best = _better_report(state, best, report)
     state.update_trial(
         trial.id,
-        curve=mended(trial.curve, bare),
+        curve=replace_report(trial.curve, bare),
         resume=max(kept, key=lambda report: report.epoch, default=None),
         spare=None,
         best=best,
@@ -332,7 +334,7 @@ def _add_unseen_time(state: State, machine: Machine, unseen_s: float) -> None:
 def _machine_ready(state: State, event: MachineReady, now_s: float) -> None:
     machine = state.machines[event.machine]
     if machine.state == "booting":
-        if not machine.hosts:
+        if not machine.runs_scheduler:
             state.speed.boot(event.boot_s)
             state.boot_failures = 0
         state.refusals.pop(machine.offer, None)

@@ -269,7 +269,7 @@ class State:
 
     def charge(self, gang: Gang, now_s: float) -> Trial:
         """Charge a gang's worker-seconds since its last message to its trial, and return the new trial."""
-        seconds = max(0.0, now_s - gang.heard_s)
+        seconds = max(0.0, now_s - gang.last_message_s)
         price = sum(self.offers[self.machine_of(w).offer].worker_price_s() for w in gang.workers)
         trial = self.trials[gang.trial]
         return self.update_trial(

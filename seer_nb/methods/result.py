@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seer_nb._utils.units import format_duration
-from seer_nb._utils.validation import one_of
+from seer_nb._utils.validation import check_choice
 from seer_nb.views.export import export
 
 if TYPE_CHECKING:
@@ -76,4 +76,4 @@ class MethodResult(ABC):
             TypeError, ValueError, SeerError: For an unknown table or suffix, or a folder that does not exist.
         """
         tables = self._tables
-        return export(tables[one_of(table, "table", tables)](), path, title=table)
+        return export(tables[check_choice(table, "table", tables)](), path, title=table)

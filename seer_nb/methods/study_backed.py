@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import cloudpickle
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.errors import SeerError
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ class Running(ABC, Generic[TaskT, ResultT]):
         study = attach(name)
         task = cloudpickle.loads(layout.read_function(layout.home() / name))
         if not isinstance(task, cls._of):
-            raise SeerError(f"name={show(name)} is a study that is no {cls._word}: seer.attach({name!r}) opens it")
+            raise SeerError(
+                f"name={short_repr(name)} is a study that is no {cls._word}: seer.attach({name!r}) opens it"
+            )
         return cls._made(task, study)
 
     @classmethod

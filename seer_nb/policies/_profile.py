@@ -12,7 +12,7 @@ from seer_nb.policies._rungs import MAX_CONFIGURATIONS, expected_epoch_s, fixed_
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from seer_nb.core import Snapshot
+    from seer_nb.core import PolicyView
 
 
 FINE_STEP = 1.02
@@ -87,7 +87,7 @@ def largest_fitting(fits: Callable[[int], bool]) -> int:
     return low
 
 
-def straggler_factors(view: Snapshot) -> tuple[float, ...]:
+def straggler_factors(view: PolicyView) -> tuple[float, ...]:
     """Return the epoch time of the slowest of 1, 2, 4, 8, ... trials over the average, from the trials so far.
 
     The slowest of n trials drawn at random is expected at the quantile n / (n + 1).
@@ -104,17 +104,17 @@ def straggler_factors(view: Snapshot) -> tuple[float, ...]:
     return tuple(math.ceil(max(1.0, seconds / mean) * 20 - 1e-6) / 20 for seconds in slowest)
 
 
-def affordable_s(view: Snapshot, workers: int) -> float:
+def affordable_s(view: PolicyView, workers: int) -> float:
     """Return the seconds from now for which workers can be kept, until the deadline or the end of the money."""
     offer = view.offers[0]
     machines = -(-workers // offer.workers_per_machine)
-    price_s = machines * offer.price_per_hour / 3600
+    price_s = machines * offer.price_per_hour_micro / 3600
     if price_s == 0:
         return view.time_left_s
     return max(0.0, min(view.time_left_s, (view.budget - view.spent) / price_s - view.lease_s))
 
 
-def profiled_resources(view: Snapshot) -> Resources:
+def profiled_resources(view: PolicyView) -> Resources:
     """Return the bracket's resources at the time of the first report, at the speed measured by now.
 
     Everything but the speed stays the same during a study, and so does a plan made from it.
@@ -149,7 +149,7 @@ def round_up_speeds(resources: Resources) -> Resources:
     )
 
 
-def paid_idle_s(view: Snapshot) -> float:
+def paid_idle_s(view: PolicyView) -> float:
     """Return the seconds for which a machine is billed after its last use."""
     return view.offers[0].release_s + IDLE_SHARE * view.scaling.boot_s
 

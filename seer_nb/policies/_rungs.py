@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from seer_nb._utils.validation import refuses_unknown, whole
+from seer_nb._utils.validation import check_integer, reject_unknown_arguments
 from seer_nb.core import Job
 from seer_nb.core.curve import value_at
 from seer_nb.policies._statistics import censored_mean
@@ -15,7 +15,7 @@ from seer_nb.policies._statistics import censored_mean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from seer_nb.core import Gang, Snapshot, Trial
+    from seer_nb.core import Gang, PolicyView, Trial
 
 
 MAX_CONFIGURATIONS = 1_000_000
@@ -46,10 +46,10 @@ class RungPolicy:
         ValueError: An argument is too small.
     """
 
-    @refuses_unknown()
+    @reject_unknown_arguments()
     def __init__(self, eta: int = 3, first_rung: int = 1) -> None:
-        self.eta = whole(eta, "eta", 2)
-        self.first_rung = whole(first_rung, "first_rung", what="a number of epochs")
+        self.eta = check_integer(eta, "eta", 2)
+        self.first_rung = check_integer(first_rung, "first_rung", what="a number of epochs")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(eta={self.eta}, first_rung={self.first_rung})"
@@ -91,7 +91,7 @@ def rank_trials(trials: Iterable[Trial], epoch: int, mode: str) -> list[Trial]:
 # --- the fixed cluster ---
 
 
-def fixed_cluster_size(view: Snapshot) -> int:
+def fixed_cluster_size(view: PolicyView) -> int:
     """Return the workers that the budget pays for from start to deadline, lease included: floor(B / (c T)), or 1."""
     price_s = view.offers[0].worker_price_s()
     if price_s == 0:
@@ -103,7 +103,7 @@ def fixed_cluster_size(view: Snapshot) -> int:
 # --- speed ---
 
 
-def speed_is_known(view: Snapshot) -> bool:
+def speed_is_known(view: PolicyView) -> bool:
     """Return whether half of the trials that started first have reported.
 
     The quickest trials report first, so that a single report is biased. Trials that take several times as long as the
@@ -121,7 +121,7 @@ def speed_is_known(view: Snapshot) -> bool:
     return 2 * sum(bool(trial.curve) or not trial.alive for trial in started) >= len(started)
 
 
-def single_worker_epoch_s(view: Snapshot, trial: Trial) -> float | None:
+def single_worker_epoch_s(view: PolicyView, trial: Trial) -> float | None:
     """Return the seconds that one worker takes for an epoch of a trial; None before its first report."""
     if not trial.curve:
         return None
@@ -129,14 +129,14 @@ def single_worker_epoch_s(view: Snapshot, trial: Trial) -> float | None:
     return last.seconds * view.scaling.speedup(last.parallelism)
 
 
-def epoch_in_progress_s(view: Snapshot, gang: Gang) -> float:
+def epoch_in_progress_s(view: PolicyView, gang: Gang) -> float:
     """Return the training done in a gang's current epoch, in seconds of one worker."""
     scaling = view.scaling
-    stall_s = scaling.stall_s if gang.heard_s == gang.started_s else 0.0
-    return max(0.0, view.now_s - gang.heard_s - stall_s) * scaling.speedup(gang.parallelism)
+    stall_s = scaling.stall_s if gang.last_message_s == gang.started_s else 0.0
+    return max(0.0, view.now_s - gang.last_message_s - stall_s) * scaling.speedup(gang.parallelism)
 
 
-def epoch_progress(view: Snapshot, gang: Gang) -> float:
+def epoch_progress(view: PolicyView, gang: Gang) -> float:
     """Return the share of a gang's current epoch that is done by the clock; 0 if the epoch is overdue."""
     epoch_s = view.scaling.epoch_s
     if epoch_s is None:
@@ -145,7 +145,7 @@ def epoch_progress(view: Snapshot, gang: Gang) -> float:
     return part if part < MAX_PROGRESS else MAX_PROGRESS if part < OVERDUE else 0.0
 
 
-def expected_epoch_s(view: Snapshot) -> float | None:
+def expected_epoch_s(view: PolicyView) -> float | None:
     """Return the mean seconds of an epoch on one worker, over all trials, including those without a report.
 
     Quick trials report first. The mean of the reported epochs alone would therefore be too small.
@@ -157,7 +157,7 @@ def expected_epoch_s(view: Snapshot) -> float | None:
     return censored_mean(known, [epoch_in_progress_s(view, gang) for gang in view.gangs if gang.trial not in reported])
 
 
-def pace_by_rung(view: Snapshot, epochs: Sequence[int], eta: int, epoch_s: float) -> list[float]:
+def pace_by_rung(view: PolicyView, epochs: Sequence[int], eta: int, epoch_s: float) -> list[float]:
     """Return by rung the epoch time of the trials that are likely to reach it, relative to the average.
 
     The best trials may be slow ones, such as those with wide networks.
@@ -180,7 +180,7 @@ def pace_by_rung(view: Snapshot, epochs: Sequence[int], eta: int, epoch_s: float
 # --- jobs ---
 
 
-def running_jobs(view: Snapshot) -> list[Job]:
+def running_jobs(view: PolicyView) -> list[Job]:
     """Return the jobs that continue the running gangs unchanged."""
     return [_running_job(gang.trial, len(gang.workers), gang.until) for gang in view.gangs if not gang.stopping]
 
@@ -190,13 +190,13 @@ def _running_job(trial: int, workers: int, until: int) -> Job:
     return Job(trial=trial, workers=workers, until=until)
 
 
-def resumable_trials(view: Snapshot) -> list[Trial]:
+def resumable_trials(view: PolicyView) -> list[Trial]:
     """Return the paused trials that no gang is still stopping."""
     busy = {gang.trial for gang in view.gangs}
     return [trial for trial in view.trials if trial.state == "paused" and trial.id not in busy]
 
 
-def new_jobs(view: Snapshot, until: int, reason: str) -> Iterator[Job]:
+def new_jobs(view: PolicyView, until: int, reason: str) -> Iterator[Job]:
     """Yield jobs for new trials, as many as there are configurations."""
     job = Job(trial=None, until=until, reason=reason)
     return repeat(job, view.waiting) if view.exhausted else repeat(job)

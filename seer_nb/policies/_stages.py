@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
-from seer_nb._utils.validation import refuses_unknown, whole
+from seer_nb._utils.validation import check_integer, reject_unknown_arguments
 from seer_nb.core import Job, Plan, Trial, Verdict
 from seer_nb.policies._rungs import (
     RungPolicy,
@@ -24,7 +24,7 @@ from seer_nb.policies._rungs import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from seer_nb.core import Snapshot
+    from seer_nb.core import PolicyView
 
 
 class SynchronousHalving(RungPolicy):
@@ -41,16 +41,16 @@ class SynchronousHalving(RungPolicy):
         ValueError: An argument is too small.
     """
 
-    @refuses_unknown()
+    @reject_unknown_arguments()
     def __init__(self, eta: int = 3, first_rung: int = 1, top: int | None = None, n: int | None = None) -> None:
         super().__init__(eta, first_rung)
-        self.top = None if top is None else whole(top, "top", what="a number of epochs")
-        self.n = None if n is None else whole(n, "n", what="a number of configurations")
+        self.top = None if top is None else check_integer(top, "top", what="a number of epochs")
+        self.n = None if n is None else check_integer(n, "n", what="a number of configurations")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(eta={self.eta}, first_rung={self.first_rung}, top={self.top}, n={self.n})"
 
-    def epochs(self, view: Snapshot) -> tuple[int, ...]:
+    def epochs(self, view: PolicyView) -> tuple[int, ...]:
         """Return the rungs."""
         return rungs(self.eta, self.first_rung, min(self.top or view.max_epochs, view.max_epochs))
 
@@ -130,7 +130,7 @@ def _eliminated(order: Sequence[Trial], places: int, epoch: int) -> Iterator[Ver
             yield Verdict(trial=trial.id, reason=reason)
 
 
-def bracket_size(view: Snapshot, epochs: Sequence[int], wanted: Callable[[], int]) -> int:
+def bracket_size(view: PolicyView, epochs: Sequence[int], wanted: Callable[[], int]) -> int:
     """Return the configurations of the bracket: the wanted number, fixed when the first survivors are promoted.
 
     Args:
@@ -146,7 +146,7 @@ def bracket_size(view: Snapshot, epochs: Sequence[int], wanted: Callable[[], int
     return min(n, started + view.waiting) if view.exhausted else n
 
 
-def pilot_size(view: Snapshot) -> int:
+def pilot_size(view: PolicyView) -> int:
     """Return the configurations to start before speed is known: one per worker of a fixed cluster.
 
     A trial that ends without a report gives no information about speed; another one takes its place.
@@ -154,7 +154,7 @@ def pilot_size(view: Snapshot) -> int:
     return fixed_cluster_size(view) + sum(not trial.alive for trial in view.trials)
 
 
-def plan_stage(view: Snapshot, stage: Stage, parallelism: int, workers: int, name: str) -> Plan:
+def plan_stage(view: PolicyView, stage: Stage, parallelism: int, workers: int, name: str) -> Plan:
     """Return the plan that trains a stage, in waves if there are too few workers.
 
     Args:
@@ -186,7 +186,7 @@ def plan_stage(view: Snapshot, stage: Stage, parallelism: int, workers: int, nam
     )
 
 
-def startable_jobs(view: Snapshot, stage: Stage, parallelism: int) -> Iterator[Job]:
+def startable_jobs(view: PolicyView, stage: Stage, parallelism: int) -> Iterator[Job]:
     """Yield the jobs that a stage could start now: paused members, best first, then new configurations."""
     busy = {gang.trial for gang in view.gangs}
     until = stage.until

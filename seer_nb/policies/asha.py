@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
-from seer_nb.core import Job, Plan, Snapshot
+from seer_nb.core import Job, Plan, PolicyView
 from seer_nb.policies._rungs import (
     RungPolicy,
     fixed_cluster_size,
@@ -43,7 +43,7 @@ class ASHA(RungPolicy):
         ASHA(eta=4, first_rung=1)
     """
 
-    def decide(self, view: Snapshot) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Promote from the highest rung that has a candidate, else start new configurations."""
         size = fixed_cluster_size(view)
         ladder = rungs(self.eta, self.first_rung, view.max_epochs)
@@ -58,7 +58,7 @@ class ASHA(RungPolicy):
             else "ASHA: no trial can be promoted or started",
         )
 
-    def _next_jobs(self, view: Snapshot, ladder: tuple[int, ...]) -> Iterator[Job]:
+    def _next_jobs(self, view: PolicyView, ladder: tuple[int, ...]) -> Iterator[Job]:
         idle = {trial.id: trial for trial in resumable_trials(view)}
         for trial in idle.values():
             if trial.epoch not in ladder:  # interrupted between two rungs

@@ -18,7 +18,7 @@ from seer_nb.policies._stages import SynchronousHalving, bracket_size, current_s
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seer_nb.core import Plan, Snapshot
+    from seer_nb.core import Plan, PolicyView
 
 
 class Halving(SynchronousHalving):
@@ -47,7 +47,7 @@ class Halving(SynchronousHalving):
         Halving(eta=4, first_rung=1, top=None, n=64)
     """
 
-    def decide(self, view: Snapshot) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Train the current stage; its trials share all workers."""
         size, epochs = fixed_cluster_size(view), self.epochs(view)
         n = bracket_size(view, epochs, lambda: self.n or self._largest(view, epochs, size))
@@ -55,7 +55,7 @@ class Halving(SynchronousHalving):
         parallelism = power_of_two(max(1, size // max(1, stage.size)))
         return plan_stage(view, stage, parallelism, size, "halving")
 
-    def _largest(self, view: Snapshot, epochs: Sequence[int], size: int) -> int:
+    def _largest(self, view: PolicyView, epochs: Sequence[int], size: int) -> int:
         """Return the most configurations whose stages all end in time."""
         if not speed_is_known(view):
             return pilot_size(view)
@@ -74,21 +74,21 @@ class Halving(SynchronousHalving):
         return largest_fitting(fits)
 
 
-def _interrupted(view: Snapshot, first: int) -> int:
+def _interrupted(view: PolicyView, first: int) -> int:
     """Return the number of trials that were interrupted before the first rung."""
     busy = {gang.trial for gang in view.gangs}
     return sum(trial.alive and len(trial.curve) < first and trial.id not in busy for trial in view.trials)
 
 
-def _free_s(view: Snapshot, resources: Resources, first: int, size: int) -> list[float]:
+def _free_s(view: PolicyView, resources: Resources, first: int, size: int) -> list[float]:
     """Return for each worker the seconds until it has finished its part of the first stage, ascending."""
     free_s: list[float] = []
     trials = {trial.id: trial for trial in view.trials}
     for gang in view.gangs:
         left = first - len(trials[gang.trial].curve)
-        stall_s = resources.scaling.stall_s if gang.heard_s == gang.started_s else 0.0
+        stall_s = resources.scaling.stall_s if gang.last_message_s == gang.started_s else 0.0
         left_s = stall_s + left * resources.epoch_s / resources.scaling.speedup(gang.parallelism)
-        free_s += [max(0.0, left_s - (view.now_s - gang.heard_s))] * gang.parallelism
+        free_s += [max(0.0, left_s - (view.now_s - gang.last_message_s))] * gang.parallelism
     ready = sum(machine.slots for machine in view.machines if machine.state == "ready") - len(free_s)
     missing = max(0, size - len(free_s))
     booting = max(0, missing - max(0, ready))

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from seer_nb._utils.validation import refuses_unknown
+from seer_nb._utils.validation import reject_unknown_arguments
 from seer_nb.core import Plan
 from seer_nb.policies._rungs import RungPolicy, fixed_cluster_size, running_jobs
 from seer_nb.policies._stages import current_stage, startable_jobs
@@ -14,7 +14,7 @@ from seer_nb.policies._stages import current_stage, startable_jobs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from seer_nb.core import Job, Snapshot, Trial, Verdict
+    from seer_nb.core import Job, PolicyView, Trial, Verdict
     from seer_nb.policies._stages import Stage
 
 
@@ -30,7 +30,7 @@ class Bracket(NamedTuple):
     epochs: tuple[int, ...]
     """The rungs."""
 
-    def stage(self, view: Snapshot, eta: int) -> Stage:
+    def stage(self, view: PolicyView, eta: int) -> Stage:
         """Return the bracket's current stage."""
         trials = view.trials
         low, high = (bisect_left(trials, number, key=_id) for number in (self.first, self.first + self.n))
@@ -59,14 +59,14 @@ class Hyperband(RungPolicy):
         Hyperband(eta=4)
     """
 
-    @refuses_unknown()
+    @reject_unknown_arguments()
     def __init__(self, eta: int = 3) -> None:
         super().__init__(eta)
 
     def __repr__(self) -> str:
         return f"Hyperband(eta={self.eta})"
 
-    def decide(self, view: Snapshot) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Continue the brackets that have started, oldest first, and start as many new ones as there are workers."""
         size = fixed_cluster_size(view)
         verdicts: list[Verdict] = []
@@ -92,7 +92,7 @@ class Hyperband(RungPolicy):
             reason=f"Hyperband on {size} workers: {at}" if at else "Hyperband: every bracket is trained",
         )
 
-    def _brackets(self, view: Snapshot) -> Iterator[Bracket]:
+    def _brackets(self, view: PolicyView) -> Iterator[Bracket]:
         """Yield the brackets in order, as many as there are configurations."""
         first = 0
         total = len(view.trials) + view.waiting

@@ -12,7 +12,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from seer_nb._utils.validation import refuses_unknown
+from seer_nb._utils.validation import reject_unknown_arguments
 from seer_nb.core import Job, Plan, Verdict
 from seer_nb.policies._profile import affordable_s
 from seer_nb.policies._rungs import (
@@ -28,7 +28,7 @@ from seer_nb.policies._statistics import quantile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from seer_nb.core import Gang, Snapshot, Trial
+    from seer_nb.core import Gang, PolicyView, Trial
 
 
 REPORTS_BETWEEN_RESIZES = 5
@@ -60,11 +60,11 @@ class HyperSched(RungPolicy):
         HyperSched(eta=3, first_rung=1)
     """
 
-    @refuses_unknown()
+    @reject_unknown_arguments()
     def __init__(self, eta: int = 4, first_rung: int = 1) -> None:
         super().__init__(eta, first_rung)
 
-    def decide(self, view: Snapshot) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Pause trials below a cut-off, fill free workers, and distribute the remaining workers."""
         size, admits = fixed_cluster_size(view), self.admits_trials(view)
         low = self.below_cutoff(view)
@@ -90,7 +90,7 @@ class HyperSched(RungPolicy):
             each_report=True,
         )
 
-    def below_cutoff(self, view: Snapshot) -> set[int]:
+    def below_cutoff(self, view: PolicyView) -> set[int]:
         """Return the trials that are below the cut-off of a rung that they have passed."""
         sign = 1 if view.mode == "max" else -1
         low: set[int] = set()
@@ -105,7 +105,7 @@ class HyperSched(RungPolicy):
             epoch *= self.eta
         return low
 
-    def admits_trials(self, view: Snapshot) -> bool:
+    def admits_trials(self, view: PolicyView) -> bool:
         """Return whether there is time for trials to start or to resume."""
         epoch_s = view.scaling.epoch_s
         if epoch_s is None:
@@ -144,7 +144,7 @@ def distribute_workers(order: Sequence[Trial], most: int, spare: int) -> dict[in
 
 
 def _live_jobs(
-    view: Snapshot, gangs: Sequence[Gang], resumed: Sequence[Trial], shares: dict[int, int], free: int
+    view: PolicyView, gangs: Sequence[Gang], resumed: Sequence[Trial], shares: dict[int, int], free: int
 ) -> list[Job]:
     """Return the jobs of running gangs, resized or not, and of resumed trials, within the free workers."""
     trials = {trial.id: trial for trial in view.trials}
@@ -169,7 +169,7 @@ def _live_jobs(
     return jobs + resumed_jobs
 
 
-def _resizes(view: Snapshot, gang: Gang, trial: Trial, share: int) -> bool:
+def _resizes(view: PolicyView, gang: Gang, trial: Trial, share: int) -> bool:
     """Return whether a gang is resized to its share: always to fewer workers, to more only if the progress pays."""
     if trial.epoch - gang.from_epoch < REPORTS_BETWEEN_RESIZES:
         return False
@@ -203,7 +203,7 @@ def _longest_training_s(trials: Iterable[Trial]) -> float:
     return longest_s
 
 
-def _too_late(view: Snapshot, resumed: Sequence[Trial]) -> Iterable[Verdict]:
+def _too_late(view: PolicyView, resumed: Sequence[Trial]) -> Iterable[Verdict]:
     kept = {trial.id for trial in resumed}
     reason = "paused, and too little time is left to resume"
     return (Verdict(trial=t.id, reason=reason) for t in resumable_trials(view) if t.id not in kept and not t.pinned)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from seer_nb._utils.validation import refuses_unknown
+from seer_nb._utils.validation import reject_unknown_arguments
 from seer_nb.policies._profile import (
     allocate_fairly,
     bracket_stages,
@@ -19,7 +19,7 @@ from seer_nb.policies._stages import SynchronousHalving, bracket_size, current_s
 from seer_nb.policies.rubberband import is_affordable, schedule_of
 
 if TYPE_CHECKING:
-    from seer_nb.core import Plan, Snapshot
+    from seer_nb.core import Plan, PolicyView
     from seer_nb.core.planner import Resources, Schedule
     from seer_nb.policies._profile import StageWork
 
@@ -46,14 +46,14 @@ class NaiveElastic(SynchronousHalving):
         NaiveElastic(eta=4, first_rung=1, top=None)
     """
 
-    @refuses_unknown()
+    @reject_unknown_arguments()
     def __init__(self, eta: int = 3, first_rung: int = 1, top: int | None = None) -> None:
         super().__init__(eta, first_rung, top)
 
     def __repr__(self) -> str:
         return f"NaiveElastic(eta={self.eta}, first_rung={self.first_rung}, top={self.top})"
 
-    def decide(self, view: Snapshot) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Train the current stage on one worker per trial."""
         if not speed_is_known(view):
             return self._pilot(view)
@@ -66,7 +66,7 @@ class NaiveElastic(SynchronousHalving):
         workers = max(len(stage.unfinished) + stage.n_new, min(ahead, stage.size))
         return plan_stage(view, stage, 1, min(view.max_workers, workers), "naive elastic halving")
 
-    def _pilot(self, view: Snapshot) -> Plan:
+    def _pilot(self, view: PolicyView) -> Plan:
         """Return the plan that measures speed."""
         epochs = self.epochs(view)
         n = bracket_size(view, epochs, lambda: pilot_size(view))
@@ -74,7 +74,7 @@ class NaiveElastic(SynchronousHalving):
         workers = min(fixed_cluster_size(view), stage.size)
         return plan_stage(view, stage, 1, workers, "naive elastic halving, measuring speed")
 
-    def _largest(self, view: Snapshot, epochs: tuple[int, ...], resources: Resources) -> int:
+    def _largest(self, view: PolicyView, epochs: tuple[int, ...], resources: Resources) -> int:
         return _largest_bracket(self.eta, epochs, straggler_factors(view), resources, paid_idle_s(view))
 
 

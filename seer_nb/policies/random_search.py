@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import ClassVar
 
-from seer_nb.core import Job, Plan, Snapshot
+from seer_nb.core import Job, Plan, PolicyView
 from seer_nb.policies._rungs import fixed_cluster_size, new_jobs, resumable_trials, running_jobs
 
 
@@ -25,7 +25,7 @@ class RandomSearch:
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def decide(self, view: Snapshot) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Keep every worker busy with the next configuration."""
         size, until = fixed_cluster_size(view), view.max_epochs
         jobs = running_jobs(view)

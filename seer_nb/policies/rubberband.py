@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from seer_nb.core.planner import Resources, Schedule, Stage, sizes
+from seer_nb.core.planner import Resources, Schedule, Stage, parallelisms
 from seer_nb.policies._profile import (
     Allocation,
     allocate_fairly,
@@ -28,7 +28,7 @@ from seer_nb.policies._stages import SynchronousHalving, bracket_size, current_s
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from seer_nb.core import Plan, Snapshot
+    from seer_nb.core import Plan, PolicyView
     from seer_nb.policies._profile import StageWork
     from seer_nb.policies._stages import Stage as CurrentStage
 
@@ -202,7 +202,7 @@ def _static_plans(stages: Sequence[StageWork], resources: Resources) -> list[Can
 def _fair_widths(work: StageWork, resources: Resources) -> set[int]:
     """Return the numbers of workers, in whole machines, that the trials of a stage can share evenly."""
     trials, largest = work.trials, resources.max_workers
-    gangs = {trials * p for p in sizes(resources.max_parallelism)}
+    gangs = {trials * p for p in parallelisms(resources.max_parallelism)}
     # Different numbers of waves that need the same workers are one width.
     waves = {-(-trials // each) for each in range(2, trials + 1)} | {1}
     return {min(largest, _billed_workers(workers, resources)) for workers in gangs | waves if workers <= largest}
@@ -259,7 +259,7 @@ class RubberBand(SynchronousHalving):
         RubberBand(eta=4, first_rung=1, top=None, n=64)
     """
 
-    def decide(self, view: Snapshot) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Train the current stage on the workers that the plan gives it."""
         epochs = self.epochs(view)
         memory = self._memory(view)
@@ -279,7 +279,7 @@ class RubberBand(SynchronousHalving):
         workers = min(now.workers, max(needed, later[0].workers if later else 0))
         return replace(plan_stage(view, stage, now.parallelism, workers, "RubberBand"), carry=memory._replace(n=n))
 
-    def _memory(self, view: Snapshot) -> _Memory:
+    def _memory(self, view: PolicyView) -> _Memory:
         """Return the last plan while limits and knowledge are nearly the same; else an empty memory."""
         reports = sum(len(trial.curve) for trial in view.trials)
         memory = view.carry
@@ -288,13 +288,13 @@ class RubberBand(SynchronousHalving):
             return memory
         return _Memory(reports=reports, limits=limits)
 
-    def _largest(self, view: Snapshot, epochs: tuple[int, ...]) -> int:
+    def _largest(self, view: PolicyView, epochs: tuple[int, ...]) -> int:
         """Return the most configurations that the budget pays for."""
         if not speed_is_known(view):
             return pilot_size(view)
         return _largest_bracket(self.eta, epochs, straggler_factors(view), profiled_resources(view), paid_idle_s(view))
 
-    def _schedule(self, view: Snapshot, stage: CurrentStage, epochs: Sequence[int], n: int) -> Schedule:
+    def _schedule(self, view: PolicyView, stage: CurrentStage, epochs: Sequence[int], n: int) -> Schedule:
         """Return the plan for the current stage and those after it."""
         first, *later = bracket_stages(n, self.eta, epochs, straggler_factors(view))[stage.number - 1 :]
         stages = (first._replace(trials=stage.size), *later)

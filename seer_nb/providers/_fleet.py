@@ -8,9 +8,9 @@ import logging
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from seer_nb._utils.aio import Background
+from seer_nb._utils.aio import BackgroundTasks
 from seer_nb._utils.clock import steady_s
-from seer_nb._utils.text import sentence
+from seer_nb._utils.text import message_of
 from seer_nb.core import MachineEnded
 from seer_nb.providers.base import Adopted
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Rented:
+class RentedMachine:
     """Record of one machine, from before its launch until it has terminated."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Rented:
         self.end_requested_s, self.expected, self.reason = steady_s(), not reason, reason
 
 
-R = TypeVar("R", bound=Rented)
+R = TypeVar("R", bound=RentedMachine)
 
 
 class MachineFleet(ABC, Generic[R]):
@@ -72,7 +72,7 @@ class MachineFleet(ABC, Generic[R]):
         """Set when a machine has terminated."""
         self._closing = False
         """Whether launches are refused: ``close`` would not terminate a machine that is launched after it began."""
-        self._tasks = Background("the fleet failed")
+        self._tasks = BackgroundTasks("the fleet failed")
 
     # --- the protocol ---
 
@@ -154,7 +154,7 @@ class MachineFleet(ABC, Generic[R]):
             logger.warning("machine %s not launched: %r", machine, error)
             rented.scarce = self._is_scarce(error)
             if rented.end_requested_s is None:
-                rented.mark_ending(sentence(error))
+                rented.mark_ending(message_of(error))
         finally:
             rented.launching = False
         if rented.end_requested_s is not None and self._is_current(machine, rented):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
@@ -21,7 +21,7 @@ def text(value: Any, name: str) -> str:
         TypeError: The value is something else.
     """
     if not isinstance(value, str) or not value:
-        raise TypeError(f"{name}={show(value)}: not text; expected a name or id as the cloud writes it")
+        raise TypeError(f"{name}={short_repr(value)}: not text; expected a name or id as the cloud writes it")
     return value
 
 
@@ -33,7 +33,7 @@ def texts(value: Any, name: str) -> tuple[str, ...]:
     """
     found = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else None
     if found is None or not all(isinstance(one, str) and one for one in found):
-        raise TypeError(f"{name}={show(value)}: not text; expected a name, or a list of names")
+        raise TypeError(f"{name}={short_repr(value)}: not text; expected a name, or a list of names")
     return found
 
 
@@ -47,7 +47,7 @@ def network(value: Any, name: str) -> str:
         return str(ipaddress.IPv4Network(value if isinstance(value, str) else "", strict=False))
     except ValueError:
         raise ValueError(
-            f'{name}={show(value)}: not an IPv4 network; expected CIDR notation such as "203.0.113.7/32"'
+            f'{name}={short_repr(value)}: not an IPv4 network; expected CIDR notation such as "203.0.113.7/32"'
         ) from None
 
 
@@ -61,7 +61,8 @@ def image_name(value: Any, name: str) -> str | None:
     """
     if value is not None and not (isinstance(value, str) and _IMAGE.fullmatch(value)):
         raise ValueError(
-            f'{name}={show(value)}: not the name of a Docker image; expected one such as "ghcr.io/dask/dask:2025.9.0"'
+            f"{name}={short_repr(value)}: not the name of a Docker image; "
+            'expected one such as "ghcr.io/dask/dask:2025.9.0"'
         )
     return value
 
@@ -77,19 +78,22 @@ def variables(value: Any, name: str) -> dict[str, str]:
         return {}
     if not isinstance(value, Mapping):
         raise TypeError(
-            f'{name}={show(value)}: not a mapping; expected strings by variable name, such as {{"DEBUG": "1"}}'
+            f'{name}={short_repr(value)}: not a mapping; expected strings by variable name, such as {{"DEBUG": "1"}}'
         )
     for variable, content in value.items():
         if not isinstance(variable, str) or not _VARIABLE.fullmatch(variable):
             raise ValueError(
-                f"{name}: {show(variable)} is not a variable name; expected ASCII letters, digits and underscores, "
+                f"{name}: {short_repr(variable)} is not a variable name; expected ASCII "
+                "letters, digits and underscores, "
                 "no digit first"
             )
         if not isinstance(content, str):
-            raise TypeError(f'{name}[{show(variable)}]={show(content)}: not text; expected a string such as "1"')
+            raise TypeError(
+                f'{name}[{short_repr(variable)}]={short_repr(content)}: not text; expected a string such as "1"'
+            )
         if _NOT_IN_ENVIRONMENT.search(content):
             raise ValueError(
-                f"{name}[{show(variable)}]: contains NUL or a lone surrogate; expected text that an environment "
+                f"{name}[{short_repr(variable)}]: contains NUL or a lone surrogate; expected text that an environment "
                 "variable can hold"
             )
     return dict(value)

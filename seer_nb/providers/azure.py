@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.errors import SeerError
 from seer_nb.providers._validation import text
 from seer_nb.providers.vm import VMProvider, bootstrap
@@ -93,7 +93,9 @@ class Azure(VMProvider):
         **machines: Unpack[MachineOptions],
     ) -> None:
         if not isinstance(disk_gb, int) or not 1 <= disk_gb <= MAX_DISK_GB:
-            raise ValueError(f"disk_gb={show(disk_gb)}: not a disk size; expected an integer from 1 to {MAX_DISK_GB}")
+            raise ValueError(
+                f"disk_gb={short_repr(disk_gb)}: not a disk size; expected an integer from 1 to {MAX_DISK_GB}"
+            )
         self.resource_group = text(resource_group, "resource_group")
         self.vnet = text(vnet, "vnet")
         self.security_group = text(security_group, "security_group")

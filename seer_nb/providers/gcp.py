@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.providers.vm import VMProvider, bootstrap, resolve_setting
 from seer_nb.providers.vm.launcher import VMLauncher, set_placeholder_scheduler
 
@@ -79,10 +79,10 @@ class GCP(VMProvider):
         **machines: Unpack[MachineOptions],
     ) -> None:
         if not isinstance(zone, str) or zone.count("-") < 2:  # noqa: PLR2004 - as in us-central1-a
-            raise ValueError(f'zone={show(zone)}: not a zone; expected one such as "us-central1-a"')
+            raise ValueError(f'zone={short_repr(zone)}: not a zone; expected one such as "us-central1-a"')
         if accelerator is not None:
             if machines.get("price_per_hour") is None:
-                unknown = f"no price is known with accelerator={show(accelerator)}"
+                unknown = f"no price is known with accelerator={short_repr(accelerator)}"
                 raise ValueError(f"price_per_hour=None: {unknown}; expected dollars per hour")
             machines.setdefault("gpus", accelerators)
         self.zone = zone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.core.money import BillingRule
 from seer_nb.errors import SeerError
 from seer_nb.providers._validation import text
@@ -77,7 +77,7 @@ class OpenStack(VMProvider):
         **machines: Unpack[MachineOptions],
     ) -> None:
         if billing not in {"second", "hour"}:
-            raise ValueError(f'billing={show(billing)}: unknown billing unit; expected "second" or "hour"')
+            raise ValueError(f'billing={short_repr(billing)}: unknown billing unit; expected "second" or "hour"')
         scheduler_flavor = resolve_scheduler_kind(machines, flavor, scheduler_flavor)
         self.os_image = text(os_image, "os_image")
         self.network_id = text(network_id, "network_id")

@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--since", type=float, default=None)
     arguments = parser.parse_args()
-    log_context.of_runner(arguments.folder.name)
+    log_context.configure_runner(arguments.folder.name)
     for name in ("distributed", "aiobotocore", "botocore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.umask(0o077)

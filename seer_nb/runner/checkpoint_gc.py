@@ -14,7 +14,7 @@ RECENT = 3
 """Newest checkpoints of a trial that an earlier runner may have had no time to remove."""
 
 
-class Janitor:
+class CheckpointCollector:
     """Records which checkpoints are stored, and finds those that can be removed.
 
     Live trials keep the best one, the latest and the one before; other trials only the study's best.

@@ -8,7 +8,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils.aio import Background
+from seer_nb._utils.aio import BackgroundTasks
 from seer_nb.worker import messages, remote
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class SchedulerConnection:
         """Dask's client; None while there is no scheduler."""
         self._scheduler: SchedulerAddress | None = None
         self._stream = EventStream(receive)
-        self._tasks = Background("fetching records failed")
+        self._tasks = BackgroundTasks("fetching records failed")
         self._fetch_lock = asyncio.Lock()
         self._fetch_requested = False
         """Whether a fetch is scheduled that has not started yet."""

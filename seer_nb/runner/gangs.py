@@ -11,7 +11,7 @@ import msgspec
 
 from seer_nb import core
 from seer_nb._utils import log_context
-from seer_nb._utils.aio import Background
+from seer_nb._utils.aio import BackgroundTasks
 from seer_nb.core.model import machine_of_worker
 from seer_nb.runner.dask_client import SchedulerConnection
 from seer_nb.storage.resource_usage import Use
@@ -147,7 +147,7 @@ class DaskGangs:
         self._gangs: dict[int, GangTracker] = {}
         self._futures: dict[tuple[int, int], Future[None]] = {}
         """Dask tasks of members, by gang and rank."""
-        self._tasks = Background("a task of the runner failed")
+        self._tasks = BackgroundTasks("a task of the runner failed")
         self._connection = SchedulerConnection(self._receive)
 
     # --- connection ---
@@ -335,7 +335,7 @@ class DaskGangs:
         # The provider reports a lost worker with its exit code: wait for that.
         await asyncio.sleep(ROOT_CAUSE_S)
         if tracker.start.gang in self._gangs:
-            with log_context.about(**log_context.ids_of(tracker.start), rank=rank):
+            with log_context.log_ids(**log_context.ids_of(tracker.start), rank=rank):
                 logger.warning("the Dask task of a member failed: %r", error)
             self._worker_lost(tracker, tracker.start.workers[rank], own_fault=False, reason=str(error))
 

@@ -16,7 +16,7 @@ from seer_nb import core
 from seer_nb._utils.clock import steady_s
 from seer_nb.storage import layout, snapshot
 from seer_nb.storage.journal import Journal
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 RETRY_S = 0.25
 """Seconds between two attempts to write the journal on a full disk."""
-EVERY = 10_000
+SNAPSHOT_EVERY = 10_000
 """Records between two snapshots: reading them takes a quarter of a second, writing a snapshot at most seconds."""
 LOCK = "snapshot.lock"
 """File in the study's folder that is locked while a snapshot is written."""
@@ -104,7 +104,7 @@ class JournalWriter:
         now_s, state = self._clock.now_s(), self._engine.state
         if self._unwritten:
             events = [*(event for event in self._unwritten if isinstance(event, core.MachineEnded)), *events]
-            state = View(self._journal).state()
+            state = JournalView(self._journal).state()
         records: list[tuple[float, core.Event | core.Action]] = []
         for event in events:
             if not isinstance(event, core.MachineEnded) or event.machine in state.machines:
@@ -143,7 +143,7 @@ class SnapshotWriter:
     def count(self, records: int) -> None:
         """Count records that were written, and start a snapshot if one is due."""
         self._since += records
-        if self._since >= EVERY and (self._process is None or self._process.poll() is not None):
+        if self._since >= SNAPSHOT_EVERY and (self._process is None or self._process.poll() is not None):
             self._since = 0
             try:
                 self._process = subprocess.Popen(
@@ -156,11 +156,11 @@ class SnapshotWriter:
                 logger.warning("starting the process that writes a snapshot failed", exc_info=True)
 
 
-def write(folder: Path) -> int:
+def write_snapshot(folder: Path) -> int:
     """Write a snapshot of a study's journal; returns how many records readers can skip because of it."""
     journal = Journal(folder / layout.JOURNAL)
     try:
-        view = View(journal)
+        view = JournalView(journal)
         state = view.state()
         if view.seq > view.resumed:
             snapshot.save(journal, snapshot.Snapshot(view.seq, state, view.history))
@@ -180,7 +180,7 @@ def main(arguments: list[str]) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return 0
-        write(folder)
+        write_snapshot(folder)
     return 0
 
 

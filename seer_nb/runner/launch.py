@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from seer_nb._utils.log_context import in_lines
+from seer_nb._utils.log_context import expand_tracebacks
 from seer_nb._utils.text import printable
 from seer_nb.storage import layout
 
@@ -65,4 +65,4 @@ def log_tail(folder: Path, lines: int = 12) -> str:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         text = file.read(TAIL_BYTES).decode(errors="replace")
-    return printable("\n".join(in_lines(text).splitlines()[-lines:]))
+    return printable("\n".join(expand_tracebacks(text).splitlines()[-lines:]))

@@ -16,7 +16,7 @@ from seer_nb import core
 from seer_nb._utils import log_context
 from seer_nb._utils.clock import steady_s
 from seer_nb.runner import commands as inbox
-from seer_nb.runner.checkpoint_gc import Janitor
+from seer_nb.runner.checkpoint_gc import CheckpointCollector
 from seer_nb.runner.clock import LATE_TIMER_S, StudyClock, SuspendGuard
 from seer_nb.runner.configurations import ConfigurationSource
 from seer_nb.runner.context import EventQueue, StudyContext
@@ -50,7 +50,7 @@ class Runner:
         self.folder = folder
         self._journal = Journal(folder / layout.JOURNAL)
         parts = layout.read_parts(folder)
-        self._janitor = Janitor()
+        self._janitor = CheckpointCollector()
         restored = restore(self._journal, parts["policy"], self._janitor)
         self._engine, self._unseen_s = restored.engine, restored.unseen_s
         state = self._engine.state
@@ -153,7 +153,7 @@ class Runner:
     def _step(self, events: list[core.Event], taken: tuple[int, ...] = ()) -> None:
         """Handle events, write the journal, then carry out the actions: in this order, so that a crash loses none."""
         for action in self._take_in(events, taken):
-            with log_context.about(**log_context.ids_of(action)):
+            with log_context.log_ids(**log_context.ids_of(action)):
                 self._perform(action)
         self._remove_checkpoints()
         self._set_clock()

@@ -7,8 +7,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from seer_nb import core
-from seer_nb._utils.aio import Background
-from seer_nb._utils.text import sentence
+from seer_nb._utils.aio import BackgroundTasks
+from seer_nb._utils.text import message_of
 from seer_nb.providers.base import FleetContext
 from seer_nb.runner.gangs import DaskGangs
 from seer_nb.storage import layout
@@ -38,7 +38,7 @@ class MachineManager:
     def __init__(self, study: StudyContext, provider: Provider, guard: SuspendGuard) -> None:
         self._folder, self._state, self._clock, self._events = study
         self._guard = guard
-        self._tasks = Background("an action failed")
+        self._tasks = BackgroundTasks("an action failed")
         self._delayed_ends: list[core.MachineEnded] = []
         """Ends that wait until the messages that came during a suspension have been received."""
         self._closing = False
@@ -73,7 +73,7 @@ class MachineManager:
 
     async def terminate(self, machine: int, *, force: bool) -> None:
         """Terminate a machine: with ``force`` also while its workers train."""
-        if self._state.machines[machine].hosts:
+        if self._state.machines[machine].runs_scheduler:
             # A client that loses its scheduler first tries for seconds to reconnect.
             await self.gangs.disconnect()
         await self.fleet.retire(machine, force=force)
@@ -98,7 +98,7 @@ class MachineManager:
                 await self._rent_scheduler_machine(action.machine, offer)
         except Exception as error:
             logger.warning("machine %s could not be rented", action.machine, exc_info=True)
-            await self.fleet.give_up(action.machine, sentence(error))
+            await self.fleet.give_up(action.machine, message_of(error))
 
     async def _rent_scheduler_machine(self, machine: int, offer: Offer) -> None:
         scheduler = await self.fleet.host(machine, offer)

@@ -78,15 +78,15 @@ class Monitor:
             return
         gangs = self._state.gangs
         self._reported = {gang: heard_s for gang, heard_s in self._reported.items() if gang in gangs}
-        silent = liveness.silent(self._state, self._clock.now_s())
-        unreported = [gang for gang in silent if self._reported.get(gang.id) != gang.heard_s]
+        silent = liveness.silent_gangs(self._state, self._clock.now_s())
+        unreported = [gang for gang in silent if self._reported.get(gang.id) != gang.last_message_s]
         await asyncio.gather(*map(self._report_silence, unreported))
 
     async def _report_silence(self, gang: core.Gang) -> None:
         where = await self._gangs.where_is_training(gang.id)
         current = self._state.gangs.get(gang.id)
         # The gang may have reported while its workers were asked.
-        if current is not None and current.heard_s == gang.heard_s:
-            self._reported[gang.id] = gang.heard_s
-            silent_s = self._clock.now_s() - gang.heard_s
+        if current is not None and current.last_message_s == gang.last_message_s:
+            self._reported[gang.id] = gang.last_message_s
+            silent_s = self._clock.now_s() - gang.last_message_s
             self._events.put(core.Silent(gang=gang.id, silent_s=silent_s, where=where))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.errors import SeerError
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from seer_nb.core.policy import Policy
     from seer_nb.core.state import State
-    from seer_nb.runner.checkpoint_gc import Janitor
+    from seer_nb.runner.checkpoint_gc import CheckpointCollector
     from seer_nb.runner.machines import MachineManager
     from seer_nb.storage.journal import Journal
 
@@ -32,7 +32,7 @@ class Restored(NamedTuple):
     """Seconds since the last record, in which no runner lived."""
 
 
-def restore(journal: Journal, policy: Policy, janitor: Janitor) -> Restored:
+def restore(journal: Journal, policy: Policy, janitor: CheckpointCollector) -> Restored:
     """Restore a study from its journal, starting at the last snapshot if there is one.
 
     Args:
@@ -43,7 +43,7 @@ def restore(journal: Journal, policy: Policy, janitor: Janitor) -> Restored:
     Raises:
         SeerError: The file is not the journal of a study.
     """
-    view = View(journal)
+    view = JournalView(journal)
     state = view.load_snapshot()
     if state is not None:
         janitor.resume(state)
@@ -80,7 +80,9 @@ class TakeOver:
     async def run(self) -> core.RunnerStarted:
         """Return the first event of this runner, which names the machines adopted and those being terminated."""
         machines = self._machines
-        machines.scheduler_machine = next((machine.id for machine in self._state.live.values() if machine.hosts), None)
+        machines.scheduler_machine = next(
+            (machine.id for machine in self._state.live.values() if machine.runs_scheduler), None
+        )
         adopted, left = await self._adopt()
         if machines.scheduler_machine not in adopted:
             machines.scheduler_machine = None
@@ -111,7 +113,7 @@ class TakeOver:
 
     async def _terminate(self, machines: Iterable[int]) -> list[int]:
         ended = sorted(machines)
-        if any(self._state.machines[machine].hosts for machine in ended):
+        if any(self._state.machines[machine].runs_scheduler for machine in ended):
             # A client that loses its scheduler first tries for seconds to reconnect.
             await self._machines.gangs.disconnect()
         for machine in ended:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.validation import warn
 from seer_nb.search_space.domains import (
     KINDS,
@@ -21,13 +21,13 @@ from seer_nb.search_space.domains import (
     checked_integer,
     choice,
     is_option,
+    is_storable,
     lograndint,
     loguniform,
     naming_argument,
     plain_scalar,
     quniform,
     randint,
-    storable,
     uniform,
 )
 from seer_nb.search_space.sampler import ConfigSampler
@@ -80,9 +80,9 @@ class Space:
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         if not isinstance(given, Mapping):
-            raise TypeError(f"space={show(given)}: not a dict; {_HINT}")
+            raise TypeError(f"space={short_repr(given)}: not a dict; {_HINT}")
         if not given:
-            raise ValueError(f"space={show(given)}: empty; {_HINT}")
+            raise ValueError(f"space={short_repr(given)}: empty; {_HINT}")
         parts = {_checked_name(name): _domain_or_constant(name, value) for name, value in given.items()}
         self.names = tuple(parts)
         self.domains = {name: part for name, part in parts.items() if isinstance(part, Domain)}
@@ -137,11 +137,13 @@ class Space:
 
 def _checked_name(name: Any) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"space: the name {show(name)} is of type {type(name).__name__}; expected names of type str")
+        raise TypeError(
+            f"space: the name {short_repr(name)} is of type {type(name).__name__}; expected names of type str"
+        )
     if not name.strip():
         raise ValueError(f"space: the name {name!r} is blank; expected a name with visible characters")
-    if not storable(name):
-        raise ValueError(f"space: the name {show(name)} cannot be stored; expected valid Unicode text")
+    if not is_storable(name):
+        raise ValueError(f"space: the name {short_repr(name)} cannot be stored; expected valid Unicode text")
     return name
 
 
@@ -157,7 +159,7 @@ def _constant_warning(name: str, value: list[Any] | tuple[Any, ...]) -> str:
     if isinstance(value, tuple) and _are_bounds(options):
         searched = f"{_range(*options)} or {searched}"
     return (
-        f"space[{name!r}]={show(value)}: a plain list counts as one constant, the same in all trials; write "
+        f"space[{name!r}]={short_repr(value)}: a plain list counts as one constant, the same in all trials; write "
         f"{searched} to search it, or seer.choice([{listed}]) to keep the constant without this warning"
     )
 
@@ -174,7 +176,7 @@ def _range(low: float, high: float) -> str:
 
 
 def _domain_or_constant(name: str, value: Any) -> Any:
-    with naming_argument(f"space[{name!r}]={show(value)}"):
+    with naming_argument(f"space[{name!r}]={short_repr(value)}"):
         if isinstance(value, Fixed):
             return value.options[0]
         if isinstance(value, Domain):

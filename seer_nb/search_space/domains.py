@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import msgspec
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -275,16 +275,16 @@ def choice(options: Iterable[Any]) -> Choice:
     except TypeError:
         given = None
     if given is None:
-        raise TypeError(f"options={show(options)}: not a list; expected a list such as choice([32, 64])")
+        raise TypeError(f"options={short_repr(options)}: not a list; expected a list such as choice([32, 64])")
     if not given:
-        raise ValueError(f"options={show(options)}: empty; expected at least one option")
+        raise ValueError(f"options={short_repr(options)}: empty; expected at least one option")
     if len(given) == 1 and isinstance(given[0], list | tuple | dict):
         return Fixed(options=(_only_option(given[0]),))
     chosen: list[Option] = []
     for value in given:
         option = _option(value)
         if option in chosen:
-            raise ValueError(f"options={show(options)}: {option!r} occurs twice; expected each option once")
+            raise ValueError(f"options={short_repr(options)}: {option!r} occurs twice; expected each option once")
         chosen.append(option)
     return Choice(options=tuple(chosen))
 
@@ -309,7 +309,7 @@ def checked_float(  # noqa: PLR0913 - the bounds, and their names in the caller
     least, most = _finite(function, "low", low), _finite(function, "high", high)
     _check_order(function, least, most)
     if log and least <= 0:
-        raise ValueError(f"low={show(low)}: has no logarithm; {function} expects bounds > 0")
+        raise ValueError(f"low={short_repr(low)}: has no logarithm; {function} expects bounds > 0")
     if not math.isfinite(most - least):
         raise ValueError(f"low={low!r}, high={high!r}: high - low is infinite; {function} expects a finite range")
     if step is None:
@@ -317,11 +317,14 @@ def checked_float(  # noqa: PLR0913 - the bounds, and their names in the caller
     size = _finite(function, name, step)
     if size <= 0 or size > most - least:
         raise ValueError(
-            f"{name}={show(step)}: not a step from low={low!r} to high={high!r}; expected 0 < {name} <= high - low"
+            f"{name}={short_repr(step)}: not a step from low={low!r} to high={high!r}; "
+            f"expected 0 < {name} <= high - low"
         )
     steps = _count_steps(least, most, size)
     if steps > MAX_INT:
-        raise ValueError(f"{name}={show(step)}: too small from low={low!r} to high={high!r}; expected uniform instead")
+        raise ValueError(
+            f"{name}={short_repr(step)}: too small from low={low!r} to high={high!r}; expected uniform instead"
+        )
     # The last value on the grid, so that Optuna does not warn that it moves the bound.
     return Float(low=least, high=float(_exact(least) + steps * _exact(size)), step=size)
 
@@ -343,7 +346,7 @@ def checked_integer(function: str, low: object, high: object, *, log: bool = Fal
     least, most = _integer(function, "low", low), _integer(function, "high", high)
     _check_order(function, least, most)
     if log and least < 1:
-        raise ValueError(f"low={show(low)}: below 1; {function} expects bounds >= 1")
+        raise ValueError(f"low={short_repr(low)}: below 1; {function} expects bounds >= 1")
     return Integer(low=least, high=least + (most - least) // step * step, log=log, step=step)
 
 
@@ -359,7 +362,7 @@ def is_option(value: object) -> TypeGuard[Option]:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def storable(value: Option) -> bool:
+def is_storable(value: Option) -> bool:
     """Return whether the journal can hold a value: finite floats, ints of at most 64 bits, valid Unicode text."""
     if isinstance(value, str):
         return not any("\ud800" <= character <= "\udfff" for character in value)
@@ -371,39 +374,42 @@ def storable(value: Option) -> bool:
 def _option(value: object) -> Option:
     value = plain_scalar(value)
     if is_option(value):
-        if not storable(value):
+        if not is_storable(value):
             what = "valid Unicode text" if isinstance(value, str) else "a finite number of at most 64 bits"
-            raise ValueError(f"option {show(value)}: cannot be stored; expected {what}")
+            raise ValueError(f"option {short_repr(value)}: cannot be stored; expected {what}")
         return value
     raise TypeError(
-        f"option {show(value)}: of type {type(value).__name__}; expected None, bool, int, float or str (for objects, "
+        f"option {short_repr(value)}: of type {type(value).__name__}; expected None, "
+        "bool, int, float or str (for objects, "
         "give names and map them to objects in train)"
     )
 
 
 def _only_option(value: Any) -> Any:
     """Check a list or dict that is the only option."""
-    with naming_argument(f"options={show([value])}"):
+    with naming_argument(f"options={short_repr([value])}"):
         return checked_constant(value)
 
 
 def _finite(function: str, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}={show(value)}: not a number; {function} expects finite numbers")
+        raise TypeError(f"{name}={short_repr(value)}: not a number; {function} expects finite numbers")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"{name}={show(value)}: not finite; {function} expects finite numbers")
+        raise ValueError(f"{name}={short_repr(value)}: not finite; {function} expects finite numbers")
     return number
 
 
 def _integer(function: str, name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}={show(value)}: not an integer; {function} expects integers")
+        raise TypeError(f"{name}={short_repr(value)}: not an integer; {function} expects integers")
     if abs(int(value)) > MAX_INT:
-        raise ValueError(f"{name}={show(value)}: beyond 2**53; {function} expects integers that a float holds exactly")
+        raise ValueError(
+            f"{name}={short_repr(value)}: beyond 2**53; {function} expects integers that a float holds exactly"
+        )
     return int(value)
 
 
@@ -436,14 +442,14 @@ def checked_constant(value: Any) -> Any:
     """
     value = plain_scalar(value)
     if is_option(value):
-        if not storable(value):
+        if not is_storable(value):
             what = "valid Unicode text" if isinstance(value, str) else "a finite number of at most 64 bits"
             raise ValueError(f"cannot be stored; expected {what}")
         return value
     if isinstance(value, list | tuple):
         return [checked_constant(item) for item in value]
     if isinstance(value, dict):
-        if not all(storable(key) for key in value if isinstance(key, str)):
+        if not all(is_storable(key) for key in value if isinstance(key, str)):
             raise ValueError("a name in the dict cannot be stored; expected valid Unicode text")
         if all(isinstance(key, str) for key in value):
             return {key: checked_constant(item) for key, item in value.items()}

@@ -6,7 +6,7 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -167,7 +167,7 @@ class _OptunaSampler:
 
         if not isinstance(sampler, BaseSampler):
             raise TypeError(
-                f"sampler={show(sampler)}: not an Optuna sampler; expected one such as "
+                f"sampler={short_repr(sampler)}: not an Optuna sampler; expected one such as "
                 "optuna.samplers.TPESampler(seed=0), or None for random search"
             )
         self._grid_size: int | None = None
@@ -275,7 +275,7 @@ def _grid_size(space: Space, sampler: GridSampler) -> int:
 def _quiet_study(sampler: BaseSampler, mode: Mode) -> optuna.Study:
     import optuna
 
-    with quiet():
+    with quiet_optuna():
         study = optuna.create_study(sampler=sampler, direction="maximize" if mode == "max" else "minimize")
 
     # Some samplers stop the study when their space is exhausted; Optuna forbids that with ask and tell.
@@ -287,7 +287,7 @@ def _quiet_study(sampler: BaseSampler, mode: Mode) -> optuna.Study:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
     """Suppress Optuna's log lines about internal studies; the log level is restored."""
     from optuna import logging
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seer_nb._utils.files import write_atomically
-from seer_nb._utils.randomness import derive
+from seer_nb._utils.randomness import derive_seed
 from seer_nb.errors import SeerError
 from seer_nb.search_space import Space
 from seer_nb.search_space.sampler import ConfigSampler
@@ -41,7 +41,7 @@ class Point(NamedTuple):
     """Processor seconds of training, validation and test on one thread."""
 
 
-def tables() -> dict[str, Path]:
+def shipped_tables() -> dict[str, Path]:
     """Return the files shipped with the package, by task."""
     return {path.stem: path for path in sorted(CURVES.glob("*.parquet"))}
 
@@ -77,7 +77,7 @@ class CurveFile:
         self.path = path
         self.curves: dict[int, list[Point]] = {}
         # Each task has its own configurations, so that tables are independent of each other.
-        self.seed = derive(seed, *task.name.encode())
+        self.seed = derive_seed(seed, *task.name.encode())
         self._task = task
         self._sampler = ConfigSampler(Space(task.space), seed=self.seed)
         self._metadata = _metadata(task, epochs, seed)

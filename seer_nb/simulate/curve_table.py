@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from seer_nb._utils.text import sentence, show
+from seer_nb._utils.text import message_of, short_repr
 from seer_nb.core.model import Mode
 from seer_nb.errors import SeerError
 from seer_nb.search_space.surrogate import Features
@@ -126,13 +126,13 @@ class CurveTable:
         frame = _read_frame(path)
         mode = mode_of_file(path) if mode is None else mode
         if mode is None:
-            raise ValueError(f'path={show(str(path))}: the file has no mode; expected mode="min" or mode="max"')
+            raise ValueError(f'path={short_repr(str(path))}: the file has no mode; expected mode="min" or mode="max"')
         try:
             return cls.from_frame(frame, mode, path.stem if name is None else name)
         # Raised for values that are not numbers, or too large.
         except (ValueError, TypeError, OverflowError) as error:
             message = " ".join(str(error).split())[:200]
-            raise ValueError(f"path={show(str(path))}: not a curve table; {message}") from None
+            raise ValueError(f"path={short_repr(str(path))}: not a curve table; {message}") from None
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, mode: Mode = "max", name: str = "curves") -> CurveTable:
@@ -149,7 +149,7 @@ class CurveTable:
             ValueError: A column is missing, epochs have gaps, or no value is finite.
         """
         if mode not in get_args(Mode):
-            raise ValueError(f'mode={show(mode)}: unknown mode; expected "min" or "max"')
+            raise ValueError(f'mode={short_repr(mode)}: unknown mode; expected "min" or "max"')
         for column in _NEEDED:
             if column not in frame.columns:
                 raise ValueError(f"frame: no column {column!r}; expected trial, epoch, value, config_*")
@@ -162,7 +162,7 @@ class CurveTable:
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         if not np.array_equal(epochs, np.arange(len(frame)) - starts[rows] + 1):
             wrong = trials[rows[np.flatnonzero(epochs != np.arange(len(frame)) - starts[rows] + 1)[0]]]
-            raise ValueError(f"frame: the epochs of trial {show(wrong)} have gaps; expected 1, 2, 3, ...")
+            raise ValueError(f"frame: the epochs of trial {short_repr(wrong)} have gaps; expected 1, 2, 3, ...")
         values = _matrix(frame["value"], rows, epochs, lengths)
         if not np.isfinite(values).any():
             raise ValueError("frame: no value is finite; expected at least one finite value")
@@ -253,20 +253,20 @@ def _read_frame(path: Path) -> pd.DataFrame:
 
     readers: dict[str, Any] = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
     if path.suffix not in readers:
-        raise ValueError(f"path={show(str(path))}: not a curve table; expected a .parquet or .csv file")
+        raise ValueError(f"path={short_repr(str(path))}: not a curve table; expected a .parquet or .csv file")
     try:
         frame: pd.DataFrame = readers[path.suffix](path)
     except ImportError as error:
         raise SeerError(
-            f"path={show(str(path))}: needs the package pyarrow, which is not installed; "
+            f"path={short_repr(str(path))}: needs the package pyarrow, which is not installed; "
             'run pip install "seer_nb[export]"'
         ) from error
     except FileNotFoundError:
         raise
     # For a damaged file, pandas and pyarrow raise errors of many types, with long messages.
     except Exception as error:
-        message = " ".join(sentence(error).split())[:200]
-        raise ValueError(f"path={show(str(path))}: cannot be read as a table: {message}") from error
+        message = " ".join(message_of(error).split())[:200]
+        raise ValueError(f"path={short_repr(str(path))}: cannot be read as a table: {message}") from error
     return frame
 
 

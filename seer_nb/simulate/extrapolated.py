@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seer_nb.simulate.worlds import Chance, Conditions
+from seer_nb.simulate.worlds import Conditions, KeyedRandom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ NEW_TRIAL_SIGMA = 0.3
 """Standard deviation of a new trial's first value about its donor's, as a share of that of all first values."""
 
 
-class Fit:
+class StudyFit:
     """The results of a study so far, as a basis for extrapolated worlds.
 
     Args:
@@ -85,7 +85,7 @@ class Fit:
         return [math.inf if report.value is None else self.sign * report.value for report in trial.curve]
 
 
-class FittedWorld:
+class ExtrapolatedWorld:
     """A possible continuation of training. Different seeds give different, equally likely futures.
 
     A trial's next gain follows from its last gains, in the ratio that is seen on average. Beyond the longest curve,
@@ -96,9 +96,9 @@ class FittedWorld:
         seed: Seed of all randomness; seeds from 0 on cover the uncertainty evenly.
     """
 
-    def __init__(self, fit: Fit, seed: int) -> None:
+    def __init__(self, fit: StudyFit, seed: int) -> None:
         self.conditions = Conditions(stall_seconds=fit.stall_s, spread=0.1)
-        self.chance = Chance(seed)
+        self.chance = KeyedRandom(seed)
         self._fit = fit
         self._rng = np.random.default_rng([seed, 3])
         self._epoch_s = dict(fit.epoch_s_by_trial)

@@ -9,7 +9,7 @@ import msgspec
 
 from seer_nb import core
 from seer_nb._utils.units import MICRO, parse_duration, parse_money
-from seer_nb._utils.validation import whole
+from seer_nb._utils.validation import check_integer
 from seer_nb.core import money
 from seer_nb.core.history import History
 from seer_nb.core.money import lease_seconds
@@ -17,7 +17,7 @@ from seer_nb.core.state import State
 from seer_nb.core.types import MOST_SECONDS, MOST_SLOTS, MOST_WORKERS
 from seer_nb.policies import by_name
 from seer_nb.simulate.simulator import RecordingSimulator
-from seer_nb.simulate.worlds import Chance, Conditions, TableWorld
+from seer_nb.simulate.worlds import Conditions, KeyedRandom, TableWorld
 from seer_nb.views.tables import curves_frame, results_frame, spending_frame
 
 if TYPE_CHECKING:
@@ -85,7 +85,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from seer_nb.views import page, text
 
-        return {"text/plain": text.summary(self.state), "text/html": page.static_html(self.state, self.history)}
+        return {
+            "text/plain": text.format_summary(self.state),
+            "text/html": page.render_static_picture(self.state, self.history),
+        }
 
     def curves(self) -> pd.DataFrame:
         """Return one row per report, with the columns of ``Study.curves``."""
@@ -131,10 +134,10 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
         parse_money(self.price_per_hour, "price_per_hour", zero=True)
         if self.billing not in {"second", "hour"}:
             raise ValueError(f'billing={self.billing!r}: unknown unit; expected "second" or "hour"')
-        whole(self.workers_per_machine, "workers_per_machine", 1, MOST_SLOTS)
-        whole(self.minimum_seconds, "minimum_seconds", 0, int(MOST_SECONDS))
+        check_integer(self.workers_per_machine, "workers_per_machine", 1, MOST_SLOTS)
+        check_integer(self.minimum_seconds, "minimum_seconds", 0, int(MOST_SECONDS))
         if self.quota is not None:
-            whole(self.quota, "quota")
+            check_integer(self.quota, "quota")
         for name in ("boot_seconds", "release_seconds"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)!r}: not a duration; expected finite seconds >= 0")
@@ -150,7 +153,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
         """Convert to the engine's offer."""
         return money.Offer(
             name="simulated",
-            price_per_hour=parse_money(self.price_per_hour, "price_per_hour", zero=True),
+            price_per_hour_micro=parse_money(self.price_per_hour, "price_per_hour", zero=True),
             billing=money.BillingRule(unit=self.billing, minimum_s=self.minimum_seconds),
             boot_s=self.boot_seconds,
             boot_timeout_s=max(600.0, 10 * self.boot_seconds),
@@ -234,9 +237,11 @@ def _settings(  # noqa: PLR0913, PLR0917 - the arguments of run
     max_workers: int | None,
     seed: int,
 ) -> core.Settings:
-    epochs = table.max_epochs if max_epochs is None else whole(max_epochs, "max_epochs", what="a number of epochs")
+    epochs = (
+        table.max_epochs if max_epochs is None else check_integer(max_epochs, "max_epochs", what="a number of epochs")
+    )
     if max_workers is not None:
-        max_workers = whole(max_workers, "max_workers", 1, MOST_WORKERS, what="a number of workers")
+        max_workers = check_integer(max_workers, "max_workers", 1, MOST_WORKERS, what="a number of workers")
     money = parse_money(budget, "budget")
     rented = offer.to_core(max_workers)
     workers = rented.max_machines * rented.workers_per_machine
@@ -281,7 +286,7 @@ def _speedup(speedup: Any, seed: int) -> Callable[[int], float]:
         return speedup  # type: ignore[no-any-return]
     if speedup == "random":
         low, high = OVERHEAD_RANGE
-        overhead = low + (high - low) * Chance(seed).uniform("speedup")
+        overhead = low + (high - low) * KeyedRandom(seed).uniform("speedup")
     elif isinstance(speedup, int | float) and not isinstance(speedup, bool) and 0 <= speedup <= 1:
         overhead = float(speedup)
     else:

@@ -388,11 +388,11 @@ class RecordingSimulator(Simulator):
             self.history.note(record, self.state)
 
 
-class OutOfTimeError(Exception):
+class SimulationStoppedError(Exception):
     """``goes_on`` returned False before the simulated study ended."""
 
 
-def ahead(
+def simulate_to_end(
     state: State,
     policy: Policy,
     world: World,
@@ -424,5 +424,5 @@ def ahead(
         simulator.apply(command)
     simulator.run(goes_on=goes_on)
     if simulator.state.phase != "ended":
-        raise OutOfTimeError
+        raise SimulationStoppedError
     return simulator.state

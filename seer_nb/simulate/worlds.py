@@ -61,7 +61,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name}={getattr(self, name)!r}: not a duration; expected seconds > 0, or math.inf")
 
 
-class Chance:
+class KeyedRandom:
     """Random numbers that depend only on the seed and a name.
 
     An additional fault or another policy therefore changes no other number.
@@ -95,7 +95,7 @@ class World(Protocol):
         ...
 
     @property
-    def chance(self) -> Chance:
+    def chance(self) -> KeyedRandom:
         """Source of all random numbers."""
         ...
 
@@ -138,7 +138,7 @@ class TableWorld:
     ) -> None:
         self.table = table
         self.conditions = conditions
-        self.chance = Chance(seed)
+        self.chance = KeyedRandom(seed)
         self._seed = seed
         self._alone_s = table.epoch_seconds or (epoch_seconds,) * len(table)
         self._speedup = speedup

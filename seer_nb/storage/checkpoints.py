@@ -22,7 +22,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
-from seer_nb._utils.text import printable, sentence, show
+from seer_nb._utils.text import message_of, printable, short_repr
 from seer_nb.errors import CheckpointError, DamagedCheckpointError, MissingCheckpointError
 from seer_nb.storage import object_store
 
@@ -70,7 +70,7 @@ def stored(store: str, trial: int) -> list[tuple[int, int]]:
 def _checked(path: str) -> str:
     """Return the path if it stays within the store: it may come from a journal that somebody else wrote."""
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path or "://" in path:
-        raise CheckpointError(f"the checkpoint {show(path)} is outside of its store")
+        raise CheckpointError(f"the checkpoint {short_repr(path)} is outside of its store")
     return path
 
 
@@ -134,7 +134,7 @@ def load(store: str, path: str, map_location: Any = "cpu") -> dict[str, Any]:
         raise DamagedCheckpointError(f"the checkpoint {where} holds more than weights and plain values") from error
     except Exception as error:
         kind = MissingCheckpointError if isinstance(error, OSError) else DamagedCheckpointError
-        said = " ".join(printable(sentence(error)).split())[:200]
+        said = " ".join(printable(message_of(error)).split())[:200]
         raise kind(f"the checkpoint {where} cannot be read: {said}") from error
     if not _is_payload(payload, torch.Tensor):
         raise DamagedCheckpointError(f"{where} is not a checkpoint of seer_nb in format {FORMAT}")
@@ -216,10 +216,10 @@ def _fault(archive: zipfile.ZipFile) -> str:
     for part in archive.infolist():
         # Torch never compresses; a compressed part is a small file made to fill the memory.
         if part.compress_type:
-            return f"its part {show(part.filename)} is compressed"
+            return f"its part {short_repr(part.filename)} is compressed"
         # Torch reads nothing for a folder, and uses uninitialised memory as weights.
         if part.external_attr & _FOLDER:
-            return f"its part {show(part.filename)} is marked as a folder"
+            return f"its part {short_repr(part.filename)} is marked as a folder"
     broken = archive.testzip()
     return f"the checksum of its part {' '.join(broken.split())} is wrong" if broken else ""
 

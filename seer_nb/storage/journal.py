@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from seer_nb import core
-from seer_nb._utils.text import one_line, sentence, show
+from seer_nb._utils.text import message_of, one_line, short_repr
 from seer_nb.errors import SeerError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Journal:
         self._db.execute("PRAGMA synchronous=NORMAL")
         version = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
         if version is None or version[0] != str(SCHEMA_VERSION):
-            found = show(version[0]) if version else "none"
+            found = short_repr(version[0]) if version else "none"
             raise SeerError(f"{self.path} has journal schema {found}; this seer_nb reads schema {SCHEMA_VERSION}")
 
     @classmethod
@@ -190,7 +190,7 @@ def _command(body: str) -> core.Command | None:
     try:
         command: core.Command = _COMMAND.decode(body)
     except _DAMAGE as error:
-        reason = one_line(sentence(error))
+        reason = one_line(message_of(error))
         logger.warning("ignored an unknown command, perhaps of another version of seer_nb: %s", reason)
         return None
     return command
@@ -198,7 +198,7 @@ def _command(body: str) -> core.Command | None:
 
 def _finite(value: object) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{show(value)} is not a time")
+        raise ValueError(f"{short_repr(value)} is not a time")
     return float(value)
 
 
@@ -226,7 +226,7 @@ def damage_as_error(path: Path, action: str = "read") -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise SeerError(f"the journal {path} cannot be {action}: {one_line(sentence(error))}") from error
+        raise SeerError(f"the journal {path} cannot be {action}: {one_line(message_of(error))}") from error
 
 
 def _are_files(path: Path) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seer_nb.storage.journal import Entry, Journal
 
 
-class View:
+class JournalView:
     """State and history of a study, kept up to date with its journal.
 
     `state` may be called from several threads. A reader that must see each record calls `load_snapshot` and `advance`

@@ -18,12 +18,13 @@ import msgspec
 from msgspec.structs import replace
 
 from seer_nb import core
-from seer_nb._utils.text import one_line, sentence
+from seer_nb._utils.files import write_atomically
+from seer_nb._utils.text import message_of, one_line
 from seer_nb.core.curve import joined, split
 from seer_nb.core.history import History, LogEntry, Mark
 from seer_nb.core.money import Account
 from seer_nb.core.offer_choice import Refusals
-from seer_nb.core.scaling import Seen, SpeedTracker
+from seer_nb.core.scaling import Measurements, SpeedTracker
 from seer_nb.core.state import State, StateIndex
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def load(journal: Journal) -> Snapshot | None:
         with paused_gc():
             return _load(path, journal)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, the journal has all of its content
-        logger.warning("cannot use %s; replaying all records instead: %s", path, one_line(sentence(error)))
+        logger.warning("cannot use %s; replaying all records instead: %s", path, one_line(message_of(error)))
         return None
 
 
@@ -227,7 +228,7 @@ class _Body(msgspec.Struct, frozen=True):
     settings: core.Settings
     plain: PlainState
     ledger: _Ledger
-    speed: Seen
+    speed: Measurements
     trials: list[_Trial]
     history: PlainHistory
 

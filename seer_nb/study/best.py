@@ -96,7 +96,7 @@ class Best:
         order = self._order
         run = Run(
             order,
-            checkpointing.CheckpointManager(order, checkpointing.find(order)),
+            checkpointing.CheckpointManager(order, checkpointing.load_resume_checkpoint(order)),
             None,
             lambda _: None,
             GangSignals(),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb import core
 from seer_nb._utils.units import MICRO, format_duration, format_usd, parse_duration
-from seer_nb.simulate.extrapolated import Fit, FittedWorld, natural_range
-from seer_nb.simulate.simulator import OutOfTimeError, ahead
+from seer_nb.simulate.extrapolated import ExtrapolatedWorld, StudyFit, natural_range
+from seer_nb.simulate.simulator import SimulationStoppedError, simulate_to_end
 from seer_nb.study.stage_table import stages_frame
 
 if TYPE_CHECKING:
@@ -241,14 +241,14 @@ def _futures(
 ) -> list[State]:
     ends: list[State] = []
     longest_s = 0.0
-    fit = Fit(state, epoch_seconds)
+    fit = StudyFit(state, epoch_seconds)
     for seed in range(FUTURES):
         begun_s = patience.used_s()
         if not patience.lasts(longest_s) or (len(ends) >= ENOUGH and begun_s + longest_s > QUICK_S):
             break
         try:
-            ends.append(ahead(state, policy, FittedWorld(fit, seed), commands, goes_on=patience.lasts))
-        except OutOfTimeError:
+            ends.append(simulate_to_end(state, policy, ExtrapolatedWorld(fit, seed), commands, goes_on=patience.lasts))
+        except SimulationStoppedError:
             break
         longest_s = max(longest_s, patience.used_s() - begun_s)
     return ends
@@ -372,8 +372,8 @@ def estimate(state: State, policy: Policy, *, budget: int | None = None, deadlin
         return Forecast(_planned(stages, state), stages, None, None, None, 0.0, 0)
     last = stages.iloc[-1]
     completed, started = int(last.survivors), int(stages.survivors.iloc[0])
-    fit = Fit(state)
-    values = [_best_of(FittedWorld(fit, seed), state, completed, started) for seed in range(FUTURES)]
+    fit = StudyFit(state)
+    values = [_best_of(ExtrapolatedWorld(fit, seed), state, completed, started) for seed in range(FUTURES)]
     return Forecast(
         over_time=_planned(stages, state),
         stages=stages,
@@ -385,7 +385,7 @@ def estimate(state: State, policy: Policy, *, budget: int | None = None, deadlin
     )
 
 
-def _best_of(world: FittedWorld, state: State, completed: int, started: int) -> float | None:
+def _best_of(world: ExtrapolatedWorld, state: State, completed: int, started: int) -> float | None:
     """Return the best last value of the trials that the plan fully trains, in one simulated future.
 
     Args:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seer_nb.core.state import State
-    from seer_nb.storage.replay import View
+    from seer_nb.storage.replay import JournalView
 
 
 GOING = liveness.ACTIVE
@@ -28,7 +28,7 @@ MISSED_HEARTBEATS = 2.0
 """Heartbeats without a record after which the runner counts as silent."""
 
 
-def now_s(view: View, state: State, status: str) -> float:
+def now_s(view: JournalView, state: State, status: str) -> float:
     """Return the study seconds now, extrapolated from the last record.
 
     Args:
@@ -41,7 +41,7 @@ def now_s(view: View, state: State, status: str) -> float:
     return state.now_s + min(max(0.0, time.time() - view.wall), MAX_EXTRAPOLATION * state.settings.lease_s)
 
 
-def why(folder: Path, view: View, state: State, status: str) -> str:
+def why(folder: Path, view: JournalView, state: State, status: str) -> str:
     """Return one sentence on why a study makes no progress; empty if it does, or does not run.
 
     Args:
@@ -52,7 +52,9 @@ def why(folder: Path, view: View, state: State, status: str) -> str:
     """
     if status not in GOING:
         return ""
-    return _runner_problem(folder, time.time() - view.wall, state) or liveness.why(state, now_s(view, state, status))
+    return _runner_problem(folder, time.time() - view.wall, state) or liveness.explain_stall(
+        state, now_s(view, state, status)
+    )
 
 
 def _runner_problem(folder: Path, silent_s: float, state: State) -> str:

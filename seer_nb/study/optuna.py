@@ -6,8 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from seer_nb._utils.text import show
-from seer_nb.search_space.sampler import quiet
+from seer_nb._utils.text import short_repr
+from seer_nb.search_space.sampler import quiet_optuna
 
 if TYPE_CHECKING:
     import optuna
@@ -52,7 +52,7 @@ def to_optuna(state: State, space: Space, began: float, storage: Any = None) -> 
     distributions = space.to_optuna()
     begun = [trial for trial in state.trials.values() if trial.started_s is not None]
     trials = [_trial(trial, distributions, began, state) for trial in begun]
-    with quiet():
+    with quiet_optuna():
         if storage is not None:
             storage = _without_copy(storage, name, source)
         found = optuna.create_study(storage=storage, study_name=name, direction=direction)
@@ -72,7 +72,7 @@ def _without_copy(storage: Any, name: str, source: dict[str, Any]) -> optuna.sto
         return opened
     if earlier.user_attrs.get(SOURCE) != source:
         raise ValueError(
-            f"storage={show(storage)} has another study called {name!r}, which is not a copy of this one: give "
+            f"storage={short_repr(storage)} has another study called {name!r}, which is not a copy of this one: give "
             "another storage, or delete that study with optuna.delete_study"
         )
     optuna.delete_study(study_name=name, storage=opened)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import parse_duration
 from seer_nb.study import best as best_checkpoint
 from seer_nb.study.forecast import Forecast, forecast, frontier, plot_frontier
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from seer_nb.core.policy import Policy
     from seer_nb.core.state import State
     from seer_nb.search_space import Space
-    from seer_nb.storage.replay import View
+    from seer_nb.storage.replay import JournalView
     from seer_nb.study.settings import Money, Time
 
 
@@ -70,7 +70,7 @@ class StudyResults(ABC):
     def _policy(self) -> Policy: ...
 
     @abstractmethod
-    def _started(self) -> View:
+    def _started(self) -> JournalView:
         """Return the view of the journal; raise SeerError before the study was started."""
 
     @property
@@ -155,7 +155,7 @@ class StudyResults(ABC):
             "events": self.events,
         }
         if table not in tables:
-            raise ValueError(f"table={show(table)} is unknown; expected one of {', '.join(map(repr, tables))}")
+            raise ValueError(f"table={short_repr(table)} is unknown; expected one of {', '.join(map(repr, tables))}")
         return export(tables[table](), path, title=f"{self.name}: {table}")
 
     def plot_curves(self) -> Any:
@@ -196,9 +196,9 @@ class StudyResults(ABC):
         Returns:
             The path.
         """
-        from seer_nb.views.page import write
+        from seer_nb.views.page import write_report
 
-        return write(path, self.name, self.state, self.history, self.status)
+        return write_report(path, self.name, self.state, self.history, self.status)
 
     def forecast(
         self, epoch_seconds: float | None = None, *, patience: str | float | timedelta | None = None
@@ -291,15 +291,18 @@ class StudyResults(ABC):
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from seer_nb.views import page
-        from seer_nb.views.page import Subject, Wish
+        from seer_nb.views.page import PageData, PageOptions
 
-        subject = Subject(self.state, self.history, self.status, self._now_s(), stuck=self.stuck)
-        return {"text/plain": self._summary(), "text/html": page.fragment(subject, Wish(n_rows=page.N_ROWS))}
+        subject = PageData(self.state, self.history, self.status, self._now_s(), stuck=self.stuck)
+        return {
+            "text/plain": self._summary(),
+            "text/html": page.render_fragment(subject, PageOptions(n_rows=page.STATIC_ROWS)),
+        }
 
     def _summary(self) -> str:
         from seer_nb.views import text
 
-        return text.summary(self.state, self.status, self.stuck, self._now_s())
+        return text.format_summary(self.state, self.status, self.stuck, self._now_s())
 
 
 def _seconds(patience: str | float | timedelta | None) -> float | None:

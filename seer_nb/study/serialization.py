@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,7 +106,7 @@ MAX_SOURCE = 1_000_000
 def check(function: Callable[..., Any]) -> None:
     """Raise TypeError if an object cannot be a training function."""
     if not callable(function):
-        raise TypeError(f"train={show(function)} is not a function: give a function of (config, run)")
+        raise TypeError(f"train={short_repr(function)} is not a function: give a function of (config, run)")
     name = _name(function)
     if isinstance(function, type):
         raise TypeError(f"train={name} is a class: give a function, or an instance with __call__(config, run)")
@@ -163,7 +163,7 @@ def dumps_parts(**parts: Any) -> bytes:
                 _pickle(part)
             except Exception as error:
                 raise ValueError(
-                    f"{name}={show(part)} cannot be sent to the runner: it holds {find_unpicklable(part)} "
+                    f"{name}={short_repr(part)} cannot be sent to the runner: it holds {find_unpicklable(part)} "
                     f"which cannot be pickled ({error})"
                 ) from error
         return _pickle(parts)[0]
@@ -286,7 +286,7 @@ def _called(function: Any) -> Any:
 
 def _name(function: Any) -> str:
     name = getattr(function, "__name__", None)
-    return name if isinstance(name, str) else show(function)
+    return name if isinstance(name, str) else short_repr(function)
 
 
 def _cut(text: str, longest: int = 80) -> str:

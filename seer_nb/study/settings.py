@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import msgspec
 
 from seer_nb import core
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import format_duration, format_money, parse_deadline, parse_duration, parse_money
-from seer_nb._utils.validation import whole
+from seer_nb._utils.validation import check_integer
 from seer_nb.core import Mode, Settings
 from seer_nb.core.money import Ledger, Offer, lease_seconds
 from seer_nb.core.types import MOST_EPOCHS, MOST_SEED, MOST_WORKERS
@@ -93,11 +93,11 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
         name=check_name(name),
         metric=_check_metric(metric),
         mode=_check_mode(mode),
-        max_epochs=whole(max_epochs, "max_epochs", 1, MOST_EPOCHS, what="a number of epochs"),
+        max_epochs=check_integer(max_epochs, "max_epochs", 1, MOST_EPOCHS, what="a number of epochs"),
         deadline_s=deadline_s,
         deadline_wall=deadline_wall,
         budget=amount,
-        seed=whole(seed, "seed", 0, MOST_SEED, what="a seed"),
+        seed=check_integer(seed, "seed", 0, MOST_SEED, what="a seed"),
         offers=offers,
         host=host,
         max_workers=provider.max_workers,
@@ -117,7 +117,7 @@ def check_name(name: str) -> str:
     """Return the name; raise ValueError if it is not valid for a study."""
     if not is_name(name):
         raise ValueError(
-            f"name={show(name)} is not a name for a study; expected up to 100 letters, digits, '.', '_' and '-', "
+            f"name={short_repr(name)} is not a name for a study; expected up to 100 letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit"
         )
     return name
@@ -126,7 +126,8 @@ def check_name(name: str) -> str:
 def _check_metric(metric: str) -> str:
     if not isinstance(metric, str) or not metric.isidentifier():
         raise ValueError(
-            f"metric={show(metric)} is not the name of a metric: give the keyword that train passes to run.report, "
+            f"metric={short_repr(metric)} is not the name of a metric: give the keyword "
+            "that train passes to run.report, "
             'such as "accuracy"'
         )
     return metric
@@ -134,7 +135,7 @@ def _check_metric(metric: str) -> str:
 
 def _check_mode(mode: str) -> Mode:
     if not isinstance(mode, str) or mode not in get_args(Mode):
-        raise ValueError(f'mode={show(mode)} is unknown: give "max" when more is better, or "min"')
+        raise ValueError(f'mode={short_repr(mode)} is unknown: give "max" when more is better, or "min"')
     return cast("Mode", mode)
 
 
@@ -149,7 +150,8 @@ def check_policy(policy: Any) -> Policy:
         return by_name(policy)
     if isinstance(policy, type) or not callable(getattr(policy, "decide", None)):
         raise TypeError(
-            f'policy={show(policy)} is not a policy: give a name such as "seer", or an object with decide(snapshot)'
+            f"policy={short_repr(policy)} is not a policy: "
+            'give a name such as "seer", or an object with decide(snapshot)'
         )
     return cast("Policy", policy)
 
@@ -157,14 +159,14 @@ def check_policy(policy: Any) -> Policy:
 def _check_offers(provider: Any) -> tuple[Offer, ...]:
     methods = all(callable(getattr(provider, name, None)) for name in ("offers", "fleet"))
     if isinstance(provider, type) or not methods:
-        raise TypeError(f"provider={show(provider)} does not rent machines: give a provider such as seer.Local()")
+        raise TypeError(f"provider={short_repr(provider)} does not rent machines: give a provider such as seer.Local()")
     workers = getattr(provider, "max_workers", None)
     if not isinstance(workers, int) or not 1 <= workers <= MOST_WORKERS:
         allowed = f"expected an integer from 1 to {MOST_WORKERS}"
-        raise ValueError(f"provider={show(provider)} has max_workers={show(workers)}; {allowed}")
+        raise ValueError(f"provider={short_repr(provider)} has max_workers={short_repr(workers)}; {allowed}")
     offers = tuple(provider.offers())
     if not offers:
-        raise ValueError(f"provider={show(provider)} offers no machines; expected at least one to rent")
+        raise ValueError(f"provider={short_repr(provider)} offers no machines; expected at least one to rent")
     for offer in (*offers, getattr(provider, "host", None)):
         _check_readable(offer, provider)
     return offers
@@ -179,7 +181,9 @@ def _check_readable(offer: Offer | None, provider: Any) -> None:
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$.")
         what = f"{place.rstrip('`') or 'fields'} is invalid: {reason[:1].lower()}{reason[1:]}"
-        raise ValueError(f"provider={show(provider)} offers a machine {show(offer.name)} whose {what}") from None
+        raise ValueError(
+            f"provider={short_repr(provider)} offers a machine {short_repr(offer.name)} whose {what}"
+        ) from None
 
 
 def check_store(store: Any) -> str:
@@ -191,23 +195,23 @@ def check_store(store: Any) -> str:
     """
     place = os.fspath(store) if isinstance(store, str | os.PathLike) else None
     if not isinstance(place, str):
-        raise TypeError(f"store={show(store)} is not a place for checkpoints; {object_store.HINT}")
+        raise TypeError(f"store={short_repr(store)} is not a place for checkpoints; {object_store.HINT}")
     if not place.strip():
-        raise ValueError(f"store={show(store)} is empty; {object_store.HINT}")
+        raise ValueError(f"store={short_repr(store)} is empty; {object_store.HINT}")
     if "://" not in place and (lacking := _ONE_SLASH.match(place)):
         meant = f"{lacking[1]}://{'/' if lacking[1] in {'file', 'local'} else ''}{place[lacking.end() :]}"
-        raise ValueError(f"store={show(store)} lacks a slash: did you mean {meant!r}?")
+        raise ValueError(f"store={short_repr(store)} lacks a slash: did you mean {meant!r}?")
     if not object_store.is_url(place):
         return str(Path(place).absolute())
     if (protocol := object_store.protocol(place)) == "memory":
-        raise ValueError(f"store={show(store)} is not shared between processes; {object_store.HINT}")
+        raise ValueError(f"store={short_repr(store)} is not shared between processes; {object_store.HINT}")
     object_store.check(place)
     import fsspec
 
     try:
         fsspec.get_filesystem_class(protocol)
     except (ImportError, ValueError) as error:
-        raise ValueError(f"store={show(store)} cannot be reached ({error}); {object_store.HINT}") from None
+        raise ValueError(f"store={short_repr(store)} cannot be reached ({error}); {object_store.HINT}") from None
     return place
 
 
@@ -220,7 +224,8 @@ def _check_reachable(store: str, given: Any, provider: Provider) -> str:
     """Check that the provider's machines can reach the store."""
     if not getattr(provider, "shares_files", True) and object_store.folder(store) is not None:
         raise ValueError(
-            f"store={show(given)} is a folder of this machine, which machines of {show(provider)} cannot reach; "
+            f"store={short_repr(given)} is a folder of this machine, which machines of "
+            f"{short_repr(provider)} cannot reach; "
             'expected the URL of an object store, such as "s3://bucket/folder"'
         )
     return store
@@ -236,8 +241,8 @@ def _check_affordable(amount: int, given: Money, offer: Offer, host: Offer | Non
         beside = f", beside one of {host.name!r} for the Dask scheduler"
     if amount < needed:
         raise ValueError(
-            f"budget={show(given)} is too small for one epoch of one trial: a machine of {offer.name!r} at "
-            f"{format_money(offer.price_per_hour)} an hour{beside} can cost {format_money(needed)} until it has "
+            f"budget={short_repr(given)} is too small for one epoch of one trial: a machine of {offer.name!r} at "
+            f"{format_money(offer.price_per_hour_micro)} an hour{beside} can cost {format_money(needed)} until it has "
             f"started and its lease of {format_duration(lease_s)} has expired"
         )
 
@@ -246,7 +251,8 @@ def _check_long_enough(deadline_s: float, given: Time, offer: Offer, host: Offer
     needed_s = offer.boot_s + START_S + offer.release_s + (0.0 if host is None else host.boot_s)
     if deadline_s <= needed_s:
         raise ValueError(
-            f"deadline={show(given)} is too short: a machine of {offer.name!r} takes about {format_duration(needed_s)} "
+            f"deadline={short_repr(given)} is too short: a machine of {offer.name!r} "
+            f"takes about {format_duration(needed_s)} "
             "to boot, start and terminate"
         )
 
@@ -261,7 +267,8 @@ def new_budget(state: State, budget: Money) -> core.SetBudget:
     floor = state.ledger.floor(state.now_s)
     if amount < floor:
         raise ValueError(
-            f"budget={show(budget)} is less than what is spent and committed; expected at least {format_money(floor)}"
+            f"budget={short_repr(budget)} is less than what is spent and committed; "
+            f"expected at least {format_money(floor)}"
         )
     return core.SetBudget(budget=amount)
 
@@ -277,5 +284,7 @@ def new_deadline(state: State, deadline: Time) -> core.SetDeadline:
     if wall is not None:
         deadline_s += used_s
     elif deadline_s <= used_s:
-        raise ValueError(f"deadline={show(deadline)} has passed: the study has already used {format_duration(used_s)}")
+        raise ValueError(
+            f"deadline={short_repr(deadline)} has passed: the study has already used {format_duration(used_s)}"
+        )
     return core.SetDeadline(deadline_s=deadline_s, deadline_wall=wall)

@@ -12,7 +12,7 @@ from seer_nb.core.engine import Engine
 if TYPE_CHECKING:
     import pandas as pd
 
-    from seer_nb.core import Snapshot, Trial
+    from seer_nb.core import PolicyView, Trial
     from seer_nb.core.policy import Policy
     from seer_nb.core.state import State
     from seer_nb.policies.seer import Outlook
@@ -62,7 +62,7 @@ def stages_frame(
 
 def _changed(
     state: State, policy: Policy, epoch_seconds: float | None, budget: int | None, deadline_s: float | None
-) -> Snapshot:
+) -> PolicyView:
     engine = Engine(state.settings, policy)
     engine.state = state
     snapshot = engine.snapshot()
@@ -88,7 +88,7 @@ def _as_fast(trial: Trial, factor: float) -> Trial:
     return replace(trial, curve=tuple(replace(report, seconds=factor * report.seconds) for report in trial.curve))
 
 
-def _rows(outlook: Outlook, snapshot: Snapshot) -> list[tuple[float, ...]]:
+def _rows(outlook: Outlook, snapshot: PolicyView) -> list[tuple[float, ...]]:
     rows: list[tuple[float, ...]] = []
     ends_s, cost = snapshot.now_s, float(snapshot.spent)
     for rung, survivors, stage in zip(outlook.rungs, outlook.survivors, outlook.schedule.stages, strict=True):

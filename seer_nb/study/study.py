@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from seer_nb import core, policies
 from seer_nb._utils import files
 from seer_nb._utils.clock import steady_s
-from seer_nb._utils.text import one_line, show
+from seer_nb._utils.text import one_line, short_repr
 from seer_nb._utils.units import format_duration, parse_duration
-from seer_nb._utils.validation import refuses_unknown
-from seer_nb.core.history import begun
+from seer_nb._utils.validation import reject_unknown_arguments
+from seer_nb.core.history import initial_history
 from seer_nb.core.state import State
 from seer_nb.errors import RunnerError, SeerError, StudyEndedError, StudyFailedError
 from seer_nb.providers.local import Local
@@ -26,7 +26,7 @@ from seer_nb.search_space import ConfigSampler, Space
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import runner_pid
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from seer_nb.study import health, serialization, settings
 from seer_nb.study.results import StudyResults
 from seer_nb.study.settings import Money, Time, check_name, check_policy, make_settings, new_budget, new_deadline
@@ -111,7 +111,7 @@ class Study(StudyResults):
         >>> study.run().best
     """
 
-    @refuses_unknown(settings.HINTS)
+    @reject_unknown_arguments(settings.HINTS)
     def __init__(  # noqa: PLR0913 - the public face
         self,
         train: Callable[..., Any],
@@ -156,7 +156,7 @@ class Study(StudyResults):
         self._function = serialization.dumps(train)
         self._parts = serialization.dumps_parts(sampler=sampler, policy=chosen, provider=provider, space=searched)
         self._chosen: Policy | None = chosen
-        self._view: View | None = None
+        self._view: JournalView | None = None
         self._launched: list[subprocess.Popen[bytes]] = []
         self._dashboard: Dashboard | None = None
 
@@ -164,7 +164,7 @@ class Study(StudyResults):
     def _attached(cls, folder: Path) -> Study:
         study = cls.__new__(cls)
         study.name, study.folder = folder.name, folder
-        study._view, study._launched = View(Journal(folder / layout.JOURNAL)), []  # noqa: SLF001 - the same class
+        study._view, study._launched = JournalView(Journal(folder / layout.JOURNAL)), []  # noqa: SLF001 - the same class
         study._chosen = study._dashboard = None  # noqa: SLF001 - the same class
         study._settings = study._view.state().settings  # noqa: SLF001 - the same class
         return study
@@ -340,9 +340,7 @@ class Study(StudyResults):
 
     def _ipython_display_(self) -> None:
         """Show the live dashboard below a notebook's cell; without widgets, a static picture or text."""
-        from seer_nb.ui.notebook.dashboard import show
-
-        show(self)
+        short_repr(self)
 
     def dashboard(self) -> Dashboard:
         """Return the study's live dashboard, which is also the display of a study in a notebook."""
@@ -369,7 +367,7 @@ class Study(StudyResults):
             files.write_atomically(self.folder / layout.PARTS, self._parts, private=True)
             layout.seal(self.folder)
             began = core.Began(settings=self._settings)
-            self._view = View(Journal.create(self.folder / layout.JOURNAL, [(0.0, began)]))
+            self._view = JournalView(Journal.create(self.folder / layout.JOURNAL, [(0.0, began)]))
         except BaseException:
             # Also on KeyboardInterrupt: the name must be free again.
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -382,7 +380,7 @@ class Study(StudyResults):
                 f"seer.attach({self.name!r}) opens that study; else choose another name"
             )
 
-    def _started(self) -> View:
+    def _started(self) -> JournalView:
         if self._view is None:
             raise SeerError(f"study {self.name!r} has not been started: start() it first")
         return self._view
@@ -404,7 +402,7 @@ class Study(StudyResults):
     @property
     def history(self) -> History:
         """Values over time and the log of decisions, up to the same record as `state`."""
-        return begun(self._settings) if self._view is None else self._view.history
+        return initial_history(self._settings) if self._view is None else self._view.history
 
     def _space(self) -> Space:
         self._started()
@@ -429,7 +427,7 @@ class Study(StudyResults):
         trials = self.state.trials
         if isinstance(trial, bool) or not isinstance(trial, Integral) or trial not in trials:
             last = f"0 to {len(trials) - 1}" if trials else "none so far"
-            raise ValueError(f"trial={show(trial)} is not a trial of study {self.name!r}: there are {last}")
+            raise ValueError(f"trial={short_repr(trial)} is not a trial of study {self.name!r}: there are {last}")
         return int(trial)  # numpy integers, from a frame, cannot be stored
 
     def _driven(self) -> bool:

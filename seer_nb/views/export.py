@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from seer_nb._utils.files import write_atomically
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.errors import SeerError
 
 if TYPE_CHECKING:
@@ -91,10 +91,10 @@ def formats() -> tuple[str, ...]:
 def _checked(given: str | os.PathLike[str]) -> tuple[Path, str]:
     """Validate a path; return it with its suffix in lower case, without the dot."""
     if not isinstance(given, str | os.PathLike):
-        raise TypeError(f'path={show(given)}: not a path; expected a path such as "results.csv"')
+        raise TypeError(f'path={short_repr(given)}: not a path; expected a path such as "results.csv"')
     path = Path(given)
     if "\0" in str(path):
-        raise ValueError(f"path={show(str(path))}: contains the character NUL; expected a valid file name")
+        raise ValueError(f"path={short_repr(str(path))}: contains the character NUL; expected a valid file name")
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in _WRITERS:
         raise ValueError(f"path={str(path)!r}: unknown suffix {path.suffix!r}; expected one of .{', .'.join(_WRITERS)}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from seer_nb._utils.files import write_atomically
 from seer_nb._utils.units import format_duration, format_money, format_usd
-from seer_nb.core.history import value_at
+from seer_nb.core.history import step_value_at
 from seer_nb.views import figure_data, svg_charts
 from seer_nb.views import html as html_views
 from seer_nb.views.html import Page
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 N_SURVIVORS = 50
 """Number of table rows while the table shows survivors only."""
-N_ROWS = 10
+STATIC_ROWS = 10
 """Number of table rows in the static picture."""
 N_TABLE_TIMES = 12
 """Number of time steps in the tables below the figures over time."""
 
 
-class Subject(NamedTuple):
+class PageData(NamedTuple):
     """The data that a page shows."""
 
     state: State
@@ -52,7 +52,7 @@ class Subject(NamedTuple):
     """Resource usage of the study's processes; None if unknown."""
 
 
-class Wish(NamedTuple):
+class PageOptions(NamedTuple):
     """Options of a page."""
 
     buttons: bool = False
@@ -65,7 +65,7 @@ class Wish(NamedTuple):
     """Number of table rows, unless all trials are shown."""
 
 
-class Scene:
+class PageBuilder:
     """Builder of successive pages of one study, which reuses what has not changed."""
 
     def __init__(self) -> None:
@@ -73,11 +73,11 @@ class Scene:
         self._palette = Palette()
         self._pen = svg_charts.Pen()
 
-    def view(self, subject: Subject) -> StudyView:
+    def view(self, subject: PageData) -> StudyView:
         """Build the view model."""
         return self._views.build(subject.state, subject.status, subject.now_s, subject.stuck)
 
-    def page(self, subject: Subject, view: StudyView, wish: Wish) -> Page:
+    def page(self, subject: PageData, view: StudyView, wish: PageOptions) -> Page:
         """Render all parts and pieces of the page."""
         parts = {
             "title": html_views.title(view),
@@ -96,7 +96,7 @@ class Scene:
             lists |= figure.lists
         return Page(parts, lists)
 
-    def _figures(self, subject: Subject, view: StudyView) -> list[Page]:
+    def _figures(self, subject: PageData, view: StudyView) -> list[Page]:
         forecast = subject.forecast
         projected = forecast.projected if forecast is not None and view.may_have_workers else None
         curves = figure_data.curves_info(view, projected)
@@ -128,15 +128,15 @@ def skeleton(page: Page | None = None, *, live: bool, controls: str = "", bare: 
     return html_views.render("study.html", page=page or Page({}, {}), live=live, controls=controls, plots=plots)
 
 
-def static_html(state: State, history: History, status: str | None = None) -> str:
+def render_static_picture(state: State, history: History, status: str | None = None) -> str:
     """Render the static picture of a study: head, figures, the best trials and the log.
 
     The fragment of html has no script and refers to no other file. For ``status`` see ``ViewBuilder.build``.
     """
-    return fragment(Subject(state, history, status), Wish(n_rows=N_ROWS))
+    return render_fragment(PageData(state, history, status), PageOptions(n_rows=STATIC_ROWS))
 
 
-def fragment(subject: Subject, wish: Wish, *, stands_for: str = "") -> str:
+def render_fragment(subject: PageData, wish: PageOptions, *, stands_for: str = "") -> str:
     """Render a page as a fragment of html.
 
     Args:
@@ -144,7 +144,7 @@ def fragment(subject: Subject, wish: Wish, *, stands_for: str = "") -> str:
         wish: Options of the page.
         stands_for: Identity of the live view in whose place the fragment is shown. Default: none.
     """
-    scene = Scene()
+    scene = PageBuilder()
     view = scene.view(subject)
     filled = skeleton(scene.page(subject, view, wish), live=False, bare=not view.trials)
     return html_views.render("fragment.html", name=view.name, stands_for=stands_for, css=css(), skeleton=filled)
@@ -156,7 +156,7 @@ def css() -> str:
     return files("seer_nb.views").joinpath("seer.css").read_text()
 
 
-def write(path: str | os.PathLike[str], name: str, state: State, history: History, status: str) -> Path:
+def write_report(path: str | os.PathLike[str], name: str, state: State, history: History, status: str) -> Path:
     """Write the report of a study as one html file; an existing file is replaced.
 
     Args:
@@ -175,18 +175,18 @@ def write(path: str | os.PathLike[str], name: str, state: State, history: Histor
     target = Path(path)
     if target.suffix != ".html":
         raise ValueError(f"path={str(path)!r}: a report is one html file; expected the suffix .html")
-    body = fragment(Subject(state, history, status), Wish(all_trials=True))
+    body = render_fragment(PageData(state, history, status), PageOptions(all_trials=True))
     write_atomically(target, f"{html_views.render('report.html', name=name, body=body)}\n".encode())
     return target
 
 
-def _shown(view: StudyView, wish: Wish) -> Sequence[TrialView]:
+def _shown(view: StudyView, wish: PageOptions) -> Sequence[TrialView]:
     if wish.all_trials or view.has_ended:
         return view.trials[: html_views.MAX_ROWS if wish.all_trials else wish.n_rows]
     return [trial for trial in view.trials if trial.survives][: wish.n_rows]
 
 
-def _caption(view: StudyView, wish: Wish) -> str:
+def _caption(view: StudyView, wish: PageOptions) -> str:
     shown = len(_shown(view, wish))
     what = "trials" if wish.all_trials or view.has_ended else "survivors"
     total = len(view.trials) if wish.all_trials or view.has_ended else view.n_survivors
@@ -195,7 +195,7 @@ def _caption(view: StudyView, wish: Wish) -> str:
     return f"{what}, best first" if shown == total else f"the {shown} best of {total} {what}"
 
 
-def _log(history: History, wish: Wish) -> list[LogEntry]:
+def _log(history: History, wish: PageOptions) -> list[LogEntry]:
     if wish.trial is None:
         return history.log[-html_views.MAX_LOG_LINES :]
     return [entry for entry in history.log if entry.trial == wish.trial]
@@ -218,7 +218,7 @@ def _workers_table(info: figure_data.ParallelismInfo, view: StudyView) -> str:
     rows = [
         [
             format_duration(at_s),
-            *(f"{value_at(steps, at_s):g}" for steps in (info.wanted, info.size)),
+            *(f"{step_value_at(steps, at_s):g}" for steps in (info.wanted, info.size)),
             _training(info, at_s),
         ]
         for at_s in moments
@@ -240,13 +240,13 @@ def _machines_table(state: State, vitals: Vitals | None) -> str:
             machine.offer,
             machine.state if machine.leaves_s is None else "being preempted",
             format_duration(_coarse(state.now_s - machine.rented_s + machine.unseen_s)),
-            format_money(state.offers[machine.offer].price_per_hour),
+            format_money(state.offers[machine.offer].price_per_hour_micro),
             format_money(state.ledger.bill(machine.id, state.now_s)),
             *(() if vitals is None else _use(vitals.of(machine.workers))),
         ]
         for machine in state.live.values()
     ]
-    total = format_money(sum(state.offers[machine.offer].price_per_hour for machine in state.live.values()))
+    total = format_money(sum(state.offers[machine.offer].price_per_hour_micro for machine in state.live.values()))
     caption = f"{len(rows)} machines, {total} per hour" if rows else "no machine is rented"
     heads = ["machine", "offer", "state", "rented for", "per hour", "cost so far"]
     if vitals is not None:
@@ -266,7 +266,7 @@ def _coarse(seconds: float) -> float:
 
 
 def _training(info: figure_data.ParallelismInfo, at_s: float) -> str:
-    shares = [(band.trial, value_at(band.steps, at_s)) for band in info.bands]
+    shares = [(band.trial, step_value_at(band.steps, at_s)) for band in info.bands]
     words = [f"{'others' if trial is None else trial} x {value:g}" for trial, value in shares if value]
     return ", ".join(words) or "none"
 

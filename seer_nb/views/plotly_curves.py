@@ -12,7 +12,7 @@ from seer_nb._utils.files import write_atomically
 from seer_nb.search_space.surrogate import importances
 from seer_nb.views.figure_data import CurvesInfo, curves_info
 from seer_nb.views.palette import GREY, OKABE_ITO, PLOTLY_DASHES, LineStyle, Palette
-from seer_nb.views.view_model import TrialView, format_value, view_of
+from seer_nb.views.view_model import TrialView, build_view, format_value
 
 if TYPE_CHECKING:
     import os
@@ -33,7 +33,7 @@ MAX_VALUE_TICKS = 6
 
 def plot_curves(state: State) -> Figure:
     """Plot the learning curves: survivors in colour with labels at their ends, all others grey, the best marked."""
-    return _curves_plot(curves_info(view_of(state)))
+    return _curves_plot(curves_info(build_view(state)))
 
 
 def write_figure(figure: Figure, path: str | os.PathLike[str], title: str = "seer_nb") -> Path:
@@ -72,9 +72,9 @@ def _curves_plot(info: CurvesInfo) -> Figure:
 def _layout(info: CurvesInfo) -> dict[str, Any]:
     return {
         "template": "plotly_white",
-        "title": {"text": f"{shown(info.metric)} by epoch"},
+        "title": {"text": f"{escape_text(info.metric)} by epoch"},
         "xaxis": {"title": {"text": "epoch"}, "range": [0.5, info.max_epochs * 1.12 + 0.5]},
-        "yaxis": {"title": {"text": shown(info.metric)}, "range": [info.low, info.high]},
+        "yaxis": {"title": {"text": escape_text(info.metric)}, "range": [info.low, info.high]},
         "legend": {"title": {"text": "best first"}},
         "hovermode": "closest",
     }
@@ -125,7 +125,9 @@ def _coloured_trace(trial: TrialView, style: LineStyle, *, labelled: bool) -> Sc
 
     label = f"trial {trial.trial}"
     end = _last_index(trial) if labelled else None
-    config = ", ".join(f"{shown(name)}={shown(format_value(value))}" for name, value in trial.config.items())
+    config = ", ".join(
+        f"{escape_text(name)}={escape_text(format_value(value))}" for name, value in trial.config.items()
+    )
     return go.Scatter(
         x=[epoch for epoch, _ in trial.points],
         y=[value for _, value in trial.points],
@@ -152,7 +154,7 @@ def _best_mark(trial: TrialView) -> Scatter:
     )
 
 
-def shown(text: str) -> str:
+def escape_text(text: str) -> str:
     """Escape a text for plotly, which interprets some html, also links, in its texts."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -200,7 +202,7 @@ def coordinates_plot(info: CoordinatesInfo) -> Figure:
 
     dimensions = [
         {
-            "label": shown(axis.name),
+            "label": escape_text(axis.name),
             "values": list(axis.positions),
             "tickvals": [position for position, _ in axis.ticks],
             # Plotly draws these labels, and only these, without interpreting html, so they must not be escaped.
@@ -208,13 +210,13 @@ def coordinates_plot(info: CoordinatesInfo) -> Figure:
         }
         for axis in info.axes
     ]
-    dimensions.append({"label": shown(info.metric), "values": list(info.values)})
+    dimensions.append({"label": escape_text(info.metric), "values": list(info.values)})
     line = {
         "color": list(info.values),
         "colorscale": "Cividis",
         "reversescale": not info.maximize,
         "showscale": True,
-        "colorbar": {"title": {"text": shown(info.metric)}},
+        "colorbar": {"title": {"text": escape_text(info.metric)}},
     }
     figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line) if info.values else None)
     return figure.update_layout(template="plotly_white", title="Configurations and their best values")
@@ -235,7 +237,7 @@ def importance_plot(info: ImportanceInfo) -> Figure:
     """Plot one bar per hyperparameter."""
     import plotly.graph_objects as go
 
-    names, shares = [shown(name) for name, _ in info.shares], [share for _, share in info.shares]
+    names, shares = [escape_text(name) for name, _ in info.shares], [share for _, share in info.shares]
     bars = go.Bar(x=shares, y=names, orientation="h", text=[f"{share:.0%}" for share in shares])
     figure = go.Figure(bars.update(marker={"color": OKABE_ITO[0]}))
     title = f"Importance of hyperparameters, from {info.n_trials} trials"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from seer_nb.core.history import begun, value_at
+from seer_nb.core.history import initial_history, step_value_at
 from seer_nb.views.figure_data import burn_info, spending_forecast
 from seer_nb.views.palette import GREY, OKABE_ITO, PLOTLY_DASHES, LineStyle, Palette
-from seer_nb.views.plotly_curves import shown
-from seer_nb.views.view_model import view_of
+from seer_nb.views.plotly_curves import escape_text
+from seer_nb.views.view_model import build_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -107,7 +107,7 @@ def parallelism_plot(info: ParallelismInfo) -> Figure:
         at = list(info.losses)
         cross = {"symbol": "x", "size": 9, "color": OKABE_ITO[3]}
         figure.add_trace(
-            go.Scatter(x=at, y=[value_at(info.size, s) for s in at], mode="markers", marker=cross, name="lost")
+            go.Scatter(x=at, y=[step_value_at(info.size, s) for s in at], mode="markers", marker=cross, name="lost")
         )
     _mark(figure, info.marks)
     figure.update_xaxes(title_text="study seconds", range=[0, info.until_s])
@@ -122,7 +122,7 @@ def _band(band: Band, moments: list[float], style: LineStyle | None) -> Scatter:
     line = {"width": 1, "shape": "hv", "color": style.colour if style else GREY}
     if style:
         line["dash"] = PLOTLY_DASHES[style.dash]
-    workers = [value_at(band.steps, at_s) for at_s in moments]
+    workers = [step_value_at(band.steps, at_s) for at_s in moments]
     return go.Scatter(x=moments, y=workers, name=name, stackgroup="workers", line=line)
 
 
@@ -152,8 +152,8 @@ def forecast_plot(forecast: Forecast, state: State | None, history: History | No
     table, stairs = forecast.over_time, {"shape": "hv"}
     figure.add_trace(go.Scatter(x=table.elapsed_s, y=table.workers, name="workers", yaxis="y2", line=stairs))
     if state is not None:
-        history = begun(state.settings) if history is None else history
-        _add_spending(figure, burn_info(history, view_of(state), plan))
+        history = initial_history(state.settings) if history is None else history
+        _add_spending(figure, burn_info(history, build_view(state), plan))
     right = {"title": {"text": "workers"}, "overlaying": "y", "side": "right", "rangemode": "tozero"}
     figure.update_layout(yaxis2=right)
     return figure
@@ -190,4 +190,4 @@ def _add_spending(figure: Figure, info: BurnInfo) -> None:
 def _mark(figure: Figure, marks: Iterable[Mark]) -> None:
     for mark in marks:
         line = {"color": OKABE_ITO[4], "dash": "dot"}
-        figure.add_vline(x=mark.at_s, line=line, annotation_text=shown(mark.text), annotation_textangle=-90)
+        figure.add_vline(x=mark.at_s, line=line, annotation_text=escape_text(mark.text), annotation_textangle=-90)

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb._utils.units import format_duration, format_usd
-from seer_nb.core.history import value_at
+from seer_nb.core.history import step_value_at
 from seer_nb.views.palette import GREY, SVG_DASHES, LineStyle
 from seer_nb.views.svg_axes import LEFT, TOP, Frame, epoch_ticks, spread, time_ticks, widened
 from seer_nb.views.view_model import format_value
@@ -144,7 +144,7 @@ def describe_curves(info: CurvesInfo) -> str:
 
 def describe_parallelism(info: ParallelismInfo) -> str:
     """Summarise the workers over time in a sentence."""
-    size, wanted = value_at(info.size, info.now_s), value_at(info.wanted, info.now_s)
+    size, wanted = step_value_at(info.size, info.now_s), step_value_at(info.wanted, info.now_s)
     return (
         f"workers of each trial over time: {size:g} ready now, {wanted:g} wanted, at most {info.high:g}; "
         f"{len(info.boots)} boots, {len(info.losses)} losses"
@@ -230,7 +230,7 @@ def _bands(frame: Frame, info: ParallelismInfo, styles: Mapping[int, LineStyle])
     moments = sorted({at_s for band in info.bands for at_s, _ in band.steps})
     floor = [0.0] * len(moments)
     for band in info.bands:
-        top = [low + value_at(band.steps, at_s) for low, at_s in zip(floor, moments, strict=True)]
+        top = [low + step_value_at(band.steps, at_s) for low, at_s in zip(floor, moments, strict=True)]
         if top != floor:
             name = "others" if band.trial is None else str(band.trial)
             style = styles.get(band.trial) if band.trial is not None else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from seer_nb._utils.text import one_line
 from seer_nb._utils.units import format_duration, format_money
-from seer_nb.views.view_model import StudyView, TrialView, format_value, view_of
+from seer_nb.views.view_model import StudyView, TrialView, build_view, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +22,9 @@ CELL_WIDTH = 16
 """Characters of a table cell; longer texts are cut."""
 
 
-def summary(state: State, status: str | None = None, stuck: str = "", now_s: float | None = None) -> str:
+def format_summary(state: State, status: str | None = None, stuck: str = "", now_s: float | None = None) -> str:
     """Summarise the study in a few lines and a table of its best trials; see ``ViewBuilder.build``."""
-    view = view_of(state, status, now_s, stuck)
+    view = build_view(state, status, now_s, stuck)
     lines = [
         f"study {view.name}: {view.status}, {_time(view)}" + (f" - {view.reason}" if view.reason else ""),
         (
@@ -38,9 +38,9 @@ def summary(state: State, status: str | None = None, stuck: str = "", now_s: flo
     return "\n".join([one_line(line) for line in lines] + _table(view))
 
 
-def progress_line(state: State, stuck: str = "", now_s: float | None = None) -> str:
+def format_progress(state: State, stuck: str = "", now_s: float | None = None) -> str:
     """Summarise the progress on one line, most important first, because a terminal may cut the line."""
-    view = view_of(state, None, now_s, stuck)
+    view = build_view(state, None, now_s, stuck)
     parts = [
         _time(view) if view.status == "running" else f"{view.status}, {_time(view)}",
         *([f"stuck: {view.stuck}"] if view.stuck else []),

@@ -195,7 +195,7 @@ class ViewBuilder:
             busy=sum(gang.parallelism for gang in state.gangs.values()),
             booting=sum(machine.slots for machine in machines if machine.state == "booting"),
             wanted=state.wanted_workers,
-            price_per_hour_micro=sum(state.offers[machine.offer].price_per_hour for machine in machines),
+            price_per_hour_micro=sum(state.offers[machine.offer].price_per_hour_micro for machine in machines),
             best=trials[0] if trials and trials[0].value is not None else None,
             trials=tuple(trials),
         )
@@ -211,7 +211,7 @@ class ViewBuilder:
         return view
 
 
-def view_of(state: State, status: str | None = None, now_s: float | None = None, stuck: str = "") -> StudyView:
+def build_view(state: State, status: str | None = None, now_s: float | None = None, stuck: str = "") -> StudyView:
     """Build the view of a study once; see ``ViewBuilder.build``."""
     return ViewBuilder().build(state, status, now_s, stuck)
 
@@ -237,7 +237,7 @@ def _trial_view(trial: core.Trial, state: State, now_s: float) -> TrialView:
         wanted=state.wanted.get(trial.id, 0),
         cost_micro=trial.cost,
         remaining_cost_micro=None if gang is None or left_s is None else _cost_micro(gang, left_s, state),
-        end_s=trial.ended_s if left_s is None or gang is None else max(now_s, gang.heard_s + left_s),
+        end_s=trial.ended_s if left_s is None or gang is None else max(now_s, gang.last_message_s + left_s),
         config=trial.config,
         points=Points(trial.curve),
         reason=trial.reason,
@@ -258,4 +258,4 @@ def _cost_micro(gang: core.Gang, seconds: float, state: State) -> int:
 
 def _is_training(gang: core.Gang, state: State, now_s: float) -> bool:
     """Return whether a gang has sent a message since its start, or has had the time that a start usually takes."""
-    return gang.heard_s > gang.started_s or now_s - gang.started_s > state.speed.estimate().stall_s
+    return gang.last_message_s > gang.started_s or now_s - gang.started_s > state.speed.estimate().stall_s

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from seer_nb._utils.retry import patiently
+from seer_nb._utils.retry import retry_os_errors
 from seer_nb.core import Reported
 from seer_nb.errors import CheckpointError, DamagedCheckpointError, MissingCheckpointError, StoreError
 from seer_nb.storage import checkpoints
@@ -126,7 +126,7 @@ class CheckpointManager:
         path = checkpoints.name(task.trial, epoch, task.gang)
         payload = self._payload(epoch)
         try:
-            patiently(lambda: checkpoints.save(task.store, path, payload), task.store_patience_s if last else 0.0)
+            retry_os_errors(lambda: checkpoints.save(task.store, path, payload), task.store_patience_s if last else 0.0)
         except StoreError as error:
             if last:
                 raise
@@ -161,7 +161,7 @@ def _empty(saved: bytes | None) -> Any:
 # --- loading ---
 
 
-def find(task: MemberTask) -> dict[str, Any] | None:
+def load_resume_checkpoint(task: MemberTask) -> dict[str, Any] | None:
     """Load and verify the checkpoint that a task names; returns None if training starts without one.
 
     Raises:
@@ -182,7 +182,7 @@ def find(task: MemberTask) -> dict[str, Any] | None:
 
 def _load_patiently(task: MemberTask, path: str) -> dict[str, Any]:
     try:
-        return patiently(lambda: checkpoints.load(task.store, path), task.store_patience_s)
+        return retry_os_errors(lambda: checkpoints.load(task.store, path), task.store_patience_s)
     except StoreError as error:
         # The store works, but the checkpoint is not in it.
         if isinstance(error.__cause__, MissingCheckpointError) and error.__cause__.__cause__ is None:

@@ -67,7 +67,7 @@ class Share:
                 yield first, last
 
 
-def check(dataset: Any, batch_size: int, size: int, *, shuffle: bool, drop_last: bool) -> int:
+def check_dataset(dataset: Any, batch_size: int, size: int, *, shuffle: bool, drop_last: bool) -> int:
     """Check that a dataset can be divided over a gang; return its length.
 
     Args:
@@ -102,7 +102,7 @@ def check(dataset: Any, batch_size: int, size: int, *, shuffle: bool, drop_last:
     return length
 
 
-def make(dataset: Any, share: Share, *, collate_fn: Any, num_workers: int, pin_memory: bool) -> DataLoader[Any]:
+def make_loader(dataset: Any, share: Share, *, collate_fn: Any, num_workers: int, pin_memory: bool) -> DataLoader[Any]:
     """Create the DataLoader of one member.
 
     Args:

@@ -17,14 +17,14 @@ def device() -> torch.device:
     return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
-def name() -> str:
+def unique_name() -> str:
     """Return a name of this worker's GPU that is unique over all machines; empty without a GPU."""
     import torch
 
     return str(torch.cuda.get_device_properties(0).uuid) if torch.cuda.is_available() else ""
 
 
-def broken() -> bool:
+def is_broken() -> bool:
     """Return whether no GPU call can succeed in this process any more, as after a device-side assertion.
 
     A failed allocation does not break the GPU.

@@ -42,7 +42,7 @@ def run_member(
         send: Takes `Reported` records (from rank 0) and, last and always, a `MemberEnded`; called from this thread.
         signals: The runner's signals to running gangs.
     """
-    with log_context.about(**log_context.ids_of(task)):
+    with log_context.log_ids(**log_context.ids_of(task)):
         _run(function, task, send, signals)
 
 
@@ -62,7 +62,7 @@ def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], o
     if in_gang and error:
         gc.collect()
     # After a collective's error, work on the GPU may wait for a lost member: do not wait for the GPU then.
-    broken = not collective and gpu.broken()
+    broken = not collective and gpu.is_broken()
     _send_end(
         send,
         MemberEnded(gang=task.gang, rank=task.rank, outcome=outcome, error=error, collective=collective, broken=broken),
@@ -99,7 +99,7 @@ def _take_part(
             task, reports = checkpointing.recover_unreported(task, barrier, send)
             if first_epoch < task.from_epoch and task.from_epoch >= min(task.until, task.max_epochs):
                 return "target"
-            manager = checkpointing.CheckpointManager(task, checkpointing.find(task), reports)
+            manager = checkpointing.CheckpointManager(task, checkpointing.load_resume_checkpoint(task), reports)
             return _call(function, Run(task, manager, barrier, send, signals, started_s), task)
         finally:
             _clean_up(barrier)

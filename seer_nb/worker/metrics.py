@@ -35,7 +35,7 @@ def as_float(value: Any, what: str, call: str) -> float:
     )
 
 
-def finite(values: dict[str, Any]) -> dict[str, float | None]:
+def as_finite_floats(values: dict[str, Any]) -> dict[str, float | None]:
     """Convert reported values to floats; a value that is not finite becomes None.
 
     Raises:
@@ -45,7 +45,7 @@ def finite(values: dict[str, Any]) -> dict[str, float | None]:
     return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
 
 
-def require(metric: str, unnamed: tuple[Any, ...], values: dict[str, Any]) -> None:
+def check_report(metric: str, unnamed: tuple[Any, ...], values: dict[str, Any]) -> None:
     """Check the arguments of ``run.report``.
 
     Args:

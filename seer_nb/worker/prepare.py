@@ -183,7 +183,7 @@ def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
     if not any(parameter.requires_grad for parameter in held.parameters()):
         return held
 
-    from seer_nb.worker.sync_batchnorm import synchronised
+    from seer_nb.worker.sync_batchnorm import synchronise_batchnorm
 
     # Buffers are equal already, because BatchNorm is synchronised. Sending them at each forward pass, also in
     # evaluation, would deadlock members that have different numbers of batches.
@@ -191,4 +191,4 @@ def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
     # Renamed in torch 2.13.
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {buffers: False, "find_unused_parameters": find_unused_parameters}
-    return DistributedDataParallel(synchronised(held), **options)
+    return DistributedDataParallel(synchronise_batchnorm(held), **options)

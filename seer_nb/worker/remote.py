@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
-from seer_nb._utils.by_value import ByValue, by_value
+from seer_nb._utils.by_value import ByValue, pickle_by_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class AgentPlugin(WorkerPlugin):
         self.archive = archive
 
     def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
-        return cloudpickle.loads, (by_value(_AgentPlugin(self.agent_bytes, self.archive)),)
+        return cloudpickle.loads, (pickle_by_value(_AgentPlugin(self.agent_bytes, self.archive)),)
 
 
 class _AgentPlugin(WorkerPlugin):
@@ -95,7 +95,7 @@ class EventLogPlugin(SchedulerPlugin):
         self.kept = kept
 
     def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
-        return cloudpickle.loads, (by_value(_EventLogPlugin(self.kept)),)
+        return cloudpickle.loads, (pickle_by_value(_EventLogPlugin(self.kept)),)
 
 
 class _EventLogPlugin(SchedulerPlugin):

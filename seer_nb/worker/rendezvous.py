@@ -88,7 +88,7 @@ def gang_store(task: MemberTask, is_member_lost: Callable[[], bool]) -> tuple[An
         store = _listening_store(task.store_host, timedelta(seconds=task.timeout_s))
         _last_store, port = store, int(store.port)
         worker_store.set(key, str(port))
-    store.set(_joined_key(task.rank), gpu.name())
+    store.set(_joined_key(task.rank), gpu.unique_name())
     _wait(store, [_joined_key(rank) for rank in range(task.world_size)], end_s, is_member_lost)
     return store, port
 

@@ -7,13 +7,13 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils.randomness import derive, seed_all
-from seer_nb._utils.validation import whole
+from seer_nb._utils.randomness import derive_seed, seed_all
+from seer_nb._utils.validation import check_integer
 from seer_nb.core import Config, Outcome, Reported
 from seer_nb.worker import gpu
 from seer_nb.worker import metrics as m
 from seer_nb.worker.checkpointing import EpochReport
-from seer_nb.worker.data_loader import Share, check, make
+from seer_nb.worker.data_loader import Share, check_dataset, make_loader
 from seer_nb.worker.rendezvous import BarrierPhase, GangBarrier
 
 if TYPE_CHECKING:
@@ -281,14 +281,14 @@ class Run(Hints):
                     ...
         """
         size = self.world_size
-        batch = whole(batch_size, "batch_size") * (size if scale_batch else 1)
-        length = check(dataset, batch, size, shuffle=shuffle, drop_last=drop_last)
+        batch = check_integer(batch_size, "batch_size") * (size if scale_batch else 1)
+        length = check_dataset(dataset, batch, size, shuffle=shuffle, drop_last=drop_last)
         share = Share(length, batch, shuffle, drop_last, self.rank, size, self._data_seed)
         if shuffle and not scale_batch:
             # The parallelism must divide the batch of every loader, so it must divide their greatest common divisor.
             self._batch_size = batch if self._batch_size is None else math.gcd(self._batch_size, batch)
         pin = self.device.type == "cuda"
-        made = make(dataset, share, collate_fn=collate_fn, num_workers=num_workers, pin_memory=pin)
+        made = make_loader(dataset, share, collate_fn=collate_fn, num_workers=num_workers, pin_memory=pin)
         self._note_set_up()
         return made
 
@@ -384,8 +384,8 @@ class Run(Hints):
             raise RuntimeError(f"run.report() was called twice in epoch {self._epoch}")
         report: EpochReport | None = None
         if self.rank == 0:
-            m.require(self._task.metric, unnamed, metrics)
-            report = self._epoch_report(m.finite(metrics), seconds)
+            m.check_report(self._task.metric, unnamed, metrics)
+            report = self._epoch_report(m.as_finite_floats(metrics), seconds)
             self._checkpoints.add_report(report)
         self._checkpoints.prepared.complete()
         ending, store = self._agree(seconds)
@@ -405,7 +405,7 @@ class Run(Hints):
         return min(self._task.until if until is None else until, self._task.max_epochs)
 
     def _data_seed(self) -> int:
-        return derive(self.seed, self.trial, self._epoch)
+        return derive_seed(self.seed, self.trial, self._epoch)
 
     def _note_set_up(self) -> None:
         """Restart the first epoch's time: in a plain loop, it does not begin before everything is prepared."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def synchronised(module: nn.Module) -> nn.Module:
+def synchronise_batchnorm(module: nn.Module) -> nn.Module:
     """Make every BatchNorm in a module normalise by the statistics of the gang's whole batch.
 
     Args:

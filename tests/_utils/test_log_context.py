@@ -12,7 +12,7 @@ import pytest
 
 from seer_nb import core
 from seer_nb._utils import log_context
-from seer_nb._utils.aio import Background
+from seer_nb._utils.aio import BackgroundTasks
 from seer_nb.runner.launch import log_tail
 from seer_nb.storage import log_files
 
@@ -39,7 +39,7 @@ def lines(stream):
 
 def test_log_record_is_one_line_of_key_value_pairs(lines):
     logger, written = lines
-    with log_context.about(trial=3, gang=7):
+    with log_context.log_ids(trial=3, gang=7):
         logger.warning("no word of %s", "it")
     logger.info("done")
     first, second = written()
@@ -70,8 +70,8 @@ def test_task_inherits_the_log_context_of_its_creation(lines):
         logger.info("later")
 
     async def begin():
-        tasks = Background("it failed")
-        with log_context.about(**log_context.ids_of(core.Rent(machine=4, offer="local"))):
+        tasks = BackgroundTasks("it failed")
+        with log_context.log_ids(**log_context.ids_of(core.Rent(machine=4, offer="local"))):
             tasks.go(says())
         await asyncio.sleep(0.01)
 
@@ -124,7 +124,7 @@ def test_short_log_files_are_unchanged(tmp_path):
 
 def test_worker_does_not_configure_other_loggers():
     code = (
-        "import logging; from seer_nb._utils import log_context; log_context.of_worker('digits', '0.0');"
+        "import logging; from seer_nb._utils import log_context; log_context.configure_worker('digits', '0.0');"
         "logging.getLogger('distributed.worker').info('hello'); logging.getLogger('mine').info('quiet');"
         "assert not logging.root.handlers"
     )

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import seer_nb as seer
-from seer_nb._utils.validation import whole
+from seer_nb._utils.validation import check_integer
 
 
 @pytest.mark.parametrize("three", [3, np.int64(3), np.uint8(3), torch.tensor(3)])
 def test_integers_of_python_numpy_and_torch_are_accepted(three):
-    assert (whole(three, "n"), type(whole(three, "n"))) == (3, int)
+    assert (check_integer(three, "n"), type(check_integer(three, "n"))) == (3, int)
 
 
 @pytest.mark.parametrize(
@@ -25,16 +25,16 @@ def test_integers_of_python_numpy_and_torch_are_accepted(three):
 )
 def test_invalid_integer_raises_with_one_sentence(value, kind, sentence):
     with pytest.raises(kind) as told:
-        whole(value, "n")
+        check_integer(value, "n")
     assert str(told.value) == sentence
 
 
 def test_message_names_the_quantity_and_both_bounds():
     with pytest.raises(ValueError, match=r"^n=9: too large; expected an integer from 0 to 8$"):
-        whole(9, "n", 0, 8)
+        check_integer(9, "n", 0, 8)
     for value, kind in ((0, ValueError), (None, TypeError)):
         with pytest.raises(kind, match=f"^n={value}: not a number of epochs; expected an integer >= 1$"):
-            whole(value, "n", what="a number of epochs")
+            check_integer(value, "n", what="a number of epochs")
 
 
 @pytest.mark.parametrize(

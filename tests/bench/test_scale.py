@@ -7,15 +7,15 @@ from seer_nb.bench._large import wide
 from seer_nb.runner import journal_writer
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.layout import JOURNAL
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 
 
 def test_a_journal_of_many_events_is_one_of_a_study(tmp_path):
     stream = _large.make(tmp_path / JOURNAL, 3000, 1000, 20, 4)
     journal = Journal(tmp_path / JOURNAL)
-    assert journal_writer.write(tmp_path) == 3000
+    assert journal_writer.write_snapshot(tmp_path) == 3000
     _large.append(journal, stream, 1000)
-    view, whole = View(journal), View(journal, resume=False)
+    view, whole = JournalView(journal), JournalView(journal, resume=False)
     assert view.state().trials == whole.state().trials
     assert vars(view.history) == vars(whole.history)
     assert (view.seq, view.resumed) == (4000, 3000)

@@ -7,7 +7,7 @@ import pytest
 from seer_nb.views import page as page_views
 from seer_nb.views import plotly_curves
 from seer_nb.views.export import export
-from seer_nb.views.page import static_html
+from seer_nb.views.page import render_static_picture
 from seer_nb.views.plotly_curves import plot_curves, write_figure
 from seer_nb.views.tables import results_frame
 from tests.support import chromium
@@ -61,7 +61,7 @@ def test_results_file_shows_errors_as_text(opened, tmp_path):
 @pytest.mark.parametrize("width", [1000, 420])
 def test_static_picture_fits_wide_and_narrow_cells(opened, tmp_path, width):
     study = big_study()
-    state, shown = study.state, static_html(study.state, study.history)
+    state, shown = study.state, render_static_picture(study.state, study.history)
     path = tmp_path / "study.html"
     path.write_text(f'<!doctype html><html lang="en"><meta charset="utf-8"><title>study</title>{shown}</html>')
     page = opened(path, width)
@@ -77,12 +77,14 @@ def hostile_pages(folder):
     """Write every kind of page for a study full of hostile texts."""
     made = texts.study()
     state, title = made.state, texts.SCRIPTS[3]
-    yield page_views.write(folder / "report.html", title, state, made.history, "ended")
+    yield page_views.write_report(folder / "report.html", title, state, made.history, "ended")
     yield export(results_frame(state), folder / "results.html")
     yield write_figure(plot_curves(state), folder / "curves.html", title=title)
     space = plotly_curves.coordinates_plot(plotly_curves.coordinates_info(state))
     yield write_figure(space, folder / "space.html", title=title)
-    (folder / "static.html").write_text(f"<!doctype html><meta charset=utf-8>{static_html(state, made.history)}")
+    (folder / "static.html").write_text(
+        f"<!doctype html><meta charset=utf-8>{render_static_picture(state, made.history)}"
+    )
     yield folder / "static.html"
 
 

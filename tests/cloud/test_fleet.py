@@ -202,7 +202,7 @@ async def test_spot_machines_have_a_maximum_price(cloud, home):
         # The bid excludes disk and address, which the offer's price includes.
         bid = cloud._opened().host(numbered(cloud, 0).instance_id).max_price
         assert bid == pytest.approx(of.max_spot_price_micro("m5.large") / 1e6, abs=1e-6)
-        assert bid < offer.price_per_hour / 1e6
+        assert bid < offer.price_per_hour_micro / 1e6
         cloud.faults.spot_prices["m5.large"] = 10.0
         cloud.faults.spot_notice_s = 0.0
         assert not (await recorded.has_ended(0, within_s=10.0)).expected

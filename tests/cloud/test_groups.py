@@ -60,7 +60,7 @@ async def test_group_is_deleted_even_if_it_is_in_use_for_long(cloud, home, monke
     from botocore.exceptions import ClientError
 
     tries = []
-    original = api.drop_group
+    original = api.delete_group
 
     class Busy:
         """EC2's client while machines that use the group are terminating."""
@@ -75,7 +75,7 @@ async def test_group_is_deleted_even_if_it_is_in_use_for_long(cloud, home, monke
             return await self.client.delete_security_group(**given)
 
     monkeypatch.setattr(api, "DELETE_RETRY_S", 0.1)
-    monkeypatch.setattr(api, "drop_group", lambda client, group: original(Busy(client), group))
+    monkeypatch.setattr(api, "delete_group", lambda client, group: original(Busy(client), group))
     monkeypatch.setattr("seer_nb.providers.aws.fleet.EC2Fleet.end_timeout_s", 2.0)
     of = provider(cloud)
     async with RecordedFleet(home / "f", of) as recorded:

@@ -68,11 +68,11 @@ async def test_leftover_security_groups_are_listed_and_deleted(cloud, home, monk
         code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="n\n")
         assert code == 1
         assert "terminate 1 security group? [y/N]" in said
-        assert await api.groups_of_all_studies(client)
+        assert await api.list_study_groups(client)
         code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="y\n")
         assert code == 0
         assert said.endswith("deleted 1 security group\n")
-        assert not await api.groups_of_all_studies(client)
+        assert not await api.list_study_groups(client)
 
 
 async def test_missing_region_is_reported(home, monkeypatch, capsys):

@@ -28,7 +28,7 @@ def report(epoch, **changes):
 def curve_of(reports):
     found = ()
     for each in reports:
-        found = curve.longer(found, each)
+        found = curve.append_report(found, each)
     return found
 
 
@@ -49,9 +49,9 @@ def test_a_curve_behaves_like_a_tuple_of_its_reports(size, data):
         if size:
             changed = report(data.draw(st.integers(1, size)), value=9.0)
             expected = tuple(changed if each.epoch == changed.epoch else each for each in reports)
-            assert curve.mended(shape, changed) == expected
-            assert curve.mended(shape, changed)[0] == expected[0]
-            assert curve.mended(shape, changed)[-1] == expected[-1]
+            assert curve.replace_report(shape, changed) == expected
+            assert curve.replace_report(shape, changed)[0] == expected[0]
+            assert curve.replace_report(shape, changed)[-1] == expected[-1]
             assert shape == reports
         assert copy.deepcopy(shape) == reports
         assert pickle.loads(pickle.dumps(shape)) == reports

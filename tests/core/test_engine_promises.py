@@ -51,7 +51,7 @@ worlds = st.builds(
 offers = st.builds(
     lambda price, unit, minimum_s, workers, release_s, boot_lease_s: replace(
         OFFER,
-        price_per_hour=price,
+        price_per_hour_micro=price,
         billing=BillingRule(unit=unit, minimum_s=minimum_s),
         workers_per_machine=workers,
         release_s=release_s,
@@ -71,9 +71,11 @@ offers = st.builds(
 def markets(draw):
     """Draw offers of one or two kinds, and the scheduler machine or None."""
     first = draw(offers)
-    cheaper = replace(first, name="spot", spot=True, price_per_hour=first.price_per_hour // 3, losses_per_hour=0.1)
+    cheaper = replace(
+        first, name="spot", spot=True, price_per_hour_micro=first.price_per_hour_micro // 3, losses_per_hour=0.1
+    )
     other = replace(draw(offers), name="other", kind="other")
-    host = replace(draw(offers), name="host", workers_per_machine=0, price_per_hour=20_000)
+    host = replace(draw(offers), name="host", workers_per_machine=0, price_per_hour_micro=20_000)
     chosen = draw(st.sampled_from([(first,), (first,), (cheaper, first), (first, other), (cheaper, first, other)]))
     return {"offers": chosen, "host": draw(st.sampled_from([None, host]))}
 

@@ -1,7 +1,7 @@
 """The history of a study: reduced from its records, and equal after each replay."""
 
 from seer_nb import core
-from seer_nb.core.history import History, value_at
+from seer_nb.core.history import History, step_value_at
 from tests.support.records import Builder, small_study
 
 
@@ -52,9 +52,9 @@ def test_history_holds_the_workers_of_each_trial():
     history = study.history
     assert [size for _, size in history.workers[1]] == [2]
     assert [size for _, size in history.workers[0]] == [1, 0]
-    assert value_at(history.busy, study.now_s) == 2
-    assert value_at(history.size, study.now_s) == 2
-    assert value_at(history.size, 1.0) == 0
+    assert step_value_at(history.busy, study.now_s) == 2
+    assert step_value_at(history.size, study.now_s) == 2
+    assert step_value_at(history.size, 1.0) == 0
 
 
 def test_losses_and_a_new_runner_are_logged_as_faults():
@@ -64,8 +64,8 @@ def test_losses_and_a_new_runner_are_logged_as_faults():
     assert ("fault", None, "machine 1 was lost", "killed") in told(study)
     study.apply(core.RunnerStarted(unseen_s=30.0), 25.0)
     assert told(study)[-1][2] == "a new runner started, 30 s after the last record of the previous one"
-    assert value_at(study.history.busy, 25.0) == 0
-    assert value_at(study.history.workers[1], 25.0) == 0
+    assert step_value_at(study.history.busy, 25.0) == 0
+    assert step_value_at(study.history.workers[1], 25.0) == 0
 
 
 def test_replay_of_the_records_gives_the_same_history():

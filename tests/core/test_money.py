@@ -11,13 +11,13 @@ from seer_nb.core.money import BillingRule, Ledger, Offer, lease_seconds
 from tests.support.effort import examples
 
 CI = examples(60)
-SECOND = Offer(name="second", price_per_hour=3_600_000)
+SECOND = Offer(name="second", price_per_hour_micro=3_600_000)
 """An offer of 1000 micro-dollars per second."""
 
 
 def offer(price=3_600_000, unit="second", minimum_s=0, **changes):
     billing = BillingRule(unit=unit, minimum_s=minimum_s)
-    return Offer(name="any", price_per_hour=price, billing=billing, **changes)
+    return Offer(name="any", price_per_hour_micro=price, billing=billing, **changes)
 
 
 # --- billing ---

@@ -11,9 +11,9 @@ from tests.support.records import OFFER, settings
 from tests.support.small_engine import Simple, draw, of
 
 DEAR = replace(OFFER, name="g5", kind="g5", max_machines=4)
-SPOT = replace(DEAR, name="g5 spot", spot=True, price_per_hour=1_200_000)
-OTHER = replace(OFFER, name="g4", kind="g4", price_per_hour=360_000, max_machines=4)
-HOST = replace(OFFER, name="host", workers_per_machine=0, price_per_hour=36_000, boot_s=1.0)
+SPOT = replace(DEAR, name="g5 spot", spot=True, price_per_hour_micro=1_200_000)
+OTHER = replace(OFFER, name="g4", kind="g4", price_per_hour_micro=360_000, max_machines=4)
+HOST = replace(OFFER, name="host", workers_per_machine=0, price_per_hour_micro=36_000, boot_s=1.0)
 
 
 def engine(policy=None, **changes):
@@ -123,7 +123,7 @@ def test_next_offer_is_rented_when_a_quota_is_used_up():
 
 
 def test_observed_or_expected_losses_raise_the_expected_price():
-    shaky = replace(SPOT, price_per_hour=3_500_000, losses_per_hour=60.0)
+    shaky = replace(SPOT, price_per_hour_micro=3_500_000, losses_per_hour=60.0)
     assert rented(begun(offers=(DEAR, shaky))[1]) == ["g5"] * 2
     steady = replace(shaky, losses_per_hour=0.0)
     made, found = begun(offers=(DEAR, steady))

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from seer_nb.core import Scaling, planner
 from seer_nb.core.money import BillingRule, Offer
-from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_parallelism, sizes
+from seer_nb.core.planner import (
+    Resources,
+    StageWork,
+    cheapest_schedule,
+    largest_schedule,
+    least_parallelism,
+    parallelisms,
+)
 from tests.support.effort import examples
 from tests.support.policy_views import snapshot
 
@@ -38,7 +45,7 @@ def halving(n, eta=3, top=9):
     legs, epoch, k = [], 0, 0
     while epoch < top:
         until = min(top, eta**k)
-        legs.append(Leg(max(1, n // eta**k), until - epoch))
+        legs.append(StageWork(max(1, n // eta**k), until - epoch))
         epoch, k = until, k + 1
     return legs
 
@@ -57,7 +64,7 @@ anything = st.builds(
     max_workers=st.sampled_from([1, 2, 3, 4, 8]),
     workers=st.sampled_from([0, 0, 1, 4]),
 ).map(lambda r: r._replace(max_parallelism=r.max_workers, workers=min(r.workers, r.max_workers)))
-a_leg = st.builds(Leg, st.integers(0, 12), st.floats(0.5, 9), st.none() | st.floats(1, 500))
+a_leg = st.builds(StageWork, st.integers(0, 12), st.floats(0.5, 9), st.none() | st.floats(1, 500))
 some_legs = st.lists(a_leg, min_size=1, max_size=4)
 
 
@@ -66,7 +73,7 @@ some_legs = st.lists(a_leg, min_size=1, max_size=4)
 
 @pytest.mark.parametrize(("most", "expected"), [(1, (1,)), (2, (1, 2)), (3, (1, 2)), (8, (1, 2, 4, 8))])
 def test_parallelisms_are_the_powers_of_two_up_to_the_maximum(most, expected):
-    assert sizes(most) == expected
+    assert parallelisms(most) == expected
 
 
 @CI
@@ -74,14 +81,14 @@ def test_parallelisms_are_the_powers_of_two_up_to_the_maximum(most, expected):
 def test_least_parallelism_is_fast_enough_and_half_of_it_is_not(r, epochs, seconds):
     p = least_parallelism(r, epochs, seconds)
     if p is None:
-        assert all(r.leg_seconds(epochs, each) > seconds for each in sizes(r.max_parallelism))
+        assert all(r.leg_seconds(epochs, each) > seconds for each in parallelisms(r.max_parallelism))
     else:
         assert r.leg_seconds(epochs, p) <= seconds
         assert p == 1 or r.leg_seconds(epochs, p // 2) > seconds
 
 
 def test_resources_of_the_whole_study_and_what_is_left():
-    offer = Offer(name="box", price_per_hour=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
+    offer = Offer(name="box", price_per_hour_micro=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
     at = snapshot(
         now_s=100.0,
         stop_s=500.0,
@@ -99,7 +106,7 @@ def test_resources_of_the_whole_study_and_what_is_left():
 
 def test_time_paid_in_advance_counts_as_money_left():
     """Half of the billed minute lies ahead for one machine; the other one is retiring."""
-    offer = Offer(name="box", price_per_hour=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
+    offer = Offer(name="box", price_per_hour_micro=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
     at = snapshot(now_s=30.0, machines=((0, "ready"), (1, "retiring")), offers=(offer,), spent=240_000)
     assert Resources.left(at).money == at.budget - 240_000 + 30 * 2000
 
@@ -115,7 +122,7 @@ def test_planning_before_the_first_epoch_raises():
 @CI
 @given(some_legs, anything)
 def test_schedule_never_exceeds_time_money_and_quota(legs, r):
-    schedule = cheapest(legs, r)
+    schedule = cheapest_schedule(legs, r)
     assume(schedule is not None)
     assert schedule.seconds <= r.seconds
     lease = max((s.workers for s in schedule.stages[-1:]), default=0) * r.lease_s * r.price_s
@@ -128,7 +135,7 @@ def test_schedule_never_exceeds_time_money_and_quota(legs, r):
 @given(some_legs, anything)
 def test_schedule_contains_all_of_the_work(legs, r):
     """Its worker-seconds suffice for the legs, and no trial is faster than s(p) allows."""
-    schedule = cheapest(legs, r)
+    schedule = cheapest_schedule(legs, r)
     assume(schedule is not None)
     for leg, stage in zip(legs, schedule.stages, strict=True):
         assert (stage.trials, stage.epochs) == leg[:2]
@@ -142,7 +149,7 @@ def test_schedule_contains_all_of_the_work(legs, r):
 @CI
 @given(some_legs, anything)
 def test_schedule_cost_includes_boots_and_minimums(legs, r):
-    schedule = cheapest(legs, r)
+    schedule = cheapest_schedule(legs, r)
     assume(schedule is not None)
     rented = r.workers
     for stage in schedule.stages:
@@ -155,20 +162,20 @@ def test_schedule_cost_includes_boots_and_minimums(legs, r):
 
 
 def test_no_parallelism_is_bought_when_time_is_plentiful():
-    schedule = cheapest(halving(27), resources())
+    schedule = cheapest_schedule(halving(27), resources())
     assert [stage.parallelism for stage in schedule.stages] == [1, 1, 1]
 
 
 def test_parallelism_is_raised_first_in_late_small_stages():
     legs = halving(27, top=27)
-    slack = cheapest(legs, resources(max_workers=64, max_parallelism=64))
+    slack = cheapest_schedule(legs, resources(max_workers=64, max_parallelism=64))
     raised = []
     for share in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4):
-        tight = cheapest(legs, resources(seconds=share * slack.seconds, max_workers=64, max_parallelism=64))
+        tight = cheapest_schedule(legs, resources(seconds=share * slack.seconds, max_workers=64, max_parallelism=64))
         raised.append([stage.parallelism for stage in tight.stages])
     assert raised[0] != [1, 1, 1, 1]
-    for parallelisms in raised:
-        assert parallelisms == sorted(parallelisms), "a stage was sped up before one with fewer trials"
+    for each in raised:
+        assert each == sorted(each), "a stage was sped up before one with fewer trials"
 
 
 @CI
@@ -178,45 +185,45 @@ def test_gangs_have_one_worker_while_trials_take_turns(n, eta, r):
 
     Guards against buying parallelism where more machines, or no parallelism, would be faster.
     """
-    schedule = cheapest(halving(n, eta), r)
+    schedule = cheapest_schedule(halving(n, eta), r)
     assume(schedule is not None)
     assert all(stage.parallelism == 1 for stage in schedule.stages if stage.trials >= stage.workers)
 
 
 def test_trials_take_turns_on_fewer_workers():
-    stage = cheapest([Leg(12, 3)], resources(max_workers=4, max_parallelism=4, workers=4)).stages[0]
+    stage = cheapest_schedule([StageWork(12, 3)], resources(max_workers=4, max_parallelism=4, workers=4)).stages[0]
     assert (stage.workers, stage.parallelism) == (4, 1)
     # Three turns, each with a stall and three epochs.
     assert stage.seconds == pytest.approx(3 * (1 + 3 * 10))
 
 
 def test_machine_is_booted_only_if_it_trains_long_enough_or_time_is_short():
-    legs = [Leg(8, 1)]
+    legs = [StageWork(8, 1)]
     r = resources(scaling=Scaling(overhead=0.15, stall_s=1.0, boot_s=100.0))
-    assert cheapest(legs, r).workers == 1
-    assert cheapest(legs, r._replace(seconds=115.0)).workers == 8
+    assert cheapest_schedule(legs, r).workers == 1
+    assert cheapest_schedule(legs, r._replace(seconds=115.0)).workers == 8
 
 
 def test_machines_are_rented_whole():
-    stage = cheapest([Leg(3, 9)], resources(workers_per_machine=4, max_workers=8)).stages[0]
+    stage = cheapest_schedule([StageWork(3, 9)], resources(workers_per_machine=4, max_workers=8)).stages[0]
     assert stage.workers == 4
 
 
 def test_schedule_on_free_machines_needs_no_money():
-    schedule = cheapest(halving(27), resources(price_s=0.0, money=0.0))
+    schedule = cheapest_schedule(halving(27), resources(price_s=0.0, money=0.0))
     assert schedule.cost == 0
-    assert cheapest(halving(27), resources(price_s=1.0, money=0.0)) is None
+    assert cheapest_schedule(halving(27), resources(price_s=1.0, money=0.0)) is None
 
 
 def test_schedule_without_work_costs_nothing():
-    schedule = cheapest([Leg(0, 1), Leg(0, 2)], resources())
+    schedule = cheapest_schedule([StageWork(0, 1), StageWork(0, 2)], resources())
     assert (schedule.seconds, schedule.cost, schedule.workers) == (0.0, 0.0, 0)
 
 
 def test_no_schedule_is_faster_than_the_serial_fraction():
     # With c = 1 a gang is as fast as one worker.
     r = resources(seconds=50.0, scaling=Scaling(overhead=1.0, stall_s=0.0, boot_s=0.0))
-    assert cheapest([Leg(1, 9)], r) is None
+    assert cheapest_schedule([StageWork(1, 9)], r) is None
 
 
 def price_of(legs, ways, r):
@@ -248,7 +255,7 @@ def price_of(legs, ways, r):
 def test_no_combination_of_shapes_is_cheaper(legs, r):
     every = product(*(planner.shapes(leg, r) for leg in legs))
     best = min((cost for ways in every if (cost := price_of(legs, ways, r)) is not None), default=None)
-    found = cheapest(legs, r)
+    found = cheapest_schedule(legs, r)
     assert (found is None) == (best is None)
     if found is not None:
         assert found.cost == pytest.approx(best)
@@ -257,12 +264,14 @@ def test_no_combination_of_shapes_is_cheaper(legs, r):
 def test_shapes_that_are_considered():
     """Turns on few machines if machines are expensive, several workers per trial if there are enough."""
     r = resources(max_workers=16, max_parallelism=8)
-    assert planner.shapes(Leg(4, 1), r) == [(4, 1), (2, 1), (1, 1), (1, 2), (1, 4)]
+    assert planner.shapes(StageWork(4, 1), r) == [(4, 1), (2, 1), (1, 1), (1, 2), (1, 4)]
     free = r._replace(scaling=Scaling(overhead=0.15, stall_s=1.0, boot_s=0.0))
-    assert planner.shapes(Leg(1, 1), free) == [(1, 1), (1, 2), (1, 4), (1, 8)]
-    assert planner.shapes(Leg(40, 1), free) == [(1, 1)]
+    assert planner.shapes(StageWork(1, 1), free) == [(1, 1), (1, 2), (1, 4), (1, 8)]
+    assert planner.shapes(StageWork(40, 1), free) == [(1, 1)]
     # Twice as many workers are no faster.
-    assert planner.shapes(Leg(1, 1), free._replace(scaling=Scaling(overhead=1.0, stall_s=1.0, boot_s=0.0))) == [(1, 1)]
+    assert planner.shapes(StageWork(1, 1), free._replace(scaling=Scaling(overhead=1.0, stall_s=1.0, boot_s=0.0))) == [
+        (1, 1)
+    ]
 
 
 # --- the most trials ---
@@ -272,7 +281,7 @@ def brute_force(legs, r, high):
     """Return the largest number before the first one that cannot be scheduled."""
     best = None
     for n in range(1, high + 1):
-        if cheapest(legs(n), r) is None:
+        if cheapest_schedule(legs(n), r) is None:
             break
         best = n
     return best
@@ -284,14 +293,14 @@ def test_largest_number_of_trials_is_maximal(r, high, eta):
     def legs(n):
         return halving(n, eta)
 
-    found = largest(legs, r, high)
+    found = largest_schedule(legs, r, high)
     if found is None:
-        assert cheapest(legs(1), r) is None
+        assert cheapest_schedule(legs(1), r) is None
         return
     n, schedule = found
     assert 1 <= n <= high
-    assert schedule == cheapest(legs(n), r)
-    assert n == high or cheapest(legs(n + 1), r) is None
+    assert schedule == cheapest_schedule(legs(n), r)
+    assert n == high or cheapest_schedule(legs(n + 1), r) is None
     assert n >= brute_force(legs, r, high)
 
 
@@ -299,7 +308,7 @@ def test_largest_number_of_trials_is_maximal(r, high, eta):
 @given(anything, st.floats(1, 4), st.floats(1, 4))
 def test_more_time_or_money_never_gives_fewer_trials(r, longer, richer):
     def count(**changes):
-        found = largest(halving, r._replace(**changes), 500)
+        found = largest_schedule(halving, r._replace(**changes), 500)
         return found[0] if found else 0
 
     n = count()
@@ -312,5 +321,5 @@ def test_more_time_or_money_never_gives_fewer_trials(r, longer, richer):
 def test_largest_number_of_trials_matches_its_closed_form(seconds):
     free = Scaling(overhead=0.15, stall_s=1.0, boot_s=0.0)
     one = resources(price_s=0.0, seconds=seconds, scaling=free, max_workers=1, max_parallelism=1)
-    n, _ = largest(lambda n: [Leg(n, 1)], one, 1_000_000)
+    n, _ = largest_schedule(lambda n: [StageWork(n, 1)], one, 1_000_000)
     assert 0.99 * (seconds // 11) <= n <= seconds // 11, "within 1 %; exact below 100"

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.policies import RandomSearch
-from seer_nb.runner.checkpoint_gc import Janitor
+from seer_nb.runner.checkpoint_gc import CheckpointCollector
 from seer_nb.runner.machines import expired_machines
 from tests.support.records import OFFER, Builder, settings
 
@@ -197,7 +197,7 @@ def test_epochs_trained_again_are_not_counted_twice():
 
 
 def test_checkpoints_that_may_be_needed_are_kept():
-    janitor = Janitor()
+    janitor = CheckpointCollector()
     study = stored(4)
     for _, _, record in study.records:
         janitor.note(study.state, record)
@@ -205,7 +205,7 @@ def test_checkpoints_that_may_be_needed_are_kept():
 
 
 def test_ended_trial_keeps_no_checkpoints_after_its_gang_has_ended():
-    janitor, study = Janitor(), Builder().machine(0, 0.0, 1.0).draw({"x": 0}, {"x": 1})
+    janitor, study = CheckpointCollector(), Builder().machine(0, 0.0, 1.0).draw({"x": 0}, {"x": 1})
     study.start(0, 0, "0.0").report(0, 0.9).end(0, "completed")
     study.start(1, 1, "0.0").report(1, 0.1, 0.2, 0.3)
     study.apply(core.EndTrial(trial=1, state="stopped", reason="ranked last")).report(1, 0.2)

@@ -12,7 +12,7 @@ import seer_nb as seer
 from seer_nb import core
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from seer_nb.ui import cli
 from seer_nb.views import page, text
 from seer_nb.views.tables import curves_frame, results_frame, spending_frame
@@ -52,11 +52,11 @@ def look(path):
     """All that a person sees of a study."""
     journal = Journal(path)
     try:
-        view = View(journal)
+        view = JournalView(journal)
         state = view.state()
         journal.inbox()
-        page.static_html(state, view.history)
-        text.summary(state)
+        page.render_static_picture(state, view.history)
+        text.format_summary(state)
         for frame in (results_frame, curves_frame, spending_frame):
             frame(state)
     finally:

@@ -12,7 +12,7 @@ def _there():
     own = os.environ[GPUS]
     try:
         give_back(os.environ.__setitem__, os.environ.__delitem__)
-        return gpus.usable()
+        return gpus.usable_gpus()
     finally:
         os.environ[GPUS] = own
 

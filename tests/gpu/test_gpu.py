@@ -7,7 +7,7 @@ import pytest
 
 import seer_nb as seer
 from seer_nb.methods.sweep import sweep
-from seer_nb.providers.local.gpus import usable
+from seer_nb.providers.local.gpus import usable_gpus
 from seer_nb.runner.gangs import BROKEN
 from seer_nb.ui.cli import demo
 from seer_nb.ui.cli.doctor import local as doctor
@@ -44,14 +44,14 @@ def one(**changes):
 
 
 def test_a_worker_for_each_gpu():
-    assert seer.Local().max_workers == len(usable())
+    assert seer.Local().max_workers == len(usable_gpus())
     assert "GPU" in next(iter(doctor.check_gpus())).text
     assert {finding.level for finding in doctor.check_gpus()} == {"ok"}
 
 
 def test_resized_over_workers_that_share_a_gpu_and_the_curve_is_the_same(home, monkeypatch):
     """NCCL would refuse to."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", usable()[0])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", usable_gpus()[0])
 
     def train(config, run):
         import torch

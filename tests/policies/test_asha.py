@@ -72,7 +72,7 @@ def test_cluster_size_is_what_the_budget_pays_for_until_the_deadline(budget, siz
 
 
 def test_all_free_machines_are_used():
-    assert fixed_cluster_size(snapshot(offers=(replace(OFFER, price_per_hour=0),), budget=1)) == 4
+    assert fixed_cluster_size(snapshot(offers=(replace(OFFER, price_per_hour_micro=0),), budget=1)) == 4
 
 
 # --- the next trial ---

@@ -55,7 +55,7 @@ SCENARIOS = {
     "tight": {"budget": PLENTY, "deadline_s": 120.0, "max_workers": 16, "offers": MANY},
     "long ladder": {"budget": 1_500_000, "deadline_s": 600.0, "max_epochs": 27, "max_workers": 8},
     "one worker": {"budget": PLENTY, "max_workers": 1},
-    "free": {"budget": 1, "offers": (replace(OFFER, price_per_hour=0),)},
+    "free": {"budget": 1, "offers": (replace(OFFER, price_per_hour_micro=0),)},
     "two workers a machine": {
         "budget": 2_000_000,
         "max_workers": 8,
@@ -226,7 +226,7 @@ def test_pilot_starts_one_trial_per_worker_of_a_fixed_cluster():
 def test_a_gang_that_is_slower_than_one_worker_is_shrunk():
     slow = core.Scaling(epoch_s=10.0, overhead=3.0, stall_s=1.0, boot_s=20.0)  # two workers train half as fast as one
     running = trial(0, 0.5, 0.6, 0.7, state="running")
-    pair = replace(gang(0, running, "0.0", "1.0", until=9), heard_s=30.0)
+    pair = replace(gang(0, running, "0.0", "1.0", until=9), last_message_s=30.0)
     for scaling, workers in ((slow, 1), (None, 2)):
         given = {"scaling": scaling} if scaling else {}
         plan = decide(running, gangs=(pair,), machines=FOUR, exhausted=True, **given)
@@ -324,7 +324,7 @@ def test_a_decision_depends_on_the_policy_view_alone(seed, deadline_s, budget):
     def again(cloud):
         seen = cloud.engine.snapshot()
         if cloud.steps % 7 == 0:
-            copy = json.decode(json.encode(replace(seen, carry=None)), type=core.Snapshot)
+            copy = json.decode(json.encode(replace(seen, carry=None)), type=core.PolicyView)
             # The rankings are carried only to save time.
             goal = seen.carry and (seen.carry[0], None)
             found, again = cloud.policy.decide(seen), SEER().decide(replace(copy, carry=goal))

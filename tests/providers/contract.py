@@ -151,8 +151,8 @@ class DescribedTestCase:
         for offer in offers:
             assert 0 < offer.boot_s < offer.boot_timeout_s
             assert offer.release_s > 0
-            assert offer.price_per_hour >= 0
-            assert offer.bill(3600) >= offer.price_per_hour
+            assert offer.price_per_hour_micro >= 0
+            assert offer.bill(3600) >= offer.price_per_hour_micro
             assert offer.workers_per_machine >= 1
             assert offer.max_machines >= 1
             assert offer.bill(1) <= offer.bill(2) <= offer.bill(3601)

@@ -14,12 +14,12 @@ from tests.providers.cloud_kinds import CLOUDS
 
 def test_prices_are_known_or_given_and_include_disk_and_address():
     (gcp,) = CLOUDS["gcp"]().offers()
-    assert gcp.price_per_hour > 706_900, "the price includes disk and address"
+    assert gcp.price_per_hour_micro > 706_900, "the price includes disk and address"
     assert (gcp.gpus, gcp.billing) == (1, BillingRule(unit="second", minimum_s=60))
     (hetzner,) = CLOUDS["hetzner"]().offers()
     assert hetzner.billing == BillingRule(unit="hour", minimum_s=3600)
     assert CLOUDS["openstack"](billing="hour").offers()[0].billing == BillingRule(unit="hour", minimum_s=3600)
-    assert CLOUDS["openstack"]().offers()[0].price_per_hour == 100_000
+    assert CLOUDS["openstack"]().offers()[0].price_per_hour_micro == 100_000
     four = {"accelerator": "nvidia-tesla-t4", "accelerators": 4, "price_per_hour": 1.8}
     with_four = seer.GCP("n1-standard-8", zone="us-central1-a", project="p", **four)
     (offer,) = with_four.offers()

@@ -73,7 +73,7 @@ def test_workers_on_other_computers_need_a_reachable_store(tmp_path, monkeypatch
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     provider = seer.DaskCluster(clusters.local, 0.1, max_workers=2)
     study = {"metric": "m", "mode": "max", "max_epochs": 1, "deadline": "10min", "budget": "$1", "provider": provider}
-    with pytest.raises(ValueError, match=r"machines of DaskCluster\(local, .*\) cannot reach: give the URL"):
+    with pytest.raises(ValueError, match=r"machines of DaskCluster\(local, .*\) cannot reach; expected the URL"):
         seer.Study(lambda config, run: None, {"x": seer.uniform(0, 1)}, **study)
 
 

@@ -58,7 +58,7 @@ def check_two_then_one(study):
     # One worker was retired long before the other had trained its trial; the cluster ended last.
     (retired, *_) = [e for e in records(study, core.Retire) if e.record.machine == first.record.machine]
     assert sum(retired.seq < e.seq < second.seq for e in records(study, core.Reported)) > 10
-    assert study.state.machines[host.record.machine].hosts
+    assert study.state.machines[host.record.machine].runs_scheduler
     assert 0 < study.state.ledger.spent(study.state.now_s) < 2 * 50_000 * 60 / 3600
 
 

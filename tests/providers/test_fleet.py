@@ -13,23 +13,23 @@ from seer_nb._utils.clock import steady_s
 from seer_nb._utils.files import write_atomically
 from seer_nb.core.money import Offer
 from seer_nb.providers import local
-from seer_nb.providers._fleet import MachineFleet, Rented
+from seer_nb.providers._fleet import MachineFleet, RentedMachine
 from seer_nb.providers.base import FleetContext
 from seer_nb.providers.local import LocalFleet, WorkerProcess
 from seer_nb.providers.vm import bootstrap
 from tests.support.waiting import until
 
-OFFER = Offer(name="one", price_per_hour=1)
+OFFER = Offer(name="one", price_per_hour_micro=1)
 
 
-class ControlledFleet(MachineFleet[Rented]):
+class ControlledFleet(MachineFleet[RentedMachine]):
     """Launches wait for ``launched``; machines terminate at once unless ``stubborn`` is set."""
 
     end_timeout_s = 0.2
 
     def __init__(self, folder):
         self.ended = []
-        super().__init__(FleetContext(study="s", folder=folder, lease_s=30.0, ended=self.ended.append), Rented)
+        super().__init__(FleetContext(study="s", folder=folder, lease_s=30.0, ended=self.ended.append), RentedMachine)
         self.launched, self.error, self.stubborn = asyncio.Event(), None, False
 
     async def open(self):
@@ -173,7 +173,7 @@ async def test_end_of_a_worker_is_reported_even_if_it_was_not_recorded(tmp_path,
         raise error
 
     ended = asyncio.get_running_loop().create_future()
-    monkeypatch.setattr(local, "spawner", lambda: SimpleNamespace(Process=Sleeper))
+    monkeypatch.setattr(local, "process_context", lambda: SimpleNamespace(Process=Sleeper))
     fleet = LocalFleet(FleetContext(study="s", folder=tmp_path, lease_s=30.0, ended=ended.set_result), ())
     fleet._scheduler = SimpleNamespace(address="tls://127.0.0.1:1")
     monkeypatch.setattr(fleet._pids, "add", fails)

@@ -23,7 +23,7 @@ from seer_nb.ui.cli.doctor import local as doctor
 def test_cuda_visible_devices_is_respected(monkeypatch, visible, names):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(gpus, "built_for_cuda", lambda: True)
-    assert gpus.usable() == names
+    assert gpus.usable_gpus() == names
     if names:
         assert Local().max_workers == len(names)
 
@@ -31,13 +31,13 @@ def test_cuda_visible_devices_is_respected(monkeypatch, visible, names):
 def test_cpu_build_of_torch_uses_no_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setattr(gpus.metadata, "version", lambda _: "2.13.0+cpu")
-    assert gpus.usable() == ()
+    assert gpus.usable_gpus() == ()
     assert Local().gpus == ()
     (warning,) = doctor.check_gpus()
     assert warning.level == "warning"
     assert warning.text == "this computer has 2 GPUs, but torch 2.13.0+cpu is built for CPUs only"
     monkeypatch.setattr(gpus.metadata, "version", lambda _: "2.13.0")
-    assert gpus.usable() == ("0", "1")
+    assert gpus.usable_gpus() == ("0", "1")
 
 
 def test_doctor_reports_when_torch_finds_fewer_gpus(monkeypatch):

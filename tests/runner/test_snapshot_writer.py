@@ -8,7 +8,7 @@ import seer_nb as seer
 from seer_nb import core
 from seer_nb.runner import journal_writer
 from seer_nb.runner.loop import Runner
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from seer_nb.study import study as studies
 from tests.support.fake_cloud import picture
 
@@ -39,13 +39,13 @@ def drawn(numbers):
 
 
 def test_a_separate_process_writes_a_snapshot_after_enough_records(study, monkeypatch):
-    monkeypatch.setattr(journal_writer, "EVERY", 10)
+    monkeypatch.setattr(journal_writer, "SNAPSHOT_EVERY", 10)
     writer = journal_writer.SnapshotWriter(study.folder, 3)
     writer.count(6)
     assert writer._process is None
     writer.count(1)
     assert writer._process.wait(60) == 0
-    view = View(study.journal)
+    view = JournalView(study.journal)
     view.state()
     assert view.resumed == 22
     assert not (study.folder / journal_writer.LOCK).stat().st_mode & 0o077
@@ -56,10 +56,10 @@ def test_a_later_runner_starts_from_the_snapshot(study, rest):
     async def restored():
         return Runner(study.folder)
 
-    journal_writer.write(study.folder)
+    journal_writer.write_snapshot(study.folder)
     study.journal.append(drawn(range(20, 20 + rest)))
     runner = asyncio.run(restored())
-    assert picture(runner._engine.state) == picture(View(study.journal, resume=False).state())
+    assert picture(runner._engine.state) == picture(JournalView(study.journal, resume=False).state())
     assert len(runner._engine.state.trials) == 20 + rest
     assert 0 <= runner._unseen_s < 60, "it counts from the last record"
     assert runner._snapshots._since == rest

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import seer_nb as seer
 from seer_nb import core
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.search_space import Choice, ConfigSampler, Float, Integer, Space
 
 HINT = 'expected a dict such as {"lr": seer.loguniform(1e-4, 1e-1), "batch": seer.choice([32, 64]), "depth": 3}'
@@ -265,7 +265,8 @@ def test_a_plain_list_counts_as_one_constant_with_a_warning(name, value, searche
         space = Space({name: value})
     (warning,) = caught
     assert str(warning.message) == (
-        f"space[{name!r}]={show(value)}: a plain list counts as one constant, the same in all trials; write {searched} "
+        f"space[{name!r}]={short_repr(value)}: a plain list counts as one constant, "
+        f"the same in all trials; write {searched} "
         f"to search it, or seer.choice([{listed}]) to keep the constant without this warning"
     )
     assert space.constants == {name: list(value)}

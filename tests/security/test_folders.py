@@ -16,7 +16,7 @@ from seer_nb.core import offer_choice, types
 from seer_nb.storage import layout, snapshot
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import LOCK, runner_pid
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from seer_nb.ui import cli
 from seer_nb.ui.cli.doctor import local as doctor
 from tests.support.records import OFFER, settings, small_study
@@ -208,7 +208,7 @@ IGNORED = {
 @pytest.mark.parametrize("prepare", IGNORED.values(), ids=IGNORED)
 def test_bad_snapshot_is_not_used(bad, prepare, capsys):
     journal = Journal(bad / layout.JOURNAL)
-    view = View(journal)
+    view = JournalView(journal)
     state = view.state()
     snapshot.save(journal, snapshot.Snapshot(view.seq, state, view.history))
     assert snapshot.load(journal) is not None

@@ -13,7 +13,7 @@ from seer_nb import core
 from seer_nb._utils.log_context import LogfmtFormatter
 from seer_nb.errors import StudyFailedError
 from seer_nb.providers.aws.api import Group, Instance
-from seer_nb.storage.journal import Journal
+from seer_nb.storage.journal import Journal, damage_as_error
 from seer_nb.ui import cli
 from seer_nb.ui.cli import cloud
 from tests.support.fuzzing import examples
@@ -48,10 +48,10 @@ def test_failure_reason_in_an_exception_is_printable(home):
 def test_error_about_a_damaged_journal_is_printable(tmp_path):
     """SQLite repeats names from the file in its errors."""
     journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, core.Ticked())])
-    with pytest.raises(seer.SeerError) as caught, journal._damage_told():
+    with pytest.raises(seer.SeerError) as caught, damage_as_error(journal.path):
         raise ValueError(HOSTILE)
     assert str(caught.value).endswith(f"journal.sqlite cannot be read: {SHOWN}")
-    with pytest.raises(seer.SeerError, match=r"cannot be read: MemoryError$"), journal._damage_told():
+    with pytest.raises(seer.SeerError, match=r"cannot be read: MemoryError$"), damage_as_error(journal.path):
         raise MemoryError
     journal.close()
 

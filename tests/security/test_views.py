@@ -10,7 +10,7 @@ from seer_nb.ui.notebook.dashboard import Dashboard
 from seer_nb.views import figure_data, plotly_curves, plotly_time
 from seer_nb.views import page as page_views
 from seer_nb.views import text as text_views
-from seer_nb.views.view_model import view_of
+from seer_nb.views.view_model import build_view
 from tests.support.hostile_texts import ALL, SCRIPTS, assert_harmless, study
 from tests.support.journalled import Journalled
 from tests.support.records import small_study
@@ -28,19 +28,19 @@ def assert_scripts_are_text(page):
 @pytest.mark.parametrize("status", [None, "interrupted", "<script>"])
 def test_static_picture_shows_hostile_texts_as_text(status):
     made = study()
-    assert_scripts_are_text(page_views.static_html(made.state, made.history, status))
+    assert_scripts_are_text(page_views.render_static_picture(made.state, made.history, status))
 
 
 @EACH
 def test_hostile_study_name_is_text(hostile):
     """Study names are validated, but a foreign journal may hold any name."""
     made = study(SCRIPTS, name=hostile)
-    assert hostile in assert_harmless(page_views.static_html(made.state, made.history)).text
+    assert hostile in assert_harmless(page_views.render_static_picture(made.state, made.history)).text
 
 
 def test_report_shows_hostile_texts_as_text(tmp_path):
     made = study()
-    path = page_views.write(tmp_path / "report.html", SCRIPTS[3], made.state, made.history, "ended")
+    path = page_views.write_report(tmp_path / "report.html", SCRIPTS[3], made.state, made.history, "ended")
     page = path.read_text(encoding="utf-8", errors="strict")
     assert_scripts_are_text(page)
     assert page.partition("</head>")[0].count("</title>") == 1
@@ -103,7 +103,7 @@ def test_bad_browser_message_is_answered_by_an_error_and_writes_nothing(tmp_path
 
 def test_text_views_are_printable():
     made = study()
-    for shown in (text_views.summary(made.state), text_views.progress_line(made.state)):
+    for shown in (text_views.format_summary(made.state), text_views.format_progress(made.state)):
         assert all(character.isprintable() or character == "\n" for character in shown)
 
 
@@ -125,13 +125,13 @@ def test_marks_in_plotly_figures_are_escaped():
     """A foreign journal snapshot may hold any text as a mark."""
     made = small_study()
     made.history.marks.extend(Mark(1.0, hostile) for hostile in SCRIPTS)
-    view = view_of(made.state)
+    view = build_view(made.state)
     for figure in (
         plotly_time.burn_plot(figure_data.burn_info(made.history, view)),
         plotly_time.parallelism_plot(figure_data.parallelism_info(made.state, made.history, view, [1])),
     ):
         texts = [annotation.text for annotation in figure.layout.annotations]
-        assert plotly_curves.shown(SCRIPTS[1]) in texts
+        assert plotly_curves.escape_text(SCRIPTS[1]) in texts
         assert not any("<" in text for text in texts)
 
 

@@ -8,7 +8,7 @@ import seer_nb as seer
 from seer_nb import core
 from seer_nb.errors import StudyNotFoundError
 from seer_nb.storage.journal import Journal
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 
 
 class CutOff(BaseException):
@@ -54,7 +54,7 @@ def test_a_new_journal_is_private_and_holds_its_first_records(tmp_path):
 def test_a_journal_that_does_not_begin_with_settings_is_refused(tmp_path):
     journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, core.Note(reason="first"))])
     with pytest.raises(seer.SeerError, match="does not begin with the study's settings"):
-        View(journal).state()
+        JournalView(journal).state()
 
 
 def test_append_on_a_full_disk_writes_nothing_and_works_again_later(tmp_path):

@@ -43,10 +43,10 @@ def test_usage_of_workers_adds_up():
 
 
 def test_the_dashboard_shows_usage(tmp_path, monkeypatch):
-    from seer_nb.views.page import Subject, Wish, fragment
+    from seer_nb.views.page import PageData, PageOptions, render_fragment
 
     study = small_study()
     told = now(**{"0.0": Use(97.2, 300 * MIB)})
-    shown = fragment(Subject(study.state, study.history, "running", vitals=told), Wish())
+    shown = render_fragment(PageData(study.state, study.history, "running", vitals=told), PageOptions())
     assert "2 machines, $7.20 per hour; the runner uses 210 MiB and 2 % of a core" in shown
     assert "<td>300 MiB</td><td>97 %</td>" in shown

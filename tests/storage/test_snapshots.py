@@ -15,11 +15,11 @@ from seer_nb.core import curve, scaling
 from seer_nb.core.history import History
 from seer_nb.core.state import State, StateIndex
 from seer_nb.policies import RandomSearch
-from seer_nb.runner.checkpoint_gc import Janitor
+from seer_nb.runner.checkpoint_gc import CheckpointCollector
 from seer_nb.runner.recovery import restore
 from seer_nb.storage import layout, snapshot
 from seer_nb.storage.journal import Journal
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from tests.core.test_engine_promises import studies
 from tests.support.effort import examples
 from tests.support.fake_cloud import FakeCloud, World, picture
@@ -40,7 +40,7 @@ def pictures(view):
 
 def write(journal):
     """Write a snapshot as the runner's child process does."""
-    view = View(journal)
+    view = JournalView(journal)
     state = view.state()
     snapshot.save(journal, snapshot.Snapshot(view.seq, state, view.history))
     return view.seq
@@ -74,7 +74,7 @@ def test_a_snapshot_and_later_records_give_the_same_state_as_all_records(study, 
         journal.append(records[first:second])
         write(journal)
         journal.append(records[second:])
-        whole, resumed = View(journal, resume=False), View(journal)
+        whole, resumed = JournalView(journal, resume=False), JournalView(journal)
         assert pictures(whole) == pictures(resumed)
         assert (whole.resumed, resumed.resumed) == (0, second)
         again, rest = resumed.state(), whole.state()
@@ -102,7 +102,7 @@ def test_the_index_kept_up_to_date_equals_one_built_from_scratch(study):
 def test_a_runner_that_starts_from_a_snapshot_removes_the_same_checkpoints(study, data):
     records = records_of(study)
     cut = data.draw(st.integers(1, len(records)))
-    state, old, new = None, Janitor(), Janitor()
+    state, old, new = None, CheckpointCollector(), CheckpointCollector()
     for number, (at_s, record) in enumerate(records, 1):
         state = State(record.settings) if state is None else state
         state.apply(record, at_s)
@@ -122,7 +122,7 @@ def test_snapshots_hold_every_attribute():
     assert set(vars(state)) == {*snapshot.PlainState.__struct_fields__, *snapshot.CONVERTED}
     assert {name.lstrip("_") for name in vars(History())} == set(snapshot.PlainHistory.__struct_fields__)
     assert len(vars(state.ledger)) == 7
-    assert len(vars(state.speed)) == len(scaling.Seen._fields) + 3
+    assert len(vars(state.speed)) == len(scaling.Measurements._fields) + 3
 
 
 def change(journal, **fields):
@@ -152,11 +152,11 @@ def cut_short(journal):
 )
 def test_an_unusable_snapshot_is_ignored_and_replaced(study, damage):
     damage(study)
-    view = View(study)
-    assert pictures(view) == pictures(View(study, resume=False))
+    view = JournalView(study)
+    assert pictures(view) == pictures(JournalView(study, resume=False))
     assert not view.resumed
     write(study)
-    view = View(study)
+    view = JournalView(study)
     view.state()
     assert view.resumed
 
@@ -166,13 +166,13 @@ def test_a_snapshot_beyond_the_last_record_of_its_journal_is_ignored(study):
     with sqlite3.connect(study.path) as db:
         db.execute("DELETE FROM records WHERE seq > 50")
     db.close()
-    view = View(study)
-    assert pictures(view) == pictures(View(study, resume=False))
+    view = JournalView(study)
+    assert pictures(view) == pictures(JournalView(study, resume=False))
     assert not view.resumed
 
 
 def test_a_new_snapshot_does_not_disturb_readers_of_the_old_one(study):
-    view, whole = View(study), View(study, resume=False)
+    view, whole = JournalView(study), JournalView(study, resume=False)
     state = view.state()
     cut_short(study)
     write(study)
@@ -187,8 +187,8 @@ def test_an_interrupted_writer_leaves_the_previous_snapshot(study, monkeypatch):
         patch.setattr(snapshot, "write_atomically", interrupt)
         with pytest.raises(KeyboardInterrupt):
             write(study)
-    view = View(study)
-    assert pictures(view) == pictures(View(study, resume=False))
+    view = JournalView(study)
+    assert pictures(view) == pictures(JournalView(study, resume=False))
     assert view.resumed == 60
 
 
@@ -201,7 +201,7 @@ def test_a_number_too_large_for_msgpack_prevents_only_the_snapshot(tmp_path):
     journal = Journal.create(tmp_path / "journal.sqlite", [(at_s, record) for _, at_s, record in made.records])
     with pytest.raises(OverflowError):
         write(journal)
-    assert View(journal).state().trials[0].config == {"x": 10**30}
+    assert JournalView(journal).state().trials[0].config == {"x": 10**30}
 
 
 def test_attach_starts_from_the_snapshot(tmp_path, monkeypatch):
@@ -232,10 +232,10 @@ def test_a_copy_of_a_copied_study_with_a_snapshot_has_its_own_checkpoints(tmp_pa
     for name in ("digits2", "digits3"):
         folder = shutil.copytree(folder, tmp_path / name)
         journal = Journal(folder / layout.JOURNAL)
-        view = View(journal)
+        view = JournalView(journal)
         own = str(folder / layout.CHECKPOINTS)
         assert view.state().settings.store == own
         assert view.resumed
-        assert restore(journal, RandomSearch(), Janitor()).engine.state.settings.store == own
+        assert restore(journal, RandomSearch(), CheckpointCollector()).engine.state.settings.store == own
         snapshot.save(journal, snapshot.Snapshot(view.seq, view.state(), view.history))
         journal.close()

@@ -174,10 +174,10 @@ def breaking(config, run):
     """One configuration leaves its worker in a state in which nothing can be trained, as an assertion on a GPU does."""
     from seer_nb.worker import gpu
 
-    assert not gpu.broken(), "it trains where nothing can be trained"
+    assert not gpu.is_broken(), "it trains where nothing can be trained"
     for epoch in run.epochs():
         if config["x"] == 0 and epoch == 2:
-            gpu.broken = lambda: True
+            gpu.is_broken = lambda: True
             raise RuntimeError("CUDA error: device-side assert triggered")
         run.report(accuracy=epoch)
 

@@ -11,7 +11,7 @@ import seer_nb as seer
 from seer_nb import core, simulate
 from seer_nb._utils.units import format_duration, format_usd
 from seer_nb.policies import SEER, RandomSearch
-from seer_nb.simulate.extrapolated import Fit, FittedWorld
+from seer_nb.simulate.extrapolated import ExtrapolatedWorld, StudyFit
 from seer_nb.storage.journal import Journal
 from seer_nb.study.forecast import ENOUGH, TIME_COLUMNS, forecast, frontier, plot_frontier
 from seer_nb.study.stage_table import COLUMNS
@@ -255,7 +255,7 @@ def test_the_forecast_of_an_ended_study_is_its_result():
 
 def fitted(seed=0, epoch_seconds=None):
     state = halfway()
-    return state, FittedWorld(Fit(state, epoch_seconds), seed)
+    return state, ExtrapolatedWorld(StudyFit(state, epoch_seconds), seed)
 
 
 def test_extrapolated_curves_keep_known_reports_and_continue_from_them():
@@ -317,7 +317,7 @@ def test_the_frontier():
 def test_forecasts_work_in_both_modes():
     of = table(mode="min")
     found = simulate.run(of, deadline=400, budget=1.0, epoch_seconds=10.0, offer=simulate.Offer(price_per_hour=3.6))
-    world = FittedWorld(Fit(found.state), 0)
+    world = ExtrapolatedWorld(StudyFit(found.state), 0)
     trial = min(found.state.trials)
     last = len(found.state.trials[trial].curve)
     assert world.report(trial, last + 3)[0] <= world.report(trial, last)[0]

@@ -11,7 +11,7 @@ import pytest
 
 import seer_nb as seer
 from seer_nb import core
-from seer_nb._utils.retry import patiently
+from seer_nb._utils.retry import retry_os_errors
 from seer_nb.storage.lock import runner_pid
 from seer_nb.worker import tracebacks
 from tests.support.studies import kill, make, training, worker_pids
@@ -31,7 +31,7 @@ def long(study):
     """How long its gangs have been silent."""
     state = study.state
     (gang,) = state.gangs.values()
-    return time.time() - study._view.wall + state.now_s - gang.heard_s
+    return time.time() - study._view.wall + state.now_s - gang.last_message_s
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_thread_that_waits_for_the_store_is_described_so():
 
     def waits():
         with contextlib.suppress(seer.SeerError):
-            patiently(fails, 1.0)
+            retry_os_errors(fails, 1.0)
 
     thread = threading.Thread(target=waits, daemon=True)
     thread.start()

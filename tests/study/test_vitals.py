@@ -6,7 +6,7 @@ import pytest
 
 import seer_nb as seer
 from seer_nb.storage import resource_usage
-from seer_nb.views.page import Scene, Subject, Wish
+from seer_nb.views.page import PageBuilder, PageData, PageOptions
 from tests.support.studies import make, training
 from tests.support.waiting import until
 
@@ -35,8 +35,8 @@ def test_resource_usage_of_a_real_study_is_shown(home):
     )
     assert used.memory > 200 * 1024 * 1024
     assert (study.folder / "vitals.json").stat().st_mode & 0o77 == 0
-    subject = Subject(study.state, study.history, "running", vitals=found)
-    shown = Scene().page(subject, Scene().view(subject), Wish()).parts["machines"]
+    subject = PageData(study.state, study.history, "running", vitals=found)
+    shown = PageBuilder().page(subject, PageBuilder().view(subject), PageOptions()).parts["machines"]
     assert f"the runner uses {found.runner.memory_in_words} and {found.runner.cpu_in_words} of a core" in shown
     assert found.workers["0.0"].memory_in_words in shown
     assert not any("memory" in str(entry.record) for entry in study.journal.read())

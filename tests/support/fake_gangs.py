@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import seer_nb as seer
 from seer_nb.core.money import Offer
-from seer_nb.providers._fleet import MachineFleet, Rented
+from seer_nb.providers._fleet import MachineFleet, RentedMachine
 from seer_nb.providers.base import Adopted, SchedulerAddress
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 
-OFFER = Offer(name="vm", price_per_hour=3_600_000, boot_s=5.0, release_s=5.0, max_machines=3)
+OFFER = Offer(name="vm", price_per_hour_micro=3_600_000, boot_s=5.0, release_s=5.0, max_machines=3)
 """An offer that costs 1000 micro-dollars per second."""
 
 
@@ -19,7 +19,7 @@ class Machines(MachineFleet):
     """Machines that take a while to terminate, as on clouds."""
 
     def __init__(self, context, end_s):
-        super().__init__(context, Rented)
+        super().__init__(context, RentedMachine)
         self._end_s = end_s
         self.asked = []
         """Machines that were rented, in order."""
@@ -79,7 +79,7 @@ def create(cloud, **changes):
 
 def journalled(study):
     """Return the records of a study's journal, and the state that follows from them."""
-    view = View(Journal(study.folder / layout.JOURNAL))
+    view = JournalView(Journal(study.folder / layout.JOURNAL))
     return [entry.record for entry in view.journal.read()], view.state()
 
 

@@ -32,7 +32,7 @@ def gang(number, of, *workers, until, stopping=""):
         from_epoch=of.resume_epoch,
         until=until,
         started_s=0.0,
-        heard_s=0.0,
+        last_message_s=0.0,
         stopping=stopping,
     )
 
@@ -62,7 +62,7 @@ def snapshot(*trials, machines=(), gangs=(), offers=(OFFER,), **changes):
         "lease_s": 30.0,
         "scaling": core.Scaling(epoch_s=10.0, stall_s=1.0, boot_s=20.0),
     }
-    return core.Snapshot(
+    return core.PolicyView(
         trials=trials,
         gangs=gangs,
         machines=machines_of(offers[0], *machines),

@@ -5,7 +5,7 @@ from seer_nb.core.history import History
 from seer_nb.core.money import Offer
 from seer_nb.core.state import State
 
-OFFER = Offer(name="local", price_per_hour=3_600_000, boot_s=2.0, max_machines=8)
+OFFER = Offer(name="local", price_per_hour_micro=3_600_000, boot_s=2.0, max_machines=8)
 """An offer of 1000 micro-dollars per second."""
 
 

@@ -151,8 +151,8 @@ def test_table_option_selects_the_exported_table(capsys, ended, tmp_path):
     [
         (["show", "nope"], "name='nope' is not a study in {home}: there are 'digits'"),
         (["show", "../digits"], "name='../digits' is not a name for a study; "),
-        (["export", "digits", "table.doc"], "path='table.doc' has the suffix '.doc': use one of .csv, "),
-        (["export", "digits", "no/such/folder.csv"], "path='no/such/folder.csv' is in a folder that does not exist: "),
+        (["export", "digits", "table.doc"], "path='table.doc': unknown suffix '.doc'; expected one of .csv, "),
+        (["export", "digits", "no/such/folder.csv"], "path='no/such/folder.csv': there is no folder 'no/such'; "),
         (["pause", "digits"], "study 'digits' has ended: there is nothing to pause"),
         (["stop", "digits"], "study 'digits' has ended: there is nothing to stop"),
         (["adjust", "digits"], "adjust changes nothing: give a budget, a deadline or both"),

@@ -6,7 +6,7 @@ import pytest
 
 from seer_nb.views.figure_data import curves_info
 from seer_nb.views.plotly_curves import plot_curves, write_figure
-from seer_nb.views.view_model import view_of
+from seer_nb.views.view_model import build_view
 from tests.support.records import Builder, big_study, small_study
 
 
@@ -49,7 +49,7 @@ def test_labels_do_not_overlap():
 
 
 def test_curves_info_describes_the_study():
-    info = curves_info(view_of(small_study().state))
+    info = curves_info(build_view(small_study().state))
     assert (info.metric, info.max_epochs, info.best.trial) == ("accuracy", 9, 1)
 
 

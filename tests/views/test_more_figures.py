@@ -4,12 +4,12 @@ import pytest
 
 import seer_nb as seer
 from seer_nb import core
-from seer_nb.core.history import value_at
+from seer_nb.core.history import step_value_at
 from seer_nb.search_space.surrogate import importances
 from seer_nb.views import figure_data
 from seer_nb.views.plotly_curves import coordinates_info, coordinates_plot, importance_info
 from seer_nb.views.plotly_time import burn_plot, parallelism_plot, timeline_info, timeline_plot
-from seer_nb.views.view_model import view_of
+from seer_nb.views.view_model import build_view
 from tests.support.records import Builder, big_study, small_study
 
 
@@ -27,7 +27,7 @@ def test_timeline_has_a_span_for_each_period_with_workers():
 
 
 def workers(study, coloured):
-    return figure_data.parallelism_info(study.state, study.history, view_of(study.state), coloured)
+    return figure_data.parallelism_info(study.state, study.history, build_view(study.state), coloured)
 
 
 def test_bands_add_up_to_the_training_workers():
@@ -35,8 +35,8 @@ def test_bands_add_up_to_the_training_workers():
     info = workers(study, [0, 12, 24])
     for k in range(50):
         at_s = info.now_s * k / 50
-        total = sum(value_at(band.steps, at_s) for band in info.bands)
-        assert total == pytest.approx(value_at(study.history.busy, at_s), abs=1)
+        total = sum(step_value_at(band.steps, at_s) for band in info.bands)
+        assert total == pytest.approx(step_value_at(study.history.busy, at_s), abs=1)
     figure = parallelism_plot(info)
     assert [trace.name for trace in figure.data] == [
         "trial 0",
@@ -59,11 +59,13 @@ def test_losses_and_boots_are_marked():
 
 def test_burn_info_follows_the_ledger_and_the_limits():
     study = small_study().apply(core.SetBudget(budget=700_000), 20.0)
-    info = figure_data.burn_info(study.history, view_of(study.state))
+    info = figure_data.burn_info(study.history, build_view(study.state))
     assert info.spent[-1] == (20.0, study.state.ledger.spent(20.0) / 1e6)
     assert info.budgets == [(0.0, 0.5), (20.0, 0.7)]
     plan = figure_data.SpendingForecast(((20.0, 0.1, 0.1, 0.1), (500.0, 0.4, 0.3, 0.5)), 500.0)
-    names = [trace.name for trace in burn_plot(figure_data.burn_info(study.history, view_of(study.state), plan)).data]
+    names = [
+        trace.name for trace in burn_plot(figure_data.burn_info(study.history, build_view(study.state), plan)).data
+    ]
     assert names == ["band", "expected", "spent", "budget"]
 
 

@@ -14,7 +14,7 @@ EVIL = "<img src=x onerror=alert(1)>"
 
 
 def picture(study, status=None):
-    return page.static_html(study.state, study.history, status)
+    return page.render_static_picture(study.state, study.history, status)
 
 
 def parse(study, status=None):

@@ -10,14 +10,14 @@ from seer_nb import core
 from seer_nb.views import figure_data, page, svg_charts
 from seer_nb.views.palette import Palette
 from seer_nb.views.svg_axes import Frame, ticks, time_ticks, widened
-from seer_nb.views.view_model import view_of
+from seer_nb.views.view_model import build_view
 from tests.support.records import Builder, big_study, small_study
 
 finite = st.floats(-1e12, 1e12, allow_nan=False)
 
 
 def workers_of(study):
-    view = view_of(study.state)
+    view = build_view(study.state)
     coloured = [trial.trial for trial in figure_data.curves_info(view).coloured]
     return figure_data.parallelism_info(study.state, study.history, view, coloured), Palette().assign(coloured)
 
@@ -92,7 +92,7 @@ def test_boots_losses_and_changes_are_drawn():
 
 def test_projected_values_are_dotted_and_extend_the_range_within_bounds():
     study = small_study()
-    view = view_of(study.state)
+    view = build_view(study.state)
     near, far = figure_data.curves_info(view, {1: 0.97}), figure_data.curves_info(view, {1: 100.0})
     drawing = svg_charts.draw_curves(near, Palette().assign([1]), svg_charts.Pen())
     assert 'stroke-dasharray="1 5"' in drawing.layers[1][0].content
@@ -103,17 +103,17 @@ def test_projected_values_are_dotted_and_extend_the_range_within_bounds():
 def test_burn_shows_the_forecast():
     study = small_study()
     plan = figure_data.SpendingForecast(((11.0, 0.02, 0.02, 0.02), (500.0, 0.4, 0.3, 0.5)), 500.0)
-    drawing = svg_charts.draw_burn(figure_data.burn_info(study.history, view_of(study.state), plan))
+    drawing = svg_charts.draw_burn(figure_data.burn_info(study.history, build_view(study.state), plan))
     assert drawing.title.endswith("about $0.40 expected after 8 min 20 s")
     assert "seer-plan" in drawing.layers[0][0].content
-    empty = svg_charts.draw_burn(figure_data.burn_info(study.history, view_of(study.state)))
+    empty = svg_charts.draw_burn(figure_data.burn_info(study.history, build_view(study.state)))
     assert empty.layers[0][0].content == "<g></g>"
 
 
 def test_table_of_the_burn_agrees_with_its_line():
     """Guards against $0.00 while machines boot and nothing is recorded."""
     study = Builder().machine(0, 0.0)
-    table = page._burn_table(figure_data.burn_info(study.history, view_of(study.state, now_s=12.0)))
+    table = page._burn_table(figure_data.burn_info(study.history, build_view(study.state, now_s=12.0)))
     spent = [float(amount) for amount in re.findall(r"\$([\d.]+)", table)]
     assert spent == pytest.approx([0.001 * second for second in range(13)])
 
@@ -123,7 +123,7 @@ def test_only_the_last_grey_piece_changes_when_a_trial_ends():
     pen = svg_charts.Pen()
 
     def grey():
-        info = figure_data.curves_info(view_of(study.state))
+        info = figure_data.curves_info(build_view(study.state))
         return svg_charts.draw_curves(info, Palette().assign(t.trial for t in info.coloured), pen).layers[0]
 
     before = grey()
@@ -136,7 +136,7 @@ def test_only_the_last_grey_piece_changes_when_a_trial_ends():
 @pytest.mark.parametrize("name", ["<b>", 'a"b', "a&b"])
 def test_metric_names_are_escaped(name):
     study = small_study(metric=name)
-    info = figure_data.curves_info(view_of(study.state))
+    info = figure_data.curves_info(build_view(study.state))
     drawing = svg_charts.draw_curves(info, Palette().assign([1]), svg_charts.Pen())
     assert name not in drawing.axes
     assert name not in drawing.layers[1][0].content

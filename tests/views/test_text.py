@@ -1,7 +1,7 @@
 """Text views of a study."""
 
 from seer_nb import core
-from seer_nb.views.text import progress_line, summary
+from seer_nb.views.text import format_progress, format_summary
 from tests.support.records import Builder, big_study, small_study
 
 SUMMARY = """\
@@ -19,12 +19,12 @@ trial    state  accuracy  epoch  workers    cost    lr   act
 def test_summary_of_a_small_study():
     study = small_study()
     study.apply(core.Note(reason="2 survivors"))
-    assert summary(study.state).replace("\N{EN DASH}", "-") == SUMMARY
+    assert format_summary(study.state).replace("\N{EN DASH}", "-") == SUMMARY
 
 
 def test_summary_of_an_ended_study_has_trial_states_and_no_workers():
     study = small_study().apply(core.BeginEnd(reason="the deadline was reached")).apply(core.Finish())
-    lines = summary(study.state).splitlines()
+    lines = format_summary(study.state).splitlines()
     assert lines[0] == "study digits: ended, 11 s of 10 min - the deadline was reached"
     assert lines[2] == "trials: 1 waiting, 1 running, 1 stopped, 1 failed"
     assert lines[4].split() == ["trial", "state", "accuracy", "epoch", "cost", "lr", "act"]
@@ -33,25 +33,25 @@ def test_summary_of_an_ended_study_has_trial_states_and_no_workers():
 
 def test_empty_study():
     state = Builder().state
-    assert summary(state).splitlines()[-1] == "best accuracy: none yet"
-    assert progress_line(state) == (
+    assert format_summary(state).splitlines()[-1] == "best accuracy: none yet"
+    assert format_progress(state) == (
         "0 s of 10 min | no accuracy yet | $0.00 of $0.50 | 0 trials, 0 left | 0/0 workers busy"
     )
 
 
 def test_progress_line_is_one_line():
     study = small_study()
-    assert progress_line(study.state) == (
+    assert format_progress(study.state) == (
         "11 s of 10 min | accuracy 0.9 | $0.019 of $0.50 | 4 trials, 2 left | 2/2 workers busy"
     )
     study.machine(2, 12.0).apply(core.Pause())
-    line = progress_line(study.state)
+    line = format_progress(study.state)
     assert line.startswith("pausing, 12 s of 10 min")
     assert "2/2 workers busy, 1 booting" in line
 
 
 def test_summary_of_a_big_study_shows_ten_trials_and_counts_the_rest():
-    lines = summary(big_study().state).splitlines()
+    lines = format_summary(big_study().state).splitlines()
     assert len(lines) == 4 + 1 + 10 + 1
     assert lines[-1] == "... and 50 more"
 
@@ -59,7 +59,7 @@ def test_summary_of_a_big_study_shows_ten_trials_and_counts_the_rest():
 def test_wide_tables_are_cut_and_control_characters_replaced():
     study = Builder().draw({f"parameter_{k}": "\x1b[31m" + "x" * 40 for k in range(20)})
     study.apply(core.Note(reason="line one\nline \x07two"))
-    text = summary(study.state)
+    text = format_summary(study.state)
     assert max(map(len, text.splitlines())) <= 110
     assert "parameter_0" in text
     assert "?[31m" in text

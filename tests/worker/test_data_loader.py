@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from seer_nb.worker.data_loader import Share, check, make
+from seer_nb.worker.data_loader import Share, check_dataset, make_loader
 
 
 def shares(length, batch, size, *, shuffle=True, drop_last=False, seed=0):
@@ -66,13 +66,15 @@ def test_a_tensor_dataset_gives_the_same_as_any_other_dataset(num_workers):
     share = Share(10, 4, shuffle=True, drop_last=False, rank=1, size=2, seed=lambda: 3)
     tensors = TensorDataset(torch.arange(10), torch.arange(10) ** 2)
     common = {"collate_fn": None, "num_workers": num_workers, "pin_memory": False}
-    fast, slow = make(tensors, share, **common), make(Squares(), share, **common)
+    fast, slow = make_loader(tensors, share, **common), make_loader(Squares(), share, **common)
     assert isinstance(fast, DataLoader)
     assert len(fast) == len(slow) == 3
     for (x, y), (x_slow, y_slow) in zip(fast, slow, strict=True):
         assert x.tolist() == x_slow.tolist()
         assert y.tolist() == y_slow.tolist() == [i * i for i in x.tolist()]
-    summed = make(tensors, share, collate_fn=lambda rows: sum(int(x) for x, _ in rows), num_workers=0, pin_memory=False)
+    summed = make_loader(
+        tensors, share, collate_fn=lambda rows: sum(int(x) for x, _ in rows), num_workers=0, pin_memory=False
+    )
     assert list(summed) == [int(x.sum()) for x, _ in fast]
 
 
@@ -84,18 +86,18 @@ class Stream(IterableDataset):
 def test_errors_name_the_argument():
     data = list(range(50))
     with pytest.raises(ValueError, match=r"^batch_size=10 cannot be divided over 4 workers; expected a multiple of 4$"):
-        check(data, 10, 4, shuffle=True, drop_last=False)
-    assert check(data, 10, 4, shuffle=False, drop_last=False) == 50
+        check_dataset(data, 10, 4, shuffle=True, drop_last=False)
+    assert check_dataset(data, 10, 4, shuffle=False, drop_last=False) == 50
     sentence = "^batch_size=64 is larger than the dataset of 50 samples: drop_last=True leaves nothing$"
     with pytest.raises(ValueError, match=sentence):
-        check(data, 64, 1, shuffle=True, drop_last=True)
+        check_dataset(data, 64, 1, shuffle=True, drop_last=True)
     with pytest.raises(ValueError, match=r"^run.loader\(\) got an empty dataset$"):
-        check([], 64, 1, shuffle=True, drop_last=False)
+        check_dataset([], 64, 1, shuffle=True, drop_last=False)
     sentence = (
         r"^run.loader\(\) got a Stream, which cannot be indexed; expected a dataset with __len__ and __getitem__$"
     )
     with pytest.raises(TypeError, match=sentence):
-        check(Stream(), 64, 1, shuffle=True, drop_last=False)
+        check_dataset(Stream(), 64, 1, shuffle=True, drop_last=False)
 
 
 def test_epochs_differ_and_the_common_divisor_of_batches_is_reported(gangs):

@@ -24,7 +24,7 @@ from seer_nb.storage.lock import runner_pid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seer_nb.core import Gang, Snapshot
+    from seer_nb.core import Gang, PolicyView
     from seer_nb.core.state import State
     from seer_nb.study.study import Study
     from seer_nb.testing.loopback import LoopbackCloud
@@ -42,7 +42,7 @@ class Steady:
         self.trials = trials
         self.workers = workers
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Keep them going."""
         alive = [trial for trial in snapshot.trials if trial.alive][: self.trials]
         jobs = [Job(trial=trial.id, workers=self.workers, until=snapshot.max_epochs) for trial in alive]
@@ -232,7 +232,7 @@ class Case:
         """The process of a cloud's scheduler, which has a machine of its own."""
 
         def look() -> int | None:
-            host = next((x for x in self.state.live.values() if x.hosts and x.state == "ready"), None)
+            host = next((x for x in self.state.live.values() if x.runs_scheduler and x.state == "ready"), None)
             return None if host is None else self._worker(worker_name(host.id, 0))
 
         return int(self.until(look, "the scheduler"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seer_nb.bench.faults.case import Case
-    from seer_nb.core import Snapshot
+    from seer_nb.core import PolicyView
 
 
 STILL_S = 5.0
@@ -210,7 +210,7 @@ class Growing:
     def __init__(self, every: int = 3) -> None:
         self.every = every
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """A leg after the other."""
         trial = next((trial for trial in snapshot.trials if trial.alive), None)
         epoch = 0 if trial is None else trial.epoch
@@ -227,7 +227,7 @@ class Growing:
 class Sieving:
     """Trains four trials at a time to the third epoch, and goes on with the best of them: verdicts all the time."""
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Four at a time."""
         from seer_nb.core import Verdict
 
@@ -244,7 +244,7 @@ class Sieving:
 
 def _while_booting(case: Case) -> None:
     case.start()
-    machine = case.until(lambda: next((x for x in case.state.live.values() if not x.hosts), None), "a machine")
+    machine = case.until(lambda: next((x for x in case.state.live.values() if not x.runs_scheduler), None), "a machine")
     case.later(0.5)
     case.hit()
     if case.cloud is None:

@@ -10,7 +10,7 @@ from seer_nb import core
 from seer_nb.bench.faults.training import repeated
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 
 if TYPE_CHECKING:
     from seer_nb.bench.faults.case import Case
@@ -167,7 +167,7 @@ def _replays(case: Case) -> bool:
     """Whether the journal is whole, and gives the state that its readers have followed."""
     journal = Journal(layout.home() / "study" / layout.JOURNAL)
     try:
-        state = View(journal, resume=False).state()
+        state = JournalView(journal, resume=False).state()
     finally:
         journal.close()
     return state.trials == case.state.trials and state.machines == case.state.machines

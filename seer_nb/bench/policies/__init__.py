@@ -12,7 +12,7 @@ from seer_nb.bench.policies.analysis import promising
 from seer_nb.bench.policies.grid import ABLATIONS, BASELINES, CONTENDERS
 from seer_nb.bench.policies.running import KEYS, Job, run_all, version
 from seer_nb.bench.record import Progress
-from seer_nb.simulate.curve_files import tables
+from seer_nb.simulate.curve_files import shipped_tables
 from seer_nb.simulate.curve_table import mode_of_file
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("policies", help="compare policies on recorded learning curves")
     default = "default: %(default)s"
     usual = [name for name in CONTENDERS if name not in ABLATIONS]
-    parser.add_argument("--tables", nargs="+", type=Path, default=[*tables().values()], metavar="PATH")
+    parser.add_argument("--tables", nargs="+", type=Path, default=[*shipped_tables().values()], metavar="PATH")
     parser.add_argument("--mode", choices=["min", "max"], help="mode of tables whose files have none")
     parser.add_argument("--out", type=Path, default=Path("policies"), metavar="DIR", help=default)
     parser.add_argument("--policies", nargs="+", choices=[*CONTENDERS], default=usual, metavar="NAME")

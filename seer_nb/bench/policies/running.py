@@ -18,7 +18,7 @@ from seer_nb.simulate import CurveTable, run
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from seer_nb.core import Mode, Plan, Snapshot
+    from seer_nb.core import Mode, Plan, PolicyView
     from seer_nb.core.policy import Policy
 
 
@@ -61,7 +61,7 @@ class Timed:
     def __repr__(self) -> str:
         return repr(self._policy)
 
-    def decide(self, view: Snapshot) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         begun_s = time.perf_counter()
         plan = self._policy.decide(view)
         self.seconds.append(time.perf_counter() - begun_s)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import one_of
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,11 +36,13 @@ class Box:
     by: By = "clip"
 
     def __post_init__(self) -> None:
-        one_of(self.by, "by", get_args(By))
+        check_choice(self.by, "by", get_args(By))
         if not self.low < self.high:
-            raise ValueError(f"low={show(self.low)} is not below high={show(self.high)}: give low < high")
+            raise ValueError(f"low={short_repr(self.low)} is not below high={short_repr(self.high)}: give low < high")
         if self.by == "change" and not (math.isfinite(self.low) and math.isfinite(self.high)):
-            raise ValueError(f'by="change" needs two finite bounds, not low={show(self.low)}, high={show(self.high)}')
+            raise ValueError(
+                f'by="change" needs two finite bounds, not low={short_repr(self.low)}, high={short_repr(self.high)}'
+            )
 
     def free(self, x: Tensor) -> Tensor:
         """The variable that is moved for x."""
@@ -110,7 +112,9 @@ def boxes_for(given: Any, name: str, count: int) -> list[Box]:
     """A box a tensor, from one for all, or a list with None for those without."""
     every = [given] * count if given is None or isinstance(given, Box) else given
     if not isinstance(every, list | tuple) or not all(box is None or isinstance(box, Box) for box in every):
-        raise TypeError(f"{name}={show(given)} is no box: give a bilevel.Box(low, high), or a list of boxes and None")
+        raise TypeError(
+            f"{name}={short_repr(given)} is no box: give a bilevel.Box(low, high), or a list of boxes and None"
+        )
     if len(every) != count:
         raise ValueError(f"{name} has {len(every)} boxes for {count} tensors: give one for each, or one for all")
     return [box or Box() for box in every]
@@ -121,7 +125,7 @@ def tensors(value: Any, name: str) -> list[Tensor]:
     if isinstance(value, Tensor) or not isinstance(value, Sequence):
         raise TypeError(f"{name} is of the type {type(value).__name__}: give a list of tensors")
     if not value:
-        raise ValueError(f"{name}={show(value)} is empty: give at least one tensor")
+        raise ValueError(f"{name}={short_repr(value)} is empty: give at least one tensor")
     for place, tensor in enumerate(value):
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__

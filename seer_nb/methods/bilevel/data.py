@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import Dataset, TensorDataset
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class Net:
 
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, nn.Module):
-            raise TypeError(f"model={show(model)} is no model: give a torch.nn.Module")
+            raise TypeError(f"model={short_repr(model)} is no model: give a torch.nn.Module")
         self._model = deepcopy(model)
         self.names = [name for name, parameter in self._model.named_parameters() if parameter.requires_grad]
         if not self.names:
@@ -94,8 +94,8 @@ def flip_labels(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]
     Returns:
         The labels, and (n,) whether each was changed.
     """
-    share = real(share, "share", least=0.0, most=1.0)
-    drawn = torch.Generator().manual_seed(whole(seed, "seed", 0))
+    share = check_number(share, "share", least=0.0, most=1.0)
+    drawn = torch.Generator().manual_seed(check_integer(seed, "seed", 0))
     classes = int(y.max()) + 1
     if classes < 2:  # noqa: PLR2004 - another class
         raise ValueError("y holds one class: give at least two")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.constraints import Box
 from seer_nb.methods.bilevel.data import Net, decay, index_batches, labelled, train
 from seer_nb.methods.bilevel.figures import histogram_plot
@@ -132,9 +132,9 @@ def denoise(  # noqa: PLR0913 - what the method can be told
     """
     watch = stopwatch(run)
     net, noisy, clean = Net(model), labelled(train, "train"), labelled(val, "val")
-    size, seed = whole(batch_size, "batch_size"), whole(seed, "seed", 0)
-    weight_decay = real(weight_decay, "weight_decay", least=0.0)
-    start_steps = 0 if goes_on(run) else whole(start_steps, "start_steps", 0)
+    size, seed = check_integer(batch_size, "batch_size"), check_integer(seed, "seed", 0)
+    weight_decay = check_number(weight_decay, "weight_decay", least=0.0)
+    start_steps = 0 if goes_on(run) else check_integer(start_steps, "start_steps", 0)
     begin = _of_clean(net, clean, start_steps, lr_v=lr_v, size=size, weight_decay=weight_decay, seed=seed)
 
     def upper(_: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from seer_nb._utils.validation import real
+from seer_nb._utils.validation import check_number
 from seer_nb.methods.bilevel.constraints import Box, Variables, tensors
 from seer_nb.methods.bilevel.penalty import slopes
 from seer_nb.methods.bilevel.problem import Batch, Problem, grad
@@ -62,7 +62,7 @@ def penalty_gradient(
         ValueError: An argument cannot be.
     """
     problem = _problem(upper, lower, u, v)
-    by = slopes(problem, Batch(), [*problem.u.free, *problem.v.free], real(gamma, "gamma", above=0.0)).by
+    by = slopes(problem, Batch(), [*problem.u.free, *problem.v.free], check_number(gamma, "gamma", above=0.0)).by
     return by[: len(u)], by[len(u) :]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import one_of, real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_choice, check_integer, check_number
 from seer_nb.methods.bilevel.constraints import Box, Variables, boxes_for, tensors
 from seer_nb.methods.bilevel.optimizers import Approx, Descent, Method, Pace, Reverse
 from seer_nb.methods.bilevel.outer_loop import Judge, Loop, go
@@ -138,32 +138,34 @@ def begin(  # noqa: PLR0913 - as for ``minimize``
     Raises:
         TypeError, ValueError: As for ``minimize``.
     """
-    name = one_of(method, "method", get_args(Name))
+    name = check_choice(method, "method", get_args(Name))
     _check_only_penalty(name, schedule, inequality)
     pace = Pace(
-        inner_steps=whole(inner_steps, "inner_steps"),
-        lr_u=real(lr_u, "lr_u", above=0.0),
-        lr_v=real(lr_v, "lr_v", above=0.0),
-        lr_p=real(lr_v if lr_p is None else lr_p, "lr_p", above=0.0),
-        sigma=real(sigma, "sigma", least=0.0),
+        inner_steps=check_integer(inner_steps, "inner_steps"),
+        lr_u=check_number(lr_u, "lr_u", above=0.0),
+        lr_v=check_number(lr_v, "lr_v", above=0.0),
+        lr_p=check_number(lr_v if lr_p is None else lr_p, "lr_p", above=0.0),
+        sigma=check_number(sigma, "sigma", least=0.0),
         warm_start=warm_start,
     )
     us, vs = tensors(u, "u"), tensors(v, "v")
     places = [Variables(xs, boxes_for(box, f"{n}_box", len(xs))) for xs, box, n in ((us, u_box, "u"), (vs, v_box, "v"))]
     problem = Problem(upper, lower, places[0], places[1], inequality)
-    judge = Judge(monitor, whole(monitor_every, "monitor_every"))
+    judge = Judge(monitor, check_integer(monitor_every, "monitor_every"))
     solver = _method(name, problem, pace, schedule)
-    return Loop(name, problem, solver, judge, whole(outer_steps, "outer_steps"), _drawn(batches))
+    return Loop(name, problem, solver, judge, check_integer(outer_steps, "outer_steps"), _drawn(batches))
 
 
 def _check_only_penalty(name: str, schedule: PenaltySchedule | None, inequality: Level | None) -> None:
     if name == "penalty":
         if schedule is not None and not isinstance(schedule, PenaltySchedule):
-            raise TypeError(f"schedule={show(schedule)} is none: give a bilevel.PenaltySchedule")
+            raise TypeError(f"schedule={short_repr(schedule)} is none: give a bilevel.PenaltySchedule")
         return
     for argument, value in (("schedule", schedule), ("inequality", inequality)):
         if value is not None:
-            raise ValueError(f'{argument}={show(value)} does not go with method="{name}": only "penalty" takes it')
+            raise ValueError(
+                f'{argument}={short_repr(value)} does not go with method="{name}": only "penalty" takes it'
+            )
 
 
 def _method(name: str, problem: Problem, pace: Pace, schedule: PenaltySchedule | None) -> Method:
@@ -182,7 +184,9 @@ def _drawn(batches: Iterable[tuple[Any, Any]] | None) -> Iterator[Batch]:
         count = 0
         for pair in batches:
             if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - a pair
-                raise TypeError(f"batches gave {show(pair)}: each must be a pair (batch for upper, batch for lower)")
+                raise TypeError(
+                    f"batches gave {short_repr(pair)}: each must be a pair (batch for upper, batch for lower)"
+                )
             count += 1
             yield Batch((pair[0],), (pair[1],))
         if not count:

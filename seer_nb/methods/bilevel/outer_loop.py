@@ -7,7 +7,7 @@ import time
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.errors import CheckpointError
 from seer_nb.methods.bilevel.constraints import beside
 from seer_nb.methods.bilevel.trace import Minimum, Point, Row
@@ -240,10 +240,11 @@ def go(loop: Loop | Loops, run: Run | None) -> None:
 
 def _alone(run: Any) -> Run:
     if not isinstance(run, Run):
-        raise TypeError(f"run={show(run)} is no run: give the one that a study calls its training function with")
+        raise TypeError(f"run={short_repr(run)} is no run: give the one that a study calls its training function with")
     if run.world_size > 1:
         raise ValueError(
-            f"run={show(run)} has {run.world_size} workers, but a bilevel method runs on one: choose a policy that "
+            f"run={short_repr(run)} has {run.world_size} workers, but a bilevel method "
+            "runs on one: choose a policy that "
             "begins every trial on one worker, such as 'seer'"
         )
     return run

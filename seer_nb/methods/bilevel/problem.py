@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 
 if TYPE_CHECKING:
     from seer_nb.methods.bilevel.constraints import Variables
@@ -88,7 +88,7 @@ def norm(tensors: Sequence[Tensor]) -> float:
 def number(value: Any, name: str) -> Tensor:
     """What a level returned, if it is one number."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} returned {show(value)}: it must return a tensor of one number")
+        raise TypeError(f"{name} returned {short_repr(value)}: it must return a tensor of one number")
     if value.numel() != 1:
         raise ValueError(f"{name} returned a tensor of the shape {tuple(value.shape)}: it must return one number")
     return value.reshape(())

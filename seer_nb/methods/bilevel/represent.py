@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.data import Net, accuracy, decay, fit
 from seer_nb.methods.bilevel.figures import histogram_plot
 from seer_nb.methods.bilevel.minimize import minimize
@@ -102,17 +102,17 @@ def make_tasks(  # noqa: PLR0913 - what a task is made of
     Raises:
         ValueError: There are too few classes, or too few examples of one.
     """
-    if not 1 < whole(ways, "ways") <= len(classes):
-        raise ValueError(f"ways={show(ways)} does not go with {len(classes)} classes: give from 2 to so many")
+    if not 1 < check_integer(ways, "ways") <= len(classes):
+        raise ValueError(f"ways={short_repr(ways)} does not go with {len(classes)} classes: give from 2 to so many")
     places = {number: torch.nonzero(data.y == number)[:, 0] for number in classes}
     few = min(places, key=lambda number: len(places[number]))
-    each = whole(shots, "shots") + whole(queries, "queries")
+    each = check_integer(shots, "shots") + check_integer(queries, "queries")
     if len(places[few]) < each:
         raise ValueError(f"class {few} has {len(places[few])} examples: shots + queries = {each} are needed")
-    drawn = torch.Generator().manual_seed(whole(seed, "seed", 0))
+    drawn = torch.Generator().manual_seed(check_integer(seed, "seed", 0))
     names = torch.tensor(list(classes))
     picked = []
-    for _ in range(whole(count, "count")):
+    for _ in range(check_integer(count, "count")):
         chosen = names[torch.randperm(len(names), generator=drawn)[:ways]].tolist()
         picked.append(torch.stack([places[n][torch.randperm(len(places[n]), generator=drawn)[:each]] for n in chosen]))
     place = torch.stack(picked)
@@ -161,7 +161,7 @@ def represent(  # noqa: PLR0913 - what the method can be told
     """
     watch = stopwatch(run)
     net, tasks = Net(body), _checked(tasks)
-    weight_decay = real(weight_decay, "weight_decay", above=0.0)
+    weight_decay = check_number(weight_decay, "weight_decay", above=0.0)
     with torch.no_grad():
         features = _features(net, net.start, tasks.support_x).shape[-1]
     count, ways = len(tasks.support_y), int(tasks.support_y.max()) + 1

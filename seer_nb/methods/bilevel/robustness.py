@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.constraints import Box
 from seer_nb.methods.bilevel.data import Labelled, accuracy, decay, fit, flip_labels, labelled
 from seer_nb.methods.bilevel.figures import lines_plot
@@ -138,8 +138,10 @@ def robustness(  # noqa: PLR0913 - what the method can be told
     parts = {name: _flat(labelled(data, name)) for name, data in (("train", train), ("val", val), ("test", test))}
     box = Box(*bounds)
     counts = [_count(share, len(parts["train"].y)) for share in _checked(shares)]
-    regression = _Regression(parts["train"], parts["val"], parts["test"], real(weight_decay, "weight_decay", above=0.0))
-    added = [regression.flipped(count, whole(seed, "seed", 0)) for count in counts]
+    regression = _Regression(
+        parts["train"], parts["val"], parts["test"], check_number(weight_decay, "weight_decay", above=0.0)
+    )
+    added = [regression.flipped(count, check_integer(seed, "seed", 0)) for count in counts]
 
     def begun(points: Labelled) -> Loop:
         return begin(
@@ -217,12 +219,12 @@ def _flat(data: Labelled) -> Labelled:
 
 def _checked(shares: Any) -> list[float]:
     if isinstance(shares, str) or not isinstance(shares, Sequence) or not shares:
-        raise TypeError(f"shares={show(shares)} is no list: give shares such as (0.01, 0.03)")
-    return [real(share, "shares", above=0.0, most=1.0) for share in shares]
+        raise TypeError(f"shares={short_repr(shares)} is no list: give shares such as (0.01, 0.03)")
+    return [check_number(share, "shares", above=0.0, most=1.0) for share in shares]
 
 
 def _count(share: float, n: int) -> int:
     count = round(share * n)
     if not count:
-        raise ValueError(f"shares={show(share)} of {n} points is none: give at least {1 / n:g}")
+        raise ValueError(f"shares={short_repr(share)} of {n} points is none: give at least {1 / n:g}")
     return count

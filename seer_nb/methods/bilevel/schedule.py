@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.validation import check_integer, check_number
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class PenaltySchedule:
 
     def __post_init__(self) -> None:
         for name in ("gamma", "eps", "gamma_most"):
-            real(getattr(self, name), name, above=0.0)
-        real(self.regulariser, "regulariser", least=0.0)
-        real(self.multiplier, "multiplier")
-        real(self.gamma_factor, "gamma_factor", least=1.0)
+            check_number(getattr(self, name), name, above=0.0)
+        check_number(self.regulariser, "regulariser", least=0.0)
+        check_number(self.multiplier, "multiplier")
+        check_number(self.gamma_factor, "gamma_factor", least=1.0)
         for name in ("regulariser_factor", "eps_factor", "lr_factor"):
-            real(getattr(self, name), name, above=0.0, most=1.0)
+            check_number(getattr(self, name), name, above=0.0, most=1.0)
         if self.patience is not None:
-            whole(self.patience, "patience")
+            check_integer(self.patience, "patience")
 
     def tightened(self) -> PenaltySchedule:
         """The next stage."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.constraints import Box
 from seer_nb.methods.bilevel.data import Net, index_batches, labelled
 from seer_nb.methods.bilevel.data import train as trained
@@ -173,10 +173,10 @@ def tune(  # noqa: PLR0913 - what the method can be told
             lambda v, places: training_loss(net(v, training.x[places]), training.y[places], v, config),
             net.start,
             len(training.y),
-            steps=whole(train_steps, "train_steps"),
-            lr=real(lr_v, "lr_v", above=0.0),
-            size=whole(batch_size, "batch_size"),
-            seed=whole(seed, "seed", 0),
+            steps=check_integer(train_steps, "train_steps"),
+            lr=check_number(lr_v, "lr_v", above=0.0),
+            size=check_integer(batch_size, "batch_size"),
+            seed=check_integer(seed, "seed", 0),
         )
 
     @torch.no_grad()
@@ -226,12 +226,12 @@ def _starts(given: Any) -> dict[str, float]:
     """Values to begin with."""
     allowed = ", ".join(f'"{name}"' for name in KNOWN)
     if isinstance(given, str) or not isinstance(given, Sequence | Mapping):
-        raise TypeError(f"hyperparameters={show(given)} is no list: give names out of {allowed}")
+        raise TypeError(f"hyperparameters={short_repr(given)} is no list: give names out of {allowed}")
     if not given or not all(isinstance(name, str) and name in KNOWN for name in given):
-        raise ValueError(f"hyperparameters={show(given)} are not known: give names out of {allowed}")
+        raise ValueError(f"hyperparameters={short_repr(given)} are not known: give names out of {allowed}")
     starts = given if isinstance(given, Mapping) else {name: KNOWN[name].start for name in given}
     for name, start in starts.items():
-        real(start, f"hyperparameters[{name!r}]", least=KNOWN[name].low, most=KNOWN[name].high)
+        check_number(start, f"hyperparameters[{name!r}]", least=KNOWN[name].low, most=KNOWN[name].high)
     return {name: float(start) for name, start in starts.items()}
 
 

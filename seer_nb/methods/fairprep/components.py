@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.methods.fairprep.encoding import NamedScaler, minmax, standard
 from seer_nb.methods.fairprep.learners import decision_tree, logistic_regression
 from seer_nb.methods.fairprep.missing_values import CompleteCase, LearnedImputer, Mode
@@ -105,7 +105,9 @@ def read_components(given: Any, argument: str) -> dict[str, Any]:
         ValueError: A name is unknown or occurs twice, or the list is empty.
     """
     if isinstance(given, str) or not hasattr(given, "__iter__"):
-        raise TypeError(f"{argument}={show(given)}: not a list; expected one such as {[*KINDS[argument].by_name][:2]}")
+        raise TypeError(
+            f"{argument}={short_repr(given)}: not a list; expected one such as {[*KINDS[argument].by_name][:2]}"
+        )
     found: dict[str, Any] = {}
     for index, each in enumerate(given):
         component = read_component(each, argument, f"{argument}[{index}]")
@@ -113,7 +115,7 @@ def read_components(given: Any, argument: str) -> dict[str, Any]:
             raise ValueError(f"{argument}[{index}]: duplicate name {component.name!r}; expected distinct names")
         found[component.name] = component
     if not found:
-        raise ValueError(f"{argument}={show(given)}: empty; expected at least one component")
+        raise ValueError(f"{argument}={short_repr(given)}: empty; expected at least one component")
     return found
 
 
@@ -133,11 +135,11 @@ def read_component(given: Any, argument: str, name: str) -> Any:
     known = ", ".join(map(repr, kind.by_name))
     if isinstance(given, str):
         if given not in kind.by_name:
-            raise ValueError(f"{name}={show(given)}: unknown; expected one of {known}")
+            raise ValueError(f"{name}={short_repr(given)}: unknown; expected one of {known}")
         return kind.by_name[given]()
     if not isinstance(getattr(given, "name", None), str) or not callable(getattr(given, kind.method, None)):
         raise TypeError(
-            f"{name}={show(given)}: neither a name nor an object with name and {kind.method}(); expected one of "
+            f"{name}={short_repr(given)}: neither a name nor an object with name and {kind.method}(); expected one of "
             f"{known}, or such an object"
         )
     return given
@@ -180,7 +182,9 @@ class Interventions(NamedTuple):
             pre.setdefault(one.name, one)
             post.setdefault(other.name, other)
             if other.name in combinations.setdefault(one.name, []):
-                raise ValueError(f"interventions[{index}]={show((first, second))}: duplicate; expected distinct pairs")
+                raise ValueError(
+                    f"interventions[{index}]={short_repr((first, second))}: duplicate; expected distinct pairs"
+                )
             combinations[one.name].append(other.name)
         return cls(pre, post, {name: tuple(names) for name, names in combinations.items()})
 
@@ -190,11 +194,11 @@ def _check_pairs(given: Iterable[Any]) -> list[tuple[Any, Any]]:
         'expected a list of pairs (preprocessor, postprocessor), such as [("none", "none"), ("reweighing", "none")]'
     )
     if isinstance(given, str) or not hasattr(given, "__iter__"):
-        raise TypeError(f"interventions={show(given)}: not a list; {expected}")
+        raise TypeError(f"interventions={short_repr(given)}: not a list; {expected}")
     found = list(given)
     if not found:
-        raise ValueError(f"interventions={show(given)}: empty; {expected}")
+        raise ValueError(f"interventions={short_repr(given)}: empty; {expected}")
     for index, pair in enumerate(found):
         if not isinstance(pair, list | tuple) or len(pair) != 2:  # noqa: PLR2004 - a pair
-            raise TypeError(f"interventions[{index}]={show(pair)}: not a pair; {expected}")
+            raise TypeError(f"interventions[{index}]={short_repr(pair)}: not a pair; {expected}")
     return [(pair[0], pair[1]) for pair in found]

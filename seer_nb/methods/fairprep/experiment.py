@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO, parse_duration
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.fairprep.components import Interventions, read_components
 from seer_nb.methods.fairprep.errors import require_fairlearn
 from seer_nb.methods.fairprep.lifecycle import LifecycleTask
@@ -214,17 +214,17 @@ class Experiment(Running[LifecycleTask, FairResult]):
 
 def _check_seeds(given: Any) -> tuple[int, ...]:
     if isinstance(given, str) or not hasattr(given, "__iter__"):
-        raise TypeError(f"seeds={show(given)}: not a list; expected integers, such as range(16)")
-    seeds = tuple(whole(seed, f"seeds[{index}]", 0) for index, seed in enumerate(given))
+        raise TypeError(f"seeds={short_repr(given)}: not a list; expected integers, such as range(16)")
+    seeds = tuple(check_integer(seed, f"seeds[{index}]", 0) for index, seed in enumerate(given))
     if not seeds:
-        raise ValueError(f"seeds={show(given)}: empty; expected at least one integer")
+        raise ValueError(f"seeds={short_repr(given)}: empty; expected at least one integer")
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds={show(given)}: duplicate seed; expected distinct seeds")
+        raise ValueError(f"seeds={short_repr(given)}: duplicate seed; expected distinct seeds")
     return seeds
 
 
 def _check_share(given: Any, name: str) -> float:
-    return real(given, name, above=0.0, most=0.9)
+    return check_number(given, name, above=0.0, most=0.9)
 
 
 def _study_options(  # noqa: PLR0913, PLR0917 - all arguments of a study
@@ -233,10 +233,10 @@ def _study_options(  # noqa: PLR0913, PLR0917 - all arguments of a study
     if provider is None:
         for argument, value in {"budget": budget, "workers": workers, "name": name, "store": store}.items():
             if value is not None:
-                raise ValueError(f"{argument}={show(value)}: needs a provider; expected one such as seer.Local()")
+                raise ValueError(f"{argument}={short_repr(value)}: needs a provider; expected one such as seer.Local()")
         return None
     if not hasattr(provider, "fleet"):
-        raise TypeError(f"provider={show(provider)}: not a provider; expected one such as seer.Local()")
+        raise TypeError(f"provider={short_repr(provider)}: not a provider; expected one such as seer.Local()")
     for argument, value in {"deadline": deadline, "budget": budget}.items():
         if value is None:
             example = '"10min"' if argument == "deadline" else '"$0.50"'

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from seer_nb._utils.randomness import derive
+from seer_nb._utils.randomness import derive_seed
 from seer_nb.methods.fairprep.errors import UnfitError
 from seer_nb.methods.fairprep.tuning import FoldScore, Tuning, tune
 
@@ -94,7 +94,7 @@ class SklearnLearner:
         """
         if y.all() or not y.any():
             raise UnfitError(f"{self.name}: all training examples have the same label")
-        return self.make(random_state=derive(seed, 1) % 2**32, **config).fit(x, y, sample_weight=weights)
+        return self.make(random_state=derive_seed(seed, 1) % 2**32, **config).fit(x, y, sample_weight=weights)
 
 
 def logistic_regression(*, tuned: bool = False, tuning: Tuning | None = None) -> SklearnLearner:

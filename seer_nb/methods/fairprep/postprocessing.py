@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from seer_nb._utils.randomness import derive
+from seer_nb._utils.randomness import derive_seed
 from seer_nb.methods.fairprep.errors import UnfitError, require_fairlearn
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class EqualizedOdds:
             predict_method="predict",
         )
         optimizer.fit(scores.reshape(-1, 1), y.astype(int), sensitive_features=privileged.astype(int))
-        return RandomizedThresholds(optimizer, derive(seed, _PREDICTION_STREAM) % 2**32)
+        return RandomizedThresholds(optimizer, derive_seed(seed, _PREDICTION_STREAM) % 2**32)
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ class CalibratedEqualizedOdds:
         better = costs[True] < costs[False]
         gain = trivial[better] - costs[better]
         share = 0.0 if gain <= 0 else (costs[not better] - costs[better]) / gain
-        return BaseRateMixing(better, min(1.0, max(0.0, share)), base[better], derive(seed, _PREDICTION_STREAM))
+        return BaseRateMixing(better, min(1.0, max(0.0, share)), base[better], derive_seed(seed, _PREDICTION_STREAM))
 
     def cost_of(self, y: Flags, scores: Floats) -> float:
         """Return the cost of a group.

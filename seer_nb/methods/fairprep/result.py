@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.errors import SeerError
 from seer_nb.methods.fairprep import selection as criteria
 from seer_nb.methods.fairprep.components import Setting
@@ -193,7 +193,7 @@ class FairResult(MethodResult):
         for metric in metrics:
             if metric not in criteria.METRICS:
                 raise ValueError(
-                    f"metrics: unknown metric {show(metric)}; expected some of {', '.join(criteria.METRICS)}"
+                    f"metrics: unknown metric {short_repr(metric)}; expected some of {', '.join(criteria.METRICS)}"
                 )
         kept = frame[frame["metric"].isin(list(metrics)) & frame["group"].isin(["all", "between"])]
         rows = []
@@ -235,7 +235,7 @@ class FairResult(MethodResult):
         for index, name in enumerate(for_each):
             if name not in Setting._fields:
                 raise ValueError(
-                    f"for_each[{index}]={show(name)}: unknown; expected some of {', '.join(Setting._fields)}"
+                    f"for_each[{index}]={short_repr(name)}: unknown; expected some of {', '.join(Setting._fields)}"
                 )
         if self._selection is not None:
             raise SealedError("the selection is final: run another experiment to select again")
@@ -327,7 +327,7 @@ class FairResult(MethodResult):
 
     def _rows_of_split(self, split: str) -> pd.DataFrame:
         if split not in {"train", "validation", "test"}:
-            raise ValueError(f'split={show(split)}: unknown; expected "train", "validation" or "test"')
+            raise ValueError(f'split={short_repr(split)}: unknown; expected "train", "validation" or "test"')
         if split == "test":
             self._final_selection()
         frame = self.frame

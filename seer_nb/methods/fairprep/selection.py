@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_number
 from seer_nb.methods.fairprep.metrics import COUNTS, DIFFERENCES, LOWER_IS_BETTER, RATES, RATIOS
 
 if TYPE_CHECKING:
@@ -74,23 +74,23 @@ def _read_weights(by: Any) -> dict[str, float]:
     if isinstance(by, str):
         by = [by]
     if isinstance(by, dict):
-        weights = {name: real(weight, f"by[{name!r}]") for name, weight in by.items()}
+        weights = {name: check_number(weight, f"by[{name!r}]") for name, weight in by.items()}
     elif isinstance(by, list | tuple):
         weights = {name: WEIGHT_RATIO ** (len(by) - 1 - index) for index, name in enumerate(map(_check_text, by))}
         if len(weights) < len(by):
-            raise ValueError(f"by={show(by)}: duplicate metric; expected distinct metrics")
+            raise ValueError(f"by={short_repr(by)}: duplicate metric; expected distinct metrics")
     else:
-        raise TypeError(f"by={show(by)}: neither a list of metrics, nor weights, nor a function; {expected}")
+        raise TypeError(f"by={short_repr(by)}: neither a list of metrics, nor weights, nor a function; {expected}")
     if not weights:
-        raise ValueError(f"by={show(by)}: empty; {expected}")
+        raise ValueError(f"by={short_repr(by)}: empty; {expected}")
     for name in weights:
         if name not in METRICS:
             cause = "a count, which is neither good nor bad" if name in COUNTS else "unknown"
-            raise ValueError(f"by: metric {show(name)} is {cause}; {expected}")
+            raise ValueError(f"by: metric {short_repr(name)} is {cause}; {expected}")
     return weights
 
 
 def _check_text(name: Any) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"by: {show(name)} is not a str; expected names of metrics")
+        raise TypeError(f"by: {short_repr(name)} is not a str; expected names of metrics")
     return name

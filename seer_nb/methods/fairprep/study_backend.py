@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer
 from seer_nb.errors import MissingCheckpointError, SeerError
 from seer_nb.methods.fairprep.lifecycle import LifecycleKey, LifecycleRecord, LifecycleTask, decode_record
 from seer_nb.methods.fairprep.splits import SealedTestSet
@@ -144,13 +144,14 @@ def _limit_workers(provider: Provider, workers: int | None) -> Provider:
     """Return the provider with a lower limit of workers."""
     if workers is None:
         return provider
-    most = whole(workers, "workers")
+    most = check_integer(workers, "workers")
     limited: Any = copy(provider)
     try:
         limited.max_workers = min(most, provider.max_workers)
     except AttributeError as error:
         raise TypeError(
-            f"workers={workers}: cannot limit provider={show(provider)}; expected a provider created with max_workers="
+            f"workers={workers}: cannot limit provider={short_repr(provider)}; "
+            "expected a provider created with max_workers="
         ) from error
     checked: Provider = limited
     return checked

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ class Table:
         import pandas as pd
 
         if not isinstance(data, pd.DataFrame):
-            raise TypeError(f"data={show(data)}: not a pandas DataFrame; expected one with one row per example")
+            raise TypeError(f"data={short_repr(data)}: not a pandas DataFrame; expected one with one row per example")
         if len(data) < MIN_ROWS:
             raise ValueError(f"data: has {len(data)} rows; expected at least {MIN_ROWS}, to split them in three")
         for name, column in {
@@ -82,9 +82,11 @@ class Table:
             **{f"drop[{i}]": c for i, c in _enumerate_columns(drop)},
         }.items():
             if column not in data.columns:
-                raise ValueError(f"{name}={show(column)}: not a column of data; expected one of {_column_names(data)}")
+                raise ValueError(
+                    f"{name}={short_repr(column)}: not a column of data; expected one of {_column_names(data)}"
+                )
         if label == protected:
-            raise ValueError(f"protected={show(protected)}: is the label; expected the column of the groups")
+            raise ValueError(f"protected={short_repr(protected)}: is the label; expected the column of the groups")
         y = _flag_rows(data, label, "positive", [positive])
         given = list(privileged) if isinstance(privileged, list | tuple | set | frozenset) else [privileged]
         group = _flag_rows(data, protected, "privileged", given)
@@ -114,12 +116,8 @@ class Table:
 
 def _enumerate_columns(drop: Any) -> list[tuple[int, Any]]:
     if isinstance(drop, str):
-        raise TypeError(f"drop={show(drop)}: one str; expected a list of column names")
+        raise TypeError(f"drop={short_repr(drop)}: one str; expected a list of column names")
     return list(enumerate(drop))
-
-
-def _column_names(data: pd.DataFrame) -> str:
-    return ", ".join(repr(column) for column in data.columns)
 
 
 def _flag_rows(data: pd.DataFrame, column: str, name: str, values: list[Any]) -> Flags:
@@ -132,7 +130,7 @@ def _flag_rows(data: pd.DataFrame, column: str, name: str, values: list[Any]) ->
         known = ", ".join(repr(value) for value in sorted(data[column].unique(), key=str)[:10])
         shown = values[0] if len(values) == 1 else values
         raise ValueError(
-            f"{name}={show(shown)}: {which} it in data[{column!r}]; expected some of its values, which are {known}"
+            f"{name}={short_repr(shown)}: {which} it in data[{column!r}]; expected some of its values: {known}"
         )
     return found
 

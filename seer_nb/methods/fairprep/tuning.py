@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer
 from seer_nb.methods.fairprep.errors import UnfitError
 from seer_nb.search_space import ConfigSampler, Space
 from seer_nb.search_space.domains import choice
@@ -80,10 +80,10 @@ class Tuning:
         from seer_nb import policies
 
         self.space = Space({name: choice(part) if isinstance(part, list) else part for name, part in space.items()})
-        self.configurations = whole(configurations, "configurations")
-        self.folds = whole(folds, "folds", 2)
+        self.configurations = check_integer(configurations, "configurations")
+        self.folds = check_integer(folds, "folds", 2)
         if not isinstance(policy, str):
-            raise TypeError(f'policy={show(policy)}: not a name; expected one such as "grid" or "halving"')
+            raise TypeError(f'policy={short_repr(policy)}: not a name; expected one such as "grid" or "halving"')
         policies.by_name(policy)
         self.policy = policy
         ConfigSampler(self.space, sampler)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seer_nb._utils.randomness import derive
-from seer_nb._utils.validation import one_of, real, whole
+from seer_nb._utils.randomness import derive_seed
+from seer_nb._utils.validation import check_choice, check_integer, check_number
 from seer_nb.methods.fedex import validation
 from seer_nb.methods.fedex.client import ClientOutcome
 from seer_nb.methods.fedex.fedex import FedEx
@@ -75,12 +75,12 @@ class ArmTrainer:
         seed: int,
     ) -> None:
         self.federation, self.clients, self.server = federation, clients, server
-        self.fedex_k = whole(fedex_k, "fedex_k")
-        self.eps = real(eps, "eps", least=0.0, most=1.0)
-        self.target = one_of(target, "target", validation.TARGETS)
-        self.clients_per_round = whole(clients_per_round, "clients_per_round")
+        self.fedex_k = check_integer(fedex_k, "fedex_k")
+        self.eps = check_number(eps, "eps", least=0.0, most=1.0)
+        self.target = check_choice(target, "target", validation.TARGETS)
+        self.clients_per_round = check_integer(clients_per_round, "clients_per_round")
         self.options = dict(options)
-        self.seed = whole(seed, "seed", 0)
+        self.seed = check_integer(seed, "seed", 0)
 
     @classmethod
     def from_arguments(
@@ -105,7 +105,7 @@ class ArmTrainer:
             TypeError: An argument has the wrong type.
             ValueError: An argument is out of range, or the federation is too large to send to workers.
         """
-        one_of(options["schedule"], "schedule", SCHEDULES)
+        check_choice(options["schedule"], "schedule", SCHEDULES)
         clients = validation.read_client_space(client_space)
         server = validation.read_server_space(server_space)
         made = cls(validation.check_federation(federation), clients, server, options=options, **more)
@@ -151,7 +151,7 @@ class ArmTrainer:
         Returns:
             The arm.
         """
-        seed = derive(self.seed, trial)
+        seed = derive_seed(self.seed, trial)
         server = Server(
             self.federation,
             self.server_settings(config),

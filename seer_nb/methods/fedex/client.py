@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from seer_nb._utils.randomness import derive
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.randomness import derive_seed
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,25 +60,25 @@ def read_client_config(config: Config, name: str) -> ClientConfig:
         ValueError: A name is unknown, or a value is out of range.
     """
     if not isinstance(config, Mapping):
-        raise TypeError(f'{name}={show(config)}: not a dict; expected one such as {{"lr": 0.1, "epochs": 2}}')
+        raise TypeError(f'{name}={short_repr(config)}: not a dict; expected one such as {{"lr": 0.1, "epochs": 2}}')
     for given in config:
         if given not in CLIENT_NAMES:
-            raise ValueError(f"{name}: unknown hyperparameter {show(given)}; expected {', '.join(CLIENT_NAMES)}")
+            raise ValueError(f"{name}: unknown hyperparameter {short_repr(given)}; expected {', '.join(CLIENT_NAMES)}")
     checked: dict[str, Any] = {key: _CHECKS[key](value, f"{name}[{key!r}]") for key, value in config.items()}
     return ClientConfig(**checked)
 
 
 def _check_dropout(value: Any, name: str) -> float | None:
-    return None if value is None else real(value, name, least=0.0, most=1.0)
+    return None if value is None else check_number(value, name, least=0.0, most=1.0)
 
 
 _CHECKS = {
-    "lr": lambda value, name: real(value, name, above=0.0),
-    "momentum": lambda value, name: real(value, name, least=0.0, most=1.0),
-    "weight_decay": lambda value, name: real(value, name, least=0.0),
-    "epochs": whole,
-    "batch": whole,
-    "mu": lambda value, name: real(value, name, least=0.0),
+    "lr": lambda value, name: check_number(value, name, above=0.0),
+    "momentum": lambda value, name: check_number(value, name, least=0.0, most=1.0),
+    "weight_decay": lambda value, name: check_number(value, name, least=0.0),
+    "epochs": check_integer,
+    "batch": check_integer,
+    "mu": lambda value, name: check_number(value, name, least=0.0),
     "dropout": _check_dropout,
 }
 
@@ -134,7 +134,7 @@ class ClientTrainer:
         """Return the weights of a new model that is initialised with a seed."""
         import torch
 
-        with seeded(derive(seed)):
+        with seeded(derive_seed(seed)):
             model = self._federation.model()
         tensors = [*_trained_tensors(model), *_other_tensors(model)]
         flat: Vector = torch.cat([x.detach().reshape(-1).float() for x in tensors]).cpu().numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.methods.fedex.partition import Client, split
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Federation:
     ) -> None:
         for name, function in {"model": model, "loss": loss, "error": error}.items():
             if function is not None and not callable(function):
-                raise TypeError(f"{name}={show(function)}: not callable; expected a function")
+                raise TypeError(f"{name}={short_repr(function)}: not callable; expected a function")
         self.model = _check_model(model)
         self.clients = _check_clients(clients)
         self.loss = cross_entropy if loss is None else loss
@@ -128,7 +128,7 @@ def _check_clients(clients: Iterable[Client]) -> tuple[Client, ...]:
     found = tuple(clients)
     for index, client in enumerate(found):
         if not isinstance(client, Client):
-            raise TypeError(f"clients[{index}]={show(client)}: expected a Client(train, validation, test)")
+            raise TypeError(f"clients[{index}]={short_repr(client)}: expected a Client(train, validation, test)")
     if not found:
         raise ValueError("clients=(): empty; expected at least one Client")
     return found
@@ -138,5 +138,5 @@ def _check_model(model: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     from torch import nn
 
     if isinstance(model, nn.Module):
-        raise TypeError(f"model={show(model)}: a network; expected a function without arguments that returns one")
+        raise TypeError(f"model={short_repr(model)}: a network; expected a function without arguments that returns one")
     return model

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import one_of, real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_choice, check_integer, check_number
 from seer_nb.methods.fedex.client import read_client_config
 from seer_nb.methods.fedex.federation import Federation
 from seer_nb.methods.fedex.options import Options
@@ -99,12 +99,12 @@ class FedEx:
         seed: int = 0,
     ) -> None:
         self.options = Options(configs)
-        one_of(schedule, "schedule", SCHEDULES)
-        eta = None if eta0 is None else real(eta0, "eta0", above=0.0)
-        self._rng = np.random.default_rng([whole(seed, "seed", 0), _FEDEX_STREAM])
+        check_choice(schedule, "schedule", SCHEDULES)
+        eta = None if eta0 is None else check_number(eta0, "eta0", above=0.0)
+        self._rng = np.random.default_rng([check_integer(seed, "seed", 0), _FEDEX_STREAM])
         drawn = float(self._rng.random())
-        self.baseline = drawn if baseline is None else real(baseline, "baseline", least=0.0, most=1.0)
-        self._cutoff = real(cutoff, "cutoff", least=0.0)
+        self.baseline = drawn if baseline is None else check_number(baseline, "baseline", least=0.0, most=1.0)
+        self._cutoff = check_number(cutoff, "cutoff", least=0.0)
         self._difference = difference
         self._simplices = [Simplex(size, StepSizes(schedule, size, eta)) for size in self.options.sizes]
         self.history: tuple[Round, ...] = ()
@@ -160,7 +160,7 @@ class FedEx:
 
     def run(self, rounds: int) -> Self:
         """Run so many rounds, and return this object."""
-        for _ in range(whole(rounds, "rounds", 0)):
+        for _ in range(check_integer(rounds, "rounds", 0)):
             self.step()
         return self
 
@@ -273,8 +273,8 @@ def _make_server(
         return Server(federation, settings, clients_per_round=clients_per_round, seed=seed)
     if not hasattr(federation, "communication_round") or not hasattr(federation, "full_evaluation"):
         raise TypeError(
-            f"federation={show(federation)}: not a federation; expected a Federation, or an object with the methods "
-            "communication_round and full_evaluation"
+            f"federation={short_repr(federation)}: not a federation; expected a Federation, or an object with "
+            "communication_round() and full_evaluation()"
         )
     if isinstance(federation, Server):
         _check_options(options)

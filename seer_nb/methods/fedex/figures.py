@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seer_nb.views.palette import GREY, OKABE_ITO
-from seer_nb.views.plotly_curves import shown
+from seer_nb.views.plotly_curves import escape_text
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -43,7 +43,7 @@ def plot_theta(result: Result) -> Figure:
     frame = frame[frame.trial == number]
     table = frame.pivot_table(index=["axis", "option", "label"], columns="epoch", values="probability")
     figure = go.Figure(layout=_layout(f"probability of each configuration in arm {number}, by round", "configuration"))
-    labels = [f"{option}: {shown(label)}" for _, option, label in table.index]
+    labels = [f"{option}: {escape_text(label)}" for _, option, label in table.index]
     figure.add_heatmap(
         z=table.to_numpy(),
         x=list(table.columns),

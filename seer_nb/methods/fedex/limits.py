@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO, parse_duration, parse_money
 from seer_nb.core.money import Ledger, lease_seconds
 
@@ -59,13 +59,15 @@ class Limits:
         offers: tuple[Offer, ...] = ()
         if provider is None:
             if budget is not None:
-                raise ValueError(f"budget={show(budget)}: nothing costs money without a provider; expected provider=")
+                raise ValueError(
+                    f"budget={short_repr(budget)}: nothing costs money without a provider; expected provider="
+                )
         else:
             if not hasattr(provider, "fleet"):
-                raise TypeError(f"provider={show(provider)}: not a provider; expected one such as seer.Local()")
+                raise TypeError(f"provider={short_repr(provider)}: not a provider; expected one such as seer.Local()")
             offers = provider.offers()
-            if budget is None and any(offer.price_per_hour for offer in offers):
-                raise ValueError(f'provider={show(provider)}: costs money; expected a budget=, such as "$0.50"')
+            if budget is None and any(offer.price_per_hour_micro for offer in offers):
+                raise ValueError(f'provider={short_repr(provider)}: costs money; expected a budget=, such as "$0.50"')
         most = provider.max_workers if provider is not None else 1
         return cls(deadline_s, Ledger(budget_micro, lease_seconds(budget_micro, offers, most)))
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.search_space.domains import Choice, Domain, Float, Integer, choice, loguniform, randint, uniform
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class Options:
         elif isinstance(configs, list | tuple):
             self._list = [_read_config(index, config) for index, config in enumerate(configs)]
         else:
-            raise TypeError(f"configs={show(configs)}: neither a list nor a dict; {_EXPECTED}")
+            raise TypeError(f"configs={short_repr(configs)}: neither a list nor a dict; {_EXPECTED}")
         if not self._grid and not self._list:
-            raise ValueError(f"configs={show(configs)}: empty; {_EXPECTED}")
+            raise ValueError(f"configs={short_repr(configs)}: empty; {_EXPECTED}")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -80,17 +80,17 @@ class Options:
 
 def _read_config(index: int, config: Any) -> dict[str, Any]:
     if not isinstance(config, Mapping):
-        raise TypeError(f"configs[{index}]={show(config)}: not a dict; {_EXPECTED}")
+        raise TypeError(f"configs[{index}]={short_repr(config)}: not a dict; {_EXPECTED}")
     return dict(config)
 
 
 def _read_values(name: Any, values: Any) -> list[Any]:
     if not isinstance(name, str):
-        raise TypeError(f"configs: the key {show(name)} is not a str; {_EXPECTED}")
+        raise TypeError(f"configs: the key {short_repr(name)} is not a str; {_EXPECTED}")
     if isinstance(values, str) or not isinstance(values, Sequence):
-        raise TypeError(f"configs[{name!r}]={show(values)}: not a list; {_EXPECTED}")
+        raise TypeError(f"configs[{name!r}]={short_repr(values)}: not a list; {_EXPECTED}")
     if not values:
-        raise ValueError(f"configs[{name!r}]={show(values)}: empty; expected at least one value")
+        raise ValueError(f"configs[{name!r}]={short_repr(values)}: empty; expected at least one value")
     return list(values)
 
 

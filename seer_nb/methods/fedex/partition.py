@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ class Client:
 
 def _read_pair(given: Any, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     if not isinstance(given, tuple | list) or len(given) != 2:  # noqa: PLR2004 - inputs and targets
-        raise TypeError(f"{name}={show(given)}: not a pair; expected (inputs, targets), two arrays")
+        raise TypeError(f"{name}={short_repr(given)}: not a pair; expected (inputs, targets), two arrays")
     x, y = (np.ascontiguousarray(array) for array in given)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"{name}: inputs of shape {x.shape} and targets of shape {y.shape}; expected equal lengths")
@@ -95,7 +95,7 @@ def partition(labels: Any, clients: int, *, alpha: float | None = None, seed: in
         >>> fedex.partition([0, 0, 0, 1, 1, 1], clients=2)
     """
     labels = np.asarray(labels)
-    whole(clients, "clients")
+    check_integer(clients, "clients")
     if labels.ndim != 1 or len(labels) < MIN_SAMPLES * clients:
         raise ValueError(
             f"labels: shape {labels.shape} is not enough for clients={clients}; "
@@ -105,7 +105,7 @@ def partition(labels: Any, clients: int, *, alpha: float | None = None, seed: in
     if alpha is None:
         parts = np.array_split(rng.permutation(len(labels)), clients)
     else:
-        parts = _partition_by_label(labels, clients, real(alpha, "alpha", above=0.0), rng)
+        parts = _partition_by_label(labels, clients, check_number(alpha, "alpha", above=0.0), rng)
     return [np.sort(indices) for indices in parts]
 
 
@@ -177,12 +177,14 @@ def _fill_small_clients(owned: list[list[int]]) -> None:
 
 def _check_shares(shares: Sequence[float]) -> tuple[float, float]:
     try:
-        train, validation, test = (real(share, "shares", above=0.0) for share in shares)
+        train, validation, test = (check_number(share, "shares", above=0.0) for share in shares)
     except (TypeError, ValueError):
-        raise ValueError(f"shares={show(shares)}: expected three numbers above 0, such as (0.6, 0.2, 0.2)") from None
+        raise ValueError(
+            f"shares={short_repr(shares)}: expected three numbers above 0, such as (0.6, 0.2, 0.2)"
+        ) from None
     total = train + validation + test
     if not math.isclose(total, 1.0, abs_tol=1e-9):
-        raise ValueError(f"shares={show(shares)}: they sum to {total:g}; expected a sum of 1")
+        raise ValueError(f"shares={short_repr(shares)}: they sum to {total:g}; expected a sum of 1")
     return train, validation
 
 

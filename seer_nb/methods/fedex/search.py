@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from seer_nb._utils.randomness import derive
-from seer_nb._utils.validation import one_of, real, whole
+from seer_nb._utils.randomness import derive_seed
+from seer_nb._utils.validation import check_choice, check_integer, check_number
 from seer_nb.methods.fedex import validation
 from seer_nb.methods.fedex.fedex import FedEx
 from seer_nb.methods.fedex.limits import LimitReachedError, Limits
@@ -195,13 +195,13 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
         clients=validation.read_client_space(client_space),
         server=validation.read_server_space(server_space),
         ladder=_make_ladder(wrapper, max_rounds, total_rounds, eliminations),
-        fedex_k=whole(fedex_k, "fedex_k"),
-        eps=real(eps, "eps", least=0.0, most=1.0),
-        discount=real(discount, "discount", least=0.0, most=1.0),
-        target=one_of(target, "target", validation.TARGETS),
-        options={"schedule": one_of(schedule, "schedule", SCHEDULES), "baseline": baseline, "cutoff": cutoff},
-        clients_per_round=whole(clients_per_round, "clients_per_round"),
-        seed=whole(seed, "seed", 0),
+        fedex_k=check_integer(fedex_k, "fedex_k"),
+        eps=check_number(eps, "eps", least=0.0, most=1.0),
+        discount=check_number(discount, "discount", least=0.0, most=1.0),
+        target=check_choice(target, "target", validation.TARGETS),
+        options={"schedule": check_choice(schedule, "schedule", SCHEDULES), "baseline": baseline, "cutoff": cutoff},
+        clients_per_round=check_integer(clients_per_round, "clients_per_round"),
+        seed=check_integer(seed, "seed", 0),
         limits=limits,
     )
     arms = [_make_arm(plan, number) for number in range(plan.ladder.arms)]
@@ -342,15 +342,15 @@ def _make_arm(plan: _Plan, number: int) -> Arm:
     rng = np.random.default_rng([plan.seed, _ARM_STREAM, number])
     settings = validation.make_server_settings(plan.server.sample(rng))
     configs = neighbours(plan.clients, plan.fedex_k, plan.eps, rng)
-    seed = derive(plan.seed, number)
+    seed = derive_seed(plan.seed, number)
     server = Server(plan.federation, settings, clients_per_round=plan.clients_per_round, seed=seed)
     return Arm(number, settings, FedEx(server, configs, seed=seed, **plan.options), server)
 
 
 def _make_ladder(wrapper: str, max_rounds: int, total_rounds: int, eliminations: int) -> Ladder:
-    one_of(wrapper, "wrapper", WRAPPERS)
-    most = whole(max_rounds, "max_rounds")
-    total = whole(total_rounds, "total_rounds")
+    check_choice(wrapper, "wrapper", WRAPPERS)
+    most = check_integer(max_rounds, "max_rounds")
+    total = check_integer(total_rounds, "total_rounds")
     if wrapper == "random":
         return random_search(most, total)
-    return elimination(most, total, whole(eliminations, "eliminations"))
+    return elimination(most, total, check_integer(eliminations, "eliminations"))

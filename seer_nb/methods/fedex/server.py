@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from seer_nb._utils.randomness import derive
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.randomness import derive_seed
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.fedex.client import ClientTask, read_client_config
 from seer_nb.methods.fedex.worker_pool import InProcessPool
 
@@ -67,9 +67,9 @@ class ServerSettings(NamedTuple):
             TypeError: A value is not a number.
             ValueError: A value is out of range.
         """
-        real(self.lr, "lr of the server", above=0.0)
-        real(self.momentum, "momentum of the server", least=0.0, most=1.0)
-        real(self.gamma, "gamma of the server", above=0.0, most=1.0)
+        check_number(self.lr, "lr of the server", above=0.0)
+        check_number(self.momentum, "momentum of the server", least=0.0, most=1.0)
+        check_number(self.gamma, "gamma of the server", above=0.0, most=1.0)
         return self
 
 
@@ -109,11 +109,11 @@ class Server:
     ) -> None:
         self._federation = federation
         self._settings = settings.checked()
-        self._count = whole(clients_per_round, "clients_per_round")
+        self._count = check_integer(clients_per_round, "clients_per_round")
         self._pool = InProcessPool(federation) if pool is None else pool
-        self._seed = whole(seed, "seed", 0)
+        self._seed = check_integer(seed, "seed", 0)
         self._n_weights = federation.trainer.n_weights
-        self.weights: Vector = federation.trainer.initial_weights(derive(self._seed))
+        self.weights: Vector = federation.trainer.initial_weights(derive_seed(self._seed))
         """All tensors of the model as one float32 vector: parameters, then statistics of layers such as BatchNorm."""
         self.rounds = 0
         """Rounds completed."""
@@ -135,7 +135,7 @@ class Server:
                 client=client,
                 config=read_client_config(get_config(), "config"),
                 part="validation",
-                seed=derive(self._seed, _ROUND_STREAM, self.rounds, slot),
+                seed=derive_seed(self._seed, _ROUND_STREAM, self.rounds, slot),
                 returns_weights=True,
             )
             for slot, client in enumerate(drawn)
@@ -158,7 +158,7 @@ class Server:
                 client=client,
                 config=read_client_config(get_config(), "config"),
                 part="test",
-                seed=derive(self._seed, _EVALUATION_STREAM, client),
+                seed=derive_seed(self._seed, _EVALUATION_STREAM, client),
                 returns_weights=False,
             )
             for client in range(len(self._federation))

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils.units import MICRO
-from seer_nb._utils.validation import whole
+from seer_nb._utils.validation import check_integer
 from seer_nb.errors import MissingCheckpointError
 from seer_nb.methods.fedex.arms import ArmTrainer
 from seer_nb.methods.fedex.fedex import Round, Scores
@@ -126,7 +126,7 @@ class Search(Running[ArmTrainer, Result]):
             task.space(),
             metric=task.metric,
             mode="min",
-            max_epochs=whole(max_rounds, "max_rounds"),
+            max_epochs=check_integer(max_rounds, "max_rounds"),
             deadline=deadline,
             budget=budget,
             provider=provider,

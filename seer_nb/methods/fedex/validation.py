@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.methods.fedex.federation import Federation
 from seer_nb.methods.fedex.options import client_space, server_space
 from seer_nb.methods.fedex.partition import PARTS
@@ -31,7 +31,7 @@ def check_federation(given: Federation) -> Federation:
         TypeError: It is not a ``Federation``.
     """
     if not isinstance(given, Federation):
-        raise TypeError(f"federation={show(given)}: expected a seer_nb.methods.fedex.Federation")
+        raise TypeError(f"federation={short_repr(given)}: expected a seer_nb.methods.fedex.Federation")
     return given
 
 
@@ -44,7 +44,7 @@ def check_data_size(given: Federation) -> None:
     size = sum(array.nbytes for client in given.clients for part in PARTS for array in client.part(part))
     if size > MAX_DATA_BYTES:
         raise ValueError(
-            f"federation={show(given)}: {size / 2**20:,.0f} MiB of data are too large to send to each worker; "
+            f"federation={short_repr(given)}: {size / 2**20:,.0f} MiB of data are too large to send to each worker; "
             f"expected at most {MAX_DATA_BYTES / 2**20:,.0f} MiB, such as fewer samples or a smaller dtype"
         )
 

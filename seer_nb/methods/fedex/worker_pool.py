@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer
 from seer_nb.errors import SeerError
 from seer_nb.methods.fedex.client import run_client_tasks
 from seer_nb.methods.fedex.limits import LimitReachedError
@@ -98,10 +98,10 @@ def open_pool(
         ValueError: ``workers`` is out of range, or the provider's machines need a study's runner.
         SeerError: No worker became ready.
     """
-    given = None if workers is None else whole(workers, "workers")
+    given = None if workers is None else check_integer(workers, "workers")
     if provider is None:
         if given is not None and given > 1:
-            raise ValueError(f"workers={show(workers)}: needs a provider; expected one such as seer.Local()")
+            raise ValueError(f"workers={short_repr(workers)}: needs a provider; expected one such as seer.Local()")
         yield InProcessPool(federation, limits.check)
         return
     pool = DaskPool(federation, provider, min(given or provider.max_workers, provider.max_workers, useful), limits)
@@ -144,7 +144,7 @@ class DaskPool:
         for offer in provider.offers():
             if offer.boot_lease_s:
                 raise ValueError(
-                    f"provider={show(provider)}: its machines end unless a study's runner renews their leases; "
+                    f"provider={short_repr(provider)}: its machines end unless a study's runner renews their leases; "
                     "expected seer.Local() or seer.DaskCluster(...), or use fedex.Search(...), which is a study"
                 )
         self._federation, self._provider, self._workers, self._limits = federation, provider, workers, limits

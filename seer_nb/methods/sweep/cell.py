@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from seer_nb._utils.randomness import derive, seed_all
+from seer_nb._utils.randomness import derive_seed, seed_all
 from seer_nb.methods.threads import one_thread
 from seer_nb.worker import gpu
 from seer_nb.worker import metrics as m
@@ -82,7 +82,7 @@ class CellRun:
         import torch
         from torch.utils.data import DataLoader
 
-        order = torch.Generator().manual_seed(derive(self.seed, 0))
+        order = torch.Generator().manual_seed(derive_seed(self.seed, 0))
         return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, generator=order, **more)
 
     def mean(self, value: float, n: float = 1.0) -> float:  # noqa: ARG002 - of `Run`
@@ -97,7 +97,7 @@ class CellRun:
         """
         if len(self.reports) >= self.max_epochs:
             raise RuntimeError(f"run.report() was called after max_epochs={self.max_epochs}: loop over run.epochs()")
-        self.reports.append(m.finite(metrics))
+        self.reports.append(m.as_finite_floats(metrics))
 
     def save(self, state: bytes) -> None:
         """Keep bytes, until the function returns: a cell is trained in one piece."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import real, whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.core.types import MOST_SEED
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def split(n: int, train_ratio: float, *, repeat: int = 1, validation: float = 0.
         TypeError: Something is no number.
         ValueError: It is out of bounds, or a part would be empty.
     """
-    n, repeat, seed = whole(n, "n"), whole(repeat, "repeat"), seed_of(seed)
+    n, repeat, seed = check_integer(n, "n"), check_integer(repeat, "repeat"), seed_of(seed)
     sizes = sizes_of(n, train_ratio, validation)
     order = np.random.default_rng([seed, repeat]).permutation(n)
     train = order[: sizes.train]
@@ -148,7 +148,8 @@ def sizes_of(n: int, train_ratio: float, validation: float) -> Sizes:
     fit = train - max(1, round(train * share))
     if fit < LEAST_FITTED or train >= n:
         raise ValueError(
-            f"train_ratio={show(train_ratio)} and validation={show(validation)} leave {max(fit, 0)} to fit and "
+            f"train_ratio={short_repr(train_ratio)} and "
+            f"validation={short_repr(validation)} leave {max(fit, 0)} to fit and "
             f"{n - train} to test of {n} samples: at least {LEAST_FITTED} and 1 are needed"
         )
     return Sizes(train, fit)
@@ -156,12 +157,12 @@ def sizes_of(n: int, train_ratio: float, validation: float) -> Sizes:
 
 def fraction(value: float, name: str) -> float:
     """A number between 0 and 1, without both."""
-    number = real(value, name, above=0.0, most=1.0)
+    number = check_number(value, name, above=0.0, most=1.0)
     if number == 1.0:
-        raise ValueError(f"{name}={show(value)} leaves nothing over: give more than 0 and less than 1")
+        raise ValueError(f"{name}={short_repr(value)} leaves nothing over: give more than 0 and less than 1")
     return number
 
 
 def seed_of(value: int) -> int:
     """A seed."""
-    return whole(value, "seed", 0, MOST_SEED, what="a seed")
+    return check_integer(value, "seed", 0, MOST_SEED, what="a seed")

@@ -11,8 +11,8 @@ import csv
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import whole
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,8 +70,8 @@ def make_fff(n: int = 120, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     import numpy as np
     import pandas as pd
 
-    n = whole(n, "n", LEAST)
-    rng = np.random.default_rng(whole(seed, "seed", 0))
+    n = check_integer(n, "n", LEAST)
+    rng = np.random.default_rng(check_integer(seed, "seed", 0))
     settings = (
         rng.choice([0.1, 0.2, 0.3], n),
         rng.choice([0.0, 45.0, 90.0], n),
@@ -122,7 +122,7 @@ def read_fff(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f'path={show(path)} is not a path: give one such as "prints.csv"')
+        raise TypeError(f'path={short_repr(path)} is not a path: give one such as "prints.csv"')
     columns = INPUTS | OUTPUTS
     names, rows = _lines(path)
     _check_names(path, names, columns)
@@ -158,7 +158,7 @@ def _check_names(path: Any, names: list[str], columns: dict[str, Limits]) -> Non
             has = ", ".join(map(repr, names)) or "no columns"
             raise ValueError(
                 f"path={os.fspath(path)!r} has the column {name!r} {what}: it must have each of {', '.join(columns)} "
-                f"once, but has {show(has)[1:-1]}"
+                f"once, but has {short_repr(has)[1:-1]}"
             )
 
 
@@ -168,7 +168,9 @@ def _number(row: list[str], place: int, name: str, line: int, limits: Limits) ->
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"column {name!r} has {show(text)} in line {line}, which is no number: {allowed}") from None
+        raise ValueError(
+            f"column {name!r} has {short_repr(text)} in line {line}, which is no number: {allowed}"
+        ) from None
     if not limits.low <= value <= limits.high:  # also if it is NaN
-        raise ValueError(f"column {name!r} has {show(text)} in line {line}, which is out of bounds: {allowed}")
+        raise ValueError(f"column {name!r} has {short_repr(text)} in line {line}, which is out of bounds: {allowed}")
     return value

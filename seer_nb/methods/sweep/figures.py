@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
-from seer_nb._utils.text import show as shown
-from seer_nb._utils.validation import one_of
+from seer_nb._utils.text import short_repr as shown
+from seer_nb._utils.validation import check_choice
 from seer_nb.methods.sweep.grid import RATIO
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def pair_info(result: SweepResult, across: str, down: str, show: Shown, train_ra
         ValueError: For what is not in the sweep.
     """
     names = (*result.names, RATIO)
-    show = one_of(show, "show", get_args(Shown))  # type: ignore[assignment]
-    across, down = one_of(across, "across", names), one_of(down, "down", names)
+    show = check_choice(show, "show", get_args(Shown))  # type: ignore[assignment]
+    across, down = check_choice(across, "across", names), check_choice(down, "down", names)
     ratios = dict.fromkeys(outcome.cell.train_ratio for outcome in result.outcomes)
     if across == down or (train_ratio is not None and RATIO in {across, down}):
         raise ValueError(

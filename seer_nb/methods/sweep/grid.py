@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.methods.sweep.data import fraction
-from seer_nb.search_space.domains import Option, storable
+from seer_nb.search_space.domains import Option, is_storable
 
 if TYPE_CHECKING:
     from seer_nb.core import Config
@@ -47,7 +47,7 @@ class Grid:
 
     def __init__(self, values: Mapping[str, Any], ratios: Iterable[float]) -> None:
         if not isinstance(values, Mapping):
-            raise TypeError(f"grid={show(values)} is not a dict: {_HINT}")
+            raise TypeError(f"grid={short_repr(values)} is not a dict: {_HINT}")
         self.values = {_name(name): _values(name, given) for name, given in values.items()}
         self.labels = {name: _labels(name, given) for name, given in self.values.items()}
         self.ratios = _ratios(ratios)
@@ -83,8 +83,8 @@ class Grid:
 
 
 def _name(name: Any) -> str:
-    if not isinstance(name, str) or not name.strip() or not storable(name):
-        raise ValueError(f"grid has the name {show(name)}: give hyperparameters' names as text")
+    if not isinstance(name, str) or not name.strip() or not is_storable(name):
+        raise ValueError(f"grid has the name {short_repr(name)}: give hyperparameters' names as text")
     if name == RATIO:
         raise ValueError(f"grid has the name {RATIO!r}: give train ratios as {RATIO}s=")
     return name
@@ -92,10 +92,10 @@ def _name(name: Any) -> str:
 
 def _values(name: str, given: Any) -> tuple[Any, ...]:
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise TypeError(f"grid[{name!r}]={show(given)} is not a list of values: {_HINT}")
+        raise TypeError(f"grid[{name!r}]={short_repr(given)} is not a list of values: {_HINT}")
     found = tuple(value.item() if isinstance(value, np.generic) else value for value in given)
     if not found:
-        raise ValueError(f"grid[{name!r}]={show(given)} is empty: give at least one value")
+        raise ValueError(f"grid[{name!r}]={short_repr(given)} is empty: give at least one value")
     return found
 
 
@@ -104,19 +104,19 @@ def _labels(name: str, given: tuple[Any, ...]) -> tuple[Option, ...]:
     for value in given:
         plain = value is None or isinstance(value, bool | int | float | str)
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"grid[{name!r}] has the value {show(value)}: give finite numbers")
-        label: Option = value if plain and storable(value) else repr(value)
+            raise ValueError(f"grid[{name!r}] has the value {short_repr(value)}: give finite numbers")
+        label: Option = value if plain and is_storable(value) else repr(value)
         # 1, 1.0 and True are equal: a study could not tell them apart.
         if label in labels:
-            raise ValueError(f"grid[{name!r}] has the value {show(value)} twice: give each value once")
+            raise ValueError(f"grid[{name!r}] has the value {short_repr(value)} twice: give each value once")
         labels.append(label)
     return tuple(labels)
 
 
 def _ratios(given: Any) -> tuple[float, ...]:
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"train_ratios={show(given)} is not a list of numbers: give one such as (0.6, 0.8)")
+        raise TypeError(f"train_ratios={short_repr(given)} is not a list of numbers: give one such as (0.6, 0.8)")
     found = tuple(fraction(ratio, f"train_ratios[{place}]") for place, ratio in enumerate(given))
     if not found or len(set(found)) < len(found):
-        raise ValueError(f"train_ratios={show(given)} must hold at least one ratio, and each once")
+        raise ValueError(f"train_ratios={short_repr(given)} must hold at least one ratio, and each once")
     return found

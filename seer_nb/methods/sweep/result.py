@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from seer_nb._utils.validation import one_of
+from seer_nb._utils.validation import check_choice
 from seer_nb.methods.result import MethodResult
 from seer_nb.methods.sweep import figures as sweep_figures
 
@@ -115,7 +115,7 @@ class SweepResult(MethodResult):
         Raises:
             ValueError: For another word.
         """
-        by = one_of(by, "by", get_args(By))  # type: ignore[assignment]
+        by = check_choice(by, "by", get_args(By))  # type: ignore[assignment]
         ratios = dict.fromkeys(outcome.cell.train_ratio for outcome in self.outcomes)
         ranked = [ranking((x for x in self.outcomes if x.cell.train_ratio == ratio), by) for ratio in ratios]
         return self._table([found[0] for found in ranked if found])

@@ -7,7 +7,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seer_nb._utils.text import headline
-from seer_nb._utils.text import show as shown
+from seer_nb._utils.text import short_repr as shown
 from seer_nb._utils.units import parse_duration
 from seer_nb.methods.sweep.result import Outcome, SweepResult
 from seer_nb.methods.sweep.study_backend import Sweep

@@ -8,9 +8,9 @@ from copy import deepcopy
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any, Self
 
-from seer_nb._utils.randomness import derive, seed_all
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import whole
+from seer_nb._utils.randomness import derive_seed, seed_all
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import check_integer
 from seer_nb.methods.sweep import data
 from seer_nb.methods.sweep.cell import Fit, Trained, fit
 from seer_nb.methods.sweep.data import seed_of, sizes_of, split
@@ -110,9 +110,9 @@ class Task:
         for ratio in grid.ratios:
             sizes_of(len(samples), ratio, validation)
         self.estimator, self.grid, self.table = estimator, grid, samples
-        self.repeats = whole(repeats, "repeats")
+        self.repeats = check_integer(repeats, "repeats")
         self.validation = validation
-        self.max_epochs = whole(max_epochs, "max_epochs")
+        self.max_epochs = check_integer(max_epochs, "max_epochs")
         self.seed = seed_of(seed)
 
     @classmethod
@@ -157,7 +157,7 @@ class Task:
 
     def _fit(self, cell: Cell, repeat: int) -> Fit:
         places = split(len(self.table), cell.train_ratio, repeat=repeat, validation=self.validation, seed=self.seed)
-        return fit(self._maker(cell.config, derive(self.seed, repeat)), self.table, places)
+        return fit(self._maker(cell.config, derive_seed(self.seed, repeat)), self.table, places)
 
     def _maker(self, config: Config, seed: int) -> Callable[[], Model]:
         if _is_estimator(self.estimator):
@@ -191,15 +191,17 @@ def _is_estimator(estimator: Any) -> bool:
 def _check_estimator(estimator: Any, grid: Grid) -> None:
     hint = "give a scikit-learn regressor such as MLPRegressor(), or a training function of (config, run)"
     if isinstance(estimator, type) or not (_is_estimator(estimator) or callable(estimator)):
-        raise TypeError(f"estimator={show(estimator)} is neither: {hint}")
+        raise TypeError(f"estimator={short_repr(estimator)} is neither: {hint}")
     if _is_estimator(estimator):
         known = estimator.get_params()
         for name in grid.names:
             if name not in known:
                 words = ", ".join(map(repr, sorted(known)))
-                raise ValueError(f"grid has the name {name!r}, which {show(estimator)} does not know: it has {words}")
+                raise ValueError(
+                    f"grid has the name {name!r}, which {short_repr(estimator)} does not know: it has {words}"
+                )
         return
     try:
         inspect.signature(estimator).bind("config", "run")
     except (TypeError, ValueError):
-        raise TypeError(f"estimator={show(estimator)} cannot be called as train(config, run): {hint}") from None
+        raise TypeError(f"estimator={short_repr(estimator)} cannot be called as train(config, run): {hint}") from None

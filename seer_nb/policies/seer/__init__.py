@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import refuses_unknown
-from seer_nb.core import Job, Plan, Snapshot
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import reject_unknown_arguments
+from seer_nb.core import Job, Plan, PolicyView
 from seer_nb.policies._rungs import (
     RungPolicy,
     fixed_cluster_size,
@@ -94,7 +94,7 @@ class SEER(RungPolicy):
         SEER(eta=4, first_rung=1, slopes=False)
     """
 
-    @refuses_unknown()
+    @reject_unknown_arguments()
     def __init__(  # noqa: PLR0913 - one switch per part of the method
         self,
         eta: int = 3,
@@ -116,7 +116,7 @@ class SEER(RungPolicy):
         off = [f", {name}=False" for name, value in self.options._asdict().items() if value is False]
         return f"SEER(eta={self.eta}, first_rung={self.first_rung}{''.join(off)})"
 
-    def decide(self, view: Snapshot) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Return the jobs, the size of the cluster, and the trials to eliminate."""
         if not speed_is_known(view):
             return self._pilot(view)
@@ -126,7 +126,7 @@ class SEER(RungPolicy):
         ladder = build_ladder(view, goal, self.options, rankings)
         return replace(make_plan(view, goal, ladder, self.options), carry=(goal, ladder.rankings))
 
-    def outlook(self, view: Snapshot) -> Outlook | None:
+    def outlook(self, view: PolicyView) -> Outlook | None:
         """Return the planner's expectation of the rest of a study; None if no trial can be trained to the top.
 
         Raises:
@@ -140,7 +140,7 @@ class SEER(RungPolicy):
         first = min(survivors[0], ladder.passed[0] + goal.schedule.stages[0].trials)
         return Outlook((goal.rungs[0], *goal.rungs), (first, *survivors), goal.schedule)
 
-    def _pilot(self, view: Snapshot) -> Plan:
+    def _pilot(self, view: PolicyView) -> Plan:
         """Return the plan before speed is known: train some configurations to the first rung."""
         size, until_s = pilot_workers(view)
         until = rungs(self.eta, self.first_rung, view.max_epochs)[0]
@@ -159,7 +159,7 @@ class SEER(RungPolicy):
             wake_s=until_s,
         )
 
-    def _starts_more(self, view: Snapshot) -> bool:
+    def _starts_more(self, view: PolicyView) -> bool:
         """Return whether the pilot may start trials: not just after the first report, when others are about to come."""
         first = min((trial.curve[0] for trial in view.trials if trial.curve), key=lambda r: r.at_s, default=None)
         return first is None or view.now_s - first.at_s > FIRST_REPORT_GRACE * first.seconds
@@ -167,10 +167,10 @@ class SEER(RungPolicy):
 
 def _check_switch(name: str, value: object) -> None:
     if not isinstance(value, bool):
-        raise TypeError(f"{name}={show(value)}: not a bool; expected True or False")
+        raise TypeError(f"{name}={short_repr(value)}: not a bool; expected True or False")
 
 
-def pilot_workers(view: Snapshot) -> tuple[int, float | None]:
+def pilot_workers(view: PolicyView) -> tuple[int, float | None]:
     """Return the workers to start with while speed is unknown, and the study seconds until which that size holds.
 
     A fixed cluster is always affordable; its size holds until speed is known (None). Under a tight deadline so small a

@@ -5,14 +5,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from seer_nb.core.planner import Leg, Resources, cheapest, largest, least_cost, least_parallelism
+from seer_nb.core.planner import (
+    Resources,
+    StageWork,
+    cheapest_schedule,
+    cost_lower_bound,
+    largest_schedule,
+    least_parallelism,
+)
 from seer_nb.policies._rungs import MAX_CONFIGURATIONS, expected_epoch_s, pace_by_rung, rungs
 from seer_nb.policies.seer.ladder import Ladder, Rankings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from seer_nb.core import Scaling, Snapshot
+    from seer_nb.core import PolicyView, Scaling
     from seer_nb.core.planner import Schedule
 
 
@@ -87,7 +94,7 @@ class Goal(NamedTuple):
     basis: Basis
 
 
-def is_current(goal: Goal, view: Snapshot) -> bool:
+def is_current(goal: Goal, view: PolicyView) -> bool:
     """Return whether a goal can be kept: limits, speed and losses are nearly those that it was chosen for."""
     basis = goal.basis
     return (
@@ -100,7 +107,7 @@ def is_current(goal: Goal, view: Snapshot) -> bool:
     )
 
 
-def _count_failed(view: Snapshot) -> int:
+def _count_failed(view: PolicyView) -> int:
     return sum(trial.state == "failed" for trial in view.trials)
 
 
@@ -112,7 +119,7 @@ def _has_drifted(old: Scaling, new: Scaling) -> bool:
     )
 
 
-def build_ladder(view: Snapshot, goal: Goal, options: Options, before: Rankings | None = None) -> Ladder:
+def build_ladder(view: PolicyView, goal: Goal, options: Options, before: Rankings | None = None) -> Ladder:
     """Return the ladder of a goal.
 
     Args:
@@ -126,7 +133,7 @@ def build_ladder(view: Snapshot, goal: Goal, options: Options, before: Rankings 
     return Ladder(view, goal.rungs, options.eta, goal.startable, early_from=early_from, rankings=rankings)
 
 
-def choose_goal(view: Snapshot, options: Options, before: Goal | None) -> Goal:
+def choose_goal(view: PolicyView, options: Options, before: Goal | None) -> Goal:
     """Return the feasible goal of greatest utility: ln n + 0.75 ln top + 0.5 (1 - 1 / rounds).
 
     All tops and numbers of rounds are candidates; the planner finds the largest n of each. If no trial can be trained
@@ -164,7 +171,7 @@ def choose_goal(view: Snapshot, options: Options, before: Goal | None) -> Goal:
     return candidates[0].goal(1, 1, None)
 
 
-def _tops(view: Snapshot, options: Options) -> list[int]:
+def _tops(view: PolicyView, options: Options) -> list[int]:
     """Return the candidate tops, highest first."""
     last = view.max_epochs
     if not options.tops:
@@ -187,7 +194,7 @@ def _most_promising_first(candidates: Sequence[Candidate], options: Options) -> 
 class PlanningInputs(NamedTuple):
     """The inputs that the candidates of all tops share."""
 
-    view: Snapshot
+    view: PolicyView
     resources: Resources
     options: Options
     pace: list[float]
@@ -232,17 +239,17 @@ class Candidate:
         n = min(n, self.startable)
         return min(n, max(MIN_RANDOM, math.ceil(RANDOM_SHARE * n)))
 
-    def legs(self, rounds: int) -> Callable[[int], list[Leg]]:
+    def legs(self, rounds: int) -> Callable[[int], list[StageWork]]:
         """Return a function from the number of configurations to the stages, random configurations first."""
         ladder = self.ladder
         further = range(1, len(self.rungs))
 
-        def legs(n: int) -> list[Leg]:
+        def legs(n: int) -> list[StageWork]:
             whole = self._leg(n, 0)
             wanted = min(n, self.startable)
             proposed = 0 if rounds == 1 else max(0, wanted - max(ladder.started, self.n_random(n)))
             if not proposed:
-                return [whole, Leg(0, 0.0), *(self._leg(n, k) for k in further)]
+                return [whole, StageWork(0, 0.0), *(self._leg(n, k) for k in further)]
             # The promotions of the last round follow it.
             reported = wanted - math.ceil(proposed / (rounds - 1))
             early = max(0, ladder.allowed(n, 1) * reported // wanted - ladder.begun[1]) if self._overlaps() else 0
@@ -255,7 +262,7 @@ class Candidate:
 
         return legs
 
-    def _leg(self, n: int, k: int, less: int = 0) -> Leg:
+    def _leg(self, n: int, k: int, less: int = 0) -> StageWork:
         """Return the way to rung k, at the pace of the trials that are likely to take it."""
         leg = self.ladder.leg(n, k, less)
         return leg._replace(epochs=leg.epochs * self.pace[k])
@@ -263,11 +270,11 @@ class Candidate:
     def _overlaps(self) -> bool:
         return self.options.overlap and len(self.rungs) > 1
 
-    def _rounds_leg(self, starts: int, promotions: int, rounds: int) -> Leg:
+    def _rounds_leg(self, starts: int, promotions: int, rounds: int) -> StageWork:
         """Return the stage that starts configurations in rounds, with promotions to the second rung beside them."""
         climb = self.rungs[1] - self.rungs[0] if promotions else 0
         epochs = (starts * self.rungs[0] + promotions * climb) / (starts + promotions)
-        return Leg(starts + promotions, epochs, within=rounds * self.first_leg_s)
+        return StageWork(starts + promotions, epochs, within=rounds * self.first_leg_s)
 
     def upper_bound(self, rounds: int) -> int:
         """Return an upper bound of n: by the money, and by the results of fewer rounds."""
@@ -282,7 +289,7 @@ class Candidate:
         legs, high = self.legs(rounds), min(MAX_CONFIGURATIONS, self.ladder.largest)
 
         def pays(n: int) -> bool:
-            return least_cost(legs(n), self.resources) <= self.resources.money
+            return cost_lower_bound(legs(n), self.resources) <= self.resources.money
 
         low, step = 0, 1
         while low < high and pays(min(high, low + step)):
@@ -295,7 +302,7 @@ class Candidate:
 
     def largest(self, rounds: int) -> tuple[int, Schedule] | None:
         """Return the largest feasible n with its schedule; None if there is none."""
-        found = largest(self.legs(rounds), self.resources, self.upper_bound(rounds))
+        found = largest_schedule(self.legs(rounds), self.resources, self.upper_bound(rounds))
         self._upper_bounds[rounds] = found[0] if found else 0
         return found
 
@@ -326,7 +333,7 @@ class Candidate:
         if schedule is not None:
             more = min(self.ladder.largest, n + 1 + n // 4)
             unhurried = resources._replace(seconds=math.inf)
-            spare = more > n and cheapest(self.legs(rounds)(more), unhurried) is not None
+            spare = more > n and cheapest_schedule(self.legs(rounds)(more), unhurried) is not None
         basis = Basis(
             scaling=view.scaling,
             budget_micro=view.budget,

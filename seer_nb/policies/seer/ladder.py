@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb.core.curve import value_at
-from seer_nb.core.planner import Leg
+from seer_nb.core.planner import StageWork
 from seer_nb.policies._rungs import epoch_in_progress_s, epoch_progress, single_worker_epoch_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from seer_nb.core import Snapshot, Trial
+    from seer_nb.core import PolicyView, Trial
 
 
 EXTRAPOLATION = 0.5
@@ -40,7 +40,7 @@ class Rankings:
 
     def __init__(
         self,
-        view: Snapshot,
+        view: PolicyView,
         epochs: Sequence[int],
         *,
         slopes: bool = False,
@@ -150,7 +150,7 @@ class Ladder:
 
     def __init__(  # noqa: PLR0913 - two inputs, two numbers, two options
         self,
-        view: Snapshot,
+        view: PolicyView,
         epochs: Sequence[int],
         eta: int,
         startable: int,
@@ -200,11 +200,11 @@ class Ladder:
         """Return how many of them have not reported rung k."""
         return max(0, self.allowed(n, k) - self.passed[k])
 
-    def leg(self, n: int, k: int, less: int = 0) -> Leg:
+    def leg(self, n: int, k: int, less: int = 0) -> StageWork:
         """Return the remaining way to rung k as a planner's stage, without ``less`` trials that another stage holds."""
         left = max(0, self.left(n, k) - less)
         epochs = self.epochs[k] - self.previous_epoch(k)
-        return Leg(left, max(0.0, epochs - self.progress[k] / left) if left else epochs)
+        return StageWork(left, max(0.0, epochs - self.progress[k] / left) if left else epochs)
 
     def certain_rung(self, n: int, k: int) -> int:
         """Return the rung that every trial on the way to rung k will reach: where all go on, none is compared."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from seer_nb._utils.units import format_duration, format_money
-from seer_nb.core import Gang, Job, Plan, Snapshot, Trial, Verdict
-from seer_nb.core.planner import Resources, sizes
+from seer_nb.core import Gang, Job, Plan, PolicyView, Trial, Verdict
+from seer_nb.core.planner import Resources, parallelisms
 from seer_nb.policies._rungs import RESIZE_GAIN, single_worker_epoch_s
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def count_affordable(reservations: Sequence[Reservation], resources: Resources) 
 # --- the plan ---
 
 
-def make_plan(view: Snapshot, goal: Goal, ladder: Ladder, options: Options) -> Plan:
+def make_plan(view: PolicyView, goal: Goal, ladder: Ladder, options: Options) -> Plan:
     """Return the plan that pursues a goal.
 
     Args:
@@ -80,7 +80,7 @@ def make_plan(view: Snapshot, goal: Goal, ladder: Ladder, options: Options) -> P
 class _PlanBuilder:
     """The state of one decision."""
 
-    def __init__(self, view: Snapshot, goal: Goal, ladder: Ladder, options: Options) -> None:
+    def __init__(self, view: PolicyView, goal: Goal, ladder: Ladder, options: Options) -> None:
         self.view = view
         self.goal = goal
         self.ladder = ladder
@@ -255,7 +255,7 @@ class _PlanBuilder:
     def _parallelisms(self, trial: Trial) -> list[int]:
         """Return the parallelisms that divide a trial's batch."""
         batch = trial.batch_size
-        return [p for p in sizes(self.resources.max_parallelism) if batch is None or batch % p == 0]
+        return [p for p in parallelisms(self.resources.max_parallelism) if batch is None or batch % p == 0]
 
     def _epoch_s(self, trial: Trial) -> float:
         """Return the seconds of a trial's epoch on one worker, as measured or as expected."""
@@ -392,7 +392,7 @@ class _PlanBuilder:
 
 def _has_reported(gang: Gang) -> bool:
     """Return whether a gang has reported; before that, it is not resized again."""
-    return gang.heard_s > gang.started_s
+    return gang.last_message_s > gang.started_s
 
 
 def _verdict(place: Place) -> Verdict:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import parse_duration, parse_money
-from seer_nb._utils.validation import whole
+from seer_nb._utils.validation import check_integer
 from seer_nb.core.money import Offer
 from seer_nb.providers._validation import image_name, network, texts, variables
 from seer_nb.providers.aws import api
-from seer_nb.providers.prices import billing_rule, price, surcharge_per_hour
+from seer_nb.providers.prices import billing_rule, price, surcharge_per_hour_micro
 from seer_nb.providers.vm import bootstrap
 
 if TYPE_CHECKING:
@@ -106,13 +106,13 @@ class EC2:
         key_name: str | None = None,
     ) -> None:
         if spot not in {True, False, "mixed"}:
-            raise ValueError(f'spot={show(spot)}: unknown; expected True, False or "mixed"')
+            raise ValueError(f'spot={short_repr(spot)}: unknown; expected True, False or "mixed"')
         self.instance_types = texts(instance_type, "instance_type")
         if not self.instance_types:
             raise ValueError('instance_type=[]: empty; expected one or several types such as "g4dn.xlarge"')
         self.region = api.region_or_default(region)
         self.spot = spot
-        self.max_machines = whole(max_machines, "max_machines", what="a number of machines")
+        self.max_machines = check_integer(max_machines, "max_machines", what="a number of machines")
         self.image = image_name(image, "image")
         self.vpc = vpc
         self.subnets = texts(subnet, "subnet")
@@ -218,9 +218,9 @@ class EC2:
         """Return the highest accepted spot price of a type, in micro-dollars per hour; at most the on-demand price."""
         known = self._prices[kind]
         if kind not in self._spot_prices_micro:
-            self._spot_prices_micro[kind] = known.spot_per_hour or api.spot_price_micro(self.region, kind)
-        present_micro = self._spot_prices_micro[kind] or round(SPOT_SHARE * known.per_hour)
-        return min(known.per_hour, round(SPOT_MARGIN * present_micro))
+            self._spot_prices_micro[kind] = known.spot_per_hour_micro or api.spot_price_micro(self.region, kind)
+        present_micro = self._spot_prices_micro[kind] or round(SPOT_SHARE * known.per_hour_micro)
+        return min(known.per_hour_micro, round(SPOT_MARGIN * present_micro))
 
     async def _ensure_group(self, client: Any, vpc: str, study: str, ident: str) -> str:
         """Return the study's own security group, which allows access from this computer's present network."""
@@ -229,7 +229,7 @@ class EC2:
 
     def _surcharge_micro(self) -> int:
         """Return micro-dollars per hour for a machine's disk and address."""
-        return surcharge_per_hour("aws", self.region, self.disk_gb, public_address=self.public_address)
+        return surcharge_per_hour_micro("aws", self.region, self.disk_gb, public_address=self.public_address)
 
     def _offer(self, kind: str, *, price_micro: int | None = None, **more: Any) -> Offer:
         """Return an offer.
@@ -242,7 +242,8 @@ class EC2:
         known = self._prices[kind]
         machine = {
             "kind": kind,
-            "price_per_hour": (known.per_hour if price_micro is None else price_micro) + self._surcharge_micro(),
+            "price_per_hour_micro": (known.per_hour_micro if price_micro is None else price_micro)
+            + self._surcharge_micro(),
             "billing": billing_rule("aws"),
             "boot_s": self.boot_s,
             "boot_timeout_s": self.boot_timeout_s,

@@ -76,7 +76,7 @@ async def study_instances(client: Any, ident: str) -> dict[str, Instance]:
     return await _describe(client, [{"Name": f"tag:{IDENT_TAG}", "Values": [ident]}])
 
 
-async def of_all_studies(client: Any) -> dict[str, Instance]:
+async def list_study_instances(client: Any) -> dict[str, Instance]:
     """Return the pending and running instances of all studies, by instance id."""
     states = ["pending", "running"]
     return await _describe(
@@ -203,7 +203,7 @@ async def study_groups(client: Any, ident: str) -> list[str]:
     return [group.ident for group in await _describe_groups(client, {"Name": f"tag:{IDENT_TAG}", "Values": [ident]})]
 
 
-async def groups_of_all_studies(client: Any) -> list[Group]:
+async def list_study_groups(client: Any) -> list[Group]:
     """Return the security groups that were created for any study."""
     return await _describe_groups(client, {"Name": "tag-key", "Values": [STUDY_TAG]})
 
@@ -216,7 +216,7 @@ class Group(NamedTuple):
     study_ident: str
 
 
-async def drop_group(client: Any, group: str, timeout_s: float = DELETE_TIMEOUT_S) -> bool:
+async def delete_group(client: Any, group: str, timeout_s: float = DELETE_TIMEOUT_S) -> bool:
     """Delete a security group; retry while EC2 refuses because machines that use it are still terminating.
 
     Args:

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils import environment
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO, parse_money
 from seer_nb.errors import SeerError
 from seer_nb.providers.prices import billing_rule
@@ -89,10 +89,10 @@ class Fargate(VMProvider):
         **machines: Unpack[MachineOptions],
     ) -> None:
         if cpu not in {1, 2, 4, 8, 16}:
-            raise ValueError(f"cpu={show(cpu)}: not a size of Fargate; expected 1, 2, 4, 8 or 16")
+            raise ValueError(f"cpu={short_repr(cpu)}: not a size of Fargate; expected 1, 2, 4, 8 or 16")
         if not isinstance(memory_gb, int) or not 2 * cpu <= memory_gb <= 8 * cpu:
             raise ValueError(
-                f"memory_gb={show(memory_gb)}: not available with {cpu} CPUs; expected an integer from "
+                f"memory_gb={short_repr(memory_gb)}: not available with {cpu} CPUs; expected an integer from "
                 f"{2 * cpu} to {8 * cpu}"
             )
         self.cpu, self.memory_gb = cpu, memory_gb

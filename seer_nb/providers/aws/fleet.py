@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from seer_nb._utils.clock import steady_s
 from seer_nb.core import MachineEnded
 from seer_nb.errors import SeerError
-from seer_nb.providers._fleet import MachineFleet, Rented
+from seer_nb.providers._fleet import MachineFleet, RentedMachine
 from seer_nb.providers.aws import api
 from seer_nb.providers.aws.launcher import NO_CAPACITY, NO_CAPACITY_IN_ZONE, EC2Launcher
 from seer_nb.providers.base import Adopted, SchedulerAddress
@@ -38,7 +38,7 @@ CONNECT_POLL_S = 0.3
 """Seconds between two checks whether the scheduler accepts connections."""
 
 
-class EC2Machine(Rented):
+class EC2Machine(RentedMachine):
     """One machine; its instance is unknown until EC2 has answered.
 
     Args:
@@ -279,7 +279,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
             tls.save(self._context.folder, self._file)
             if not self._rented:
                 for group in await api.study_groups(self._client, self._file.ident):
-                    await api.drop_group(self._client, group)
+                    await api.delete_group(self._client, group)
         finally:
             if self._launcher is not None:
                 await self._launcher.close()

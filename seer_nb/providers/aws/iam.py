@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.providers.vm.bootstrap import STUDY_TAG
 
 _VERSION = "2012-10-17"
@@ -54,7 +54,7 @@ def policy(provider: str = "ec2", store: str | None = None, *, role: str | None 
         >>> print(json.dumps(document, indent=2))
     """
     if provider != "ec2":
-        raise ValueError(f'provider={show(provider)}: no IAM policy is known; expected "ec2"')
+        raise ValueError(f'provider={short_repr(provider)}: no IAM policy is known; expected "ec2"')
     statements = [*_machine_statements(), *_group_statements(), _spot_role_statement()]
     if role is not None:
         statements.append(_pass_role_statement(role))
@@ -112,7 +112,7 @@ def _spot_role_statement() -> Document:
 
 def _pass_role_statement(role: str) -> Document:
     if not _ROLE.fullmatch(role):
-        raise ValueError(f"role={show(role)}: not an IAM role; expected a name such as seer-machines, or an ARN")
+        raise ValueError(f"role={short_repr(role)}: not an IAM role; expected a name such as seer-machines, or an ARN")
     arn = role if role.startswith("arn:") else f"arn:aws:iam::*:role/{role}"
     to_machines = {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
     return _allow("PassRole", "iam:PassRole", arn, to_machines)
@@ -136,7 +136,7 @@ def _split_store(store: object) -> tuple[str, str]:
     prefix = (found[2] or "").strip("/") if found else ""
     # In a policy these characters are wildcards or variables.
     if found is None or any(wildcard in prefix for wildcard in "*?$"):
-        raise ValueError(f'store={show(store)}: not a folder in S3; expected a URL such as "s3://bucket/prefix"')
+        raise ValueError(f'store={short_repr(store)}: not a folder in S3; expected a URL such as "s3://bucket/prefix"')
     return found[1], prefix
 
 

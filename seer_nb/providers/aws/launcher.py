@@ -120,7 +120,7 @@ class EC2Launcher(VMLauncher["EC2"]):
         vm.instance_tags = self.site.tags(machine)
         vm.volume_tags = self.site.tags(machine)
         if offer.spot:
-            max_price_micro = offer.price_per_hour - self.site.surcharge_micro
+            max_price_micro = offer.price_per_hour_micro - self.site.surcharge_micro
             self._max_spot_prices[str(machine)] = f"{max_price_micro / MICRO:.6f}"
         return super()._configure(vm, machine, offer, command)
 

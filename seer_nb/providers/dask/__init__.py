@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO, parse_duration, parse_money
-from seer_nb._utils.validation import whole
+from seer_nb._utils.validation import check_integer
 from seer_nb.core.money import Offer
 from seer_nb.errors import SeerError
 
@@ -69,8 +69,8 @@ class DaskCluster:
         gpus_per_worker: int = 0,
         shares_files: bool = False,
     ) -> None:
-        self.max_workers = whole(max_workers, "max_workers", what="a number of workers")
-        self.gpus = whole(gpus_per_worker, "gpus_per_worker", 0, what="a number of GPUs")
+        self.max_workers = check_integer(max_workers, "max_workers", what="a number of workers")
+        self.gpus = check_integer(gpus_per_worker, "gpus_per_worker", 0, what="a number of GPUs")
         self.price_micro = parse_money(price_per_worker_hour, "price_per_worker_hour", zero=True)
         self.scheduler_price_micro = parse_money(scheduler_price_per_hour, "scheduler_price_per_hour", zero=True)
         self.boot_s = parse_duration(boot_time, "boot_time")
@@ -140,7 +140,7 @@ class DaskCluster:
         return self._endpoint if self._server is None else self._server.endpoint
 
     def _offer(self, name: str, price_micro: int, **more: Any) -> Offer:
-        return Offer(name=name, price_per_hour=price_micro, release_s=self.release_s, **more)
+        return Offer(name=name, price_per_hour_micro=price_micro, release_s=self.release_s, **more)
 
 
 def _is_factory(cluster: Any) -> bool:
@@ -152,10 +152,11 @@ def _checked(cluster: Any) -> Any:
 
     if not hasattr(cluster, "scheduler_address"):
         raise TypeError(
-            f"cluster={show(cluster)}: not a Dask cluster; expected one, or a function without arguments that makes one"
+            f"cluster={short_repr(cluster)}: not a Dask cluster; expected one, or a "
+            "function without arguments that makes one"
         )
     try:
         check(cluster)
     except SeerError as error:
-        raise ValueError(f"cluster={show(cluster)}: cannot be used; {error}") from None
+        raise ValueError(f"cluster={short_repr(cluster)}: cannot be used; {error}") from None
     return cluster

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from seer_nb._utils.clock import steady_s
 from seer_nb.core.model import worker_name
 from seer_nb.errors import SeerError
-from seer_nb.providers._fleet import MachineFleet, Rented
+from seer_nb.providers._fleet import MachineFleet, RentedMachine
 from seer_nb.providers.base import SchedulerAddress
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class NoWorkerAvailableError(SeerError):
     """The cluster has no free worker and cannot start another one."""
 
 
-class DaskMachine(Rented):
+class DaskMachine(RentedMachine):
     """A worker, possibly not joined yet; or the cluster itself, which is the scheduler machine."""
 
     def __init__(self) -> None:

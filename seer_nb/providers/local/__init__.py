@@ -17,11 +17,11 @@ import psutil
 
 from seer_nb._utils.processes import LEASE_ENDED, WORKER_CLOSED
 from seer_nb._utils.units import MICRO, parse_money
-from seer_nb._utils.validation import whole
+from seer_nb._utils.validation import check_integer
 from seer_nb.core.model import worker_name
 from seer_nb.core.money import Offer
 from seer_nb.providers._dask_options import LOOPBACK_DASHBOARD
-from seer_nb.providers._fleet import MachineFleet, Rented
+from seer_nb.providers._fleet import MachineFleet, RentedMachine
 from seer_nb.providers.base import SchedulerAddress
 from seer_nb.providers.local import gpus as gpu_info
 
@@ -74,8 +74,8 @@ class Local:
     host: Offer | None = None
 
     def __init__(self, max_workers: int | None = None, price_per_hour: str | float = 0.05) -> None:
-        given = None if max_workers is None else whole(max_workers, "max_workers", what="a number of workers")
-        self.gpus = gpu_info.usable()
+        given = None if max_workers is None else check_integer(max_workers, "max_workers", what="a number of workers")
+        self.gpus = gpu_info.usable_gpus()
         self.max_workers = given or len(self.gpus) or _cores()
         self.price_micro = parse_money(price_per_hour, "price_per_hour", zero=True)
 
@@ -87,7 +87,7 @@ class Local:
         return (
             Offer(
                 name="local",
-                price_per_hour=self.price_micro,
+                price_per_hour_micro=self.price_micro,
                 boot_s=BOOT_S,
                 boot_timeout_s=BOOT_TIMEOUT_S,
                 release_s=RELEASE_S,
@@ -101,7 +101,7 @@ class Local:
         return LocalFleet(context, self.gpus)
 
 
-class WorkerProcess(Rented):
+class WorkerProcess(RentedMachine):
     """One machine: a worker process."""
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class LocalFleet(MachineFleet[WorkerProcess]):
         self._pids = PidFile(context.folder / "workers.pids")
         self._scheduler: Scheduler | None = None
         self._security: Security | None = None
-        self._spawn = spawner()
+        self._spawn = process_context()
 
     async def open(self) -> SchedulerAddress:
         import dask
@@ -187,7 +187,7 @@ class LocalFleet(MachineFleet[WorkerProcess]):
     async def _shut(self) -> None:
         if self._scheduler is not None:
             await self._scheduler.close(reason="the study has ended")
-        await asyncio.get_running_loop().run_in_executor(None, end_spawner)
+        await asyncio.get_running_loop().run_in_executor(None, stop_process_helpers)
         self._pids.kill_all()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -221,7 +221,7 @@ def _cores() -> int:
 # --- how worker processes are created ---
 
 
-def spawner() -> BaseContext:
+def process_context() -> BaseContext:
     """Return the multiprocessing context that creates worker processes.
 
     On Linux they are forked from a server process that has imported torch and Dask once, so a further worker starts in
@@ -238,7 +238,7 @@ def spawner() -> BaseContext:
     return context
 
 
-def end_spawner() -> None:
+def stop_process_helpers() -> None:
     """Kill multiprocessing's helper processes and wait for them: otherwise they would briefly outlive the runner."""
     _end_helper(forkserver._forkserver, "_forkserver_pid")  # noqa: SLF001 - there is no public way
     _end_helper(resource_tracker._resource_tracker, "_pid")  # noqa: SLF001

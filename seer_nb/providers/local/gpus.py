@@ -14,15 +14,15 @@ WSL_TOOL = "/usr/lib/wsl/lib/nvidia-smi"
 TOOL_TIMEOUT_S = 10.0
 
 
-def usable() -> tuple[str, ...]:
+def usable_gpus() -> tuple[str, ...]:
     """Return the names of the GPUs, as in CUDA_VISIBLE_DEVICES; none if the installed torch cannot use GPUs.
 
     GPUs that CUDA_VISIBLE_DEVICES leaves out belong to somebody else and are not returned.
     """
-    return present() if built_for_cuda() else ()
+    return visible_gpus() if built_for_cuda() else ()
 
 
-def present() -> tuple[str, ...]:
+def visible_gpus() -> tuple[str, ...]:
     """Return the names of the GPUs, whether or not torch can use them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return _all() if visible is None else _parse_visible(visible)

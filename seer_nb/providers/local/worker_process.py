@@ -18,7 +18,7 @@ import dask
 from distributed import Worker
 
 from seer_nb._utils import log_context
-from seer_nb._utils.processes import WORKER_CLOSED, end_process
+from seer_nb._utils.processes import WORKER_CLOSED, exit_process
 from seer_nb.providers._dask_options import UNMANAGED_MEMORY
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def serve(scheduler: SchedulerAddress, name: str, folder: str, environment: dict
     # A process group of its own, so that it can be killed with all that a training function starts.
     os.setsid()
     _redirect_output(Path(folder) / "logs" / f"worker-{name}.log")
-    log_context.of_worker(Path(folder).name, name)
+    log_context.configure_worker(Path(folder).name, name)
     # Ctrl-C in a terminal stops the user's process, not the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # For modules that a training function imports when it runs; last, so that they hide no other modules.
@@ -53,7 +53,7 @@ def serve(scheduler: SchedulerAddress, name: str, folder: str, environment: dict
         logger.exception("worker failed")
     finally:
         # A training function may have left threads behind that would keep the process alive.
-        end_process(WORKER_CLOSED)
+        exit_process(WORKER_CLOSED)
 
 
 async def _run_worker(scheduler: SchedulerAddress, name: str, scratch: Path) -> None:
@@ -85,7 +85,7 @@ def _exit_with_runner() -> None:
     with contextlib.suppress(OSError):
         multiprocessing.connection.wait([parent.sentinel])
     logger.warning("worker exits: the runner has exited")
-    end_process(WORKER_CLOSED)
+    exit_process(WORKER_CLOSED)
 
 
 def _redirect_output(path: Path) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO
-from seer_nb._utils.validation import alike
+from seer_nb._utils.validation import similar_words
 from seer_nb.providers.prices import tables
-from seer_nb.providers.prices.billing import billing_rule, surcharge_per_hour
+from seer_nb.providers.prices.billing import billing_rule, surcharge_per_hour_micro
 from seer_nb.providers.prices.price import PROVIDERS, Price, check_provider
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-__all__ = ["PROVIDERS", "Price", "billing_rule", "price", "sheet", "surcharge_per_hour"]
+__all__ = ["PROVIDERS", "Price", "billing_rule", "price", "sheet", "surcharge_per_hour_micro"]
 
 
 SHEET_COLUMNS = (*tables.COLUMNS, *tables.OPTIONAL_COLUMNS)
@@ -44,9 +44,9 @@ def price(provider: str, region: str, instance_type: str) -> Price:
     given = {"provider": provider, "region": region, "instance_type": instance_type}
     for name, value in given.items():
         if not isinstance(value, str):
-            raise TypeError(f"{name}={show(value)}: not text; expected a name as the provider writes it")
+            raise TypeError(f"{name}={short_repr(value)}: not text; expected a name as the provider writes it")
     check_provider(provider)
-    table = tables.known()
+    table = tables.all_prices()
     found = table.get((provider, region, instance_type))
     if found is None:
         raise ValueError(_unknown([row for row in table.values() if row.provider == provider], given))
@@ -68,13 +68,15 @@ def sheet(provider: str | None = None, region: str | None = None) -> pd.DataFram
 
     if provider is not None:
         check_provider(provider)
-    rows = [row for row in tables.known().values() if provider in {None, row.provider} and region in {None, row.region}]
+    rows = [
+        row for row in tables.all_prices().values() if provider in {None, row.provider} and region in {None, row.region}
+    ]
     frame = pd.DataFrame([_cells(row) for row in rows], columns=list(SHEET_COLUMNS))
     return frame.astype({"spot_usd_per_hour": float})
 
 
 def _cells(row: Price) -> tuple[object, ...]:
-    spot = None if row.spot_per_hour is None else row.spot_per_hour / MICRO
+    spot = None if row.spot_per_hour_micro is None else row.spot_per_hour_micro / MICRO
     machine = (row.vcpus, row.memory_gib, row.gpus, row.gpu_model)
     return (*row.key, *machine, row.usd_per_hour, spot, row.source)
 
@@ -86,7 +88,7 @@ def _unknown(rows: list[Price], given: dict[str, str]) -> str:
         f"add a row to {tables.yours_path()} with the columns {','.join(tables.COLUMNS)}, or give price_per_hour= to "
         "the provider"
     )
-    what = f"instance_type={show(instance_type)}: no price is known in region={show(region)} of {provider}"
+    what = f"instance_type={short_repr(instance_type)}: no price is known in region={short_repr(region)} of {provider}"
     return f"{what} ({_suggest(rows, region, instance_type)}); {hint}"
 
 
@@ -106,4 +108,4 @@ def _suggest(rows: list[Price], region: str, instance_type: str) -> str:
 def _most_similar(word: str, known: Iterable[str]) -> list[str]:
     """Return the most similar names; the first ones if no name is similar."""
     known = sorted(known)
-    return alike(word, known, MAX_SUGGESTIONS, cutoff=0.5) or known[:MAX_SUGGESTIONS]
+    return similar_words(word, known, MAX_SUGGESTIONS, cutoff=0.5) or known[:MAX_SUGGESTIONS]

@@ -103,7 +103,7 @@ def _with_spot(region: str, types: list[str]) -> list[Price]:
         return []
     # The price of the most expensive zone, because AWS chooses the zone.
     highest = {kind: max(zones.values()) for kind, zones in spot(region, [p.instance_type for p in prices]).items()}
-    return [replace(price, spot_per_hour=highest.get(price.instance_type)) for price in prices]
+    return [replace(price, spot_per_hour_micro=highest.get(price.instance_type)) for price in prices]
 
 
 def _on_demand(products: Any, region: str, instance_type: str, source: str) -> Price | None:
@@ -122,7 +122,7 @@ def _on_demand(products: Any, region: str, instance_type: str, source: str) -> P
         instance_type=instance_type,
         vcpus=int(attributes["vcpu"]),
         memory_gib=float(attributes["memory"].removesuffix("GiB").replace(",", "")),
-        per_hour=price_micro,
+        per_hour_micro=price_micro,
         source=source,
         **_gpus(instance_type, attributes),
     )

@@ -85,7 +85,13 @@ def _prices(api: price_refresh.Api, region: str, sizes: Mapping[str, Price], now
     spot = _highest_prices(row for row in rows if _has_suffix(row, _SPOT))
     source = price_refresh.source("azure")
     return [
-        replace(sizes[name], region=region, per_hour=on_demand[name], spot_per_hour=spot.get(name), source=source)
+        replace(
+            sizes[name],
+            region=region,
+            per_hour_micro=on_demand[name],
+            spot_per_hour_micro=spot.get(name),
+            source=source,
+        )
         for name in sizes
         if name in on_demand
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO
 from seer_nb.core.money import BillingRule
 from seer_nb.providers.prices.price import check_provider
@@ -103,7 +103,7 @@ def billing_rule(provider: str, price_micro: int = 0) -> BillingRule:
     return BillingRule(unit=rule.unit, minimum_s=max(rule.minimum_s, minimum_s))
 
 
-def surcharge_per_hour(provider: str, region: str, disk_gb: float, *, public_address: bool) -> int:
+def surcharge_per_hour_micro(provider: str, region: str, disk_gb: float, *, public_address: bool) -> int:
     """Return the price of a machine's disk and public IPv4 address, in micro-dollars per hour.
 
     Args:
@@ -130,5 +130,5 @@ def surcharge_per_hour(provider: str, region: str, disk_gb: float, *, public_add
 
 def _whole_gb(size: object) -> int:
     if not isinstance(size, int | float) or isinstance(size, bool) or not 0 <= size < math.inf:
-        raise ValueError(f"disk_gb={show(size)}: not a disk size; expected a number of GB >= 0")
+        raise ValueError(f"disk_gb={short_repr(size)}: not a disk size; expected a number of GB >= 0")
     return math.ceil(size)

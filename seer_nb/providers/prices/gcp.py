@@ -236,7 +236,7 @@ def _dollars(sku: _Sku, unit: str) -> Decimal | None:
 
 def _sum_parts(rates: Rates, machines: list[Price]) -> price_refresh.Found:
     source = price_refresh.source("gcp")
-    known = tables.known()
+    known = tables.all_prices()
     prices = []
     kept = set()
     for machine in machines:
@@ -244,7 +244,7 @@ def _sum_parts(rates: Rates, machines: list[Price]) -> price_refresh.Found:
         price_micro = _sum_micro(rates, machine.region, parts, spot=False)
         if price_micro is not None:
             spot_micro = _sum_micro(rates, machine.region, parts, spot=True)
-            prices.append(replace(machine, per_hour=price_micro, spot_per_hour=spot_micro, source=source))
+            prices.append(replace(machine, per_hour_micro=price_micro, spot_per_hour_micro=spot_micro, source=source))
         elif machine.key in known:
             kept.add(f"{'-'.join(_split_type(machine))} in {machine.region}")
     return price_refresh.Found(prices, _describe_kept(kept))

@@ -6,7 +6,7 @@ from decimal import ROUND_CEILING, Decimal
 
 import msgspec
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO
 
 PROVIDERS = ("aws", "gcp", "azure", "digitalocean", "hetzner")
@@ -24,9 +24,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     memory_gib: float
     gpus: int = 0
     gpu_model: str = ""
-    per_hour: int
+    per_hour_micro: int
     """Micro-dollars per hour on demand, rounded up."""
-    spot_per_hour: int | None = None
+    spot_per_hour_micro: int | None = None
     """Micro-dollars per hour as a spot machine in the most expensive zone at the last refresh; None if unknown."""
     source: str = YOURS
     """Source of the price: "sheet of DATE", "yours", "AWS price API of TIME"."""
@@ -34,7 +34,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def usd_per_hour(self) -> float:
         """Dollars per hour on demand; to show, never to add up."""
-        return self.per_hour / MICRO
+        return self.per_hour_micro / MICRO
 
     @property
     def key(self) -> Key:
@@ -55,5 +55,5 @@ def check_provider(provider: str) -> None:
     """Raise ValueError unless prices of that provider can be known."""
     if provider not in PROVIDERS:
         raise ValueError(
-            f"provider={show(provider)}: no prices are known; expected one of {', '.join(map(repr, PROVIDERS))}"
+            f"provider={short_repr(provider)}: no prices are known; expected one of {', '.join(map(repr, PROVIDERS))}"
         )

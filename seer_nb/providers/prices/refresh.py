@@ -69,7 +69,7 @@ def refresh(
         SeerError: The API did not answer or refused, or none of the machines has a price. Nothing is written.
         ValueError: prices.csv is invalid.
     """
-    before = tables.yours()
+    before = tables.own_prices()
     places, types = sorted(set(regions)), sorted(set(instance_types))
     found = fetch(places, types)
     if not found.prices:
@@ -87,7 +87,7 @@ def sizes(provider: str, instance_types: list[str]) -> dict[str, Price]:
     Raises:
         ValueError: A type is in no table.
     """
-    known = {price.instance_type: price for price in tables.known().values() if price.provider == provider}
+    known = {price.instance_type: price for price in tables.all_prices().values() if price.provider == provider}
     unknown = [name for name in instance_types if name not in known]
     if unknown:
         reason = f"{CLOUDS[provider]}'s price API does not return sizes"

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MAX_DOLLARS
 from seer_nb.providers.prices.price import PROVIDERS, YOURS, Key, Price, to_micro
 from seer_nb.storage import layout, signing
@@ -48,7 +48,7 @@ def shipped() -> Table:
     return _read(text, "the sheet", f"sheet of {date}")
 
 
-def yours() -> Table:
+def own_prices() -> Table:
     """Return the user's own prices and the refreshed ones.
 
     Raises:
@@ -63,9 +63,9 @@ def yours() -> Table:
     return _read(path.read_text("utf-8-sig"), str(path), YOURS)
 
 
-def known() -> Table:
+def all_prices() -> Table:
     """Return all prices; the user's own override the sheet's."""
-    return {**shipped(), **yours()}
+    return {**shipped(), **own_prices()}
 
 
 def write(prices: Iterable[Price]) -> Path:
@@ -85,10 +85,10 @@ def write(prices: Iterable[Price]) -> Path:
 
 
 def _cells(price: Price) -> list[object]:
-    spot = "" if price.spot_per_hour is None else _dollars(price.spot_per_hour)
+    spot = "" if price.spot_per_hour_micro is None else _dollars(price.spot_per_hour_micro)
     source = "" if price.source == YOURS else price.source
     machine = [price.vcpus, f"{price.memory_gib:g}", price.gpus, price.gpu_model]
-    return [*price.key, *machine, _dollars(price.per_hour), spot, source]
+    return [*price.key, *machine, _dollars(price.per_hour_micro), spot, source]
 
 
 def _dollars(price_micro: int) -> str:
@@ -122,7 +122,7 @@ def _price(row: Mapping[str, str], where: str, source: str) -> Price:
     def cell(name: str, expected: str, parse: Callable[[str], _T | None]) -> _T:
         found = parse(row[name])
         if found is None:
-            raise ValueError(f"{where}: {name}={show(row[name])}; expected {expected}")
+            raise ValueError(f"{where}: {name}={short_repr(row[name])}; expected {expected}")
         return found
 
     spot = row.get("spot_usd_per_hour", "")
@@ -134,8 +134,10 @@ def _price(row: Mapping[str, str], where: str, source: str) -> Price:
         memory_gib=cell("memory_gib", "a number > 0", _size),
         gpus=cell("gpus", "an integer >= 0, or nothing", lambda text: _integer(text or "0", 0)),
         gpu_model=row["gpu_model"],
-        per_hour=cell("usd_per_hour", "a number of dollars such as 0.526", _price_micro),
-        spot_per_hour=cell("spot_usd_per_hour", "a number of dollars, or nothing", _price_micro) if spot else None,
+        per_hour_micro=cell("usd_per_hour", "a number of dollars such as 0.526", _price_micro),
+        spot_per_hour_micro=cell("spot_usd_per_hour", "a number of dollars, or nothing", _price_micro)
+        if spot
+        else None,
         source=row.get("source") or source,
     )
 

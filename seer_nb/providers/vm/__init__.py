@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import parse_duration, parse_money
-from seer_nb._utils.validation import whole
+from seer_nb._utils.validation import check_integer
 from seer_nb.core.money import BillingRule, Offer
 from seer_nb.errors import SeerError
 from seer_nb.providers._validation import image_name, text, variables
-from seer_nb.providers.prices import PROVIDERS, Price, billing_rule, price, surcharge_per_hour
+from seer_nb.providers.prices import PROVIDERS, Price, billing_rule, price, surcharge_per_hour_micro
 from seer_nb.providers.vm import bootstrap
 from seer_nb.providers.vm.launcher import VMSite
 
@@ -103,7 +103,7 @@ class VMProvider:
         self.region = region
         self.disk_gb = disk_gb
         self.public_address = public_address
-        self.max_machines = whole(max_machines, "max_machines", what="a number of machines")
+        self.max_machines = check_integer(max_machines, "max_machines", what="a number of machines")
         self.image = image_name(image, "image")
         self.env = variables(env, "env")
         self.boot_s = parse_duration(boot_time, "boot_time")
@@ -173,8 +173,8 @@ class VMProvider:
     def _offer(self, known: Price, **more: Any) -> Offer:
         machine = {
             "kind": known.instance_type,
-            "price_per_hour": known.per_hour + self._surcharge_micro(),
-            "billing": self._billing(known.per_hour),
+            "price_per_hour_micro": known.per_hour_micro + self._surcharge_micro(),
+            "billing": self._billing(known.per_hour_micro),
             "boot_s": self.boot_s,
             "boot_timeout_s": self.boot_timeout_s,
             "boot_lease_s": self.boot_timeout_s,
@@ -190,7 +190,7 @@ class VMProvider:
         """Return micro-dollars per hour for a machine's disk and address."""
         if self.cloud not in PROVIDERS:
             return 0
-        return surcharge_per_hour(self.cloud, self.region, self.disk_gb, public_address=self.public_address)
+        return surcharge_per_hour_micro(self.cloud, self.region, self.disk_gb, public_address=self.public_address)
 
     def _billing(self, price_micro: int) -> BillingRule:
         """Return the billing rule for a machine of that price, in micro-dollars per hour."""
@@ -213,12 +213,17 @@ class VMProvider:
                 if self.cloud in PROVIDERS:
                     raise
                 raise ValueError(
-                    f"{argument}=None: no price of {show(kind)} is known; expected dollars per hour"
+                    f"{argument}=None: no price of {short_repr(kind)} is known; expected dollars per hour"
                 ) from None
             known = Price(
-                provider=self.cloud, region=self.region, instance_type=kind, vcpus=1, memory_gib=1, per_hour=given_micro
+                provider=self.cloud,
+                region=self.region,
+                instance_type=kind,
+                vcpus=1,
+                memory_gib=1,
+                per_hour_micro=given_micro,
             )
-        gpus = known.gpus if gpus is None else whole(gpus, "gpus", 0, what="a number of GPUs")
+        gpus = known.gpus if gpus is None else check_integer(gpus, "gpus", 0, what="a number of GPUs")
         return Price(
             provider=self.cloud,
             region=self.region,
@@ -226,8 +231,8 @@ class VMProvider:
             vcpus=known.vcpus,
             memory_gib=known.memory_gib,
             gpus=gpus,
-            per_hour=known.per_hour if given_micro is None else given_micro,
-            spot_per_hour=known.spot_per_hour,
+            per_hour_micro=known.per_hour_micro if given_micro is None else given_micro,
+            spot_per_hour_micro=known.spot_per_hour_micro,
         )
 
 
@@ -253,7 +258,7 @@ def resolve_setting(name: str, given: str | None, *variables: str, dask: str) ->
     found = given or _find_setting(*variables, dask=dask)
     if not found:
         places = " nor ".join((*variables, f"{dask} in Dask's configuration"))
-        raise ValueError(f"{name}={show(given)}: neither {places} is set; expected a value")
+        raise ValueError(f"{name}={short_repr(given)}: neither {places} is set; expected a value")
     return found
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from seer_nb._utils.aio import SideLoop
+from seer_nb._utils.aio import LoopThread
 from seer_nb._utils.clock import steady_s
 from seer_nb._utils.files import write_atomically
-from seer_nb._utils.text import sentence
-from seer_nb.providers._fleet import MachineFleet, Rented
+from seer_nb._utils.text import message_of
+from seer_nb.providers._fleet import MachineFleet, RentedMachine
 from seer_nb.providers.base import Adopted, SchedulerAddress
 from seer_nb.providers.vm import tls
 from seer_nb.providers.vm.bootstrap import is_listening, scheduler_url
@@ -60,7 +60,7 @@ class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Ident of the study that launched the machine: the file in a copy of a study lists another study's machines."""
 
 
-class VM(Rented):
+class VM(RentedMachine):
     """One machine, until it has been deleted."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class VMFleet(MachineFleet[VM]):
         super().__init__(context, VM)
         self._provider = provider
         self._file = tls.load(context.folder)
-        self._side = SideLoop()
+        self._side = LoopThread()
         self._launcher: VMLauncher[Any] | None = None
         self._preparing = asyncio.Lock()
         self._scheduler_url = ""
@@ -161,7 +161,7 @@ class VMFleet(MachineFleet[VM]):
         rented.launched = True
 
     def _is_scarce(self, error: Exception) -> bool:
-        return any(word in sentence(error) for word in NO_CAPACITY)
+        return any(word in message_of(error) for word in NO_CAPACITY)
 
     # --- deleting ---
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.simulate.simulator import Simulator
-from seer_nb.simulate.worlds import Chance, Conditions
+from seer_nb.simulate.worlds import Conditions, KeyedRandom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -126,7 +126,7 @@ class AdverseCloud(Simulator):
     def _refuse(self, number: int) -> None:
         if self.boxes[number].gone_s is None:
             self.boxes[number].gone_s = self.boxes[number].opened_s = self.now_s
-            self.boxes[number].offer = replace(self.boxes[number].offer, price_per_hour=0)
+            self.boxes[number].offer = replace(self.boxes[number].offer, price_per_hour_micro=0)
             self._emit(core.MachineEnded(machine=number, expected=False, reason="no capacity", lived_s=0.0))
 
     def _notice(self, number: int) -> None:
@@ -205,7 +205,7 @@ class AdverseCloud(Simulator):
     def _adopted(self, seconds: float) -> tuple[int, ...]:
         """The machines that a new runner finds alive: all that were ready, if there is a scheduler and a lease left."""
         ready = [x for x in self.state.live.values() if x.state == "ready" and self.boxes[x.id].gone_s is None]
-        found = self.settings.host is None or any(machine.hosts for machine in ready)
+        found = self.settings.host is None or any(machine.runs_scheduler for machine in ready)
         unseen_s = seconds + self.now_s - self.state.now_s
         alive = seconds < self.settings.lease_s and self.state.ledger.lasts(self.state.now_s, unseen_s)
         keeps = found and alive and self.world.chance("adopts", self.steps) < self.world.adopts
@@ -220,7 +220,7 @@ def picture(state: State) -> tuple[Any, ...]:
     return plain, money, state.speed.estimate()
 
 
-class Named(Chance):
+class Named(KeyedRandom):
     """``world.chance("height", 3)``: a number from [0, 1) that depends on nothing but the seed and the name."""
 
     def __call__(self, *name: str | int) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from seer_nb import core
-from seer_nb.core import Job, Plan, Snapshot, Verdict
+from seer_nb.core import Job, Plan, PolicyView, Verdict
 from seer_nb.core.money import BillingRule, Offer
 from seer_nb.policies import ASHA, SEER, RandomSearch
 from seer_nb.testing.adversary.invariants import Watch, check
@@ -31,7 +31,7 @@ class RandomPolicy:
     def __repr__(self) -> str:
         return "Whim()"
 
-    def decide(self, snapshot: Snapshot) -> Plan:
+    def decide(self, snapshot: PolicyView) -> Plan:
         """Whatever comes to mind."""
         rng = random.Random(repr((snapshot.seed, snapshot.now_s, len(snapshot.trials), len(snapshot.gangs))))  # noqa: S311
         alive = [trial for trial in snapshot.trials if trial.alive]
@@ -105,9 +105,11 @@ def study(seed: int) -> AdverseCloud:
 
 def _settings(rng: random.Random, seed: int) -> core.Settings:
     first = _offer(rng, "machine")
-    spot = replace(first, name="spot", spot=True, price_per_hour=first.price_per_hour // 3, losses_per_hour=0.1)
+    spot = replace(
+        first, name="spot", spot=True, price_per_hour_micro=first.price_per_hour_micro // 3, losses_per_hour=0.1
+    )
     other = replace(_offer(rng, "other"), kind="other")
-    host = replace(_offer(rng, "host"), workers_per_machine=0, price_per_hour=20_000)
+    host = replace(_offer(rng, "host"), workers_per_machine=0, price_per_hour_micro=20_000)
     return core.Settings(
         name="adverse",
         metric="accuracy",
@@ -129,7 +131,7 @@ def _settings(rng: random.Random, seed: int) -> core.Settings:
 def _offer(rng: random.Random, name: str) -> Offer:
     return Offer(
         name=name,
-        price_per_hour=rng.choice([0, 360_000, 3_600_000]),
+        price_per_hour_micro=rng.choice([0, 360_000, 3_600_000]),
         boot_s=rng.choice([2.0, 20.0]),
         max_machines=rng.choice([2, 8]),
         billing=BillingRule(unit=rng.choice(["second", "second", "hour"]), minimum_s=rng.choice([0, 60])),

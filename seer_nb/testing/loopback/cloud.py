@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from seer_nb._utils.validation import whole
+from seer_nb._utils.validation import check_integer
 from seer_nb.errors import SeerError
 from seer_nb.testing.loopback import cleanup
 from seer_nb.testing.loopback.environment import (
@@ -83,7 +83,7 @@ class LoopbackCloud:
         self.environment: dict[str, str] = {}
         self.vpc = self.subnet = self.security_group = self.ami = self.bucket = ""
         self._folder = None if folder is None else Path(folder).absolute()
-        self._seed = whole(seed, "seed", 0, what="a seed")
+        self._seed = check_integer(seed, "seed", 0, what="a seed")
         self._editable = editable
         self._park: MachinePool | None = None
         self._metadata: MetadataService | None = None

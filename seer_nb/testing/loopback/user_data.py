@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.testing.loopback import shims
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _cloud_config(text: str) -> Boot:
         raise ValueError(f"user data is a {type(config).__name__}: a #cloud-config is a mapping")  # noqa: TRY004
     given = config.get("runcmd") or []
     if not isinstance(given, list):
-        raise ValueError(f"runcmd is {show(given)}: give a list of texts or of lists of words")  # noqa: TRY004
+        raise ValueError(f"runcmd is {short_repr(given)}: give a list of texts or of lists of words")  # noqa: TRY004
     ignored = tuple(str(name) for name in config if name != "runcmd")
     return Boot("\n".join(["#!/bin/sh", DOCKER, *map(_line, given), ""]), ignored)
 
@@ -128,4 +128,4 @@ def _line(item: object) -> str:
         return item
     if isinstance(item, list):
         return shlex.join(str(word) for word in item)
-    raise ValueError(f"runcmd has the item {show(item)}: give a text or a list of words")
+    raise ValueError(f"runcmd has the item {short_repr(item)}: give a text or a list of words")

@@ -196,7 +196,7 @@ def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) 
             try:
                 study.wait(timeout=TERMINAL_INTERVAL_S if live else PIPE_INTERVAL_S)
             except TimeoutError:
-                _write_line(out, text_views.progress_line(study.state, study.stuck, study._now_s()), live=live)  # noqa: SLF001
+                _write_line(out, text_views.format_progress(study.state, study.stuck, study._now_s()), live=live)  # noqa: SLF001
             else:
                 break
     except KeyboardInterrupt:

@@ -114,11 +114,11 @@ async def _list_machines(region: str | None) -> list[RentedMachine]:
 
     region = region_or_default(region)
     async with ec2_client(region) as client:
-        instances = await api.of_all_studies(client)
+        instances = await api.list_study_instances(client)
     found = []
     for instance in instances.values():
         try:
-            per_hour = price("aws", region, instance.kind).per_hour
+            per_hour = price("aws", region, instance.kind).per_hour_micro
         except ValueError:
             per_hour = None
         found.append(RentedMachine(instance, per_hour))
@@ -137,7 +137,7 @@ async def _list_groups(region: str | None) -> list[Group]:
     from seer_nb.providers.aws.api import ec2_client, region_or_default
 
     async with ec2_client(region_or_default(region)) as client:
-        return await api.groups_of_all_studies(client)
+        return await api.list_study_groups(client)
 
 
 async def _delete_groups(groups: list[Group], region: str | None) -> list[Group]:
@@ -145,7 +145,7 @@ async def _delete_groups(groups: list[Group], region: str | None) -> list[Group]
     from seer_nb.providers.aws.api import ec2_client, region_or_default
 
     async with ec2_client(region_or_default(region)) as client:
-        deleted = await asyncio.gather(*(api.drop_group(client, group.ident) for group in groups))
+        deleted = await asyncio.gather(*(api.delete_group(client, group.ident) for group in groups))
     return [group for group, is_deleted in zip(groups, deleted, strict=True) if not is_deleted]
 
 
@@ -245,7 +245,7 @@ def _refresh(options: argparse.Namespace) -> None:
         raise ValueError(
             f"--provider={options.provider}: has no price API to refresh from; expected {', '.join(CLOUDS)}"
         )
-    known = list(tables.known().values())
+    known = list(tables.all_prices().values())
     providers = [options.provider] if options.provider else _matching_providers(options, known)
     done = []
     for provider in providers:

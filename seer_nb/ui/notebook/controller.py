@@ -6,7 +6,7 @@ import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO, format_duration, format_money
 from seer_nb.errors import SeerError
 from seer_nb.storage import resource_usage
@@ -146,7 +146,7 @@ class Controller:
         """
         name = str(request.get("do"))
         if name not in _ACTIONS:
-            raise ValueError(f"do={show(name)}: unknown action; expected one of {', '.join(_ACTIONS)}")
+            raise ValueError(f"do={short_repr(name)}: unknown action; expected one of {', '.join(_ACTIONS)}")
         with self.lock:
             return _ACTIONS[name](self, request)
 
@@ -229,9 +229,9 @@ class Controller:
         suffix, study = request.get("format"), self.reader.study
         # Both become parts of a file name.
         if suffix not in formats():
-            raise ValueError(f"format={show(suffix)}: unknown format; expected one of {', '.join(formats())}")
+            raise ValueError(f"format={short_repr(suffix)}: unknown format; expected one of {', '.join(formats())}")
         if table not in get_args(Table):
-            raise ValueError(f"table={show(table)}: unknown table; expected one of {', '.join(get_args(Table))}")
+            raise ValueError(f"table={short_repr(table)}: unknown table; expected one of {', '.join(get_args(Table))}")
         path = study.export(f"{study.name}-{table}.{suffix}", table)
         return f"written: {path}"
 

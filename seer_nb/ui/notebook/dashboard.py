@@ -21,7 +21,7 @@ from seer_nb.ui.notebook.static_fallback import StaticPicture
 from seer_nb.views import html as html_views
 from seer_nb.views import page as page_views
 from seer_nb.views.html import Page
-from seer_nb.views.page import Scene, Subject, Wish, skeleton
+from seer_nb.views.page import PageBuilder, PageData, PageOptions, skeleton
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class Dashboard(anywidget.AnyWidget):
 
     def __init__(self, study: Study) -> None:
         self._controller = Controller(study)
-        self._scene, self._outbox = Scene(), Outbox()
+        self._scene, self._outbox = PageBuilder(), Outbox()
         self._forecast_client: ForecastClient | None = None
         self._forecast: ForecastAnswer | None = None
         self._forecast_s, self._n_requests = 0.0, 0
@@ -147,7 +147,7 @@ class Dashboard(anywidget.AnyWidget):
         with self._controller.lock:
             subject = self._subject()
             view = self._scene.view(subject)
-            wish = Wish(buttons=True, all_trials=self.all_trials, trial=self.selected)
+            wish = PageOptions(buttons=True, all_trials=self.all_trials, trial=self.selected)
             page = self._scene.page(subject, view, wish)
             limits = self._controller.control_state(view)
         late = self._outbox.is_late(now_s)
@@ -155,18 +155,18 @@ class Dashboard(anywidget.AnyWidget):
             Page({**page.parts, "limits": json.dumps({**limits, "late": late})}, page.lists), now_s
         )
 
-    def _subject(self) -> Subject:
+    def _subject(self) -> PageData:
         reader = self._controller.reader
         status, now_s, stuck = reader.status(), reader.now_s(), reader.stuck()
         # State and history are read last, because each of the calls above may read new records.
-        return Subject(reader.state(), reader.history(), status, now_s, self._forecast, stuck, reader.vitals())
+        return PageData(reader.state(), reader.history(), status, now_s, self._forecast, stuck, reader.vitals())
 
     def _picture(self) -> str:
         with self._controller.lock:
             subject = self._subject()
             # The picture of an ended study is its report: all trials and the whole log.
-            wish = Wish(all_trials=subject.state.phase == "ended")
-            return page_views.fragment(subject, wish, stands_for=self.ident)
+            wish = PageOptions(all_trials=subject.state.phase == "ended")
+            return page_views.render_fragment(subject, wish, stands_for=self.ident)
 
     # --- from the browser ---
 

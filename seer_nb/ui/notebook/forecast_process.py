@@ -14,10 +14,10 @@ import msgspec
 
 from seer_nb._utils.text import headline
 from seer_nb.errors import SeerError
-from seer_nb.simulate.extrapolated import Fit, FittedWorld
+from seer_nb.simulate.extrapolated import ExtrapolatedWorld, StudyFit
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
-from seer_nb.storage.replay import View
+from seer_nb.storage.replay import JournalView
 from seer_nb.study.forecast import Expected, Forecast, estimate, forecast, horizon
 from seer_nb.ui.notebook.forecast_client import ForecastRequest
 from seer_nb.views.figure_data import ForecastAnswer, Interval, spending_forecast
@@ -100,8 +100,8 @@ def _projected_values(state: State) -> dict[int, float]:
     sign = -1 if state.settings.mode == "max" else 1
     survivors = [t for t in state.trials.values() if t.alive and t.best is not None and t.best.value is not None]
     survivors.sort(key=lambda trial: sign * (trial.best.value or 0.0) if trial.best else 0.0)
-    fit = Fit(state)
-    worlds = [FittedWorld(fit, seed) for seed in range(N_CONTINUATIONS)]
+    fit = StudyFit(state)
+    worlds = [ExtrapolatedWorld(fit, seed) for seed in range(N_CONTINUATIONS)]
     last = horizon(state)
     projected = {}
     for trial in survivors[:MAX_PROJECTED_CURVES]:
@@ -142,7 +142,7 @@ class RequestQueue:
 def main(folder: Path) -> NoReturn:
     """Answer requests until the input is closed."""
     policy: Policy = layout.read_parts(folder)["policy"]
-    view = View(Journal(folder / layout.JOURNAL))
+    view = JournalView(Journal(folder / layout.JOURNAL))
     requests = RequestQueue()
     while True:
         answer = answer_request(requests.next(), view.state(), policy, requests.has_waiting)

@@ -11,8 +11,8 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 from IPython.display import display
 
-from seer_nb._utils.text import show
-from seer_nb._utils.validation import alike
+from seer_nb._utils.text import short_repr
+from seer_nb._utils.validation import similar_words
 from seer_nb.study.study import Study
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class SeerMagics(Magics):
         namespace = self.shell.user_ns
         # An object that changed, for example by a star import, counts as the cell's own.
         earlier = [name for name in STUDY_PARTS if name not in cell.bound and namespace.get(name) is before[name]]
-        misspelt = {name: alike(name, cell.bound) for name in earlier}
+        misspelt = {name: similar_words(name, cell.bound) for name in earlier}
         defines = "".join(f"; the cell defines {found[0]!r}, not {name!r}" for name, found in misspelt.items() if found)
         if len(earlier) == len(STUDY_PARTS) and not cell.blank and cell.mentioned.isdisjoint(STUDY_PARTS):
             raise UsageError(
@@ -149,7 +149,7 @@ class SeerMagics(Magics):
     def _defined(self, name: str, example: str) -> Any:
         assert self.shell is not None
         if name not in self.shell.user_ns:
-            raise UsageError(f"%%seer: {show(name)} is not defined; define it in the cell, for example {example}")
+            raise UsageError(f"%%seer: {short_repr(name)} is not defined; define it in the cell, for example {example}")
         return self.shell.user_ns[name]
 
 

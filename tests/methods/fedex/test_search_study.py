@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import seer_nb as seer
-from seer_nb._utils.randomness import derive
+from seer_nb._utils.randomness import derive_seed
 from seer_nb.methods import fedex
 from seer_nb.methods.fedex.arms import GangPool
 from seer_nb.methods.fedex.client import ClientTask
@@ -46,7 +46,7 @@ def search(clients=None, space=ONE, **changes):
 
 def train_without_study(arm, clients, rounds, seed=0):
     configs = [arm.options.config_at([option]) for option in range(*arm.options.sizes)]
-    given = {"server": arm.settings, "clients_per_round": 5, "cutoff": 1e-4, "seed": derive(seed, arm.number)}
+    given = {"server": arm.settings, "clients_per_round": 5, "cutoff": 1e-4, "seed": derive_seed(seed, arm.number)}
     return fedex.FedEx(clients, configs, **given).run(rounds)
 
 

@@ -147,10 +147,10 @@ def test_on_demand_prices_are_fetched(price_lists):
         ],
     )
     micro, large = aws.on_demand("us-east-1", ["t3.micro", "p4d.24xlarge", "m99.huge"])
-    assert (micro.key, micro.per_hour) == (("aws", "us-east-1", "t3.micro"), 10_400)
+    assert (micro.key, micro.per_hour_micro) == (("aws", "us-east-1", "t3.micro"), 10_400)
     assert (micro.vcpus, micro.memory_gib, micro.gpus, micro.gpu_model) == (2, 1.0, 0, "")
     # Rounded up.
-    assert (large.per_hour, large.vcpus, large.memory_gib) == (21_957_643, 96, 1152.0)
+    assert (large.per_hour_micro, large.vcpus, large.memory_gib) == (21_957_643, 96, 1152.0)
     assert (large.gpus, large.gpu_model) == (8, "A100")
     assert re.fullmatch(r"AWS price API of \d{4}-\d\d-\d\d \d\d:\d\d UTC", micro.source)
     targets, signatures, asked = zip(*server.asked, strict=True)
@@ -228,16 +228,16 @@ def test_refreshed_prices_are_written_and_own_rows_kept(price_lists, ec2, home):
     )
     assert aws.refresh(["us-east-1"], ["t3.micro", "t3.small"]) == (home / "prices.csv", "")
     micro = prices.price("aws", "us-east-1", "t3.micro")
-    assert (micro.per_hour, micro.spot_per_hour) == (11_000, 10)
+    assert (micro.per_hour_micro, micro.spot_per_hour_micro) == (11_000, 10)
     assert micro.source.startswith("AWS price API of ")
     assert prices.price("aws", "us-east-1", "t3.small").source == "yours"
-    assert prices.price("aws", "us-east-1", "m5.large").per_hour == 70_000
+    assert prices.price("aws", "us-east-1", "m5.large").per_hour_micro == 70_000
     assert (home / "prices.csv").read_text().startswith("# ours\nprovider,")
     # Another refresh replaces what it fetches and keeps the rest.
     price_lists("eu-west-1", t3_micro=[product("t3.micro", "0.0114000000", vcpu="2", memory="1 GiB")])
     aws.refresh(["eu-west-1", "us-east-1"], ["t3.micro"])
     assert prices.price("aws", "us-east-1", "t3.micro") == micro
-    assert prices.price("aws", "eu-west-1", "t3.micro").per_hour == 11_400
+    assert prices.price("aws", "eu-west-1", "t3.micro").per_hour_micro == 11_400
     frame = prices.sheet("aws").set_index(["region", "instance_type"])
     assert frame.loc[("eu-west-1", "t3.micro"), "spot_usd_per_hour"] == 0.00001
     assert [path.name for path in home.iterdir()] == ["prices.csv"]

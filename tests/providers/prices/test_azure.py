@@ -107,13 +107,13 @@ def test_plain_linux_rows_are_found_among_all_rows(site, home):
     assert refresh(site) == (home / "prices.csv", "")
     found = prices.price("azure", "eastus", D4)
     # Rounded up.
-    assert (found.per_hour, found.spot_per_hour) == (192_001, 38_000)
+    assert (found.per_hour_micro, found.spot_per_hour_micro) == (192_001, 38_000)
     assert (found.vcpus, found.memory_gib, found.gpus) == (4, 16, 0)
     assert re.fullmatch(r"Azure price API of \d{4}-\d\d-\d\d \d\d:\d\d UTC", found.source)
     gpu = prices.price("azure", "eastus", T4)
-    assert (gpu.per_hour, gpu.spot_per_hour, gpu.gpus, gpu.gpu_model) == (526_000, None, 1, "T4")
+    assert (gpu.per_hour_micro, gpu.spot_per_hour_micro, gpu.gpus, gpu.gpu_model) == (526_000, None, 1, "T4")
     assert prices.price("azure", "eastus2", D4).source.startswith("sheet of ")
-    assert len(tables.yours()) == 2
+    assert len(tables.own_prices()) == 2
 
 
 def test_query_names_region_and_types(site):
@@ -134,7 +134,7 @@ def test_many_types_are_split_into_several_queries(site):
     assert len(types) > 10
     site.rows = [row(kind, 1.5) for kind in types]
     refresh(site, *types)
-    assert len(tables.yours()) == len(types)
+    assert len(tables.own_prices()) == len(types)
     filters = {query["$filter"] for query, _ in site.asked if "Virtual Machines" in query["$filter"]}
     assert len(filters) == 2
 
@@ -148,7 +148,7 @@ def test_quotation_mark_is_escaped_in_a_filter(site):
 def test_sizes_of_types_are_taken_from_other_regions(site):
     site.rows = [row(D4, 0.2, region="uksouth")]
     refresh(site, regions=["uksouth", "eastus"])
-    assert {key[1:] for key in tables.yours()} == {("uksouth", D4)}
+    assert {key[1:] for key in tables.own_prices()} == {("uksouth", D4)}
     assert prices.price("azure", "uksouth", D4).vcpus == 4
 
 
@@ -156,7 +156,7 @@ def test_own_rows_are_not_replaced(site, home):
     home.mkdir()
     (home / "prices.csv").write_text(f"{','.join(tables.COLUMNS)}\nazure,eastus,{D4},4,16,0,,0.1\n")
     refresh(site)
-    assert (prices.price("azure", "eastus", D4).per_hour, prices.price("azure", "eastus", D4).source) == (
+    assert (prices.price("azure", "eastus", D4).per_hour_micro, prices.price("azure", "eastus", D4).source) == (
         100_000,
         "yours",
     )
@@ -241,7 +241,7 @@ def test_credentials_for_one_provider_are_enough(capsys, monkeypatch, site, home
     assert aws.startswith("AWS was not refreshed: AWS returned no prices: Unable to locate credentials; ")
     assert gcp.startswith("GCP was not refreshed: GCP prices need an API key in GOOGLE_CLOUD_API_KEY, or ")
     assert written == f"written: {home}/prices.csv"
-    assert len(out.splitlines()) == 1 + len(tables.known())
+    assert len(out.splitlines()) == 1 + len(tables.all_prices())
     # No provider answers.
     site.answer = lambda query: (500, "")
     assert command(monkeypatch, site) == 1

@@ -144,11 +144,11 @@ def refresh(site, *types, regions=("us-central1",), **settings):
 def test_price_is_the_sum_of_its_parts(site, home, kind, micro, spot_micro):
     assert refresh(site, kind) == (home / "prices.csv", "")
     found = prices.price("gcp", "us-central1", kind)
-    assert (found.per_hour, found.spot_per_hour) == (micro, spot_micro)
+    assert (found.per_hour_micro, found.spot_per_hour_micro) == (micro, spot_micro)
     assert re.fullmatch(r"GCP price API of \d{4}-\d\d-\d\d \d\d:\d\d UTC", found.source)
     # The sheet was computed in the same way.
     sheet = tables.shipped()[found.key]
-    assert abs(found.per_hour - sheet.per_hour) <= 50
+    assert abs(found.per_hour_micro - sheet.per_hour_micro) <= 50
     assert (found.vcpus, found.gpus, found.gpu_model) == (sheet.vcpus, sheet.gpus, sheet.gpu_model)
 
 
@@ -160,7 +160,7 @@ def test_ambiguous_machines_keep_their_price_and_are_named(site):
         "a3-highgpu in us-central1, n1-standard in europe-west4, n2-standard in us-central1"
     )
     assert prices.price("gcp", "us-central1", "a3-highgpu-8g").source.startswith("sheet of ")
-    assert {key[1] for key in tables.yours()} == {"us-central1"}
+    assert {key[1] for key in tables.own_prices()} == {"us-central1"}
     message = raised(SeerError, refresh, site, "a3-highgpu-8g")
     assert message == f"GCP has no on-demand price for a3-highgpu-8g in us-central1: {KEEP}a3-highgpu in us-central1"
 
@@ -184,7 +184,7 @@ def test_latest_and_highest_rate_counts(site):
     newer["pricingInfo"].insert(0, PLAIN[0]["pricingInfo"][0])
     site.skus = [newer, *PLAIN[1:]]
     refresh(site, "e2-standard-2")
-    assert prices.price("gcp", "us-central1", "e2-standard-2").per_hour == 2_000_000 + 23_389
+    assert prices.price("gcp", "us-central1", "e2-standard-2").per_hour_micro == 2_000_000 + 23_389
 
 
 def test_shared_cores_and_other_gpus_are_ambiguous(site, home):
@@ -199,8 +199,8 @@ def test_own_rows_are_not_replaced(site, home):
     home.mkdir()
     (home / "prices.csv").write_text(f"{','.join(tables.COLUMNS)}\ngcp,us-central1,e2-standard-2,2,8,0,,0.05\n")
     refresh(site, "e2-standard-2", "e2-standard-4")
-    assert prices.price("gcp", "us-central1", "e2-standard-2").per_hour == 50_000
-    assert prices.price("gcp", "us-central1", "e2-standard-4").per_hour == 134_023
+    assert prices.price("gcp", "us-central1", "e2-standard-2").per_hour_micro == 50_000
+    assert prices.price("gcp", "us-central1", "e2-standard-4").per_hour_micro == 134_023
 
 
 def test_type_of_unknown_size_is_refused(site):

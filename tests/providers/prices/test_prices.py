@@ -64,7 +64,7 @@ def test_prices_of_a_type_are_similar_in_all_regions():
     """Guards against a typing error: the regions of a type differ by less than a half."""
     of = defaultdict(list)
     for row in tables.shipped().values():
-        of[row.provider, row.instance_type].append(row.per_hour)
+        of[row.provider, row.instance_type].append(row.per_hour_micro)
     assert [kind for kind, found in of.items() if max(found) > 1.5 * min(found)] == []
 
 
@@ -82,9 +82,9 @@ def test_prices_of_a_type_are_similar_in_all_regions():
 def test_price_is_looked_up(machine, usd, size):
     found = prices.price(*machine)
     assert found.key == machine
-    assert (found.usd_per_hour, found.per_hour) == (usd, round(usd * 1e6))
+    assert (found.usd_per_hour, found.per_hour_micro) == (usd, round(usd * 1e6))
     assert (found.vcpus, found.memory_gib, found.gpus, found.gpu_model) == size
-    assert (found.source, found.spot_per_hour) == (DATE[0], None)
+    assert (found.source, found.spot_per_hour_micro) == (DATE[0], None)
 
 
 # --- unknown prices ---
@@ -130,11 +130,11 @@ def test_arguments_that_are_not_text_are_refused(machine):
 def test_own_prices_override_and_extend_the_sheet(home):
     own(home, "aws,us-east-1,m5.large,2,8,0,,0.07", "hetzner,fsn1,cx23,2,4,,,0.0080001")
     mine = prices.price("aws", "us-east-1", "m5.large")
-    assert (mine.per_hour, mine.source) == (70_000, "yours")
+    assert (mine.per_hour_micro, mine.source) == (70_000, "yours")
     assert prices.price("aws", "us-east-1", "m5.xlarge").source == DATE[0]
     # Rounded up: a budget must not be planned with too low a price.
     new = prices.price("hetzner", "fsn1", "cx23")
-    assert (new.per_hour, new.gpus) == (8_001, 0)
+    assert (new.per_hour_micro, new.gpus) == (8_001, 0)
 
 
 def test_own_prices_may_have_comments_spaces_and_another_column_order(home):
@@ -145,7 +145,7 @@ def test_own_prices_may_have_comments_spaces_and_another_column_order(home):
         ' 0.5 , us-east-1, aws , "m5.large" , 2, 8',
         head="\ufeffusd_per_hour,region,provider,instance_type,vcpus,memory_gib,gpus,gpu_model,remark",
     )
-    assert prices.price("aws", "us-east-1", "m5.large").per_hour == 500_000
+    assert prices.price("aws", "us-east-1", "m5.large").per_hour_micro == 500_000
 
 
 def test_empty_prices_csv_is_valid(home):
@@ -203,8 +203,8 @@ def test_sheet_is_a_data_frame(home):
 def test_written_prices_are_read_back(home):
     written = [*tables.shipped().values()]
     tables.write(written)
-    assert [(row.key, row.per_hour, row.memory_gib, row.source) for row in tables.yours().values()] == [
-        (row.key, row.per_hour, row.memory_gib, row.source) for row in written
+    assert [(row.key, row.per_hour_micro, row.memory_gib, row.source) for row in tables.own_prices().values()] == [
+        (row.key, row.per_hour_micro, row.memory_gib, row.source) for row in written
     ]
     assert [path.name for path in home.iterdir()] == ["prices.csv"]
 
@@ -223,7 +223,7 @@ def test_each_provider_rounds_time_by_its_own_rule():
 @pytest.mark.parametrize("per_hour", [1, 7, 8_930, 9_999, 10_000, 71_430, 600_000, 600_001, 3_390_000])
 def test_droplet_costs_at_least_a_cent(per_hour):
     rule = prices.billing_rule("digitalocean", per_hour)
-    bill = Offer(name="droplet", price_per_hour=per_hour, billing=rule).bill(1)
+    bill = Offer(name="droplet", price_per_hour_micro=per_hour, billing=rule).bill(1)
     assert bill == max(10_000, math.ceil(per_hour / 60)) or 10_000 <= bill < 10_000 + per_hour / 3600 + 1
     assert prices.billing_rule("aws", per_hour) == BillingRule(minimum_s=60)
 
@@ -245,19 +245,21 @@ def test_droplet_costs_at_least_a_cent(per_hour):
     ],
 )
 def test_disk_and_address_have_a_surcharge(provider, region, disk_gb, address, micro):
-    assert prices.surcharge_per_hour(provider, region, disk_gb, public_address=address) == micro
+    assert prices.surcharge_per_hour_micro(provider, region, disk_gb, public_address=address) == micro
 
 
 @pytest.mark.parametrize("provider", ["aws", "gcp", "azure"])
 def test_disk_in_an_unknown_region_has_a_high_price(provider):
     known = {row.region for row in tables.shipped().values() if row.provider == provider}
-    unknown = prices.surcharge_per_hour(provider, "moon-1", 100, public_address=False)
-    assert unknown >= max(prices.surcharge_per_hour(provider, region, 100, public_address=False) for region in known)
+    unknown = prices.surcharge_per_hour_micro(provider, "moon-1", 100, public_address=False)
+    assert unknown >= max(
+        prices.surcharge_per_hour_micro(provider, region, 100, public_address=False) for region in known
+    )
 
 
 @pytest.mark.parametrize("size", [-1, math.nan, math.inf, "40", True, None])
 def test_invalid_disk_size_is_refused(size):
-    message = raised(ValueError, prices.surcharge_per_hour, "aws", "us-east-1", size, public_address=True)
+    message = raised(ValueError, prices.surcharge_per_hour_micro, "aws", "us-east-1", size, public_address=True)
     assert message == f"disk_gb={size!r}: not a disk size; expected a number of GB >= 0"
 
 
@@ -310,4 +312,4 @@ def test_prices_that_another_user_may_have_written_are_not_trusted(home, monkeyp
 def test_prices_that_the_users_own_group_may_write_are_trusted(home):
     own(home, "aws,us-east-1,p4d.24xlarge,96,1152,8,A100,0.01")
     (home / "prices.csv").chmod(0o664)
-    assert prices.price("aws", "us-east-1", "p4d.24xlarge").per_hour == 10_000
+    assert prices.price("aws", "us-east-1", "p4d.24xlarge").per_hour_micro == 10_000

@@ -79,10 +79,10 @@ def adult(protected: str = "race") -> Dataset:
     Raises:
         ValueError: ``protected`` is another column.
     """
-    from seer_nb._utils.validation import one_of
+    from seer_nb._utils.validation import check_choice
 
     privileged = {"race": "White", "sex": "Male"}
-    one_of(protected, "protected", tuple(privileged))
+    check_choice(protected, "protected", tuple(privileged))
     (other,) = privileged.keys() - {protected}
     return Dataset(_read("adult").drop(columns=other), "income", ">50K", protected, privileged[protected])
 

@@ -185,4 +185,6 @@ def _prices(request: EC2Request, region: str) -> Iterator[Finding]:
         except ValueError as error:
             yield Finding("prices", "problem", str(error))
         else:
-            yield Finding("prices", "ok", f"{kind} costs {format_money(found.per_hour)} per hour ({found.source})")
+            yield Finding(
+                "prices", "ok", f"{kind} costs {format_money(found.per_hour_micro)} per hour ({found.source})"
+            )

@@ -7,7 +7,7 @@ import sys
 from datetime import timedelta
 from typing import Any
 
-from seer_nb.providers.local import end_spawner, spawner
+from seer_nb.providers.local import process_context, stop_process_helpers
 from seer_nb.ui.cli.doctor.local import PROBE_AGREED, PROBE_STARTED
 
 SIZE, TIMEOUT_S = 2, 10.0
@@ -47,7 +47,7 @@ def _joined(ends: Any) -> tuple[Any, int]:
 
 def main() -> int:
     """Start the members and report their results."""
-    context: Any = spawner()
+    context: Any = process_context()
     pipes = [context.Pipe() for _ in range(SIZE)]
     members = [context.Process(target=member, args=(rank, pipes[rank][1]), daemon=True) for rank in range(SIZE)]
     try:
@@ -61,7 +61,7 @@ def main() -> int:
         for process in members:
             if process.pid is not None:
                 process.kill()
-        end_spawner()
+        stop_process_helpers()
     from importlib.metadata import version
 
     sys.stderr.writelines(f"{text}\n" for text in wrong)

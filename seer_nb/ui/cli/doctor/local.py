@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from seer_nb._utils import environment
-from seer_nb._utils.text import show
+from seer_nb._utils.text import short_repr
 from seer_nb.errors import CheckpointError, SeerError
 from seer_nb.providers.local import gpus
 from seer_nb.storage import checkpoints, layout, object_store, signing
@@ -146,7 +146,7 @@ def _journal(path: Path) -> Finding:
         return Finding("journal", "problem", f"SQLite cannot write a journal ({shorten(error)})", _OWN_DISK_ADVICE)
     if (mode, body) != ("wal", "whole"):
         return Finding(
-            "journal", "problem", f"SQLite uses the journal mode {show(mode)} instead of WAL", _OWN_DISK_ADVICE
+            "journal", "problem", f"SQLite uses the journal mode {short_repr(mode)} instead of WAL", _OWN_DISK_ADVICE
         )
     return Finding("journal", "ok", "SQLite journals can be read while they are written (WAL)")
 
@@ -240,7 +240,7 @@ def _install(extra: str) -> str:
 
 def check_gpus() -> Iterator[Finding]:
     """Compare the system's GPUs with the GPUs that torch finds in a process of its own."""
-    n_gpus = len(gpus.present())
+    n_gpus = len(gpus.visible_gpus())
     if not n_gpus:
         return
     have = "a GPU" if n_gpus == 1 else f"{n_gpus} GPUs"
