@@ -82,9 +82,8 @@ class Table:
             **{f"drop[{i}]": c for i, c in _enumerate_columns(drop)},
         }.items():
             if column not in data.columns:
-                raise ValueError(
-                    f"{name}={short_repr(column)}: not a column of data; expected one of {_column_names(data)}"
-                )
+                known = ", ".join(map(repr, data.columns))
+                raise ValueError(f"{name}={short_repr(column)}: not a column of data; expected one of {known}")
         if label == protected:
             raise ValueError(f"protected={short_repr(protected)}: is the label; expected the column of the groups")
         y = _flag_rows(data, label, "positive", [positive])

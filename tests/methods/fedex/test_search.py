@@ -140,7 +140,7 @@ def test_neighbours_stay_close_and_within_the_range():
         ({"client_space": {"rate": 1.0}}, "unknown hyperparameter 'rate'"),
         ({"server_space": {"rate": 1.0}}, "server_space: unknown hyperparameter 'rate'; expected lr, momentum"),
         ({"server_space": {"decay": 0.1, "gamma": 0.9}}, "server_space: has both decay and gamma"),
-        ({"budget": 1}, "budget=1: nothing costs money without a provider="),
+        ({"budget": 1}, "budget=1: nothing costs money without a provider; expected provider="),
         ({"provider": 3}, "provider=3: not a provider"),
         ({"provider": seer.Local(1)}, "costs money; expected a budget="),
         ({"workers": 2}, "workers=2: needs a provider"),
