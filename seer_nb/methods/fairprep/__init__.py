@@ -1,14 +1,15 @@
-"""FairPrep: classifiers and fairness interventions, compared without a look at the test set.
+"""FairPrep: compare classifiers and fairness interventions without looking at the test set.
 
-Schelter, He, Khilnani and Stoyanovich, EDBT 2020, arXiv 1911.12587. Of the paper only abstract and introduction could
-be read; the lifecycle is built after the authors' code (github DataResponsibly/FairPrep, Apache 2.0), and no number of
-the paper is claimed. Needs fairlearn: ``pip install "seer_nb[fair]"``.
+Schelter, He, Khilnani and Stoyanovich, EDBT 2020, arXiv 1911.12587. Only the paper's abstract and introduction were
+available. The lifecycle follows the authors' code (github DataResponsibly/FairPrep, Apache 2.0) and claims none of the
+paper's numbers. Needs fairlearn: ``pip install "seer_nb[fair]"``.
 
->>> from seer_nb.methods import fairprep
->>> german = fairprep.data.german()
->>> experiment = fairprep.Experiment(*german, learners=["logistic_regression_tuned"], seeds=range(16))
->>> result = experiment.run().select(by=["accuracy", "disparate_impact"])
->>> result.test_metrics()
+Example:
+    >>> from seer_nb.methods import fairprep
+    >>> german = fairprep.data.german()
+    >>> experiment = fairprep.Experiment(*german, learners=["logistic_regression_tuned"], seeds=range(16))
+    >>> result = experiment.run().select(by=["accuracy", "disparate_impact"])
+    >>> result.test_metrics()
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from seer_nb.methods.fairprep.encoding import Examples, NamedScaler
 from seer_nb.methods.fairprep.errors import SealedError, UnfitError
 from seer_nb.methods.fairprep.experiment import Experiment
 from seer_nb.methods.fairprep.learners import SklearnLearner, decision_tree, logistic_regression
-from seer_nb.methods.fairprep.missing_values import CompleteCase, Learned, Mode
+from seer_nb.methods.fairprep.missing_values import CompleteCase, LearnedImputer, Mode
 from seer_nb.methods.fairprep.postprocessing import (
     CalibratedEqualizedOdds,
     EqualizedOdds,
@@ -40,7 +41,7 @@ __all__ = [
     "Examples",
     "Experiment",
     "FairResult",
-    "Learned",
+    "LearnedImputer",
     "Mode",
     "NamedScaler",
     "NoPostProcessing",

@@ -1,4 +1,4 @@
-"""Components by name, and the settings that are made of them."""
+"""Registry of the components of a lifecycle by name, and checks of the components that a user passes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from seer_nb._utils.text import short_repr
 from seer_nb.methods.fairprep.encoding import NamedScaler, minmax, standard
 from seer_nb.methods.fairprep.learners import decision_tree, logistic_regression
-from seer_nb.methods.fairprep.missing_values import CompleteCase, Learned, Mode
+from seer_nb.methods.fairprep.missing_values import CompleteCase, LearnedImputer, Mode
 from seer_nb.methods.fairprep.postprocessing import (
     CalibratedEqualizedOdds,
     EqualizedOdds,
@@ -21,33 +21,40 @@ if TYPE_CHECKING:
 
 
 class Setting(NamedTuple):
-    """Names of the components of a lifecycle."""
+    """Names of the five components of a lifecycle."""
 
     handler: str
+    """Handler of missing values."""
     scaler: str
+    """Scaler of numeric features."""
     preprocessor: str
+    """Intervention before learning."""
     learner: str
+    """Learner."""
     postprocessor: str
+    """Intervention after learning."""
 
 
-class Kind(NamedTuple):
-    """What components of one kind are called, and must be able to do."""
+class ComponentKind(NamedTuple):
+    """A kind of component."""
 
     method: str
+    """Method that each component of this kind must have."""
     by_name: Mapping[str, Callable[[], Any]]
+    """Factory of each built-in component."""
 
 
-KINDS: dict[str, Kind] = {
-    "handlers": Kind(
+KINDS: dict[str, ComponentKind] = {
+    "handlers": ComponentKind(
         "fit",
         {
             "complete_case": CompleteCase,
             "mode": Mode,
-            "iterative": lambda: Learned("iterative"),
-            "knn": lambda: Learned("knn"),
+            "iterative": lambda: LearnedImputer("iterative"),
+            "knn": lambda: LearnedImputer("knn"),
         },
     ),
-    "scalers": Kind(
+    "scalers": ComponentKind(
         "make",
         {
             "none": lambda: NamedScaler("none"),
@@ -55,7 +62,7 @@ KINDS: dict[str, Kind] = {
             "minmax": lambda: NamedScaler("minmax", minmax),
         },
     ),
-    "preprocessors": Kind(
+    "preprocessors": ComponentKind(
         "fit",
         {
             "none": NoPreProcessing,
@@ -64,7 +71,7 @@ KINDS: dict[str, Kind] = {
             "di_remover_1": DisparateImpactRemover,
         },
     ),
-    "learners": Kind(
+    "learners": ComponentKind(
         "choose",
         {
             "logistic_regression": logistic_regression,
@@ -73,7 +80,7 @@ KINDS: dict[str, Kind] = {
             "decision_tree_tuned": lambda: decision_tree(tuned=True),
         },
     ),
-    "postprocessors": Kind(
+    "postprocessors": ComponentKind(
         "fit",
         {
             "none": NoPostProcessing,
@@ -83,102 +90,115 @@ KINDS: dict[str, Kind] = {
         },
     ),
 }
+"""Kinds of components, by the argument of ``Experiment`` that takes them."""
 
 
-def components(given: Any, argument: str) -> dict[str, Any]:
-    """Components by their names, in order.
+def read_components(given: Any, argument: str) -> dict[str, Any]:
+    """Return components by name, in the order given.
 
     Args:
-        given: A list of names, and of objects of one's own.
-        argument: One of KINDS.
+        given: List of names and of the user's own components.
+        argument: Name of the argument, a key of ``KINDS``.
 
     Raises:
-        TypeError: It is no list, or an object cannot do what such a component must.
-        ValueError: A name is unknown, or comes twice; or the list is empty.
+        TypeError: ``given`` is not a list, or a component lacks the required method.
+        ValueError: A name is unknown or occurs twice, or the list is empty.
     """
     if isinstance(given, str) or not hasattr(given, "__iter__"):
         raise TypeError(
-            f"{argument}={short_repr(given)} is not a list: give one, such as "
-            f"{argument}={[*KINDS[argument].by_name][:2]}"
+            f"{argument}={short_repr(given)}: not a list; expected one such as {[*KINDS[argument].by_name][:2]}"
         )
     found: dict[str, Any] = {}
-    for place, each in enumerate(given):
-        part = component(each, argument, f"{argument}[{place}]")
-        if part.name in found:
-            raise ValueError(
-                f"{argument}[{place}] is called {part.name!r} like one before it: give each a name of its own"
-            )
-        found[part.name] = part
+    for index, each in enumerate(given):
+        component = read_component(each, argument, f"{argument}[{index}]")
+        if component.name in found:
+            raise ValueError(f"{argument}[{index}]: duplicate name {component.name!r}; expected distinct names")
+        found[component.name] = component
     if not found:
-        raise ValueError(f"{argument}={short_repr(given)} is empty: give at least one")
+        raise ValueError(f"{argument}={short_repr(given)}: empty; expected at least one component")
     return found
 
 
-def component(given: Any, argument: str, where: str) -> Any:
-    """One component, by its name or as an object.
+def read_component(given: Any, argument: str, name: str) -> Any:
+    """Return one component.
+
+    Args:
+        given: Name of a built-in component, or the user's own component.
+        argument: A key of ``KINDS``.
+        name: Name of the value, for error messages.
 
     Raises:
-        TypeError, ValueError: As for ``components``.
+        TypeError: The component lacks the required method.
+        ValueError: The name is unknown.
     """
     kind = KINDS[argument]
+    known = ", ".join(map(repr, kind.by_name))
     if isinstance(given, str):
         if given not in kind.by_name:
-            raise ValueError(
-                f"{where}={short_repr(given)} is unknown: give one of {', '.join(map(repr, kind.by_name))}"
-            )
+            raise ValueError(f"{name}={short_repr(given)}: unknown; expected one of {known}")
         return kind.by_name[given]()
     if not isinstance(getattr(given, "name", None), str) or not callable(getattr(given, kind.method, None)):
         raise TypeError(
-            f"{where}={short_repr(given)} is neither a name nor an object with name and {kind.method}(): give one of "
-            f"{', '.join(map(repr, kind.by_name))}, or such an object"
+            f"{name}={short_repr(given)}: neither a name nor an object with name and {kind.method}(); expected one of "
+            f"{known}, or such an object"
         )
     return given
 
 
 class Interventions(NamedTuple):
-    """Pre- and post-processors by name, and which of the latter follow which of the former."""
+    """Pre- and post-processors by name, and the combinations to run."""
 
     preprocessors: dict[str, Any]
+    """Pre-processors by name."""
     postprocessors: dict[str, Any]
-    after: dict[str, tuple[str, ...]]
+    """Post-processors by name."""
+    combinations: dict[str, tuple[str, ...]]
+    """Names of the post-processors to run after each pre-processor."""
 
     @classmethod
-    def product(cls, preprocessors: Any, postprocessors: Any) -> Interventions:
-        """Each of the latter after each of the former."""
-        pre, post = components(preprocessors, "preprocessors"), components(postprocessors, "postprocessors")
+    def from_product(cls, preprocessors: Any, postprocessors: Any) -> Interventions:
+        """Combine each pre-processor with each post-processor.
+
+        Raises:
+            TypeError, ValueError: As for ``read_components``.
+        """
+        pre = read_components(preprocessors, "preprocessors")
+        post = read_components(postprocessors, "postprocessors")
         return cls(pre, post, dict.fromkeys(pre, tuple(post)))
 
     @classmethod
-    def pairs(cls, given: Any) -> Interventions:
-        """Pairs of both.
+    def from_pairs(cls, given: Any) -> Interventions:
+        """Take a list of pairs (preprocessor, postprocessor).
 
         Raises:
-            TypeError, ValueError: As for ``components``; or a pair is none, or comes twice.
+            TypeError, ValueError: As for ``read_components``; also if an item is not a pair, or occurs twice.
         """
         pre: dict[str, Any] = {}
         post: dict[str, Any] = {}
-        after: dict[str, list[str]] = {}
-        for place, (first, second) in enumerate(_pairs(given)):
-            one = component(first, "preprocessors", f"interventions[{place}][0]")
-            other = component(second, "postprocessors", f"interventions[{place}][1]")
+        combinations: dict[str, list[str]] = {}
+        for index, (first, second) in enumerate(_check_pairs(given)):
+            one = read_component(first, "preprocessors", f"interventions[{index}][0]")
+            other = read_component(second, "postprocessors", f"interventions[{index}][1]")
             pre.setdefault(one.name, one)
             post.setdefault(other.name, other)
-            if other.name in after.setdefault(one.name, []):
+            if other.name in combinations.setdefault(one.name, []):
                 raise ValueError(
-                    f"interventions[{place}]={short_repr((first, second))} comes twice: give each pair once"
+                    f"interventions[{index}]={short_repr((first, second))}: duplicate; expected distinct pairs"
                 )
-            after[one.name].append(other.name)
-        return cls(pre, post, {name: tuple(names) for name, names in after.items()})
+            combinations[one.name].append(other.name)
+        return cls(pre, post, {name: tuple(names) for name, names in combinations.items()})
 
 
-def _pairs(given: Iterable[Any]) -> list[tuple[Any, Any]]:
-    hint = 'give a list of pairs (preprocessor, postprocessor), such as [("none", "none"), ("reweighing", "none")]'
+def _check_pairs(given: Iterable[Any]) -> list[tuple[Any, Any]]:
+    expected = (
+        'expected a list of pairs (preprocessor, postprocessor), such as [("none", "none"), ("reweighing", "none")]'
+    )
     if isinstance(given, str) or not hasattr(given, "__iter__"):
-        raise TypeError(f"interventions={short_repr(given)} is not a list: {hint}")
+        raise TypeError(f"interventions={short_repr(given)}: not a list; {expected}")
     found = list(given)
     if not found:
-        raise ValueError(f"interventions={short_repr(given)} is empty: {hint}")
-    for place, pair in enumerate(found):
+        raise ValueError(f"interventions={short_repr(given)}: empty; {expected}")
+    for index, pair in enumerate(found):
         if not isinstance(pair, list | tuple) or len(pair) != 2:  # noqa: PLR2004 - a pair
-            raise TypeError(f"interventions[{place}]={short_repr(pair)} is not a pair: {hint}")
+            raise TypeError(f"interventions[{index}]={short_repr(pair)}: not a pair; {expected}")
     return [(pair[0], pair[1]) for pair in found]

@@ -1,4 +1,4 @@
-"""From a frame of features to a matrix: scaled numbers, and an indicator a category, as seen in training."""
+"""Encoding of features as a matrix: scaled numbers, and one indicator per category of the training data."""
 
 from __future__ import annotations
 
@@ -16,44 +16,47 @@ if TYPE_CHECKING:
 
 
 class Scaler(Protocol):
-    """Makes what is fitted anew on the numbers of each training set."""
+    """Creates an unfitted transformer for each training set."""
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """Name in tables."""
         ...
 
     def make(self) -> Any:
-        """A transformer as scikit-learn's, with ``fit`` and ``transform``; None: numbers stay as they are."""
+        """Return a transformer with scikit-learn's ``fit`` and ``transform``; None: numbers are not scaled."""
         ...
 
 
 @dataclass(frozen=True)
 class NamedScaler:
-    """A scaler of scikit-learn under a name.
+    """A scikit-learn scaler with a name.
 
     Args:
-        name: In tables.
-        maker: Makes a transformer, such as ``sklearn.preprocessing.RobustScaler``; None: no scaling.
+        name: Name in tables.
+        maker: Returns an unfitted transformer, such as ``sklearn.preprocessing.RobustScaler``; None: no scaling.
+
+    Example:
+        >>> robust = fairprep.NamedScaler("robust", sklearn.preprocessing.RobustScaler)
+        >>> fairprep.Experiment(*fairprep.data.german(), scalers=["standard", robust])
     """
 
     name: str
     maker: Callable[[], Any] | None = None
 
     def make(self) -> Any:
-        """A transformer that is not fitted."""
         return None if self.maker is None else self.maker()
 
 
 def standard() -> Any:
-    """Mean 0, standard deviation 1."""
+    """Return a scaler to mean 0 and standard deviation 1."""
     from sklearn.preprocessing import StandardScaler
 
     return StandardScaler()
 
 
 def minmax() -> Any:
-    """From 0 to 1 on training data."""
+    """Return a scaler of the training range to 0 to 1."""
     from sklearn.preprocessing import MinMaxScaler
 
     return MinMaxScaler()
@@ -61,25 +64,34 @@ def minmax() -> Any:
 
 @dataclass(frozen=True)
 class Examples:
-    """What learners and interventions see; n rows, d columns."""
+    """Encoded examples as learners and interventions receive them: n rows, d columns."""
 
     x: Floats
-    """n x d."""
+    """Features, shape (n, d)."""
     ordered: Flags
-    """d; which columns are ordered numbers, not indicators or the group."""
+    """Whether a column is a numeric feature, not an indicator or the group; shape (d,)."""
     y: Flags
+    """Whether the label is favourable, shape (n,)."""
     privileged: Flags
+    """Whether an example belongs to the privileged group, shape (n,)."""
     complete: Flags
-    """n; whether no feature of the example was missing."""
-    asked: tuple[int, ...]
-    """How many examples there were before some were dropped: all, privileged, unprivileged, complete, incomplete."""
+    """Whether no feature of the example was missing, shape (n,)."""
+    n_requested: tuple[int, ...]
+    """Numbers of examples before a handler dropped some: all, privileged, unprivileged, complete, incomplete."""
 
     def __len__(self) -> int:
         return len(self.y)
 
 
 class Encoder:
-    """Scaler and one-hot encoder, fitted on training examples; a category that they did not have becomes zeros."""
+    """Scaler and one-hot encoder, fitted on training examples; categories unknown in training become zeros.
+
+    Args:
+        scaler: Fitted scaler; None: numbers are not scaled.
+        categories: Fitted one-hot encoder; None: there are no categorical features.
+        plain: Columns that are neither numeric nor categorical: the protected one, unless dropped.
+        table: Training examples; only the column names are used.
+    """
 
     def __init__(self, scaler: Any, categories: Any, plain: tuple[str, ...], table: Table) -> None:
         self._scaler, self._categories, self._plain = scaler, categories, plain
@@ -87,7 +99,7 @@ class Encoder:
 
     @classmethod
     def fit(cls, table: Table, scaler: Scaler) -> Self:
-        """Fit both on training examples without missing values."""
+        """Fit on training examples without missing values."""
         from sklearn.preprocessing import OneHotEncoder
 
         fitted = scaler.make() if table.numeric else None
@@ -101,7 +113,11 @@ class Encoder:
         return cls(fitted, categories, tuple(c for c in table.features.columns if c not in known), table)
 
     def matrix(self, features: pd.DataFrame) -> tuple[Floats, Flags]:
-        """N x d numbers, and which of the columns are ordered ones."""
+        """Encode n rows of features.
+
+        Returns:
+            The matrix, shape (n, d), and whether each column is a numeric feature, shape (d,).
+        """
         numbers = features[self._numeric].to_numpy()
         parts = [numbers if self._scaler is None else self._scaler.transform(numbers)]
         ordered = [np.ones(len(self._numeric), dtype=bool)]

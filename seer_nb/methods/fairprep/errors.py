@@ -1,4 +1,4 @@
-"""What can go wrong beside arguments."""
+"""Errors of an experiment that are not about arguments, and the check for fairlearn."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from seer_nb.errors import SeerError
 
 
 class SealedError(SeerError):
-    """The test set was asked for before the selection was final, or for another selection."""
+    """The test set was requested before the selection was final, or for another selection."""
 
 
 class UnfitError(SeerError):
     """A stage cannot be fitted on these examples, such as a post-processor on a group without positive labels."""
 
 
-def need_fairlearn() -> None:
-    """See that it is there.
+def require_fairlearn() -> None:
+    """Check that fairlearn is installed.
 
     Raises:
-        SeerError: It is not; the sentence says what to install.
+        SeerError: It is not; the message names the extra to install.
     """
     try:
-        import fairlearn  # noqa: F401
+        import fairlearn  # noqa: F401 - only its presence matters
     except ImportError as error:
         raise SeerError(
-            "seer_nb.methods.fairprep measures groups with fairlearn, which is not installed: "
-            'pip install "seer_nb[fair]"'
+            'seer_nb.methods.fairprep needs fairlearn, which is not installed: pip install "seer_nb[fair]"'
         ) from error

@@ -1,4 +1,4 @@
-"""An experiment: all combinations of some components, on some data, for some seeds."""
+"""An experiment: all combinations of some components on one data set, for some seeds."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any, Self
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO, parse_duration
 from seer_nb._utils.validation import check_integer, check_number
-from seer_nb.methods.fairprep.components import Interventions, components
-from seer_nb.methods.fairprep.errors import need_fairlearn
-from seer_nb.methods.fairprep.lifecycle import Work
+from seer_nb.methods.fairprep.components import Interventions, read_components
+from seer_nb.methods.fairprep.errors import require_fairlearn
+from seer_nb.methods.fairprep.lifecycle import LifecycleTask
 from seer_nb.methods.fairprep.result import FairResult, Origin
-from seer_nb.methods.fairprep.splits import TEST, VALIDATION, SealedTest, Visible, split
-from seer_nb.methods.fairprep.study_backend import Terms, collect, sealed_of, selection_file, study_of
+from seer_nb.methods.fairprep.splits import TEST_SHARE, VALIDATION_SHARE, SealedTestSet, VisibleData, split
+from seer_nb.methods.fairprep.study_backend import (
+    StudyOptions,
+    collect_records,
+    create_study,
+    load_sealed_test,
+    selection_path,
+)
 from seer_nb.methods.fairprep.table import Table
 from seer_nb.methods.study_backed import Running
 
@@ -24,59 +30,66 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from seer_nb.methods.fairprep.lifecycle import Place, Record
+    from seer_nb.methods.fairprep.lifecycle import LifecycleKey, LifecycleRecord
     from seer_nb.providers.base import Provider
     from seer_nb.study.study import Study
 
 
-class Experiment(Running[Work, FairResult]):
+class Experiment(Running[LifecycleTask, FairResult]):
     """Lifecycles of a binary classifier and its fairness interventions (FairPrep: Schelter et al., EDBT 2020).
 
-    For each seed the examples are divided at random into training, validation and test examples. Handler of missing
-    values, scaler, encoder, pre-processor and learner are fitted on training examples alone, post-processors on
-    validation examples; a setting is selected on validation examples. Test examples are sealed until then, and measure
-    what was selected only.
+    For each seed, the examples are split at random into training, validation and test examples. Handler of missing
+    values, scaler, encoder, pre-processor and learner are fitted on training examples only, post-processors on
+    validation examples. Settings are selected on validation examples. The test examples stay sealed until then, and
+    measure selected runs only.
 
-    With a provider it is a study: ``start()`` it and ``wait()`` for the result, also in another process, where
-    ``Experiment.attach(name)`` opens it. Its folder keeps the test examples, and the selection that has unsealed them.
+    With a provider the experiment is a study: ``start()`` it, and ``wait()`` for the result. In another process
+    ``Experiment.attach(name)`` opens it. The study's folder keeps the test examples, and the selection that unsealed
+    them.
 
-    Components are given by name or as objects of one's own; see ``parts.KINDS`` and the protocols beside it.
+    Components are given by name, or as the user's own objects; see ``components.KINDS`` and the protocols ``Handler``,
+    ``Scaler``, ``PreProcessor``, ``Learner`` and ``PostProcessor``.
 
     Args:
-        data: A row an example. Numbers are taken as they are, all else as categories.
+        data: One row per example. Numbers are numeric features, all else categories.
         label: Column of the label.
-        positive: Its favourable value.
-        protected: Column that tells the groups. It stays a feature, as 1 for privileged and 0, unless dropped.
-        privileged: Its value for the privileged group, or a list of such values.
-        drop: Columns that are no features.
-        handlers: Of missing values: "complete_case", "mode", "iterative", "knn".
-        scalers: Of numbers: "none", "standard", "minmax".
+        positive: Favourable value of the label.
+        protected: Column of the groups. It stays a feature, 1 for privileged and 0 otherwise, unless dropped.
+        privileged: Value, or list of values, of the privileged group.
+        drop: Columns that are not features.
+        handlers: Handlers of missing values: "complete_case", "mode", "iterative", "knn".
+        scalers: Scalers of numeric features: "none", "standard", "minmax".
         preprocessors: "none", "reweighing", "di_remover_0.5", "di_remover_1", ``DisparateImpactRemover(level)``.
         learners: "logistic_regression", "decision_tree", and both with "_tuned".
         postprocessors: "none", "reject_option", "equalized_odds", "calibrated_equalized_odds".
-        interventions: Pairs (preprocessor, postprocessor) instead of all combinations of these two.
-        seeds: Of splits, learners and post-processors; everything is done for each.
-        test: Share of test examples.
-        validation: Share of validation examples.
-        provider: Whose workers do it, as a ``seer_nb.Study`` with a dashboard, such as ``seer.Local()``. Default: this
-            process.
-        deadline: A length of time; needed with a provider. What was done by then is the result.
-        budget: Dollars; needed with a provider.
-        workers: At most so many of the provider's.
-        name: Of the study. Default: with the time.
-        store: Of the study's checkpoints, through which results come; an fsspec URL if the workers are elsewhere.
+        interventions: Pairs (preprocessor, postprocessor), instead of all combinations of the two.
+        seeds: Seeds of splits, learners and post-processors; everything runs once per seed.
+        test: Share of test examples, from 0 to 0.9.
+        validation: Share of validation examples, from 0 to 0.9.
+        provider: Provider of the workers, such as ``seer.Local()``. Default: this process.
+        deadline: Duration; required with a provider. The result has the runs that ended by then.
+        budget: Dollars; required with a provider.
+        workers: Upper limit of the number of workers. Default: the provider's.
+        name: Name of the study. Default: a name with the time.
+        store: Checkpoint store of the study, an fsspec URL if the workers are on other machines.
 
     Raises:
-        TypeError, ValueError: For what cannot be; the sentence names the argument.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range, or an argument of the study is missing or has no provider.
         SeerError: fairlearn is not installed.
+
+    Example:
+        >>> german = fairprep.data.german()
+        >>> experiment = fairprep.Experiment(*german, postprocessors=["none", "reject_option"], seeds=range(16))
+        >>> experiment.run().select(by=["accuracy", "disparate_impact"]).test_metrics()
     """
 
-    _of = Work
+    _of = LifecycleTask
     _word = "experiment"
     _deadline_s: float | None = None
-    """In this process."""
+    """Seconds until the deadline of a run in this process; None: no deadline."""
 
-    def __init__(  # noqa: PLR0913 - the public face
+    def __init__(  # noqa: PLR0913 - the public interface
         self,
         data: pd.DataFrame,
         label: str,
@@ -92,8 +105,8 @@ class Experiment(Running[Work, FairResult]):
         postprocessors: Iterable[Any] = ("none",),
         interventions: Iterable[tuple[Any, Any]] | None = None,
         seeds: Iterable[int] = (0,),
-        test: float = TEST,
-        validation: float = VALIDATION,
+        test: float = TEST_SHARE,
+        validation: float = VALIDATION_SHARE,
         provider: Provider | None = None,
         deadline: str | float | timedelta | datetime | None = None,
         budget: str | float | None = None,
@@ -101,77 +114,84 @@ class Experiment(Running[Work, FairResult]):
         name: str | None = None,
         store: str | os.PathLike[str] | None = None,
     ) -> None:
-        need_fairlearn()
-        table = Table.read(data, label, positive, protected, privileged, drop)
-        shares = _share(test, "test"), _share(validation, "validation")
+        require_fairlearn()
+        table = Table.from_frame(data, label, positive, protected, privileged, drop)
+        shares = _check_share(test, "test"), _check_share(validation, "validation")
         if sum(shares) >= 1:
-            raise ValueError(
-                f"test={test} and validation={validation} leave nothing to train on: give less than 1 in all"
-            )
-        places = {seed: split(len(table), seed, *shares) for seed in _seeds(seeds)}
+            raise ValueError(f"test={test}, validation={validation}: leave nothing to train on; expected a sum below 1")
+        rows = {seed: split(len(table), seed, *shares) for seed in _check_seeds(seeds)}
         chosen = (
-            Interventions.product(preprocessors, postprocessors)
+            Interventions.from_product(preprocessors, postprocessors)
             if interventions is None
-            else Interventions.pairs(interventions)
+            else Interventions.from_pairs(interventions)
         )
-        self._task = Work(
-            Visible(table, places),
-            components(handlers, "handlers"),
-            components(scalers, "scalers"),
-            components(learners, "learners"),
+        self._task = LifecycleTask(
+            VisibleData(table, rows),
+            read_components(handlers, "handlers"),
+            read_components(scalers, "scalers"),
+            read_components(learners, "learners"),
             chosen,
         )
-        terms = _terms(provider, deadline, budget, workers, name, store)
-        if terms is None:
-            self._sealed = SealedTest(table, places)
+        options = _study_options(provider, deadline, budget, workers, name, store)
+        if options is None:
+            self._sealed = SealedTestSet(table, rows)
             self._deadline_s = None if deadline is None else parse_duration(deadline, "deadline")
         else:
-            self._study = study_of(self._task, table, places, terms)
-            self._sealed = SealedTest(table, places, selection_file(self._study))
+            self._study = create_study(self._task, table, rows, options)
+            self._sealed = SealedTestSet(table, rows, selection_path(self._study))
 
     @classmethod
-    def _made(cls, task: Work, study: Study) -> Self:
-        need_fairlearn()
+    def _made(cls, task: LifecycleTask, study: Study) -> Self:
+        require_fairlearn()
         made = super()._made(task, study)
-        made._sealed = sealed_of(study)  # noqa: SLF001 - the same class
+        made._sealed = load_sealed_test(study)  # noqa: SLF001 - an alternative constructor
         return made
 
     @property
-    def work(self) -> Work:
-        """All that must be known to do any of the runs."""
+    def task(self) -> LifecycleTask:
+        """Training function that runs the lifecycles."""
         return self._task
 
     @property
+    def origin(self) -> Origin:
+        """What a result is made from."""
+        return Origin(self._task, self._sealed)
+
+    @property
     def seeds(self) -> tuple[int, ...]:
-        """In the order in which they were given."""
+        """Seeds in the order given."""
         return self._task.visible.seeds
 
     @property
     def n_runs(self) -> int:
-        """Lifecycles, post-processors included."""
-        return sum(len(self.work.settings(place)) for place in self.work.places(self.seeds))
+        """Number of runs: lifecycles with one post-processor each."""
+        return sum(len(self.task.settings(key)) for key in self.task.keys(self.seeds))
 
     def __repr__(self) -> str:
         return f"Experiment({self.n_runs} runs, {len(self.seeds)} seeds)"
 
     def run(self) -> FairResult:
-        """Do it all, and give the result."""
+        """Run the experiment to its end, and return the result.
+
+        Raises:
+            StudyFailedError, RunnerError: As ``Study.wait``.
+        """
         if self._study is None:
-            return self._run_here()
+            return self._run_in_process()
         if self._study.status == "created":
             self.start()
         return self.wait()
 
     def result(self) -> FairResult:
-        """What the study has found so far; once it has ended, something can be selected.
+        """Return the study's result so far; settings can be selected once the study has ended.
 
         Raises:
-            SeerError: There is no study, for there is no provider.
+            SeerError: The experiment has no provider, and hence no study.
         """
         study = self.study
         status, state = study.status, study.state
         return self._result(
-            collect(study),
+            collect_records(study),
             state.reason or f"it is {status}",
             wall_s=state.now_s,
             study=study,
@@ -179,50 +199,46 @@ class Experiment(Running[Work, FairResult]):
             ended=status in {"ended", "failed"},
         )
 
-    def _run_here(self) -> FairResult:
+    def _run_in_process(self) -> FairResult:
         begun_s, records = time.monotonic(), {}
-        for place in self.work.places(self.seeds):
-            for record in self.work.do(place):
-                records[place] = record
+        for key in self.task.keys(self.seeds):
+            for record in self.task.run_lifecycle(key):
+                records[key] = record
                 if self._deadline_s is not None and time.monotonic() - begun_s >= self._deadline_s:
                     return self._result(records, "the deadline was reached", wall_s=time.monotonic() - begun_s)
-        return self._result(records, "all runs are done", wall_s=time.monotonic() - begun_s)
+        return self._result(records, "all runs completed", wall_s=time.monotonic() - begun_s)
 
-    def _result(self, records: dict[Place, Record], reason: str, **more: Any) -> FairResult:
-        return FairResult(Origin(self._task, self._sealed), records, reason, **more)
+    def _result(self, records: dict[LifecycleKey, LifecycleRecord], reason: str, **more: Any) -> FairResult:
+        return FairResult(self.origin, records, reason, **more)
 
 
-def _seeds(given: Any) -> tuple[int, ...]:
+def _check_seeds(given: Any) -> tuple[int, ...]:
     if isinstance(given, str) or not hasattr(given, "__iter__"):
-        raise TypeError(f"seeds={short_repr(given)} is not a list: give one of whole numbers, such as range(16)")
-    seeds = tuple(check_integer(seed, f"seeds[{place}]", 0) for place, seed in enumerate(given))
+        raise TypeError(f"seeds={short_repr(given)}: not a list; expected integers, such as range(16)")
+    seeds = tuple(check_integer(seed, f"seeds[{index}]", 0) for index, seed in enumerate(given))
     if not seeds:
-        raise ValueError(f"seeds={short_repr(given)} is empty: give at least one whole number")
+        raise ValueError(f"seeds={short_repr(given)}: empty; expected at least one integer")
     if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds={short_repr(given)} has one twice: give each once")
+        raise ValueError(f"seeds={short_repr(given)}: duplicate seed; expected distinct seeds")
     return seeds
 
 
-def _share(given: Any, name: str) -> float:
+def _check_share(given: Any, name: str) -> float:
     return check_number(given, name, above=0.0, most=0.9)
 
 
-def _terms(  # noqa: PLR0913, PLR0917 - what a study is told
+def _study_options(  # noqa: PLR0913, PLR0917 - all arguments of a study
     provider: Provider | None, deadline: Any, budget: Any, workers: int | None, name: str | None, store: Any
-) -> Terms | None:
+) -> StudyOptions | None:
     if provider is None:
         for argument, value in {"budget": budget, "workers": workers, "name": name, "store": store}.items():
             if value is not None:
-                raise ValueError(
-                    f"{argument}={short_repr(value)} is of a study: give provider= too, such as seer.Local()"
-                )
+                raise ValueError(f"{argument}={short_repr(value)}: needs a provider; expected one such as seer.Local()")
         return None
     if not hasattr(provider, "fleet"):
-        raise TypeError(f"provider={short_repr(provider)} is no provider: give one such as seer.Local()")
+        raise TypeError(f"provider={short_repr(provider)}: not a provider; expected one such as seer.Local()")
     for argument, value in {"deadline": deadline, "budget": budget}.items():
         if value is None:
-            hint = '"10min"' if argument == "deadline" else '"$0.50"'
-            raise ValueError(
-                f"{argument}=None goes with no provider: a study needs one, so give {argument}={hint} or so"
-            )
-    return Terms(provider, deadline, budget, workers, name, store)
+            example = '"10min"' if argument == "deadline" else '"$0.50"'
+            raise ValueError(f"{argument}=None: required with a provider; expected one such as {example}")
+    return StudyOptions(provider, deadline, budget, workers, name, store)

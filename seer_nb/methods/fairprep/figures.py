@@ -1,4 +1,4 @@
-"""Plotly figures of a result's frame."""
+"""Plotly figures of an experiment's result."""
 
 from __future__ import annotations
 
@@ -17,25 +17,34 @@ SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle
 X, Y = "disparate_impact", "accuracy"
 
 
-def figures(frame: pd.DataFrame) -> Mapping[str, Figure]:
-    """Figures by name; "test" only if there are test rows."""
-    wide = _wide(frame)
+def make_figures(frame: pd.DataFrame) -> Mapping[str, Figure]:
+    """Return the figures of a result by name; "test" only if the frame has test rows.
+
+    Args:
+        frame: ``FairResult.frame``.
+    """
+    wide = _one_row_per_run(frame)
     found = {
-        "tradeoff": tradeoff_plot(wide[wide["split"] == "validation"], "validation"),
-        "spread": spread_plot(wide[wide["split"] == "validation"], "validation"),
+        "tradeoff": plot_tradeoff(wide[wide["split"] == "validation"], "validation"),
+        "spread": plot_spread(wide[wide["split"] == "validation"], "validation"),
     }
     test = wide[wide["split"] == "test"]
     if len(test):
-        found["test"] = tradeoff_plot(test, "test")
+        found["test"] = plot_tradeoff(test, "test")
     return found
 
 
-def tradeoff_plot(wide: pd.DataFrame, split: str) -> Figure:
-    """Accuracy by disparate impact, a point a run: colour and symbol tell the learner, words the intervention."""
+def plot_tradeoff(wide: pd.DataFrame, split: str) -> Figure:
+    """Plot accuracy by disparate impact, one point per run; colour and symbol show the learner.
+
+    Args:
+        wide: One row per run.
+        split: Name of the examples, for the title.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure(layout=_layout(f"Accuracy and disparate impact, {split}", X, Y))
-    for place, (learner, runs) in enumerate(wide.groupby("learner", sort=False)):
+    for index, (learner, runs) in enumerate(wide.groupby("learner", sort=False)):
         figure.add_trace(
             go.Scatter(
                 x=runs[X],
@@ -44,8 +53,8 @@ def tradeoff_plot(wide: pd.DataFrame, split: str) -> Figure:
                 mode="markers",
                 text=runs["intervention"],
                 marker={
-                    "color": OKABE_ITO[place % len(OKABE_ITO)],
-                    "symbol": SYMBOLS[place % len(SYMBOLS)],
+                    "color": OKABE_ITO[index % len(OKABE_ITO)],
+                    "symbol": SYMBOLS[index % len(SYMBOLS)],
                     "opacity": 0.7,
                 },
             )
@@ -54,19 +63,24 @@ def tradeoff_plot(wide: pd.DataFrame, split: str) -> Figure:
     return figure
 
 
-def spread_plot(wide: pd.DataFrame, split: str) -> Figure:
-    """How disparate impact is spread over seeds, a box an intervention and learner."""
+def plot_spread(wide: pd.DataFrame, split: str) -> Figure:
+    """Plot the spread of disparate impact over seeds, one box per intervention and learner.
+
+    Args:
+        wide: One row per run.
+        split: Name of the examples, for the title.
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure(layout={**_layout(f"Disparate impact over seeds, {split}", "", X), "boxmode": "group"})
-    for place, (learner, runs) in enumerate(wide.groupby("learner", sort=False)):
-        colour = OKABE_ITO[place % len(OKABE_ITO)]
+    for index, (learner, runs) in enumerate(wide.groupby("learner", sort=False)):
+        colour = OKABE_ITO[index % len(OKABE_ITO)]
         figure.add_trace(go.Box(x=runs["intervention"], y=runs[X], name=str(learner), marker={"color": colour}))
     figure.add_hline(y=1.0, line={"dash": "dot"})
     return figure
 
 
-def _wide(frame: pd.DataFrame) -> pd.DataFrame:
+def _one_row_per_run(frame: pd.DataFrame) -> pd.DataFrame:
     kept = frame[frame["metric"].isin([X, Y]) & frame["group"].isin(["all", "between"])]
     keys = ["run", "split", "learner", "preprocessor", "postprocessor"]
     wide = kept.pivot_table(index=keys, columns="metric", values="value", dropna=False, sort=False)

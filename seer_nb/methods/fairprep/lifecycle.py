@@ -1,4 +1,4 @@
-"""One lifecycle: each stage is fitted on training examples alone, and applied as it is to any others."""
+"""One lifecycle: each stage is fitted on training examples only, then applied unchanged to others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import msgspec
 from seer_nb.methods.fairprep.components import Setting
 from seer_nb.methods.fairprep.encoding import Encoder, Examples
 from seer_nb.methods.fairprep.errors import UnfitError
-from seer_nb.methods.fairprep.metrics import Measured, measure
-from seer_nb.methods.fairprep.tuning import score
+from seer_nb.methods.fairprep.metrics import MetricValue, compute_metrics
+from seer_nb.methods.fairprep.tuning import predict_scores
 from seer_nb.methods.threads import one_thread
 
 if TYPE_CHECKING:
@@ -25,14 +25,26 @@ if TYPE_CHECKING:
     from seer_nb.methods.fairprep.missing_values import FittedHandler, Handler
     from seer_nb.methods.fairprep.postprocessing import FittedPostProcessor, PostProcessor
     from seer_nb.methods.fairprep.preprocessing import FittedPreProcessor, PreProcessor
-    from seer_nb.methods.fairprep.splits import Visible
+    from seer_nb.methods.fairprep.splits import VisibleData
     from seer_nb.methods.fairprep.table import Flags, Floats, Table
-    from seer_nb.methods.fairprep.tuning import Step
+    from seer_nb.methods.fairprep.tuning import FoldScore
     from seer_nb.worker.run import Run
 
 
+STUDY_METRICS = (
+    ("all", "accuracy"),
+    ("between", "disparate_impact"),
+    ("between", "statistical_parity_difference"),
+    ("between", "equalized_odds_difference"),
+)
+"""Group and name of the validation metrics that a trial reports."""
+
+
+# --- stages ---
+
+
 class Stages(NamedTuple):
-    """What a lifecycle is made of, up to the model."""
+    """Components of a lifecycle up to the model."""
 
     handler: Handler
     scaler: Scaler
@@ -41,104 +53,117 @@ class Stages(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """All that was learned from training examples."""
+class FittedStages:
+    """The stages of a lifecycle, fitted on training examples."""
 
     handler: FittedHandler
     encoder: Encoder
     preprocessor: FittedPreProcessor
     model: Any
+    """Fitted classifier."""
     config: Config
     """Hyperparameters of the model."""
-    steps: tuple[Step, ...]
-    """Of the search for them."""
+    search: tuple[FoldScore, ...]
+    """Scores of the search for them."""
 
     def examples(self, table: Table) -> Examples:
-        """Filled, scaled and encoded; some may have been dropped."""
+        """Fill, scale and encode examples; the handler may drop some."""
         return encode(table, self.handler, self.encoder)
 
     def scores(self, examples: Examples) -> Floats:
-        """N probabilities of the favourable label."""
+        """Return the probabilities of the favourable label, shape (n,)."""
         if not len(examples):
             return examples.x[:, 0]
-        return score(self.model, self.preprocessor.transform(examples.x, examples.privileged))
+        return predict_scores(self.model, self.preprocessor.transform(examples.x, examples.privileged))
 
-    def fit_post(self, validation: Table, post: PostProcessor, seed: int) -> FittedPostProcessor:
+    def fit_postprocessor(self, validation: Table, postprocessor: PostProcessor, seed: int) -> FittedPostProcessor:
         """Fit a post-processor on validation examples and their scores.
 
+        Args:
+            validation: Validation examples.
+            postprocessor: Post-processor to fit.
+            seed: Seed of its random draws.
+
         Raises:
-            UnfitError: It cannot be fitted on them.
+            UnfitError: It cannot be fitted on these examples.
         """
         examples = self.examples(validation)
         if not len(examples):
-            raise UnfitError("no validation example is left without missing values")
-        return post.fit(examples.y, self.scores(examples), examples.privileged, seed)
+            raise UnfitError("every validation example has a missing value")
+        return postprocessor.fit(examples.y, self.scores(examples), examples.privileged, seed)
 
-    def predict(self, table: Table, post: FittedPostProcessor) -> tuple[Examples, Floats, Flags]:
-        """Examples as the model sees them, with their scores and predicted labels."""
+    def predict(self, table: Table, postprocessor: FittedPostProcessor) -> tuple[Examples, Floats, Flags]:
+        """Predict labels.
+
+        Args:
+            table: Examples.
+            postprocessor: Fitted post-processor.
+
+        Returns:
+            The encoded examples, their scores, shape (n,), and their predicted labels, shape (n,).
+        """
         with one_thread():
             examples = self.examples(table)
             scores = self.scores(examples)
-            return examples, scores, post.predict(scores, examples.privileged)
+            return examples, scores, postprocessor.predict(scores, examples.privileged)
 
-    def measure(self, table: Table, post: FittedPostProcessor) -> list[Measured]:
-        """All metrics on some examples."""
-        examples, scores, predicted = self.predict(table, post)
-        return measure(examples.y, predicted, scores, examples.privileged, examples.complete, examples.asked)
+    def measure(self, table: Table, postprocessor: FittedPostProcessor) -> list[MetricValue]:
+        """Return all metrics on some examples."""
+        examples, scores, predicted = self.predict(table, postprocessor)
+        return compute_metrics(
+            examples.y, predicted, scores, examples.privileged, examples.complete, examples.n_requested
+        )
 
 
-def fit(stages: Stages, train: Table, seed: int, config: Config | None = None) -> Fitted:
-    """Fit handler, scaler, encoder, pre-processor and learner, in this order, each on what those before it give.
+def fit_stages(stages: Stages, train: Table, seed: int, config: Config | None = None) -> FittedStages:
+    """Fit handler, scaler, encoder, pre-processor and learner, each on the output of the one before.
 
     Args:
-        stages: What to fit.
-        train: Training examples; the only ones that are seen here.
-        seed: Of all chance.
-        config: Hyperparameters of the learner; None: it chooses them.
+        stages: Components to fit.
+        train: Training examples; no others are used.
+        seed: Seed of all random draws.
+        config: Hyperparameters of the learner; None: the learner chooses them.
+
+    Returns:
+        The fitted stages.
 
     Raises:
         UnfitError: A stage cannot be fitted on these examples.
     """
     with one_thread():
         handler = stages.handler.fit(train, seed)
-        encoder = Encoder.fit(_filled(train, handler), stages.scaler)
+        encoder = Encoder.fit(_fill(train, handler), stages.scaler)
         examples = encode(train, handler, encoder)
         preprocessor = stages.preprocessor.fit(examples)
         x, weights = preprocessor.transform(examples.x, examples.privileged), preprocessor.weights(examples)
-        steps: tuple[Step, ...] = ()
+        search: tuple[FoldScore, ...] = ()
         if config is None:
-            config, steps = stages.learner.choose(x, examples.y, weights, seed)
+            config, search = stages.learner.choose(x, examples.y, weights, seed)
         model = stages.learner.fit(x, examples.y, weights, seed, config)
-    return Fitted(handler, encoder, preprocessor, model, config, steps)
+    return FittedStages(handler, encoder, preprocessor, model, config, search)
 
 
 def encode(table: Table, handler: FittedHandler, encoder: Encoder) -> Examples:
-    """Fill what is missing, and encode."""
-    filled = _filled(table, handler)
-    left = table.features.index.isin(filled.features.index)
+    """Fill missing values, and encode the result."""
+    filled = _fill(table, handler)
+    kept = table.features.index.isin(filled.features.index)
     x, ordered = encoder.matrix(filled.features)
     groups = (table.privileged, ~table.privileged, table.complete, ~table.complete)
-    asked = (len(table), *(int(rows.sum()) for rows in groups))
-    return Examples(x, ordered, filled.y, filled.privileged, table.complete[left], asked)
+    n_requested = (len(table), *(int(rows.sum()) for rows in groups))
+    return Examples(x, ordered, filled.y, filled.privileged, table.complete[kept], n_requested)
 
 
-def _filled(table: Table, handler: FittedHandler) -> Table:
+def _fill(table: Table, handler: FittedHandler) -> Table:
     features = handler.fill(table.features)
-    left = table.features.index.isin(features.index)
-    return type(table)(features, table.numeric, table.categorical, table.y[left], table.privileged[left])
+    kept = table.features.index.isin(features.index)
+    return type(table)(features, table.numeric, table.categorical, table.y[kept], table.privileged[kept])
 
 
-HEADLINE = (
-    ("all", "accuracy"),
-    ("between", "disparate_impact"),
-    ("between", "statistical_parity_difference"),
-    ("between", "equalized_odds_difference"),
-)
-"""What a study's views show, of validation examples."""
+# --- records ---
 
 
-class Place(NamedTuple):
-    """Names of a lifecycle's stages, and its seed: what is tuned once."""
+class LifecycleKey(NamedTuple):
+    """Seed and component names of a lifecycle up to its model, which is fitted once for all post-processors."""
 
     seed: int
     handler: str
@@ -147,47 +172,55 @@ class Place(NamedTuple):
     learner: str
 
 
-class Life(msgspec.Struct):
-    """What a post-processor has come to at a place."""
+class Outcome(msgspec.Struct):
+    """Metrics of a lifecycle with one post-processor."""
 
-    validation: list[Measured] = []
-    train: list[Measured] = []
+    validation: list[MetricValue] = []
+    """Metrics on validation examples; empty after an error."""
+    train: list[MetricValue] = []
+    """Metrics on training examples; empty after an error."""
     error: str = ""
-    """Why there is nothing."""
+    """Cause if a stage could not be fitted."""
 
 
-class Record(msgspec.Struct):
-    """What a place has come to."""
+class LifecycleRecord(msgspec.Struct):
+    """Stored outcome of a lifecycle."""
 
     config: dict[str, Any] | None = None
-    """Hyperparameters of its model; None: it could not be fitted."""
-    steps: list[tuple[int, dict[str, Any], int, float]] = []
-    """Of the search for them."""
-    lives: dict[str, Life] = {}
-    """By post-processor."""
+    """Hyperparameters of the model; None: it could not be fitted."""
+    search: list[tuple[int, dict[str, Any], int, float]] = []
+    """Rows of the search for them; see ``FoldScore``."""
+    outcomes: dict[str, Outcome] = {}
+    """Outcome by post-processor."""
     error: str = ""
+    """Cause if the model could not be fitted."""
     seconds: float = 0.0
-    """For the model, its hyperparameters included."""
+    """Seconds for the model, including the search for its hyperparameters."""
 
 
-def encode_work(record: Record) -> bytes:
-    """As bytes, with NaN as it is."""
+def encode_record(record: LifecycleRecord) -> bytes:
+    """Encode a record as msgpack, which keeps NaN."""
     return msgspec.msgpack.encode(record)
 
 
-def decode(body: bytes) -> Record:
-    """From bytes."""
-    return msgspec.msgpack.decode(body, type=Record)
+def decode_record(body: bytes) -> LifecycleRecord:
+    """Decode what ``encode_record`` returned."""
+    return msgspec.msgpack.decode(body, type=LifecycleRecord)
 
 
-class Work:
-    """All that must be known to do any piece; it holds no example that is a test example for every seed.
+# --- training function ---
 
-    As a study's training function it does one place a trial, and one post-processor an epoch.
+
+class LifecycleTask:
+    """Runs the lifecycles of an experiment; holds no row that is a test example for every seed.
+
+    As a study's training function it runs one lifecycle per trial, with one post-processor per epoch.
 
     Args:
         visible: Training and validation examples.
-        handlers: By name; and likewise scalers and learners.
+        handlers: Handlers of missing values by name.
+        scalers: Scalers by name.
+        learners: Learners by name.
         interventions: Pre- and post-processors.
     """
 
@@ -195,7 +228,7 @@ class Work:
 
     def __init__(
         self,
-        visible: Visible,
+        visible: VisibleData,
         handlers: dict[str, Any],
         scalers: dict[str, Any],
         learners: dict[str, Any],
@@ -205,98 +238,109 @@ class Work:
         self.handlers, self.scalers, self.learners = handlers, scalers, learners
         self.interventions = interventions
 
-    def places(self, seeds: tuple[int, ...]) -> Iterator[Place]:
-        """All of them, in the order of what was given."""
+    def keys(self, seeds: tuple[int, ...]) -> Iterator[LifecycleKey]:
+        """Yield the key of each lifecycle, in the order of seeds and components."""
         for seed in seeds:
             for handler in self.handlers:
                 for scaler in self.scalers:
                     for preprocessor in self.interventions.preprocessors:
                         for learner in self.learners:
-                            yield Place(seed, handler, scaler, preprocessor, learner)
+                            yield LifecycleKey(seed, handler, scaler, preprocessor, learner)
 
-    def settings(self, place: Place) -> list[Setting]:
-        """Of a place, one a post-processor."""
-        return [Setting(*place[1:], post) for post in self.interventions.after[place.preprocessor]]
+    def settings(self, key: LifecycleKey) -> list[Setting]:
+        """Return the settings of a lifecycle, one per post-processor."""
+        return [Setting(*key[1:], name) for name in self.postprocessors_of(key)]
 
-    def fit(self, place: Place, record: Record) -> Fitted | None:
-        """Fit the stages; what comes of it is noted. None: they cannot be fitted.
+    def postprocessors_of(self, key: LifecycleKey) -> tuple[str, ...]:
+        """Return the names of the post-processors that are combined with a lifecycle."""
+        return self.interventions.combinations[key.preprocessor]
+
+    def fit(self, key: LifecycleKey, record: LifecycleRecord) -> FittedStages | None:
+        """Fit the stages of a lifecycle, and store hyperparameters, time or the error in the record.
 
         Args:
-            place: Which ones.
-            record: If it has hyperparameters, they are taken.
+            key: The lifecycle.
+            record: Record to fill in; hyperparameters that it already has are used.
+
+        Returns:
+            The fitted stages; None: they cannot be fitted.
         """
         begun_s = time.monotonic()
-        train, _ = self.visible.examples(place.seed)
+        train, _ = self.visible.examples(key.seed)
         stages = Stages(
-            self.handlers[place.handler],
-            self.scalers[place.scaler],
-            self.interventions.preprocessors[place.preprocessor],
-            self.learners[place.learner],
+            self.handlers[key.handler],
+            self.scalers[key.scaler],
+            self.interventions.preprocessors[key.preprocessor],
+            self.learners[key.learner],
         )
         try:
-            fitted = fit(stages, train, place.seed, record.config)
+            fitted = fit_stages(stages, train, key.seed, record.config)
         except UnfitError as error:
             record.error = str(error)
             return None
         if record.config is None:
             record.config = fitted.config
-            record.steps = [tuple(step) for step in fitted.steps]  # type: ignore[misc] # of a named tuple
+            record.search = [tuple(score) for score in fitted.search]  # type: ignore[misc] # of a named tuple
             record.seconds = time.monotonic() - begun_s
         return fitted
 
-    def live(self, place: Place, fitted: Fitted | None, post: str, record: Record) -> Life:
-        """Fit a post-processor, and measure; what comes of it is noted."""
-        life = Life(error=record.error)
-        if fitted is not None:
-            train, validation = self.visible.examples(place.seed)
-            try:
-                applied = self.post(place, fitted, post)
-                life = Life(fitted.measure(validation, applied), fitted.measure(train, applied))
-            except UnfitError as error:
-                life = Life(error=str(error))
-        record.lives[post] = life
-        return life
+    def fit_postprocessor(self, key: LifecycleKey, fitted: FittedStages, name: str) -> FittedPostProcessor:
+        """Fit a post-processor on the validation examples of a lifecycle.
 
-    def post(self, place: Place, fitted: Fitted, post: str) -> FittedPostProcessor:
-        """A post-processor that is fitted on the validation examples.
+        Args:
+            key: The lifecycle.
+            fitted: Its fitted stages.
+            name: Name of the post-processor.
 
         Raises:
-            UnfitError: It cannot be.
+            UnfitError: It cannot be fitted on these examples.
         """
-        _, validation = self.visible.examples(place.seed)
-        return fitted.fit_post(validation, self.interventions.postprocessors[post], place.seed)
+        _, validation = self.visible.examples(key.seed)
+        return fitted.fit_postprocessor(validation, self.interventions.postprocessors[name], key.seed)
 
-    def do(self, place: Place) -> Iterator[Record]:
-        """All of a place; after each post-processor, what there is so far."""
-        record = Record()
-        fitted = self.fit(place, record)
-        for post in self.interventions.after[place.preprocessor]:
-            self.live(place, fitted, post, record)
+    def run_lifecycle(self, key: LifecycleKey) -> Iterator[LifecycleRecord]:
+        """Run a lifecycle; yield its record, the same object, after each post-processor."""
+        record = LifecycleRecord()
+        fitted = self.fit(key, record)
+        for name in self.postprocessors_of(key):
+            record.outcomes[name] = self._measure(key, fitted, name, record.error)
             yield record
 
-    def __call__(self, config: dict[str, Any], run: Run) -> None:
-        """A trial of a study.
+    def _measure(self, key: LifecycleKey, fitted: FittedStages | None, name: str, error: str) -> Outcome:
+        """Fit a post-processor, and measure it on training and validation examples."""
+        if fitted is None:
+            return Outcome(error=error)
+        train, validation = self.visible.examples(key.seed)
+        try:
+            postprocessor = self.fit_postprocessor(key, fitted, name)
+            return Outcome(fitted.measure(validation, postprocessor), fitted.measure(train, postprocessor))
+        except UnfitError as unfit:
+            return Outcome(error=str(unfit))
 
-        All is done before the first report, for only the checkpoint of a trial's best epoch is kept when it has ended.
+    def __call__(self, config: dict[str, Any], run: Run) -> None:
+        """Run one lifecycle as a trial of a study.
+
+        All work is done before the first report, because only the checkpoint of a trial's best epoch is kept.
         """
-        place = Place(**config)
-        posts = self.interventions.after[place.preprocessor]
+        key = LifecycleKey(**config)
+        names = self.postprocessors_of(key)
         if run.saved is None:
-            record = Record()
-            for record in self.do(place):  # noqa: B007 - the last one has all
+            record = LifecycleRecord()
+            for record in self.run_lifecycle(key):  # noqa: B007 - the last one is complete
                 pass
-            run.save(encode_work(record))
+            run.save(encode_record(record))
         else:
-            record = decode(run.saved)
+            record = decode_record(run.saved)
         for epoch in run.epochs():
-            run.report(**_headline(record.lives[posts[epoch - 1]]))
-            if epoch == len(posts):
+            run.report(**_study_metrics(record.outcomes[names[epoch - 1]]))
+            if epoch == len(names):
                 return
 
 
-def _headline(life: Life) -> dict[str, float]:
-    """A failed run counts as accuracy 0: one that diverges would take the other post-processors with it."""
-    found = {(each.group, each.metric): each.value for each in life.validation}
+def _study_metrics(outcome: Outcome) -> dict[str, float]:
+    """Return the metrics to report; a failed run reports accuracy 0, because NaN would fail the whole trial."""
+    found = {(each.group, each.metric): each.value for each in outcome.validation}
     return {
-        metric: found.get((group, metric), 0.0 if metric == "accuracy" else float("nan")) for group, metric in HEADLINE
+        metric: found.get((group, metric), 0.0 if metric == "accuracy" else float("nan"))
+        for group, metric in STUDY_METRICS
     }

@@ -1,4 +1,4 @@
-"""Metrics of predictions: in each group by fairlearn, and between the groups."""
+"""Metrics of predictions: within each group, by fairlearn and scikit-learn, and between the groups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from seer_nb.methods.fairprep.errors import need_fairlearn
+from seer_nb.methods.fairprep.errors import require_fairlearn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from seer_nb.methods.fairprep.table import Flags, Floats
 
 
-class Measured(NamedTuple):
-    """One metric's value."""
+class MetricValue(NamedTuple):
+    """The value of one metric."""
 
     group: str
-    """all, privileged, unprivileged, complete, incomplete, or between."""
+    """all, privileged, unprivileged, complete, incomplete, or between (privileged and unprivileged)."""
     metric: str
+    """Name of the metric."""
     value: float
+    """Its value; NaN if it is undefined."""
 
 
 RATES = (
@@ -37,7 +39,9 @@ RATES = (
     "false_negative_rate",
     "auc",
 )
+"""Rates of one group."""
 COUNTS = ("n", "positives", "true_positives", "false_positives", "true_negatives", "false_negatives")
+"""Counts of one group."""
 RATIOS = (
     "disparate_impact",
     "accuracy_ratio",
@@ -47,7 +51,7 @@ RATIOS = (
     "demographic_parity_ratio",
     "equalized_odds_ratio",
 )
-"""Best where they are 1."""
+"""Ratios between the groups; ideally 1."""
 DIFFERENCES = (
     "statistical_parity_difference",
     "equal_opportunity_difference",
@@ -64,29 +68,32 @@ DIFFERENCES = (
     "demographic_parity_difference",
     "equalized_odds_difference",
 )
-"""Best where they are 0."""
-LOWER = ("false_positive_rate", "false_negative_rate")
-"""Rates that are best where they are low."""
+"""Differences between the groups; ideally 0."""
+LOWER_IS_BETTER = ("false_positive_rate", "false_negative_rate")
+"""Rates whose lower values are better."""
 
 
-def measure(  # noqa: PLR0913, PLR0917 - columns of examples
-    y: Flags, predicted: Flags, scores: Floats, privileged: Flags, complete: Flags, asked: tuple[int, ...]
-) -> list[Measured]:
-    """All metrics; NaN for what a group is too small for.
+def compute_metrics(  # noqa: PLR0913, PLR0917 - columns of examples
+    y: Flags, predicted: Flags, scores: Floats, privileged: Flags, complete: Flags, n_requested: tuple[int, ...]
+) -> list[MetricValue]:
+    """Compute all metrics of n predictions; NaN where a group is too small.
 
-    Differences and ratios are unprivileged minus, or over, privileged, as in AIF360; those that fairlearn names
-    (demographic_parity_*, equalized_odds_*) are its own, without a direction.
+    Differences are unprivileged minus privileged, ratios unprivileged over privileged, as in AIF360. The metrics named
+    after fairlearn (demographic_parity_*, equalized_odds_*) are defined as there, without a direction.
 
     Args:
-        y: n labels; whether each is the favourable one.
-        predicted: n predicted labels.
-        scores: n probabilities of the favourable label.
-        privileged: n; the group.
-        complete: n; whether no feature was missing.
-        asked: How many predictions were wanted of all, privileged, unprivileged, complete and incomplete examples;
-            ``coverage`` is which share of them there is.
+        y: Whether the label is favourable, shape (n,).
+        predicted: Whether the predicted label is favourable, shape (n,).
+        scores: Probabilities of the favourable label, shape (n,).
+        privileged: Whether an example belongs to the privileged group, shape (n,).
+        complete: Whether no feature was missing, shape (n,).
+        n_requested: Numbers of examples before a handler dropped some: all, privileged, unprivileged, complete,
+            incomplete. ``coverage`` is the share of them that have a prediction.
+
+    Returns:
+        The metrics of each group, then those between the groups.
     """
-    need_fairlearn()
+    require_fairlearn()
     groups = {
         "all": np.ones(len(y), dtype=bool),
         "privileged": privileged,
@@ -95,16 +102,16 @@ def measure(  # noqa: PLR0913, PLR0917 - columns of examples
         "incomplete": ~complete,
     }
     rates = _rates(y, predicted, scores, privileged)
-    if asked[4]:
+    if n_requested[4]:
         by_complete = _rates(y, predicted, scores, complete)
         rates["complete"], rates["incomplete"] = by_complete["privileged"], by_complete["unprivileged"]
     found = []
-    for (group, rows), wanted in zip(groups.items(), asked, strict=True):
+    for (group, rows), requested in zip(groups.items(), n_requested, strict=True):
         if group in rates:
-            found += [Measured(group, name, value) for name, value in _counts(y[rows], predicted[rows]).items()]
-            found.append(Measured(group, "coverage", float(rows.sum()) / wanted if wanted else math.nan))
-            found += [Measured(group, name, value) for name, value in rates[group].items()]
-    return found + [Measured("between", *pair) for pair in _between(rates).items()]
+            found += [MetricValue(group, name, value) for name, value in _counts(y[rows], predicted[rows]).items()]
+            found.append(MetricValue(group, "coverage", float(rows.sum()) / requested if requested else math.nan))
+            found += [MetricValue(group, name, value) for name, value in rates[group].items()]
+    return found + [MetricValue("between", *pair) for pair in _compare_groups(rates).items()]
 
 
 def _counts(y: Flags, predicted: Flags) -> dict[str, float]:
@@ -120,17 +127,17 @@ def _counts(y: Flags, predicted: Flags) -> dict[str, float]:
 
 
 def _rates(y: Flags, predicted: Flags, scores: Floats, group: Flags) -> dict[str, dict[str, float]]:
-    """Of all, and by group, under the names of the protected attribute's groups."""
+    """Return the rates of all examples, and of both values of ``group`` as "privileged" and "unprivileged"."""
     from fairlearn.metrics import MetricFrame
 
-    nothing = dict.fromkeys(RATES, math.nan)
+    undefined = dict.fromkeys(RATES, math.nan)
     if not len(y):
-        return {"all": dict(nothing), "privileged": dict(nothing), "unprivileged": dict(nothing)}
+        return {name: dict(undefined) for name in ("all", "privileged", "unprivileged")}
     with warnings.catch_warnings():
-        # Of groups without a label: their values are NaN or 0, and that is told.
+        # A group may lack a label; the warning adds nothing to a value of NaN or 0.
         warnings.simplefilter("ignore")
         frame = MetricFrame(
-            metrics=_functions(),
+            metrics=_rate_functions(),
             y_true=y.astype(int),
             y_pred=predicted.astype(int),
             sensitive_features=np.where(group, "privileged", "unprivileged"),
@@ -138,27 +145,27 @@ def _rates(y: Flags, predicted: Flags, scores: Floats, group: Flags) -> dict[str
         overall, by_group = frame.overall, frame.by_group
     found = {"all": {name: float(overall[name]) for name in RATES[:-1]}}
     for name in ("privileged", "unprivileged"):
-        there = name in by_group.index
-        found[name] = {r: float(by_group.loc[name, r]) if there else math.nan for r in RATES[:-1]}
+        occurs = name in by_group.index
+        found[name] = {r: float(by_group.loc[name, r]) if occurs else math.nan for r in RATES[:-1]}
     for name, rows in (("all", slice(None)), ("privileged", group), ("unprivileged", ~group)):
         found[name]["auc"] = _auc(y[rows], scores[rows])
     return found
 
 
-def _functions() -> dict[str, Callable[..., Any]]:
-    from fairlearn import metrics as of_fairlearn
-    from sklearn import metrics as of_sklearn
+def _rate_functions() -> dict[str, Callable[..., Any]]:
+    from fairlearn import metrics as fairlearn_metrics
+    from sklearn import metrics as sklearn_metrics
 
     return {
-        "accuracy": of_sklearn.accuracy_score,
-        "balanced_accuracy": of_sklearn.balanced_accuracy_score,
-        "precision": lambda y, p: of_sklearn.precision_score(y, p, zero_division=math.nan),
-        "base_rate": lambda y, p: float(np.mean(y)),  # noqa: ARG005 - fairlearn gives both
-        "selection_rate": of_fairlearn.selection_rate,
-        "true_positive_rate": of_fairlearn.true_positive_rate,
-        "false_positive_rate": of_fairlearn.false_positive_rate,
-        "true_negative_rate": of_fairlearn.true_negative_rate,
-        "false_negative_rate": of_fairlearn.false_negative_rate,
+        "accuracy": sklearn_metrics.accuracy_score,
+        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score,
+        "precision": lambda y, p: sklearn_metrics.precision_score(y, p, zero_division=math.nan),
+        "base_rate": lambda y, p: float(np.mean(y)),  # noqa: ARG005 - fairlearn passes both
+        "selection_rate": fairlearn_metrics.selection_rate,
+        "true_positive_rate": fairlearn_metrics.true_positive_rate,
+        "false_positive_rate": fairlearn_metrics.false_positive_rate,
+        "true_negative_rate": fairlearn_metrics.true_negative_rate,
+        "false_negative_rate": fairlearn_metrics.false_negative_rate,
     }
 
 
@@ -168,10 +175,10 @@ def _auc(y: Flags, scores: Floats) -> float:
     return math.nan if not len(y) or y.all() or not y.any() else float(roc_auc_score(y, scores))
 
 
-def _between(rates: dict[str, dict[str, float]]) -> dict[str, float]:
+def _compare_groups(rates: dict[str, dict[str, float]]) -> dict[str, float]:
     low, high = rates["unprivileged"], rates["privileged"]
     difference = {name: low[name] - high[name] for name in RATES}
-    ratio = {name: _over(low[name], high[name]) for name in RATES}
+    ratio = {name: _divide(low[name], high[name]) for name in RATES}
     selection = sorted((low["selection_rate"], high["selection_rate"]))
     odds = ("true_positive_rate", "false_positive_rate")
     true, false = (difference[name] for name in odds)
@@ -180,9 +187,9 @@ def _between(rates: dict[str, dict[str, float]]) -> dict[str, float]:
         "accuracy_ratio": ratio["accuracy"],
         "false_positive_rate_ratio": ratio["false_positive_rate"],
         "false_negative_rate_ratio": ratio["false_negative_rate"],
-        "error_rate_ratio": _over(1 - low["accuracy"], 1 - high["accuracy"]),
-        "demographic_parity_ratio": _over(*selection) if not math.isnan(sum(selection)) else math.nan,
-        "equalized_odds_ratio": min(_least_ratio(low[name], high[name]) for name in odds),
+        "error_rate_ratio": _divide(1 - low["accuracy"], 1 - high["accuracy"]),
+        "demographic_parity_ratio": _divide(*selection) if not math.isnan(sum(selection)) else math.nan,
+        "equalized_odds_ratio": min(_smaller_over_larger(low[name], high[name]) for name in odds),
         "statistical_parity_difference": difference["selection_rate"],
         "equal_opportunity_difference": true,
         "average_odds_difference": (true + false) / 2,
@@ -196,11 +203,11 @@ def _between(rates: dict[str, dict[str, float]]) -> dict[str, float]:
     }
 
 
-def _over(low: float, high: float) -> float:
-    if high == 0:
-        return math.nan if low == 0 or math.isnan(low) else math.inf
-    return low / high
+def _divide(numerator: float, denominator: float) -> float:
+    if denominator == 0:
+        return math.nan if numerator == 0 or math.isnan(numerator) else math.inf
+    return numerator / denominator
 
 
-def _least_ratio(one: float, other: float) -> float:
-    return _over(min(one, other), max(one, other))
+def _smaller_over_larger(one: float, other: float) -> float:
+    return _divide(min(one, other), max(one, other))

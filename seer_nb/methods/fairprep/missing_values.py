@@ -1,4 +1,4 @@
-"""Handlers of missing values: fitted on training features, without the label."""
+"""Handlers of missing values, fitted on training features without the labels."""
 
 from __future__ import annotations
 
@@ -16,52 +16,61 @@ if TYPE_CHECKING:
     from seer_nb.methods.fairprep.table import Floats, Table
 
 
+MAX_ITER, MIN_SAMPLES_LEAF = 3, 20
+"""Iterations of the iterative imputer, and the fewest examples in a leaf of its trees."""
+
+
 class FittedHandler(Protocol):
-    """Knows what to do about missing values."""
+    """A handler that is fitted on training features."""
 
     def fill(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Features without missing values; rows may be dropped, and those that are left keep their index."""
+        """Return features without missing values; rows may be dropped, the others keep their index."""
         ...
 
 
 class Handler(Protocol):
-    """Fits itself to training examples."""
+    """A strategy for missing values."""
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """Name in tables."""
         ...
 
     def fit(self, train: Table, seed: int) -> FittedHandler:
-        """Learn from training features; labels must not be used."""
+        """Fit on training features; must not use the labels.
+
+        Args:
+            train: Training examples.
+            seed: Seed of all random draws.
+
+        Raises:
+            UnfitError: The handler cannot be fitted on these examples.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class CompleteCase:
-    """Drops examples with a missing value, also where the model is used: those get no prediction."""
+    """Drops examples with a missing value; in validation and test, too, they get no prediction."""
 
     name: str = "complete_case"
 
     def fit(self, train: Table, seed: int) -> FittedHandler:  # noqa: ARG002 - the protocol
-        """There is nothing to learn."""
         if not train.complete.any():
             raise UnfitError("complete_case: every training example has a missing value")
         return self
 
     def fill(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Complete rows only."""
         return features.dropna()
 
 
 @dataclass(frozen=True)
 class Mode:
-    """Puts the most frequent value of a column in training for what is missing; of several, the least."""
+    """Fills with the most frequent training value of the column; on a tie, with the smallest."""
 
     name: str = "mode"
 
     def fit(self, train: Table, seed: int) -> FittedHandler:  # noqa: ARG002 - the protocol
-        """Learn each column's mode."""
         modes = {}
         for column in train.features.columns:
             found = train.features[column].mode()
@@ -73,24 +82,28 @@ class Mode:
 
 @dataclass(frozen=True)
 class ModeFill:
-    """Values by column."""
+    """A fitted ``Mode``."""
 
     modes: dict[str, Any]
+    """Most frequent value by column."""
 
     def fill(self, features: pd.DataFrame) -> pd.DataFrame:
-        """All rows."""
         return features.fillna(self.modes)
 
 
 @dataclass(frozen=True)
-class Learned:
-    """Predicts a missing value from the other columns, by scikit-learn.
+class LearnedImputer:
+    """Predicts a missing value from the other columns, with scikit-learn.
 
     Args:
-        by: "iterative": IterativeImputer with a decision tree a column, which is a classifier where all known values
-            are whole numbers, such as the codes of categories. "knn": KNNImputer on scaled numbers and indicators of
-            categories; of the latter the most frequent one among the neighbours.
-        neighbours: For "knn".
+        by: "iterative": IterativeImputer with one decision tree per column; the tree is a classifier if all known
+            values are integers, such as category codes. "knn": KNNImputer on scaled numbers and category indicators;
+            the most frequent category of the neighbours wins.
+        neighbours: Number of neighbours of "knn".
+
+    Example:
+        >>> knn = fairprep.LearnedImputer("knn", neighbours=9)
+        >>> fairprep.Experiment(*fairprep.data.adult(), handlers=["complete_case", knn])
     """
 
     by: Literal["iterative", "knn"] = "iterative"
@@ -98,19 +111,21 @@ class Learned:
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """Name in tables."""
         return self.by
 
     def fit(self, train: Table, seed: int) -> FittedHandler:
-        """Learn from training features."""
-        codes = Codes(train)
+        codes = CategoryCodes(train)
         if self.by == "iterative":
-            return LearnedFill(codes, _iterative(seed).fit(codes.encode(train.features)))
-        return KnnFill.of(codes, codes.encode(train.features), self.neighbours)
+            return IterativeFill(codes, _make_iterative_imputer(seed).fit(codes.encode(train.features)))
+        return KnnFill.fit(codes, codes.encode(train.features), self.neighbours)
 
 
-class Codes:
-    """Categories of training as whole numbers, and back; one that training did not have counts as missing.
+class CategoryCodes:
+    """Integer codes of the training categories; a category unknown in training is encoded as missing.
+
+    Args:
+        train: Training examples.
 
     Raises:
         UnfitError: A column has no value in training.
@@ -120,24 +135,29 @@ class Codes:
         features = train.features
         for column in features.columns:
             if features[column].isna().all():
-                raise UnfitError(f"a learned handler: column {column!r} has no value in any training example")
+                raise UnfitError(f"learned imputer: column {column!r} has no value in any training example")
         self.columns = list(features.columns)
         self.known = {c: sorted(features[c].dropna().unique()) for c in train.categorical}
 
     def encode(self, features: pd.DataFrame) -> Floats:
-        """N x columns; NaN where a value is missing."""
-        places = {c: {value: place for place, value in enumerate(values)} for c, values in self.known.items()}
-        columns = [features[c].map(places[c]).astype("float64") if c in places else features[c] for c in self.columns]
+        """Return numbers and codes, shape (n, columns); NaN where a value is missing."""
+        codes = {c: {value: code for code, value in enumerate(values)} for c, values in self.known.items()}
+        columns = [features[c].map(codes[c]).astype("float64") if c in codes else features[c] for c in self.columns]
         return np.column_stack([column.to_numpy(dtype=np.float64) for column in columns])
 
-    def filled(self, features: pd.DataFrame, codes: Floats) -> pd.DataFrame:
-        """The features, with what was missing taken from the codes."""
+    def fill(self, features: pd.DataFrame, imputed: Floats) -> pd.DataFrame:
+        """Fill missing values from imputed numbers and codes.
+
+        Args:
+            features: n rows of features.
+            imputed: Imputed ``encode(features)``, shape (n, columns).
+        """
         found = features.copy()
-        for place, column in enumerate(self.columns):
+        for index, column in enumerate(self.columns):
             missing = features[column].isna().to_numpy()
             if not missing.any():
                 continue
-            guesses = codes[missing, place]
+            guesses = imputed[missing, index]
             if column in self.known:
                 values = np.array(self.known[column], dtype=object)
                 guesses = values[np.clip(np.rint(guesses), 0, len(values) - 1).astype(int)]
@@ -146,31 +166,38 @@ class Codes:
 
 
 @dataclass(frozen=True)
-class LearnedFill:
-    """A fitted imputer on codes."""
+class IterativeFill:
+    """A fitted IterativeImputer on numbers and codes."""
 
-    codes: Codes
+    codes: CategoryCodes
     imputer: Any
 
     def fill(self, features: pd.DataFrame) -> pd.DataFrame:
-        """All rows."""
         encoded = self.codes.encode(features)
-        # A category that training did not have is filled too where a neighbour needs it, but stays as it is.
-        return self.codes.filled(features, self.imputer.transform(encoded))
+        # An unknown category is imputed as an input for other columns, but keeps its value in the result.
+        return self.codes.fill(features, self.imputer.transform(encoded))
 
 
 @dataclass(frozen=True)
 class KnnFill:
-    """A fitted KNNImputer on scaled numbers and indicators."""
+    """A fitted KNNImputer on scaled numbers and category indicators."""
 
-    codes: Codes
+    codes: CategoryCodes
     mean: Floats
+    """Training mean of each column."""
     scale: Floats
+    """Training standard deviation of each column; 1 where it is 0."""
     imputer: Any
 
     @classmethod
-    def of(cls, codes: Codes, encoded: Floats, neighbours: int) -> KnnFill:
-        """Fit on training codes."""
+    def fit(cls, codes: CategoryCodes, encoded: Floats, neighbours: int) -> KnnFill:
+        """Fit on training data.
+
+        Args:
+            codes: Codes of the training categories.
+            encoded: Encoded training features, shape (n, columns).
+            neighbours: Number of neighbours.
+        """
         from sklearn.impute import KNNImputer
 
         mean, scale = np.nanmean(encoded, axis=0), np.nanstd(encoded, axis=0)
@@ -179,53 +206,49 @@ class KnnFill:
         return cls(codes, unfitted.mean, unfitted.scale, imputer)
 
     def fill(self, features: pd.DataFrame) -> pd.DataFrame:
-        """All rows."""
         encoded = self.codes.encode(features)
         rows = np.isnan(encoded).any(axis=1)
         found = encoded.copy()
         if rows.any():
-            found[rows] = self._shrink(self.imputer.transform(self.expand(encoded[rows])))
-        return self.codes.filled(features, found)
+            found[rows] = self._collapse(self.imputer.transform(self.expand(encoded[rows])))
+        return self.codes.fill(features, found)
 
     def expand(self, encoded: Floats) -> Floats:
-        """Numbers scaled, codes as indicators, which are all missing where the code is."""
+        """Scale numbers, and replace codes by indicators, which are all NaN where the code is missing."""
         parts = []
-        for place, column in enumerate(self.codes.columns):
-            values = encoded[:, [place]]
+        for index, column in enumerate(self.codes.columns):
+            values = encoded[:, [index]]
             if column in self.codes.known:
                 indicators = (values == np.arange(len(self.codes.known[column]))).astype(np.float64)
                 parts.append(np.where(np.isnan(values), np.nan, indicators))
             else:
-                parts.append((values - self.mean[place]) / self.scale[place])
+                parts.append((values - self.mean[index]) / self.scale[index])
         return np.concatenate(parts, axis=1)
 
-    def _shrink(self, expanded: Floats) -> Floats:
-        parts, at = [], 0
-        for place, column in enumerate(self.codes.columns):
+    def _collapse(self, expanded: Floats) -> Floats:
+        """Invert ``expand``; the largest indicator gives the code."""
+        parts, start = [], 0
+        for index, column in enumerate(self.codes.columns):
             if column in self.codes.known:
                 width = len(self.codes.known[column])
-                parts.append(expanded[:, at : at + width].argmax(axis=1).astype(np.float64))
+                parts.append(expanded[:, start : start + width].argmax(axis=1).astype(np.float64))
             else:
                 width = 1
-                parts.append(expanded[:, at] * self.scale[place] + self.mean[place])
-            at += width
+                parts.append(expanded[:, start] * self.scale[index] + self.mean[index])
+            start += width
         return np.column_stack(parts)
 
 
-ROUNDS, LEAF = 3, 20
-"""Of the iterative imputer, and the fewest examples in a leaf of its trees."""
-
-
-def _iterative(seed: int) -> Any:
-    from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - this is how it is switched on
+def _make_iterative_imputer(seed: int) -> Any:
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - the import enables IterativeImputer
     from sklearn.impute import IterativeImputer
 
     from seer_nb.methods.fairprep.learners import MixedTree
 
-    return _Quiet(
+    return _QuietImputer(
         IterativeImputer(
-            MixedTree(min_samples_leaf=LEAF),
-            max_iter=ROUNDS,
+            MixedTree(min_samples_leaf=MIN_SAMPLES_LEAF),
+            max_iter=MAX_ITER,
             initial_strategy="most_frequent",
             skip_complete=True,
             random_state=seed % 2**32,
@@ -233,13 +256,13 @@ def _iterative(seed: int) -> Any:
     )
 
 
-class _Quiet:
-    """An imputer that does not say that a few rounds are few."""
+class _QuietImputer:
+    """An imputer without warnings about convergence, which a few iterations do not reach."""
 
     def __init__(self, imputer: Any) -> None:
         self._imputer = imputer
 
-    def fit(self, x: Floats) -> _Quiet:
+    def fit(self, x: Floats) -> _QuietImputer:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._imputer.fit(x)

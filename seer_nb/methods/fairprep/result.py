@@ -1,4 +1,4 @@
-"""What an experiment has come to: one tidy frame, the selection, and test metrics of what was selected."""
+"""Result of an experiment: one tidy frame, the final selection, and the test metrics of selected runs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from seer_nb._utils.text import short_repr
 from seer_nb.errors import SeerError
-from seer_nb.methods.fairprep import selection as selection_module
+from seer_nb.methods.fairprep import selection as criteria
 from seer_nb.methods.fairprep.components import Setting
 from seer_nb.methods.fairprep.errors import SealedError
-from seer_nb.methods.fairprep.lifecycle import Life, Place, Record
+from seer_nb.methods.fairprep.lifecycle import LifecycleKey, LifecycleRecord, Outcome
 from seer_nb.methods.fairprep.splits import Selection
 from seer_nb.methods.result import MethodResult
 
@@ -21,69 +21,85 @@ if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
-    from seer_nb.methods.fairprep.lifecycle import Work
-    from seer_nb.methods.fairprep.metrics import Measured
+    from seer_nb.methods.fairprep.lifecycle import LifecycleTask
+    from seer_nb.methods.fairprep.metrics import MetricValue
     from seer_nb.methods.fairprep.selection import By
-    from seer_nb.methods.fairprep.splits import SealedTest
+    from seer_nb.methods.fairprep.splits import SealedTestSet
     from seer_nb.study.study import Study
 
 
 COLUMNS = ("run", "seed", *Setting._fields, "split", "group", "metric", "value")
-SAME = 1e-9
-"""By how much a metric may differ when a model is fitted again."""
+ACCURACY_TOLERANCE = 1e-9
+"""Largest difference of the accuracy when a model is fitted again."""
 
 
 class Origin(NamedTuple):
-    """What a result comes from."""
+    """What a result was made from."""
 
-    work: Work
-    sealed: SealedTest
+    task: LifecycleTask
+    """Training function, with training and validation examples."""
+    sealed: SealedTestSet
+    """Test examples."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """In the order in which they were given."""
-        return self.work.visible.seeds
+        """Seeds in the order given."""
+        return self.task.visible.seeds
 
 
 class FairRun(NamedTuple):
-    """One lifecycle, its post-processor included."""
+    """One lifecycle with one post-processor."""
 
     id: int
-    place: Place
+    """Number of the run."""
+    key: LifecycleKey
+    """Lifecycle up to its model."""
     setting: Setting
-    life: Life
-    record: Record
+    """Names of all components."""
+    outcome: Outcome
+    """Metrics, or an error."""
+    record: LifecycleRecord
+    """Record of the lifecycle."""
 
 
 class Best(NamedTuple):
-    """The best setting on validation examples; of several selected ones, the best of these."""
+    """The best setting on validation examples; after a selection, the best of the selected ones."""
 
     config: dict[str, str]
     """Names of its components."""
     value: float
-    """Mean over its seeds of what was selected by, the higher the better; accuracy, as long as nothing is selected."""
+    """Mean over seeds of the selection's score, higher is better; before a selection, the mean accuracy."""
     runs: tuple[int, ...]
     """Ids of its runs."""
     hyperparameters: tuple[dict[str, Any], ...]
-    """Of each run's model."""
+    """Hyperparameters of each run's model."""
 
 
 class FairResult(MethodResult):
     """Result of an ``Experiment``.
 
-    ``select()`` chooses on validation examples, once; only then are there test metrics, of what was chosen.
+    ``select()`` chooses settings by their validation metrics, once. Only then are there test metrics, of the selected
+    runs.
 
-    Attributes:
-        reason: Why it ended.
-        study: That did it; None: this process has.
-        spent_usd: By the study.
-        ended: Whether nothing more comes; only then something can be selected.
+    Args:
+        origin: What the result was made from.
+        records: Record of each finished lifecycle.
+        reason: Cause of the end.
+        wall_s: Seconds that the experiment took.
+        study: Study that ran it; None: this process.
+        spent_usd: Dollars spent by the study.
+        ended: Whether no more records will come; a selection needs that.
+
+    Example:
+        >>> result = experiment.run()
+        >>> result.select(by=["accuracy", "disparate_impact"])
+        >>> result.test_metrics()
     """
 
-    def __init__(  # noqa: PLR0913 - what comes of an experiment
+    def __init__(  # noqa: PLR0913 - all that a result shows
         self,
         origin: Origin,
-        records: Mapping[Place, Record],
+        records: Mapping[LifecycleKey, LifecycleRecord],
         reason: str,
         *,
         wall_s: float,
@@ -92,13 +108,14 @@ class FairResult(MethodResult):
         ended: bool = True,
     ) -> None:
         super().__init__(seed=origin.seeds, wall_s=wall_s)
-        self._origin = origin
-        self._runs = {run.id: run for run in _runs(origin, records)}
-        self._records = dict(records)
+        self.origin = origin
+        self._runs = {run.id: run for run in _number_runs(origin, records)}
+        self.records = dict(records)
+        """Record of each finished lifecycle."""
         self.reason, self.study, self.spent_usd, self.ended = reason, study, spent_usd, ended
         self._by: By = "accuracy"
         self._selection: Selection | None = None
-        self._tested: dict[int, list[Measured]] = {}
+        self._tested: dict[int, list[MetricValue]] = {}
 
     def __repr__(self) -> str:
         state = "nothing selected" if self._selection is None else f"{len(self._selection.runs)} of them selected"
@@ -108,42 +125,48 @@ class FairResult(MethodResult):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row a value, of training and validation examples; of test examples for selected runs only.
+        """One row per metric value on training and validation examples, and on test examples for selected runs.
 
-        Columns: run (its id), seed, handler, scaler, preprocessor, learner, postprocessor, split (train, validation or
-        test), group (all, privileged, unprivileged, complete, incomplete, or between the two groups), metric, value.
+        Columns: run (its id), seed, handler, scaler, preprocessor, learner, postprocessor, split ("train", "validation"
+        or "test"), group ("all", "privileged", "unprivileged", "complete", "incomplete" or "between"), metric, value.
         """
         import pandas as pd
 
         rows = (
-            (run.id, run.place.seed, *run.setting, split, *measured)
+            (run.id, run.key.seed, *run.setting, split, *value)
             for run in self._runs.values()
-            for split, values in self._measured(run)
-            for measured in values
+            for split, values in self._values_by_split(run)
+            for value in values
         )
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
     def curves(self) -> pd.DataFrame:
-        """A row a fold of the search for hyperparameters.
+        """Return one row per fold of the hyperparameter searches.
 
-        Columns: seed, handler, scaler, preprocessor, learner, trial (the configuration's number), config (as JSON),
-        epoch (the fold), value (mean area under the ROC curve over the folds so far).
+        Returns:
+            Columns: seed, handler, scaler, preprocessor, learner, trial (number of the configuration), config (JSON),
+            epoch (the fold), value (mean area under the ROC curve over the folds so far).
         """
         import pandas as pd
 
         rows = (
-            (*place, number, json.dumps(config), fold, value)
-            for place, record in self._in_order()
-            for number, config, fold, value in record.steps
+            (*key, number, json.dumps(config), fold, value)
+            for key, record in self._ordered_records()
+            for number, config, fold, value in record.search
         )
-        return pd.DataFrame(rows, columns=[*Place._fields, "trial", "config", "epoch", "value"])
+        return pd.DataFrame(rows, columns=[*LifecycleKey._fields, "trial", "config", "epoch", "value"])
 
     def runs(self) -> pd.DataFrame:
-        """A row a run: run, seed, its components, config (hyperparameters, as JSON), seconds (of the model), error."""
+        """Return one row per run.
+
+        Returns:
+            Columns: run, seed, handler, scaler, preprocessor, learner, postprocessor, config (hyperparameters, JSON),
+            seconds (for the model), error.
+        """
         import pandas as pd
 
         rows = (
-            (r.id, r.place.seed, *r.setting, json.dumps(r.record.config), r.record.seconds, r.life.error)
+            (r.id, r.key.seed, *r.setting, json.dumps(r.record.config), r.record.seconds, r.outcome.error)
             for r in self._runs.values()
         )
         return pd.DataFrame(rows, columns=["run", "seed", *Setting._fields, "config", "seconds", "error"])
@@ -151,112 +174,126 @@ class FairResult(MethodResult):
     def summary(
         self, metrics: Sequence[str] = ("accuracy", "disparate_impact"), split: str = "validation"
     ) -> pd.DataFrame:
-        """Mean and standard deviation over seeds, a row a setting; of test examples once something is selected.
+        """Return mean and standard deviation over seeds, one row per setting.
 
         Args:
-            metrics: Of all examples, or between groups.
-            split: "train", "validation" or "test".
+            metrics: Metrics of all examples, or between the groups.
+            split: "train", "validation", or after ``select()`` "test".
+
+        Returns:
+            Columns: handler, scaler, preprocessor, learner, postprocessor, then *_mean and *_std of each metric.
 
         Raises:
-            SealedError: "test" before ``select()``.
+            SealedError: ``split`` is "test", and nothing is selected.
             ValueError: A metric or split is unknown.
         """
         import pandas as pd
 
-        frame = self._of_split(split)
+        frame = self._rows_of_split(split)
         for metric in metrics:
-            if metric not in selection_module.METRICS:
+            if metric not in criteria.METRICS:
                 raise ValueError(
-                    f"metrics has {short_repr(metric)}, which is unknown: give some of "
-                    f"{', '.join(selection_module.METRICS)}"
+                    f"metrics: unknown metric {short_repr(metric)}; expected some of {', '.join(criteria.METRICS)}"
                 )
         kept = frame[frame["metric"].isin(list(metrics)) & frame["group"].isin(["all", "between"])]
         rows = []
         for setting, of_setting in kept.groupby(list(Setting._fields), sort=False):
             values = {metric: of_setting.loc[of_setting["metric"] == metric, "value"] for metric in metrics}
-            told = {f"{m}_{what}": float(getattr(v, what)()) for m, v in values.items() for what in ("mean", "std")}
-            rows.append({**dict(zip(Setting._fields, setting, strict=True)), **told})
+            statistics = {
+                f"{m}_{what}": float(getattr(v, what)()) for m, v in values.items() for what in ("mean", "std")
+            }
+            rows.append({**dict(zip(Setting._fields, setting, strict=True)), **statistics})
         return pd.DataFrame(rows)
 
     # --- selection ---
 
     def select(self, by: By = "accuracy", for_each: Sequence[str] = ()) -> Self:
-        """Choose the best setting on validation examples, for good, and measure its runs on their test examples.
+        """Select the best setting on validation examples, once, and measure its runs on their test examples.
+
+        Rates count as they are, ratios by their distance from 1, differences by their distance from 0. The mean over
+        seeds decides; settings with a failed run are not selected.
 
         Args:
-            by: A metric; a list of metrics, the most important first, each of which weighs ten times as much as the
-                next; a dict of weights; or a function of all metrics (a dict) that gives a number, the higher the
-                better. Rates count as they are, ratios by their distance to 1, differences by theirs to 0. Of several
-                seeds the mean counts, and a setting of which a run failed comes last.
-            for_each: Names of components, such as ["learner"]: the best setting with each of them is chosen. It is for
-                comparing methods with each other, and must be said beforehand like all else.
+            by: A metric; a list of metrics, the most important first, each with ten times the weight of the next; a
+                dict of weights; or a function of all metrics (a dict) to a number, where higher is better.
+            for_each: Kinds of components, such as ["learner"]: the best setting of each learner is selected. Use it to
+                compare methods; the selection is final all the same.
+
+        Returns:
+            This result, with test metrics.
 
         Raises:
-            SealedError: A selection was made before, maybe by another process; or more runs may come.
-            TypeError, ValueError: For what cannot be; the sentence names the argument.
-            SeerError: No run has ended well, or a model could not be fitted again as it was.
+            SealedError: A selection was made before, maybe by another process, or the experiment has not ended.
+            TypeError: ``by`` has the wrong type.
+            ValueError: A metric or a kind of component is unknown.
+            SeerError: No setting has succeeded for all seeds, or a refitted model differs from the original.
+
+        Example:
+            >>> result.select(by=["accuracy", "disparate_impact"], for_each=["learner"]).summary(split="test")
         """
-        score = selection_module.scorer(by)
-        for place, name in enumerate(for_each):
+        score = criteria.make_scorer(by)
+        for index, name in enumerate(for_each):
             if name not in Setting._fields:
                 raise ValueError(
-                    f"for_each[{place}]={short_repr(name)} is unknown: give some of {', '.join(Setting._fields)}"
+                    f"for_each[{index}]={short_repr(name)}: unknown; expected some of {', '.join(Setting._fields)}"
                 )
         if self._selection is not None:
-            raise SealedError("the selection is final: run another experiment to select anew")
+            raise SealedError("the selection is final: run another experiment to select again")
         if not self.ended:
-            raise SealedError(f"{self.reason}, and a selection is final: wait() for all runs before you select()")
-        chosen = self._chosen(score, for_each)
+            raise SealedError(f"{self.reason}, and a selection is final: call wait() before select()")
+        chosen = self._best_settings(score, for_each)
         if not chosen:
-            raise SeerError(f"there is nothing to select, for no setting has run well for all seeds: {self._failure()}")
+            raise SeerError(f"nothing to select, because no setting succeeded for all seeds: {self._first_error()}")
         runs = [run for run in self._runs.values() if run.setting in chosen]
         self._by, selection = by, Selection([run.id for run in runs])
-        self._tested = _test(self._origin, runs, selection)
+        self._tested = _measure_test(self.origin, runs, selection)
         self._selection = selection
         return self
 
     @property
     def selected(self) -> tuple[Setting, ...]:
-        """The settings that were selected.
+        """Selected settings.
 
         Raises:
-            SealedError: None was so far.
+            SealedError: Nothing is selected.
         """
-        runs = self._final().runs
+        runs = self._final_selection().runs
         return tuple(dict.fromkeys(self._runs[run].setting for run in sorted(runs)))
 
     def test_metrics(self) -> pd.DataFrame:
-        """Rows of ``frame`` that are of test examples: those of the selected runs.
+        """Return the rows of ``frame`` on test examples, which only selected runs have.
 
         Raises:
-            SealedError: Nothing was selected so far.
+            SealedError: Nothing is selected.
         """
-        return self._of_split("test")
+        return self._rows_of_split("test")
 
     def skyline(self, by: Sequence[str] = ("accuracy", "disparate_impact")) -> pd.DataFrame:
-        """Settings that no other beats in all of some metrics, by the mean over seeds on validation examples.
+        """Return the settings that no other setting dominates in some metrics, by their validation means.
 
-        Columns: handler, scaler, preprocessor, learner, postprocessor, and each metric's mean.
+        Args:
+            by: Metrics to compare.
+
+        Returns:
+            Columns: handler, scaler, preprocessor, learner, postprocessor, and the mean of each metric.
         """
         import pandas as pd
 
-        names = selection_module.names(by)
+        names = criteria.metric_names(by)
         settings = list(self._by_setting())
-        values = [
-            [_mean([_metrics(run)[name] for run in self._good(setting)]) for name in names] for setting in settings
-        ]
-        good = [
-            [_mean([selection_module.goodness(n, _metrics(r)[n]) for r in self._good(s)]) for n in names]
-            for s in settings
-        ]
-        kept = selection_module.undominated(good)
+        values, goodness = [], []
+        for setting in settings:
+            metrics = [_metrics(run) for run in self._successful_runs(setting)]
+            values.append([_mean([each[name] for each in metrics]) for name in names])
+            goodness.append([_mean([criteria.goodness(name, each[name]) for each in metrics]) for name in names])
+        kept = criteria.find_undominated(goodness)
         rows = [(*setting, *row) for setting, row, keep in zip(settings, values, kept, strict=True) if keep]
         return pd.DataFrame(rows, columns=[*Setting._fields, *names])
 
     @property
     def best(self) -> Best | None:
-        """The best setting on validation examples; None: no setting has run well for all seeds. It unseals nothing."""
-        score = selection_module.scorer(self._by)
+        """Best setting on validation examples; None: no setting succeeded for all seeds. Unseals nothing."""
+        score = criteria.make_scorer(self._by)
         among = self._by_setting() if self._selection is None else self.selected
         values = {setting: self._score(setting, score) for setting in among}
         known = {setting: value for setting, value in values.items() if not math.isnan(value)}
@@ -271,40 +308,40 @@ class FairResult(MethodResult):
 
     @property
     def figures(self) -> Mapping[str, Figure]:
-        """Plotly figures: "tradeoff", "spread", and once something is selected "test"."""
-        from seer_nb.methods.fairprep.figures import figures
+        """Plotly figures: "tradeoff", "spread", and after ``select()`` "test"."""
+        from seer_nb.methods.fairprep.figures import make_figures
 
-        return figures(self.frame)
+        return make_figures(self.frame)
 
-    # --- inside ---
+    # --- private ---
 
     @property
     def _tables(self) -> Mapping[str, Callable[[], pd.DataFrame]]:
         return {**super()._tables, "runs": self.runs}
 
-    def _measured(self, run: FairRun) -> Iterator[tuple[str, list[Measured]]]:
-        yield "train", run.life.train
-        yield "validation", run.life.validation
+    def _values_by_split(self, run: FairRun) -> Iterator[tuple[str, list[MetricValue]]]:
+        yield "train", run.outcome.train
+        yield "validation", run.outcome.validation
         if run.id in self._tested:
             yield "test", self._tested[run.id]
 
-    def _of_split(self, split: str) -> pd.DataFrame:
+    def _rows_of_split(self, split: str) -> pd.DataFrame:
         if split not in {"train", "validation", "test"}:
-            raise ValueError(f'split={short_repr(split)} is unknown: give "train", "validation" or "test"')
+            raise ValueError(f'split={short_repr(split)}: unknown; expected "train", "validation" or "test"')
         if split == "test":
-            self._final()
+            self._final_selection()
         frame = self.frame
         return frame[frame["split"] == split].reset_index(drop=True)
 
-    def _final(self) -> Selection:
+    def _final_selection(self) -> Selection:
         if self._selection is None:
-            raise SealedError("the test set is sealed until the selection is final: select() first")
+            raise SealedError("the test set is sealed until the selection is final: call select() first")
         return self._selection
 
-    def _in_order(self) -> Iterator[tuple[Place, Record]]:
-        for place in self._origin.work.places(self._origin.seeds):
-            if place in self._records:
-                yield place, self._records[place]
+    def _ordered_records(self) -> Iterator[tuple[LifecycleKey, LifecycleRecord]]:
+        for key in self.origin.task.keys(self.origin.seeds):
+            if key in self.records:
+                yield key, self.records[key]
 
     def _by_setting(self) -> dict[Setting, list[FairRun]]:
         found: dict[Setting, list[FairRun]] = {}
@@ -312,17 +349,17 @@ class FairResult(MethodResult):
             found.setdefault(run.setting, []).append(run)
         return found
 
-    def _good(self, setting: Setting) -> list[FairRun]:
-        return [run for run in self._by_setting()[setting] if run.life.validation]
+    def _successful_runs(self, setting: Setting) -> list[FairRun]:
+        return [run for run in self._by_setting()[setting] if run.outcome.validation]
 
     def _score(self, setting: Setting, score: Any) -> float:
-        """Mean over seeds; NaN if one is missing."""
-        runs = self._good(setting)
-        if len(runs) < len(self._origin.seeds):
+        """Return the mean score over seeds; NaN if a run failed or is missing."""
+        runs = self._successful_runs(setting)
+        if len(runs) < len(self.origin.seeds):
             return math.nan
         return _mean([score(_metrics(run)) for run in runs])
 
-    def _chosen(self, score: Any, for_each: Sequence[str]) -> set[Setting]:
+    def _best_settings(self, score: Any, for_each: Sequence[str]) -> set[Setting]:
         best: dict[tuple[str, ...], tuple[float, Setting]] = {}
         for setting in self._by_setting():
             value, key = self._score(setting, score), tuple(getattr(setting, name) for name in for_each)
@@ -330,46 +367,47 @@ class FairResult(MethodResult):
                 best[key] = value, setting
         return {setting for _, setting in best.values()}
 
-    def _failure(self) -> str:
-        errors = [run.life.error for run in self._runs.values() if run.life.error]
+    def _first_error(self) -> str:
+        errors = [run.outcome.error for run in self._runs.values() if run.outcome.error]
         return errors[0] if errors else self.reason
 
 
-def _runs(origin: Origin, records: Mapping[Place, Record]) -> Iterator[FairRun]:
+def _number_runs(origin: Origin, records: Mapping[LifecycleKey, LifecycleRecord]) -> Iterator[FairRun]:
+    """Yield the finished runs; their ids count all runs, finished or not, so that they do not change later."""
     number = 0
-    for place in origin.work.places(origin.seeds):
-        record = records.get(place)
-        for setting in origin.work.settings(place):
-            if record is not None and (setting.postprocessor in record.lives or record.error):
-                life = record.lives.get(setting.postprocessor, Life(error=record.error))
-                yield FairRun(number, place, setting, life, record)
+    for key in origin.task.keys(origin.seeds):
+        record = records.get(key)
+        for setting in origin.task.settings(key):
+            if record is not None and (setting.postprocessor in record.outcomes or record.error):
+                outcome = record.outcomes.get(setting.postprocessor, Outcome(error=record.error))
+                yield FairRun(number, key, setting, outcome, record)
             number += 1
 
 
-def _test(origin: Origin, runs: Iterable[FairRun], selection: Selection) -> dict[int, list[Measured]]:
-    """Fit what was selected again, with the hyperparameters that were found, and measure it on test examples."""
-    found, fitted = {}, {}
+def _measure_test(origin: Origin, runs: Iterable[FairRun], selection: Selection) -> dict[int, list[MetricValue]]:
+    """Refit the selected runs with their hyperparameters, and measure them on test examples."""
+    found, fitted_by_key = {}, {}
     for run in runs:
-        if run.place not in fitted:
-            fitted[run.place] = origin.work.fit(run.place, Record(config=run.record.config))
-        model = fitted[run.place]
-        assert model is not None
-        post = origin.work.post(run.place, model, run.setting.postprocessor)
-        _, validation = origin.work.visible.examples(run.place.seed)
-        examples, _, predicted = model.predict(validation, post)
+        if run.key not in fitted_by_key:
+            fitted_by_key[run.key] = origin.task.fit(run.key, LifecycleRecord(config=run.record.config))
+        fitted = fitted_by_key[run.key]
+        assert fitted is not None
+        postprocessor = origin.task.fit_postprocessor(run.key, fitted, run.setting.postprocessor)
+        _, validation = origin.task.visible.examples(run.key.seed)
+        examples, _, predicted = fitted.predict(validation, postprocessor)
         again, before = float((predicted == examples.y).mean()), _metrics(run)["accuracy"]
-        if abs(again - before) > SAME:
+        if abs(again - before) > ACCURACY_TOLERANCE:
             raise SeerError(
-                f"run {run.id} had accuracy {before:.6g} on validation examples where it was fitted, and has "
-                f"{again:.6g} here: the workers have other versions of scikit-learn or numpy"
+                f"run {run.id} had validation accuracy {before:.6g} on its worker, but {again:.6g} after refitting "
+                "here: the worker has another version of scikit-learn or numpy"
             )
-        found[run.id] = origin.sealed.measure(selection, run.id, run.place.seed, model, post)
+        found[run.id] = origin.sealed.measure(selection, run.id, run.key.seed, fitted, postprocessor)
     return found
 
 
 def _metrics(run: FairRun) -> dict[str, float]:
-    """Of validation examples; those of a group are of all."""
-    return {each.metric: each.value for each in run.life.validation if each.group in {"all", "between"}}
+    """Return the validation metrics of all examples, and those between the groups, by name."""
+    return {each.metric: each.value for each in run.outcome.validation if each.group in {"all", "between"}}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Random splits, and a test set that refuses to be looked at before the selection is final."""
+"""Random splits, and a test set that stays sealed until the selection is final."""
 
 from __future__ import annotations
 
@@ -14,116 +14,153 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from seer_nb.methods.fairprep.lifecycle import Fitted
-    from seer_nb.methods.fairprep.metrics import Measured
+    from seer_nb.methods.fairprep.lifecycle import FittedStages
+    from seer_nb.methods.fairprep.metrics import MetricValue
     from seer_nb.methods.fairprep.postprocessing import FittedPostProcessor
     from seer_nb.methods.fairprep.table import Rows, Table
 
 
-TEST, VALIDATION = 0.2, 0.1
-"""Shares of all examples (github DataResponsibly/FairPrep, fp/dataset_experiments.py); the rest is trained on."""
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
+"""Shares of all examples (github DataResponsibly/FairPrep, fp/dataset_experiments.py); the rest is for training."""
 
 
-class Places(NamedTuple):
-    """Which rows of a table are what."""
+class SplitRows(NamedTuple):
+    """Row numbers of the three parts of a table."""
 
     train: Rows
     validation: Rows
     test: Rows
 
 
-def split(n: int, seed: int, test: float = TEST, validation: float = VALIDATION) -> Places:
-    """Divide n rows at random: the same for the same seed, whatever the rows hold."""
+def split(n: int, seed: int, test: float = TEST_SHARE, validation: float = VALIDATION_SHARE) -> SplitRows:
+    """Split n rows at random; the split depends on the arguments only.
+
+    Args:
+        n: Number of rows.
+        seed: Seed of the split.
+        test: Share of test rows.
+        validation: Share of validation rows.
+
+    Returns:
+        Row numbers in ascending order; each part has at least one.
+    """
     order = np.random.default_rng([seed, 0]).permutation(n)
     n_test, n_validation = max(1, round(test * n)), max(1, round(validation * n))
     tested, validated, trained = np.split(order, [n_test, n_test + n_validation])
-    return Places(np.sort(trained), np.sort(validated), np.sort(tested))
+    return SplitRows(np.sort(trained), np.sort(validated), np.sort(tested))
 
 
-class Visible:
-    """What a lifecycle may see: training and validation examples of each seed.
+class VisibleData:
+    """Training and validation examples of each seed, which lifecycles may use.
 
-    Rows that are test rows for all seeds are not in it, so that they never travel to any worker.
+    Rows that are test rows for all seeds are left out, so they never reach a worker.
+
+    Args:
+        table: All examples.
+        rows: Split of each seed.
     """
 
-    def __init__(self, table: Table, places: dict[int, Places]) -> None:
-        used = np.unique(np.concatenate([rows for each in places.values() for rows in each[:2]]))
+    def __init__(self, table: Table, rows: dict[int, SplitRows]) -> None:
+        used = np.unique(np.concatenate([part for each in rows.values() for part in each[:2]]))
         self._table = table.take(used)
-        self._places = {seed: tuple(np.searchsorted(used, rows) for rows in each[:2]) for seed, each in places.items()}
+        self._rows = {seed: tuple(np.searchsorted(used, part) for part in each[:2]) for seed, each in rows.items()}
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of the splits, in the order in which they were given."""
-        return tuple(self._places)
+        """Seeds of the splits, in the order given."""
+        return tuple(self._rows)
 
     def examples(self, seed: int) -> tuple[Table, Table]:
-        """Training and validation examples of that seed."""
-        train, validation = self._places[seed]
+        """Return the training and the validation examples of a seed."""
+        train, validation = self._rows[seed]
         return self._table.take(train), self._table.take(validation)
 
 
 class Selection:
-    """Runs that were chosen, by their ids; what unseals the test set for them."""
+    """A final selection of runs, which unseals the test set for them.
+
+    Args:
+        runs: Ids of the runs.
+    """
 
     def __init__(self, runs: Collection[int]) -> None:
         self.runs = frozenset(runs)
 
 
-class SealedTest:
-    """Test examples of each seed, which nobody gets: once, for one final selection, they measure its runs.
+class SealedTestSet:
+    """Test examples of each seed; they can only measure the runs of one final selection.
 
-    It cannot be pickled or copied, and has no attribute that holds an example.
+    The object cannot be pickled or copied, and no attribute holds an example.
 
     Args:
         table: All examples.
-        places: Of each seed.
-        file: In which the final selection is noted for other processes; None: there are none.
+        rows: Split of each seed.
+        path: File that records the final selection for all processes; None: the object is the only one of its kind.
     """
 
-    __slots__ = ("_measure", "_size")
+    __slots__ = ("_measure", "_sizes")
 
-    def __init__(self, table: Table, places: dict[int, Places], file: Path | None = None) -> None:
+    def __init__(self, table: Table, rows: dict[int, SplitRows], path: Path | None = None) -> None:
         final: list[frozenset[int]] = []
 
+        # A closure hides the examples, which an attribute would expose.
         def measure(
-            selection: Selection, run: int, seed: int, fitted: Fitted, post: FittedPostProcessor
-        ) -> list[Measured]:
+            selection: Selection, run: int, seed: int, fitted: FittedStages, postprocessor: FittedPostProcessor
+        ) -> list[MetricValue]:
             if not isinstance(selection, Selection):
-                raise SealedError("the test set is sealed until the selection is final: select() first")
+                raise SealedError("the test set is sealed until the selection is final: call select() first")
             if run not in selection.runs:
                 raise SealedError(f"run {run} was not selected: the test set stays sealed for it")
             if not final:
-                final.append(selection.runs if file is None else _noted(file, selection.runs))
+                final.append(selection.runs if path is None else record_selection(path, selection.runs))
             if final[0] != selection.runs:
                 raise SealedError("the test set was unsealed for another selection, which is final")
-            return fitted.measure(table.take(places[seed].test), post)
+            return fitted.measure(table.take(rows[seed].test), postprocessor)
 
         self._measure = measure
-        self._size = {seed: len(each.test) for seed, each in places.items()}
+        self._sizes = {seed: len(each.test) for seed, each in rows.items()}
 
     def __repr__(self) -> str:
-        return f"SealedTest({len(self._size)} seeds, {next(iter(self._size.values()))} examples each)"
+        return f"SealedTestSet({len(self._sizes)} seeds, {next(iter(self._sizes.values()))} examples each)"
 
     def __reduce__(self) -> NoReturn:
         raise SealedError("the test set is sealed: it cannot be pickled or copied")
 
     def measure(
-        self, selection: Selection, run: int, seed: int, fitted: Fitted, post: FittedPostProcessor
-    ) -> list[Measured]:
-        """Metrics of a selected run on its seed's test examples.
+        self, selection: Selection, run: int, seed: int, fitted: FittedStages, postprocessor: FittedPostProcessor
+    ) -> list[MetricValue]:
+        """Measure a selected run on the test examples of its seed.
+
+        Args:
+            selection: The final selection.
+            run: Id of the run.
+            seed: Seed of its split.
+            fitted: Fitted stages of the run.
+            postprocessor: Fitted post-processor of the run.
+
+        Returns:
+            All metrics.
 
         Raises:
             SealedError: The run was not selected, or the test set was unsealed for another selection.
         """
-        return self._measure(selection, run, seed, fitted, post)
+        return self._measure(selection, run, seed, fitted, postprocessor)
 
 
-def _noted(file: Path, runs: frozenset[int]) -> frozenset[int]:
-    """The selection that was noted first, here or by another process; if there is none, this one."""
-    with suppress(FileExistsError), file.open("xb") as new:
+def record_selection(path: Path, runs: frozenset[int]) -> frozenset[int]:
+    """Record a selection unless another one was recorded before, by any process.
+
+    Args:
+        path: File of the record.
+        runs: Ids of the selected runs.
+
+    Returns:
+        The selection that was recorded first.
+    """
+    with suppress(FileExistsError), path.open("xb") as new:
         new.write(msgspec.json.encode(sorted(runs)))
     try:
-        return frozenset(msgspec.json.decode(file.read_bytes(), type=list[int]))
-    except msgspec.DecodeError:  # whoever noted it has died meanwhile, before anything was measured
-        file.unlink()
-        return _noted(file, runs)
+        return frozenset(msgspec.json.decode(path.read_bytes(), type=list[int]))
+    except msgspec.DecodeError:  # the process that recorded it died while writing, before it measured anything
+        path.unlink()
+        return record_selection(path, runs)

@@ -1,4 +1,4 @@
-"""An experiment as a study: a trial a lifecycle up to its model, an epoch a post-processor."""
+"""An experiment as a study: one trial per lifecycle up to its model, one epoch per post-processor."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import cloudpickle
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.validation import check_integer
 from seer_nb.errors import MissingCheckpointError, SeerError
-from seer_nb.methods.fairprep.lifecycle import Place, Record, Work, decode
-from seer_nb.methods.fairprep.splits import SealedTest
+from seer_nb.methods.fairprep.lifecycle import LifecycleKey, LifecycleRecord, LifecycleTask, decode_record
+from seer_nb.methods.fairprep.splits import SealedTestSet
 from seer_nb.search_space.domains import choice
 from seer_nb.storage import layout
 from seer_nb.study.best import of_trial
@@ -23,31 +23,47 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seer_nb.core import Config
-    from seer_nb.methods.fairprep.splits import Places
+    from seer_nb.methods.fairprep.splits import SplitRows
     from seer_nb.methods.fairprep.table import Table
     from seer_nb.providers.base import Provider
     from seer_nb.study.study import Study
 
 
-SEALED, SELECTION = "sealed", "selection.json"
-"""In a study's folder: among its parts the test examples, and what they were unsealed for."""
+SEALED_PART = "sealed"
+"""Name of the test examples among the parts of a study."""
+SELECTION_FILE = "selection.json"
+"""File in the study's folder with the final selection, for which the test set was unsealed."""
 
 
-class Terms(NamedTuple):
-    """What a user says of the study."""
+class StudyOptions(NamedTuple):
+    """A user's arguments for the study of an experiment."""
 
     provider: Provider
+    """Provider of the machines."""
     deadline: str | float | timedelta | datetime
+    """As for ``Study``."""
     budget: str | float
+    """As for ``Study``."""
     workers: int | None = None
+    """Upper limit of the number of workers; None: the provider's."""
     name: str | None = None
+    """As for ``Study``."""
     store: Any = None
+    """As for ``Study``."""
     report_timeout: str | float | timedelta = "30min"
-    """Tuning on many examples takes its time before the first report."""
+    """As for ``Study``; long, because the search for hyperparameters precedes the first report."""
 
 
-def study_of(work: Work, table: Table, places: dict[int, Places], terms: Terms) -> Study:
-    """A study that has not been started; its folder keeps the test examples, which no worker gets.
+def create_study(task: LifecycleTask, table: Table, rows: dict[int, SplitRows], options: StudyOptions) -> Study:
+    """Create the study of an experiment, without starting it.
+
+    The study's folder keeps the test examples for the notebook; workers do not receive them.
+
+    Args:
+        task: Training function.
+        table: All examples.
+        rows: Split of each seed.
+        options: Arguments of the study.
 
     Raises:
         TypeError, ValueError: As for ``seer_nb.Study``.
@@ -55,72 +71,77 @@ def study_of(work: Work, table: Table, places: dict[int, Places], terms: Terms) 
     from seer_nb.policies import Grid
     from seer_nb.study.study import Study
 
-    options: Config = {
-        "seed": list(work.visible.seeds),
-        "handler": list(work.handlers),
-        "scaler": list(work.scalers),
-        "preprocessor": list(work.interventions.preprocessors),
-        "learner": list(work.learners),
+    components: Config = {
+        "seed": list(task.visible.seeds),
+        "handler": list(task.handlers),
+        "scaler": list(task.scalers),
+        "preprocessor": list(task.interventions.preprocessors),
+        "learner": list(task.learners),
     }
     study = Study(
-        work,
-        {name: choice(values) if len(values) > 1 else values[0] for name, values in options.items()},
+        task,
+        {name: choice(values) if len(values) > 1 else values[0] for name, values in components.items()},
         metric="accuracy",
         mode="max",
-        max_epochs=max(map(len, work.interventions.after.values())),
-        deadline=terms.deadline,
-        budget=terms.budget,
-        provider=_limited(terms.provider, terms.workers),
+        max_epochs=max(map(len, task.interventions.combinations.values())),
+        deadline=options.deadline,
+        budget=options.budget,
+        provider=_limit_workers(options.provider, options.workers),
         policy=Grid(),
-        name=terms.name,
-        store=terms.store,
-        report_timeout=terms.report_timeout,
+        name=options.name,
+        store=options.store,
+        report_timeout=options.report_timeout,
     )
-    parts = cloudpickle.loads(study._parts)  # noqa: SLF001 - of the same family
-    study._parts = dumps_parts(**parts, **{SEALED: (table, places)})  # noqa: SLF001
+    _add_part(study, SEALED_PART, (table, rows))
     return study
 
 
-def sealed_of(study: Study) -> SealedTest:
-    """The test set of a study that was started before; it stays unsealed for no other selection than it was.
+def load_sealed_test(study: Study) -> SealedTestSet:
+    """Load the test set of an existing study; a selection made by any process stays final.
 
     Raises:
-        UntrustedError: What is stored of it may not be the user's own.
-        SeerError: It is not stored.
+        UntrustedError: Another user may have written the study's folder.
+        SeerError: The study has no test set.
     """
     parts = layout.read_parts(study.folder)
-    if SEALED not in parts:
-        raise SeerError(f"study {study.name!r} has not kept its test examples: an older seer_nb has started it")
-    table, places = parts[SEALED]
-    return SealedTest(table, places, selection_file(study))
+    if SEALED_PART not in parts:
+        raise SeerError(f"study {study.name!r} has no test examples: an older version of seer_nb started it")
+    table, rows = parts[SEALED_PART]
+    return SealedTestSet(table, rows, selection_path(study))
 
 
-def selection_file(study: Study) -> Path:
-    """Where a final selection is noted."""
-    return study.folder / SELECTION
+def selection_path(study: Study) -> Path:
+    """Return the file that records the final selection."""
+    return study.folder / SELECTION_FILE
 
 
-def collect(study: Study) -> dict[Place, Record]:
-    """What the trials of a study have come to; those that were cut short are left out.
+def collect_records(study: Study) -> dict[LifecycleKey, LifecycleRecord]:
+    """Read the records of a study's trials; trials that ended early are left out.
 
     Raises:
-        CheckpointError: What a trial has stored is damaged.
+        CheckpointError: A trial's checkpoint is damaged.
     """
     state = study.state
-    found: dict[Place, Record] = {}
+    found: dict[LifecycleKey, LifecycleRecord] = {}
     for trial in state.trials.values():
-        place, stored = Place(**trial.config), of_trial(state.settings, trial)
-        if stored is not None and stored.checkpoint:
+        key, best = LifecycleKey(**trial.config), of_trial(state.settings, trial)
+        if best is not None and best.checkpoint:
             with suppress(MissingCheckpointError):
-                if (saved := stored.saved) is not None:
-                    found[place] = decode(saved)
+                if (saved := best.saved) is not None:
+                    found[key] = decode_record(saved)
         elif trial.error:
-            found[place] = Record(error=trial.error.strip().splitlines()[-1])
+            found[key] = LifecycleRecord(error=trial.error.strip().splitlines()[-1])
     return found
 
 
-def _limited(provider: Provider, workers: int | None) -> Provider:
-    """The provider, with at most so many workers."""
+def _add_part(study: Study, name: str, value: Any) -> None:
+    """Add a part to those that the study stores in its folder when it starts."""
+    parts = cloudpickle.loads(study._parts)  # noqa: SLF001 - Study has no public way to store a part
+    study._parts = dumps_parts(**parts, **{name: value})  # noqa: SLF001
+
+
+def _limit_workers(provider: Provider, workers: int | None) -> Provider:
+    """Return the provider with a lower limit of workers."""
     if workers is None:
         return provider
     most = check_integer(workers, "workers")
@@ -129,7 +150,8 @@ def _limited(provider: Provider, workers: int | None) -> Provider:
         limited.max_workers = min(most, provider.max_workers)
     except AttributeError as error:
         raise TypeError(
-            f"provider={short_repr(provider)} does not let workers= be set: give it max_workers there"
+            f"workers={workers}: cannot limit provider={short_repr(provider)}; "
+            "expected a provider created with max_workers="
         ) from error
     checked: Provider = limited
     return checked

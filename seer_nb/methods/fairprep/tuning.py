@@ -1,8 +1,8 @@
-"""Hyperparameters by cross-validation on training examples, searched by seer_nb's own samplers and policies.
+"""Hyperparameter search by cross-validation on training examples, with seer_nb's samplers and policies.
 
-A configuration is a trial, and a fold an epoch: after fold k it has reported the mean over the first k folds. The
-search runs in the simulator, whose clock is virtual, so that it is the same on every machine; folds are fitted when
-they are asked for.
+A configuration is a trial, and a fold is an epoch: after fold k a trial reports its mean over the first k folds. The
+search runs in the simulator under a virtual clock, so its result does not depend on the machine. A fold is fitted only
+when the search reads it.
 """
 
 from __future__ import annotations
@@ -27,35 +27,46 @@ if TYPE_CHECKING:
 
 
 WORKERS = 1
+"""Simulated workers."""
 FOLD_S = 1.0
-PLENTY_S = 1e6
-"""A virtual deadline and budget that a finite search never comes to."""
+"""Simulated seconds per fold."""
+UNLIMITED = 1e6
+"""Simulated deadline in seconds, and budget in dollars, that a search never reaches."""
 
 
-class Step(NamedTuple):
-    """One fold of one configuration."""
+class FoldScore(NamedTuple):
+    """Score of one configuration after one fold."""
 
     number: int
-    """Of the configuration."""
+    """Number of the configuration."""
     config: Config
+    """Hyperparameters."""
     fold: int
-    """From 1 on."""
+    """Number of the fold, from 1."""
     value: float
-    """Mean of the area under the ROC curve over the folds so far."""
+    """Mean area under the ROC curve over the folds so far."""
 
 
 class Tuning:
-    """How a learner's hyperparameters are found.
+    """Settings of a learner's hyperparameter search.
 
     Args:
-        space: Name to a list of options, to ``seer.choice(...)``, ``seer.loguniform(...)`` and the like, or a constant.
-        configurations: Most that are tried; of a finite space, all if there are no more.
-        policy: Which of them go on to further folds: "grid", all, or "halving", "asha" and the other names of policies.
-        folds: Of the cross-validation, stratified by label.
-        sampler: An Optuna sampler that proposes them all before the first is tried; None: random, without repeats.
+        space: Name to a list of options, to ``seer.choice(...)``, ``seer.loguniform(...)`` and the like, or to a
+            constant.
+        configurations: Largest number of configurations to try; a smaller finite space is tried completely.
+        policy: Name of the policy that decides which configurations continue: "grid" evaluates all folds of all
+            configurations; "halving", "asha" and others stop some earlier.
+        folds: Folds of the cross-validation, stratified by label; at least 2.
+        sampler: Optuna sampler; it proposes all configurations before the first is tried. Default: random search
+            without repeats.
 
     Raises:
-        TypeError, ValueError: For what cannot be; the sentence names the argument.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range, or the policy is unknown.
+
+    Example:
+        >>> tuning = fairprep.Tuning({"alpha": seer.loguniform(1e-5, 1e-1)}, configurations=9, policy="halving")
+        >>> learner = fairprep.logistic_regression(tuning=tuning)
     """
 
     def __init__(
@@ -72,7 +83,7 @@ class Tuning:
         self.configurations = check_integer(configurations, "configurations")
         self.folds = check_integer(folds, "folds", 2)
         if not isinstance(policy, str):
-            raise TypeError(f'policy={short_repr(policy)} is not a name: give one such as "grid" or "halving"')
+            raise TypeError(f'policy={short_repr(policy)}: not a name; expected one such as "grid" or "halving"')
         policies.by_name(policy)
         self.policy = policy
         ConfigSampler(self.space, sampler)
@@ -84,84 +95,100 @@ class Tuning:
         )
 
     def draw(self, seed: int) -> list[Config]:
-        """The configurations to try, in order."""
+        """Return the configurations to try, in order."""
         from copy import deepcopy
 
-        # A sampler has a state, and each search begins with the same.
+        # Copy the sampler, because it has a state and every search must start from the same one.
         sampler = ConfigSampler(self.space, deepcopy(self._sampler), seed)
         drawn = (sampler.draw(number) for number in range(self.configurations))
         return [config for config in drawn if config is not None]
 
 
-class Folds(CurveTable):
-    """Cross-validation as a table of curves that is filled in when it is looked at."""
+class LazyFoldTable(CurveTable):
+    """Cross-validation as a table of curves whose values are computed when they are read.
+
+    Args:
+        configs: Configurations, one per row.
+        folds: Number of folds.
+        measure: Returns the score of a configuration on a fold, numbered from 0.
+    """
 
     def __init__(self, configs: list[Config], folds: int, measure: Callable[[Config, int], float]) -> None:
         super().__init__(configs, np.zeros((len(configs), folds)), [folds] * len(configs), "max", name="folds")
         self._measure = measure
-        self._seen: dict[tuple[int, int], float] = {}
+        self._scores: dict[tuple[int, int], float] = {}
 
     def value(self, row: int, epoch: int) -> float | None:
-        """Mean over the first folds; None where a fold could not be measured."""
-        found = [self._fold(row, fold) for fold in range(epoch)]
+        """Return the mean over the first ``epoch`` folds; None: it is not finite."""
+        found = [self._score(row, fold) for fold in range(epoch)]
         mean = sum(found) / len(found)
         return mean if math.isfinite(mean) else None
 
-    def _fold(self, row: int, fold: int) -> float:
-        if (row, fold) not in self._seen:
-            self._seen[row, fold] = self._measure(self.configs[row], fold)
-        return self._seen[row, fold]
+    def _score(self, row: int, fold: int) -> float:
+        if (row, fold) not in self._scores:
+            self._scores[row, fold] = self._measure(self.configs[row], fold)
+        return self._scores[row, fold]
 
-    def steps(self) -> tuple[Step, ...]:
-        """What was measured, by configuration and fold."""
+    def fold_scores(self) -> tuple[FoldScore, ...]:
+        """Return the scores that were computed, by configuration and fold."""
         return tuple(
-            Step(row, self.configs[row], fold + 1, self.value(row, fold + 1) or math.nan)
-            for row, fold in sorted(self._seen)
+            FoldScore(row, self.configs[row], fold + 1, self.value(row, fold + 1) or math.nan)
+            for row, fold in sorted(self._scores)
         )
 
 
-def tune(  # noqa: PLR0913, PLR0917 - a search, and what it is done on
+def tune(  # noqa: PLR0913, PLR0917 - a search, and the examples that it needs
     tuning: Tuning, fit: Callable[..., Any], x: Floats, y: Flags, weights: Floats, seed: int
-) -> tuple[Config, tuple[Step, ...]]:
-    """The configuration with the highest mean area under the ROC curve over all folds; of several, the first drawn.
+) -> tuple[Config, tuple[FoldScore, ...]]:
+    """Search for the configuration with the highest mean area under the ROC curve over all folds.
 
     Args:
-        tuning: The search.
-        fit: Makes a model of (x, y, weights, config).
-        x: n x d training examples.
-        y: n labels.
-        weights: n; they count in fitting, not in the score, as with scikit-learn's GridSearchCV.
-        seed: Of the draw.
+        tuning: Settings of the search.
+        fit: Returns a model for (x, y, weights, config).
+        x: Features of the training examples, shape (n, d).
+        y: Labels, shape (n,).
+        weights: Weights, shape (n,); used for fitting, not for the score, as in scikit-learn's GridSearchCV.
+        seed: Seed of the configurations.
+
+    Returns:
+        The best configuration, on a tie the first one drawn, and all scores.
 
     Raises:
-        UnfitError: A label has fewer examples than there are folds, or no configuration could be measured.
+        UnfitError: A label has fewer examples than there are folds, or no configuration has a score on all folds.
     """
     from seer_nb import simulate
 
-    table = Folds(tuning.draw(seed), tuning.folds, _measure(tuning, fit, x, y, weights))
+    table = LazyFoldTable(tuning.draw(seed), tuning.folds, _make_measure(tuning, fit, x, y, weights))
     if len(table) > 1:
         simulate.run(
             table,
             tuning.policy,
-            deadline=PLENTY_S,
-            budget=PLENTY_S,
+            deadline=UNLIMITED,
+            budget=UNLIMITED,
             epoch_seconds=FOLD_S,
             max_workers=WORKERS,
         )
     else:
         table.value(0, tuning.folds)
-    steps = table.steps()
-    best = max((s for s in steps if s.fold == tuning.folds and math.isfinite(s.value)), key=_rank, default=None)
+    scores = table.fold_scores()
+    best = max((s for s in scores if s.fold == tuning.folds and math.isfinite(s.value)), key=_rank, default=None)
     if best is None:
-        raise UnfitError("no configuration could be measured on all folds")
-    return best.config, steps
+        raise UnfitError("no configuration has a finite score on all folds")
+    return best.config, scores
 
 
-def _rank(step: Step) -> tuple[float, int]:
-    return step.value, -step.number
+def predict_scores(model: Any, x: Floats) -> Floats:
+    """Return a model's probabilities of the favourable label, shape (n,)."""
+    (column,) = np.flatnonzero(model.classes_)
+    found: Floats = np.asarray(model.predict_proba(x), dtype=np.float64)[:, column]
+    return found
 
 
-def _measure(
+def _rank(score: FoldScore) -> tuple[float, int]:
+    return score.value, -score.number
+
+
+def _make_measure(
     tuning: Tuning, fit: Callable[..., Any], x: Floats, y: Flags, weights: Floats
 ) -> Callable[[Config, int], float]:
     from sklearn.metrics import roc_auc_score
@@ -172,15 +199,8 @@ def _measure(
     folds: list[tuple[Rows, Rows]] = list(StratifiedKFold(tuning.folds).split(x, y))
 
     def measure(config: Config, fold: int) -> float:
-        trained, held = folds[fold]
-        model = fit(x[trained], y[trained], weights[trained], config)
-        return float(roc_auc_score(y[held], score(model, x[held])))
+        train, held_out = folds[fold]
+        model = fit(x[train], y[train], weights[train], config)
+        return float(roc_auc_score(y[held_out], predict_scores(model, x[held_out])))
 
     return measure
-
-
-def score(model: Any, x: Floats) -> Floats:
-    """N probabilities of the favourable label."""
-    (place,) = np.flatnonzero(model.classes_)
-    found: Floats = np.asarray(model.predict_proba(x), dtype=np.float64)[:, place]
-    return found

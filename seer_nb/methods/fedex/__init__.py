@@ -1,13 +1,14 @@
-"""FedEx: the hyperparameters of federated learning, found while one shared model is trained.
+"""FedEx: federated hyperparameter tuning during the training of one shared model.
 
-Khodak, Tu, Li, Li, Balcan, Smith and Talwalkar, NeurIPS 2021, arXiv 2106.04502. Of the paper only abstract and
-introduction could be read; the method is built after the authors' code (github mkhodak/FedEx), and no number of the
-paper is claimed.
+Khodak, Tu, Li, Li, Balcan, Smith and Talwalkar, NeurIPS 2021, arXiv 2106.04502. Only the paper's abstract and
+introduction were available. The implementation follows the authors' code (github mkhodak/FedEx) and claims none of the
+paper's numbers.
 
->>> from seer_nb.methods import fedex
->>> federation = fedex.Federation.split(model, x, y, clients=100, alpha=0.5)
->>> result = fedex.tune(federation, max_rounds=60, total_rounds=300)
->>> result.best.config, result.frame
+Example:
+    >>> from seer_nb.methods import fedex
+    >>> federation = fedex.Federation.split(model, x, y, clients=100, alpha=0.5)
+    >>> result = fedex.tune(federation, max_rounds=60, total_rounds=300)
+    >>> result.best.config, result.frame
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from seer_nb.methods.fedex.options import client_space, server_space
 from seer_nb.methods.fedex.partition import Client, partition, split
 from seer_nb.methods.fedex.result import Best, Result
 from seer_nb.methods.fedex.search import Ladder, elimination, random_search, tune
-from seer_nb.methods.fedex.server import Answers, Rounds, Server, ServerSettings
+from seer_nb.methods.fedex.server import ClientErrors, FederatedServer, Server, ServerSettings
 from seer_nb.methods.fedex.study_backend import Search
 
 __all__ = [
-    "Answers",
     "Best",
     "Client",
     "ClientConfig",
+    "ClientErrors",
     "FedEx",
+    "FederatedServer",
     "Federation",
     "Ladder",
     "Result",
     "Round",
-    "Rounds",
     "Scores",
     "Search",
     "Server",

@@ -1,10 +1,10 @@
-"""What a client does when it is visited: measure the model it is sent, train it on its own data, measure again."""
+"""Work of one client: measure the model it receives, train it on the client's data, measure it again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,46 +18,104 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from seer_nb.core import Config
     from seer_nb.methods.fedex.federation import Federation
     from seer_nb.methods.fedex.partition import Part
 
-    Vector = NDArray[np.float32]
-    from seer_nb.core import Config
+    Vector: TypeAlias = NDArray[np.float32]
+    """All weights and statistics of a model, flattened, shape (parameters,)."""
 
 
-class Errand(NamedTuple):
-    """One visit to a client."""
+class ClientConfig(NamedTuple):
+    """Hyperparameters of a client: SGD on its own data, from the weights that it receives."""
 
-    client: int
-    config: ClientConfig
-    part: Part
-    """On which it measures."""
-    seed: int
-    keeps: bool
-    """Whether the model that comes of it is wanted."""
-
-
-class Visit(NamedTuple):
-    """What came of an errand."""
-
-    before: float
-    """Error of the model that was sent."""
-    after: float
-    """Error after training on the client; 1 if that has diverged."""
-    weights: Vector | None
-    """The trained model; None if it is not wanted or has diverged."""
+    lr: float = 0.1
+    """Learning rate."""
+    momentum: float = 0.0
+    """Momentum, from 0 to 1."""
+    weight_decay: float = 0.0
+    """L2 penalty."""
+    epochs: int = 1
+    """Local epochs."""
+    batch: int = 32
+    """Samples per batch."""
+    mu: float = 0.0
+    """FedProx's pull towards the received weights; 0: FedAvg."""
+    dropout: float | None = None
+    """Rate of all dropout layers; None: the model's own rates."""
 
 
-class Bench:
-    """One process's model, into which every visit's weights are loaded.
+CLIENT_NAMES = ClientConfig._fields
 
-    To build one anew for each visit would take longer than to train it on a few samples.
 
-    All weights, and the statistics that layers such as BatchNorm keep, are one vector; the network's tensors look into
-    it. So a step of SGD is four operations, whatever the number of layers.
+def read_client_config(config: Config, name: str) -> ClientConfig:
+    """Check a client configuration; missing hyperparameters get their defaults.
 
     Args:
-        federation: Whose clients are visited.
+        config: Value by hyperparameter.
+        name: Name of the argument, for error messages.
+
+    Raises:
+        TypeError: ``config`` is not a dict, or a value has the wrong type.
+        ValueError: A name is unknown, or a value is out of range.
+    """
+    if not isinstance(config, Mapping):
+        raise TypeError(f'{name}={short_repr(config)}: not a dict; expected one such as {{"lr": 0.1, "epochs": 2}}')
+    for given in config:
+        if given not in CLIENT_NAMES:
+            raise ValueError(f"{name}: unknown hyperparameter {short_repr(given)}; expected {', '.join(CLIENT_NAMES)}")
+    checked: dict[str, Any] = {key: _CHECKS[key](value, f"{name}[{key!r}]") for key, value in config.items()}
+    return ClientConfig(**checked)
+
+
+def _check_dropout(value: Any, name: str) -> float | None:
+    return None if value is None else check_number(value, name, least=0.0, most=1.0)
+
+
+_CHECKS = {
+    "lr": lambda value, name: check_number(value, name, above=0.0),
+    "momentum": lambda value, name: check_number(value, name, least=0.0, most=1.0),
+    "weight_decay": lambda value, name: check_number(value, name, least=0.0),
+    "epochs": check_integer,
+    "batch": check_integer,
+    "mu": lambda value, name: check_number(value, name, least=0.0),
+    "dropout": _check_dropout,
+}
+
+
+class ClientTask(NamedTuple):
+    """One client's work in one round; its outcome depends only on the task and the model's weights."""
+
+    client: int
+    """Index of the client."""
+    config: ClientConfig
+    part: Part
+    """Data that errors are measured on."""
+    seed: int
+    returns_weights: bool
+    """Whether the trained weights are part of the outcome."""
+
+
+class ClientOutcome(NamedTuple):
+    """Outcome of a client task."""
+
+    before: float
+    """Mean error of the received model, from 0 to 1."""
+    after: float
+    """Mean error after local training; 1 if training diverged."""
+    weights: Vector | None
+    """Trained weights; None if training diverged, or if the task does not return them."""
+
+
+class ClientTrainer:
+    """Trains clients in this process, one after the other, with one model that is built once.
+
+    Building a model per task would take longer than training it on a few samples. All weights, and the statistics of
+    layers such as BatchNorm, are one flat vector that the model's tensors are views of. A step of SGD is therefore four
+    operations, whatever the number of layers.
+
+    Args:
+        federation: Federation whose clients are trained.
     """
 
     def __init__(self, federation: Federation) -> None:
@@ -67,59 +125,67 @@ class Bench:
         self._device = torch.device(federation.device)
         with seeded(0):
             self._model = federation.model().to(self._device)
-        self._dropouts = [x for x in self._model.modules() if isinstance(x, torch.nn.modules.dropout._DropoutNd)]  # noqa: SLF001
-        self._rates = [x.p for x in self._dropouts]
-        self._lay_out()
+        self._dropouts = [x for x in self._model.modules() if isinstance(x, torch.nn.modules.dropout._DropoutNd)]  # noqa: SLF001 - torch has no public base class of dropout layers
+        self._dropout_rates = [x.p for x in self._dropouts]
+        self._flatten_model()
         self._data: dict[tuple[int, Part], tuple[Tensor, Tensor]] = {}
 
-    def initial(self, seed: int) -> Vector:
-        """Weights of a new model, drawn from a seed."""
+    def initial_weights(self, seed: int) -> Vector:
+        """Return the weights of a new model that is initialised with a seed."""
         import torch
 
         with seeded(derive_seed(seed)):
             model = self._federation.model()
-        tensors = [*_trained(model), *_kept(model)]
+        tensors = [*_trained_tensors(model), *_other_tensors(model)]
         flat: Vector = torch.cat([x.detach().reshape(-1).float() for x in tensors]).cpu().numpy()
         return flat
 
-    def visit(self, weights: Vector, errands: Sequence[Errand]) -> list[Visit]:
-        """Do errands, one after the other; each begins with the same weights and depends on no other."""
+    def run_tasks(self, weights: Vector, tasks: Sequence[ClientTask]) -> list[ClientOutcome]:
+        """Run tasks one after the other; each starts from the same weights.
+
+        Args:
+            weights: Model that each client receives, shape (parameters,).
+            tasks: Tasks to run.
+
+        Returns:
+            One outcome per task, in the same order.
+        """
         import torch
 
         start = torch.from_numpy(weights).to(self._device)
         with one_thread():
-            return [self._visit(start, errand) for errand in errands]
+            return [self._run_task(start, task) for task in tasks]
 
-    def _visit(self, start: Tensor, errand: Errand) -> Visit:
+    def _run_task(self, start: Tensor, task: ClientTask) -> ClientOutcome:
         import torch
 
         self._flat.copy_(start)
-        for layer, rate in zip(self._dropouts, self._rates, strict=True):
-            layer.p = rate if errand.config.dropout is None else errand.config.dropout
-        before = self._error(errand)
-        with seeded(errand.seed):
-            self._train(start, errand)
-        after = self._error(errand)
+        for layer, rate in zip(self._dropouts, self._dropout_rates, strict=True):
+            layer.p = rate if task.config.dropout is None else task.config.dropout
+        before = self._measure_error(task)
+        with seeded(task.seed):
+            self._train(start, task)
+        after = self._measure_error(task)
         if not bool(torch.isfinite(self._flat).all()):
-            return Visit(before, 1.0, None)
-        return Visit(before, after, self._flat.cpu().numpy().copy() if errand.keeps else None)
+            return ClientOutcome(before, 1.0, None)
+        return ClientOutcome(before, after, self._flat.cpu().numpy().copy() if task.returns_weights else None)
 
-    def _train(self, start: Tensor, errand: Errand) -> None:
-        """SGD with momentum and weight decay, and FedProx's proximal term (Li et al. 2020, arXiv 1812.06127).
+    def _train(self, start: Tensor, task: ClientTask) -> None:
+        """Run SGD with momentum, weight decay and FedProx's proximal term (Li et al. 2020, arXiv 1812.06127).
 
-        That term adds mu (w - w_0) to the gradient, for the w_0 that was sent.
+        The proximal term adds mu (w - w_0) to the gradient, where w_0 are the received weights.
         """
         import torch
 
-        config = errand.config
-        x, y = self._tensors(errand.client, "train")
-        order = np.random.default_rng(errand.seed)
+        config = task.config
+        x, y = self._tensors(task.client, "train")
+        order = np.random.default_rng(task.seed)
         w, g, origin = self._flat[: self.n_weights], self._grad, start[: self.n_weights]
         velocity = torch.zeros_like(g)
         self._model.train()
         for _ in range(config.epochs):
-            places = torch.from_numpy(order.permutation(len(y))).to(self._device)
-            for batch in places.split(config.batch):
+            indices = torch.from_numpy(order.permutation(len(y))).to(self._device)
+            for batch in indices.split(config.batch):
                 g.zero_()
                 self._federation.loss(self._model(x[batch]), y[batch]).backward()
                 if config.weight_decay:
@@ -129,10 +195,10 @@ class Bench:
                 velocity.mul_(config.momentum).add_(g)
                 w.sub_(velocity, alpha=config.lr)
 
-    def _error(self, errand: Errand) -> float:
+    def _measure_error(self, task: ClientTask) -> float:
         import torch
 
-        x, y = self._tensors(errand.client, errand.part)
+        x, y = self._tensors(task.client, task.part)
         self._model.eval()
         with torch.no_grad():
             error = float(self._federation.error(self._model(x), y).mean())
@@ -147,45 +213,46 @@ class Bench:
             self._data[client, part] = x.float() if x.is_floating_point() else x, y
         return self._data[client, part]
 
-    def _lay_out(self) -> None:
-        """Put all of the network's tensors into one vector: first what is trained, then what is kept."""
+    def _flatten_model(self) -> None:
+        """Make the model's tensors views of one vector: first the trained ones, then all others."""
         import torch
 
-        trained, kept = _trained(self._model), _kept(self._model)
+        trained, others = _trained_tensors(self._model), _other_tensors(self._model)
         self.n_weights = sum(x.numel() for x in trained)
-        size = self.n_weights + sum(x.numel() for x in kept)
+        """Number of trained weights; they come first in a vector."""
+        size = self.n_weights + sum(x.numel() for x in others)
         self._flat = torch.zeros(size, device=self._device)
         self._grad = torch.zeros(self.n_weights, device=self._device)
-        at = 0
-        for tensor in [*trained, *kept]:
-            end = at + tensor.numel()
-            tensor.data = self._flat[at:end].view(tensor.shape)
+        start = 0
+        for tensor in [*trained, *others]:
+            end = start + tensor.numel()
+            tensor.data = self._flat[start:end].view(tensor.shape)
             if end <= self.n_weights:
-                tensor.grad = self._grad[at:end].view(tensor.shape)
-            at = end
+                tensor.grad = self._grad[start:end].view(tensor.shape)
+            start = end
 
 
-def work(federation: Federation, weights: Vector, errands: Sequence[Errand]) -> list[Visit]:
-    """What a worker is asked to do."""
-    return federation.bench.visit(weights, errands)
+def run_client_tasks(federation: Federation, weights: Vector, tasks: Sequence[ClientTask]) -> list[ClientOutcome]:
+    """Run client tasks in a Dask worker; the function that is submitted."""
+    return federation.trainer.run_tasks(weights, tasks)
 
 
-def _trained(model: nn.Module) -> list[Tensor]:
+def _trained_tensors(model: nn.Module) -> list[Tensor]:
     return [x for x in model.parameters() if x.requires_grad]
 
 
-def _kept(model: nn.Module) -> list[Tensor]:
-    """What SGD leaves alone: frozen parameters, and statistics."""
+def _other_tensors(model: nn.Module) -> list[Tensor]:
+    """Return the tensors that SGD does not change: frozen parameters and floating-point buffers."""
     frozen = [x for x in model.parameters() if not x.requires_grad]
     return [*frozen, *(x for x in model.buffers() if x.is_floating_point())]
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Have torch draw from a seed, and go on from where it was afterwards: it is the user's generator."""
+    """Seed torch for a block of code, and restore the user's generator state afterwards."""
     import torch
 
-    # Also the generators of GPUs, from which dropout draws there.
+    # Dropout on a GPU draws from the generator of that GPU.
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
@@ -194,7 +261,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have torch use one thread, as workers do: sums over several are rounded otherwise."""
+    """Limit torch to one thread, as workers do: sums over several threads are rounded differently."""
     import torch
 
     threads = torch.get_num_threads()
@@ -203,55 +270,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-class ClientConfig(NamedTuple):
-    """How a client trains: SGD on its own data, from the weights that it is sent."""
-
-    lr: float = 0.1
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    epochs: int = 1
-    batch: int = 32
-    mu: float = 0.0
-    """FedProx's pull towards the weights that were sent; 0: FedAvg."""
-    dropout: float | None = None
-    """Of all dropout layers; None: as the model has it."""
-
-
-NAMES = ClientConfig._fields
-
-
-def read(config: Config, name: str) -> ClientConfig:
-    """A client's configuration from a dict; what is not in it has its default.
-
-    Args:
-        config: Hyperparameter to value.
-        name: Of the argument, for the sentence of an error.
-
-    Raises:
-        TypeError: It is no dict, or a value is of another type.
-        ValueError: It has another name, or a value is out of bounds.
-    """
-    if not isinstance(config, Mapping):
-        raise TypeError(f'{name}={short_repr(config)} is not a dict: give one such as {{"lr": 0.1, "epochs": 2}}')
-    for given in config:
-        if given not in NAMES:
-            raise ValueError(f"{name} has the hyperparameter {short_repr(given)}: clients know {', '.join(NAMES)}")
-    checked: dict[str, Any] = {key: _CHECKS[key](value, f"{name}[{key!r}]") for key, value in config.items()}
-    return ClientConfig(**checked)
-
-
-def _dropout(value: Any, name: str) -> float | None:
-    return None if value is None else check_number(value, name, least=0.0, most=1.0)
-
-
-_CHECKS = {
-    "lr": lambda value, name: check_number(value, name, above=0.0),
-    "momentum": lambda value, name: check_number(value, name, least=0.0, most=1.0),
-    "weight_decay": lambda value, name: check_number(value, name, least=0.0),
-    "epochs": check_integer,
-    "batch": check_integer,
-    "mu": lambda value, name: check_number(value, name, least=0.0),
-    "dropout": _dropout,
-}

@@ -1,4 +1,4 @@
-"""What is trained where: a model, its loss and error, and the clients that hold the data."""
+"""The federation: a model, its loss and error, and the clients that hold the data."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from seer_nb.methods.fedex.client import Bench
+    from seer_nb.methods.fedex.client import ClientTrainer
 
 
 class Federation:
-    """A federation; immutable, and without any state of training.
+    """A model and the clients that train it; immutable, without any training state.
 
     Args:
-        model: A function without arguments that makes the network; for work on other processes it must be possible to
-            pickle it (cloudpickle, so notebooks' functions and lambdas are).
-        clients: At least one.
-        loss: ``loss(outputs, targets)`` gives the tensor to be minimised. Default: cross entropy.
-        error: ``error(outputs, targets)`` gives each sample's error, a tensor of shape (samples,) with values from 0 to
-            1. Default: whether the greatest output is not the target's class.
-        device: Of torch, on which clients train.
+        model: Function without arguments that returns the network. To run in other processes it must be picklable by
+            cloudpickle, which lambdas and a notebook's functions are.
+        clients: At least one client.
+        loss: ``loss(outputs, targets)`` returns the scalar tensor to minimise. Default: cross entropy.
+        error: ``error(outputs, targets)`` returns each sample's error, a tensor of shape (samples,) with values from 0
+            to 1. Default: 1 where the largest output is not the target class.
+        device: Torch device that clients train on. Default: "cpu".
 
     Raises:
-        TypeError: Of something that cannot be called, or that is no client.
-        ValueError: There are no clients.
+        TypeError: A function is not callable, ``model`` is a network, or a client is not a ``Client``.
+        ValueError: ``clients`` is empty.
+
+    Example:
+        >>> federation = fedex.Federation.split(model, x, y, clients=100, alpha=0.5)
+        >>> result = fedex.tune(federation, max_rounds=60, total_rounds=300)
     """
 
     def __init__(
@@ -43,16 +47,16 @@ class Federation:
     ) -> None:
         for name, function in {"model": model, "loss": loss, "error": error}.items():
             if function is not None and not callable(function):
-                raise TypeError(f"{name}={short_repr(function)} cannot be called: give a function")
-        self.model = _plain(model)
-        self.clients = _checked(clients)
+                raise TypeError(f"{name}={short_repr(function)}: not callable; expected a function")
+        self.model = _check_model(model)
+        self.clients = _check_clients(clients)
         self.loss = cross_entropy if loss is None else loss
-        self.error = misread if error is None else error
+        self.error = misclassified if error is None else error
         self.device = device
-        self._bench: Bench | None = None
+        self._trainer: ClientTrainer | None = None
 
     @classmethod
-    def split(  # noqa: PLR0913 - what a federation is made of
+    def split(  # noqa: PLR0913 - all options of a partition
         cls,
         model: Callable[[], nn.Module],
         x: Any,
@@ -65,18 +69,21 @@ class Federation:
         seed: int = 0,
         **more: Any,
     ) -> Self:
-        """A federation whose clients share one set of data; see ``partition.split`` and the class.
+        """Create a federation from one data set; see ``fedex.split``.
 
         Args:
             model: As for the class.
             x: Inputs, an array of shape (samples, ...).
             y: Targets, an array of shape (samples, ...).
-            clients: How many.
-            alpha: None for clients that are alike (iid), or the concentration of their labels (non-iid).
-            shares: Of train, validation and test within a client.
-            shuffle: Whether a client's samples are mixed before they are cut in three.
-            seed: Of the draw.
+            clients: Number of clients.
+            alpha: Concentration of the clients' label distributions (non-iid); None: iid.
+            shares: Shares of train, validation and test samples of each client.
+            shuffle: Whether to shuffle a client's samples before they are split in three.
+            seed: Seed of the assignment.
             **more: ``loss``, ``error`` and ``device``, as for the class.
+
+        Returns:
+            The federation.
         """
         made = split(x, y, clients, alpha=alpha, shares=shares, shuffle=shuffle, seed=seed)
         return cls(model, made, **more)
@@ -89,49 +96,47 @@ class Federation:
         return f"Federation({len(self.clients)} clients, {samples} samples to train on)"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Where it is sent to, it makes a bench of its own."""
-        return {**self.__dict__, "_bench": None}
+        # Each process builds a trainer of its own.
+        return {**self.__dict__, "_trainer": None}
 
     @property
-    def bench(self) -> Bench:
-        """Where this process does clients' work; made once."""
-        from seer_nb.methods.fedex.client import Bench
+    def trainer(self) -> ClientTrainer:
+        """Trainer of this process, built at the first use."""
+        from seer_nb.methods.fedex.client import ClientTrainer
 
-        if self._bench is None:
-            self._bench = Bench(self)
-        return self._bench
+        if self._trainer is None:
+            self._trainer = ClientTrainer(self)
+        return self._trainer
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The usual loss of classes."""
+    """Return the mean cross entropy of outputs, shape (samples, classes), and class indices, shape (samples,)."""
     from torch.nn.functional import cross_entropy
 
     return cross_entropy(outputs, targets)
 
 
-def misread(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Whether each sample's class is not the one with the greatest output; also when that is not a number."""
+def misclassified(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return 1.0 for each sample whose largest output is not its class, or whose outputs are not finite; else 0.0."""
     import torch
 
     right = (outputs.argmax(-1) == targets) & torch.isfinite(outputs).all(-1)
     return (~right).float()
 
 
-def _checked(clients: Iterable[Client]) -> tuple[Client, ...]:
+def _check_clients(clients: Iterable[Client]) -> tuple[Client, ...]:
     found = tuple(clients)
-    for place, client in enumerate(found):
+    for index, client in enumerate(found):
         if not isinstance(client, Client):
-            raise TypeError(
-                f"clients[{place}]={short_repr(client)} is not a Client: give Client(train, validation, test)"
-            )
+            raise TypeError(f"clients[{index}]={short_repr(client)}: expected a Client(train, validation, test)")
     if not found:
-        raise ValueError("clients=() is empty: give at least one Client")
+        raise ValueError("clients=(): empty; expected at least one Client")
     return found
 
 
-def _plain(model: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+def _check_model(model: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     from torch import nn
 
     if isinstance(model, nn.Module):
-        raise TypeError(f"model={short_repr(model)} is a network: give a function without arguments that makes one")
+        raise TypeError(f"model={short_repr(model)}: a network; expected a function without arguments that returns one")
     return model

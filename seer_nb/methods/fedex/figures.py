@@ -1,4 +1,4 @@
-"""Plotly figures of a federation's search."""
+"""Plotly figures of a federated search."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from seer_nb.methods.fedex.result import Result
 
 
-def curves_plot(result: Result) -> Figure:
-    """Validation error of each arm by round: the best arm in colour, all others in one grey trace."""
+def plot_curves(result: Result) -> Figure:
+    """Plot each arm's validation error by round: the best arm in colour, all others as one grey trace."""
     import plotly.graph_objects as go
 
     frame = result.curves()
@@ -22,7 +22,7 @@ def curves_plot(result: Result) -> Figure:
     rounds: list[int | None] = []
     values: list[float | None] = []
     for _, curve in frame[frame.trial != best].groupby("trial"):
-        # A gap keeps one curve from running on into the next.
+        # None breaks the line between two curves of the same trace.
         rounds += [*curve.epoch, None]
         values += [*curve.value, None]
     figure = go.Figure(layout=_layout(f"{result.target} validation error by round", f"{result.target} error"))
@@ -34,16 +34,16 @@ def curves_plot(result: Result) -> Figure:
     return figure
 
 
-def theta_plot(result: Result) -> Figure:
-    """Probabilities of the best arm's options by round, as a map: a row an option."""
+def plot_theta(result: Result) -> Figure:
+    """Plot the probabilities of the best arm's options by round as a heatmap with one row per option."""
     import plotly.graph_objects as go
 
     number = result.best.trial if result.best is not None else 0
     frame = result.theta()
     frame = frame[frame.trial == number]
     table = frame.pivot_table(index=["axis", "option", "label"], columns="epoch", values="probability")
-    figure = go.Figure(layout=_layout(f"what arm {number}'s clients draw, by round", "configuration"))
-    labels = [f"{place}: {escape_text(label)}" for _, place, label in table.index]
+    figure = go.Figure(layout=_layout(f"probability of each configuration in arm {number}, by round", "configuration"))
+    labels = [f"{option}: {escape_text(label)}" for _, option, label in table.index]
     figure.add_heatmap(
         z=table.to_numpy(),
         x=list(table.columns),
@@ -56,10 +56,10 @@ def theta_plot(result: Result) -> Figure:
     return figure
 
 
-def _layout(title: str, values: str) -> dict[str, object]:
+def _layout(title: str, y_title: str) -> dict[str, object]:
     return {
         "template": "plotly_white",
         "title": {"text": title},
-        "xaxis": {"title": {"text": "round of communication"}},
-        "yaxis": {"title": {"text": values}},
+        "xaxis": {"title": {"text": "communication round"}},
+        "yaxis": {"title": {"text": y_title}},
     }

@@ -1,11 +1,11 @@
-"""What a search has found: tables in the shape of a study's, the best settings, files and figures."""
+"""Results of a federated search: tables shaped like a study's, the best configuration, files and figures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from seer_nb.methods.fedex.validation import FIELDS
+from seer_nb.methods.fedex.validation import SCORE_FIELDS
 from seer_nb.methods.result import MethodResult
 
 if TYPE_CHECKING:
@@ -20,55 +20,62 @@ if TYPE_CHECKING:
     from seer_nb.methods.fedex.options import Options
     from seer_nb.methods.fedex.search import Ladder
     from seer_nb.methods.fedex.server import Server, ServerSettings
-    from seer_nb.methods.fedex.worker_pool import Pool
+    from seer_nb.methods.fedex.worker_pool import WorkerPool
     from seer_nb.study.study import Study
 
 
-class Shown(Protocol):
-    """What a result says of an arm."""
+class ArmView(Protocol):
+    """What a result shows of an arm."""
 
     @property
     def number(self) -> int:
-        """Of the arm."""
+        """Number of the arm."""
 
     @property
     def settings(self) -> ServerSettings:
-        """Of its server."""
+        """Server hyperparameters."""
 
     @property
     def state(self) -> str:
-        """As of a study's trial."""
+        """State, named as that of a study's trial."""
 
     @property
     def reason(self) -> str:
-        """Why it has ended."""
+        """Cause of the arm's end; empty before."""
 
     @property
     def elapsed_s(self) -> Sequence[float]:
-        """When each round has ended."""
+        """Seconds from the start of the search to the end of each round."""
 
     @property
     def history(self) -> Sequence[Round]:
-        """A record a round; theta is empty where it was not kept."""
+        """One record per completed round; theta is empty where it was not kept."""
 
     @property
     def options(self) -> Options:
-        """What its clients choose from."""
+        """Client configurations that the arm chooses from."""
 
     @property
     def best_config(self) -> Config:
-        """The most probable configuration of clients after the last round."""
+        """Most probable client configuration after the last round."""
 
     @property
     def entropy(self) -> float:
-        """Of theta after the last round, in nats."""
+        """Entropy of theta after the last round, in nats."""
 
     def best_epoch(self, target: str) -> int:
-        """The round with the least error that can be gone back to; 0: there is none."""
+        """Return the restorable round with the least error of the target; 0: there is none."""
 
 
 class Arm:
-    """One FedEx of a search, and what has become of it."""
+    """An arm of ``tune``: one FedEx run, its state and its times.
+
+    Args:
+        number: Number of the arm.
+        settings: Server hyperparameters.
+        fedex: The FedEx run.
+        server: Its server.
+    """
 
     def __init__(self, number: int, settings: ServerSettings, fedex: FedEx, server: Server) -> None:
         self.number = number
@@ -77,91 +84,97 @@ class Arm:
         self._server = server
         self.state, self.reason = "waiting", ""
         self.elapsed_s: list[float] = []
-        """When each round has ended."""
+        """Seconds from the start of the search to the end of each round."""
 
     @property
     def history(self) -> tuple[Round, ...]:
-        """A record a round."""
         return self.fedex.history
 
     @property
     def options(self) -> Options:
-        """What its clients choose from."""
         return self.fedex.options
 
     @property
     def best_config(self) -> Config:
-        """The most probable configuration of clients."""
         return self.fedex.best_config
 
     @property
     def entropy(self) -> float:
-        """Of theta, in nats."""
         return self.fedex.entropy
 
     def best_epoch(self, target: str) -> int:
-        """The round with the least error."""
-        values = [getattr(x.validation, FIELDS[target]) for x in self.history]
+        values = [getattr(x.validation, SCORE_FIELDS[target]) for x in self.history]
         return values.index(min(values)) + 1 if values else 0
 
-    def use(self, pool: Pool) -> None:
-        """Have its clients' work done there."""
-        self._server.use(pool)
+    def set_pool(self, pool: WorkerPool) -> None:
+        """Set where the arm's clients train."""
+        self._server.set_pool(pool)
 
-    def note(self, _: Round, elapsed_s: float) -> None:
-        """A round has ended."""
+    def record_round(self, elapsed_s: float) -> None:
+        """Record the end of a round."""
         self.state = "running"
         self.elapsed_s.append(elapsed_s)
 
-    def drop(self, reason: str) -> None:
-        """It goes on no more."""
+    def stop(self, reason: str) -> None:
+        """Record that the arm is stopped."""
         self.state, self.reason = "stopped", reason
 
     def complete(self) -> None:
-        """It has had all of its rounds."""
-        self.state, self.reason = "completed", f"all {len(self.elapsed_s)} rounds"
+        """Record that the arm has had all of its rounds."""
+        self.state, self.reason = "completed", f"all {len(self.elapsed_s)} rounds completed"
 
-    def cut_short(self, reason: str) -> None:
-        """It would have gone on."""
+    def stop_unless_ended(self, reason: str) -> None:
+        """Record that the arm is stopped, unless it was stopped or completed before."""
         if self.state in {"waiting", "running"}:
-            self.drop(reason)
+            self.stop(reason)
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best-scoring state that any arm has been in, and what it is worth on test data."""
+    """The best-scoring state of all arms, and its test errors."""
 
     trial: int
+    """Number of its arm."""
     config: Config
-    """The most probable configuration of clients."""
+    """Most probable client configuration."""
     server: ServerSettings
+    """Server hyperparameters."""
     value: float
-    """Its validation error."""
+    """Validation error of the target."""
     epoch: int
-    """After how many rounds."""
+    """Rounds that led to this state."""
     test: Scores | None
-    """Test errors, each client with a configuration drawn from theta; None: there was no time for the test."""
+    """Test errors with client configurations drawn from theta; None: not measured."""
     weights: Vector
-    """Of the shared model, as one vector."""
+    """Weights of the shared model, shape (parameters,)."""
     fedex: FedEx
-    """Itself, to be looked into; its workers are gone, so that it goes on in this process if it goes on."""
+    """The FedEx run in this state; it no longer uses workers, and further rounds run in this process."""
 
 
 @dataclass(frozen=True)
 class Result(MethodResult):
-    """What a search has found."""
+    """Result of ``tune`` or ``Search``.
 
-    arms: tuple[Shown, ...]
+    Example:
+        >>> result = fedex.tune(federation, max_rounds=60, total_rounds=300)
+        >>> result.best.config, result.best.test
+        >>> result.export("arms.csv"), result.figures["curves"]
+    """
+
+    arms: tuple[ArmView, ...]
+    """The arms, in order of their numbers."""
     best: Best | None
-    """None: not one round has ended."""
+    """Best state; None: no round was completed."""
     target: str
+    """"personal" or "global": which validation error was minimised."""
     reason: str
-    """Why it has ended."""
+    """Cause of the end of the search."""
     ladder: Ladder | None = None
-    """Of a study there is none: its policy says which arms go on."""
+    """Rungs of ``tune``; None for ``Search``, whose policy promotes arms."""
     spent_usd: float = 0.0
+    """Dollars spent."""
     study: Study | None = field(default=None, compare=False)
-    """Whose trials the arms are; None: there is none."""
+    """Study whose trials are the arms; None for ``tune``."""
 
     def __repr__(self) -> str:
         value = "nothing found" if self.best is None else f"best {self.target} error {self.best.value:.4f}"
@@ -169,27 +182,27 @@ class Result(MethodResult):
 
     @property
     def rounds(self) -> int:
-        """Taken by all arms together."""
+        """Rounds that all arms together completed."""
         return sum(len(arm.history) for arm in self.arms)
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row an arm, sorted by trial.
+        """One row per arm, sorted by trial.
 
-        Columns: trial, state, value (the best validation error of the target, of a study
-        the best stored one) and epoch (the round it was seen in),
-        config_* (the most probable configuration of clients), config_server_*, rounds, entropy (of theta, in nats),
-        mode (theta's greatest probability), test_global and test_personal (of the best arm alone), reason.
+        Columns: trial, state, value (best validation error of the target; for a study, the best with a stored model),
+        epoch (the round of that error), config_* (most probable client configuration), config_server_*, rounds, entropy
+        (of theta, in nats), mode (greatest probability), test_global and test_personal (best arm only), reason.
         """
         import pandas as pd
 
         return pd.DataFrame([self._row(arm) for arm in self.arms])
 
     def curves(self) -> pd.DataFrame:
-        """A row a round of an arm.
+        """Return one row per round of each arm.
 
-        Columns: trial, epoch (the round), value (validation error of the target), elapsed_s, global, personal, entropy,
-        mode.
+        Returns:
+            Columns: trial, epoch (the round), value (validation error of the target), elapsed_s, global, personal,
+            entropy, mode.
         """
         import pandas as pd
 
@@ -202,9 +215,12 @@ class Result(MethodResult):
         return pd.DataFrame(rows, columns=list(columns))
 
     def theta(self) -> pd.DataFrame:
-        """A row an option of an arm's clients after a round: trial, epoch, axis, option, label, probability.
+        """Return one row per option, round and arm.
 
-        Of a study only the best arm's, up to its best round: no more is kept of the others than their curves.
+        A study keeps theta of the best arm only, up to its best round.
+
+        Returns:
+            Columns: trial, epoch, axis, option, label, probability.
         """
         import pandas as pd
 
@@ -220,45 +236,34 @@ class Result(MethodResult):
         return pd.DataFrame(rows, columns=list(columns))
 
     @property
+    def figures(self) -> Mapping[str, Figure]:
+        """Plotly figures: "curves" (each arm's validation error by round) and "theta" (of the best arm, by round)."""
+        from seer_nb.methods.fedex.figures import plot_curves, plot_theta
+
+        drawn = {"curves": plot_curves(self)}
+        return drawn if self.best is None else {**drawn, "theta": plot_theta(self)}
+
+    def finish(self, arms: list[Arm], wall_s: float, spent_usd: float) -> Self:
+        """Return the result with its time and cost, after detaching all runs from the workers.
+
+        Args:
+            arms: The arms of the search.
+            wall_s: Seconds that the search took.
+            spent_usd: Dollars that the search spent.
+        """
+        for fedex in [*(arm.fedex for arm in arms), *([self.best.fedex] if self.best else [])]:
+            fedex.server.set_pool(None)  # type: ignore[attr-defined] # an arm's server is a Server
+        return replace(self, wall_s=wall_s, spent_usd=spent_usd)
+
+    @property
     def _tables(self) -> Mapping[str, Callable[[], pd.DataFrame]]:
         return {**super()._tables, "theta": self.theta}
 
-    @property
-    def figures(self) -> Mapping[str, Figure]:
-        """Plotly figures: "curves" (validation error of each arm by round), "theta" (of the best arm, by round)."""
-        from seer_nb.methods.fedex.figures import curves_plot, theta_plot
-
-        drawn = {"curves": curves_plot(self)}
-        return drawn if self.best is None else {**drawn, "theta": theta_plot(self)}
-
-    @classmethod
-    def of(cls, arms: list[Arm], best: Any, tested: Scores | None, **more: Any) -> Self:
-        """Put together what a search has found: ``best`` has a score, an arm and a FedEx."""
-        found = None
-        if best is not None:
-            found = Best(
-                trial=best.arm.number,
-                config=best.fedex.best_config,
-                server=best.arm.settings,
-                value=best.score,
-                epoch=len(best.fedex.history),
-                test=tested,
-                weights=best.fedex.server.weights,
-                fedex=best.fedex,
-            )
-        return cls(arms=tuple(arms), best=found, **more)
-
-    def ended(self, arms: list[Arm], wall_s: float, spent_usd: float) -> Self:
-        """It, with what it has taken; nothing of it holds on to workers any more."""
-        for fedex in [*(arm.fedex for arm in arms), *([self.best.fedex] if self.best else [])]:
-            fedex.server.use(None)  # type: ignore[attr-defined]
-        return replace(self, wall_s=wall_s, spent_usd=spent_usd)
-
-    def _value(self, shown: Round) -> float:
-        value: float = getattr(shown.validation, FIELDS[self.target])
+    def _value(self, done: Round) -> float:
+        value: float = getattr(done.validation, SCORE_FIELDS[self.target])
         return value
 
-    def _row(self, arm: Shown) -> dict[str, Any]:
+    def _row(self, arm: ArmView) -> dict[str, Any]:
         history, epoch = arm.history, arm.best_epoch(self.target)
         test = self.best.test if self.best is not None and self.best.trial == arm.number else None
         return {

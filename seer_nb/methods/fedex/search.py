@@ -1,4 +1,4 @@
-"""Tuning a federation: several FedEx runs, of which a wrapper keeps the best."""
+"""``fedex.tune``: several FedEx runs, the arms, of which a wrapper promotes the best."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from seer_nb._utils.randomness import derive_seed
 from seer_nb._utils.validation import check_choice, check_integer, check_number
 from seer_nb.methods.fedex import validation
 from seer_nb.methods.fedex.fedex import FedEx
+from seer_nb.methods.fedex.limits import LimitReachedError, Limits
 from seer_nb.methods.fedex.options import neighbours
-from seer_nb.methods.fedex.result import Arm, Result
+from seer_nb.methods.fedex.result import Arm, Best, Result
 from seer_nb.methods.fedex.server import Server
 from seer_nb.methods.fedex.simplex import SCHEDULES, discounted_mean
-from seer_nb.methods.fedex.validation import Limits
-from seer_nb.methods.fedex.worker_pool import TimeUpError, pool_of
+from seer_nb.methods.fedex.worker_pool import open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,20 +30,27 @@ if TYPE_CHECKING:
 
 Wrapper: TypeAlias = Literal["random", "sha"]
 WRAPPERS: tuple[str, ...] = get_args(Wrapper)
+_ARM_STREAM = 4
+"""Random stream of an arm's settings and configurations."""
+_ROUND_TIME_DECAY = 0.7
+"""Factor of the longest round time after each round, so that one slow round does not count for long."""
+_TEST_TIME_FACTOR = 1.5
+"""Reserve for the final test, because clients are not equally large."""
 
 
 class Ladder(NamedTuple):
-    """What a wrapper is going to do."""
+    """Schedule of a wrapper: how many arms start, and how many are promoted from each rung."""
 
     arms: int
+    """Number of arms."""
     rate: int
-    """One in so many goes on after each rung but the last."""
+    """One in so many arms is promoted from each rung but the last."""
     rungs: tuple[int, ...]
-    """Rounds that an arm has had when a rung ends, ascending."""
+    """Rounds of an arm at each rung, ascending."""
 
     @property
     def rounds(self) -> int:
-        """Rounds that it takes in all."""
+        """Rounds of all arms together."""
         total, arms, before = 0, self.arms, 0
         for rung in self.rungs:
             total += arms * (rung - before)
@@ -52,35 +59,54 @@ class Ladder(NamedTuple):
 
 
 def random_search(max_rounds: int, total_rounds: int) -> Ladder:
-    """floor(total / max) arms, each for all of its rounds (github mkhodak/FedEx, hyper.py).
+    """Return the ladder of random search: floor(total / max) arms (github mkhodak/FedEx, hyper.py).
+
+    Args:
+        max_rounds: Rounds per arm.
+        total_rounds: Rounds of all arms together.
 
     Raises:
-        ValueError: There are not enough rounds for one arm.
+        ValueError: ``total_rounds`` is too small for one arm.
+
+    Example:
+        >>> fedex.random_search(40, 205).arms
+        5
     """
     if total_rounds < max_rounds:
         raise ValueError(
-            f"total_rounds={total_rounds} is less than one arm takes, max_rounds={max_rounds}: give as many or more"
+            f"total_rounds={total_rounds}: too small; expected at least max_rounds={max_rounds}, for one arm"
         )
     return Ladder(total_rounds // max_rounds, 1, (max_rounds,))
 
 
 def elimination(max_rounds: int, total_rounds: int, eliminations: int = 3, rate: int = 3) -> Ladder:
-    """rate^eliminations arms, of which one in ``rate`` goes on at each elimination, and the last to ``max_rounds``.
+    """Return the ladder of successive elimination: rate^eliminations arms, one in ``rate`` promoted from each rung.
 
-    An arm more in the stage before elimination i of i costs rate^i - 1 rounds more than none, for one arm goes on to
-    ``max_rounds`` anyway. All stages are as long, and what is left over is dealt out to the longest that it pays for:
-    each of those costs is a multiple of the last, so nothing that could be used is left (github mkhodak/FedEx,
-    hyper.py, tries all instead).
+    One more round in the stage before the i-th last elimination costs rate^i - 1 rounds, because one arm continues to
+    ``max_rounds`` in any case. All stages are equally long at first. The remaining rounds go to the stages in order of
+    their cost, the most expensive first. Each cost is a multiple of the last one, so no usable round remains. (The
+    authors' code, github mkhodak/FedEx, hyper.py, tries all combinations instead.)
+
+    Args:
+        max_rounds: Rounds of the arm that reaches the top.
+        total_rounds: Rounds of all arms together; never exceeded.
+        eliminations: Number of eliminations.
+        rate: Reduction factor of each elimination.
 
     Raises:
-        ValueError: There are not enough rounds for every stage to have one.
+        ValueError: There are not enough rounds for one per stage.
+
+    Example:
+        >>> ladder = fedex.elimination(40, 200)
+        >>> ladder.arms, ladder.rounds
+        (27, 200)
     """
     costs = [rate**i - 1 for i in range(eliminations, 0, -1)]
     least = max_rounds + sum(costs)
     if max_rounds < eliminations + 1 or total_rounds < least:
         raise ValueError(
-            f"max_rounds={max_rounds} and total_rounds={total_rounds} are too few for eliminations={eliminations} at "
-            f"rate={rate}: give at least {max(max_rounds, eliminations + 1)} and {least}, or fewer eliminations"
+            f"max_rounds={max_rounds}, total_rounds={total_rounds}: too small for eliminations={eliminations} at "
+            f"rate={rate}; expected at least {max(max_rounds, eliminations + 1)} and {least}, or fewer eliminations"
         )
     left = total_rounds - max_rounds
     each = min(left // sum(costs), max_rounds // (eliminations + 1))
@@ -90,7 +116,7 @@ def elimination(max_rounds: int, total_rounds: int, eliminations: int = 3, rate:
         more = min(left // cost, spare)
         lengths.append(each + more)
         left, spare = left - more * cost, spare - more
-    ends = [sum(lengths[: place + 1]) for place in range(eliminations)]
+    ends = [sum(lengths[: index + 1]) for index in range(eliminations)]
     return Ladder(rate**eliminations, rate, (*ends, max_rounds))
 
 
@@ -117,49 +143,58 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
     budget: str | float | None = None,
     seed: int = 0,
 ) -> Result:
-    """Find the hyperparameters of a federation's clients and server within a number of rounds.
+    """Tune the client and server hyperparameters of a federation within a number of rounds.
 
-    Each arm is a FedEx with settings of the server and ``fedex_k`` neighbouring configurations of clients, both drawn
-    at random. The wrapper says how many arms there are and which go on, by their validation errors. The best-scoring
-    state that any arm has ever been in is what is tested at the end, on all clients.
+    Each arm is a FedEx run with randomly drawn server settings and ``fedex_k`` neighbouring client configurations. The
+    wrapper decides how many arms start, and promotes arms by their validation errors. The best-scoring state of all
+    arms is tested on all clients at the end (Khodak et al., NeurIPS 2021; github mkhodak/FedEx).
 
-    It ends with this process, rents no machines of clouds, and shows nothing meanwhile; ``Search`` does all that, for
-    it is a study whose trials are the arms.
+    The search blocks until it ends, and ends with this process; it cannot rent cloud machines. ``Search`` runs as a
+    study instead, with a live view and on any provider.
 
     Args:
-        federation: What is tuned.
-        client_space: Of the clients' hyperparameters; constants allowed. Default: ``spaces.client_space()``.
-        server_space: Of lr, momentum and decay (1 - gamma) or gamma. Default: ``spaces.server_space()``.
-        max_rounds: Rounds of an arm that goes on to the end.
+        federation: Federation to tune.
+        client_space: Space of the client hyperparameters; constants are allowed. Default: ``client_space()``.
+        server_space: Space of lr, momentum, and decay (1 - gamma) or gamma. Default: ``server_space()``.
+        max_rounds: Rounds of an arm that reaches the top.
         total_rounds: Rounds of all arms together; never exceeded.
-        wrapper: "random": random search, floor(total / max) arms. "sha": successive elimination at rate 3.
-        eliminations: Of successive elimination: 3 ** eliminations arms.
-        fedex_k: Configurations that each FedEx chooses from; 1: no FedEx, but federated averaging.
-        eps: How far they are from each other, as a share of the ranges.
-        schedule: Of FedEx's steps.
-        baseline: Of FedEx; None: drawn for each arm.
-        cutoff: Of FedEx, in nats.
-        discount: An arm's score is the discounted mean of its validation errors since the last elimination: 0, the
-            latest one, to 1, the plain mean.
-        target: "personal": judged by the error after training on the client. "global": by the shared model's.
-        clients_per_round: Drawn in each round, with replacement.
-        provider: Whose workers do the clients' work: ``seer.Local(...)`` or ``seer.DaskCluster(...)``; for machines of
-            a cloud there is ``Search``. Default: this process.
-        workers: At most so many of them. Default: as many as the provider has, or clients a round.
-        deadline: A length of time. What is found by then is the result.
-        budget: Dollars, for the provider's workers. Needed where they cost anything.
-        seed: Runs with one seed give the same errors bit for bit, on any number of workers, unless cut short.
+        wrapper: "random": random search with floor(total / max) arms. "sha": successive elimination at rate 3.
+        eliminations: Number of eliminations of "sha", which starts 3 ** eliminations arms.
+        fedex_k: Number of client configurations of each arm; 1: federated averaging without FedEx.
+        eps: Distance of these configurations from their centre, as a share of the ranges, from 0 to 1.
+        schedule: Step-size schedule of FedEx; see ``FedEx``.
+        baseline: Baseline of FedEx, from 0 to 1. Default: drawn for each arm.
+        cutoff: Entropy in nats below which FedEx freezes theta.
+        discount: Discount of an arm's score, the mean of its validation errors since the last elimination: from 0, only
+            the latest error, to 1, the plain mean.
+        target: "personal": minimise the error after local training. "global": minimise the shared model's error.
+        clients_per_round: Clients drawn per round, with replacement.
+        provider: Provider of the workers: ``seer.Local(...)`` or ``seer.DaskCluster(...)``. Default: this process.
+        workers: Upper limit of the number of workers. Default: the provider's limit, or the clients per round.
+        deadline: Duration, as text or seconds; the result is the best state found by then. Default: 30 days.
+        budget: Dollars for the provider's workers; required if they cost money.
+        seed: Seed. Equal seeds give the same errors bit for bit on any number of workers, unless a limit ends the
+            search.
+
+    Returns:
+        The arms, their tables, and the best state with its test errors.
 
     Raises:
-        TypeError, ValueError: For what cannot be; the sentence names the argument.
-        SeerError: No worker could be had, or all were lost.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
+        SeerError: No worker became ready, or workers were lost repeatedly.
+
+    Example:
+        >>> federation = fedex.Federation.split(model, x, y, clients=100, alpha=0.5)
+        >>> result = fedex.tune(federation, max_rounds=60, total_rounds=300)
+        >>> result.best.config, result.best.test
     """
-    limits = Limits.read(deadline, budget, provider)
+    limits = Limits.from_arguments(deadline, budget, provider)
     plan = _Plan(
-        federation=validation.federation(federation),
-        clients=validation.clients(client_space),
-        server=validation.server(server_space),
-        ladder=_ladder(wrapper, max_rounds, total_rounds, eliminations),
+        federation=validation.check_federation(federation),
+        clients=validation.read_client_space(client_space),
+        server=validation.read_server_space(server_space),
+        ladder=_make_ladder(wrapper, max_rounds, total_rounds, eliminations),
         fedex_k=check_integer(fedex_k, "fedex_k"),
         eps=check_number(eps, "eps", least=0.0, most=1.0),
         discount=check_number(discount, "discount", least=0.0, most=1.0),
@@ -169,18 +204,20 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
         seed=check_integer(seed, "seed", 0),
         limits=limits,
     )
-    arms = [_arm(plan, number) for number in range(plan.ladder.arms)]
+    arms = [_make_arm(plan, number) for number in range(plan.ladder.arms)]
     try:
-        with pool_of(federation, provider, workers, plan.clients_per_round, limits) as pool:
+        with open_pool(federation, provider, workers, plan.clients_per_round, limits) as pool:
             for arm in arms:
-                arm.use(pool)
-            result = _Search(plan, arms).run()
-    except TimeUpError as error:  # before there was a worker
-        result = _Search(plan, arms).cut(str(error))
-    return result.ended(arms, limits.elapsed_s(), limits.spent_usd())
+                arm.set_pool(pool)
+            result = _Tuning(plan, arms).run()
+    except LimitReachedError as error:  # while the pool was opened
+        result = _Tuning(plan, arms).stop_early(str(error))
+    return result.finish(arms, limits.elapsed_s(), limits.spent_usd())
 
 
 class _Plan(NamedTuple):
+    """Checked arguments of ``tune``."""
+
     federation: Federation
     clients: Space
     server: Space
@@ -195,47 +232,49 @@ class _Plan(NamedTuple):
     limits: Limits
 
 
-class _Found(NamedTuple):
-    """The best-scoring state of all."""
+class _BestState(NamedTuple):
+    """The best-scoring state of all arms."""
 
     score: float
     arm: Arm
     fedex: FedEx
 
 
-class _Search:
-    """Arms on their way, and the best-scoring state so far."""
+class _Tuning:
+    """One run of ``tune``: trains the arms rung by rung, and remembers the best state."""
 
     def __init__(self, plan: _Plan, arms: list[Arm]) -> None:
         self._plan = plan
         self._arms = arms
-        self._best: _Found | None = None
+        self._best: _BestState | None = None
         self._round_s = 0.0
-        """How long a round takes at most: a slow one is forgotten by and by, such as the first on a new worker."""
+        """Seconds of the longest recent round; a slow one, such as the first on a new worker, decays."""
 
     def run(self) -> Result:
-        """Take the arms up the ladder, and test the best; whatever there is when the time is up is the result."""
+        """Train the arms, and test the best state; a reached limit ends the training early."""
         try:
-            self._climb()
-        except TimeUpError as error:
-            return self.cut(str(error))
-        return self._result("all rounds are taken")
+            self._train_arms()
+        except LimitReachedError as error:
+            return self.stop_early(str(error))
+        return self._result("all rounds completed")
 
-    def cut(self, reason: str) -> Result:
-        """There is no time for what would follow."""
+    def stop_early(self, reason: str) -> Result:
+        """Stop all arms that have not ended, and return the result so far."""
         for arm in self._arms:
-            arm.cut_short(reason)
+            arm.stop_unless_ended(reason)
         return self._result(reason)
 
     def _result(self, reason: str) -> Result:
-        plan, tested = self._plan, None
-        if self._best is not None:
+        plan, best = self._plan, self._best
+        tested = None
+        if best is not None:
             try:
-                tested = self._best.fedex.evaluate()
-            except TimeUpError:
+                tested = best.fedex.evaluate()
+            except LimitReachedError:
                 reason = f"{reason}, before the test"
-        return Result.of(
-            *(self._arms, self._best, tested),
+        return Result(
+            arms=tuple(self._arms),
+            best=None if best is None else _make_best(best, tested),
             target=plan.target,
             reason=reason,
             ladder=plan.ladder,
@@ -243,57 +282,72 @@ class _Search:
             wall_s=plan.limits.elapsed_s(),
         )
 
-    def _climb(self) -> None:
+    def _train_arms(self) -> None:
         alive, before = self._arms, 0
         for rung in self._plan.ladder.rungs:
             for arm in alive:
                 for _ in range(before, rung):
-                    self._step(arm, before)
-            alive, before = _survivors(self._plan, alive, before, rung), rung
+                    self._train_round(arm, before)
+            alive, before = _promote(self._plan, alive, before, rung), rung
 
-    def _step(self, arm: Arm, before: int) -> None:
+    def _train_round(self, arm: Arm, before: int) -> None:
         plan, limits = self._plan, self._plan.limits
-        # The test visits all clients once; half as much again, for they are not all alike.
-        rounds = 1 + 1.5 * len(plan.federation) / plan.clients_per_round
+        # Reserve time for the test, which trains every client once.
+        rounds = 1 + _TEST_TIME_FACTOR * len(plan.federation) / plan.clients_per_round
         limits.check(keep_s=rounds * self._round_s)
         begun_s = limits.elapsed_s()
-        arm.note(arm.fedex.step(), limits.elapsed_s())
-        self._round_s = max(0.7 * self._round_s, limits.elapsed_s() - begun_s)
+        arm.fedex.step()
+        arm.record_round(limits.elapsed_s())
+        self._round_s = max(_ROUND_TIME_DECAY * self._round_s, limits.elapsed_s() - begun_s)
         score = _score(plan, arm, before)
         if self._best is None or score < self._best.score:
-            self._best = _Found(score, arm, arm.fedex.copy())
+            self._best = _BestState(score, arm, arm.fedex.copy())
+
+
+def _make_best(state: _BestState, tested: Any) -> Best:
+    fedex = state.fedex
+    return Best(
+        trial=state.arm.number,
+        config=fedex.best_config,
+        server=state.arm.settings,
+        value=state.score,
+        epoch=len(fedex.history),
+        test=tested,
+        weights=fedex.server.weights,  # type: ignore[attr-defined] # an arm's server is a Server
+        fedex=fedex,
+    )
 
 
 def _score(plan: _Plan, arm: Arm, before: int) -> float:
-    trace = [getattr(x.validation, validation.FIELDS[plan.target]) for x in arm.fedex.history[before:]]
-    return discounted_mean(trace, plan.discount)
+    """Return the discounted mean of an arm's validation errors after the rung at ``before`` rounds."""
+    values = [getattr(x.validation, validation.SCORE_FIELDS[plan.target]) for x in arm.fedex.history[before:]]
+    return discounted_mean(values, plan.discount)
 
 
-def _survivors(plan: _Plan, alive: list[Arm], before: int, rung: int) -> list[Arm]:
+def _promote(plan: _Plan, alive: list[Arm], before: int, rung: int) -> list[Arm]:
+    """Stop or complete arms at the end of a rung, and return those that continue."""
     if rung == plan.ladder.rungs[-1]:
         for arm in alive:
             arm.complete()
         return []
     ranked = sorted(alive, key=lambda arm: (_score(plan, arm, before), arm.number))
     count = max(1, len(alive) // plan.ladder.rate)
-    for place, arm in enumerate(ranked[count:], count + 1):
-        arm.drop(f"place {place} of {len(ranked)} after {rung} rounds: the best {count} went on")
-    # In their own order, so that who is visited when does not hang on scores.
+    for rank, arm in enumerate(ranked[count:], count + 1):
+        arm.stop(f"rank {rank} of {len(ranked)} after {rung} rounds; the best {count} were promoted")
+    # Train in order of the arms' numbers, so that the order of the work does not depend on scores.
     return sorted(ranked[:count], key=lambda arm: arm.number)
 
 
-def _arm(plan: _Plan, number: int) -> Arm:
-    rng = np.random.default_rng([plan.seed, 4, number])
-    drawn = plan.server.sample(rng)
-    settings = validation.settings(drawn)
+def _make_arm(plan: _Plan, number: int) -> Arm:
+    rng = np.random.default_rng([plan.seed, _ARM_STREAM, number])
+    settings = validation.make_server_settings(plan.server.sample(rng))
     configs = neighbours(plan.clients, plan.fedex_k, plan.eps, rng)
     seed = derive_seed(plan.seed, number)
-
     server = Server(plan.federation, settings, clients_per_round=plan.clients_per_round, seed=seed)
     return Arm(number, settings, FedEx(server, configs, seed=seed, **plan.options), server)
 
 
-def _ladder(wrapper: str, max_rounds: int, total_rounds: int, eliminations: int) -> Ladder:
+def _make_ladder(wrapper: str, max_rounds: int, total_rounds: int, eliminations: int) -> Ladder:
     check_choice(wrapper, "wrapper", WRAPPERS)
     most = check_integer(max_rounds, "max_rounds")
     total = check_integer(total_rounds, "total_rounds")

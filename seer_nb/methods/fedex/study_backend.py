@@ -1,4 +1,4 @@
-"""A search for a federation's hyperparameters as a study, on a provider's workers."""
+"""``fedex.Search``: a federated search as a study, on a provider's workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from seer_nb._utils.units import MICRO
 from seer_nb._utils.validation import check_integer
 from seer_nb.errors import MissingCheckpointError
-from seer_nb.methods.fedex.arms import Arms
+from seer_nb.methods.fedex.arms import ArmTrainer
 from seer_nb.methods.fedex.fedex import Round, Scores
 from seer_nb.methods.fedex.options import Options
 from seer_nb.methods.fedex.result import Best, Result
@@ -30,129 +30,63 @@ if TYPE_CHECKING:
     from seer_nb.methods.fedex.simplex import Schedule
     from seer_nb.methods.fedex.validation import Target
     from seer_nb.providers.base import Provider
-    from seer_nb.study.best import Best as Stored
+    from seer_nb.study.best import Best as StudyBest
     from seer_nb.study.settings import Money, Time
 
 
-@dataclass(frozen=True)
-class TrialArm:
-    """A trial of a search, shown as an arm."""
+class Search(Running[ArmTrainer, Result]):
+    """A federated search on any provider's workers: a study whose trials are arms and whose epochs are rounds.
 
-    task: Arms
-    trial: Trial
-    thetas: Sequence[tuple[NDArray[np.float64], ...]] = ()
-    """Of its first rounds, as far as they are known."""
+    The study keeps a deadline and a budget, shows a live view, can be paused and resumed, and survives the death of its
+    runner or notebook. Its policy decides which arms continue, and on how many workers. The workers of a gang share the
+    clients of a round; an arm's errors are the same, bit for bit, on any number of workers.
 
-    @property
-    def number(self) -> int:
-        """Of the trial."""
-        return self.trial.id
+    An arm is a FedEx run with ``fedex_k`` neighbouring client configurations (Khodak et al., NeurIPS 2021; github
+    mkhodak/FedEx). The study's sampler draws the server settings, ``server_*`` in its tables, and the first client
+    configuration, ``client_*``. An arm reports ``personal_error`` and ``global_error`` (validation errors),
+    ``entropy`` (of theta, in nats), ``mode`` (greatest probability) and ``option`` (index of that configuration).
 
-    @property
-    def state(self) -> str:
-        """Of the trial."""
-        return self.trial.state
-
-    @property
-    def reason(self) -> str:
-        """Why it has ended."""
-        return self.trial.reason
-
-    @property
-    def settings(self) -> ServerSettings:
-        """Of its server."""
-        return self.task.settings(self.trial.config)
-
-    @property
-    def elapsed_s(self) -> list[float]:
-        """When each round has ended, in study seconds."""
-        return [report.at_s for report in self.trial.curve]
-
-    @cached_property
-    def options(self) -> Options:
-        """What its clients choose from."""
-        return Options(self.task.configs(self.trial.config, self.trial.id))
-
-    @cached_property
-    def history(self) -> tuple[Round, ...]:
-        """A record a round; theta is empty where it is not known."""
-        thetas = [*self.thetas, *[()] * len(self.trial.curve)]
-        return tuple(_round(told, theta) for told, theta in zip(self._told(), thetas, strict=False))
-
-    def _told(self) -> Iterator[dict[str, float | None]]:
-        """All that was reported, round by round."""
-        return (report.metrics | {self.task.metric: report.value} for report in self.trial.curve)
-
-    @property
-    def best_config(self) -> Config:
-        """The most probable configuration of clients after the last round."""
-        place = self.trial.curve[-1].metrics["option"] if self.trial.curve else 0
-        return self.options.at([int(place or 0)])
-
-    @property
-    def entropy(self) -> float:
-        """Of theta after the last round, in nats."""
-        return self.history[-1].entropy if self.history else math.log(self.task.fedex_k)
-
-    def best_epoch(self, _: str) -> int:
-        """The round with the least error whose model is stored; 0: there is none."""
-        return self.trial.best.epoch if self.trial.best is not None else 0
-
-
-def _round(reported: Mapping[str, float | None], theta: tuple[NDArray[np.float64], ...]) -> Round:
-    def number(name: str) -> float:
-        value = reported[name]
-        return math.nan if value is None else value
-
-    return Round(Scores(number("global_error"), number("personal_error")), number("entropy"), number("mode"), theta)
-
-
-class Search(Running[Arms, Result]):
-    """A search on any provider's workers: a study whose trials are the arms, and whose epochs are rounds.
-
-    So it keeps a deadline and a budget, is seen and steered in the study's live view, is paused and resumed, goes on
-    after its runner or notebook has died, and a policy says which arms go on, on how many workers. These share the
-    clients of a round; an arm's errors are the same, bit for bit, on any number of workers and in any number of pieces.
-
-    An arm is a FedEx with settings of the server and ``fedex_k`` neighbouring configurations of clients; the study's
-    sampler draws the settings and the first of those configurations, ``server_*`` and ``client_*`` in its tables. An
-    arm reports ``personal_error`` and ``global_error`` (validation errors), ``entropy`` (of theta, in nats), ``mode``
-    (theta's greatest probability) and ``option`` (the place of that configuration).
-
-    The federation, with up to 1 GiB of clients' data, is sent to each worker once and lies in its memory. So this
-    is for the study of federated learning: data that must not leave their clients must not be given to it.
+    The federation, with up to 1 GiB of client data, is sent to each worker and stays in its memory. This class is
+    therefore for research on federated learning; do not use it with data that must not leave their clients.
 
     Args:
-        federation: What is tuned.
-        client_space: Of the clients' hyperparameters; constants allowed. Default: ``client_space()``.
-        server_space: Of lr, momentum and decay (1 - gamma) or gamma. Default: ``server_space()``.
-        max_rounds: Of an arm that goes on to the end.
-        deadline: As for ``Study``, and so are ``budget``, ``provider``, ``policy``, ``sampler``, ``name``, ``store``
-            and ``report_timeout``.
+        federation: Federation to tune.
+        client_space: Space of the client hyperparameters; constants are allowed. Default: ``client_space()``.
+        server_space: Space of lr, momentum, and decay (1 - gamma) or gamma. Default: ``server_space()``.
+        max_rounds: Rounds of an arm that reaches the top.
+        deadline: As for ``Study``.
         budget: As for ``Study``.
-        provider: Where machines come from. Default: ``seer.Local()``.
-        policy: Which arms go on: "seer", "halving", "random_search", "asha" or another one of seer_nb's.
-        fedex_k: Configurations that each FedEx chooses from; 1: no FedEx, but federated averaging.
-        eps: How far they are from each other, as a share of the ranges.
-        schedule: Of FedEx's steps.
-        baseline: Of FedEx; None: drawn for each arm.
-        cutoff: Of FedEx, in nats.
-        target: "personal": judged by the error after training on the client. "global": by the shared model's.
-        clients_per_round: Drawn in each round, with replacement.
-        seed: Of configurations, weights, who is drawn, and each client's training.
-        sampler: Optuna's, for configurations.
-        name: Of the study. Default: with the time.
-        store: Of checkpoints; clouds need one that their machines can reach.
-        report_timeout: How long a round may take before its arm counts as hung.
+        provider: Provider of the machines. Default: ``seer.Local()``.
+        policy: Policy of the study, such as "seer", "halving", "random_search" or "asha".
+        fedex_k: Number of client configurations of each arm; 1: federated averaging without FedEx.
+        eps: Distance of these configurations from the first one, as a share of the ranges, from 0 to 1.
+        schedule: Step-size schedule of FedEx; see ``FedEx``.
+        baseline: Baseline of FedEx, from 0 to 1. Default: drawn for each arm.
+        cutoff: Entropy in nats below which FedEx freezes theta.
+        target: "personal": minimise the error after local training. "global": minimise the shared model's error.
+        clients_per_round: Clients drawn per round, with replacement.
+        seed: Seed of configurations, weights, the choice of clients, and each client's training.
+        sampler: Optuna sampler of the configurations. Default: as for ``Study``.
+        name: Name of the study. Default: a name with the time.
+        store: Checkpoint store; cloud machines need one that they can reach.
+        report_timeout: Longest time of a round; an arm that takes longer counts as hung.
 
     Raises:
-        TypeError, ValueError: For what cannot be; the sentence names the argument and what is allowed.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> search = fedex.Search(federation, max_rounds=60, deadline="10min", budget="$0.50").start()
+        >>> result = search.wait()
+        >>> result.best.config, result.best.test
     """
 
-    _of = Arms
+    _of = ArmTrainer
     _word = "search of a federation"
+    _test: tuple[StudyBest, Scores] | None = None
+    """Last tested state and its test errors."""
 
-    def __init__(  # noqa: PLR0913 - the public face
+    def __init__(  # noqa: PLR0913 - the public interface
         self,
         federation: Federation,
         client_space: Mapping[str, Any] | None = None,
@@ -178,7 +112,7 @@ class Search(Running[Arms, Result]):
     ) -> None:
         from seer_nb.study.study import Study
 
-        self._task = task = Arms.read(
+        self._task = task = ArmTrainer.from_arguments(
             *(federation, client_space, server_space),
             fedex_k=fedex_k,
             eps=eps,
@@ -207,26 +141,35 @@ class Search(Running[Arms, Result]):
     def __repr__(self) -> str:
         return f"<Search {self.study.name!r}: {self._task.federation!r}>"
 
+    @property
+    def trainer(self) -> ArmTrainer:
+        """Training function of the study."""
+        return self._task
+
     def arm(self, trial: int) -> FedEx:
-        """A trial's arm at its beginning, in this process: its ``run(n)`` takes the trial's rounds again.
+        """Rebuild a trial's arm in this process, before its first round; ``run(n)`` repeats the trial's rounds.
 
         Raises:
-            ValueError: There is no such trial.
+            ValueError: The study has no such trial.
         """
-        number = self.study._known(trial)  # noqa: SLF001 - of the same family
-        return self._task.arm(self.study.state.trials[number].config, number)
+        number = self.study._known(trial)  # noqa: SLF001 - the check has no public name yet
+        return self._task.build_arm(self.study.state.trials[number].config, number)
 
     def result(self) -> Result:
-        """What it has found so far.
+        """Return the result so far.
 
-        Once the study has ended, all clients measure the best arm on their test data, in this process; before, ``test``
-        is None. The best arm is that of ``study.best``: in the round with the least error whose model is stored.
+        After the end of the study, all clients measure the best arm on their test data, in this process; before,
+        ``best.test`` is None. The best arm is that of ``study.best``, at the round with the least error whose model is
+        stored.
+
+        Returns:
+            The arms, their tables, and the best state.
 
         Raises:
-            CheckpointError: The best arm's model cannot be read any more.
+            CheckpointError: The best arm's model cannot be read.
         """
         state, status = self.study.state, self.study.status
-        best = self._newest_best(tests=status in {"ended", "failed"})
+        best = self._read_best(tests=status in {"ended", "failed"})
         arms = tuple(
             TrialArm(self._task, trial, _thetas(best.fedex) if best and best.trial == trial.id else ())
             for _, trial in sorted(state.trials.items())
@@ -242,39 +185,102 @@ class Search(Running[Arms, Result]):
             study=self.study,
         )
 
-    def _newest_best(self, *, tests: bool) -> Best | None:
-        """Of ``study.best``; while it trains on, a better one may come, and its checkpoint go, at any moment."""
-        for last in (False, False, True):
+    def _read_best(self, *, tests: bool) -> Best | None:
+        """Read ``study.best``, with retries: a running study may replace its best checkpoint at any moment."""
+        for is_last in (False, False, True):
             stored = self.study.best
             try:
-                return None if stored is None else self._best(stored, tests=tests)
+                return None if stored is None else self._load_best(stored, tests=tests)
             except MissingCheckpointError:
-                if last:
+                if is_last:
                     raise
         return None
 
-    def _best(self, stored: Stored, *, tests: bool) -> Best:
+    def _load_best(self, stored: StudyBest, *, tests: bool) -> Best:
         fedex = self.arm(stored.trial)
         stored.load(fedex)
         return Best(
             trial=stored.trial,
             config=fedex.best_config,
-            server=self._task.settings(stored.config),
+            server=self._task.server_settings(stored.config),
             value=stored.value,
             epoch=stored.epoch,
-            test=self._tested(stored, fedex) if tests else None,
-            weights=fedex.server.weights,  # type: ignore[attr-defined] # it is a Server
+            test=self._measure_test(stored, fedex) if tests else None,
+            weights=fedex.server.weights,  # type: ignore[attr-defined] # an arm's server is a Server
             fedex=fedex,
         )
 
-    def _tested(self, stored: Stored, fedex: FedEx) -> Scores:
-        """Measured once: to visit all clients may take as long as many rounds."""
+    def _measure_test(self, stored: StudyBest, fedex: FedEx) -> Scores:
+        """Return the test errors; measured once per state, because a test of all clients takes as long as rounds."""
         if self._test is None or self._test[0] != stored:
             self._test = stored, fedex.evaluate()
         return self._test[1]
 
-    _test: tuple[Stored, Scores] | None = None
-    """What was measured last, and of what."""
+
+@dataclass(frozen=True)
+class TrialArm:
+    """A trial of a search as an ``ArmView``."""
+
+    task: ArmTrainer
+    """Training function of the study."""
+    trial: Trial
+    """The trial."""
+    thetas: Sequence[tuple[NDArray[np.float64], ...]] = ()
+    """Theta after each of the first rounds, as far as it is known."""
+
+    @property
+    def number(self) -> int:
+        return self.trial.id
+
+    @property
+    def state(self) -> str:
+        return self.trial.state
+
+    @property
+    def reason(self) -> str:
+        return self.trial.reason
+
+    @property
+    def settings(self) -> ServerSettings:
+        return self.task.server_settings(self.trial.config)
+
+    @property
+    def elapsed_s(self) -> list[float]:
+        """Seconds from the start of the study to the end of each round."""
+        return [report.at_s for report in self.trial.curve]
+
+    @cached_property
+    def options(self) -> Options:
+        return Options(self.task.client_configs(self.trial.config, self.trial.id))
+
+    @cached_property
+    def history(self) -> tuple[Round, ...]:
+        thetas = [*self.thetas, *[()] * len(self.trial.curve)]
+        return tuple(_round_of(metrics, theta) for metrics, theta in zip(self._reported(), thetas, strict=False))
+
+    def _reported(self) -> Iterator[dict[str, float | None]]:
+        """Yield all reported metrics of each round."""
+        return (report.metrics | {self.task.metric: report.value} for report in self.trial.curve)
+
+    @property
+    def best_config(self) -> Config:
+        option = self.trial.curve[-1].metrics["option"] if self.trial.curve else 0
+        return self.options.config_at([int(option or 0)])
+
+    @property
+    def entropy(self) -> float:
+        return self.history[-1].entropy if self.history else math.log(self.task.fedex_k)
+
+    def best_epoch(self, _: str) -> int:
+        return self.trial.best.epoch if self.trial.best is not None else 0
+
+
+def _round_of(metrics: Mapping[str, float | None], theta: tuple[NDArray[np.float64], ...]) -> Round:
+    def number(name: str) -> float:
+        value = metrics[name]
+        return math.nan if value is None else value
+
+    return Round(Scores(number("global_error"), number("personal_error")), number("entropy"), number("mode"), theta)
 
 
 def _thetas(fedex: FedEx) -> list[Any]:

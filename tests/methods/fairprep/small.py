@@ -1,4 +1,4 @@
-"""Made-up examples with missing values, that are learned in a moment; and the seeds of the method's authors."""
+"""Small synthetic examples with missing values, and the seeds of the authors' code."""
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,8 @@ SEEDS = (
 )
 
 
-def made(n=300, seed=0, missing=0.1):
-    """Two numbers and a colour tell the label; the privileged have it more often."""
+def make_data(n=300, seed=0, missing=0.1):
+    """Return examples whose label depends on two numbers and a colour; the privileged have it more often."""
     drawn = np.random.default_rng(seed)
     group = drawn.random(n) < 0.6
     x = drawn.normal(size=(n, 2)) + 0.7 * group[:, None]
@@ -29,7 +29,7 @@ QUICK = fairprep.logistic_regression(tuning=fairprep.Tuning({"alpha": [1e-4, 1e-
 
 
 def experiment(data=None, **more):
-    return fairprep.Experiment(made() if data is None else data, **KNOWN, **more)
+    return fairprep.Experiment(make_data() if data is None else data, **KNOWN, **more)
 
 
 def value(frame, metric, group="all", split="validation"):

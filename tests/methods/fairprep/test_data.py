@@ -1,11 +1,11 @@
-"""The extracts are what the method's authors have measured on."""
+"""The extracts match the statistics that the authors report."""
 
 import pytest
 
 from seer_nb.methods import fairprep
 
 
-def test_german():
+def test_german_extract():
     data = fairprep.data.german().data
     assert data.shape == (1000, 21)
     assert (data.credit == "good").mean() == 0.7
@@ -15,7 +15,7 @@ def test_german():
     assert fairprep.data.german(grouped=True).data.shape == (1000, 11)
 
 
-def test_ricci():
+def test_ricci_extract():
     data = fairprep.data.ricci().data
     assert data.race.value_counts().to_dict() == {"W": 68, "B": 27, "H": 23}
     passed = data.passed == "yes"
@@ -24,7 +24,7 @@ def test_ricci():
     assert passed[data.race != "W"].mean() == pytest.approx(0.300, abs=1e-3)
 
 
-def test_adult():
+def test_adult_extract():
     data = fairprep.data.adult().data
     assert len(data) == 32561
     missing = data.isna()

@@ -1,4 +1,4 @@
-"""What the method's authors have found, as inequalities; their seeds, and the data that they used."""
+"""The authors' findings as inequalities, with their seeds and data sets."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def german():
-    """Test figures of plain and tuned logistic regression, with and without reweighing; a row each."""
+    """Test metrics of plain and tuned logistic regression, with and without reweighing; one row each."""
     parts = {"preprocessors": ["none", "reweighing"], "learners": ["logistic_regression", "logistic_regression_tuned"]}
     result = fairprep.Experiment(*fairprep.data.german(), **parts, seeds=SEEDS).run()
     found = result.select(for_each=["preprocessor", "learner"]).summary(split="test")
@@ -20,7 +20,7 @@ def german():
 
 @pytest.mark.xdist_group("german")
 @pytest.mark.parametrize("preprocessor", ["none", "reweighing"])
-def test_tuning_lowers_the_spread_of_fairness_and_raises_accuracy(german, preprocessor):
+def test_tuning_reduces_the_spread_of_fairness_and_increases_accuracy(german, preprocessor):
     plain, tuned = (german.loc[preprocessor, f"logistic_regression{end}"] for end in ("", "_tuned"))
     assert tuned.disparate_impact_std < 0.8 * plain.disparate_impact_std
     assert tuned.accuracy_mean > plain.accuracy_mean
@@ -28,7 +28,7 @@ def test_tuning_lowers_the_spread_of_fairness_and_raises_accuracy(german, prepro
 
 @pytest.mark.xdist_group("german")
 def test_reweighing_moves_disparate_impact_towards_one(german):
-    # Without tuning, which is measured by the bench.
+    # Only without tuning; `python -m seer_nb.bench fairprep` measures the tuned learner.
     impact = german.disparate_impact_mean.xs("logistic_regression", level="learner")
     assert abs(1 - impact["reweighing"]) < abs(1 - impact["none"])
 
@@ -42,7 +42,7 @@ def test_logistic_regression_needs_scaling_and_a_tree_does_not():
     assert abs(accuracy["decision_tree", "standard"] - accuracy["decision_tree", "none"]) < 0.05
 
 
-def test_incomplete_examples_are_classified_as_well_where_they_are_not_dropped():
+def test_imputed_examples_are_classified_as_well_as_complete_ones():
     parts = {"handlers": ["complete_case", "mode"], "learners": ["logistic_regression"]}
     result = fairprep.Experiment(*fairprep.data.adult(), **parts, seeds=SEEDS[:2]).run().select(for_each=["handler"])
     tested = result.test_metrics()
@@ -50,7 +50,7 @@ def test_incomplete_examples_are_classified_as_well_where_they_are_not_dropped()
     complete, incomplete = (value(filled, "accuracy", group, "test") for group in ("complete", "incomplete"))
     assert (incomplete >= complete - 0.01).all()
     assert (value(filled, "coverage", split="test") == 1).all()
-    # Who is dropped gets no prediction at all.
+    # Dropped examples have no prediction.
     assert (value(dropped, "coverage", split="test") < 0.95).all()
     assert (value(dropped, "coverage", "incomplete", "test") == 0).all()
     assert np.isnan(value(dropped, "accuracy", "incomplete", "test")).all()

@@ -1,4 +1,4 @@
-"""Each stage alone: what it computes, and that it is fitted on what it was given only."""
+"""Each stage by itself: weights, repairs, post-processors, metrics and handlers."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from seer_nb.methods import fairprep
-from seer_nb.methods.fairprep.metrics import measure
-from seer_nb.methods.fairprep.preprocessing import Repair
+from seer_nb.methods.fairprep.metrics import compute_metrics
+from seer_nb.methods.fairprep.preprocessing import QuantileRepair
 from seer_nb.methods.fairprep.table import Table
-from tests.methods.fairprep.small import KNOWN, made
+from tests.methods.fairprep.small import KNOWN, make_data
 
 flags = st.lists(st.booleans(), min_size=8, max_size=60).map(np.array)
 
@@ -30,40 +30,40 @@ def test_reweighing_makes_group_and_label_independent(pairs):
     assert abs(rates[0] - rates[1]) < 1e-12
 
 
-def test_a_full_repair_makes_group_quantiles_equal():
+def test_full_repair_makes_group_quantiles_equal():
     drawn = np.random.default_rng(0)
     values = np.concatenate([drawn.normal(size=400), drawn.normal(2, 3, size=400)])
     privileged = np.arange(800) >= 400
-    repaired = Repair.fit(values, privileged, 1.0)(values, privileged)
+    repaired = QuantileRepair.fit(values, privileged, 1.0)(values, privileged)
     assert np.sort(repaired[privileged]) == pytest.approx(np.sort(repaired[~privileged]), abs=1e-12)
-    # It is the median of both, and keeps everybody's place in the group.
+    # The common distribution is the mean of both quantile functions; the order within a group stays.
     both = (np.sort(values[privileged]) + np.sort(values[~privileged])) / 2
     assert np.sort(repaired[privileged]) == pytest.approx(both)
     assert (np.argsort(repaired[privileged]) == np.argsort(values[privileged])).all()
 
 
-def test_a_full_repair_of_groups_of_other_sizes_makes_quantiles_nearly_equal():
+def test_full_repair_of_unequal_groups_makes_quantiles_nearly_equal():
     drawn = np.random.default_rng(0)
     values, privileged = drawn.normal(size=1000), np.arange(1000) < 300
     values[privileged] += 2
-    repaired = Repair.fit(values, privileged, 1.0)(values, privileged)
+    repaired = QuantileRepair.fit(values, privileged, 1.0)(values, privileged)
     shares = np.linspace(0.05, 0.95, 19)
     of_group = [np.quantile(repaired[privileged == group], shares) for group in (False, True)]
     assert of_group[0] == pytest.approx(of_group[1], abs=0.02)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40), st.integers(0, 2**32 - 1))
-def test_no_repair_changes_nothing(values, seed):
+def test_repair_of_level_0_changes_nothing(values, seed):
     values = np.array(values)
     privileged = np.random.default_rng(seed).random(len(values)) < 0.5
-    assert (Repair.fit(values, privileged, 0.0)(values, privileged) == values).all()
+    assert (QuantileRepair.fit(values, privileged, 0.0)(values, privileged) == values).all()
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=40), st.floats(0, 1))
-def test_a_repair_keeps_the_order_within_a_group_and_stays_in_range(values, level):
+def test_repair_keeps_the_order_within_groups_and_the_range(values, level):
     values = np.array(values)
     privileged = np.arange(len(values)) % 2 == 0
-    repaired = Repair.fit(values, privileged, level)(values, privileged)
+    repaired = QuantileRepair.fit(values, privileged, level)(values, privileged)
     for group in (False, True):
         order = np.argsort(values[privileged == group])
         assert (np.diff(repaired[privileged == group][order]) >= -1e-6).all()
@@ -73,7 +73,7 @@ def test_a_repair_keeps_the_order_within_a_group_and_stays_in_range(values, leve
 
 @pytest.fixture(scope="module")
 def biased():
-    """Labels, scores and groups of 400 examples; the privileged are scored higher than they deserve."""
+    """Labels, scores and groups of 400 examples; the privileged have too high scores."""
     drawn = np.random.default_rng(1)
     privileged, y = drawn.random(400) < 0.6, drawn.random(400) < 0.5
     return y, 1 / (1 + np.exp(-(1.5 * y - 0.75 + 0.8 * privileged + drawn.normal(size=400)))), privileged
@@ -83,7 +83,7 @@ def rates(predicted, privileged, rows):
     return [predicted[rows & (privileged == group)].mean() for group in (False, True)]
 
 
-def test_the_reject_option_reduces_the_difference_in_statistical_parity(biased):
+def test_reject_option_reduces_the_difference_in_statistical_parity(biased):
     y, scores, privileged = biased
     every = np.ones_like(y)
     low, high = rates(
@@ -118,30 +118,31 @@ def test_calibrated_equalized_odds_makes_the_expected_costs_equal(biased, cost):
     better = privileged == fitted.group
     before = post.cost_of(y[better], scores[better]), post.cost_of(y[~better], scores[~better])
     assert before[0] < before[1]
-    # The cost is linear in the scores, so that of the mixture is the mixture of both.
+    # The cost is linear in the scores, so the cost of a mixture is the mixture of the costs.
     trivial = post.cost_of(y[better], np.full(better.sum(), fitted.base_rate))
     assert 0 < fitted.share <= 1
     if fitted.share < 1:
         assert (1 - fitted.share) * before[0] + fitted.share * trivial == pytest.approx(before[1])
-    mixed = fitted.mixed(scores, privileged)
+    mixed = fitted.mix(scores, privileged)
     assert (mixed[~better] == scores[~better]).all()
     assert set(mixed[better]) <= {*scores[better], fitted.base_rate}
 
 
-def test_a_post_processor_says_what_is_missing(biased):
+def test_post_processors_name_the_missing_group_or_label(biased):
     y, scores, _ = biased
-    with pytest.raises(fairprep.UnfitError, match="reject_option: all validation examples are of one group"):
+    with pytest.raises(fairprep.UnfitError, match="reject_option: all validation examples have the same group"):
         fairprep.RejectOption().fit(y, scores, np.ones_like(y), 0)
     for post in (fairprep.EqualizedOdds(), fairprep.CalibratedEqualizedOdds()):
-        with pytest.raises(fairprep.UnfitError, match="label in a group"):
+        with pytest.raises(fairprep.UnfitError, match=r"the same label in the (un)?privileged group"):
             post.fit(y, scores, y, 0)
 
 
-def test_metrics_are_those_of_fairlearn(biased):
+def test_metrics_equal_those_of_fairlearn(biased):
     y, scores, privileged = biased
     predicted, complete = scores > 0.6, np.arange(len(y)) % 5 > 0
-    asked = (500, int(privileged.sum()), int((~privileged).sum()), int(complete.sum()), int((~complete).sum()))
-    found = {(m.group, m.metric): m.value for m in measure(y, predicted, scores, privileged, complete, asked)}
+    n_requested = (500, int(privileged.sum()), int((~privileged).sum()), int(complete.sum()), int((~complete).sum()))
+    values = compute_metrics(y, predicted, scores, privileged, complete, n_requested)
+    found = {(each.group, each.metric): each.value for each in values}
     given = {"sensitive_features": privileged}
     for name in ("demographic_parity_difference", "demographic_parity_ratio"):
         assert found["between", name] == pytest.approx(getattr(fair, name)(y, predicted, **given))
@@ -171,15 +172,19 @@ def test_metrics_are_those_of_fairlearn(biased):
 def test_metrics_of_any_groups_are_numbers_or_nan(y, seed):
     drawn = np.random.default_rng(seed)
     predicted, privileged, complete = drawn.random((3, len(y))) < 0.5
-    rows = (privileged, ~privileged, complete, ~complete)
-    found = measure(y, predicted, drawn.random(len(y)), privileged, complete, (len(y), *(int(r.sum()) for r in rows)))
+    groups = (privileged, ~privileged, complete, ~complete)
+    n_requested = (len(y), *(int(rows.sum()) for rows in groups))
+    found = compute_metrics(y, predicted, drawn.random(len(y)), privileged, complete, n_requested)
     assert len({(m.group, m.metric) for m in found}) == len(found)
     assert all(isinstance(m.value, float) for m in found)
 
 
-@pytest.mark.parametrize("handler", [fairprep.Mode(), fairprep.Learned("iterative"), fairprep.Learned("knn")])
-def test_a_handler_fills_what_is_missing_and_nothing_else(handler):
-    table = Table.read(made(), **KNOWN)
+IMPUTERS = (fairprep.Mode(), fairprep.LearnedImputer("iterative"), fairprep.LearnedImputer("knn"))
+
+
+@pytest.mark.parametrize("handler", IMPUTERS, ids=lambda handler: handler.name)
+def test_handler_fills_missing_values_only(handler):
+    table = Table.from_frame(make_data(), **KNOWN)
     filled = handler.fit(table, 0).fill(table.features)
     known = table.features.notna()
     assert filled.notna().all(axis=None)
@@ -187,32 +192,32 @@ def test_a_handler_fills_what_is_missing_and_nothing_else(handler):
     assert set(filled.colour) == {"blue", "green", "red"}
 
 
-def test_a_learned_handler_guesses_better_than_the_mode():
-    data = made(600, missing=0)
-    # The colour can be told from the height, but for a tenth.
-    told = np.where(data.height > 0.5, "red", "blue")
-    data["colour"] = np.where(np.random.default_rng(0).random(600) < 0.9, told, "green")
+def test_learned_imputer_is_more_accurate_than_the_mode():
+    data = make_data(600, missing=0)
+    # The height determines the colour of nine in ten examples.
+    likely = np.where(data.height > 0.5, "red", "blue")
+    data["colour"] = np.where(np.random.default_rng(0).random(600) < 0.9, likely, "green")
     held = np.arange(600) % 3 == 0
-    table = Table.read(data.assign(colour=data.colour.where(~held, None)), **KNOWN)
+    table = Table.from_frame(data.assign(colour=data.colour.where(~held, None)), **KNOWN)
     right = {
         handler.name: (handler.fit(table, 0).fill(table.features).colour[held] == data.colour[held]).mean()
-        for handler in (fairprep.Mode(), fairprep.Learned("iterative"), fairprep.Learned("knn"))
+        for handler in IMPUTERS
     }
     assert min(right["iterative"], right["knn"]) > right["mode"] + 0.15, right
 
 
-def test_complete_case_drops_rows_and_says_so():
-    table = Table.read(made(), **KNOWN)
+def test_complete_case_drops_incomplete_rows():
+    table = Table.from_frame(make_data(), **KNOWN)
     filled = fairprep.CompleteCase().fit(table, 0).fill(table.features)
     assert len(filled) == table.complete.sum() < len(table)
 
 
-def test_aif360_agrees():
+def test_reweighing_equals_that_of_aif360():
     pytest.importorskip("aif360")
     from aif360.algorithms.preprocessing import Reweighing
     from aif360.datasets import BinaryLabelDataset
 
-    data = made(missing=0).drop(columns="colour").replace({"a": 1, "b": 0, "good": 1, "bad": 0}).infer_objects()
+    data = make_data(missing=0).drop(columns="colour").replace({"a": 1, "b": 0, "good": 1, "bad": 0}).infer_objects()
     dataset = BinaryLabelDataset(df=data, label_names=["label"], protected_attribute_names=["group"])
     theirs = Reweighing([{"group": 0}], [{"group": 1}]).fit_transform(dataset).instance_weights
     assert fairprep.reweighing(data.label == 1, data.group == 1) == pytest.approx(theirs)

@@ -1,4 +1,4 @@
-"""Data dealt out to clients, alike or skewed; nothing is lost, and nobody is left without."""
+"""Partition of data over clients: every sample is used once, every client has enough."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,14 @@ from tests.methods.fedex.small import digits, federation, model
 
 
 def skew(dealt, labels):
-    """Mean distance of clients' shares of labels from those of all."""
+    """Return the mean L1 distance of the clients' label shares from those of all data."""
     whole = np.bincount(labels, minlength=10) / len(labels)
     return np.mean([np.abs(np.bincount(labels[own], minlength=10) / len(own) - whole).sum() for own in dealt])
 
 
 @pytest.mark.parametrize("alpha", [None, 0.05, 1.0])
 @pytest.mark.parametrize("clients", [1, 60, 599])
-def test_each_sample_goes_to_one_client_and_each_client_has_three(alpha, clients):
+def test_partition_assigns_each_sample_once_and_three_or_more_per_client(alpha, clients):
     _, labels = digits()
     dealt = partition(labels, clients, alpha=alpha, seed=3)
     assert len(dealt) == clients
@@ -23,7 +23,7 @@ def test_each_sample_goes_to_one_client_and_each_client_has_three(alpha, clients
     assert np.array_equal(np.sort(np.concatenate(dealt)), np.arange(len(labels)))
 
 
-def test_iid_clients_are_alike_and_others_the_less_the_smaller_alpha():
+def test_smaller_alpha_gives_more_skewed_clients():
     _, labels = digits()
     sizes = [len(own) for own in partition(labels, 60)]
     assert max(sizes) - min(sizes) <= 1
@@ -32,14 +32,14 @@ def test_iid_clients_are_alike_and_others_the_less_the_smaller_alpha():
     assert skews[-1] > 3 * iid
 
 
-def test_seeds_deal_differently_and_alike():
+def test_partition_depends_on_the_seed_only():
     _, labels = digits()
     first, again, other = (partition(labels, 9, alpha=0.5, seed=seed) for seed in (1, 1, 2))
     assert all(map(np.array_equal, first, again))
     assert not all(map(np.array_equal, first, other))
 
 
-def test_a_client_has_its_own_train_validation_and_test_data():
+def test_split_uses_each_sample_in_one_part_of_one_client():
     x = np.arange(1000)[:, None].astype(np.float32)
     clients = split(x, np.arange(1000) % 7, 10, shares=(0.5, 0.3, 0.2), seed=1)
     parts = [client.part(name)[0].ravel() for client in clients for name in ("train", "validation", "test")]
@@ -47,32 +47,32 @@ def test_a_client_has_its_own_train_validation_and_test_data():
     assert [clients[0].size(name) for name in ("train", "validation", "test")] == [50, 30, 20]
 
 
-def test_unshuffled_clients_are_tested_on_what_came_last():
+def test_unshuffled_split_tests_on_the_last_samples():
     x = np.arange(300)[:, None].astype(np.float32)
     for client in split(x, np.zeros(300), 4, shuffle=False):
         assert client.train[0].max() < client.validation[0].min() <= client.validation[0].max() < client.test[0].min()
 
 
 @pytest.mark.parametrize(
-    ("call", "sentence"),
+    ("call", "message"),
     [
-        (lambda: partition([1, 2], 1), "labels has the shape \\(2,\\), which is not enough for clients=1"),
+        (lambda: partition([1, 2], 1), "labels: shape \\(2,\\) is not enough for clients=1"),
         (lambda: partition(np.zeros(9), 2, alpha=0.0), "alpha=0.0: out of range; expected a finite number > 0"),
         (lambda: partition(np.zeros(9), 2.5), "clients=2.5: not an integer"),
-        (lambda: split(np.zeros(9), np.zeros(9), 2, shares=(0.5, 0.5)), "give three numbers above 0"),
-        (lambda: split(np.zeros(9), np.zeros(9), 2, shares=(0.5, 0.5, 0.5)), "add up to 1.5"),
-        (lambda: split(np.zeros(9), np.zeros(8), 2), "x has the shape \\(9,\\) and y \\(8,\\)"),
-        (lambda: Client((np.zeros(2), np.zeros(3)), *[(np.zeros(1), np.zeros(1))] * 2), "train has inputs of shape"),
-        (lambda: Client(*[(np.zeros(1), np.zeros(1))] * 2, (np.zeros(0), np.zeros(0))), "test is empty"),
-        (lambda: Federation(model(), []), "is a network: give a function"),
-        (lambda: Federation(model, []), "clients=\\(\\) is empty"),
-        (lambda: Federation(model, [3]), "clients\\[0\\]=3 is not a Client"),
+        (lambda: split(np.zeros(9), np.zeros(9), 2, shares=(0.5, 0.5)), "expected three numbers above 0"),
+        (lambda: split(np.zeros(9), np.zeros(9), 2, shares=(0.5, 0.5, 0.5)), "they sum to 1.5; expected a sum of 1"),
+        (lambda: split(np.zeros(9), np.zeros(8), 2), "x has shape \\(9,\\) and y has shape \\(8,\\)"),
+        (lambda: Client((np.zeros(2), np.zeros(3)), *[(np.zeros(1), np.zeros(1))] * 2), "train: inputs of shape"),
+        (lambda: Client(*[(np.zeros(1), np.zeros(1))] * 2, (np.zeros(0), np.zeros(0))), "test: empty"),
+        (lambda: Federation(model(), []), ": a network; expected a function"),
+        (lambda: Federation(model, []), "clients=\\(\\): empty"),
+        (lambda: Federation(model, [3]), "clients\\[0\\]=3: expected a Client"),
     ],
 )
-def test_what_cannot_be_is_said(call, sentence):
-    with pytest.raises((TypeError, ValueError), match=sentence):
+def test_invalid_arguments_are_rejected(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
         call()
 
 
-def test_a_federation_tells_its_size():
+def test_repr_of_a_federation_shows_its_size():
     assert repr(federation(5, count=100)).startswith("Federation(5 clients, ")

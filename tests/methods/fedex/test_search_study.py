@@ -1,4 +1,4 @@
-"""Searches as studies, on real workers: an arm is the same in any number of pieces, on any number of workers."""
+"""Searches as studies on real workers: pauses and the number of workers do not change an arm."""
 
 import subprocess
 import sys
@@ -11,12 +11,12 @@ import torch
 import seer_nb as seer
 from seer_nb._utils.randomness import derive_seed
 from seer_nb.methods import fedex
-from seer_nb.methods.fedex.arms import Gang
-from seer_nb.methods.fedex.client import Errand
+from seer_nb.methods.fedex.arms import GangPool
+from seer_nb.methods.fedex.client import ClientTask
 from seer_nb.methods.result import MethodResult
 from seer_nb.study import serialization
 from seer_nb.worker import remote
-from tests.methods.fedex.small import dropping, federation
+from tests.methods.fedex.small import dropout_model, federation
 from tests.study.test_life import Resizing
 from tests.support.studies import check_nothing_is_left, kill, training, worker_pids
 from tests.support.waiting import until
@@ -30,13 +30,13 @@ THREE = {"lr": seer.choice([0.01, 0.03, 0.1]), "batch": 8, "dropout": 0.1}
 COLUMNS = ["epoch", "value", "global", "personal", "entropy", "mode"]
 
 
-def slow(outputs, targets):
+def slow_loss(outputs, targets):
     time.sleep(0.08)
     return torch.nn.functional.cross_entropy(outputs, targets)
 
 
 def small(**more):
-    return federation(12, make=dropping, count=300, **more)
+    return federation(12, make=dropout_model, count=300, **more)
 
 
 def search(clients=None, space=ONE, **changes):
@@ -44,16 +44,15 @@ def search(clients=None, space=ONE, **changes):
     return fedex.Search(small() if clients is None else clients, space, **given)
 
 
-def by_hand(arm, clients, rounds, seed=0):
-    """The same arm, without a study."""
-    configs = [arm.options.at([place]) for place in range(*arm.options.sizes)]
+def train_without_study(arm, clients, rounds, seed=0):
+    configs = [arm.options.config_at([option]) for option in range(*arm.options.sizes)]
     given = {"server": arm.settings, "clients_per_round": 5, "cutoff": 1e-4, "seed": derive_seed(seed, arm.number)}
     return fedex.FedEx(clients, configs, **given).run(rounds)
 
 
 def check_curve(found, arm, clients):
-    """Bit for bit."""
-    expected = by_hand(arm, clients, len(arm.history))
+    """Check that the arm's curve equals that of a run without a study, bit for bit."""
+    expected = train_without_study(arm, clients, len(arm.history))
     rows = [(n, x.validation.personal, *x.validation, x.entropy, x.mode) for n, x in enumerate(expected.history, 1)]
     curves = found.curves()
     assert curves[curves.trial == arm.number][COLUMNS].to_numpy().tolist() == [list(map(float, row)) for row in rows]
@@ -61,7 +60,7 @@ def check_curve(found, arm, clients):
 
 
 @pytest.mark.timeout(300)
-def test_an_arm_that_is_moved_between_1_and_2_workers_is_that_of_this_process(home):
+def test_arm_resized_between_1_and_2_workers_equals_that_of_this_process(home):
     clients = small()
     begun = search(clients, policy=Resizing(((2, 1), (4, 2), (6, 1)))).start()
     found = begun.wait(280)
@@ -71,8 +70,8 @@ def test_an_arm_that_is_moved_between_1_and_2_workers_is_that_of_this_process(ho
 
 
 @pytest.mark.timeout(300)
-def test_a_killed_worker_changes_nothing(home):
-    clients = small(loss=slow)
+def test_killed_worker_does_not_change_the_arm(home):
+    clients = small(loss=slow_loss)
     begun = search(clients, policy=Resizing(((6, 2),))).start()
     member = training(begun.study, epochs=1).workers[1]
     kill(worker_pids(begun.study)[member])
@@ -83,7 +82,7 @@ def test_a_killed_worker_changes_nothing(home):
 
 
 @pytest.mark.timeout(300)
-def test_the_result_has_tables_files_and_figures_and_is_that_of_the_study(home, tmp_path):
+def test_result_has_tables_files_and_figures_and_matches_the_study(home, tmp_path):
     clients = small()
     begun = search(clients, THREE).start()
     until(lambda: begun.result().best, "a round")
@@ -100,7 +99,7 @@ def test_the_result_has_tables_files_and_figures_and_is_that_of_the_study(home, 
     assert (best.trial, best.epoch, best.value) == (*frame.loc[frame.value.idxmin(), ["trial", "epoch", "value"]],)
     assert (best.value, best.epoch) == (found.study.best.value, found.study.best.epoch)
 
-    expected = by_hand(found.arms[best.trial], clients, best.epoch)
+    expected = train_without_study(found.arms[best.trial], clients, best.epoch)
     assert np.array_equal(best.weights, expected.server.weights)
     assert best.test == expected.evaluate()
     assert best.config == expected.best_config
@@ -127,14 +126,14 @@ def test_the_result_has_tables_files_and_figures_and_is_that_of_the_study(home, 
 
 
 @pytest.mark.timeout(300)
-def test_deadline_and_budget_are_kept(home):
+def test_search_keeps_its_deadline_and_budget(home):
     begun = search(space=None, server_space=None, policy="seer", budget="$0.01", max_rounds=1000).start()
     until(lambda: len(begun.study.curves()) > 1, "two rounds")
     deadline_s = begun.study.state.now_s + 6
     begun.study.adjust(deadline=deadline_s)
     found = begun.wait(100)
     assert found.reason.startswith("the deadline ")
-    # On a machine that does nothing else it is never late.
+    # The margin is for a loaded machine.
     assert found.wall_s <= deadline_s + 5
     assert 0 < found.spent_usd <= 0.01
     assert found.best.value == begun.study.best.value
@@ -142,54 +141,57 @@ def test_deadline_and_budget_are_kept(home):
     check_nothing_is_left(home)
 
 
-def test_a_state_goes_through_a_checkpoint():
+def test_state_dict_restores_a_run_bit_for_bit():
     clients, configs = small(), [{"lr": 0.1}, {"lr": 0.3}]
     first, other = (fedex.FedEx(clients, configs, schedule="adaptive", clients_per_round=3) for _ in range(2))
     other.load_state_dict(first.run(2).state_dict())
     assert np.array_equal(first.run(2).server.weights, other.run(2).server.weights)
     assert str(first.history) == str(other.history)
-    with pytest.raises(ValueError, match="has 2 options in place of 4"):
+    with pytest.raises(ValueError, match="has 2 options; expected 4"):
         fedex.FedEx(clients, configs * 2).load_state_dict(first.state_dict())
 
 
-def test_a_gang_of_more_members_than_clients_learns_all(monkeypatch):
+def test_gang_larger_than_the_round_exchanges_all_outcomes(monkeypatch):
     clients, size = small(), 3
     rates = ((0, 0.1), (1, 1e38))
-    errands = [Errand(client, fedex.ClientConfig(lr=lr, epochs=3), "validation", 0, keeps=True) for client, lr in rates]
-    weights = clients.bench.initial(0)
-    told = []
-    members = [Gang(clients, rank, size) for rank in range(size)]
-    for member in members:
+    tasks = [
+        ClientTask(client, fedex.ClientConfig(lr=lr, epochs=3), "validation", 0, returns_weights=True)
+        for client, lr in rates
+    ]
+    weights = clients.trainer.initial_weights(0)
+    sent_by_rank = []
+    pools = [GangPool(clients, rank, size) for rank in range(size)]
+    for pool in pools:
         sent = []
-        monkeypatch.setattr(member, "_of_all", lambda own, sent=sent: sent.append(own) or [own] * size)
-        member.visit(weights, errands)
-        told.append(sent)
-    rounds = iter(zip(*told, strict=True))
-    monkeypatch.setattr(members[2], "_of_all", lambda _: next(rounds))
-    found, expected = members[2].visit(weights, errands), clients.bench.visit(weights, errands)
+        monkeypatch.setattr(pool, "all_gather", lambda own, sent=sent: sent.append(own) or [own] * size)
+        pool.run_tasks(weights, tasks)
+        sent_by_rank.append(sent)
+    exchanges = iter(zip(*sent_by_rank, strict=True))
+    monkeypatch.setattr(pools[2], "all_gather", lambda _: next(exchanges))
+    found, expected = pools[2].run_tasks(weights, tasks), clients.trainer.run_tasks(weights, tasks)
     assert np.array_equal(found[0].weights, expected[0].weights)
     assert found[1].weights is expected[1].weights is None
     assert [x[:2] for x in found] == [x[:2] for x in expected]
 
 
-def test_machines_without_seer_nb_are_brought_all_that_an_arm_needs(tmp_path):
+def test_trainer_unpickles_on_a_machine_without_seer_nb(tmp_path):
     (tmp_path / "seer_nb.zip").write_bytes(remote.archive())
-    (tmp_path / "function").write_bytes(serialization.dumps(search()._task))
+    (tmp_path / "function").write_bytes(serialization.dumps(search().trainer))
     code = "import sys; sys.path.insert(0, 'seer_nb.zip'); import cloudpickle; "
     code += "print(cloudpickle.loads(open('function', 'rb').read()), sys.modules['seer_nb'].__file__)"
     command = [sys.executable, "-P", "-c", code]
-    said = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
-    assert said.stdout.startswith("<arms of Federation(12 clients"), said.stderr
-    assert "seer_nb.zip" in said.stdout
+    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("<FedEx arms of Federation(12 clients"), done.stderr
+    assert "seer_nb.zip" in done.stdout
 
 
-def test_a_federation_that_is_too_large_to_be_sent_is_refused(home, monkeypatch):
-    monkeypatch.setattr("seer_nb.methods.fedex.validation.LARGEST", 2**16)
-    with pytest.raises(ValueError, match="MiB of data, which is too large to be sent to each worker: give at most"):
+def test_federation_too_large_to_send_is_rejected(home, monkeypatch):
+    monkeypatch.setattr("seer_nb.methods.fedex.validation.MAX_DATA_BYTES", 2**16)
+    with pytest.raises(ValueError, match="MiB of data are too large to send to each worker; expected at most"):
         search()
 
 
-def test_a_search_shows_its_study(home, monkeypatch):
+def test_search_displays_its_study(home, monkeypatch):
     shown = []
     monkeypatch.setattr(seer.Study, "_ipython_display_", lambda study: shown.append(study.name))
     search()._ipython_display_()
@@ -197,9 +199,9 @@ def test_a_search_shows_its_study(home, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
-        ({"clients": 3}, "federation=3 is no Federation"),
+        ({"clients": 3}, "federation=3: expected a"),
         ({"target": "all"}, "target='all': unknown; expected one of 'global', 'personal'"),
         ({"fedex_k": 0}, "fedex_k=0: too small"),
         ({"eps": 2}, "eps=2: out of range"),
@@ -208,8 +210,8 @@ def test_a_search_shows_its_study(home, monkeypatch):
         ({"baseline": 2}, "baseline=2: out of range"),
         ({"cutoff": -1}, "cutoff=-1: out of range"),
         ({"clients_per_round": 0}, "clients_per_round=0: too small"),
-        ({"space": {"rate": 1.0}}, "has the hyperparameter 'rate': clients know lr"),
-        ({"server_space": {"rate": 1.0}}, "server_space has 'rate': the server knows lr, momentum"),
+        ({"space": {"rate": 1.0}}, "unknown hyperparameter 'rate'; expected lr"),
+        ({"server_space": {"rate": 1.0}}, "server_space: unknown hyperparameter 'rate'; expected lr, momentum"),
         ({"policy": "best"}, "policy='best': unknown policy"),
         ({"provider": 3}, "provider=3 does not rent machines"),
         ({"budget": "$0"}, "budget="),
@@ -217,6 +219,6 @@ def test_a_search_shows_its_study(home, monkeypatch):
         ({"seed": -1}, "seed=-1"),
     ],
 )
-def test_what_cannot_be_is_said(home, changes, sentence):
-    with pytest.raises((TypeError, ValueError), match=sentence):
+def test_invalid_arguments_are_rejected(home, changes, message):
+    with pytest.raises((TypeError, ValueError), match=message):
         search(**changes)

@@ -1,4 +1,4 @@
-"""Three public data sets, as small extracts; README.md beside them tells sources, licences and what was dropped."""
+"""Extracts of three public data sets; README.md in this folder lists sources, licences and changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_USED = (
+_GROUPED_FEATURES = (
     "month",
     "credit_history",
     "credit_amount",
@@ -23,54 +23,61 @@ _USED = (
 _HISTORY = {"A30": "none/paid", "A31": "none/paid", "A32": "none/paid", "A33": "delay", "A34": "other"}
 _SAVINGS = {"A61": "<500", "A62": "<500", "A63": "500+", "A64": "500+", "A65": "unknown/none"}
 _EMPLOYMENT = {"A71": "unemployed", "A72": "1-4 years", "A73": "1-4 years", "A74": "4+ years", "A75": "4+ years"}
-_ADULT_AGE = 25
-_PASS = 70.0
+_AGE_THRESHOLD = 25
+_PASSING_SCORE = 70.0
 
 
 class Dataset(NamedTuple):
-    """Examples, and what an ``Experiment`` must know of them: ``Experiment(**dataset._asdict(), ...)``."""
+    """The first five arguments of ``Experiment``: ``Experiment(*dataset, ...)``."""
 
     data: pd.DataFrame
+    """One row per example."""
     label: str
+    """Column of the label."""
     positive: str
-    """The favourable label."""
+    """Favourable label."""
     protected: str
+    """Column of the groups."""
     privileged: str
+    """Value of the privileged group."""
 
 
 def german(*, grouped: bool = False) -> Dataset:
-    """German credit: 1,000 people, 70 % with good credit; protected: sex (310 women).
+    """Return the German credit data: 1,000 people, 70 % with good credit; protected: sex (310 women).
 
     Args:
-        grouped: Whether to have only the ten features, sex among them, that the method's authors use, with their groups
-            of values and age as 25 or more; else all twenty.
+        grouped: Whether to return only the ten features, sex included, of github DataResponsibly/FairPrep, with grouped
+            values and age as 25 or older. Otherwise all twenty features.
+
+    Example:
+        >>> fairprep.Experiment(*fairprep.data.german(), seeds=range(16)).run().summary()
     """
     data = _read("german")
     if grouped:
-        data = data[[*_USED, "sex", "credit"]]
+        data = data[[*_GROUPED_FEATURES, "sex", "credit"]]
         grouping = {"credit_history": _HISTORY, "savings": _SAVINGS, "employment": _EMPLOYMENT}
         data = data.assign(
             **{column: data[column].map(groups) for column, groups in grouping.items()},
-            age=(data["age"] >= _ADULT_AGE).astype(float),
+            age=(data["age"] >= _AGE_THRESHOLD).astype(float),
         )
     return Dataset(data, "credit", "good", "sex", "male")
 
 
 def ricci() -> Dataset:
-    """Promotion exams of 118 firefighters; to pass is a combined score of 70 or more; protected: race."""
+    """Return promotion exams of 118 firefighters; favourable: a combined score of at least 70; protected: race."""
     data = _read("ricci")
-    data["passed"] = (data.pop("combine") >= _PASS).map({True: "yes", False: "no"})
+    data["passed"] = (data.pop("combine") >= _PASSING_SCORE).map({True: "yes", False: "no"})
     return Dataset(data, "passed", "yes", "race", "W")
 
 
 def adult(protected: str = "race") -> Dataset:
-    """Adult income: 32,561 people, 2,399 with missing values; the favourable label is more than 50,000 dollars a year.
+    """Return the Adult income data: 32,561 people, 2,399 with missing values; favourable: above $50,000 a year.
 
     Args:
-        protected: "race" (privileged: White) or "sex" (privileged: Male); the other of the two is left out.
+        protected: "race" (privileged: White) or "sex" (privileged: Male); the other column is left out.
 
     Raises:
-        ValueError: It is another column.
+        ValueError: ``protected`` is another column.
     """
     from seer_nb._utils.validation import check_choice
 
