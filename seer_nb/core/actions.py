@@ -7,6 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from seer_nb.core.model import TrialState
+from seer_nb.core.types import Number
 
 
 class ActionBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -19,7 +20,7 @@ class ActionBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Rent(ActionBase, frozen=True, kw_only=True):
     """Rent a machine."""
 
-    machine: int
+    machine: Number
     offer: str
 
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from seer_nb.core.model import Config, Outcome, Settings
+from seer_nb.core.types import Number
 
 
 class EventBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -42,7 +43,7 @@ class RunnerStarted(EventBase, frozen=True, kw_only=True):
 class Drawn(EventBase, frozen=True, kw_only=True):
     """The sampler drew a configuration."""
 
-    trial: int
+    trial: Number
     config: Config
 
 

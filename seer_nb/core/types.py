@@ -24,6 +24,8 @@ MOST_MICRO = 10**18
 MOST_SECONDS = 1e12
 """Largest time in seconds; later than any moment that a datetime can represent."""
 
+Number: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
+"""Number of a new trial or machine; tables hold it in 64 bits."""
 Epochs: TypeAlias = Annotated[int, Meta(ge=1, le=MOST_EPOCHS)]
 Seed: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_SEED)]
 Workers: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_WORKERS)]

@@ -200,7 +200,7 @@ async def test_spot_machines_have_a_maximum_price(cloud, home):
         await rented(recorded, of, 0)
         assert numbered(cloud, 0).spot
         # The bid excludes disk and address, which the offer's price includes.
-        bid = cloud._opened().host(numbered(cloud, 0).instance_id).max_price
+        bid = cloud.pool.find(numbered(cloud, 0).instance_id).max_price
         assert bid == pytest.approx(of.max_spot_price_micro("m5.large") / 1e6, abs=1e-6)
         assert bid < offer.price_per_hour_micro / 1e6
         cloud.faults.spot_prices["m5.large"] = 10.0
