@@ -74,7 +74,7 @@ def test_denoised_model_beats_one_trained_on_all_examples(digits, noisy):
 @pytest.mark.timeout(180)
 def test_denoised_model_beats_clean_data_alone_on_average_with_a_quarter_wrong():
     marks = {figure.what: figure.met for figure in denoising(seeds=3) if figure.met is not None}
-    assert marks == {"denoised": True, "area under the curve of weights for right labels": True}
+    assert marks == {"denoised": True, "area under the ROC curve of the weights for correct labels": True}
 
 
 def test_weights_separate_wrong_labels_from_right_ones(noisy):
