@@ -41,7 +41,7 @@ def test_a_worker_killed_during_an_epoch_costs_only_that_epoch(home):
     study.wait(60)
     assert trained(study)
     (lost,) = [r for r in records(study, core.GangEnded) if r.outcome == "lost"]
-    assert "exit code -9" in lost.error
+    assert "exited with code -9" in lost.error
     assert not lost.own_fault
     ended = [r for r in records(study, core.MachineEnded) if not r.expected]
     assert [r.exit_code for r in ended] == [-9]
