@@ -35,7 +35,7 @@ class RunnerStarted(EventBase, frozen=True, kw_only=True):
     adopted: tuple[int, ...] = ()
     """Machines of the previous runner that are alive and will be used again."""
     left: tuple[int, ...] = ()
-    """Machines of the previous runner that still exist and were told to terminate."""
+    """Machines of the previous runner that still exist and were retired."""
     waiting: int = 0
     """Number of queued events that follow; the engine decides nothing before the last of them."""
 
@@ -64,7 +64,7 @@ class MachineEnded(EventBase, frozen=True, kw_only=True):
 
     machine: int
     expected: bool
-    """Whether it was told to terminate."""
+    """Whether it was retired."""
     exit_code: int | None = None
     reason: str = ""
     lived_s: float | None = None

@@ -145,7 +145,7 @@ class Machine(Frozen, frozen=True, kw_only=True):
     rented_s: float
     ready_s: float | None = None
     retired_s: float | None = None
-    """Time at which it was told to terminate."""
+    """Time at which it was retired."""
     leaves_s: float | None = None
     """Time at which the provider will preempt it, if the provider sent a notice."""
     ended_s: float | None = None

@@ -98,7 +98,7 @@ class Account(msgspec.Struct, kw_only=True):
     opened_s: float
     """Study seconds at which it was rented; earlier by the time it lived without a runner."""
     retired_s: float | None = None
-    """Study seconds at which it was told to terminate."""
+    """Study seconds at which it was retired."""
     joined: bool = False
     """Whether a runner has contacted it, so that its lease counts."""
     bill: int | None = None
@@ -174,7 +174,7 @@ class Ledger:
         return future.floor(now_s) <= self.budget
 
     def retire(self, machine: int, at_s: float, *, again: bool = False) -> None:
-        """Record that a machine was told to terminate.
+        """Record that a machine was retired.
 
         Args:
             machine: The machine; ignored if its account is closed.
@@ -236,7 +236,7 @@ class Ledger:
     def lives_s(self, machine: int, heard_s: float) -> float:
         """Return the study seconds until which a machine may live if its lease was renewed at `heard_s`.
 
-        If it was told to terminate, the time of that request counts instead.
+        If it was retired, the time of that request counts instead.
         """
         account = self._open[machine]
         return self._lives_s(account.alike, heard_s if account.retired_s is None else account.retired_s)
@@ -254,7 +254,7 @@ class Ledger:
     def exhausted_s(self, now_s: float, until_s: float, leaving: Mapping[int, float] | None = None) -> float:
         """Return the study seconds until which the budget lasts for all machines.
 
-        The budget is kept if every machine is told to terminate by then.
+        The budget is kept if every machine is retired by then.
 
         Args:
             now_s: Study seconds.

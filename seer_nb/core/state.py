@@ -42,7 +42,7 @@ class StateIndex:
     leaving: set[int] = field(default_factory=set)
     """Live machines with a preemption notice."""
     retiring: set[int] = field(default_factory=set)
-    """Live machines that were told to terminate."""
+    """Live machines that were retired."""
     live_of: Counter[str] = field(default_factory=Counter)
     """Number of live machines, by offer."""
     slots: int = 0
