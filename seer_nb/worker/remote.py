@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from distributed import Scheduler, Worker
 
 
-LEFT_OUT = frozenset({"bench", "simulate", "testing", "ui"})
+LEFT_OUT = frozenset({"bench", "simulate", "testing"})
 """Subpackages of seer_nb that no worker needs."""
 KEPT_RECORDS = 20_000
 """Records that the scheduler keeps at most while no runner fetches them."""
@@ -132,11 +132,12 @@ def archive() -> bytes:
     """Return seer_nb's modules as a zip archive: the same bytes for the same code."""
     root = Path(__file__).parents[1]
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(buffer, "w") as file:
         for path in sorted(root.rglob("*.py")):
             inner = path.relative_to(root)
             if inner.parts[0] not in LEFT_OUT:
-                file.writestr(zipfile.ZipInfo(str(Path("seer_nb") / inner)), path.read_bytes())
+                info = zipfile.ZipInfo(str(Path("seer_nb") / inner))  # without a time of modification
+                file.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
