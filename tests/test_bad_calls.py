@@ -79,7 +79,7 @@ def test_load_without_an_object_is_refused(study):
 
 def test_a_budget_below_spent_and_committed_is_refused(study):
     state = study.state
-    floor = state.ledger.floor(state.now_s)
+    floor = state.ledger.least_budget_micro(state.now_s)
     assert floor == 79_000  # 11 and 8 seconds lived, and 30 to come for each
     sentence = "budget='$0.0789' is less than what is spent and committed; expected at least $0.079"
     assert raised(ValueError, study.adjust, budget="$0.0789") == sentence
@@ -87,7 +87,7 @@ def test_a_budget_below_spent_and_committed_is_refused(study):
     assert raised(TypeError, study.adjust, budget=[1]) == f"budget=[1]: not an amount of money; {MONEY}"
     assert commands(study) == []
     study.adjust(budget="$0.079")
-    assert commands(study) == [core.SetBudget(budget=79_000)]
+    assert commands(study) == [core.SetBudget(budget_micro=79_000)]
 
 
 def test_a_deadline_that_has_passed_is_refused(study):
@@ -148,7 +148,7 @@ def test_an_ended_study_refuses_commands(over, act, word):
 
 def test_an_ended_study_accepts_new_limits_and_commands_after_resume(over):
     over.adjust(budget="$0.9", deadline="15min")
-    adjusted = [core.SetBudget(budget=900_000), core.SetDeadline(deadline_s=900.0)]
+    adjusted = [core.SetBudget(budget_micro=900_000), core.SetDeadline(deadline_s=900.0)]
     assert commands(over) == adjusted
     # As resume() does before its runner has read it.
     over.journal.send(core.Resume())

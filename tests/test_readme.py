@@ -115,7 +115,7 @@ def test_study_on_a_cloud_can_be_created_as_written(tmp_path, monkeypatch):
         names = {"seer": seer, "train": lambda config, run: None}
         exec(compile(block, "README.md", "exec"), names)
         settings = names["study"].state.settings
-        assert settings.host.kind == "t3.small"
+        assert settings.scheduler_offer.kind == "t3.small"
         assert [offer.kind for offer in settings.offers] == ["g4dn.xlarge"]
 
 

@@ -51,7 +51,7 @@ def check_all_is_handed_back(study, tmp_path):
     until(lambda: not processes(tmp_path), "the end of all processes")
     state = study.state
     assert all(machine.state == "ended" for machine in state.machines.values())
-    assert state.ledger.committed(state.now_s) == 0
+    assert state.ledger.committed_micro(state.now_s) == 0
     assert not state.gangs
 
 

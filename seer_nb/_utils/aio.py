@@ -28,7 +28,7 @@ class BackgroundTasks:
         self._failed = failed
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def go(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Start a coroutine as a task."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)

@@ -20,51 +20,51 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-def check_integer(value: Any, name: str, least: int = 1, most: int | None = None, *, what: str = "") -> int:
+def check_integer(value: Any, name: str, at_least: int = 1, at_most: int | None = None, *, what: str = "") -> int:
     """Return an integer argument as an int, after checking its bounds.
 
     Args:
         value: An integer of Python, numpy or torch; booleans are rejected.
         name: Name of the argument.
-        least: Least allowed value.
-        most: Largest allowed value; None: no bound.
+        at_least: Least allowed value.
+        at_most: Largest allowed value; None: no bound.
         what: The quantity, such as "a number of epochs"; empty: "an integer".
 
     Raises:
         TypeError: The value is not an integer.
         ValueError: The value is out of bounds.
     """
-    expected = f"expected an integer {f'>= {least}' if most is None else f'from {least} to {most}'}"
+    expected = f"expected an integer {f'>= {at_least}' if at_most is None else f'from {at_least} to {at_most}'}"
     number = _index(value)
     if number is None:
         raise TypeError(f"{name}={short_repr(value)}: not {what or 'an integer'}; {expected}")
-    if number < least or (most is not None and number > most):
-        bad = f"not {what}" if what else f"too {'small' if number < least else 'large'}"
+    if number < at_least or (at_most is not None and number > at_most):
+        bad = f"not {what}" if what else f"too {'small' if number < at_least else 'large'}"
         raise ValueError(f"{name}={short_repr(value)}: {bad}; {expected}")
     return number
 
 
 def check_number(
-    value: Any, name: str, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+    value: Any, name: str, *, greater_than: float = -math.inf, at_least: float = -math.inf, at_most: float = math.inf
 ) -> float:
     """Return a numeric argument as a float, after checking that it is finite and within bounds.
 
     Args:
         value: A real number; booleans are rejected.
         name: Name of the argument.
-        above: Exclusive lower bound.
-        least: Least allowed value.
-        most: Largest allowed value.
+        greater_than: Exclusive lower bound.
+        at_least: Least allowed value.
+        at_most: Largest allowed value.
 
     Raises:
         TypeError: The value is not a number.
         ValueError: The value is NaN, infinite or out of bounds.
     """
-    expected = _expected(above, least, most)
+    expected = _expected(greater_than, at_least, at_most)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={short_repr(value)}: not a number; {expected}")
     number = float(value)
-    if not math.isfinite(number) or not (above < number and least <= number <= most):
+    if not math.isfinite(number) or not (greater_than < number and at_least <= number <= at_most):
         raise ValueError(f"{name}={short_repr(value)}: out of range; {expected}")
     return number
 

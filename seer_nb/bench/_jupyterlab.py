@@ -192,11 +192,11 @@ class Notebook:
         """The first live view."""
         return self.page.locator(".seer-live").first
 
-    def head(self) -> str:
+    def header(self) -> str:
         """Return the text of the view's header."""
         return self.live.locator("dl").inner_text()
 
-    def said(self) -> str:
+    def message(self) -> str:
         """Return the view's last message."""
         return self.live.locator(".seer-said").inner_text()
 
@@ -204,11 +204,11 @@ class Notebook:
         """Wait until a JavaScript condition is true in the page."""
         self.page.wait_for_function(script, arg=what)
 
-    def hears(self, words: str) -> None:
+    def wait_for_message(self, words: str) -> None:
         """Wait until the live view's message contains these words."""
-        self.sees(words, ".seer-live .seer-said")
+        self.wait_for_text(words, ".seer-live .seer-said")
 
-    def sees(self, words: str, where: str = ".seer-live") -> None:
+    def wait_for_text(self, words: str, where: str = ".seer-live") -> None:
         """Wait until the first element that matches a selector contains these words."""
         self.until("([words, where]) => document.querySelector(where)?.innerText.includes(words)", [words, where])
 

@@ -151,7 +151,7 @@ def _live_settings(name: str, offer: Offer, epochs: int, store: str) -> core.Set
         mode="max",
         max_epochs=epochs,
         deadline_s=7200.0,
-        budget=2_000_000,
+        budget_micro=2_000_000,
         seed=0,
         offers=(offer,),
         max_workers=LIVE_SURVIVORS,
@@ -259,7 +259,7 @@ def _long_settings(epochs: int, n_workers: int) -> core.Settings:
         mode="max",
         max_epochs=epochs,
         deadline_s=1e7,
-        budget=10**9 * MICRO,
+        budget_micro=10**9 * MICRO,
         seed=0,
         offers=(Offer(name="m", price_per_hour_micro=100_000, boot_s=30.0, max_machines=n_workers),),
         max_workers=n_workers,
@@ -297,7 +297,7 @@ class RecordedSimulator(Simulator):
         self.read_s: list[float] = []
         self.render_s: list[float] = []
 
-    def _saw(self, event: core.Event, actions: tuple[core.Action, ...]) -> None:
+    def _on_handled(self, event: core.Event, actions: tuple[core.Action, ...]) -> None:
         self._records += [(self.now_s, record) for record in (event, *actions)]
         if len(self._records) >= WIDE_BATCH:
             self.flush()
@@ -349,7 +349,7 @@ def wide(*, quick: bool) -> list[Figure]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return [
         Figure("started trials", sum(t.state != "waiting" for t in cloud.state.trials.values())),
-        Figure("workers in parallel, maximum", cloud.peak),
+        Figure("workers in parallel, maximum", cloud.peak_workers),
         Figure("simulated events", cloud.steps),
         Figure("whole simulation", took_s, "s"),
         Figure("engine, time per event, median", float(np.median(handled)), "ms"),
@@ -358,7 +358,7 @@ def wide(*, quick: bool) -> list[Figure]:
         Figure("rendering the live view, 99th percentile", float(np.percentile(pages, 99)), "ms", most=500),
         Figure("peak memory", peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, "MB"),
         Figure("journal", size / 1e6, "MB"),
-        Figure("spending over the budget", cloud.over_budget / MICRO, "$", most=0),
+        Figure("spending over the budget", cloud.over_budget_micro / MICRO, "$", most=0),
     ]
 
 
@@ -386,7 +386,7 @@ def _wide_settings(n_trials: int, n_workers: int) -> core.Settings:
         mode="max",
         max_epochs=WIDE_EPOCHS,
         deadline_s=deadline_s,
-        budget=round(2 * n_workers * offer.price_per_hour_micro * deadline_s / 3600),
+        budget_micro=round(2 * n_workers * offer.price_per_hour_micro * deadline_s / 3600),
         seed=0,
         offers=(offer,),
         max_workers=n_workers,

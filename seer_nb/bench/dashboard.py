@@ -168,14 +168,14 @@ def _opened(chromium: Any, lab: Lab, name: str) -> tuple[Notebook, Meter]:
 def _paint(book: Notebook) -> float:
     started_s = time.monotonic()
     book.run()
-    book.sees("by trial")
+    book.wait_for_text("by trial")
     return time.monotonic() - started_s
 
 
 def _preview(book: Notebook) -> float:
     started_s = time.monotonic()
     book.live.locator("input[type=range][name=budget]").press("ArrowRight")
-    book.sees("fully trained", ".seer-live .seer-preview")
+    book.wait_for_text("fully trained", ".seer-live .seer-preview")
     took_s = time.monotonic() - started_s
     book.live.locator("[data-do=undo]").click()
     return took_s

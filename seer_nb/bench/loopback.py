@@ -72,7 +72,7 @@ def elastic(cloud: LoopbackCloud) -> list[Figure]:
     entries, state = _entries(study), study.state
     machines = [machine for machine in state.machines.values() if not machine.runs_scheduler]
     idle_s, ready_s = _idle(entries, machines)
-    spent, real = state.ledger.spent(state.now_s), _bill(cloud, state)
+    spent, real = state.ledger.spent_micro(state.now_s), _bill(cloud, state)
     return [
         Figure("trials", len(state.trials), least=24),
         Figure("machines that trained, at most", max(_sizes(entries)), least=4),
@@ -130,7 +130,7 @@ def killed(cloud: LoopbackCloud) -> list[Figure]:
     return [
         Figure("the lease", lease_s, "s"),
         Figure("all machines terminated after the runner was killed", gone_s, "s", most=lease_s + 30),
-        Figure("spent by EC2's bill, share of the budget", 100 * real / state.budget, "%", most=100),
+        Figure("spent by EC2's bill, share of the budget", 100 * real / state.budget_micro, "%", most=100),
     ]
 
 
@@ -243,7 +243,7 @@ async def _shrink_s(cloud: LoopbackCloud) -> float:
     provider = cloud.provider()
     ended: asyncio.Queue[core.MachineEnded] = asyncio.Queue()
     with tempfile.TemporaryDirectory() as folder:
-        context = FleetContext(study="bench", folder=Path(folder), lease_s=30.0, ended=ended.put_nowait)
+        context = FleetContext(study="bench", folder=Path(folder), lease_s=30.0, on_ended=ended.put_nowait)
         fleet = provider.fleet(context)
         await fleet.open()
         try:

@@ -99,7 +99,7 @@ def study(seed: int) -> Result:
         seed,
         found.over_budget_usd,
         found.over_deadline_s,
-        round(found.spent_usd * MICRO) / state.budget,
+        round(found.spent_usd * MICRO) / state.budget_micro,
         found.elapsed_s / state.deadline_s,
     )
 
@@ -174,7 +174,7 @@ def _random_commands(rng: random.Random, deadline_s: float, budget: float) -> It
         at_s = rng.uniform(0, deadline_s)
         share = rng.choice([0.1, 0.5, 1.5, 3.0])
         commands: list[core.Command] = [
-            core.SetBudget(budget=max(1, round(share * budget * MICRO))),
+            core.SetBudget(budget_micro=max(1, round(share * budget * MICRO))),
             core.SetDeadline(deadline_s=share * deadline_s),
             core.Pause(),
             core.Resume(),

@@ -215,7 +215,7 @@ class _Timed(Run):
 class _NoCheckpoints(CheckpointManager):
     """Checkpoint manager that stores nothing."""
 
-    keeps = False
+    has_state = False
 
 
 def _train_all(jobs: list[Job], processes: int) -> Generator[tuple[int, list[Point]]]:

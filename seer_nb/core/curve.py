@@ -38,7 +38,7 @@ class Report(Frozen, frozen=True, kw_only=True, array_like=True, gc=False):  # h
     parallelism: int
     at_s: float
     """Study seconds at which the report arrived."""
-    cost: int
+    cost_micro: int
     """Micro-dollars that the trial had cost by then."""
     checkpoint: str | None
     """Path of the stored state, relative to the store; "" when the function keeps no state; None when not stored."""
@@ -101,7 +101,7 @@ class Curve(Sequence["Report"]):
         self._first = tail[0] if tail and not chunks else None
         """The first report; None until it is unpacked."""
 
-    def plus(self, report: Report) -> Curve:
+    def appended(self, report: Report) -> Curve:
         """Return this curve with one more report at its end."""
         tail = (*self.tail, report)
         if len(tail) < 2 * CHUNK:
@@ -184,8 +184,8 @@ class Curve(Sequence["Report"]):
 def append_report(curve: Sequence[Report], report: Report) -> Sequence[Report]:
     """Return the curve with one more report at its end."""
     if isinstance(curve, Curve):
-        return curve.plus(report)
-    return (*curve, report) if len(curve) < 2 * CHUNK - 1 else Curve((), tuple(curve)).plus(report)
+        return curve.appended(report)
+    return (*curve, report) if len(curve) < 2 * CHUNK - 1 else Curve((), tuple(curve)).appended(report)
 
 
 def replace_report(curve: Sequence[Report], report: Report) -> Sequence[Report]:

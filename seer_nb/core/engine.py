@@ -126,20 +126,20 @@ class Engine:
             done += self._apply(self._wind_down())
         return tuple(done)
 
-    def woke(self, now_s: float) -> None:
+    def reset_silence_timers(self, now_s: float) -> None:
         """Reset silence timers: no message could arrive before now_s."""
         self._heard_from_s = max(self._heard_from_s, now_s)
 
-    def snapshot(self) -> PolicyView:
+    def policy_view(self) -> PolicyView:
         """Return the policy view: all that the policy may depend on."""
         state = self.state
         started = tuple(trial for trial in state.trials.values() if trial.state != "waiting")
         return PolicyView(
             now_s=state.now_s,
-            stop_s=self.end_s() - SAVE_S,
-            budget=state.budget - self._scheduler_reserve_micro(),
-            spent=state.ledger.spent(state.now_s),
-            committed=state.ledger.committed(state.now_s),
+            stop_s=self.retire_by_s() - SAVE_S,
+            budget_micro=state.budget_micro - self._scheduler_reserve_micro(),
+            spent_micro=state.ledger.spent_micro(state.now_s),
+            committed_micro=state.ledger.committed_micro(state.now_s),
             mode=state.settings.mode,
             max_epochs=state.settings.max_epochs,
             seed=state.settings.seed,
@@ -155,15 +155,15 @@ class Engine:
             carry=self._carry,
         )
 
-    def end_s(self) -> float:
+    def retire_by_s(self) -> float:
         """Return the time at which machines must be retired so that all are gone by the deadline."""
         return self.state.deadline_s - max(offer.release_s for offer in self.state.offers.values())
 
-    def kill_s(self) -> float:
+    def force_retire_s(self) -> float:
         """Return the time at which all live machines are retired, because of the deadline or the budget."""
         return self._retire_by_s(None)
 
-    def wake_s(self) -> float:
+    def next_call_s(self) -> float:
         """Return the time at which the engine must be called again if no event arrives before; inf: never."""
         if self._wake_s is None:
             self._wake_s = self._next_wake_s()
@@ -177,7 +177,7 @@ class Engine:
         Args:
             leaving: Times at which some machines will be gone, by machine; the money then lasts longer for the others.
         """
-        state, end_s = self.state, self.end_s()
+        state, end_s = self.state, self.retire_by_s()
         # Bills grow in whole seconds: with this slack, a late timer does not run into the next second.
         return min(end_s, state.ledger.exhausted_s(state.now_s, end_s + SLACK_S, leaving) - SLACK_S)
 
@@ -193,7 +193,7 @@ class Engine:
         state = self.state
         times = [] if state.phase in failure_rules.INACTIVE else [self._hang_check.at_s]
         if state.phase == "running":
-            times += [self.kill_s(), self._last_epoch_check.at_s]
+            times += [self.force_retire_s(), self._last_epoch_check.at_s]
             if state.refusals:
                 times.append(offer_choice.rent_again_s(state))
             times += [time for time in (self._policy_wake_s, self._retire_s) if time is not None]
@@ -208,7 +208,7 @@ class Engine:
         """Return the time at which a study that pauses or ends retires machines although their gangs still train."""
         state = self.state
         slowest_s = max((_epoch_s(state, gang) for gang in state.gangs.values()), default=0.0)
-        return min(self.kill_s(), state.ending_s + max(GRACE_S, 2 * slowest_s))
+        return min(self.force_retire_s(), state.ending_s + max(GRACE_S, 2 * slowest_s))
 
     # --- actions ---
 
@@ -241,8 +241,8 @@ class Engine:
         state = self.state
         if state.phase != "running":
             return
-        kill_s, now_s = self.kill_s(), state.now_s
-        limit = "deadline" if kill_s >= self.end_s() else "budget"
+        kill_s, now_s = self.force_retire_s(), state.now_s
+        limit = "deadline" if kill_s >= self.retire_by_s() else "budget"
         if now_s >= kill_s:
             yield failure_rules.limit_end(state, f"the {limit} was reached")
             return
@@ -320,8 +320,8 @@ class Engine:
     def _end_matters(self) -> bool:
         """Return whether the end of a retired machine frees quota or money, or leaves nothing that would report."""
         state = self.state
-        short = self.kill_s() < self.end_s()
-        return offer_choice.full(state) or short or not (state.gangs or state.tally.booting)
+        short = self.force_retire_s() < self.retire_by_s()
+        return offer_choice.full(state) or short or not (state.gangs or state.index.booting)
 
     def _is_news(self, event: Reported) -> bool:
         """Return whether a report tells more than that training continues as expected."""
@@ -346,7 +346,7 @@ class Engine:
         """Return whether nothing trains, boots or is awaited, so that no further event would arrive."""
         state = self.state
         active = state.gangs or any(machine.state != "ready" for machine in state.live.values())
-        waits = active or state.draws_pending or state.now_s < offer_choice.rent_again_s(state)
+        waits = active or state.pending_draws or state.now_s < offer_choice.rent_again_s(state)
         return not waits and self._policy_wake_s is None
 
     # --- decisions ---
@@ -354,7 +354,7 @@ class Engine:
     def _decide(self) -> list[Action]:
         """Ask the policy for a plan, and return the actions that carry it out."""
         state = self.state
-        plan = self.policy.decide(self.snapshot())
+        plan = self.policy.decide(self.policy_view())
         self._policy_wake_s, self._each_report, self._carry = plan.wake_s, plan.each_report, plan.carry
         self._decided, self._jobs = state.speed.estimate(), list(plan.jobs)
         done = list(self._apply(self._note(plan)))
@@ -362,8 +362,8 @@ class Engine:
             done += self._apply(step(state, plan))
         done += self._apply(reconcile.start_jobs(state, self._jobs, self._first_epoch_by_s()))
         # If the money ends before the deadline, no machine is kept in case it is needed again.
-        thrifty = self.kill_s() < self.end_s()
-        done += self._apply(reconcile.resize_cluster(state, plan, self.end_s() - SAVE_S, thrifty=thrifty))
+        thrifty = self.force_retire_s() < self.retire_by_s()
+        done += self._apply(reconcile.resize_cluster(state, plan, self.retire_by_s() - SAVE_S, thrifty=thrifty))
         if thrifty:
             done += self._apply(self._thin_out())
             # The retirement times of other machines have changed.
@@ -404,10 +404,10 @@ class Engine:
 
     def _scheduler_reserve_micro(self) -> int:
         """Return the micro-dollars that the scheduler machine will cost, beyond what is spent and committed for it."""
-        state, host = self.state, self.state.settings.host
+        state, host = self.state, self.state.settings.scheduler_offer
         if host is None:
             return 0
-        hold_s, left_s = state.ledger.hold_s(host), max(0.0, self.end_s() - state.now_s)
+        hold_s, left_s = state.ledger.hold_s(host), max(0.0, self.retire_by_s() - state.now_s)
         live = next((machine for machine in state.live.values() if machine.runs_scheduler), None)
         if live is None:
             return host.bill(left_s + hold_s)
@@ -416,9 +416,9 @@ class Engine:
 
     def _binding_limit(self) -> str:
         """Return which limit leaves no room for another epoch: "deadline" or "budget"."""
-        state, end_s = self.state, self.end_s()
+        state, end_s = self.state, self.retire_by_s()
         late = state.now_s + reconcile.useful_s(state, self._jobs) > end_s - SAVE_S
-        return "deadline" if (self.kill_s() >= end_s if state.live else late) else "budget"
+        return "deadline" if (self.force_retire_s() >= end_s if state.live else late) else "budget"
 
 
 def _epoch_s(state: State, gang: Gang) -> float:

@@ -148,7 +148,7 @@ class DeadlineMoved(EventBase, frozen=True, kw_only=True):
 class SetBudget(EventBase, frozen=True, kw_only=True):
     """Command: set the budget, in micro-dollars."""
 
-    budget: int
+    budget_micro: int
 
 
 class SetDeadline(EventBase, frozen=True, kw_only=True):

@@ -115,7 +115,7 @@ def _retire_machines_of(state: State, gang: Gang) -> Iterator[Action]:
 def _end_without_machines(state: State, event: MachineEnded) -> Iterator[Action]:
     """End the study when consecutive machines do not boot, unless it can continue on other machines."""
     machine = state.machines.get(event.machine)
-    others = any(other.stays for other in state.live.values())
+    others = any(other.keeps_training for other in state.live.values())
     if machine is None or machine.ready_s is not None or others or state.boot_failures < BOOT_FAILURES:
         return
     why = machine.reason or "no reason given"
@@ -133,7 +133,7 @@ def _retire_without_scheduler(state: State, event: MachineEnded) -> Iterator[Act
 
 def vacate_leaving(state: State) -> Iterator[Action]:
     """Save the trials on machines that will be preempted, and retire these machines."""
-    for machine in [state.live[number] for number in sorted(state.tally.leaving)]:
+    for machine in [state.live[number] for number in sorted(state.index.leaving)]:
         for gang in [gang for gang in state.gangs.values() if machine.id in state.machines_of(gang)]:
             if not gang.stopping:
                 yield StopGang(gang=gang.id, reason=f"machine {machine.id} is preempted: {machine.reason}")
@@ -143,7 +143,7 @@ def vacate_leaving(state: State) -> Iterator[Action]:
 
 def _end_if_all_fail(state: State) -> Iterator[Action]:
     """End the study when its first trials all fail before any report: a few with the same error, or many with any."""
-    if state.tally.reported or state.settings.keeps_failures:
+    if state.index.reported or state.settings.keeps_failures:
         return
     started = [t for t in state.trials.values() if t.state not in {"waiting", "running"}]
     if len(started) < SAME_FAILURES or any(t.state != "failed" for t in started):
@@ -173,7 +173,7 @@ def idle_end(state: State, reason: str) -> BeginEnd:
     if not failed or state.settings.keeps_failures:
         return BeginEnd(reason=reason)
     last = headline(failed[-1].error)
-    if not state.tally.reported:
+    if not state.index.reported:
         return BeginEnd(reason=f"no trial has reported, and {len(failed)} failed, the last with {last}", failed=True)
     if any(trial.state not in {"failed", "stopped"} for trial in started):
         return BeginEnd(reason=reason)

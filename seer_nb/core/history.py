@@ -81,11 +81,11 @@ class History:
     def __init__(self) -> None:
         self.workers: dict[int, Steps] = {}
         """Workers that train each trial, by trial."""
-        self.busy: Steps = [(0.0, 0)]
+        self.training_workers: Steps = [(0.0, 0)]
         """Workers that gangs use."""
-        self.size: Steps = [(0.0, 0)]
+        self.ready_workers: Steps = [(0.0, 0)]
         """Workers of ready machines."""
-        self.wanted: Steps = [(0.0, 0)]
+        self.wanted_workers: Steps = [(0.0, 0)]
         """Workers that the plan wants."""
         self.losses: list[float] = []
         """Times at which machines ended unexpectedly."""
@@ -101,7 +101,7 @@ class History:
         self._told = ""
         """Text of the last logged plan."""
 
-    def note(self, record: Event | Action, state: State) -> None:
+    def add(self, record: Event | Action, state: State) -> None:
         """Add a record that the state has just applied.
 
         Args:
@@ -112,12 +112,12 @@ class History:
         if handler is not None:
             handler(self, record, state)
         if isinstance(record, MachineReady | MachineEnded | Retire | RunnerStarted):
-            _add_step(self.size, state.now_s, state.tally.ready_slots)
+            _add_step(self.ready_workers, state.now_s, state.index.ready_slots)
         self._sample_spending(state)
 
     def _sample_spending(self, state: State) -> None:
         if state.now_s - self.spent[-1][0] >= max(state.deadline_s, state.now_s) / SAMPLES:
-            self.spent.append((state.now_s, state.ledger.spent(state.now_s)))
+            self.spent.append((state.now_s, state.ledger.spent_micro(state.now_s)))
         if len(self.spent) > 2 * SAMPLES:
             del self.spent[1::2]
 
@@ -130,7 +130,7 @@ class History:
 
     def _set_workers(self, trial: int, size: int, state: State) -> None:
         _add_step(self.workers.setdefault(trial, []), state.now_s, size)
-        _add_step(self.busy, state.now_s, state.tally.training)
+        _add_step(self.training_workers, state.now_s, state.index.training)
 
     # --- decisions ---
 
@@ -168,7 +168,7 @@ class History:
         self._add_entry(state, "decision", f"machine {action.machine} is retired", reason=action.reason)
 
     def _on_note(self, action: Note, state: State) -> None:
-        _add_step(self.wanted, state.now_s, action.workers)
+        _add_step(self.wanted_workers, state.now_s, action.workers)
         if action.reason != self._told:
             self._told = action.reason
             self._add_entry(state, "decision", "plan", reason=action.reason)
@@ -178,8 +178,8 @@ class History:
         self._add_entry(state, kind, "all trials are saved and all machines retired", reason=action.reason)
 
     def _on_finish(self, _: Finish, state: State) -> None:
-        self.spent.append((state.now_s, state.ledger.spent(state.now_s)))
-        _add_step(self.wanted, state.now_s, 0)
+        self.spent.append((state.now_s, state.ledger.spent_micro(state.now_s)))
+        _add_step(self.wanted_workers, state.now_s, 0)
         self._add_entry(state, "decision", f"the study has {state.phase}", reason="all machines are gone")
 
     # --- events ---
@@ -236,8 +236,8 @@ class History:
 
     def _on_budget(self, _: SetBudget, state: State) -> None:
         # The applied budget: it cannot be less than what is spent and committed.
-        _add_step(self.budgets, state.now_s, state.budget)
-        self._add_mark(state, f"budget set to {format_money(state.budget)}")
+        _add_step(self.budgets, state.now_s, state.budget_micro)
+        self._add_mark(state, f"budget set to {format_money(state.budget_micro)}")
 
     def _on_deadline(self, _: SetDeadline, state: State) -> None:
         _add_step(self.deadlines, state.now_s, state.deadline_s)
@@ -292,7 +292,7 @@ class History:
 def initial_history(settings: Settings) -> History:
     """Return the history of a study that has not started."""
     history = History()
-    history.budgets, history.deadlines = [(0.0, settings.budget)], [(0.0, settings.deadline_s)]
+    history.budgets, history.deadlines = [(0.0, settings.budget_micro)], [(0.0, settings.deadline_s)]
     return history
 
 

@@ -105,7 +105,7 @@ def _explain_silence(state: State, gang: Gang, now_s: float) -> str:
 
 def _explain_refusals(state: State, now_s: float) -> str:
     again_s = offer_choice.rent_again_s(state)
-    if again_s <= now_s or state.tally.booting:
+    if again_s <= now_s or state.index.booting:
         return ""
     reason = next((x.reason for x in reversed(state.machines.values()) if x.state == "ended" and x.reason), "")
     text = f"nothing trains because no machine is available; next attempt in {format_duration(again_s - now_s)}"

@@ -48,12 +48,12 @@ class Settings(Frozen, frozen=True, kw_only=True):
     """Deadline in study seconds. The runner adjusts it by `DeadlineMoved` when the deadline is a wall-clock time."""
     deadline_wall: float | None = None
     """Deadline in unix seconds, if it was given as a datetime."""
-    budget: Micro
+    budget_micro: Micro
     """Budget in micro-dollars."""
     seed: Seed
     offers: Annotated[tuple[Offer, ...], msgspec.Meta(min_length=1)]
     """Offers of machines that train, the preferred kind first."""
-    host: Offer | None = None
+    scheduler_offer: Offer | None = None
     """Offer of the scheduler machine; None if the Dask scheduler needs no machine of its own."""
     max_workers: Workers
     lease_s: Seconds
@@ -81,7 +81,7 @@ class Trial(Frozen, frozen=True, kw_only=True):
     """Report with the best value among those whose checkpoint is stored."""
     resume: Report | None = None
     """Latest report whose checkpoint is stored; training resumes from there."""
-    spare: Report | None = None
+    fallback: Report | None = None
     """Report stored before `resume`, used if the checkpoint of `resume` is damaged."""
     gang: int | None = None
     batch_size: int | None = None
@@ -114,7 +114,7 @@ class Trial(Frozen, frozen=True, kw_only=True):
         return bool(self.curve) and self.curve[-1].value is None
 
     @property
-    def cost(self) -> int:
+    def cost_micro(self) -> int:
         """Cost in micro-dollars: the trial's share of the machines' rent."""
         return round(self.nanos / 1000)
 
@@ -161,7 +161,7 @@ class Machine(Frozen, frozen=True, kw_only=True):
         return self.slots == 0
 
     @property
-    def stays(self) -> bool:
+    def keeps_training(self) -> bool:
         """Whether it will keep training: it has workers, is not retiring and received no preemption notice."""
         return not self.runs_scheduler and self.leaves_s is None and self.state != "retiring"
 

@@ -149,7 +149,7 @@ class Ledger:
         """Open accounts and closed accounts, by machine."""
         return self._open, self._closed
 
-    def take_over(self, opened: dict[int, Account], closed: dict[int, Account]) -> None:
+    def restore_accounts(self, opened: dict[int, Account], closed: dict[int, Account]) -> None:
         """Replace all accounts by those of another ledger."""
         self._open, self._closed = opened, closed
         self._closed_total = sum(account.bill or 0 for account in closed.values())
@@ -160,18 +160,18 @@ class Ledger:
         """Record that a runner has contacted a machine, so that its lease counts from now on."""
         self._change(machine, joined=True)
 
-    def outlived(self, machine: int, unseen_s: float) -> None:
+    def add_unseen_time(self, machine: int, unseen_s: float) -> None:
         """Record that a machine lived on for `unseen_s` while no runner kept time."""
         opened_s, retired_s = self._open[machine].opened_s, self._open[machine].retired_s
         retired_s = None if retired_s is None else retired_s - unseen_s
         self._change(machine, opened_s=opened_s - unseen_s, retired_s=retired_s)
 
-    def lasts(self, now_s: float, unseen_s: float) -> bool:
+    def covers_new_leases(self, now_s: float, unseen_s: float) -> bool:
         """Return whether the budget covers new leases for all machines after `unseen_s` without a runner."""
         future = self._copy()
         for machine in self._open:
-            future.outlived(machine, unseen_s)
-        return future.floor(now_s) <= self.budget
+            future.add_unseen_time(machine, unseen_s)
+        return future.least_budget_micro(now_s) <= self.budget
 
     def retire(self, machine: int, at_s: float, *, again: bool = False) -> None:
         """Record that a machine was retired.
@@ -208,32 +208,32 @@ class Ledger:
         self._closed_total += bill - (account.bill or 0)
         account.bill, self._exhausted = bill, None
 
-    def spent(self, now_s: float) -> int:
+    def spent_micro(self, now_s: float) -> int:
         """Return the micro-dollars billed so far."""
         bills = (count * offer.bill(max(0.0, now_s - opened_s)) for (offer, opened_s, *_), count in self._alike.items())
         return self._closed_total + sum(bills)
 
-    def committed(self, now_s: float) -> int:
+    def committed_micro(self, now_s: float) -> int:
         """Return the micro-dollars that would still be billed if the runner stopped responding now."""
-        return self._total(now_s) - self.spent(now_s)
+        return self._total(now_s) - self.spent_micro(now_s)
 
-    def free(self, now_s: float) -> int:
+    def free_micro(self, now_s: float) -> int:
         """Return the micro-dollars that are neither spent nor committed."""
         return self.budget - self._total(now_s)
 
-    def floor(self, now_s: float) -> int:
+    def least_budget_micro(self, now_s: float) -> int:
         """Return spent plus committed micro-dollars: the least budget that can be set."""
         return self._total(now_s)
 
     def affords(self, offer: Offer, now_s: float, keep_s: float = 0.0) -> bool:
         """Return whether the budget covers one more machine for `keep_s`, besides all live machines."""
-        return self._total(now_s + keep_s) + self.worst(offer, keep_s) <= self.budget
+        return self._total(now_s + keep_s) + self.worst_case_micro(offer, keep_s) <= self.budget
 
-    def worst(self, offer: Offer, keep_s: float = 0.0) -> int:
+    def worst_case_micro(self, offer: Offer, keep_s: float = 0.0) -> int:
         """Return the most micro-dollars that a machine may cost if it is rented now and kept for `keep_s`."""
         return offer.bill(max(keep_s + self.hold_s(offer), offer.boot_lease_s))
 
-    def lives_s(self, machine: int, heard_s: float) -> float:
+    def alive_until_s(self, machine: int, heard_s: float) -> float:
         """Return the study seconds until which a machine may live if its lease was renewed at `heard_s`.
 
         If it was retired, the time of that request counts instead.

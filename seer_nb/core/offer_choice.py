@@ -54,7 +54,7 @@ def rent_again_s(state: State) -> float:
     """Return the study seconds from which renting may be tried again; 0 if it may be tried now."""
     if not state.refusals:
         return 0.0
-    host = state.settings.host
+    host = state.settings.scheduler_offer
     wanted = [host] if host is not None and not has_scheduler(state) else state.settings.offers
     return min(again_s(state, offer) for offer in wanted if offer is not None)
 
@@ -67,7 +67,7 @@ def again_s(state: State, offer: Offer) -> float:
 
 def has_scheduler(state: State) -> bool:
     """Return whether there is a Dask scheduler that workers can join."""
-    return state.settings.host is None or any(x.runs_scheduler and x.state == "ready" for x in state.live.values())
+    return state.settings.scheduler_offer is None or any(x.runs_scheduler and x.state == "ready" for x in state.live.values())
 
 
 def full(state: State) -> bool:
@@ -77,7 +77,7 @@ def full(state: State) -> bool:
 
 def count_of(state: State, offer: Offer) -> int:
     """Return the number of live machines of an offer; a retiring machine still counts against the quota."""
-    return state.tally.live_of[offer.name]
+    return state.index.live_of[offer.name]
 
 
 def expected_price_s(state: State, offer: Offer) -> float:

@@ -40,7 +40,7 @@ class StageWork(NamedTuple):
 
     trials: int
     epochs: float
-    within: float | None = None
+    within_s: float | None = None
     """Seconds over which the trials are spread, one worker each, on as few workers as possible; None: the planner
     chooses the shape."""
 
@@ -48,7 +48,7 @@ class StageWork(NamedTuple):
 class Shape(NamedTuple):
     """A way to execute a stage."""
 
-    turns: int
+    waves: int
     """Trials per worker, one after the other; 1 if a trial has several workers."""
     parallelism: int
     """Workers per trial."""
@@ -61,24 +61,24 @@ class Stage(NamedTuple):
     epochs: float
     parallelism: int
     workers: int
-    seconds: float
-    cost: float
+    duration_s: float
+    cost_micro: float
     """Cost in micro-dollars."""
-    turns: int = 1
+    waves: int = 1
     """Trials per worker, one after the other; 1 also if the leg gives the time."""
 
     @property
     def shape(self) -> Shape:
         """The shape by which the stage is executed."""
-        return Shape(self.turns, self.parallelism)
+        return Shape(self.waves, self.parallelism)
 
 
 class Schedule(NamedTuple):
     """Stages executed one after the other."""
 
     stages: tuple[Stage, ...]
-    seconds: float
-    cost: float
+    duration_s: float
+    cost_micro: float
     """Cost in micro-dollars."""
 
     @property
@@ -90,13 +90,13 @@ class Schedule(NamedTuple):
 class Resources(NamedTuple):
     """Time, money, speed and machines to plan with."""
 
-    seconds: float
-    money: float
+    time_left_s: float
+    money_micro: float
     """Micro-dollars. They must cover the leases too."""
     epoch_s: float
     """Seconds of an epoch on one worker."""
     scaling: Scaling
-    price_s: float
+    price_micro_per_s: float
     """Micro-dollars per worker and second."""
     lease_s: float
     """Seconds for which the machines of a stage may live on, and cost money, after its end."""
@@ -109,7 +109,7 @@ class Resources(NamedTuple):
     """Workers that are rented already."""
 
     @classmethod
-    def whole(cls, snapshot: PolicyView) -> Resources:
+    def of_study(cls, snapshot: PolicyView) -> Resources:
         """Return the resources of the whole study, with the speed as it is estimated now.
 
         Raises:
@@ -119,11 +119,11 @@ class Resources(NamedTuple):
         if snapshot.scaling.epoch_s is None:
             raise ValueError("no epoch has been measured yet")
         return cls(
-            seconds=snapshot.stop_s,
-            money=snapshot.budget,
+            time_left_s=snapshot.stop_s,
+            money_micro=snapshot.budget_micro,
             epoch_s=snapshot.scaling.epoch_s,
             scaling=snapshot.scaling,
-            price_s=offer.worker_price_s(),
+            price_micro_per_s=offer.worker_price_s(),
             lease_s=snapshot.lease_s + SPARE_S,
             minimum_s=offer.billing.minimum_s,
             workers_per_machine=offer.workers_per_machine,
@@ -132,16 +132,16 @@ class Resources(NamedTuple):
         )
 
     @classmethod
-    def left(cls, snapshot: PolicyView) -> Resources:
+    def remaining(cls, snapshot: PolicyView) -> Resources:
         """Return the remaining resources; raises as `whole` does."""
-        return cls.whole(snapshot)._replace(
-            seconds=snapshot.time_left_s,
+        return cls.of_study(snapshot)._replace(
+            time_left_s=snapshot.time_left_s,
             # Time that is paid for in advance is available, so its price counts as money left.
-            money=snapshot.budget - snapshot.spent + _prepaid(snapshot),
+            money_micro=snapshot.budget_micro - snapshot.spent_micro + _prepaid(snapshot),
             workers=sum(machine.slots for machine in snapshot.machines if machine.state != "retiring"),
         )
 
-    def leg_seconds(self, epochs: float, parallelism: int) -> float:
+    def trial_seconds(self, epochs: float, parallelism: int) -> float:
         """Return the seconds in which one trial trains a number of epochs, including the stall at its start."""
         return self.scaling.stall_s + epochs * self.epoch_s / self.scaling.speedup(parallelism)
 
@@ -160,7 +160,7 @@ def _prepaid(snapshot: PolicyView) -> float:
 def least_parallelism(resources: Resources, epochs: float, seconds: float) -> int | None:
     """Return the least parallelism at which a trial trains a number of epochs in time; None if there is none."""
     return next(
-        (p for p in parallelisms(resources.max_parallelism) if resources.leg_seconds(epochs, p) <= seconds), None
+        (p for p in parallelisms(resources.max_parallelism) if resources.trial_seconds(epochs, p) <= seconds), None
     )
 
 
@@ -171,7 +171,7 @@ def parallelisms(most: int) -> tuple[int, ...]:
 
 def shapes(leg: StageWork, resources: Resources) -> list[Shape]:
     """Return the shapes to consider for a leg, the fastest last."""
-    if not leg.trials or leg.within is not None:
+    if not leg.trials or leg.within_s is not None:
         return [Shape(1, 1)]
     dear = resources.scaling.boot_s > 0 or resources.minimum_s > 0
     taken = [Shape(turns, 1) for turns in TURNS if turns < 2 * leg.trials] if dear else [Shape(1, 1)]
@@ -225,15 +225,15 @@ def largest_schedule(
 
 def cost_lower_bound(legs: Sequence[StageWork], resources: Resources) -> float:
     """Return a lower bound in micro-dollars: one worker per trial, without boots, billing minimums and leases."""
-    seconds = sum(leg.trials * resources.leg_seconds(leg.epochs, 1) for leg in legs if leg.trials)
-    return seconds * resources.price_s
+    seconds = sum(leg.trials * resources.trial_seconds(leg.epochs, 1) for leg in legs if leg.trials)
+    return seconds * resources.price_micro_per_s
 
 
 def _feasible(legs: Sequence[StageWork], like: Schedule | None, resources: Resources) -> Schedule | None:
     """Return a schedule, not always the cheapest; None if there is none. The shapes of `like` are tried first."""
     if like is None:
         return cheapest_schedule(legs, resources)
-    if cost_lower_bound(legs, resources) > resources.money:
+    if cost_lower_bound(legs, resources) > resources.money_micro:
         return None
     partial: _Partial | None = _Partial(0.0, 0.0, resources.workers, None, None)
     for leg, stage in zip(legs, like.stages, strict=True):
@@ -266,11 +266,11 @@ def _option(leg: StageWork, shape: Shape, resources: Resources) -> _Option:
     if not leg.trials:
         return _Option(shape, 0, 0.0)
     p, size = shape.parallelism, resources.workers_per_machine
-    one_s = resources.leg_seconds(leg.epochs, p)
-    if leg.within is None:
-        wanted = math.ceil(leg.trials * p / shape.turns)
+    one_s = resources.trial_seconds(leg.epochs, p)
+    if leg.within_s is None:
+        wanted = math.ceil(leg.trials * p / shape.waves)
     else:
-        wanted = math.ceil(leg.trials * one_s / max(leg.within, one_s) - _ROUNDING)
+        wanted = math.ceil(leg.trials * one_s / max(leg.within_s, one_s) - _ROUNDING)
     workers = max(p, min(resources.max_workers, math.ceil(wanted / size) * size))
     # Trials follow each other without a barrier, so turns may be fractional; a gang has whole workers.
     seconds = max(one_s, leg.trials * one_s / (workers // p))
@@ -288,9 +288,9 @@ def _append(before: _Partial, option: _Option, resources: Resources) -> _Partial
         boot_s = resources.scaling.boot_s
         seconds += boot_s
         paid_s += booted * max(boot_s, resources.minimum_s - option.seconds)
-    cost = before.cost + paid_s * resources.price_s
+    cost = before.cost + paid_s * resources.price_micro_per_s
     # At the end of each stage, its machines still hold their lease.
-    if seconds > resources.seconds or cost + option.workers * resources.lease_s * resources.price_s > resources.money:
+    if seconds > resources.time_left_s or cost + option.workers * resources.lease_s * resources.price_micro_per_s > resources.money_micro:
         return None
     # Workers that a stage does not need are retired at the end of the previous stage.
     return _Partial(seconds, cost, option.workers, before, option)
@@ -314,7 +314,7 @@ def _schedule(last: _Partial, legs: Sequence[StageWork]) -> Schedule:
         assert option is not None
         seconds, cost = partial.seconds - before.seconds, partial.cost - before.cost
         stages.append(
-            Stage(leg.trials, leg.epochs, option.shape.parallelism, option.workers, seconds, cost, option.shape.turns)
+            Stage(leg.trials, leg.epochs, option.shape.parallelism, option.workers, seconds, cost, option.shape.waves)
         )
         partial = before
     return Schedule(tuple(reversed(stages)), last.seconds, last.cost)

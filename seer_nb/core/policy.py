@@ -32,9 +32,9 @@ class PolicyView(Frozen, frozen=True, kw_only=True):
     now_s: float
     stop_s: float
     """Last moment that the deadline leaves for training; afterwards trials are saved and machines terminate."""
-    budget: int
-    spent: int
-    committed: int
+    budget_micro: int
+    spent_micro: int
+    committed_micro: int
     mode: Mode
     max_epochs: int
     seed: int
@@ -56,9 +56,9 @@ class PolicyView(Frozen, frozen=True, kw_only=True):
     """`Plan.carry` of the policy's last plan; None at first, and after a new runner has started."""
 
     @property
-    def free(self) -> int:
+    def free_micro(self) -> int:
         """Micro-dollars that are neither spent nor committed."""
-        return self.budget - self.spent - self.committed
+        return self.budget_micro - self.spent_micro - self.committed_micro
 
     @property
     def time_left_s(self) -> float:

@@ -77,7 +77,7 @@ def start_jobs(state: State, jobs: list[Job], last_s: float, *, shrink: bool = F
     idle = state.idle_workers()
     if not idle:
         return
-    fresh = iter([state.trials[number] for number in state.tally.waiting])
+    fresh = iter([state.trials[number] for number in state.index.waiting])
     missing = {False: 0, True: 0}
     for place, job in enumerate(jobs):
         trial = next(fresh, None) if job.trial is None else state.trials[job.trial]
@@ -94,7 +94,7 @@ def start_jobs(state: State, jobs: list[Job], last_s: float, *, shrink: bool = F
             jobs[place] = replace(job, trial=trial.id)
             yield _start(state, trial, workers, job)
     # One request for all: a second request would be answered with the same trial numbers.
-    count = sum(missing.values()) - state.draws_pending
+    count = sum(missing.values()) - state.pending_draws
     if count > 0 and not state.exhausted:
         why = f"{count} workers are free for new configurations"
         yield Draw(count=count, proposed=min(count, missing[True]), reason=why)
@@ -143,7 +143,7 @@ def gone_times(state: State) -> dict[int, float]:
     """Return the study seconds at which each retiring machine will be gone, by machine."""
     return {
         machine.id: machine.retired_s + state.offers[machine.offer].release_s
-        for machine in map(state.live.__getitem__, state.tally.retiring)
+        for machine in map(state.live.__getitem__, state.index.retiring)
         if machine.retired_s is not None
     }
 
@@ -173,7 +173,7 @@ def useful_s(state: State, jobs: Iterable[Job]) -> float:
     scaling = state.speed.estimate()
     waiting = _waiting_jobs(state, jobs) or [Job(trial=None, workers=state.settings.max_workers, until=1)]
     epoch_s = min(state.epoch_s(job.trial, job.workers) or 0.0 for job in waiting)
-    host = state.settings.host
+    host = state.settings.scheduler_offer
     host_s = 0.0 if host is None or offer_choice.has_scheduler(state) else host.boot_s
     return host_s + scaling.boot_s + scaling.stall_s + epoch_s
 
@@ -190,7 +190,7 @@ def keep_until_s(state: State, machine: Machine, *, thrifty: bool) -> float:
     """
     offer = state.offers[machine.offer]
     paid_s = machine.rented_s + offer.billing.billed_s(state.now_s - machine.rented_s)
-    idle_s = state.free_s[machine.id] + (0.0 if thrifty else IDLE_SHARE * state.speed.estimate().boot_s)
+    idle_s = state.idle_since_s[machine.id] + (0.0 if thrifty else IDLE_SHARE * state.speed.estimate().boot_s)
     # From one lease before the end of the paid time, the machine commits the next billing unit.
     return max(idle_s, paid_s - state.settings.lease_s - SLACK_S)
 
@@ -219,7 +219,7 @@ def resize_cluster(state: State, plan: Plan, last_s: float, *, thrifty: bool) ->
     if not offer_choice.has_scheduler(state):
         yield from _rent_scheduler(state, plan, least_s)
         return
-    missing = _wanted_workers(state, plan) - state.tally.staying_slots
+    missing = _wanted_workers(state, plan) - state.index.staying_slots
     while missing > 0 and (offer := offer_choice.choose(state)) is not None:
         if not _affordable(state, offer, least_s):
             return
@@ -229,15 +229,15 @@ def resize_cluster(state: State, plan: Plan, last_s: float, *, thrifty: bool) ->
 
 def idle_machines(state: State) -> list[Machine]:
     """Return the ready machines that no gang uses, ordered by id."""
-    return [x for number in sorted(state.tally.idle) if not state.in_use(x := state.live[number])]
+    return [x for number in sorted(state.index.idle) if not state.in_use(x := state.live[number])]
 
 
 def surplus(state: State, plan: Plan) -> list[Machine]:
     """Return the unused machines to retire: booting ones first, then idle ones, the dearest and newest first."""
-    extra = state.tally.staying_slots - _wanted_workers(state, plan)
+    extra = state.index.staying_slots - _wanted_workers(state, plan)
     if extra <= 0:
         return []
-    unused = [machine for machine in state.live.values() if machine.stays and not state.in_use(machine)]
+    unused = [machine for machine in state.live.values() if machine.keeps_training and not state.in_use(machine)]
     unused.sort(key=lambda machine: (machine.state == "booting", _price_s(state, machine), machine.id), reverse=True)
     found = []
     for machine in unused:
@@ -250,15 +250,15 @@ def surplus(state: State, plan: Plan) -> list[Machine]:
 
 def _rent_scheduler(state: State, plan: Plan, least_s: float) -> Iterator[Action]:
     """Rent the scheduler machine, if none is alive and the budget also covers a worker machine."""
-    host = state.settings.host
+    host = state.settings.scheduler_offer
     wanted = (
         host is not None and plan.workers > 0 and not any(machine.runs_scheduler for machine in state.live.values())
     )
     if host is None or not wanted or state.now_s < offer_choice.again_s(state, host):
         return
     worker = state.settings.offers[0]
-    least = sum(state.ledger.worst(offer, least_s + 2 * SLACK_S) for offer in (host, worker))
-    if least <= state.ledger.free(state.now_s):
+    least = sum(state.ledger.worst_case_micro(offer, least_s + 2 * SLACK_S) for offer in (host, worker))
+    if least <= state.ledger.free_micro(state.now_s):
         yield Rent(machine=len(state.machines), offer=host.name, reason="runs the Dask scheduler that workers join")
 
 

@@ -62,7 +62,7 @@ def _deadline_moved(state: State, event: DeadlineMoved, _: float) -> None:
 
 def _set_budget(state: State, event: SetBudget, now_s: float) -> None:
     # Spent and committed money cannot be recovered.
-    state.ledger.budget = max(event.budget, state.ledger.floor(now_s))
+    state.ledger.budget = max(event.budget_micro, state.ledger.least_budget_micro(now_s))
 
 
 def _set_deadline(state: State, event: SetDeadline, now_s: float) -> None:
@@ -89,7 +89,7 @@ def _begin_end(state: State, action: BeginEnd, now_s: float) -> None:
 
 def _finish(state: State, _: Finish, __: float) -> None:
     state.phase = "paused" if state.phase == "pausing" else "ended"
-    for trial in list(state.tally.waiting):
+    for trial in list(state.index.waiting):
         state.update_trial(trial, reason="drawn, but not started before the study " + state.phase)
 
 
@@ -109,18 +109,18 @@ def _note(state: State, action: Note, now_s: float) -> None:
 
 def _drawn(state: State, event: Drawn, _: float) -> None:
     state.trials[event.trial] = Trial(id=event.trial, config=event.config)
-    state.tally.waiting[event.trial] = None
+    state.index.waiting[event.trial] = None
     state.n_drawn += 1
-    state.draws_pending = max(0, state.draws_pending - 1)
+    state.pending_draws = max(0, state.pending_draws - 1)
 
 
 def _exhausted(state: State, _: SpaceExhausted, __: float) -> None:
     state.exhausted = True
-    state.draws_pending = 0
+    state.pending_draws = 0
 
 
 def _draw(state: State, action: Draw, _: float) -> None:
-    state.draws_pending += action.count
+    state.pending_draws += action.count
 
 
 def _start_gang(state: State, action: StartGang, now_s: float) -> None:
@@ -135,7 +135,7 @@ def _start_gang(state: State, action: StartGang, now_s: float) -> None:
     )
     state.gangs[gang.id] = gang
     state.busy.update(gang.workers)
-    state.tally.update_gang(gang, 1, state)
+    state.index.update_gang(gang, 1, state)
     state.n_gangs += 1
     trial = state.trials[action.trial]
     state.update_trial(
@@ -183,7 +183,7 @@ def _reported(state: State, event: Reported, now_s: float) -> None:
         seconds=event.seconds,
         parallelism=parallelism,
         at_s=now_s,
-        cost=trial.cost,
+        cost_micro=trial.cost_micro,
         checkpoint=event.checkpoint,
     )
     stored = event.checkpoint is not None
@@ -191,7 +191,7 @@ def _reported(state: State, event: Reported, now_s: float) -> None:
         trial.id,
         curve=append_report(trial.curve, report),
         resume=report if stored else trial.resume,
-        spare=trial.resume if stored else trial.spare,
+        spare=trial.resume if stored else trial.fallback,
         best=_better_report(state, trial.best, report) if stored else trial.best,
         batch_size=event.batch_size or trial.batch_size,
         losses=0,
@@ -239,7 +239,7 @@ def _gang_ended(state: State, event: GangEnded, now_s: float) -> None:
 
 def _use_older_checkpoint(state: State, trial: Trial, damaged: Report) -> None:
     """Let a trial resume from an older checkpoint than the damaged one, or from scratch."""
-    kept = [x for x in (trial.spare, trial.best) if x is not None and x.checkpoint != damaged.checkpoint]
+    kept = [x for x in (trial.fallback, trial.best) if x is not None and x.checkpoint != damaged.checkpoint]
     bare = replace(damaged, checkpoint=None)
     best: Report | None = None
     for report in kept:
@@ -251,7 +251,7 @@ def _use_older_checkpoint(state: State, trial: Trial, damaged: Report) -> None:
         spare=None,
         best=best,
     )
-    state.tally.rank_trials(state)
+    state.index.rank_trials(state)
 
 
 def _end_trial(state: State, action: EndTrial, now_s: float) -> None:
@@ -268,7 +268,7 @@ def _pin(state: State, event: Pin, _: float) -> None:
 
 def _runner_started(state: State, event: RunnerStarted, now_s: float) -> None:
     """Account for the machines of the previous runner; those it left unlisted ended at the latest with their lease."""
-    last_s = state.before_s
+    last_s = state.previous_s
     # The previous runner lived at most one heartbeat after its last record, and would have retired all machines when
     # the money ran out.
     lived_s = state.ledger.exhausted_s(last_s, last_s + state.heartbeat_s + SLACK_S)
@@ -281,7 +281,7 @@ def _runner_started(state: State, event: RunnerStarted, now_s: float) -> None:
             _close_unlisted(state, machine, event, lived_s)
     for gang in list(state.gangs.values()):
         state.end_gang(gang, now_s, "its runner died")
-    state.draws_pending = state.boot_failures = 0
+    state.pending_draws = state.boot_failures = 0
     state.refusals, state.left_behind = {}, ()
     if state.phase == "pausing" and not state.live:
         state.phase = "paused"
@@ -303,13 +303,13 @@ def _retire_left(state: State, machine: Machine, event: RunnerStarted, lived_s: 
     else:
         unseen_s = _unseen_lifetime_s(state, machine, event, lived_s)
         _add_unseen_time(state, machine, unseen_s)
-        state.ledger.retire(machine.id, min(lived_s, state.before_s + event.unseen_s) - unseen_s)
+        state.ledger.retire(machine.id, min(lived_s, state.previous_s + event.unseen_s) - unseen_s)
     state.update_machine(machine.id, state="retiring", retired_s=state.now_s, reason="its runner died")
 
 
 def _close_unlisted(state: State, machine: Machine, event: RunnerStarted, lived_s: float) -> None:
     """Close a machine that ended unobserved after its runner's last record."""
-    last_s = state.before_s
+    last_s = state.previous_s
     if state.offers[machine.offer].billed_until_deleted:
         # Such a machine would still exist: its runner either deleted it or never requested it.
         unseen_s = min(event.unseen_s, lived_s - last_s)
@@ -322,12 +322,12 @@ def _close_unlisted(state: State, machine: Machine, event: RunnerStarted, lived_
 
 def _unseen_lifetime_s(state: State, machine: Machine, event: RunnerStarted, lived_s: float) -> float:
     """Return the seconds that a machine lived since the last record, at most until its lease expired."""
-    return min(event.unseen_s, max(0.0, state.ledger.lives_s(machine.id, lived_s) - state.before_s))
+    return min(event.unseen_s, max(0.0, state.ledger.alive_until_s(machine.id, lived_s) - state.previous_s))
 
 
 def _add_unseen_time(state: State, machine: Machine, unseen_s: float) -> None:
     """Record that a machine lived on while no runner kept time."""
-    state.ledger.outlived(machine.id, unseen_s)
+    state.ledger.add_unseen_time(machine.id, unseen_s)
     state.update_machine(machine.id, unseen_s=machine.unseen_s + unseen_s)
 
 
@@ -340,7 +340,7 @@ def _machine_ready(state: State, event: MachineReady, now_s: float) -> None:
         state.refusals.pop(machine.offer, None)
         state.ledger.join(event.machine)
         state.update_machine(event.machine, state="ready", ready_s=now_s)
-        state.free_s[event.machine] = now_s
+        state.idle_since_s[event.machine] = now_s
 
 
 def _machine_ended(state: State, event: MachineEnded, now_s: float) -> None:
@@ -382,8 +382,8 @@ def _rent(state: State, action: Rent, now_s: float) -> None:
     state.ledger.open(action.machine, offer, now_s)
     machine = Machine(id=action.machine, offer=offer.name, slots=offer.workers_per_machine, rented_s=now_s)
     state.machines[machine.id] = state.live[machine.id] = machine
-    state.tally.update_machine(None, machine, state.busy)
-    state.free_s[machine.id] = now_s
+    state.index.update_machine(None, machine, state.busy)
+    state.idle_since_s[machine.id] = now_s
 
 
 def _retire(state: State, action: Retire, now_s: float) -> None:

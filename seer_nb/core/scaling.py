@@ -80,14 +80,14 @@ class SpeedTracker:
         self._estimate: Scaling | None = None
 
     @property
-    def seen(self) -> Measurements:
+    def measurements(self) -> Measurements:
         """All measurements."""
         trials = {number: (trial.alone, trial.together) for number, trial in self._trials.items()}
         priors = self._prior_boot_s, self._prior_stall_s
         return Measurements(priors, [*self._stalls], [*self._boots], trials, self._alone, self._together)
 
     @classmethod
-    def of(cls, seen: Measurements) -> Self:
+    def from_measurements(cls, seen: Measurements) -> Self:
         """Return a tracker with the given measurements."""
         tracker = cls(*seen.priors)
         tracker._stalls.extend(seen.stalls)

@@ -109,7 +109,7 @@ class StateIndex:
             self.live_of[machine.offer] += change
             self.slots += change * machine.slots
             self.ready_slots += change * machine.slots * (machine.state == "ready")
-            self.staying_slots += change * machine.slots * machine.stays
+            self.staying_slots += change * machine.slots * machine.keeps_training
             self.booting += change * (machine.state == "booting")
 
     def _update_idle(self, machine: Machine, busy: set[str]) -> None:
@@ -133,9 +133,9 @@ class State:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        host = () if settings.host is None else (settings.host,)
+        host = () if settings.scheduler_offer is None else (settings.scheduler_offer,)
         self.offers: dict[str, Offer] = {offer.name: offer for offer in (*settings.offers, *host)}
-        self.ledger = Ledger(settings.budget, settings.lease_s)
+        self.ledger = Ledger(settings.budget_micro, settings.lease_s)
         self.speed = SpeedTracker(boot_s=settings.offers[0].boot_s)
         self.trials: dict[int, Trial] = {}
         self.machines: dict[int, Machine] = {}
@@ -148,15 +148,15 @@ class State:
         """Code locations of the members of silent gangs, as text, by gang."""
         self.busy: set[str] = set()
         """Workers that gangs use."""
-        self.tally = StateIndex()
-        self.free_s: dict[int, float] = {}
+        self.index = StateIndex()
+        self.idle_since_s: dict[int, float] = {}
         """Time at which each live machine was rented, became ready or last ended a gang, whichever came last."""
         self.phase: Phase = "created"
         self.reason = ""
         """Why the study is ending or has ended."""
         self.failed = False
         self.now_s = 0.0
-        self.before_s = 0.0
+        self.previous_s = 0.0
         """Time of the record before the latest."""
         self.deadline_s = settings.deadline_s
         self.deadline_wall = settings.deadline_wall
@@ -164,7 +164,7 @@ class State:
         """Whether the sampler has no configuration left."""
         self.n_gangs = 0
         self.n_drawn = 0
-        self.draws_pending = 0
+        self.pending_draws = 0
         """Configurations that were requested from the sampler and have not arrived."""
         self.boot_failures = 0
         """Consecutive machines that ended before they were ready although the provider had capacity."""
@@ -183,14 +183,14 @@ class State:
         """Size of the cluster that the last plan wants, in workers."""
 
     @property
-    def budget(self) -> int:
+    def budget_micro(self) -> int:
         """Budget in micro-dollars."""
         return self.ledger.budget
 
     @property
     def best(self) -> Trial | None:
         """The trial with the best stored report."""
-        return None if self.tally.best is None else self.trials[self.tally.best[1]]
+        return None if self.index.best is None else self.trials[self.index.best[1]]
 
     @property
     def heartbeat_s(self) -> float:
@@ -204,14 +204,14 @@ class State:
             record: An event or an action.
             now_s: Study seconds; time never runs backwards, so an earlier time counts as the latest one.
         """
-        self.before_s, self.now_s = self.now_s, max(self.now_s, now_s)
+        self.previous_s, self.now_s = self.now_s, max(self.now_s, now_s)
         reduce = REDUCERS.get(type(record))
         if reduce is not None:
             reduce(self, record, self.now_s)
 
     def idle_workers(self) -> list[str]:
         """Return the free workers of ready machines, ordered by machine."""
-        ready = (self.live[machine] for machine in sorted(self.tally.idle))
+        ready = (self.live[machine] for machine in sorted(self.index.idle))
         return [worker for machine in ready for worker in machine.workers if worker not in self.busy]
 
     def in_use(self, machine: Machine) -> bool:
@@ -252,7 +252,7 @@ class State:
         """Change fields of a trial, and return the new trial."""
         changed = replace(self.trials[trial], **changes)
         self.trials[trial] = changed
-        self.tally.update_trial(changed, self.settings.mode)
+        self.index.update_trial(changed, self.settings.mode)
         return changed
 
     def update_machine(self, machine: int, **changes: Any) -> None:
@@ -260,12 +260,12 @@ class State:
         old = self.machines[machine]
         changed = replace(old, **changes)
         self.machines[machine] = changed
-        self.tally.update_machine(old, changed, self.busy)
+        self.index.update_machine(old, changed, self.busy)
         if changed.state != "ended":
             self.live[machine] = changed
         else:
             self.live.pop(machine, None)
-            self.free_s.pop(machine, None)
+            self.idle_since_s.pop(machine, None)
 
     def charge(self, gang: Gang, now_s: float) -> Trial:
         """Charge a gang's worker-seconds since its last message to its trial, and return the new trial."""
@@ -293,9 +293,9 @@ class State:
         del self.gangs[gang.id]
         self.silent.pop(gang.id, None)
         self.busy.difference_update(gang.workers)
-        self.tally.update_gang(gang, -1, self)
+        self.index.update_gang(gang, -1, self)
         self.ended_gangs[gang.id] = gang
-        self.free_s |= {machine: now_s for machine in self.machines_of(gang) if machine in self.live}
+        self.idle_since_s |= {machine: now_s for machine in self.machines_of(gang) if machine in self.live}
         if trial.state == "running":
             why = reason or gang.stopping or f"waits at epoch {trial.epoch}"
             return self.update_trial(trial.id, gang=None, state="paused", reason=why)

@@ -57,7 +57,7 @@ class MethodResult(ABC):
         return {"results": lambda: self.frame, "curves": self.curves}
 
     @property
-    def _made(self) -> str:
+    def _seed_and_duration(self) -> str:
         """Seed and duration as text, for the end of a repr."""
         seed = f"{len(self.seed)} seeds" if isinstance(self.seed, tuple) else f"seed {self.seed}"
         return f"{seed}, {format_duration(self.wall_s)}"

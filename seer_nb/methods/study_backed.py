@@ -90,7 +90,7 @@ class Running(ABC, Generic[TaskT, ResultT]):
         return {
             "reason": state.reason or f"the study is {study.status}",
             "wall_s": state.now_s,
-            "spent_usd": state.ledger.spent(state.now_s) / MICRO,
+            "spent_usd": state.ledger.spent_micro(state.now_s) / MICRO,
             "study": study,
         }
 

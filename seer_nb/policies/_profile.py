@@ -67,9 +67,9 @@ def allocate_fairly(work: StageWork, workers: int, resources: Resources) -> Allo
     parallelism = min(power_of_two(max(1, workers // work.trials)), power_of_two(resources.max_parallelism))
     waves = -(-work.trials // (workers // parallelism))
     # Slow and quick trials mix within waves. Only the last trial to finish has to be a slow one.
-    seconds = resources.leg_seconds(work.epochs * work.straggler, parallelism)
+    seconds = resources.trial_seconds(work.epochs * work.straggler, parallelism)
     if waves > 1:
-        seconds += (waves - 1) * resources.leg_seconds(work.epochs, parallelism)
+        seconds += (waves - 1) * resources.trial_seconds(work.epochs, parallelism)
     return Allocation(workers, parallelism, seconds)
 
 
@@ -111,7 +111,7 @@ def affordable_s(view: PolicyView, workers: int) -> float:
     price_s = machines * offer.price_per_hour_micro / 3600
     if price_s == 0:
         return view.time_left_s
-    return max(0.0, min(view.time_left_s, (view.budget - view.spent) / price_s - view.lease_s))
+    return max(0.0, min(view.time_left_s, (view.budget_micro - view.spent_micro) / price_s - view.lease_s))
 
 
 def profiled_resources(view: PolicyView) -> Resources:
@@ -122,14 +122,14 @@ def profiled_resources(view: PolicyView) -> Resources:
     Raises:
         ValueError: No epoch has been timed.
     """
-    whole = Resources.whole(view)
+    whole = Resources.of_study(view)
     whole = round_up_speeds(whole._replace(epoch_s=expected_epoch_s(view) or whole.epoch_s))
     first_s = min((trial.curve[0].at_s for trial in view.trials if trial.curve), default=0.0)
     started = sum(trial.started_s is not None and trial.started_s <= first_s for trial in view.trials)
     workers = min(started, fixed_cluster_size(view))
     return whole._replace(
-        seconds=max(0.0, view.stop_s - first_s),
-        money=whole.money - workers * first_s * whole.price_s,
+        time_left_s=max(0.0, view.stop_s - first_s),
+        money_micro=whole.money_micro - workers * first_s * whole.price_micro_per_s,
         workers=workers,
     )
 

@@ -96,7 +96,7 @@ def fixed_cluster_size(view: PolicyView) -> int:
     price_s = view.offers[0].worker_price_s()
     if price_s == 0:
         return view.max_workers
-    affordable = view.budget / (price_s * (max(view.stop_s, 1.0) + view.lease_s))
+    affordable = view.budget_micro / (price_s * (max(view.stop_s, 1.0) + view.lease_s))
     return max(1, min(view.max_workers, math.floor(affordable)))
 
 

@@ -59,14 +59,14 @@ class Halving(SynchronousHalving):
         """Return the most configurations whose stages all end in time."""
         if not speed_is_known(view):
             return pilot_size(view)
-        resources, stragglers = Resources.left(view), straggler_factors(view)
+        resources, stragglers = Resources.remaining(view), straggler_factors(view)
         left_s = affordable_s(view, size)
         free_s = _free_s(view, resources, epochs[0], size)
         started = len(view.trials) - _interrupted(view, epochs[0])
 
         def fits(n: int) -> bool:
             first, *later = bracket_stages(n, self.eta, epochs, stragglers)
-            leg_s = resources.leg_seconds(first.epochs, 1)
+            leg_s = resources.trial_seconds(first.epochs, 1)
             straggler_s = (first.straggler - 1) * first.epochs * resources.epoch_s
             last_s = _last_end_s(free_s, max(0, n - started), leg_s) + straggler_s
             return last_s + sum(allocate_fairly(work, size, resources).seconds for work in later) <= left_s

@@ -89,7 +89,7 @@ def _reachable_rungs(eta: int, epochs: tuple[int, ...], resources: Resources) ->
     def in_time(top: int) -> bool:
         if top > epochs[-1]:
             return False
-        return _schedule(bracket_stages(1, eta, up_to(top)), unrented).seconds <= unrented.seconds
+        return _schedule(bracket_stages(1, eta, up_to(top)), unrented).duration_s <= unrented.time_left_s
 
     return up_to(largest_fitting(in_time))
 
@@ -102,7 +102,7 @@ def _largest_bracket(
 
     def fits(n: int) -> bool:
         schedule = _schedule(bracket_stages(n, eta, epochs, stragglers), resources)
-        return schedule.seconds <= resources.seconds and is_affordable(schedule, resources, idle_s)
+        return schedule.duration_s <= resources.time_left_s and is_affordable(schedule, resources, idle_s)
 
     return largest_fitting(fits)
 

@@ -53,7 +53,7 @@ class Candidate(NamedTuple):
 
 def cheapest_static_plan(stages: Sequence[StageWork], resources: Resources) -> Schedule | None:
     """Return the cheapest plan with the same workers in all stages that ends in time; None if there is none."""
-    found = _cheapest_in_time(_pareto_front(_static_plans(stages, resources)), resources.seconds)
+    found = _cheapest_in_time(_pareto_front(_static_plans(stages, resources)), resources.time_left_s)
     return None if found is None else schedule_of(stages, found.allocations, resources)
 
 
@@ -62,7 +62,7 @@ def cheapest_elastic_plan(stages: Sequence[StageWork], resources: Resources) -> 
 
     Money is not a limit here: see ``is_affordable``.
     """
-    found = _cheapest_in_time(_elastic_front(tuple(stages), _without_limits(resources)), resources.seconds)
+    found = _cheapest_in_time(_elastic_front(tuple(stages), _without_limits(resources)), resources.time_left_s)
     return None if found is None else schedule_of(stages, found.allocations, resources)
 
 
@@ -78,7 +78,7 @@ def schedule_of(stages: Sequence[StageWork], allocations: Sequence[Allocation], 
         Stage(work.trials, work.epochs, each.parallelism, each.workers, seconds, cost)
         for work, each, (seconds, cost) in zip(stages, allocations, _stage_bills(allocations, resources), strict=True)
     )
-    return Schedule(scheduled, sum(stage.seconds for stage in scheduled), sum(stage.cost for stage in scheduled))
+    return Schedule(scheduled, sum(stage.duration_s for stage in scheduled), sum(stage.cost_micro for stage in scheduled))
 
 
 def is_affordable(plan: Schedule, resources: Resources, idle_s: float = 0.0) -> bool:
@@ -92,8 +92,8 @@ def is_affordable(plan: Schedule, resources: Resources, idle_s: float = 0.0) -> 
     spent, rented = 0.0, 0
     for stage in plan.stages:
         billed = _billed_workers(stage.workers, resources)
-        spent += stage.cost + max(0, rented - billed) * idle_s * resources.price_s
-        if spent + billed * resources.lease_s * resources.price_s > resources.money:
+        spent += stage.cost_micro + max(0, rented - billed) * idle_s * resources.price_micro_per_s
+        if spent + billed * resources.lease_s * resources.price_micro_per_s > resources.money_micro:
             return False
         rented = billed
     return True
@@ -109,7 +109,7 @@ def _candidate(allocations: Sequence[Allocation], resources: Resources) -> Candi
 
 def _without_limits(resources: Resources) -> Resources:
     """Remove deadline and budget, which only choose among plans, so that the cache serves all of them."""
-    return resources._replace(seconds=math.inf, money=math.inf)
+    return resources._replace(time_left_s=math.inf, money_micro=math.inf)
 
 
 def _cheapest_in_time(front: Sequence[Candidate], seconds: float) -> Candidate | None:
@@ -130,7 +130,7 @@ def _stage_bills(allocations: Sequence[Allocation], resources: Resources) -> Ite
         if billed > rented:
             seconds += resources.scaling.boot_s
             minimum = (billed - rented) * max(0.0, resources.minimum_s - seconds)
-        yield seconds, (billed * seconds + minimum) * resources.price_s
+        yield seconds, (billed * seconds + minimum) * resources.price_micro_per_s
         rented = billed
 
 
@@ -283,7 +283,7 @@ class RubberBand(SynchronousHalving):
         """Return the last plan while limits and knowledge are nearly the same; else an empty memory."""
         reports = sum(len(trial.curve) for trial in view.trials)
         memory = view.carry
-        limits = (view.budget, round(view.stop_s), view.exhausted)
+        limits = (view.budget_micro, round(view.stop_s), view.exhausted)
         if isinstance(memory, _Memory) and memory.limits == limits and reports < REPLAN_GROWTH * memory.reports:
             return memory
         return _Memory(reports=reports, limits=limits)
@@ -300,8 +300,8 @@ class RubberBand(SynchronousHalving):
         stages = (first._replace(trials=stage.size), *later)
         resources = profiled_resources(view)
         if stage.from_epoch:
-            left = round_up_speeds(Resources.left(view))
-            resources = left._replace(seconds=view.stop_s - stage.barrier_s)
+            left = round_up_speeds(Resources.remaining(view))
+            resources = left._replace(time_left_s=view.stop_s - stage.barrier_s)
         return cheapest_elastic_plan(stages, resources) or fastest_plan(stages, resources)
 
 

@@ -80,7 +80,7 @@ class MachineFleet(ABC, Generic[R]):
         """Return nothing: by default machines do not outlive their runner."""
         return Adopted()
 
-    async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
+    async def boot_scheduler(self, machine: int, offer: Offer) -> SchedulerAddress | None:
         """Boot the scheduler machine, in fleets that need one."""
         raise NotImplementedError(f"{offer.name!r} needs no machine {machine} for its scheduler")
 
@@ -91,13 +91,13 @@ class MachineFleet(ABC, Generic[R]):
         """Terminate a machine; if its launch is in progress, as soon as the launch is over."""
         await self._request_end(machine, "", force=force)
 
-    async def lost(self, machine: int) -> None:
+    async def on_worker_lost(self, machine: int) -> None:
         await self._request_end(machine, "its worker left the scheduler")
 
-    async def give_up(self, machine: int, reason: str) -> None:
+    async def discard(self, machine: int, reason: str) -> None:
         await self._request_end(machine, reason)
 
-    def name_of(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - workers have the engine's names
+    def worker_name(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - workers have the engine's names
         return worker
 
     async def close(self) -> tuple[int, ...]:
@@ -113,7 +113,7 @@ class MachineFleet(ABC, Generic[R]):
         if left:
             logger.error("machines %s not terminated within %.0f s", left, self.end_timeout_s)
         try:
-            await self._attempt(self._shut())
+            await self._attempt(self._clean_up())
         finally:
             self._tasks.cancel()
         return left
@@ -132,7 +132,7 @@ class MachineFleet(ABC, Generic[R]):
         """
 
     @abstractmethod
-    async def _shut(self) -> None:
+    async def _clean_up(self) -> None:
         """Remove what remains after all machines have terminated, or after ``close`` has timed out."""
 
     def _is_scarce(self, error: Exception) -> bool:  # noqa: ARG002 - a subclass may know
@@ -146,7 +146,7 @@ class MachineFleet(ABC, Generic[R]):
         if self._closing:
             rented.launching = False
             rented.mark_ending()
-            self._ended(machine, lived_s=0.0)
+            self._report_ended(machine, lived_s=0.0)
             return rented
         try:
             await self._launch(machine, rented, offer)
@@ -175,7 +175,7 @@ class MachineFleet(ABC, Generic[R]):
     def _is_current(self, machine: int, rented: R) -> bool:
         return self._rented.get(machine) is rented
 
-    def _ended(
+    def _report_ended(
         self, machine: int, *, lived_s: float | None = None, reason: str = "", exit_code: int | None = None
     ) -> None:
         """Report that a machine has terminated; later reports of the same machine are ignored.
@@ -190,7 +190,7 @@ class MachineFleet(ABC, Generic[R]):
         if rented is None:
             return
         self._changed.set()
-        self._context.ended(
+        self._context.on_ended(
             MachineEnded(
                 machine=machine,
                 expected=rented.expected,

@@ -9,7 +9,7 @@ machine holds a *lease*, which the runner *renews*; a machine terminates itself 
 
 Order of calls:
 
-1. When the study is created: ``provider.offers()``, ``provider.host`` and ``provider.max_workers``.
+1. When the study is created: ``provider.offers()``, ``provider.scheduler_offer`` and ``provider.max_workers``.
 2. When a runner starts: ``provider.fleet(context)``, ``await fleet.open()``, and then ``await fleet.adopt(machines)``
    with the ready machines of an earlier runner.
 3. While the study runs: ``host`` (only if ``open`` returned None), ``rent``, ``retire``, ``lost`` and ``give_up``, in
@@ -64,7 +64,7 @@ class FleetContext(Frozen, frozen=True, kw_only=True):
     """Folder of the study: for logs, scratch files, and the records that a later runner needs to find the machines."""
     lease_s: float
     """Seconds that a machine may live after its lease was renewed last."""
-    ended: Callable[[MachineEnded], None]
+    on_ended: Callable[[MachineEnded], None]
     """Callback on the event loop, called exactly once per machine, as soon as its billing has ended."""
 
 
@@ -75,7 +75,7 @@ class Adopted(NamedTuple):
     """Address of its scheduler; None if no scheduler is running."""
     kept: tuple[int, ...] = ()
     """Machines that keep running."""
-    left: tuple[int, ...] = ()
+    terminating: tuple[int, ...] = ()
     """Machines that may still exist and are being terminated; the fleet reports each one when it has terminated."""
 
 
@@ -103,7 +103,7 @@ class Fleet(Protocol):
         """
         ...
 
-    async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
+    async def boot_scheduler(self, machine: int, offer: Offer) -> SchedulerAddress | None:
         """Boot the scheduler machine and return when its scheduler accepts connections.
 
         Called only if ``open`` returned None.
@@ -121,7 +121,7 @@ class Fleet(Protocol):
         """Rent a machine and return when the request has been made; a refused machine is reported as ended."""
         ...
 
-    def name_of(self, worker: str, address: str) -> str | None:
+    def worker_name(self, worker: str, address: str) -> str | None:
         """Return the engine's name of a worker, "<machine>.<slot>"; None for a worker that is not rented.
 
         Args:
@@ -130,7 +130,7 @@ class Fleet(Protocol):
         """
         ...
 
-    async def lost(self, machine: int) -> None:
+    async def on_worker_lost(self, machine: int) -> None:
         """Terminate a machine of which a worker has left the scheduler."""
         ...
 
@@ -138,7 +138,7 @@ class Fleet(Protocol):
         """Terminate a machine; with ``force`` also while its workers are busy."""
         ...
 
-    async def give_up(self, machine: int, reason: str) -> None:
+    async def discard(self, machine: int, reason: str) -> None:
         """Terminate a machine that the runner cannot use, and report its end with that reason."""
         ...
 
@@ -165,7 +165,7 @@ class Provider(Protocol):
         ...
 
     @property
-    def host(self) -> Offer | None:
+    def scheduler_offer(self) -> Offer | None:
         """Offer for the scheduler machine; None if the scheduler needs no machine of its own."""
         ...
 

@@ -28,7 +28,7 @@ class CheckpointCollector:
         self._best: int | None = None
         """The study's best trial."""
 
-    def resume(self, state: State) -> None:
+    def restore(self, state: State) -> None:
         """Start from a snapshot's state, without the records before it."""
         best = state.best
         self._best = None if best is None else best.id
@@ -39,7 +39,7 @@ class CheckpointCollector:
                 self._stored[trial.id] = last | _kept(state, trial, self._best)
                 self._touched.add(trial.id)
 
-    def note(self, state: State, record: core.Event | core.Action) -> None:
+    def observe(self, state: State, record: core.Event | core.Action) -> None:
         """Take a record into account that the state has applied already."""
         if isinstance(record, core.Reported) and record.checkpoint:
             gang = state.gangs.get(record.gang) or state.ended_gangs.get(record.gang)
@@ -52,7 +52,7 @@ class CheckpointCollector:
             # A trial that ended while its gang trained has kept two checkpoints until now.
             self._touched.add(state.ended_gangs[record.gang].trial)
 
-    def useless(self, state: State) -> list[str]:
+    def removable(self, state: State) -> list[str]:
         """Return the paths, relative to the store, of checkpoints that can be removed now."""
         best = state.best
         if best is not None and best.id != self._best:
@@ -73,5 +73,5 @@ def _kept(state: State, trial: core.Trial, best: int | None) -> set[str]:
     kept = [trial.best] if trial.id == best or trial.alive or trial.state == "completed" else []
     # A gang that still trains may read its checkpoint, whatever was decided about its trial.
     if trial.alive or trial.gang in state.gangs:
-        kept += [trial.resume, trial.spare]
+        kept += [trial.resume, trial.fallback]
     return {report.checkpoint for report in kept if report is not None and report.checkpoint}

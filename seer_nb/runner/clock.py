@@ -82,7 +82,7 @@ class SuspendGuard:
         """Record that this process did not run until now."""
         self._settled_s = steady_s() + SETTLE_S
         # Reset silence timers: no message could arrive before then.
-        self._engine.woke(self._clock.now_s() + SETTLE_S)
+        self._engine.reset_silence_timers(self._clock.now_s() + SETTLE_S)
 
     async def settle(self) -> None:
         """Wait until the messages that came during a suspension have been received."""

@@ -208,9 +208,9 @@ class DaskGangs:
             excluded: Names of workers whose lease shall expire.
         """
         addresses = [self._workers[worker].address for worker in excluded if worker in self._workers]
-        self._tasks.go(self._connection.run_on_workers(agent.renew_lease, None, (*excluded, *addresses)))
-        if self._settings.host is not None:
-            self._tasks.go(self._connection.run_on_scheduler(lease.renew_machine_lease, self._settings.lease_s))
+        self._tasks.start(self._connection.run_on_workers(agent.renew_lease, None, (*excluded, *addresses)))
+        if self._settings.scheduler_offer is not None:
+            self._tasks.start(self._connection.run_on_scheduler(lease.renew_machine_lease, self._settings.lease_s))
         # Records whose signal was lost while the client was disconnected are fetched at the latest now.
         self._connection.request_records()
 
@@ -266,7 +266,7 @@ class DaskGangs:
 
     def abandon(self, gang: int) -> None:
         """Record the stacks of a hung gang and count it as ended; the engine then terminates its machines."""
-        self._tasks.go(self._abandon(gang))
+        self._tasks.start(self._abandon(gang))
 
     async def where_is_training(self, gang: int) -> str:
         """Describe in words where each member of a gang is; empty for a gang that has ended."""
@@ -293,7 +293,7 @@ class DaskGangs:
             for worker in [name for name, ready in self._workers.items() if ready.address == record.address]:
                 self._observer.worker_left(worker)
         elif isinstance(record, PreemptionNotice):
-            name = self._fleet.name_of(record.worker, "")
+            name = self._fleet.worker_name(record.worker, "")
             if name is not None:
                 self._machine_leaves(name, record.left_s, record.reason)
         elif (ready := self._with_engine_name(record)) is not None:
@@ -320,7 +320,7 @@ class DaskGangs:
 
     def _with_engine_name(self, ready: WorkerReady) -> WorkerReady | None:
         """Replace the worker's Dask name by the engine's; None if the engine has not rented such a worker."""
-        name = self._fleet.name_of(ready.worker, ready.address)
+        name = self._fleet.worker_name(ready.worker, ready.address)
         return None if name is None else msgspec.structs.replace(ready, worker=name)
 
     def _task_done(self, future: Future[None], gang: int, rank: int) -> None:
@@ -328,7 +328,7 @@ class DaskGangs:
         self._futures.pop((gang, rank), None)
         tracker = self._gangs.get(gang)
         if tracker is not None and future.status == "error":
-            self._tasks.go(self._task_failed(future, tracker, rank))
+            self._tasks.start(self._task_failed(future, tracker, rank))
 
     async def _task_failed(self, future: Future[None], tracker: GangTracker, rank: int) -> None:
         error = await future.exception()
@@ -351,13 +351,13 @@ class DaskGangs:
         addresses = [self._workers[worker].address for worker in tracker.remaining_workers if worker in self._workers]
         if addresses:
             gang = tracker.start.gang
-            self._tasks.go(self._connection.run_on_workers(agent.notify_member_lost, addresses, gang))
+            self._tasks.start(self._connection.run_on_workers(agent.notify_member_lost, addresses, gang))
 
     def _end_if_complete(self, tracker: GangTracker) -> None:
         if not tracker.is_complete or tracker.start.gang not in self._gangs:
             return
         if tracker.lacks_root_cause:
-            self._tasks.go(self._end_later(tracker))
+            self._tasks.start(self._end_later(tracker))
         else:
             self._end(tracker)
 
@@ -374,7 +374,7 @@ class DaskGangs:
         for rank in tracker.lost_ranks:
             future = self._futures.pop((gang, rank), None)
             if future is not None and not future.done():
-                self._tasks.go(future.cancel())
+                self._tasks.start(future.cancel())
 
     async def _abandon(self, gang: int) -> None:
         tracker = self._gangs.get(gang)
@@ -403,7 +403,7 @@ class DaskGangs:
         tracker = self._gangs.get(gang)
         ready = None if tracker is None else self._workers.get(tracker.start.workers[0])
         if ready is not None:
-            self._tasks.go(self._connection.run_on_workers(function, [ready.address], *args))
+            self._tasks.start(self._connection.run_on_workers(function, [ready.address], *args))
 
     def _member_task(
         self, action: core.StartGang, trial: core.Trial, rank: int, first: WorkerReady, *, again: bool
@@ -423,6 +423,6 @@ class DaskGangs:
             metric=self._settings.metric,
             seed=self._settings.seed,
             store=self._settings.store,
-            again=again,
+            is_restart=again,
             logs=None if self._logs is None else str(self._logs),
         )

@@ -117,7 +117,7 @@ class JournalWriter:
         """Seconds in which a write is retried: a lease at most, and not beyond the study's deadline and budget."""
         if not self._retries:
             return -1.0
-        return min(self._engine.state.settings.lease_s, self._engine.kill_s() - self._clock.now_s())
+        return min(self._engine.state.settings.lease_s, self._engine.force_retire_s() - self._clock.now_s())
 
 
 def as_correction(state: State, event: core.Event) -> core.Event:
@@ -162,7 +162,7 @@ def write_snapshot(folder: Path) -> int:
     try:
         view = JournalView(journal)
         state = view.state()
-        if view.seq > view.resumed:
+        if view.seq > view.snapshot_seq:
             snapshot.save(journal, snapshot.Snapshot(view.seq, state, view.history))
         return view.seq
     finally:

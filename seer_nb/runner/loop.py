@@ -50,11 +50,11 @@ class Runner:
         self.folder = folder
         self._journal = Journal(folder / layout.JOURNAL)
         parts = layout.read_parts(folder)
-        self._janitor = CheckpointCollector()
-        restored = restore(self._journal, parts["policy"], self._janitor)
+        self._checkpoints = CheckpointCollector()
+        restored = restore(self._journal, parts["policy"], self._checkpoints)
         self._engine, self._unseen_s = restored.engine, restored.unseen_s
         state = self._engine.state
-        self._snapshots = SnapshotWriter(folder, restored.unsaved)
+        self._snapshots = SnapshotWriter(folder, restored.n_unsaved)
         self._configurations = ConfigurationSource(parts, state)
         self._clock = StudyClock(state.now_s, since if restored.fresh else None)
         self._guard = SuspendGuard(self._engine, self._clock)
@@ -144,7 +144,7 @@ class Runner:
 
     async def _next_events(self) -> list[core.Event]:
         """Wait for events; return ``Ticked`` when the engine must be called without one."""
-        wait_s = self._engine.wake_s() - self._clock.now_s()
+        wait_s = self._engine.next_call_s() - self._clock.now_s()
         try:
             return await self._events.next_batch(None if wait_s == math.inf or self._clock.frozen else max(0.0, wait_s))
         except TimeoutError:
@@ -165,7 +165,7 @@ class Runner:
         self._writer.write(records, taken)
         self._snapshots.count(len(records))
         for _, record in records:
-            self._janitor.note(self._engine.state, record)
+            self._checkpoints.observe(self._engine.state, record)
             self._configurations.observe(record)
         return actions
 
@@ -207,7 +207,7 @@ class Runner:
 
     def _remove_checkpoints(self) -> None:
         """Remove the checkpoints that no trial needs any more, in a thread."""
-        paths = self._janitor.useless(self._engine.state)
+        paths = self._checkpoints.removable(self._engine.state)
         if paths:
             store = self._engine.state.settings.store
             asyncio.get_running_loop().run_in_executor(None, checkpoints.remove, store, paths)
@@ -242,7 +242,7 @@ class Runner:
             await self._take_commands()
             self._follow_wall_clock()
             # Timers of the event loop do not advance while the computer is suspended.
-            if not self._clock.frozen and self._clock.now_s() > self._engine.wake_s() + LATE_TIMER_S:
+            if not self._clock.frozen and self._clock.now_s() > self._engine.next_call_s() + LATE_TIMER_S:
                 self._events.put(core.Ticked())
 
     async def _take_commands(self) -> None:

@@ -46,7 +46,7 @@ class MachineManager:
         """Machine that runs the scheduler to which the gangs are connected."""
         settings = study.state.settings
         self.fleet = provider.fleet(
-            FleetContext(study=settings.name, folder=study.folder, lease_s=settings.lease_s, ended=self.machine_ended)
+            FleetContext(study=settings.name, folder=study.folder, lease_s=settings.lease_s, on_ended=self.machine_ended)
         )
         logs = study.folder / layout.LOGS if provider.shares_files else None
         self.gangs = DaskGangs(settings, self.fleet, self, logs)
@@ -65,11 +65,11 @@ class MachineManager:
 
     def rent(self, action: core.Rent) -> None:
         """Rent a machine; it is reported as ready, or as ended if it could not be rented."""
-        self._tasks.go(self._rent(action))
+        self._tasks.start(self._rent(action))
 
     def retire(self, action: core.Retire) -> None:
         """Terminate a machine; its end is reported."""
-        self._tasks.go(self.terminate(action.machine, force=action.force))
+        self._tasks.start(self.terminate(action.machine, force=action.force))
 
     async def terminate(self, machine: int, *, force: bool) -> None:
         """Terminate a machine: with ``force`` also while its workers train."""
@@ -98,10 +98,10 @@ class MachineManager:
                 await self._rent_scheduler_machine(action.machine, offer)
         except Exception as error:
             logger.warning("machine %s could not be rented", action.machine, exc_info=True)
-            await self.fleet.give_up(action.machine, message_of(error))
+            await self.fleet.discard(action.machine, message_of(error))
 
     async def _rent_scheduler_machine(self, machine: int, offer: Offer) -> None:
-        scheduler = await self.fleet.host(machine, offer)
+        scheduler = await self.fleet.boot_scheduler(machine, offer)
         if scheduler is None:
             return
         self.scheduler_machine = machine
@@ -125,7 +125,7 @@ class MachineManager:
         """Have the fleet make sure that the machine of a lost worker ends."""
         machine = self._state.machine_of(worker)
         if machine.state == "ready":
-            self._tasks.go(self.fleet.lost(machine.id))
+            self._tasks.start(self.fleet.on_worker_lost(machine.id))
 
     def machine_ended(self, event: core.MachineEnded) -> None:
         """Report the end of a machine; after a suspension only when its last messages have been received."""
@@ -150,13 +150,13 @@ class MachineManager:
         self.gangs.machine_ended(event)
         # Not for the scheduler machine of an earlier runner: the gangs may be connected to another one by now.
         if event.machine == self.scheduler_machine:
-            self._tasks.go(self.gangs.disconnect())
+            self._tasks.start(self.gangs.disconnect())
 
     # --- leases ---
 
     def can_afford_new_leases(self, unseen_s: float) -> bool:
         """Return whether the budget suffices for new leases of all machines that lived unseen for so many seconds."""
-        return self._state.ledger.lasts(self._clock.now_s() + core.SLACK_S, unseen_s)
+        return self._state.ledger.covers_new_leases(self._clock.now_s() + core.SLACK_S, unseen_s)
 
     async def keep_leases(self) -> None:
         """Renew leases, and report machines whose lease has expired, until cancelled."""
@@ -188,7 +188,7 @@ def expired_machines(state: State, now_s: float) -> list[core.MachineEnded]:
     for machine in state.live.values():
         if machine.state != "retiring" or state.offers[machine.offer].billed_until_deleted:
             continue
-        lives_s = state.ledger.lives_s(machine.id, now_s)
+        lives_s = state.ledger.alive_until_s(machine.id, now_s)
         if now_s > lives_s:
             lived_s = lives_s - machine.rented_s + machine.unseen_s
             reason = "no termination notice, but its lease has expired"

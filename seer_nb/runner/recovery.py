@@ -24,7 +24,7 @@ class Restored(NamedTuple):
     """A study as restored from its journal."""
 
     engine: Engine
-    unsaved: int
+    n_unsaved: int
     """Records that no snapshot contains."""
     fresh: bool
     """Whether no runner has driven the study before."""
@@ -46,15 +46,15 @@ def restore(journal: Journal, policy: Policy, janitor: CheckpointCollector) -> R
     view = JournalView(journal)
     state = view.load_snapshot()
     if state is not None:
-        janitor.resume(state)
+        janitor.restore(state)
     for entry, state in view.advance():
-        janitor.note(state, entry.record)
+        janitor.observe(state, entry.record)
     if state is None:
         raise SeerError(f"{journal.path} is empty")
     engine = Engine(state.settings, policy)
     engine.state = state
     fresh = view.seq == 1
-    return Restored(engine, view.seq - view.resumed, fresh, 0.0 if fresh else _since(view.wall, state.settings.lease_s))
+    return Restored(engine, view.seq - view.snapshot_seq, fresh, 0.0 if fresh else _since(view.wall, state.settings.lease_s))
 
 
 def _since(wall: float, lease_s: float) -> float:

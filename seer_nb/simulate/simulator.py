@@ -38,17 +38,17 @@ LIVELOCK_EVENTS = 10_000
 class SimulatedMachine:
     """The provider's record of a machine. Times are study seconds."""
 
-    __slots__ = ("gone_s", "offer", "opened_s", "told_s")
+    __slots__ = ("ended_s", "offer", "rented_s", "retired_s")
 
-    def __init__(self, offer: Offer, opened_s: float) -> None:
+    def __init__(self, offer: Offer, rented_s: float) -> None:
         self.offer = offer
-        self.opened_s = opened_s
-        self.gone_s: float | None = None
-        self.told_s: float | None = None
+        self.rented_s = rented_s
+        self.ended_s: float | None = None
+        self.retired_s: float | None = None
 
     def bill(self, now_s: float) -> int:
         """Return the provider's bill in micro-dollars, up to now or to the machine's end."""
-        return self.offer.bill((now_s if self.gone_s is None else self.gone_s) - self.opened_s)
+        return self.offer.bill((now_s if self.ended_s is None else self.ended_s) - self.rented_s)
 
 
 class SimulatedGang:
@@ -80,14 +80,14 @@ class Simulator:
         self.engine = Engine(settings, policy)
         self.now_s = 0.0
         self.steps = 0
-        self.peak = 0
+        self.peak_workers = 0
         """Most workers rented at one time."""
-        self.over_budget = 0
+        self.over_budget_micro = 0
         """Most micro-dollars by which the provider's bill exceeded the budget in force."""
         self.over_deadline_s = 0.0
         """Most seconds by which a machine outlived the deadline in force."""
-        self.boxes: dict[int, SimulatedMachine] = {}
-        self.teams: dict[int, SimulatedGang] = {}
+        self.machines: dict[int, SimulatedMachine] = {}
+        self.gangs: dict[int, SimulatedGang] = {}
         self._commands = sorted(commands, key=lambda command: command[0])
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
@@ -141,9 +141,9 @@ class Simulator:
         """Apply a command now."""
         self._handle(command)
 
-    def real_bill(self) -> int:
+    def provider_bill_micro(self) -> int:
         """Return the provider's bill up to now in micro-dollars, independently of the ledger."""
-        return sum(machine.bill(self.now_s) for machine in self.boxes.values())
+        return sum(machine.bill(self.now_s) for machine in self.machines.values())
 
     def _begin(self) -> None:
         self._handle(core.Began(settings=self.settings))
@@ -152,9 +152,9 @@ class Simulator:
     def _check_limits(self) -> None:
         """Compare bill and machine lifetimes with the limits in force; called before the limits change."""
         lived_s = max(
-            (self.now_s if machine.gone_s is None else machine.gone_s for machine in self.boxes.values()), default=0.0
+            (self.now_s if machine.ended_s is None else machine.ended_s for machine in self.machines.values()), default=0.0
         )
-        self.over_budget = max(self.over_budget, self.real_bill() - self.state.budget)
+        self.over_budget_micro = max(self.over_budget_micro, self.provider_bill_micro() - self.state.budget_micro)
         self.over_deadline_s = max(self.over_deadline_s, lived_s - self.state.deadline_s)
 
     # --- time ---
@@ -177,7 +177,7 @@ class Simulator:
         return next_s
 
     def _wake_s(self) -> float:  # hook
-        return self.engine.wake_s()
+        return self.engine.next_call_s()
 
     def _step(self) -> None:
         if self.state.phase == "paused":
@@ -205,10 +205,10 @@ class Simulator:
                 f"({self.policy!r})"
             )
 
-    def _at(self, at_s: float, what: Callable[[], None]) -> None:
+    def _schedule(self, at_s: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (max(at_s, self.now_s), next(self._numbers), what))
 
-    def _emit(self, event: core.Event) -> None:  # hook
+    def _deliver(self, event: core.Event) -> None:  # hook
         """Deliver an event to the engine."""
         self._handle(event)
 
@@ -219,7 +219,7 @@ class Simulator:
             event = pending.pop(0)
             self.steps += 1
             actions = self.engine.handle(event, self.now_s)
-            self._saw(event, actions)
+            self._on_handled(event, actions)
             for action in actions:
                 if isinstance(action, core.Draw):
                     pending += self._draw(action, len(pending))
@@ -230,15 +230,15 @@ class Simulator:
             if execute is not None:
                 execute(action)
 
-    def _saw(self, event: core.Event, actions: tuple[core.Action, ...]) -> None:  # hook
+    def _on_handled(self, event: core.Event, actions: tuple[core.Action, ...]) -> None:  # hook
         """Observe an event and its actions, before the actions are executed."""
 
     def _receive(self, command: core.Command) -> None:
         """Receive a person's command."""
         self._check_limits()
-        self._command(command)
+        self._handle_command(command)
 
-    def _command(self, command: core.Command) -> None:  # hook
+    def _handle_command(self, command: core.Command) -> None:  # hook
         self._handle(command)
 
     # --- actions ---
@@ -256,104 +256,104 @@ class Simulator:
 
     def _rent(self, action: core.Rent) -> None:
         chance, conditions, number = self.world.chance, self.world.conditions, action.machine
-        machine = self.boxes[number] = SimulatedMachine(self.state.offers[action.offer], self.now_s)
-        self.peak = max(self.peak, self.state.tally.slots)
+        machine = self.machines[number] = SimulatedMachine(self.state.offers[action.offer], self.now_s)
+        self.peak_workers = max(self.peak_workers, self.state.index.slots)
         boot_s = self._boot_s(number)
         if conditions.boot_failure and chance.uniform("no boot", number) < conditions.boot_failure:
-            self._at(self.now_s + boot_s / 2, lambda: self._end_machine(number, "no capacity"))
+            self._schedule(self.now_s + boot_s / 2, lambda: self._end_machine(number, "no capacity"))
         else:
-            self._at(self.now_s + boot_s, lambda: self._booted(number, boot_s))
+            self._schedule(self.now_s + boot_s, lambda: self._booted(number, boot_s))
         life_s = chance.life_s(conditions.machine_life_s, "life", number)
         spot_s = chance.life_s(conditions.spot_life_s, "spot", number) if machine.offer.spot else math.inf
         if min(life_s, spot_s) < math.inf:
             why = "lost" if life_s < spot_s else "the provider preempted the spot machine"
-            self._at(self.now_s + min(life_s, spot_s), lambda: self._end_machine(number, why))
+            self._schedule(self.now_s + min(life_s, spot_s), lambda: self._end_machine(number, why))
 
     def _boot_s(self, machine: int) -> float:  # hook
-        return self.world.chance.about(self.boxes[machine].offer.boot_s, self.world.conditions.spread, "boot", machine)
+        return self.world.chance.about(self.machines[machine].offer.boot_s, self.world.conditions.spread, "boot", machine)
 
     def _retire(self, action: core.Retire) -> None:
-        machine = self.boxes[action.machine]
-        if machine.told_s is None and machine.gone_s is None:
-            machine.told_s = self.now_s
-            self._at(self.now_s + self._release_s(action.machine), lambda: self._end_machine(action.machine, ""))
+        machine = self.machines[action.machine]
+        if machine.retired_s is None and machine.ended_s is None:
+            machine.retired_s = self.now_s
+            self._schedule(self.now_s + self._release_s(action.machine), lambda: self._end_machine(action.machine, ""))
 
     def _release_s(self, machine: int) -> float:  # hook
-        return self.boxes[machine].offer.release_s
+        return self.machines[machine].offer.release_s
 
     def _start_gang(self, action: core.StartGang) -> None:
-        gang = self.teams[action.gang] = SimulatedGang(action)
-        lost = any(self.boxes[machine_of_worker(w)].gone_s is not None for w in action.workers)
+        gang = self.gangs[action.gang] = SimulatedGang(action)
+        lost = any(self.machines[machine_of_worker(w)].ended_s is not None for w in action.workers)
         if lost:
-            self._at(self.now_s, lambda: self._end_team(gang, "lost", own_fault=False))
+            self._schedule(self.now_s, lambda: self._end_gang(gang, "lost", own_fault=False))
             return
         conditions = self.world.conditions
         stall_s = self.world.chance.about(conditions.stall_seconds, conditions.spread, "stall", action.gang)
-        self._at(self.now_s + stall_s, lambda: self._begin_gang(gang))
+        self._schedule(self.now_s + stall_s, lambda: self._begin_gang(gang))
 
     def _stop_gang(self, action: core.StopGang) -> None:
-        if action.gang in self.teams:
-            self.teams[action.gang].stop = True
+        if action.gang in self.gangs:
+            self.gangs[action.gang].stop = True
 
     def _extend_gang(self, action: core.ExtendGang) -> None:
-        if action.gang in self.teams:
-            self.teams[action.gang].until = action.until
+        if action.gang in self.gangs:
+            self.gangs[action.gang].until = action.until
 
     def _abandon_gang(self, action: core.AbandonGang) -> None:
-        gang = self.teams.get(action.gang)
+        gang = self.gangs.get(action.gang)
         if gang is not None:
             # As a later event: the other actions are executed before the engine receives this one.
-            self._at(self.now_s, lambda: self._end_team(gang, "failed", "hung: no report in time"))
+            self._schedule(self.now_s, lambda: self._end_gang(gang, "failed", "hung: no report in time"))
 
     # --- events ---
 
     def _booted(self, number: int, boot_s: float) -> None:
-        machine = self.boxes[number]
-        if machine.gone_s is None and machine.told_s is None:
-            self._emit(core.MachineReady(machine=number, boot_s=boot_s))
+        machine = self.machines[number]
+        if machine.ended_s is None and machine.retired_s is None:
+            self._deliver(core.MachineReady(machine=number, boot_s=boot_s))
 
     def _end_machine(self, number: int, reason: str) -> None:
-        machine = self.boxes[number]
-        if machine.gone_s is not None:
+        machine = self.machines[number]
+        if machine.ended_s is not None:
             return
-        machine.gone_s = self.now_s
-        self._emit(core.MachineEnded(machine=number, expected=machine.told_s is not None, reason=reason))
-        for gang in list(self.teams.values()):
+        machine.ended_s = self.now_s
+        self._deliver(core.MachineEnded(machine=number, expected=machine.retired_s is not None, reason=reason))
+        for gang in list(self.gangs.values()):
             if any(machine_of_worker(worker) == number for worker in gang.start.workers):
-                self._end_team(gang, "lost", reason or "its worker was terminated", own_fault=False)
+                self._end_gang(gang, "lost", reason or "its worker was terminated", own_fault=False)
 
-    def _end_team(self, gang: SimulatedGang, outcome: core.Outcome, error: str = "", *, own_fault: bool = True) -> None:
-        if self.teams.pop(gang.start.gang, None) is not None:
-            self._emit(core.GangEnded(gang=gang.start.gang, outcome=outcome, error=error, own_fault=own_fault))
+    def _end_gang(self, gang: SimulatedGang, outcome: core.Outcome, error: str = "", *, own_fault: bool = True) -> None:
+        if self.gangs.pop(gang.start.gang, None) is not None:
+            self._deliver(core.GangEnded(gang=gang.start.gang, outcome=outcome, error=error, own_fault=own_fault))
 
     def _begin_gang(self, gang: SimulatedGang) -> None:
         ending = _ending(gang)
         if ending is None:
             self._begin_epoch(gang)
         else:
-            self._end_team(gang, ending)
+            self._end_gang(gang, ending)
 
     def _begin_epoch(self, gang: SimulatedGang) -> None:
-        if gang.start.gang not in self.teams or self._mishap(gang):
+        if gang.start.gang not in self.gangs or self._inject_failure(gang):
             return
         start = gang.start
         seconds = self.world.epoch_seconds(start.trial, len(start.workers), gang.epoch + 1)
-        self._at(self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(gang, seconds))
+        self._schedule(self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(gang, seconds))
 
-    def _mishap(self, gang: SimulatedGang) -> bool:  # noqa: ARG002 - hook
+    def _inject_failure(self, gang: SimulatedGang) -> bool:  # noqa: ARG002 - hook
         """Return whether the next epoch fails."""
         return False
 
     def _end_epoch(self, gang: SimulatedGang, seconds: float) -> None:
-        if gang.start.gang not in self.teams:
+        if gang.start.gang not in self.gangs:
             return
         gang.epoch += 1
         ending = _ending(gang)
-        self._emit(self._report(gang, seconds))
+        self._deliver(self._report(gang, seconds))
         if ending is None:
             self._begin_epoch(gang)
         else:
-            self._end_team(gang, ending)
+            self._end_gang(gang, ending)
 
     def _report(self, gang: SimulatedGang, seconds: float) -> core.Reported:  # hook
         trial = gang.start.trial
@@ -383,9 +383,9 @@ class RecordingSimulator(Simulator):
         super().__init__(settings, policy, world, commands)
         self.history = History()
 
-    def _saw(self, event: core.Event, actions: tuple[core.Action, ...]) -> None:
+    def _on_handled(self, event: core.Event, actions: tuple[core.Action, ...]) -> None:
         for record in (event, *actions):
-            self.history.note(record, self.state)
+            self.history.add(record, self.state)
 
 
 class SimulationStoppedError(Exception):

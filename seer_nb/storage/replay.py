@@ -35,7 +35,7 @@ class JournalView:
         self._resumes = resume
         self.seq = 0
         """Number of the last record that the state includes."""
-        self.resumed = 0
+        self.snapshot_seq = 0
         """Number of the last record in the snapshot; 0 if no snapshot was used."""
         self._state: State | None = None
         self.history = History()
@@ -64,7 +64,7 @@ class JournalView:
         found = snapshot.load(self.journal)
         if found is None:
             return None
-        self.seq = self.resumed = found.seq
+        self.seq = self.snapshot_seq = found.seq
         self._state, self.history = found.state, found.history
         # The store comes from the journal: the snapshot of a copied study names that of the original.
         self._state.settings = placed(self.journal.settings(), self.journal.path.parent)
@@ -93,7 +93,7 @@ class JournalView:
     def _apply(self, state: State, entry: Entry) -> None:
         try:
             state.apply(entry.record, entry.at_s)
-            self.history.note(entry.record, state)
+            self.history.add(entry.record, state)
         except Exception as error:
             kind = type(entry.record).__name__
             raise SeerError(

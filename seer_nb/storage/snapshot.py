@@ -239,7 +239,7 @@ class _Body(msgspec.Struct, frozen=True):
             settings=state.settings,
             plain=PlainState(**{name: getattr(state, name) for name in PlainState.__struct_fields__}),
             ledger=_Ledger(ledger.budget, ledger.lease_s, *ledger.accounts),
-            speed=state.speed.seen,
+            speed=state.speed.measurements,
             trials=[_Trial.of(trial) for trial in state.trials.values()],
             history=PlainHistory.of(history),
         )
@@ -251,9 +251,9 @@ class _Body(msgspec.Struct, frozen=True):
         state.live = {machine.id: machine for machine in state.machines.values() if machine.state != "ended"}
         state.trials = {each.trial.id: each.whole() for each in self.trials}
         state.ledger.budget, state.ledger.lease_s = self.ledger.budget, self.ledger.lease_s
-        state.ledger.take_over(_with_offers(self.ledger.opened, state), _with_offers(self.ledger.closed, state))
-        state.speed = SpeedTracker.of(self.speed)
-        state.tally = StateIndex.of(state)
+        state.ledger.restore_accounts(_with_offers(self.ledger.opened, state), _with_offers(self.ledger.closed, state))
+        state.speed = SpeedTracker.from_measurements(self.speed)
+        state.index = StateIndex.of(state)
         return state
 
 

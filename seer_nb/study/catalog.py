@@ -84,7 +84,7 @@ def _row(name: str) -> dict[str, Any]:
             "trials": len(state.trials),
             "metric": state.settings.metric,
             "value": None if top is None else top.value,
-            "spent_usd": state.ledger.spent(state.now_s) / MICRO,
+            "spent_usd": state.ledger.spent_micro(state.now_s) / MICRO,
             "elapsed_s": state.now_s,
         }
     except Exception as error:  # noqa: BLE001 - whatever one folder holds must not hide the other studies

@@ -68,7 +68,7 @@ class Forecast(NamedTuple):
     """Best stored value at the end; None also before the first report. Its band is less certain than the others."""
     completed: float | None
     """Number of fully trained trials."""
-    futures: int
+    n_simulations: int
     """Number of simulations."""
 
     def __repr__(self) -> str:
@@ -130,7 +130,7 @@ def forecast(  # noqa: PLR0913 - keyword arguments of what may change
     stages = stages_frame(state, policy, epoch_seconds=epoch_seconds, budget=budget, deadline_s=deadline_s)
     commands: list[core.Command] = []
     if budget is not None:
-        commands.append(core.SetBudget(budget=budget))
+        commands.append(core.SetBudget(budget_micro=budget))
     if deadline_s is not None:
         commands.append(core.SetDeadline(deadline_s=deadline_s))
     limit_s = LIMIT_S if limit_s is None else limit_s
@@ -145,7 +145,7 @@ def forecast(  # noqa: PLR0913 - keyword arguments of what may change
         cost_usd=expected_of([spent_at(end, end.now_s) for end in ends]),
         best_value=_best(ends, state),
         completed=float(np.median([sum(t.state == "completed" for t in end.trials.values()) for end in ends])),
-        futures=len(ends),
+        n_simulations=len(ends),
     )
 
 
@@ -381,7 +381,7 @@ def estimate(state: State, policy: Policy, *, budget: int | None = None, deadlin
         cost_usd=Expected(*[float(last.cost_usd)] * 3),
         best_value=best_value_of([value for value in values if value is not None], state),
         completed=float(completed),
-        futures=0,
+        n_simulations=0,
     )
 
 

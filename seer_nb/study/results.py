@@ -245,7 +245,7 @@ class StudyResults(ABC):
             state,
             self._policy(),
             epoch_seconds=epoch_seconds,
-            budget=None if budget is None else new_budget(state, budget).budget,
+            budget=None if budget is None else new_budget(state, budget).budget_micro,
             deadline_s=None if deadline is None else new_deadline(state, deadline).deadline_s,
             limit_s=_seconds(patience),
         )
@@ -282,8 +282,8 @@ class StudyResults(ABC):
         state = self.state
         if not any(trial.curve for trial in state.trials.values()):
             raise ValueError("nothing was reported yet, so the metric is unknown: wait for the first epochs")
-        least, used_s = state.ledger.floor(state.now_s), state.now_s
-        budgets = sorted({max(least, round(state.budget * share)) for share in (0.5, 1, 2, 4)})
+        least, used_s = state.ledger.least_budget_micro(state.now_s), state.now_s
+        budgets = sorted({max(least, round(state.budget_micro * share)) for share in (0.5, 1, 2, 4)})
         deadlines = sorted({max(used_s + 1.0, state.deadline_s * share) for share in (0.5, 1.0, 2.0)})
         limit_s = _seconds(patience)
         table = frontier(state, self._policy(), budgets, deadlines, epoch_seconds=epoch_seconds, limit_s=limit_s)

@@ -96,10 +96,10 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
         max_epochs=check_integer(max_epochs, "max_epochs", 1, MOST_EPOCHS, what="a number of epochs"),
         deadline_s=deadline_s,
         deadline_wall=deadline_wall,
-        budget=amount,
+        budget_micro=amount,
         seed=check_integer(seed, "seed", 0, MOST_SEED, what="a seed"),
         offers=offers,
-        host=host,
+        scheduler_offer=host,
         max_workers=provider.max_workers,
         lease_s=lease_s,
         store=_own(name, checked) if shared_store else checked,
@@ -234,10 +234,10 @@ def _check_reachable(store: str, given: Any, provider: Provider) -> str:
 def _check_affordable(amount: int, given: Money, offer: Offer, host: Offer | None, lease_s: float) -> None:
     ledger = Ledger(amount, lease_s)
     begun_s = offer.boot_s + START_S
-    needed = ledger.worst(offer, begun_s)
+    needed = ledger.worst_case_micro(offer, begun_s)
     beside = ""
     if host is not None:
-        needed += ledger.worst(host, host.boot_s + begun_s)
+        needed += ledger.worst_case_micro(host, host.boot_s + begun_s)
         beside = f", beside one of {host.name!r} for the Dask scheduler"
     if amount < needed:
         raise ValueError(
@@ -264,13 +264,13 @@ def new_budget(state: State, budget: Money) -> core.SetBudget:
         ValueError: The budget is less than what is spent and committed.
     """
     amount = parse_money(budget, "budget")
-    floor = state.ledger.floor(state.now_s)
+    floor = state.ledger.least_budget_micro(state.now_s)
     if amount < floor:
         raise ValueError(
             f"budget={short_repr(budget)} is less than what is spent and committed; "
             f"expected at least {format_money(floor)}"
         )
-    return core.SetBudget(budget=amount)
+    return core.SetBudget(budget_micro=amount)
 
 
 def new_deadline(state: State, deadline: Time) -> core.SetDeadline:

@@ -65,7 +65,7 @@ def _changed(
 ) -> PolicyView:
     engine = Engine(state.settings, policy)
     engine.state = state
-    snapshot = engine.snapshot()
+    snapshot = engine.policy_view()
     epoch_s = snapshot.scaling.epoch_s if epoch_seconds is None else epoch_seconds
     if epoch_s is None:
         why = _UNMEASURED.get(state.phase, "nothing was measured, because no epoch has ended:")
@@ -76,7 +76,7 @@ def _changed(
         snapshot,
         trials=tuple(_as_fast(trial, factor) for trial in snapshot.trials),
         scaling=replace(snapshot.scaling, epoch_s=epoch_s),
-        budget=snapshot.budget if budget is None else budget,
+        budget_micro=snapshot.budget_micro if budget is None else budget,
         stop_s=snapshot.stop_s + moved_s,
     )
 
@@ -90,9 +90,9 @@ def _as_fast(trial: Trial, factor: float) -> Trial:
 
 def _rows(outlook: Outlook, snapshot: PolicyView) -> list[tuple[float, ...]]:
     rows: list[tuple[float, ...]] = []
-    ends_s, cost = snapshot.now_s, float(snapshot.spent)
+    ends_s, cost = snapshot.now_s, float(snapshot.spent_micro)
     for rung, survivors, stage in zip(outlook.rungs, outlook.survivors, outlook.schedule.stages, strict=True):
-        ends_s, cost = ends_s + stage.seconds, cost + stage.cost
+        ends_s, cost = ends_s + stage.duration_s, cost + stage.cost_micro
         rows.append((rung, survivors, stage.trials, stage.parallelism, stage.workers, ends_s, cost / MICRO))
     return rows
 

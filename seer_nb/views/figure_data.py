@@ -164,9 +164,9 @@ def parallelism_info(state: State, history: History, view: StudyView, coloured: 
     return ParallelismInfo(
         now_s=now_s,
         until_s=max(view.deadline_s, now_s),
-        bands=(*own, Band(None, _rest(_sampled(history.busy, now_s), own))),
-        size=history.size,
-        wanted=history.wanted,
+        bands=(*own, Band(None, _rest(_sampled(history.training_workers, now_s), own))),
+        size=history.ready_workers,
+        wanted=history.wanted_workers,
         boots=tuple(_boots(state, now_s)),
         losses=tuple(history.losses),
         marks=tuple(history.marks),

@@ -122,7 +122,7 @@ def curves_frame(state: State) -> pd.DataFrame:
         columns[_unique_name(key, {*columns, *others} - {key} | set(_CURVE))] = "float64"
     rows = (
         (
-            *(number, report.epoch, report.value, report.at_s, report.parallelism, report.cost / MICRO),
+            *(number, report.epoch, report.value, report.at_s, report.parallelism, report.cost_micro / MICRO),
             *(report.metrics.get(key) for key in others),
         )
         for number, report in reports

@@ -141,7 +141,7 @@ class Agent:
         self.lease.renew()
         self.signals.stop_all()
 
-    def announce(self) -> None:
+    def register_again(self) -> None:
         """Accept a new runner, and send it the record that this worker can train, if it can."""
         self.accept_runner()
         if self.ready is not None:

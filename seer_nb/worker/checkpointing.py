@@ -98,7 +98,7 @@ class CheckpointManager:
         self._reports = deque(reports, maxlen=KEPT_REPORTS)
 
     @property
-    def keeps(self) -> bool:
+    def has_state(self) -> bool:
         """Whether the training function keeps any state, so that training can continue from an epoch."""
         return self._resumed or bool(self.prepared) or bool(self.state) or self.saved is not None
 
@@ -219,7 +219,7 @@ def recover_unreported(
     Returns:
         The task, changed to continue from the newest checkpoint, and on rank 0 the reports.
     """
-    if not task.again or task.checkpoint == "":
+    if not task.is_restart or task.checkpoint == "":
         return task, []
     found = _find_unreported(task) if task.rank == 0 else None
     epoch, gang = (0, 0) if found is None else (found.epoch, found.gang)

@@ -32,7 +32,7 @@ class MemberTask(Frozen, frozen=True, kw_only=True):
     seed: int
     store: str
     """fsspec URL of the folder of checkpoints."""
-    again: bool = False
+    is_restart: bool = False
     """Whether an earlier gang has trained the trial, and may have stored epochs that the runner does not know."""
     logs: str | None = None
     """Folder for the output of trials; None leaves the output to the worker."""

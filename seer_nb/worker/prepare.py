@@ -130,7 +130,7 @@ class PreparedObjects:
         self._objects += [checkpoints.unwrapped(held) for held in ready]
         return ready
 
-    def complete(self) -> None:
+    def check_complete(self) -> None:
         """Check, at the first report, that no object of the checkpoint is missing.
 
         Raises:

@@ -387,9 +387,9 @@ class Run(Hints):
             m.check_report(self._task.metric, unnamed, metrics)
             report = self._epoch_report(m.as_finite_floats(metrics), seconds)
             self._checkpoints.add_report(report)
-        self._checkpoints.prepared.complete()
+        self._checkpoints.prepared.check_complete()
         ending, store = self._agree(seconds)
-        checkpoint, save_s = None if self._checkpoints.keeps else "", 0.0
+        checkpoint, save_s = None if self._checkpoints.has_state else "", 0.0
         if store:
             checkpoint, save_s = self._store_checkpoint(last=ending is not None)
         self._ending = ending
@@ -434,7 +434,7 @@ class Run(Hints):
         """Decide, on rank 0, whether training ends and whether to store: both as one number."""
         stopping, _ = self._signals.read(self._task.gang)
         ending = 1 if self._epoch >= self._target() else 2 if stopping else 0
-        store = self._checkpoints.keeps and (self._checkpoints.interval.due(seconds) or ending > 0)
+        store = self._checkpoints.has_state and (self._checkpoints.interval.due(seconds) or ending > 0)
         return 2 * ending + int(store)
 
     def _store_checkpoint(self, *, last: bool) -> tuple[str | None, float]:

@@ -72,7 +72,7 @@ def test_task_inherits_the_log_context_of_its_creation(lines):
     async def begin():
         tasks = BackgroundTasks("it failed")
         with log_context.log_ids(**log_context.ids_of(core.Rent(machine=4, offer="local"))):
-            tasks.go(says())
+            tasks.start(says())
         await asyncio.sleep(0.01)
 
     asyncio.run(begin())

@@ -20,7 +20,7 @@ def test_long_journal_replays_with_and_without_a_snapshot(tmp_path):
     view, whole = JournalView(journal), JournalView(journal, resume=False)
     assert view.state().trials == whole.state().trials
     assert vars(view.history) == vars(whole.history)
-    assert (view.seq, view.resumed) == (4000, 3000)
+    assert (view.seq, view.snapshot_seq) == (4000, 3000)
     kinds = Counter(type(entry.record).__name__ for entry in journal.read())
     assert kinds["Reported"] > 0.85 * 4000
     assert all(trial.epoch > 100 for trial in view.state().trials.values())

@@ -72,7 +72,7 @@ def start_study(opened, name, **options):
     book = opened(f"{name}.ipynb", STUDY.replace("NAME", name), **options)
     book.run()
     book.live.locator("[data-do=start]").click()
-    book.sees("by trial")
+    book.wait_for_text("by trial")
     return book
 
 
@@ -85,7 +85,7 @@ def finish(book):
     """Stop the study and wait for its end."""
     book.live.locator(".seer-life [data-do=stop]").click()
     book.live.locator("[data-do=really]").click()
-    book.sees("ended", ".seer-live h3")
+    book.wait_for_text("ended", ".seer-live h3")
 
 
 def row(book, trial):
@@ -100,8 +100,8 @@ def test_quickstart_is_controlled_with_the_mouse(opened, lab):
     book.run(len(cells))
     live = book.live
     live.locator("[data-do=start]").click()
-    book.sees("by trial")
-    book.sees("configurations")
+    book.wait_for_text("by trial")
+    book.wait_for_text("configurations")
     # The values change without any action.
     before = book.head()
     book.until("before => document.querySelector('.seer-live dl').innerText !== before", before)
@@ -112,9 +112,9 @@ def test_quickstart_is_controlled_with_the_mouse(opened, lab):
     picture(book, "wide")
     write_files(book)
     live.locator("[data-do=pause]").click()
-    book.sees("paused", ".seer-live h3")
+    book.wait_for_text("paused", ".seer-live h3")
     live.locator("[data-do=resume]").click()
-    book.sees("running", ".seer-live h3")
+    book.wait_for_text("running", ".seer-live h3")
     live.locator(".seer-life [data-do=stop]").click()
     assert "checkpoints" in live.locator(".seer-really").inner_text()
     live.locator("[data-do=go_on]").click()
@@ -129,7 +129,7 @@ def move_the_limits(book):
     # Moving a slider shows a preview and changes nothing.
     live.locator("input[type=range][name=budget]").press("PageUp")
     deadline.fill("90")
-    book.sees("fully trained", ".seer-live .seer-preview")
+    book.wait_for_text("fully trained", ".seer-live .seer-preview")
     assert "of 1 min\n" in book.head()
     # Undo resets moved limits ...
     live.locator("[data-do=undo]").click()
@@ -138,20 +138,20 @@ def move_the_limits(book):
     budget.fill("0.02")
     deadline.fill("90")
     live.locator("[data-do=apply]").click()
-    book.hears("applied: budget $0.02, deadline 1 min 30 s")
-    book.sees("of 1 min 30 s")
-    book.sees("free of $0.02")
+    book.wait_for_message("applied: budget $0.02, deadline 1 min 30 s")
+    book.wait_for_text("of 1 min 30 s")
+    book.wait_for_text("free of $0.02")
     # ... and Undo restores the earlier limits.
     live.locator("[data-do=undo]").click()
-    book.hears("undone: budget $0.01, deadline 1 min")
-    book.sees("free of $0.01")
+    book.wait_for_message("undone: budget $0.01, deadline 1 min")
+    book.wait_for_text("free of $0.01")
     assert live.locator(".seer-burn .seer-mark").count() >= 2
 
 
 def select_a_trial(book):
     live = book.live
     live.locator(".seer-trials tbody tr td:last-child").first.click()
-    book.hears("is selected")
+    book.wait_for_message("is selected")
     chosen = live.locator("tr.seer-chosen").get_attribute("data-trial")
     live.locator(f"tr[data-trial='{chosen}'] [data-do=why]").click()
     lines = live.locator(".seer-log li:not([hidden])")
@@ -161,12 +161,12 @@ def select_a_trial(book):
 
 def write_files(book):
     book.live.locator("[data-do=export]").click()
-    book.hears("written: ")
+    book.wait_for_message("written: ")
     written = next(book.lab.folder.glob("train-*-results.csv"))
     assert written.name in book.said()
     assert pd.read_csv(written).value.max() > 0.3
     book.live.locator("[data-do=report]").click()
-    book.hears("report.html")
+    book.wait_for_message("report.html")
     assert "<svg" in next(book.lab.folder.glob("train-*-report.html")).read_text()
 
 
@@ -177,7 +177,7 @@ def test_two_dashboards_show_one_study_after_a_kernel_restart(opened, lab):
     book.until("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
     other = opened("other.ipynb", 'import seer_nb as seer\nseer.attach("twice")')
     other.run()
-    other.sees("running", ".seer-live h3")
+    other.wait_for_text("running", ".seer-live h3")
     third = opened("third.ipynb", 'import seer_nb as seer\nstudy = seer.attach("twice")\nstudy', "study")
     third.run(2)
     third.until("() => document.querySelectorAll('.seer-live').length === 2")
@@ -185,7 +185,7 @@ def test_two_dashboards_show_one_study_after_a_kernel_restart(opened, lab):
     # A pin that is set in one view is shown in all views.
     number = other.live.locator(ROW).first.get_attribute("data-trial")
     row(other, number).locator("[data-do=pin]").click()
-    other.hears("pinned")
+    other.wait_for_message("pinned")
     third.until(
         "number => [...document.querySelectorAll(`.seer-live tr[data-trial='${number}']`)]"
         ".filter(row => row.innerText.includes('pinned')).length === 2",
@@ -193,7 +193,7 @@ def test_two_dashboards_show_one_study_after_a_kernel_restart(opened, lab):
     )
     # A trial that was stopped by a click is shown as stopped.
     number = stop_one(other)
-    other.hears(f"trial {number} is being stopped")
+    other.wait_for_message(f"trial {number} is being stopped")
     third.live.locator("[name=all_trials]").check()
     third.until(
         "number => document.querySelector(`.seer-live tr[data-trial='${number}']`)?.innerText.includes('stopped')",
@@ -202,9 +202,9 @@ def test_two_dashboards_show_one_study_after_a_kernel_restart(opened, lab):
     # New limits are shown in all views.
     third.live.locator("input[type=number][name=deadline]").fill("300")
     third.live.locator("[data-do=apply]").click()
-    other.sees("of 5 min")
+    other.wait_for_text("of 5 min")
     finish(third)
-    other.sees("ended", ".seer-live h3")
+    other.wait_for_text("ended", ".seer-live h3")
 
 
 def stop_one(book):
@@ -237,22 +237,22 @@ def test_every_control_works_by_keyboard(opened):
     book.run()
     book.live.locator("[data-do=start]").focus()
     press(book, "start")
-    book.sees("by trial")
+    book.wait_for_text("by trial")
     press(book, "budget", "ArrowRight")
-    book.sees("fully trained", ".seer-live .seer-preview")
+    book.wait_for_text("fully trained", ".seer-live .seer-preview")
     press(book, "apply")
-    book.hears("applied: budget")
+    book.wait_for_message("applied: budget")
     book.until("() => !document.querySelector('.seer-live [data-do=undo]').disabled")
     press(book, "undo")
-    book.hears("undone: budget $0.05")
+    book.wait_for_message("undone: budget $0.05")
     press(book, "export")
-    book.hears("written: keys-results.csv")
+    book.wait_for_message("written: keys-results.csv")
     press(book, "all_trials", "Space")
     assert book.page.evaluate("document.querySelector('.seer-live [name=all_trials]').checked")
     press(book, "pin")
-    book.hears("pinned: it stays in the running")
+    book.wait_for_message("pinned: it stays in the running")
     press(book, "stop_trial")
-    book.hears("is being stopped")
+    book.wait_for_message("is being stopped")
     select_by_keyboard(book)
     sort_by_keyboard(book)
     # The notebook's shortcuts must not fire: "d d" would delete the cell.
@@ -261,22 +261,22 @@ def test_every_control_works_by_keyboard(opened):
     for name, status in (("pause", "paused"), ("resume", "running")):
         book.live.locator(f".seer-life [data-do={name}]").focus()
         press(book, name)
-        book.sees(status, ".seer-live h3")
+        book.wait_for_text(status, ".seer-live h3")
     book.live.locator(".seer-life [data-do=stop]").focus()
     press(book, "stop")
     assert focused(book) == "really"
     press(book, "really")
-    book.sees("ended", ".seer-live h3")
+    book.wait_for_text("ended", ".seer-live h3")
 
 
 def select_by_keyboard(book):
     """Select a curve, which is a button, too."""
     book.live.locator("g.seer-curve").first.focus()
     book.page.keyboard.press("Enter")
-    book.hears("is selected")
+    book.wait_for_message("is selected")
     book.until("() => document.querySelectorAll('.seer-live g.seer-curve.seer-chosen').length === 1")
     book.page.keyboard.press("Escape")
-    book.hears("no trial is selected")
+    book.wait_for_message("no trial is selected")
 
 
 def sort_by_keyboard(book):
@@ -307,10 +307,10 @@ def test_view_updates_while_another_cell_runs(opened, lab):
     before = book.head()
     book.until("before => document.querySelector('.seer-live dl').innerText !== before", before)
     book.live.locator(f"{ROW} [data-do=pin]").first.click()
-    book.hears("computing")
+    book.wait_for_message("computing")
     assert book.page.evaluate("window.computing !== null")
     book.until("() => window.computing === null")
-    book.hears("pinned: it stays")
+    book.wait_for_message("pinned: it stays")
     finish(book)
 
 
@@ -350,7 +350,7 @@ def test_live_view_has_no_serious_accessibility_violations(opened, look, width):
     name = f"axe{width}"
     book = start_study(opened, name, size=(width, 1800))
     theme(book, look)
-    book.sees("configurations")
+    book.wait_for_text("configurations")
     live = book.live
     live.locator(".seer-log summary").click()
     for summary in live.locator("figure summary").all():
@@ -390,10 +390,10 @@ def test_magic_shows_the_live_view_in_notebook_7(browser, tmp_path):
         book.run(3)
         book.page.get_by_text("created", exact=True).wait_for()
         book.live.locator("[data-do=start]").click()
-        book.sees("by trial")
+        book.wait_for_text("by trial")
         book.live.locator("input[type=number][name=budget]").fill("0.04")
         book.live.locator("[data-do=apply]").click()
-        book.hears("applied: budget $0.04")
+        book.wait_for_message("applied: budget $0.04")
         finish(book)
         assert book.troubles == []
         book.close()

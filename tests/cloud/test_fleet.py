@@ -128,7 +128,7 @@ async def test_later_fleet_terminates_the_machines_of_an_earlier_one(cloud, home
     async with RecordedFleet(home / "f", of) as recorded:
         await rented(recorded, of, 0, 1)
         async with RecordedFleet(home / "f", of) as later:
-            assert await later.fleet.adopt([0, 1]) == Adopted(left=(0, 1)), "there is no scheduler to continue with"
+            assert await later.fleet.adopt([0, 1]) == Adopted(terminating=(0, 1)), "there is no scheduler to continue with"
             assert not living(cloud)
 
 
@@ -137,7 +137,7 @@ async def test_fleet_does_not_terminate_other_studies_machines(cloud, home):
     async with RecordedFleet(home / "one", of) as first, RecordedFleet(home / "other", of) as second:
         await rented(first, of, 0)
         await rented(second, of, 0)
-        assert await second.fleet.adopt([]) == Adopted(left=(0,))
+        assert await second.fleet.adopt([]) == Adopted(terminating=(0,))
         (left,) = living(cloud)
         assert left.tags[IDENT_TAG] == tls.load(home / "one").ident
 
@@ -174,7 +174,7 @@ async def test_user_data_fits(cloud, home):
     of = provider(cloud)
     client = ec2(cloud)
     async with RecordedFleet(home / "f", of) as recorded:
-        hosting = asyncio.create_task(recorded.fleet.host(0, of.host))
+        hosting = asyncio.create_task(recorded.fleet.boot_scheduler(0, of.host))
         await until_async(cloud.machines)
         await rented(recorded, of, 1)
         for number in (0, 1):

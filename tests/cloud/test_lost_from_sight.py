@@ -197,7 +197,7 @@ async def test_later_fleet_reports_lifetimes_of_machines_that_have_ended(cloud, 
         recorded.fleet._tasks.cancel()
         cloud.lose(numbered(cloud, 0).instance_id)
         async with RecordedFleet(home / "f", of) as later:
-            assert await later.fleet.adopt([0, 1]) == Adopted(left=(1,))
+            assert await later.fleet.adopt([0, 1]) == Adopted(terminating=(1,))
             dead = numbered(cloud, 0)
             lived_s = max(1.0, (dead.ended - dead.launched).total_seconds())
             assert later.ended[0].lived_s == pytest.approx(lived_s, abs=1.1)

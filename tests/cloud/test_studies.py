@@ -75,7 +75,7 @@ def test_study_with_a_gang_across_machines_completes(cloud, home):
     assert table.state.tolist() == ["completed", "completed"]
     assert table.max_parallelism.tolist() == [2, 2]
     # The ledger equals EC2's records, to the micro-dollar, and nothing is left there.
-    spent = study.state.ledger.spent(study.state.now_s)
+    spent = study.state.ledger.spent_micro(study.state.now_s)
     assert spent == bill(cloud, offers(study))
     assert study.spending().study_spent_usd.iloc[-1] == spent / 1e6
     assert not living(cloud)
@@ -129,7 +129,7 @@ def test_preempted_or_lost_machines_cost_at_most_an_epoch(cloud, home):
     curves = study.curves()
     for _, curve in curves.groupby("trial"):
         assert curve.epoch.tolist() == list(range(1, len(curve) + 1)), "an epoch is missing or duplicated"
-    assert study.state.ledger.spent(study.state.now_s) == bill(cloud, offers(study))
+    assert study.state.ledger.spent_micro(study.state.now_s) == bill(cloud, offers(study))
     assert not living(cloud)
 
 
@@ -156,7 +156,7 @@ def test_next_runner_adopts_machines_and_leases_expire_without_one(cloud, home):
     study.wait(30)
     state = study.state
     real = bill(cloud, offers(study))
-    assert real <= state.ledger.spent(state.now_s) <= state.budget
+    assert real <= state.ledger.spent_micro(state.now_s) <= state.budget_micro
 
 
 def test_study_restarts_from_checkpoints_after_losing_its_scheduler(cloud, home):
@@ -208,7 +208,7 @@ def test_study_ends_with_its_last_lease_if_the_cloud_is_unreachable(cloud, home)
     end_s = time.monotonic() + 40 + study._settings.lease_s + 30
     until(lambda: study.state.phase == "ended", "the end of the study", end_s - time.monotonic())
     state = study.state
-    assert state.ledger.spent(state.now_s) <= state.budget
+    assert state.ledger.spent_micro(state.now_s) <= state.budget_micro
     silent = [event for event in of(study, core.MachineEnded) if "its lease has expired" in event.reason]
     assert silent, "their termination could not be confirmed"
     assert len(study.curves()) >= 2

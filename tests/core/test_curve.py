@@ -37,7 +37,7 @@ def test_a_curve_behaves_like_a_tuple_of_its_reports(size, data):
     reports = tuple(report(k, value=None if k % 5 == 0 else k / 7) for k in range(1, size + 1))
     found = curve_of(reports)
     assert isinstance(found, Curve) == (size >= 4)
-    for shape in (found, curve.joined(*curve.split(found)), Curve((), reports)):
+    for shape in (found, curve.from_parts(*curve.split(found)), Curve((), reports)):
         assert shape == reports
         assert len(shape) == size
         assert shape[:] == reports
@@ -59,7 +59,7 @@ def test_a_curve_behaves_like_a_tuple_of_its_reports(size, data):
 
 def test_two_curves_that_continue_the_same_one_are_independent():
     one = curve_of(map(report, range(1, 6)))
-    left, right = one.plus(report(6, value=1.0)), one.plus(report(6, value=2.0))
+    left, right = one.appended(report(6, value=1.0)), one.appended(report(6, value=2.0))
     assert (len(one), left[5].value, right[5].value) == (5, 1.0, 2.0)
-    assert left.plus(report(7))[5].value == 1.0
-    assert right.plus(report(7))[5].value == 2.0
+    assert left.appended(report(7))[5].value == 1.0
+    assert right.appended(report(7))[5].value == 2.0

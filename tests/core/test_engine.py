@@ -28,14 +28,14 @@ def test_machines_are_retired_when_nothing_useful_is_left():
     cloud = FakeCloud(Simple(trials=4, total=4)).run()
     assert cloud.now_s < 200
     assert cloud.of(core.BeginEnd)[0][1].reason == "as it comes"
-    assert all(box.gone_s is not None for box in cloud.boxes.values())
+    assert all(box.ended_s is not None for box in cloud.machines.values())
 
 
 @pytest.mark.parametrize("epoch_s", [3.0, 10.0, 50.0])
 def test_at_the_deadline_all_machines_are_gone_and_the_best_is_stored(epoch_s):
     cloud = FakeCloud(Simple(trials=3), World(epoch_s=epoch_s), deadline_s=120.0, budget=10**9).run()
     assert "deadline" in cloud.state.reason
-    assert all(box.gone_s <= 120.0 for box in cloud.boxes.values())
+    assert all(box.ended_s <= 120.0 for box in cloud.machines.values())
     stored = [r for t in cloud.state.trials.values() for r in t.curve if r.checkpoint is not None]
     assert cloud.state.best.best.value == max(report.value for report in stored)
 
@@ -62,15 +62,15 @@ def test_machine_that_would_boot_too_late_is_not_rented():
     cloud.run(until_s=90.0)
     cloud._end_machine(0, "lost")
     cloud.run()
-    assert len(cloud.boxes) == 1
+    assert len(cloud.machines) == 1
     assert cloud.now_s < 100.0
 
 
 def test_study_ends_within_the_budget_when_money_runs_out():
     cloud = FakeCloud(Simple(trials=2), budget=150_000).run()
     assert "budget" in cloud.state.reason
-    assert 90_000 < cloud.real_bill() <= 150_000
-    assert cloud.state.ledger.spent(cloud.now_s) == cloud.real_bill()
+    assert 90_000 < cloud.provider_bill_micro() <= 150_000
+    assert cloud.state.ledger.spent_micro(cloud.now_s) == cloud.provider_bill_micro()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -91,7 +91,7 @@ def test_budget_is_never_exceeded_when_timers_are_late(budget, tick_late_s):
     # Each second of a machine costs 1000 micro-dollars, so the engine needs slack to keep the budget exactly.
     def spent_plus_committed_is_within_the_budget(cloud):
         ledger = cloud.state.ledger
-        assert ledger.spent(cloud.now_s) + ledger.committed(cloud.now_s) <= budget
+        assert ledger.spent_micro(cloud.now_s) + ledger.committed_micro(cloud.now_s) <= budget
 
     FakeCloud(
         Simple(trials=2), World(tick_late_s=tick_late_s), budget=budget, check=spent_plus_committed_is_within_the_budget
@@ -105,7 +105,7 @@ def test_machine_is_not_rented_if_money_would_end_before_it_has_booted():
     """
     offer = replace(OFFER, boot_s=10.0)
     cloud = FakeCloud(Simple(), budget=41_000, offers=(offer,)).run()
-    assert not cloud.boxes
+    assert not cloud.machines
     assert cloud.state.reason == "the budget leaves no room for another epoch"
 
 
@@ -121,7 +121,7 @@ def test_pause_saves_and_retires_and_resume_continues_from_there():
     cloud = FakeCloud(Simple(trials=2, total=2), commands=[(40.0, core.Pause()), (60.0, core.Resume())])
     cloud.run(until_s=59.0)
     assert cloud.state.phase == "paused"
-    assert all(box.gone_s <= 51.0 for box in cloud.boxes.values())
+    assert all(box.ended_s <= 51.0 for box in cloud.machines.values())
     before = {trial.id: trial.epoch for trial in cloud.state.trials.values()}
     assert all(trial.state == "paused" for trial in cloud.state.trials.values())
     cloud.run()
@@ -133,7 +133,7 @@ def test_pause_saves_and_retires_and_resume_continues_from_there():
 def test_paused_study_needs_no_wake_up():
     cloud = FakeCloud(Simple(), commands=[(40.0, core.Pause())]).run(until_s=60.0)
     assert cloud.state.phase == "paused"
-    assert cloud.engine.wake_s() == float("inf")
+    assert cloud.engine.next_call_s() == float("inf")
 
 
 def test_pause_that_is_resumed_at_once_loses_no_epoch():
@@ -164,7 +164,7 @@ def test_ended_study_resumes_when_money_was_added():
     cloud = FakeCloud(Simple(trials=2, total=2), budget=130_000).run()
     assert "budget" in cloud.state.reason
     before = [trial.epoch for trial in cloud.state.trials.values()]
-    cloud._handle(core.SetBudget(budget=500_000))
+    cloud._handle(core.SetBudget(budget_micro=500_000))
     cloud._handle(core.Resume())
     cloud.run()
     assert max(before) < 9
@@ -212,7 +212,7 @@ def test_stopping_one_trial_leaves_the_others_training():
 
 
 @pytest.mark.parametrize(
-    "command", [core.StopTrial(trial=99), core.Pin(trial=99), core.Resume(), core.SetBudget(budget=0)]
+    "command", [core.StopTrial(trial=99), core.Pin(trial=99), core.Resume(), core.SetBudget(budget_micro=0)]
 )
 def test_meaningless_command_is_ignored(command):
     cloud = FakeCloud(Simple(total=1), commands=[(45.0, command)]).run()
@@ -232,12 +232,12 @@ def test_pinned_trial_is_not_pruned_until_it_is_unpinned():
 
 
 def test_budget_cannot_be_set_below_spent_and_committed():
-    cloud = FakeCloud(Simple(), commands=[(40.0, core.SetBudget(budget=1))]).run(until_s=40.0)
+    cloud = FakeCloud(Simple(), commands=[(40.0, core.SetBudget(budget_micro=1))]).run(until_s=40.0)
     # The machine has lived 40 s, and the lease is 30 s.
-    assert cloud.state.budget == 70_000
+    assert cloud.state.budget_micro == 70_000
     assert cloud.run().state.reason == "the budget was reached"
     assert cloud.now_s <= 40.0 + OFFER.release_s
-    assert cloud.real_bill() <= 70_000
+    assert cloud.provider_bill_micro() <= 70_000
 
 
 def test_deadline_in_the_past_ends_the_study_at_once():
@@ -252,7 +252,7 @@ def test_deadline_that_moves_with_the_wall_clock_is_kept():
 
 
 def test_study_uses_added_time_and_money():
-    commands = [(100.0, core.SetDeadline(deadline_s=300.0)), (101.0, core.SetBudget(budget=10**9))]
+    commands = [(100.0, core.SetDeadline(deadline_s=300.0)), (101.0, core.SetBudget(budget_micro=10**9))]
     cloud = FakeCloud(Simple(), commands=commands, deadline_s=120.0, budget=140_000).run()
     assert 270.0 < cloud.now_s <= 300.0
 
@@ -354,7 +354,7 @@ def test_gang_that_the_budget_never_covers_is_started_smaller():
     # Two machines are affordable, not four.
     offer = replace(OFFER, boot_s=10.0)
     cloud = FakeCloud(Simple(p=4, total=1), World(epoch_s=4.0), offers=(offer,), budget=120_000).run()
-    assert len(cloud.boxes) == 2
+    assert len(cloud.machines) == 2
     assert {len(start.workers) for _, start in cloud.of(core.StartGang)} == {2}
     assert cloud.state.trials[0].epoch > 3
 
@@ -388,12 +388,12 @@ def test_machine_is_not_rented_for_an_epoch_that_money_cannot_finish():
     policy = Switch(Simple(until=1, total=1), 26.0, Simple(total=1))
     offer = replace(OFFER, boot_s=0.0, release_s=0.0)
     cloud = FakeCloud(policy, World(epoch_s=25.0, boot_s=0.0), offers=(offer,), budget=75_000).run()
-    assert len(cloud.boxes) == 1
+    assert len(cloud.machines) == 1
     assert cloud.state.reason == "the budget leaves no room for another epoch"
 
 
 def test_wake_up_time_is_never_in_the_past():
     def later(cloud):
-        assert cloud.engine.wake_s() > cloud.state.now_s
+        assert cloud.engine.next_call_s() > cloud.state.now_s
 
     FakeCloud(Simple(trials=2), World(hangs=0.05, life_s=200.0, spread=0.5), check=later).run()

@@ -38,7 +38,7 @@ def test_first_trials_that_fail_with_the_same_error_end_the_study():
     cloud = FakeCloud(Simple(trials=2), World(raises=1.0)).run()
     assert cloud.state.failed
     assert cloud.state.reason == "the first 3 trials all failed with the same error: RuntimeError: boom"
-    assert all(box.gone_s is not None for box in cloud.boxes.values())
+    assert all(box.ended_s is not None for box in cloud.machines.values())
 
 
 def test_failures_that_count_as_results_do_not_end_the_study():
@@ -185,7 +185,7 @@ def test_hung_gang_is_abandoned_when_another_event_replaces_the_tick():
     engine = started(Engine(settings(report_timeout_s=50.0), Simple(trials=2)), machines=2)
     draw(engine, 10.0, 2)
     engine.handle(core.Ticked(), 59.0)
-    assert engine.wake_s() == 60.0
+    assert engine.next_call_s() == 60.0
     actions = engine.handle(reported(1, 1), 60.001)
     assert [abandon.gang for abandon in of(actions, core.AbandonGang)] == [0]
 
@@ -193,9 +193,9 @@ def test_hung_gang_is_abandoned_when_another_event_replaces_the_tick():
 def test_gang_is_not_hung_while_no_message_could_arrive():
     engine = started(Engine(settings(report_timeout_s=50.0), Simple()))
     draw(engine, 10.0)
-    engine.woke(200.0)
+    engine.reset_silence_timers(200.0)
     assert not of(engine.handle(core.Ticked(), 249.0), core.AbandonGang)
-    assert engine.wake_s() == 250.0
+    assert engine.next_call_s() == 250.0
     assert of(engine.handle(core.Ticked(), 250.0), core.AbandonGang)
 
 
@@ -205,8 +205,8 @@ def test_unreported_epoch_of_an_earlier_gang_counts_with_its_parallelism():
     engine.handle(replace(reported(0, 1, seconds=60.0), parallelism=4), 11.0)
     (report,) = engine.state.trials[0].curve
     assert report.parallelism == 4
-    assert engine.state.speed.seen.together.keys() == {4}
-    assert engine.state.speed.seen.stalls == []
+    assert engine.state.speed.measurements.together.keys() == {4}
+    assert engine.state.speed.measurements.stalls == []
 
 
 # --- faults of machines ---
@@ -225,7 +225,7 @@ def test_machines_that_boot_forever_are_retired_and_end_the_study():
     """Guards against renting such machines repeatedly until the money is gone."""
     offer = replace(OFFER, boot_timeout_s=60.0)
     cloud = FakeCloud(Simple(), World(no_word=1.0), offers=(offer,), deadline_s=10_000.0, budget=10**9).run()
-    assert len(cloud.boxes) == BOOT_FAILURES
+    assert len(cloud.machines) == BOOT_FAILURES
     assert [retire.reason for _, retire in cloud.of(core.Retire)] == ["did not boot within 60 s"] * BOOT_FAILURES
     assert cloud.state.failed
 
@@ -279,7 +279,7 @@ def test_surplus_machine_is_not_retired_while_it_is_in_use():
 def test_alternating_plans_do_not_rent_and_retire_each_time():
     """Guards against paying boots or billing minimums of machines that are retired before they train."""
     cloud = FakeCloud(Moody(), World(boot_s=40.0), budget=10**9, offers=(replace(OFFER, boot_s=40.0),)).run()
-    assert len(cloud.boxes) <= 3
+    assert len(cloud.machines) <= 3
 
 
 def test_idle_machine_is_kept_as_long_as_it_is_paid_for():
@@ -324,7 +324,7 @@ def test_time_that_machines_lived_without_a_runner_is_billed(died_s, unseen_s):
     """Guards against ignoring the time between the last record and the runner's death, besides the lease."""
     cloud = FakeCloud(Simple(total=1), commands=[(died_s, Restart(unseen_s))]).run(until_s=died_s)
     bill = cloud.state.ledger.bill(0, cloud.now_s)
-    lived_s = cloud.boxes[0].gone_s
+    lived_s = cloud.machines[0].ended_s
     assert lived_s * 1000 <= bill <= (lived_s + 10.0 + 1.0) * 1000
     assert bill <= (died_s + 10.0 + 30.0 + 1.0) * 1000
 
@@ -333,7 +333,7 @@ def test_machine_retired_before_its_runner_died_is_billed_no_further_lease():
     cloud = FakeCloud(Simple(total=1), budget=100_000, commands=[(68.5, Restart(1000.0))])
     cloud.run(until_s=68.5)
     assert cloud.of(core.Retire)
-    assert cloud.state.ledger.spent(cloud.now_s) <= 100_000
+    assert cloud.state.ledger.spent_micro(cloud.now_s) <= 100_000
 
 
 def test_slow_start_of_a_runner_does_not_raise_earlier_bills():
@@ -352,7 +352,7 @@ def test_a_record_is_written_at_least_every_third_of_a_lease():
 def test_draw_that_a_lost_runner_requested_is_requested_again():
     """Guards against waiting forever for a configuration that is never drawn."""
     engine = started(Engine(settings(), Simple()))
-    assert engine.state.draws_pending == 1
+    assert engine.state.pending_draws == 1
     engine.handle(core.RunnerStarted(unseen_s=5.0), 20.0)
     (rent,) = engine.state.live
     assert of(engine.handle(core.MachineReady(machine=rent, boot_s=5.0), 25.0), core.Draw)[0].count == 1
@@ -361,7 +361,7 @@ def test_draw_that_a_lost_runner_requested_is_requested_again():
 def test_no_more_configurations_are_drawn_than_workers_are_free():
     engine = started(Engine(settings(), Simple(trials=2)), machines=1)
     actions = engine.handle(core.MachineReady(machine=1, boot_s=11.0), 11.0)
-    assert engine.state.draws_pending == 2
+    assert engine.state.pending_draws == 2
     assert of(actions, core.Draw)[0].count == 1
 
 

@@ -81,7 +81,7 @@ def markets(draw):
 
 
 asked = st.one_of(
-    st.builds(core.SetBudget, budget=st.integers(0, 2_000_000)),
+    st.builds(core.SetBudget, budget_micro=st.integers(0, 2_000_000)),
     st.builds(core.SetDeadline, deadline_s=st.floats(50, 600)),
     st.builds(core.DeadlineMoved, deadline_s=st.floats(50, 600)),
     st.builds(core.Pin, trial=st.integers(0, 5), pinned=st.booleans()),
@@ -135,7 +135,7 @@ def test_workers_are_rarely_idle_without_faults(policy):
     """Paid seconds are spent on training, except for boots, stalls and the last epochs."""
     cloud = FakeCloud(policy, World(epoch_s=5.0), budget=10**9, deadline_s=600.0, check=Watch()).run()
     trained_s = sum(trial.worker_seconds for trial in cloud.state.trials.values())
-    lived_s = sum(box.gone_s - box.opened_s for box in cloud.boxes.values())
+    lived_s = sum(box.ended_s - box.rented_s for box in cloud.machines.values())
     assert trained_s > 0.8 * lived_s
 
 

@@ -21,7 +21,7 @@ def test_decisions_are_logged_with_their_reasons():
 
 def test_commands_are_logged_and_marked():
     study = small_study()
-    study.apply(core.SetBudget(budget=700_000), 20.0).apply(core.SetDeadline(deadline_s=90.0), 21.0)
+    study.apply(core.SetBudget(budget_micro=700_000), 20.0).apply(core.SetDeadline(deadline_s=90.0), 21.0)
     study.apply(core.Pin(trial=1)).apply(core.StopTrial(trial=3)).apply(core.Pause(), 22.0)
     assert [mark.text for mark in study.history.marks] == [
         "budget set to $0.70",
@@ -35,8 +35,8 @@ def test_commands_are_logged_and_marked():
 
 
 def test_history_holds_the_budget_that_was_applied():
-    study = small_study().apply(core.SetBudget(budget=1), 20.0)
-    assert study.history.budgets[-1][1] == study.state.budget > 1
+    study = small_study().apply(core.SetBudget(budget_micro=1), 20.0)
+    assert study.history.budgets[-1][1] == study.state.budget_micro > 1
 
 
 def test_equal_plan_texts_are_logged_once_and_wanted_workers_are_kept():
@@ -44,7 +44,7 @@ def test_equal_plan_texts_are_logged_once_and_wanted_workers_are_kept():
     for workers, reason in ((2, "2 survivors"), (3, "2 survivors"), (3, "1 survivor")):
         study.apply(core.Note(reason=reason, workers=workers), study.now_s + 1)
     assert [entry.reason for entry in study.history.log] == ["2 survivors", "1 survivor"]
-    assert study.history.wanted == [(0.0, 0), (1.0, 2), (2.0, 3)]
+    assert study.history.wanted_workers == [(0.0, 0), (1.0, 2), (2.0, 3)]
 
 
 def test_history_holds_the_workers_of_each_trial():
@@ -52,9 +52,9 @@ def test_history_holds_the_workers_of_each_trial():
     history = study.history
     assert [size for _, size in history.workers[1]] == [2]
     assert [size for _, size in history.workers[0]] == [1, 0]
-    assert step_value_at(history.busy, study.now_s) == 2
-    assert step_value_at(history.size, study.now_s) == 2
-    assert step_value_at(history.size, 1.0) == 0
+    assert step_value_at(history.training_workers, study.now_s) == 2
+    assert step_value_at(history.ready_workers, study.now_s) == 2
+    assert step_value_at(history.ready_workers, 1.0) == 0
 
 
 def test_losses_and_a_new_runner_are_logged_as_faults():
@@ -64,7 +64,7 @@ def test_losses_and_a_new_runner_are_logged_as_faults():
     assert ("fault", None, "machine 1 was lost", "killed") in told(study)
     study.apply(core.RunnerStarted(unseen_s=30.0), 25.0)
     assert told(study)[-1][2] == "a new runner started, 30 s after the last record of the previous one"
-    assert step_value_at(study.history.busy, 25.0) == 0
+    assert step_value_at(study.history.training_workers, 25.0) == 0
     assert step_value_at(study.history.workers[1], 25.0) == 0
 
 
@@ -73,7 +73,7 @@ def test_replay_of_the_records_gives_the_same_history():
     again, state = History(), type(study.state)(study.settings)
     for _, at_s, record in study.records:
         state.apply(record, at_s)
-        again.note(record, state)
+        again.add(record, state)
     assert vars(again) == vars(study.history)
 
 

@@ -82,7 +82,7 @@ def test_lease_costs_five_percent_of_the_budget_within_its_bounds():
 def test_live_machine_commits_its_lease():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, SECOND, 0.0)
-    assert (ledger.spent(10.0), ledger.committed(10.0), ledger.free(10.0)) == (10_000, 30_000, 960_000)
+    assert (ledger.spent_micro(10.0), ledger.committed_micro(10.0), ledger.free_micro(10.0)) == (10_000, 30_000, 960_000)
 
 
 def test_retiring_machine_commits_the_lease_from_the_first_request_only():
@@ -90,8 +90,8 @@ def test_retiring_machine_commits_the_lease_from_the_first_request_only():
     ledger.open(0, SECOND, 0.0)
     ledger.retire(0, 10.0)
     ledger.retire(0, 20.0)  # Repeated: the first request counts.
-    assert ledger.floor(10.0) == ledger.floor(25.0) == 40_000
-    assert ledger.committed(25.0) == 15_000
+    assert ledger.least_budget_micro(10.0) == ledger.least_budget_micro(25.0) == 40_000
+    assert ledger.committed_micro(25.0) == 15_000
 
 
 def test_release_time_longer_than_the_lease_is_committed():
@@ -103,27 +103,27 @@ def test_release_time_longer_than_the_lease_is_committed():
     ledger.open(0, slow, 0.0)
     assert ledger.exhausted_s(0.0, 1000.0) == pytest.approx(39.0, abs=0.01)
     ledger.retire(0, 39.0)
-    assert ledger.floor(39.0) == ledger.floor(139.0) == 139_000
+    assert ledger.least_budget_micro(39.0) == ledger.least_budget_micro(139.0) == 139_000
 
 
 def test_ended_machine_costs_its_lifetime_and_commits_nothing():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, SECOND, 5.0)
     ledger.close(0, 15.0)
-    assert (ledger.spent(99.0), ledger.committed(99.0), ledger.bill(0, 99.0)) == (10_000, 0, 10_000)
+    assert (ledger.spent_micro(99.0), ledger.committed_micro(99.0), ledger.bill(0, 99.0)) == (10_000, 0, 10_000)
 
 
 def test_seconds_without_a_runner_are_billed():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, SECOND, 0.0)
     ledger.close(0, 10.0, unseen_s=30.0)
-    assert ledger.spent(10.0) == 40_000
+    assert ledger.spent_micro(10.0) == 40_000
 
 
 def test_billing_minimum_counts_from_the_start():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, offer(minimum_s=600), 0.0)
-    assert (ledger.spent(0.0), ledger.committed(0.0)) == (600_000, 0)
+    assert (ledger.spent_micro(0.0), ledger.committed_micro(0.0)) == (600_000, 0)
     assert not ledger.affords(offer(minimum_s=600), 0.0)
 
 
@@ -182,9 +182,9 @@ def test_budget_is_never_exceeded_until_exhausted_s_when_machines_leave(budget, 
     assert end_s >= ledger.exhausted_s(0.0, 1000.0)
     for gone_s, machine in sorted((gone_s, machine) for machine, gone_s in leaving.items()):
         if gone_s <= end_s:
-            assert ledger.floor(gone_s) <= budget
+            assert ledger.least_budget_micro(gone_s) <= budget
             ledger.close(machine, gone_s)
-    assert ledger.floor(end_s) <= budget
+    assert ledger.least_budget_micro(end_s) <= budget
 
 
 def test_budget_lasts_until_the_end_of_a_billed_hour():
@@ -197,7 +197,7 @@ def test_budget_lasts_forever_when_machines_are_free():
     ledger = Ledger(1, lease_s=300.0)
     ledger.open(0, offer(0), 0.0)
     assert ledger.exhausted_s(0.0, 1e9) == 1e9
-    assert ledger.floor(1e9) == 0
+    assert ledger.least_budget_micro(1e9) == 0
 
 
 def test_machine_has_one_account():
@@ -278,7 +278,7 @@ class BudgetIsNeverExceeded(RuleBasedStateMachine):
     @rule(share=st.floats(0, 3))
     def set_budget(self, share):
         """The budget is set as the engine does it: at least spent plus committed."""
-        self.ledger.budget = max(int(share * self.ledger.budget), self.ledger.floor(self.now_s))
+        self.ledger.budget = max(int(share * self.ledger.budget), self.ledger.least_budget_micro(self.now_s))
 
     def _hold_s(self, machine):
         return max(self.ledger.lease_s, self.terms[machine][0].release_s)
@@ -296,14 +296,14 @@ class BudgetIsNeverExceeded(RuleBasedStateMachine):
 
     @invariant()
     def spent_plus_committed_is_within_the_budget(self):
-        spent, committed = self.ledger.spent(self.now_s), self.ledger.committed(self.now_s)
+        spent, committed = self.ledger.spent_micro(self.now_s), self.ledger.committed_micro(self.now_s)
         assert committed >= 0
         assert spent + committed <= self.ledger.budget
-        assert self.ledger.free(self.now_s) == self.ledger.budget - spent - committed
+        assert self.ledger.free_micro(self.now_s) == self.ledger.budget - spent - committed
 
     @invariant()
     def spent_equals_the_bills_of_real_lifetimes(self):
-        spent = self.ledger.spent(self.now_s)
+        spent = self.ledger.spent_micro(self.now_s)
         living = (self.terms[machine] for machine in self.live)
         assert spent == self.real + sum(terms.bill(self.now_s - opened_s) for terms, opened_s in living)
         assert spent >= self.last_spent
@@ -325,12 +325,12 @@ def test_exhausted_s_is_the_last_moment_within_the_budget(terms, lease_s, now_s)
     for machine, (unit, price) in enumerate(terms):
         ledger.open(machine, offer(price, unit), machine)
     now_s += len(terms)
-    ledger.budget = ledger.floor(now_s) * 3 // 2
+    ledger.budget = ledger.least_budget_micro(now_s) * 3 // 2
     end_s = ledger.exhausted_s(now_s, 1e6)
-    assert ledger.floor(end_s) <= ledger.budget
+    assert ledger.least_budget_micro(end_s) <= ledger.budget
     # Bills grow only at whole seconds of a lifetime, so 10 ms later the bill may already be a second longer.
     if end_s < 1e6:
-        assert ledger.floor(end_s + 0.01) > ledger.budget
+        assert ledger.least_budget_micro(end_s + 0.01) > ledger.budget
     else:
         assert math.isclose(end_s, 1e6)
 

@@ -59,9 +59,9 @@ def test_unavailable_offer_falls_back_and_is_retried_later():
     made.handle(core.MachineEnded(machine=1, expected=False, reason="no capacity", lived_s=0.0, scarce=True), 2.5)
     again_s = offer_choice.again_s(made.state, SPOT)
     assert again_s == 1.0 + offer_choice.BACKOFF_S, "requested together with the first machine"
-    assert made.snapshot().offers[0].name == "g4"
+    assert made.policy_view().offers[0].name == "g4"
     made.handle(core.Ticked(), again_s)
-    assert [offer.name for offer in made.snapshot().offers] == ["g5 spot", "g4", "g5"], (
+    assert [offer.name for offer in made.policy_view().offers] == ["g5 spot", "g4", "g5"], (
         "the backoff of g5 has not ended"
     )
 
@@ -75,7 +75,7 @@ def test_study_waits_and_does_not_fail_while_capacity_is_missing():
             made.handle(none, made.state.now_s)
         assert made.state.phase == "running"
         while not made.state.live:
-            made.handle(core.Ticked(), made.wake_s())
+            made.handle(core.Ticked(), made.next_call_s())
     assert made.state.now_s == sum(offer_choice.BACKOFF_S * 2.0**k for k in range(8)), "the backoff doubles each time"
 
 
@@ -105,10 +105,10 @@ def test_refused_offer_that_is_not_needed_causes_no_decisions():
 
 def test_machine_that_was_never_launched_is_not_billed():
     made, _ = begun(offers=(DEAR,))
-    spent = made.state.ledger.spent(10.0)
+    spent = made.state.ledger.spent_micro(10.0)
     assert spent > 0
     made.handle(core.MachineEnded(machine=0, expected=False, reason="no capacity", lived_s=0.0), 10.0)
-    assert made.state.ledger.spent(10.0) == spent // 2
+    assert made.state.ledger.spent_micro(10.0) == spent // 2
 
 
 def test_lifetime_by_the_providers_clock_is_billed():
@@ -162,7 +162,7 @@ def test_scheduler_machine_is_rented_before_workers():
 
 def test_scheduler_machine_is_retired_last_and_is_billed():
     cloud = FakeCloud(Simple(trials=2, total=2), World(boot_s=2.0), host=HOST).run()
-    gone = {number: box.gone_s for number, box in cloud.boxes.items()}
+    gone = {number: box.ended_s for number, box in cloud.machines.items()}
     assert gone[0] == max(gone.values())
     assert list(gone.values()).count(gone[0]) == 1
     assert cloud.state.phase == "ended"
@@ -172,9 +172,9 @@ def test_scheduler_machine_is_retired_last_and_is_billed():
 
 def test_policy_budget_excludes_the_cost_of_the_scheduler_machine():
     made, _ = begun(host=HOST)
-    left_s = made.end_s()
-    assert made.snapshot().budget <= made.state.budget - HOST.bill(left_s) + HOST.bill(made.state.settings.lease_s)
-    assert made.state.budget - made.snapshot().budget < HOST.bill(made.state.deadline_s + 60.0)
+    left_s = made.retire_by_s()
+    assert made.policy_view().budget_micro <= made.state.budget_micro - HOST.bill(left_s) + HOST.bill(made.state.settings.lease_s)
+    assert made.state.budget_micro - made.policy_view().budget_micro < HOST.bill(made.state.deadline_s + 60.0)
 
 
 def test_all_machines_are_replaced_when_the_scheduler_machine_is_lost():
@@ -239,7 +239,7 @@ def test_new_runner_uses_the_machines_that_it_adopted(adopted):
     if adopted:
         assert one_of(found, core.StartGang).workers == ("0.0",)
         assert one_of(found, core.StartGang).from_epoch == 1
-        assert made.state.ledger.spent(10.0) == OFFER.bill(30.0)
+        assert made.state.ledger.spent_micro(10.0) == OFFER.bill(30.0)
     else:
         assert rented(found) == ["local"]
 
@@ -251,7 +251,7 @@ def test_booting_machine_commits_its_boot_lease():
     slow = replace(OFFER, boot_lease_s=300.0)
     made, _ = begun(Simple(trials=1), offers=(slow,))
     ledger = made.state.ledger
-    assert ledger.spent(10.0) + ledger.committed(10.0) == slow.bill(300.0)
+    assert ledger.spent_micro(10.0) + ledger.committed_micro(10.0) == slow.bill(300.0)
     made.handle(core.MachineReady(machine=0, boot_s=10.0), 10.0)
-    assert ledger.spent(10.0) + ledger.committed(10.0) == slow.bill(10.0 + made.state.settings.lease_s)
+    assert ledger.spent_micro(10.0) + ledger.committed_micro(10.0) == slow.bill(10.0 + made.state.settings.lease_s)
     assert rented(begun(Simple(trials=1), offers=(slow,), budget=slow.bill(299.0))[1]) == []

@@ -81,10 +81,10 @@ def test_parallelisms_are_the_powers_of_two_up_to_the_maximum(most, expected):
 def test_least_parallelism_is_fast_enough_and_half_of_it_is_not(r, epochs, seconds):
     p = least_parallelism(r, epochs, seconds)
     if p is None:
-        assert all(r.leg_seconds(epochs, each) > seconds for each in parallelisms(r.max_parallelism))
+        assert all(r.trial_seconds(epochs, each) > seconds for each in parallelisms(r.max_parallelism))
     else:
-        assert r.leg_seconds(epochs, p) <= seconds
-        assert p == 1 or r.leg_seconds(epochs, p // 2) > seconds
+        assert r.trial_seconds(epochs, p) <= seconds
+        assert p == 1 or r.trial_seconds(epochs, p // 2) > seconds
 
 
 def test_resources_of_the_whole_study_and_what_is_left():
@@ -96,24 +96,24 @@ def test_resources_of_the_whole_study_and_what_is_left():
         machines=((0, "ready"), (1, "booting"), (2, "retiring")),
         offers=(offer,),
     )
-    whole, left = Resources.whole(at), Resources.left(at)
-    assert (whole.seconds, whole.money, whole.workers) == (500.0, at.budget, 0)
-    assert (left.seconds, left.money) == (400.0, at.budget - 300_000)
+    whole, left = Resources.of_study(at), Resources.remaining(at)
+    assert (whole.time_left_s, whole.money_micro, whole.workers) == (500.0, at.budget, 0)
+    assert (left.time_left_s, left.money_micro) == (400.0, at.budget - 300_000)
     # Workers of a retiring machine do not count.
     assert left.workers == 4
-    assert (left.price_s, left.minimum_s, left.workers_per_machine) == (1000.0, 60, 2)
+    assert (left.price_micro_per_s, left.minimum_s, left.workers_per_machine) == (1000.0, 60, 2)
 
 
 def test_time_paid_in_advance_counts_as_money_left():
     """Half of the billed minute lies ahead for one machine; the other one is retiring."""
     offer = Offer(name="box", price_per_hour_micro=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
     at = snapshot(now_s=30.0, machines=((0, "ready"), (1, "retiring")), offers=(offer,), spent=240_000)
-    assert Resources.left(at).money == at.budget - 240_000 + 30 * 2000
+    assert Resources.remaining(at).money_micro == at.budget - 240_000 + 30 * 2000
 
 
 def test_planning_before_the_first_epoch_raises():
     with pytest.raises(ValueError, match="no epoch has been measured yet"):
-        Resources.whole(snapshot(scaling=Scaling()))
+        Resources.of_study(snapshot(scaling=Scaling()))
 
 
 # --- the cheapest schedule ---
@@ -124,9 +124,9 @@ def test_planning_before_the_first_epoch_raises():
 def test_schedule_never_exceeds_time_money_and_quota(legs, r):
     schedule = cheapest_schedule(legs, r)
     assume(schedule is not None)
-    assert schedule.seconds <= r.seconds
-    lease = max((s.workers for s in schedule.stages[-1:]), default=0) * r.lease_s * r.price_s
-    assert schedule.cost + lease <= r.money * (1 + 1e-12)
+    assert schedule.duration_s <= r.time_left_s
+    lease = max((s.workers for s in schedule.stages[-1:]), default=0) * r.lease_s * r.price_micro_per_s
+    assert schedule.cost_micro + lease <= r.money_micro * (1 + 1e-12)
     assert schedule.workers <= r.max_workers
     assert all(stage.parallelism <= r.max_parallelism for stage in schedule.stages)
 
@@ -141,9 +141,9 @@ def test_schedule_contains_all_of_the_work(legs, r):
         assert (stage.trials, stage.epochs) == leg[:2]
         if leg.trials:
             one_s = r.scaling.stall_s + leg.epochs * r.epoch_s / r.scaling.speedup(stage.parallelism)
-            assert stage.seconds >= one_s * (1 - 1e-9)
-            assert stage.workers * stage.seconds >= leg.trials * stage.parallelism * one_s * (1 - 1e-9)
-            assert stage.cost >= leg.trials * stage.parallelism * one_s * r.price_s * (1 - 1e-9)
+            assert stage.duration_s >= one_s * (1 - 1e-9)
+            assert stage.workers * stage.duration_s >= leg.trials * stage.parallelism * one_s * (1 - 1e-9)
+            assert stage.cost_micro >= leg.trials * stage.parallelism * one_s * r.price_micro_per_s * (1 - 1e-9)
 
 
 @CI
@@ -155,9 +155,9 @@ def test_schedule_cost_includes_boots_and_minimums(legs, r):
     for stage in schedule.stages:
         booted = max(0, stage.workers - rented)
         if stage.trials:
-            working_s = stage.seconds - (r.scaling.boot_s if booted else 0.0)
+            working_s = stage.duration_s - (r.scaling.boot_s if booted else 0.0)
             least_s = stage.workers * working_s + booted * max(r.scaling.boot_s, r.minimum_s - working_s)
-            assert stage.cost == pytest.approx(least_s * r.price_s)
+            assert stage.cost_micro == pytest.approx(least_s * r.price_micro_per_s)
             rented = stage.workers
 
 
@@ -171,7 +171,7 @@ def test_parallelism_is_raised_first_in_late_small_stages():
     slack = cheapest_schedule(legs, resources(max_workers=64, max_parallelism=64))
     raised = []
     for share in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4):
-        tight = cheapest_schedule(legs, resources(seconds=share * slack.seconds, max_workers=64, max_parallelism=64))
+        tight = cheapest_schedule(legs, resources(seconds=share * slack.duration_s, max_workers=64, max_parallelism=64))
         raised.append([stage.parallelism for stage in tight.stages])
     assert raised[0] != [1, 1, 1, 1]
     for each in raised:
@@ -194,14 +194,14 @@ def test_trials_take_turns_on_fewer_workers():
     stage = cheapest_schedule([StageWork(12, 3)], resources(max_workers=4, max_parallelism=4, workers=4)).stages[0]
     assert (stage.workers, stage.parallelism) == (4, 1)
     # Three turns, each with a stall and three epochs.
-    assert stage.seconds == pytest.approx(3 * (1 + 3 * 10))
+    assert stage.duration_s == pytest.approx(3 * (1 + 3 * 10))
 
 
 def test_machine_is_booted_only_if_it_trains_long_enough_or_time_is_short():
     legs = [StageWork(8, 1)]
     r = resources(scaling=Scaling(overhead=0.15, stall_s=1.0, boot_s=100.0))
     assert cheapest_schedule(legs, r).workers == 1
-    assert cheapest_schedule(legs, r._replace(seconds=115.0)).workers == 8
+    assert cheapest_schedule(legs, r._replace(time_left_s=115.0)).workers == 8
 
 
 def test_machines_are_rented_whole():
@@ -211,13 +211,13 @@ def test_machines_are_rented_whole():
 
 def test_schedule_on_free_machines_needs_no_money():
     schedule = cheapest_schedule(halving(27), resources(price_s=0.0, money=0.0))
-    assert schedule.cost == 0
+    assert schedule.cost_micro == 0
     assert cheapest_schedule(halving(27), resources(price_s=1.0, money=0.0)) is None
 
 
 def test_schedule_without_work_costs_nothing():
     schedule = cheapest_schedule([StageWork(0, 1), StageWork(0, 2)], resources())
-    assert (schedule.seconds, schedule.cost, schedule.workers) == (0.0, 0.0, 0)
+    assert (schedule.duration_s, schedule.cost_micro, schedule.workers) == (0.0, 0.0, 0)
 
 
 def test_no_schedule_is_faster_than_the_serial_fraction():
@@ -235,16 +235,16 @@ def price_of(legs, ways, r):
             continue
         one_s = r.scaling.stall_s + leg.epochs * r.epoch_s / r.scaling.speedup(p)
         wanted = leg.trials * p / turns
-        if leg.within is not None:
-            wanted = leg.trials * one_s / max(leg.within, one_s) - 1e-9
+        if leg.within_s is not None:
+            wanted = leg.trials * one_s / max(leg.within_s, one_s) - 1e-9
         machines = math.ceil(math.ceil(wanted) / r.workers_per_machine)
         workers = max(p, min(r.max_workers, machines * r.workers_per_machine))
         stage_s = max(one_s, leg.trials * one_s / (workers // p))
         new = max(0, workers - rented)
         boot_s = r.scaling.boot_s if new else 0.0
         time_s += boot_s + stage_s
-        cost += r.price_s * (workers * stage_s + new * max(boot_s, r.minimum_s - stage_s))
-        if time_s > r.seconds or cost + workers * r.lease_s * r.price_s > r.money:
+        cost += r.price_micro_per_s * (workers * stage_s + new * max(boot_s, r.minimum_s - stage_s))
+        if time_s > r.time_left_s or cost + workers * r.lease_s * r.price_micro_per_s > r.money_micro:
             return None
         rented = workers
     return cost
@@ -258,7 +258,7 @@ def test_no_combination_of_shapes_is_cheaper(legs, r):
     found = cheapest_schedule(legs, r)
     assert (found is None) == (best is None)
     if found is not None:
-        assert found.cost == pytest.approx(best)
+        assert found.cost_micro == pytest.approx(best)
 
 
 def test_shapes_that_are_considered():
@@ -312,9 +312,9 @@ def test_more_time_or_money_never_gives_fewer_trials(r, longer, richer):
         return found[0] if found else 0
 
     n = count()
-    assert count(seconds=longer * r.seconds) >= n
-    assert count(money=richer * r.money) >= n
-    assert count(seconds=longer * r.seconds, money=richer * r.money) >= n
+    assert count(seconds=longer * r.time_left_s) >= n
+    assert count(money=richer * r.money_micro) >= n
+    assert count(seconds=longer * r.time_left_s, money=richer * r.money_micro) >= n
 
 
 @pytest.mark.parametrize("seconds", [*range(60, 700, 9), 1e6])

@@ -139,7 +139,7 @@ def test_single_outlier_hardly_changes_the_estimate_but_many_do():
 def test_usual_time_ignores_one_outlier_but_not_two():
     def curve(*seconds, parallelism=(1, 1, 1)):
         return tuple(
-            Report(epoch=k, value=0.0, metrics={}, seconds=s, parallelism=p, at_s=0.0, cost=0, checkpoint=None)
+            Report(epoch=k, value=0.0, metrics={}, seconds=s, parallelism=p, at_s=0.0, cost_micro=0, checkpoint=None)
             for k, (s, p) in enumerate(zip(seconds, parallelism, strict=False), 1)
         )
 

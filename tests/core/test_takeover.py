@@ -26,7 +26,7 @@ def both(more_s):
 
 
 def spent(study):
-    return study.state.ledger.spent(study.now_s)
+    return study.state.ledger.spent_micro(study.now_s)
 
 
 def test_machine_that_shut_itself_down_is_billed_for_its_lease():
@@ -77,8 +77,8 @@ def test_machine_left_behind_and_never_seen_again_costs_at_most_its_lease(unseen
     study.apply(core.RunnerStarted(unseen_s=unseen_s, left=(0,)), 100.0)
     # Its lease was renewed for up to a second after the last record, until the money ended.
     lives_s = 100.0 + min(1.0, unseen_s) + 30.0 - study.state.machines[0].unseen_s
-    floor = study.state.ledger.floor(100.0)
-    assert floor == study.state.ledger.floor(lives_s) <= 131_000
+    floor = study.state.ledger.least_budget_micro(100.0)
+    assert floor == study.state.ledger.least_budget_micro(lives_s) <= 131_000
     assert not given_up(study, lives_s - 0.1)
     (ended,) = given_up(study, lives_s + 0.1)
     study.apply(ended, lives_s + 5.0)
@@ -87,14 +87,14 @@ def test_machine_left_behind_and_never_seen_again_costs_at_most_its_lease(unseen
 
 def test_lease_renewed_after_the_last_record_is_committed():
     study = running().apply(core.RunnerStarted(unseen_s=5.0, left=(0, 1)), 10.0)
-    assert study.state.ledger.floor(10.0) == both(5.0 + 30.0)
+    assert study.state.ledger.least_budget_micro(10.0) == both(5.0 + 30.0)
 
 
 @pytest.mark.parametrize("unseen_s", [20.0, HOUR_S])
 def test_machine_retired_before_its_runner_died_commits_its_lease_from_there(unseen_s):
     study = running().apply(core.Retire(machine=0, reason="too many")).apply(core.Ticked(), 15.0)
     study.apply(core.RunnerStarted(unseen_s=unseen_s, left=(0,)), 15.0)
-    assert study.state.ledger.floor(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(10.0 + 30.0)
+    assert study.state.ledger.least_budget_micro(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(10.0 + 30.0)
     (ended,) = given_up(study, 36.0)
     assert ended.lived_s == 10.0 + 30.0
 
@@ -102,7 +102,7 @@ def test_machine_retired_before_its_runner_died_commits_its_lease_from_there(uns
 def test_next_runner_deletes_the_machine_that_its_predecessor_retired():
     study = running(BILLED).apply(core.Retire(machine=0, reason="too many")).apply(core.Ticked(), 15.0)
     study.apply(core.RunnerStarted(unseen_s=HOUR_S, left=(0,)), 15.0)
-    assert study.state.ledger.floor(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(15.0 + HOUR_S + 30.0)
+    assert study.state.ledger.least_budget_micro(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(15.0 + HOUR_S + 30.0)
     assert not given_up(study, HOUR_S)
 
 
@@ -193,15 +193,15 @@ def test_epochs_trained_again_are_not_counted_twice():
     trial = study.apply(again).report(2, 0.95).state.trials[0]
     assert [report.epoch for report in trial.curve] == [1, 2, 3]
     assert [report.value for report in trial.curve] == [0.5, 0.9, 0.95], "the first report counts"
-    assert (trial.resume.checkpoint, trial.spare.checkpoint) == (path(3, 2), path(2, 2))
+    assert (trial.resume.checkpoint, trial.fallback.checkpoint) == (path(3, 2), path(2, 2))
 
 
 def test_checkpoints_that_may_be_needed_are_kept():
     janitor = CheckpointCollector()
     study = stored(4)
     for _, _, record in study.records:
-        janitor.note(study.state, record)
-    assert janitor.useless(study.state) == [path(1)]
+        janitor.observe(study.state, record)
+    assert janitor.removable(study.state) == [path(1)]
 
 
 def test_ended_trial_keeps_no_checkpoints_after_its_gang_has_ended():
@@ -211,14 +211,14 @@ def test_ended_trial_keeps_no_checkpoints_after_its_gang_has_ended():
     study.apply(core.EndTrial(trial=1, state="stopped", reason="ranked last")).report(1, 0.2)
     gone = []
     for _, _, record in study.records:
-        janitor.note(study.state, record)
-    gone += janitor.useless(study.state)
+        janitor.observe(study.state, record)
+    gone += janitor.removable(study.state)
     assert {path.partition("/")[0] for path in gone} == {"1"}
-    kept = {report.checkpoint for report in (study.state.trials[1].resume, study.state.trials[1].spare)}
+    kept = {report.checkpoint for report in (study.state.trials[1].resume, study.state.trials[1].fallback)}
     assert kept.isdisjoint(gone), "the gang may still read them"
     ended = core.GangEnded(gang=1, outcome="stopped")
     study.apply(ended)
-    janitor.note(study.state, ended)
-    gone += janitor.useless(study.state)
+    janitor.observe(study.state, ended)
+    gone += janitor.removable(study.state)
     assert len(gone) == 4
     assert kept < set(gone)

@@ -21,13 +21,13 @@ def test_nothing_is_decided_before_all_queued_commands_are_applied():
     assert type(late.handle(core.DeadlineMoved(deadline_s=-3600.0), 1.0)[0]) is core.BeginEnd
     stopped = fresh()
     assert not stopped.handle(core.RunnerStarted(waiting=2), 1.0)
-    assert not stopped.handle(core.SetBudget(budget=400_000), 1.0)
+    assert not stopped.handle(core.SetBudget(budget_micro=400_000), 1.0)
     assert not [a for a in stopped.handle(core.Stop(), 1.0) if isinstance(a, core.Rent)]
     # The last command triggers the decision, also if the study was paused before.
     paused = fresh()
     paused.handle(core.Pause(), 0.5)
     assert not paused.handle(core.RunnerStarted(waiting=2), 1.0)
-    assert not paused.handle(core.SetBudget(budget=400_000), 1.0)
+    assert not paused.handle(core.SetBudget(budget_micro=400_000), 1.0)
     assert [a for a in paused.handle(core.Resume(), 1.0) if isinstance(a, core.Rent)]
 
 
@@ -47,21 +47,21 @@ def told(engine, at_s, *events):
 
 @pytest.mark.parametrize("paused", [False, True])
 @pytest.mark.parametrize(
-    "waiting", [(), (core.SetBudget(budget=700_000),), (core.Pause(), core.Resume()), (core.Resume(),)]
+    "waiting", [(), (core.SetBudget(budget_micro=700_000),), (core.Pause(), core.Resume()), (core.Resume(),)]
 )
 def test_engine_after_a_restart_decides_like_one_that_knows_only_the_records(waiting, paused):
     """Guards against a policy's `carry` or wake-up time that survives the death of a runner."""
     first = Engine(settings(), Counting())
     records = told(first, 0.0, core.Began(settings=settings()), core.RunnerStarted())
     records += told(first, 10.0, core.MachineReady(machine=0, boot_s=10.0), core.Drawn(trial=0, config={"x": 0}))
-    records += told(first, 13.5, core.SetBudget(budget=600_000), *([core.Pause()] if paused else []))
+    records += told(first, 13.5, core.SetBudget(budget_micro=600_000), *([core.Pause()] if paused else []))
     second = Engine(settings(), Counting())
     for at_s, record in records:
         second.state.apply(record, at_s)
     restart = (core.RunnerStarted(unseen_s=1.0, adopted=(0,), waiting=len(waiting)), *waiting)
     for at_s, events in ((14.0, restart), (15.5, [core.Ticked()]), (17.5, [core.Ticked()]), (25.0, [core.Ticked()])):
         assert told(first, at_s, *events) == told(second, at_s, *events)
-        assert first.wake_s() == second.wake_s()
+        assert first.next_call_s() == second.next_call_s()
 
 
 def taken_up(*waiting, **changes):
@@ -76,7 +76,7 @@ def taken_up(*waiting, **changes):
 @pytest.mark.parametrize(
     ("limits", "command"),
     [
-        ({"budget": 106_000}, core.SetBudget(budget=500_000)),
+        ({"budget": 106_000}, core.SetBudget(budget_micro=500_000)),
         ({"deadline_s": 80.0}, core.SetDeadline(deadline_s=600.0)),
         ({"deadline_s": 80.0}, core.DeadlineMoved(deadline_s=600.0)),
     ],
@@ -96,14 +96,14 @@ def test_limit_that_was_not_moved_ends_the_study_first(limits, waiting):
     engine, actions = taken_up(*waiting, **limits)
     assert engine.state.phase == "ending"
     assert [type(action) for action in actions] == [core.BeginEnd, core.Retire]
-    assert engine.state.ledger.floor(75.0) <= engine.state.budget
+    assert engine.state.ledger.least_budget_micro(75.0) <= engine.state.budget_micro
 
 
 def test_machines_of_an_ending_study_are_kept_if_it_is_resumed():
     engine = started(Engine(settings(), Simple(total=1)))
     draw(engine, 10.0)
     engine.handle(core.Stop(), 20.0)
-    waiting = core.SetBudget(budget=600_000), core.Resume()
+    waiting = core.SetBudget(budget_micro=600_000), core.Resume()
     actions = engine.handle(core.RunnerStarted(unseen_s=1.0, adopted=(0,), waiting=2), 21.0)
     assert not actions
     actions = [action for event in waiting for action in engine.handle(event, 21.0)]

@@ -174,7 +174,7 @@ def test_bad_arguments_are_refused(kwargs, name):
 def test_cluster_runs_from_start_to_deadline():
     cloud = FakeCloud(ASHA(), World(), budget=1_300_000).run()
     # Two workers for 600 s.
-    assert len(cloud.boxes) == 2
+    assert len(cloud.machines) == 2
     assert cloud.now_s > 560.0
     assert max(trial.epoch for trial in cloud.state.trials.values()) == 9
     assert all(len(start.workers) == 1 for _, start in cloud.of(core.StartGang))
@@ -185,4 +185,4 @@ def test_a_finite_space_ends_the_study_early():
     epochs = sorted(trial.epoch for trial in cloud.state.trials.values())
     assert epochs == [1] * 6 + [3] * 2 + [9]
     assert cloud.now_s < 200.0
-    assert math.isclose(cloud.now_s, max(box.gone_s for box in cloud.boxes.values()), abs_tol=1e-6)
+    assert math.isclose(cloud.now_s, max(box.ended_s for box in cloud.machines.values()), abs_tol=1e-6)

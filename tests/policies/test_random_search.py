@@ -52,5 +52,5 @@ def test_a_study_trains_each_configuration_to_the_end():
 
 def test_free_machines_are_all_used_until_the_deadline():
     cloud = FakeCloud(RandomSearch(), World(), budget=1, offers=(replace(OFFER, price_per_hour_micro=0),)).run()
-    assert len(cloud.boxes) == 4
+    assert len(cloud.machines) == 4
     assert cloud.now_s > 560.0

@@ -56,7 +56,7 @@ def test_elastic_plan_never_costs_more_than_the_cheapest_static_cluster(job, r):
     static, elastic = cheapest_static_plan(job, r), cheapest_elastic_plan(job, r)
     assert (static is None) or elastic is not None
     if static is not None:
-        assert elastic.cost <= static.cost * (1 + 1e-9)
+        assert elastic.cost_micro <= static.cost_micro * (1 + 1e-9)
 
 
 @examples(150)
@@ -64,9 +64,9 @@ def test_elastic_plan_never_costs_more_than_the_cheapest_static_cluster(job, r):
 def test_elastic_plan_keeps_the_deadline(job, r):
     plan = cheapest_elastic_plan(job, r)
     assume(plan is not None)
-    assert plan.seconds <= r.seconds + 1e-6
-    assert plan.seconds == pytest.approx(sum(stage.seconds for stage in plan.stages))
-    assert plan.cost == pytest.approx(sum(stage.cost for stage in plan.stages))
+    assert plan.duration_s <= r.time_left_s + 1e-6
+    assert plan.duration_s == pytest.approx(sum(stage.duration_s for stage in plan.stages))
+    assert plan.cost_micro == pytest.approx(sum(stage.cost_micro for stage in plan.stages))
 
 
 @examples(150)
@@ -74,7 +74,7 @@ def test_elastic_plan_keeps_the_deadline(job, r):
 def test_a_later_deadline_never_costs_more(job, r, later):
     plan = cheapest_elastic_plan(job, r)
     assume(plan is not None)
-    assert cheapest_elastic_plan(job, r._replace(seconds=later * r.seconds)).cost <= plan.cost + 1e-6
+    assert cheapest_elastic_plan(job, r._replace(time_left_s=later * r.time_left_s)).cost_micro <= plan.cost_micro + 1e-6
 
 
 @examples(60)
@@ -84,7 +84,7 @@ def test_elastic_plan_of_one_stage_is_static(n, r):
     static, elastic = cheapest_static_plan(job, r), cheapest_elastic_plan(job, r)
     assert (static is None) == (elastic is None)
     if static is not None:
-        assert elastic.cost == pytest.approx(static.cost)
+        assert elastic.cost_micro == pytest.approx(static.cost_micro)
 
 
 def test_elastic_plan_halves_the_cost_somewhere():
@@ -93,7 +93,7 @@ def test_elastic_plan_halves_the_cost_somewhere():
     shares = []
     for seconds in (600.0, 1000.0, 2000.0, 3000.0):
         r = resources(seconds=seconds)
-        shares.append(cheapest_elastic_plan(job, r).cost / cheapest_static_plan(job, r).cost)
+        shares.append(cheapest_elastic_plan(job, r).cost_micro / cheapest_static_plan(job, r).cost_micro)
     assert min(shares) <= 0.5
     assert max(shares) <= 1.0
 

@@ -77,7 +77,7 @@ def cloud(request):
 
 
 def test_budget_and_deadline_are_kept(cloud):
-    assert cloud.real_bill() <= cloud.settings.budget
+    assert cloud.provider_bill_micro() <= cloud.settings.budget
     assert gone_s(cloud) <= cloud.settings.deadline_s
 
 
@@ -101,7 +101,7 @@ def test_time_or_money_is_used_up(cloud):
     world, settings_ = cloud.world, cloud.settings
     way_s = world.boot_s + settings_.max_epochs * world.epoch_s * 1.5
     leased = settings_.max_workers * settings_.lease_s * 1000
-    left = settings_.budget - cloud.real_bill()
+    left = settings_.budget - cloud.provider_bill_micro()
     assert settings_.deadline_s - cloud.now_s <= way_s or left <= way_s * 1000 + leased
 
 
@@ -166,8 +166,8 @@ def test_a_pinned_trial_is_trained_to_the_end():
 
 def test_the_weakest_are_stopped_when_the_budget_is_cut():
     rich = run(budget=2_000_000)
-    cut = run(budget=2_000_000, commands=[(100.0, core.SetBudget(budget=700_000))])
-    assert cut.real_bill() <= 700_000
+    cut = run(budget=2_000_000, commands=[(100.0, core.SetBudget(budget_micro=700_000))])
+    assert cut.provider_bill_micro() <= 700_000
     assert 0 < len(complete(cut)) < len(complete(rich))
     # Trials promoted after the cut are better than those stopped at the first rung.
     best_tried = sorted(cut.state.trials, key=lambda number: -cut.world.chance("height", number))
@@ -175,9 +175,9 @@ def test_the_weakest_are_stopped_when_the_budget_is_cut():
 
 
 def test_a_larger_budget_during_the_study_starts_more_trials():
-    more = run(budget=500_000, commands=[(60.0, core.SetBudget(budget=2_000_000))])
+    more = run(budget=500_000, commands=[(60.0, core.SetBudget(budget_micro=2_000_000))])
     assert tried(more) > 2 * tried(run(budget=500_000))
-    assert more.real_bill() > 1_000_000
+    assert more.provider_bill_micro() > 1_000_000
 
 
 def test_an_earlier_deadline_is_kept_and_a_trial_is_trained_fully():
@@ -208,7 +208,7 @@ def test_a_single_epoch_is_random_search():
 def test_study_completes_despite_lost_machines_and_failing_trials():
     cloud = run(World(life_s=150.0, raises=0.03, diverges=0.05, spread=0.3), budget=2_000_000)
     assert complete(cloud)
-    assert cloud.real_bill() <= 2_000_000
+    assert cloud.provider_bill_micro() <= 2_000_000
 
 
 # --- decisions on handmade policy views ---
@@ -262,7 +262,7 @@ def test_remaining_time_is_used_when_the_last_epoch_is_out_of_reach(tops):
 def test_learning_counts_each_proposal_once():
     """Guards against valuing two more configurations in many rounds like many rounds of all."""
     trials = [trial(number, number / 100) for number in range(20)]
-    given = PlanningInputs(snapshot(*trials), Resources.left(snapshot()), SEER().options, [1.0] * 3, learned=0.6)
+    given = PlanningInputs(snapshot(*trials), Resources.remaining(snapshot()), SEER().options, [1.0] * 3, learned=0.6)
     candidate = Candidate(given, 9)
     # Of 24 configurations, 12 are random, 8 were proposed, 4 are to come.
     assert candidate.learning(20, 1) == candidate.learning(20, 12) == pytest.approx(0.6)
@@ -322,7 +322,7 @@ def test_a_decision_depends_on_the_policy_view_alone(seed, deadline_s, budget):
     """Also after other decisions, and on a view that was serialised and read back."""
 
     def again(cloud):
-        seen = cloud.engine.snapshot()
+        seen = cloud.engine.policy_view()
         if cloud.steps % 7 == 0:
             copy = json.decode(json.encode(replace(seen, carry=None)), type=core.PolicyView)
             # The rankings are carried only to save time.
@@ -365,7 +365,7 @@ def test_weak_gangs_are_stopped_in_time_for_the_best(configs, budget, deepest):
     """Guards against three gangs that all stop half-way because their leases use up the money of one."""
     cloud = run(World(configs=configs), budget=budget)
     assert max(trial.epoch for trial in cloud.state.trials.values()) == deepest
-    assert cloud.state.ledger.spent(cloud.state.now_s) > 0.8 * budget
+    assert cloud.state.ledger.spent_micro(cloud.state.now_s) > 0.8 * budget
 
 
 def test_trials_do_not_stop_at_a_rung_that_all_pass():

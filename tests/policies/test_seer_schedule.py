@@ -7,11 +7,11 @@ from seer_nb.policies.seer.schedule import Reservation, count_affordable, fits_b
 
 def resources(money):
     return Resources(
-        seconds=1000.0,
-        money=money,
+        time_left_s=1000.0,
+        money_micro=money,
         epoch_s=1.0,
         scaling=Scaling(),
-        price_s=1.0,
+        price_micro_per_s=1.0,
         lease_s=30.0,
         minimum_s=0.0,
         workers_per_machine=1,

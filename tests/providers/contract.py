@@ -45,7 +45,7 @@ class Rig:
         (folder / "logs").mkdir(parents=True)
         # Pickled, as for a runner.
         self.fleet = pickle.loads(cloudpickle.dumps(provider)).fleet(
-            FleetContext(study="study", folder=folder, lease_s=LEASE_S, ended=self._ended)
+            FleetContext(study="study", folder=folder, lease_s=LEASE_S, on_ended=self._ended)
         )
         settings = core.Settings(
             name="study",
@@ -53,10 +53,10 @@ class Rig:
             mode="max",
             max_epochs=1,
             deadline_s=600.0,
-            budget=10**6,
+            budget_micro=10**6,
             seed=0,
             offers=provider.offers(),
-            host=provider.host,
+            scheduler_offer=provider.scheduler_offer,
             max_workers=provider.max_workers,
             lease_s=LEASE_S,
             store=str(folder),
@@ -80,14 +80,14 @@ class Rig:
         self.ready[int(machine)] = self.gangs._workers[worker]
 
     def worker_left(self, worker):
-        task = asyncio.ensure_future(self.fleet.lost(int(worker.partition(".")[0])))
+        task = asyncio.ensure_future(self.fleet.on_worker_lost(int(worker.partition(".")[0])))
         self._tasks.add(task)
 
     async def open(self):
         scheduler = await self.fleet.open()
         if scheduler is None:
             assert await self.fleet.adopt([]) == Adopted()
-            scheduler = await self.fleet.host(0, self.provider.host)
+            scheduler = await self.fleet.boot_scheduler(0, self.provider.scheduler_offer)
         await self.gangs.connect(scheduler, serialization.dumps(train))
         self._tasks.add(asyncio.ensure_future(self._renew()))
 
@@ -146,7 +146,7 @@ class DescribedTestCase:
     def test_offers_are_consistent(self, given):
         offers = given.offers()
         assert offers
-        assert len({offer.name for offer in [*offers, *filter(None, [given.host])]}) == len(offers) + bool(given.host)
+        assert len({offer.name for offer in [*offers, *filter(None, [given.scheduler_offer])]}) == len(offers) + bool(given.scheduler_offer)
         assert given.max_workers >= 1
         for offer in offers:
             assert 0 < offer.boot_s < offer.boot_timeout_s
@@ -158,14 +158,14 @@ class DescribedTestCase:
             assert offer.bill(1) <= offer.bill(2) <= offer.bill(3601)
             # The journal stores it.
             assert msgspec.json.decode(msgspec.json.encode(offer), type=type(offer)) == offer
-        if given.host is not None:
-            assert given.host.workers_per_machine == 0
+        if given.scheduler_offer is not None:
+            assert given.scheduler_offer.workers_per_machine == 0
         assert offers == given.offers(), "offers() must always return the same"
 
     def test_provider_can_be_pickled_and_has_a_repr(self, given):
         other = pickle.loads(cloudpickle.dumps(given))
         assert other.offers() == given.offers()
-        assert other.host == given.host
+        assert other.scheduler_offer == given.scheduler_offer
         assert (other.max_workers, other.shares_files) == (given.max_workers, given.shares_files)
         assert repr(other) == repr(given)
         assert repr(given).startswith(type(given).__name__ + "(")
@@ -214,7 +214,7 @@ class ProviderTestCase(DescribedTestCase):
         ended = await rig.has_ended(1, rig.offer.release_s + 5)
         assert (ended.expected, ended.reason) == (True, "")
         await rig.fleet.retire(1, force=True)
-        await rig.fleet.lost(1)
+        await rig.fleet.on_worker_lost(1)
         await rig.boots(2)
         assert list(rig.ended) == [1]
 
@@ -262,10 +262,10 @@ class ProviderTestCase(DescribedTestCase):
 
     async def test_unusable_machine_is_reported_with_its_reason(self, rig):
         await rig.boots(1)
-        await rig.fleet.give_up(1, "it cannot be reached")
+        await rig.fleet.discard(1, "it cannot be reached")
         ended = await rig.has_ended(1, rig.offer.release_s + 5)
         assert (ended.expected, ended.reason) == (False, "it cannot be reached")
-        await rig.fleet.give_up(1, "again")
+        await rig.fleet.discard(1, "again")
         await rig.boots(2)
 
     async def test_machine_can_be_retired_twice(self, rig):
@@ -277,7 +277,7 @@ class ProviderTestCase(DescribedTestCase):
     async def test_unknown_machines_are_ignored(self, rig):
         await rig.fleet.retire(77, force=False)
         await rig.fleet.retire(78, force=True)
-        await rig.fleet.lost(79)
+        await rig.fleet.on_worker_lost(79)
         await rig.boots(1)
         assert not rig.ended
 

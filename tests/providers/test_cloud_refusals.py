@@ -29,7 +29,7 @@ def test_prices_are_known_or_given_and_include_disk_and_address():
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_most_clouds_bill_a_machine_until_it_is_deleted(cloud):
     provider = CLOUDS[cloud]()
-    assert {offer.billed_until_deleted for offer in (provider.host, *provider.offers())} == {cloud != "gcp"}
+    assert {offer.billed_until_deleted for offer in (provider.scheduler_offer, *provider.offers())} == {cloud != "gcp"}
     assert not seer.EC2("m5.large", region="us-east-1").host.billed_until_deleted
 
 
@@ -37,7 +37,7 @@ def test_scheduler_machine_is_never_a_spot_machine():
     provider = CLOUDS["gcp"](spot=True)
     (offer,) = provider.offers()
     assert (offer.spot, offer.name, offer.losses_per_hour) == (True, "g2-standard-4 spot", 0.03)
-    assert (provider.host.spot, provider.host.name) == (False, "scheduler")
+    assert (provider.scheduler_offer.spot, provider.scheduler_offer.name) == (False, "scheduler")
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class TestDescriptions(DescribedTestCase):
 @pytest.mark.parametrize("cloud", CLOUDS)
 async def test_machines_are_launched_as_requested_and_deleted(cloud, fake_cloud, home):
     async with RecordedFleet(home / "f", CLOUDS[cloud](), study="My Study_1") as recorded:
-        scheduler = await recorded.fleet.host(0, recorded.provider.host)
+        scheduler = await recorded.fleet.boot_scheduler(0, recorded.provider.scheduler_offer)
         inner, outer = ("10.0.0.1", "192.0.2.1") if cloud in {"gcp", "azure"} else ("192.0.2.1", "192.0.2.1")
         if cloud == "openstack":
             inner = "10.0.0.1"
@@ -137,7 +137,7 @@ async def test_failed_deletion_is_repeated(cloud, fake_cloud, home, monkeypatch)
     async with RecordedFleet(home / "f", CLOUDS[cloud]()) as recorded:
         await recorded.rent(1)
         fake_cloud.undeletable = 3
-        await recorded.fleet.lost(1)
+        await recorded.fleet.on_worker_lost(1)
         ended = await recorded.has_ended(1)
         assert (ended.expected, ended.reason) == (False, "its worker left the scheduler")
         assert not fake_cloud.machines
@@ -150,7 +150,7 @@ async def test_later_fleet_deletes_the_machines_of_an_earlier_one(cloud, fake_cl
     await dead.rent(4)
     await dead.rent(12)
     async with RecordedFleet(home / "f", CLOUDS[cloud]()) as recorded:
-        assert await recorded.fleet.adopt([4, 12]) == Adopted(left=(4, 12))
+        assert await recorded.fleet.adopt([4, 12]) == Adopted(terminating=(4, 12))
         await recorded.rent(13)
         await until_async(lambda: len(fake_cloud.machines) == 1, "the deletion of the earlier machines")
         (left,) = fake_cloud.machines
@@ -192,7 +192,7 @@ async def test_earlier_machines_are_deleted_when_the_cloud_is_reachable_again(fa
             return launcher(study, file)
 
         monkeypatch.setattr(recorded.provider, "launcher", late)
-        assert await recorded.fleet.adopt([4]) == Adopted(left=(4,))
+        assert await recorded.fleet.adopt([4]) == Adopted(terminating=(4,))
         ended = await recorded.has_ended(4)
         assert not failures
         assert 3600 <= ended.lived_s < 3700
@@ -226,7 +226,7 @@ async def test_machines_that_were_not_deleted_are_returned_and_recorded(fake_clo
 @pytest.mark.anyio
 async def test_watch_of_the_scheduler_continues_after_any_exception(fake_cloud, home, monkeypatch):
     async with RecordedFleet(home / "f", CLOUDS["hetzner"]()) as recorded:
-        await recorded.fleet.host(0, recorded.provider.host)
+        await recorded.fleet.boot_scheduler(0, recorded.provider.scheduler_offer)
         errors = [RuntimeError("unexpected")]
 
         async def listens(address):
@@ -254,7 +254,7 @@ async def test_machine_can_be_retired_during_its_launch(fake_cloud, home):
 @pytest.mark.anyio
 async def test_unreachable_scheduler_is_lost(fake_cloud, home, monkeypatch):
     async with RecordedFleet(home / "f", CLOUDS["hetzner"]()) as recorded:
-        await recorded.fleet.host(0, recorded.provider.host)
+        await recorded.fleet.boot_scheduler(0, recorded.provider.scheduler_offer)
 
         async def unreachable(address):
             return False
@@ -290,7 +290,7 @@ async def test_each_machine_has_its_own_labels_and_options_are_passed_on(fake_cl
 async def test_variables_reach_the_container_unchanged(cloud, fake_cloud, home):
     env = {"ODD": 'it\'s $5 "x" `y` \\z', "LINES": "one\n two \n", "FOREIGN": "\xe9\u2028\U0001f600"}
     async with RecordedFleet(home / "f", CLOUDS[cloud](env=env)) as recorded:
-        await recorded.fleet.host(0, recorded.provider.host)
+        await recorded.fleet.boot_scheduler(0, recorded.provider.scheduler_offer)
         await recorded.rent(1)
         for machine in fake_cloud.machines.values():
             arrived = docker_line.container_variables(docker_line.docker_arguments(machine.user_data, home))

@@ -68,7 +68,7 @@ async def recorded(tmp_path, channels, monkeypatch):
     monkeypatch.setattr("seer_nb.providers.dask.fleet.SLOW_POLL_S", 0.01)
     monkeypatch.setattr(DaskCluster, "channel", lambda _: channels.append(FakeChannel()) or channels[-1])
     async with RecordedFleet(tmp_path / "f", DaskCluster(clusters.local, 0.05, **clusters.OPTIONS)) as opened:
-        await opened.fleet.host(0, opened.provider.host)
+        await opened.fleet.boot_scheduler(0, opened.provider.scheduler_offer)
         yield opened
 
 
@@ -90,7 +90,7 @@ async def test_new_worker_is_assigned_to_a_wanted_machine_first(recorded, channe
     await recorded.fleet.retire(1, force=False)
     await recorded.rent(2)
     channel.add_worker("first")
-    await until_async(lambda: recorded.fleet.name_of("first", "first") == "2.0")
+    await until_async(lambda: recorded.fleet.worker_name("first", "first") == "2.0")
     assert not recorded.ended
     channel.add_worker("second")
     assert (await recorded.has_ended(1)).expected
@@ -113,14 +113,14 @@ async def test_worker_that_failed_to_start_does_not_claim_another_worker(recorde
     channel.error = None
     await recorded.rent(2)
     channel.add_worker("one")
-    await until_async(lambda: recorded.fleet.name_of("one", "one") == "2.0")
+    await until_async(lambda: recorded.fleet.worker_name("one", "one") == "2.0")
 
 
 async def test_watcher_continues_after_any_exception(recorded, channels):
     (channel,) = channels
     await recorded.rent(1)
     channel.add_worker("one")
-    await until_async(lambda: recorded.fleet.name_of("one", "one") == "1.0")
+    await until_async(lambda: recorded.fleet.worker_name("one", "one") == "1.0")
     channel.error = {"workers": RuntimeError("unexpected"), "end_worker": RuntimeError("unexpected too")}
     await asyncio.sleep(0.1)
     channel.error = None
@@ -139,11 +139,11 @@ async def test_cluster_that_does_not_answer_is_lost(recorded, channels, monkeypa
 
 async def test_second_cluster_replaces_the_first(recorded, channels):
     await recorded.rent(1)
-    await recorded.fleet.host(2, recorded.provider.host)
+    await recorded.fleet.boot_scheduler(2, recorded.provider.scheduler_offer)
     assert channels[0].closed, "its lease would be renewed for ever"
     assert "another Dask cluster" in recorded.ended[0].reason
     assert 1 in recorded.ended
-    assert await recorded.fleet.host(2, recorded.provider.host) is not None
+    assert await recorded.fleet.boot_scheduler(2, recorded.provider.scheduler_offer) is not None
 
 
 class SlowFactory:
@@ -169,11 +169,11 @@ async def test_cluster_can_be_ended_while_it_is_created(how, tmp_path, monkeypat
     provider = DaskCluster(slow, 0.05, **clusters.OPTIONS)
     monkeypatch.setattr(provider, "_make_cluster", slow)
     recorded = RecordedFleet(tmp_path / "f", provider)
-    hosting = asyncio.ensure_future(recorded.fleet.host(0, provider.host))
+    hosting = asyncio.ensure_future(recorded.fleet.boot_scheduler(0, provider.scheduler_offer))
     await asyncio.to_thread(slow.begun.wait, 10)
     acts = {
         "retire": lambda: recorded.fleet.retire(0, force=True),
-        "give_up": lambda: recorded.fleet.give_up(0, "it is too slow"),
+        "give_up": lambda: recorded.fleet.discard(0, "it is too slow"),
         "close": recorded.fleet.close,
     }
     acting = asyncio.ensure_future(acts[how]())
@@ -192,7 +192,7 @@ async def test_cluster_created_after_the_fleet_closed_is_closed(tmp_path, monkey
     monkeypatch.setattr(DaskFleet, "end_timeout_s", 0.1)
     recorded = RecordedFleet(tmp_path / "f", DaskCluster(slow, 0.05, **clusters.OPTIONS))
     recorded.provider._make_cluster = slow
-    hosting = asyncio.ensure_future(recorded.fleet.host(0, recorded.provider.host))
+    hosting = asyncio.ensure_future(recorded.fleet.boot_scheduler(0, recorded.provider.scheduler_offer))
     await asyncio.to_thread(slow.begun.wait, 10)
     assert await recorded.fleet.close() == (0,)
     hosting.cancel()

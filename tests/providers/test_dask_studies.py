@@ -59,7 +59,7 @@ def check_two_then_one(study):
     (retired, *_) = [e for e in records(study, core.Retire) if e.record.machine == first.record.machine]
     assert sum(retired.seq < e.seq < second.seq for e in records(study, core.Reported)) > 10
     assert study.state.machines[host.record.machine].runs_scheduler
-    assert 0 < study.state.ledger.spent(study.state.now_s) < 2 * 50_000 * 60 / 3600
+    assert 0 < study.state.ledger.spent_micro(study.state.now_s) < 2 * 50_000 * 60 / 3600
 
 
 @pytest.mark.parametrize("make_cluster", [clusters.local, pytest.param(clusters.subprocesses, marks=thorough)])

@@ -87,7 +87,7 @@ class TestDescription(DescribedTestCase):
 @pytest.mark.anyio
 async def test_containers_run_as_requested_and_are_stopped(home):
     async with RecordedFleet(home / "f", given(env={"MINE": "1"}), study="My Study_1") as recorded:
-        scheduler = await recorded.fleet.host(0, recorded.provider.host)
+        scheduler = await recorded.fleet.boot_scheduler(0, recorded.provider.scheduler_offer)
         await recorded.rent(1)
         ident = tls.load(home / "f").ident[:8]
         overrides = [running()[f"seer-my-study-1-{ident}-0000{machine}"] for machine in (0, 1)]
@@ -126,7 +126,7 @@ async def test_later_fleet_stops_the_tasks_of_an_earlier_one(home):
     dead = RecordedFleet(home / "f", given())
     await dead.rent(4)
     async with RecordedFleet(home / "f", given()) as recorded:
-        assert await recorded.fleet.adopt([4]) == Adopted(left=(4,))
+        assert await recorded.fleet.adopt([4]) == Adopted(terminating=(4,))
         await until_async(lambda: not running(), "the end of the earlier task")
     dead.fleet._side.stop()
 

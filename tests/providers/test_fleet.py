@@ -29,7 +29,7 @@ class ControlledFleet(MachineFleet[RentedMachine]):
 
     def __init__(self, folder):
         self.ended = []
-        super().__init__(FleetContext(study="s", folder=folder, lease_s=30.0, ended=self.ended.append), RentedMachine)
+        super().__init__(FleetContext(study="s", folder=folder, lease_s=30.0, on_ended=self.ended.append), RentedMachine)
         self.launched, self.error, self.stubborn = asyncio.Event(), None, False
 
     async def open(self):
@@ -42,9 +42,9 @@ class ControlledFleet(MachineFleet[RentedMachine]):
 
     async def _end(self, machine, rented, *, force):
         if not rented.launching and not self.stubborn:
-            self._ended(machine, lived_s=rented.lived_s())
+            self._report_ended(machine, lived_s=rented.lived_s())
 
-    async def _shut(self):
+    async def _clean_up(self):
         """Do nothing."""
 
 
@@ -65,7 +65,7 @@ async def test_failed_launch_is_reported_once(fleet, error):
     fleet.error = error
     await fleet.rent(1, OFFER)
     await fleet.retire(1, force=True)
-    await fleet.lost(1)
+    await fleet.on_worker_lost(1)
     (ended,) = fleet.ended
     assert (ended.machine, ended.expected, ended.reason) == (1, False, str(error))
     assert not fleet._rented, "it would count as a machine for ever"
@@ -86,9 +86,9 @@ async def test_machine_retired_during_its_launch_ends_after_the_launch(fleet):
 async def test_unusable_machine_is_reported_once_with_its_reason(fleet):
     fleet.launched.set()
     await fleet.rent(1, OFFER)
-    await fleet.give_up(1, "its scheduler refuses connections")
-    await fleet.give_up(1, "again")
-    await fleet.give_up(2, "unknown")
+    await fleet.discard(1, "its scheduler refuses connections")
+    await fleet.discard(1, "again")
+    await fleet.discard(2, "unknown")
     assert [(ended.expected, ended.reason) for ended in fleet.ended] == [(False, "its scheduler refuses connections")]
     assert fleet.ended[0].lived_s >= 1.0, "it existed, so it is billed"
 
@@ -128,7 +128,7 @@ async def test_nothing_is_launched_while_the_fleet_closes_or_afterwards(fleet):
 
 @pytest.mark.anyio
 async def test_each_worker_gets_its_own_gpu(tmp_path):
-    fleet = LocalFleet(FleetContext(study="s", folder=tmp_path, lease_s=30.0, ended=lambda _: None), ("3", "GPU-7b"))
+    fleet = LocalFleet(FleetContext(study="s", folder=tmp_path, lease_s=30.0, on_ended=lambda _: None), ("3", "GPU-7b"))
 
     def assign(machine):
         fleet._rented[machine] = WorkerProcess()
@@ -174,7 +174,7 @@ async def test_end_of_a_worker_is_reported_even_if_it_was_not_recorded(tmp_path,
 
     ended = asyncio.get_running_loop().create_future()
     monkeypatch.setattr(local, "process_context", lambda: SimpleNamespace(Process=Sleeper))
-    fleet = LocalFleet(FleetContext(study="s", folder=tmp_path, lease_s=30.0, ended=ended.set_result), ())
+    fleet = LocalFleet(FleetContext(study="s", folder=tmp_path, lease_s=30.0, on_ended=ended.set_result), ())
     fleet._scheduler = SimpleNamespace(address="tls://127.0.0.1:1")
     monkeypatch.setattr(fleet._pids, "add", fails)
     await fleet.rent(1, OFFER)

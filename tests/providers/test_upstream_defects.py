@@ -457,7 +457,7 @@ async def test_retiring_a_scheduler_that_never_listens_stops_the_wait(fake_cloud
 
     monkeypatch.setattr(fleet, "is_listening", unreachable)
     async with RecordedFleet(home / "f", CLOUDS["hetzner"]()) as recorded:
-        hosting = asyncio.create_task(recorded.fleet.host(0, recorded.provider.host))
+        hosting = asyncio.create_task(recorded.fleet.boot_scheduler(0, recorded.provider.scheduler_offer))
         await until_async(lambda: fake_cloud.machines)
         await asyncio.sleep(0.1)
         assert not hosting.done()

@@ -95,7 +95,7 @@ class TestVMFleet(ProviderTestCase):
     async def test_later_runner_deletes_the_machines_of_an_earlier_one(self, rig, given):
         await rig.rent(1)
         later = given.fleet(rig.fleet._context)
-        assert await later.adopt([1]) == Adopted(left=(0, 1))
+        assert await later.adopt([1]) == Adopted(terminating=(0, 1))
         await until_async(lambda: not self.left(None), "the deletion of the earlier machines", within_s=15)
         await later.close()
 

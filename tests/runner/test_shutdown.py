@@ -39,7 +39,7 @@ def test_a_slow_termination_is_recorded(home):
     assert not state.live
     # A night without a runner costs nothing.
     state.apply(core.RunnerStarted(unseen_s=8 * 3600.0), state.now_s)
-    assert state.ledger.spent(state.now_s) <= len(runner._fleet.asked) * OFFER.bill(10.0)
+    assert state.ledger.spent_micro(state.now_s) <= len(runner._fleet.asked) * OFFER.bill(10.0)
 
 
 def test_an_end_that_was_delayed_after_a_suspension_is_recorded(home):

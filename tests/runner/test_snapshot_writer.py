@@ -47,7 +47,7 @@ def test_a_separate_process_writes_a_snapshot_after_enough_records(study, monkey
     assert writer._process.wait(60) == 0
     view = JournalView(study.journal)
     view.state()
-    assert view.resumed == 22
+    assert view.snapshot_seq == 22
     assert not (study.folder / journal_writer.LOCK).stat().st_mode & 0o077
 
 

@@ -39,7 +39,7 @@ TINY = {"a": seer.choice(["x", "y", None]), "b": seer.randint(1, 2), "c": 7}
 
 def trial(number, config, *values, state="completed"):
     curve = tuple(
-        core.Report(epoch=k, value=v, metrics={}, seconds=1.0, parallelism=1, at_s=0.0, cost=0, checkpoint="c")
+        core.Report(epoch=k, value=v, metrics={}, seconds=1.0, parallelism=1, at_s=0.0, cost_micro=0, checkpoint="c")
         for k, v in enumerate(values, 1)
     )
     best = max((r for r in curve if r.value is not None), key=lambda r: r.value, default=None)

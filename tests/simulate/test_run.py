@@ -53,7 +53,7 @@ moves = st.lists(
     st.tuples(
         st.floats(0, 500),
         st.one_of(
-            st.builds(core.SetBudget, budget=st.integers(10_000, 3_000_000)),
+            st.builds(core.SetBudget, budget_micro=st.integers(10_000, 3_000_000)),
             st.builds(core.SetDeadline, deadline_s=st.floats(20, 900)),
             st.just(core.Pause()),
             st.just(core.Resume()),
@@ -93,7 +93,7 @@ def test_budget_and_deadline_are_never_exceeded(  # noqa: PLR0913, PLR0917 - one
     assert not found.violated, found
     assert found.state.phase == "ended"
     # The provider's bill equals the ledger.
-    assert found.spent_usd == pytest.approx(found.state.ledger.spent(found.elapsed_s) / MICRO)
+    assert found.spent_usd == pytest.approx(found.state.ledger.spent_micro(found.elapsed_s) / MICRO)
 
 
 def test_a_violation_is_reported():
@@ -182,7 +182,7 @@ def test_shorter_curves_continue_with_their_last_value():
 def test_a_table_may_hold_epoch_seconds_per_configuration():
     of = table(rows=4, epoch_seconds=[1.0, 2.0, 3.0, 4.0])
     found = run("random_search", of=of, deadline=3000, budget=5.0)
-    seconds = {t.config["height"]: {r.seconds for r in t.curve} for t in found.state.trials.values()}
+    seconds = {t.config["height"]: {r.time_left_s for r in t.curve} for t in found.state.trials.values()}
     assert [seconds[config["height"]] for config in of.configs] == [{1.0}, {2.0}, {3.0}, {4.0}]
 
 
@@ -273,7 +273,7 @@ def test_commands_change_the_limits():
     found = run(
         deadline=400,
         budget=1.0,
-        commands=[(50.0, core.SetBudget(budget=700_000)), (60.0, core.SetDeadline(deadline_s=200))],
+        commands=[(50.0, core.SetBudget(budget_micro=700_000)), (60.0, core.SetDeadline(deadline_s=200))],
     )
     assert found.spent_usd <= 0.7
     assert found.elapsed_s <= 200

@@ -80,9 +80,9 @@ def test_no_decision_follows_from_a_command_that_could_not_be_written(home):
     study = create(Cloud(max_workers=3), policy=Three(), budget=0.08)
 
     def ask(runner):
-        lose = functools.partial(runner._fleet._ended, 0, lived_s=3.0, reason="it was taken away")
+        lose = functools.partial(runner._fleet._report_ended, 0, lived_s=3.0, reason="it was taken away")
         FullDisk(runner, core.SetBudget, TRIES, lose)
-        study._send(core.SetBudget(budget=5_000_000))
+        study._send(core.SetBudget(budget_micro=5_000_000))
 
     runner = fails(study, ask)
     records, state = journalled(study)
@@ -113,7 +113,7 @@ def test_an_end_of_a_machine_that_could_not_be_written_is_written_later(home):
     def lose(runner):
         # When the others end there is room again.
         FullDisk(runner, core.MachineEnded, TRIES)
-        runner._fleet._ended(0, lived_s=3.0, reason="it was taken away")
+        runner._fleet._report_ended(0, lived_s=3.0, reason="it was taken away")
 
     fails(study, lose)
     records, state = journalled(study)

@@ -76,14 +76,14 @@ def test_a_snapshot_and_later_records_give_the_same_state_as_all_records(study, 
         journal.append(records[second:])
         whole, resumed = JournalView(journal, resume=False), JournalView(journal)
         assert pictures(whole) == pictures(resumed)
-        assert (whole.resumed, resumed.resumed) == (0, second)
+        assert (whole.snapshot_seq, resumed.snapshot_seq) == (0, second)
         again, rest = resumed.state(), whole.state()
         assert repr(vars(resumed.history)) == repr(vars(whole.history)), "integers stay integers"
         assert list(again.trials) == list(rest.trials)
         assert list(again.live) == list(rest.live)
         assert again.idle_workers() == rest.idle_workers()
         assert again.ledger.accounts == rest.ledger.accounts
-        assert again.speed.seen == rest.speed.seen
+        assert again.speed.measurements == rest.speed.measurements
         journal.close()
 
 
@@ -94,7 +94,7 @@ def test_the_index_kept_up_to_date_equals_one_built_from_scratch(study):
     for at_s, record in records_of(study):
         state = State(record.settings) if state is None else state
         state.apply(record, at_s)
-        assert state.tally == StateIndex.of(state)
+        assert state.index == StateIndex.of(state)
 
 
 @examples(25)
@@ -106,14 +106,14 @@ def test_a_runner_that_starts_from_a_snapshot_removes_the_same_checkpoints(study
     for number, (at_s, record) in enumerate(records, 1):
         state = State(record.settings) if state is None else state
         state.apply(record, at_s)
-        old.note(state, record)
+        old.observe(state, record)
         if number == cut:
-            old.useless(state)
-            new.resume(state)
-            new.useless(state)
+            old.removable(state)
+            new.restore(state)
+            new.removable(state)
         elif number > cut:
-            new.note(state, record)
-    assert old.useless(state) == new.useless(state)
+            new.observe(state, record)
+    assert old.removable(state) == new.removable(state)
 
 
 def test_snapshots_hold_every_attribute():
@@ -154,11 +154,11 @@ def test_an_unusable_snapshot_is_ignored_and_replaced(study, damage):
     damage(study)
     view = JournalView(study)
     assert pictures(view) == pictures(JournalView(study, resume=False))
-    assert not view.resumed
+    assert not view.snapshot_seq
     write(study)
     view = JournalView(study)
     view.state()
-    assert view.resumed
+    assert view.snapshot_seq
 
 
 def test_a_snapshot_beyond_the_last_record_of_its_journal_is_ignored(study):
@@ -168,7 +168,7 @@ def test_a_snapshot_beyond_the_last_record_of_its_journal_is_ignored(study):
     db.close()
     view = JournalView(study)
     assert pictures(view) == pictures(JournalView(study, resume=False))
-    assert not view.resumed
+    assert not view.snapshot_seq
 
 
 def test_a_new_snapshot_does_not_disturb_readers_of_the_old_one(study):
@@ -189,7 +189,7 @@ def test_an_interrupted_writer_leaves_the_previous_snapshot(study, monkeypatch):
             write(study)
     view = JournalView(study)
     assert pictures(view) == pictures(JournalView(study, resume=False))
-    assert view.resumed == 60
+    assert view.snapshot_seq == 60
 
 
 def test_only_the_owner_can_read_a_snapshot(study):
@@ -211,7 +211,7 @@ def test_attach_starts_from_the_snapshot(tmp_path, monkeypatch):
     journal = Journal.create(tmp_path / "digits" / "journal.sqlite", made.records())
     seq = write(journal)
     found = seer.attach("digits")
-    assert found._view.resumed == seq
+    assert found._view.snapshot_seq == seq
     assert found.status == "ended"
     assert len(found.events()) == seq
     assert len(found.results()) == len(made.state.trials)
@@ -235,7 +235,7 @@ def test_a_copy_of_a_copied_study_with_a_snapshot_has_its_own_checkpoints(tmp_pa
         view = JournalView(journal)
         own = str(folder / layout.CHECKPOINTS)
         assert view.state().settings.store == own
-        assert view.resumed
+        assert view.snapshot_seq
         assert restore(journal, RandomSearch(), CheckpointCollector()).engine.state.settings.store == own
         snapshot.save(journal, snapshot.Snapshot(view.seq, view.state(), view.history))
         journal.close()

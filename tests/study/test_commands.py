@@ -73,7 +73,7 @@ def test_commands_sent_without_a_runner_are_read_before_the_next_one_rents(home)
     assert found[0].waiting == 2, "of many moves of a slider the last one counts"
     assert [type(record) for record in found[1:3]] == [core.SetBudget, core.Stop]
     assert not [record for record in found if isinstance(record, core.Rent)]
-    assert study.state.budget == 980_000
+    assert study.state.budget_micro == 980_000
     check_nothing_is_left(home)
 
 
@@ -96,7 +96,7 @@ def test_a_failing_policy_leaves_no_machines_in_the_state_that_were_never_rented
     state = study.state
     assert len(state.machines) == 2
     assert not state.live
-    assert state.ledger.committed(state.now_s) == 0
+    assert state.ledger.committed_micro(state.now_s) == 0
     check_nothing_is_left(home)
 
 

@@ -68,7 +68,7 @@ def test_another_runner_continues_after_the_first_one_was_killed(home):
     assert len(records(other, core.RunnerStarted)) == 2
     spent = other.spending()
     state = other.state
-    assert state.ledger.spent(state.now_s) <= state.budget
+    assert state.ledger.spent_micro(state.now_s) <= state.budget_micro
     # Machines of the dead runner are billed for as long as they may have lived on.
     assert spent.groupby("machine").state.last().eq("ended").all()
     check_nothing_is_left(home)

@@ -131,19 +131,19 @@ def test_a_forecast_before_the_start():
     assert plan.cost_usd.iloc[-1] == pytest.approx(found.cost_usd.value, rel=0.01)
     # Nothing is known of the metric.
     assert found.best_value is None
-    assert found.futures == 4
+    assert found.n_simulations == 4
     assert repr(found).startswith("Forecast(finish after ")
 
 
 def test_a_forecast_of_a_running_study_has_a_best_value_and_changes_nothing():
     state = halfway()
-    before = (state.now_s, len(state.trials), state.ledger.spent(state.now_s), len(state.gangs))
+    before = (state.now_s, len(state.trials), state.ledger.spent_micro(state.now_s), len(state.gangs))
     found = forecast(state, SEER())
-    assert (state.now_s, len(state.trials), state.ledger.spent(state.now_s), len(state.gangs)) == before
+    assert (state.now_s, len(state.trials), state.ledger.spent_micro(state.now_s), len(state.gangs)) == before
     assert found.best_value.low <= found.best_value.value <= found.best_value.high
     assert found.best_value.value >= state.best.best.value
     assert found.over_time.elapsed_s.iloc[0] == state.now_s
-    assert found.over_time.cost_usd.iloc[0] == pytest.approx(state.ledger.spent(state.now_s) / 1e6, rel=0.05)
+    assert found.over_time.cost_usd.iloc[0] == pytest.approx(state.ledger.spent_micro(state.now_s) / 1e6, rel=0.05)
     assert found.finish_s.high <= 400
     assert found.cost_usd.high <= 2
 
@@ -162,7 +162,7 @@ def test_the_forecast_agrees_with_what_happens(at_s, least):
         )
         found = forecast(cloud.run(until_s=at_s).state, SEER())
         end = cloud.run().state
-        assert found.cost_usd.value == pytest.approx(end.ledger.spent(end.now_s) / 1e6, rel=0.25)
+        assert found.cost_usd.value == pytest.approx(end.ledger.spent_micro(end.now_s) / 1e6, rel=0.25)
         assert found.finish_s.value == pytest.approx(end.now_s, rel=0.25)
         slack = 0.1
         hits += found.best_value.low - slack <= end.best.best.value <= found.best_value.high + slack
@@ -173,7 +173,7 @@ def test_the_forecast_agrees_with_what_happens(at_s, least):
 def test_every_policy_can_be_forecast():
     found = forecast(halfway(policy=RandomSearch()), RandomSearch())
     assert found.stages is None
-    assert found.futures == 4
+    assert found.n_simulations == 4
     assert found.best_value is not None
 
 
@@ -183,7 +183,7 @@ def test_a_forecast_respects_its_time_limit():
     begun_s = time.monotonic()
     found = forecast(state, SEER(), limit_s=0.0)
     assert time.monotonic() - begun_s < 10.0
-    assert (found.futures, found.finish_s, found.cost_usd, found.best_value) == (0, None, None, None)
+    assert (found.n_simulations, found.finish_s, found.cost_usd, found.best_value) == (0, None, None, None)
     assert found.over_time.empty
     assert not found.stages.empty
     last = found.stages.iloc[-1]
@@ -210,7 +210,7 @@ class Sleepy(RandomSearch):
 def test_a_busy_machine_gives_the_same_forecast():
     """Guards against the wall's clock: README's own example was too long to simulate where others used the cores."""
     policy = Sleepy()
-    assert forecast(halfway(policy=RandomSearch()), policy, limit_s=0.9).futures >= 1
+    assert forecast(halfway(policy=RandomSearch()), policy, limit_s=0.9).n_simulations >= 1
     assert policy.slept_s >= 1.0
 
 
@@ -230,7 +230,7 @@ def test_the_example_of_the_readme_can_be_forecast(monkeypatch, tmp_path):
         name="digits",
     )
     found = study.forecast(epoch_seconds=2.0)
-    assert found.futures >= ENOUGH
+    assert found.n_simulations >= ENOUGH
     assert found.cost_usd.low < found.cost_usd.high
     assert 400 < found.finish_s.value <= 600
 

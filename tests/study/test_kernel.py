@@ -91,8 +91,8 @@ def test_a_study_survives_a_kernel_restart_and_two_kernels_can_control_it(home, 
 
     second = kernels()
     second.run(attach + 'study.adjust(budget="$2"); study.pin(1)')
-    until(lambda: seer.attach("study").state.budget == 2_000_000, "the new budget")
-    seen = first.run("print(study.state.budget, study.state.trials[1].pinned, study.status)")
+    until(lambda: seer.attach("study").state.budget_micro == 2_000_000, "the new budget")
+    seen = first.run("print(study.state.budget_micro, study.state.trials[1].pinned, study.status)")
     assert seen == "2000000 True running"
     assert "study study: running" in first.run("print(study._repr_mimebundle_()['text/plain'])")
     first.run("study.stop_trial(0)")

@@ -106,7 +106,7 @@ def test_commands_take_effect_and_a_replay_makes_the_same_decisions(home):
     assert table.state.to_dict() == {0: "completed", 1: "stopped", 2: "completed", 3: "completed"}
     assert table.reason[1] == "stopped by hand"
     assert study.state.deadline_s == 90
-    assert study.state.budget == 900_000
+    assert study.state.budget_micro == 900_000
     # Once each, though they were interrupted.
     assert study.curves().groupby("trial").epoch.apply(list)[0] == list(range(1, 9))
     check_nothing_is_left(home)
@@ -208,7 +208,7 @@ def test_a_study_ends_within_its_budget(home):
     study = make(ticking, max_epochs=10_000, deadline="10min", budget=90, provider=dollar_a_second, policy="asha")
     study.start().wait(120)
     state = study.state
-    assert state.ledger.spent(state.now_s) <= 90_000_000
+    assert state.ledger.spent_micro(state.now_s) <= 90_000_000
     # Most of it was of use: what is kept back is the lease.
     assert state.now_s < 80
     assert study.best.checkpoint
@@ -265,7 +265,7 @@ def test_useless_checkpoints_are_removed(home):
         if trial.alive or trial.state == "completed" or trial.id == state.best.id:
             wanted.add(Path(trial.best.checkpoint))
         if trial.alive:
-            wanted |= {Path(report.checkpoint) for report in (trial.resume, trial.spare) if report is not None}
+            wanted |= {Path(report.checkpoint) for report in (trial.resume, trial.fallback) if report is not None}
     assert stored == wanted
     for path in stored:
         payload = torch.load(home / "studies/study/checkpoints" / path, weights_only=True)

@@ -41,9 +41,9 @@ class Machines(MachineFleet):
 
     async def _end(self, machine, rented, *, force):
         gone = asyncio.get_running_loop().call_later
-        gone(self._end_s, lambda: self._ended(machine, lived_s=rented.lived_s()))
+        gone(self._end_s, lambda: self._report_ended(machine, lived_s=rented.lived_s()))
 
-    async def _shut(self):
+    async def _clean_up(self):
         pass
 
 
@@ -54,7 +54,7 @@ class Cloud(NamedTuple):
     offer: Offer = OFFER
     max_workers: int = 2
     shares_files: bool = True
-    host: Offer | None = None
+    scheduler_offer: Offer | None = None
 
     def offers(self):
         return (self.offer,)

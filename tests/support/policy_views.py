@@ -12,7 +12,7 @@ def report(epoch, value, *, seconds=10.0, parallelism=1, stored=True):
         seconds=seconds,
         parallelism=parallelism,
         at_s=float(epoch),
-        cost=0,
+        cost_micro=0,
         checkpoint=f"{epoch}.pt" if stored else None,
     )
 

@@ -12,7 +12,7 @@ class RecordedFleet:
         self.provider = provider
         self.ended = {}
         """Events by machine."""
-        self.fleet = provider.fleet(FleetContext(study=study, folder=folder, lease_s=30.0, ended=self._ended))
+        self.fleet = provider.fleet(FleetContext(study=study, folder=folder, lease_s=30.0, on_ended=self._ended))
 
     def _ended(self, event):
         assert event.machine not in self.ended, f"machine {event.machine} was reported twice"

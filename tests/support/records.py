@@ -42,7 +42,7 @@ class Builder:
         self.now_s = self.now_s if at_s is None else at_s
         self.records.append((len(self.records) + 1, self.now_s, record))
         self.state.apply(record, self.now_s)
-        self.history.note(record, self.state)
+        self.history.add(record, self.state)
         return self
 
     def machine(self, number, at_s=None, ready_s=None):

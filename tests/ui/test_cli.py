@@ -175,7 +175,7 @@ def test_errors_are_one_line_with_exit_code_1(arguments, sentence, capsys, ended
 def test_adjust_sends_commands_to_the_inbox(capsys, ended):
     assert run(capsys, "adjust", "digits", "--budget", "$0.80", "--deadline", "15min")[0] == 0
     commands = [command for _, command in Journal(ended / "journal.sqlite").inbox()]
-    assert commands == [core.SetBudget(budget=800_000), core.SetDeadline(deadline_s=900.0)]
+    assert commands == [core.SetBudget(budget_micro=800_000), core.SetDeadline(deadline_s=900.0)]
 
 
 def test_pause_without_a_runner_is_an_error(capsys, interrupted):

@@ -120,7 +120,7 @@ def test_late_browser_receives_the_whole_page(journalled, show):
         ({"do": "pin", "trial": 1, "pinned": True}, core.Pin(trial=1)),
         ({"do": "pin", "trial": 1, "pinned": False}, core.Pin(trial=1, pinned=False)),
         ({"do": "stop_trial", "trial": 3}, core.StopTrial(trial=3)),
-        ({"do": "apply", "budget": 0.8}, core.SetBudget(budget=800_000)),
+        ({"do": "apply", "budget": 0.8}, core.SetBudget(budget_micro=800_000)),
         ({"do": "apply", "deadline": 900}, core.SetDeadline(deadline_s=900.0)),
     ],
     ids=lambda value: value.get("do") if isinstance(value, dict) else "",
@@ -165,7 +165,7 @@ def test_undo_restores_the_earlier_limits(journalled, show):
         on_disk.builder.apply(command)
     on_disk.write()
     shown.receive(id=2, do="undo")
-    assert on_disk.commands()[2:] == [core.SetBudget(budget=500_000), core.SetDeadline(deadline_s=600.0)]
+    assert on_disk.commands()[2:] == [core.SetBudget(budget_micro=500_000), core.SetDeadline(deadline_s=600.0)]
     shown.receive(id=3, do="undo")
     assert shown.sent[-1]["wrong"]
 
@@ -189,7 +189,7 @@ def test_undo_of_a_budget_keeps_a_wall_clock_deadline(journalled, show):
     shown.receive(id=1, do="apply", budget=0.8)
     apply_commands(on_disk, [*on_disk.commands(), core.DeadlineMoved(deadline_s=1800.0)])
     shown.receive(id=2, do="undo")
-    assert on_disk.commands()[1:] == [core.SetBudget(budget=500_000)]
+    assert on_disk.commands()[1:] == [core.SetBudget(budget_micro=500_000)]
     assert not shown.sent[-1]["wrong"]
 
 
@@ -209,7 +209,7 @@ def test_undo_keeps_changes_by_another_view(journalled, show):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
     shown.receive(id=1, do="apply", deadline=900.0)
-    apply_commands(on_disk, [*on_disk.commands(), core.SetBudget(budget=900_000)])
+    apply_commands(on_disk, [*on_disk.commands(), core.SetBudget(budget_micro=900_000)])
     shown.receive(id=2, do="undo")
     assert on_disk.commands()[1:] == [core.SetDeadline(deadline_s=600.0)]
     assert "$0.90" in shown.sent[-1]["said"]
@@ -220,14 +220,14 @@ def test_undo_is_sent_before_the_runner_received_the_change(journalled, show):
     shown = show(on_disk.study)
     shown.receive(id=1, do="apply", budget=0.8)
     shown.receive(id=2, do="undo")
-    assert on_disk.commands()[1:] == [core.SetBudget(budget=500_000)]
+    assert on_disk.commands()[1:] == [core.SetBudget(budget_micro=500_000)]
 
 
 def test_apply_keeps_a_concurrent_change_by_another_view(journalled, show, monkeypatch):
     on_disk = journalled(small_study())
     shown = show(on_disk.study)
     reader = shown.dashboard._controller.reader
-    states = iter([None, core.SetBudget(budget=900_000)])
+    states = iter([None, core.SetBudget(budget_micro=900_000)])
     read = reader.state
 
     def state():

@@ -37,7 +37,7 @@ def test_cell_becomes_a_study(shell):
     assert isinstance(study, seer.Study)
     assert study.status == "created"
     assert (study.name, study.state.settings.max_epochs, study.state.settings.deadline_s) == ("magic", 9, 600.0)
-    assert study.state.settings.budget == 500_000
+    assert study.state.settings.budget_micro == 500_000
     assert "study magic: created" in shown.outputs[0].data["text/plain"]
 
 

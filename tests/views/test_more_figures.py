@@ -36,7 +36,7 @@ def test_bands_add_up_to_the_training_workers():
     for k in range(50):
         at_s = info.now_s * k / 50
         total = sum(step_value_at(band.steps, at_s) for band in info.bands)
-        assert total == pytest.approx(step_value_at(study.history.busy, at_s), abs=1)
+        assert total == pytest.approx(step_value_at(study.history.training_workers, at_s), abs=1)
     figure = parallelism_plot(info)
     assert [trace.name for trace in figure.data] == [
         "trial 0",
@@ -58,9 +58,9 @@ def test_losses_and_boots_are_marked():
 
 
 def test_burn_info_follows_the_ledger_and_the_limits():
-    study = small_study().apply(core.SetBudget(budget=700_000), 20.0)
+    study = small_study().apply(core.SetBudget(budget_micro=700_000), 20.0)
     info = figure_data.burn_info(study.history, build_view(study.state))
-    assert info.spent[-1] == (20.0, study.state.ledger.spent(20.0) / 1e6)
+    assert info.spent[-1] == (20.0, study.state.ledger.spent_micro(20.0) / 1e6)
     assert info.budgets == [(0.0, 0.5), (20.0, 0.7)]
     plan = figure_data.SpendingForecast(((20.0, 0.1, 0.1, 0.1), (500.0, 0.4, 0.3, 0.5)), 500.0)
     names = [

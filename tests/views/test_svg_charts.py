@@ -82,7 +82,7 @@ def test_bands_are_stacked():
 def test_boots_losses_and_changes_are_drawn():
     study = small_study()
     study.apply(core.MachineEnded(machine=1, expected=False, reason="killed"), 20.0).apply(
-        core.SetBudget(budget=900_000)
+        core.SetBudget(budget_micro=900_000)
     )
     drawing = svg_charts.draw_parallelism(*workers_of(study))
     faults, marks = drawing.layers[1][1].content, drawing.layers[1][2].content

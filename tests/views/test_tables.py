@@ -115,13 +115,13 @@ def test_spending_agrees_with_the_ledger():
     state = study.state
     last = open_ledger.iloc[-1]
     assert last["elapsed_s"] == 22.0
-    assert round(last["study_spent_usd"] * 1e6) == state.ledger.spent(22.0)
-    assert round(last["study_committed_usd"] * 1e6) == state.ledger.committed(22.0)
+    assert round(last["study_spent_usd"] * 1e6) == state.ledger.spent_micro(22.0)
+    assert round(last["study_committed_usd"] * 1e6) == state.ledger.committed_micro(22.0)
     study.apply(core.MachineEnded(machine=1, expected=True), 25.0).apply(core.Ticked(), 40.0)
     frame = spending_frame(state)
     ends = frame.groupby("machine").last()
     assert [round(usd * 1e6) for usd in ends["spent_usd"]] == [state.ledger.bill(0, 40.0), state.ledger.bill(1, 40.0)]
-    assert round(frame["study_spent_usd"].iloc[-1] * 1e6) == state.ledger.spent(40.0)
+    assert round(frame["study_spent_usd"].iloc[-1] * 1e6) == state.ledger.spent_micro(40.0)
     assert ends["state"].tolist() == ["ready", "ended"]
     assert frame[frame["machine"] == 1]["state"].drop_duplicates().tolist() == ["booting", "ready", "retiring", "ended"]
     assert frame["elapsed_s"].is_monotonic_increasing
@@ -132,7 +132,7 @@ def test_spending_includes_the_time_without_a_runner():
     study = small_study()
     study.apply(core.RunnerStarted(unseen_s=10.0), 12.0)
     frame = spending_frame(study.state)
-    assert round(frame["study_spent_usd"].iloc[-1] * 1e6) == study.state.ledger.spent(12.0)
+    assert round(frame["study_spent_usd"].iloc[-1] * 1e6) == study.state.ledger.spent_micro(12.0)
 
 
 def test_events_have_decisions_with_reasons():

@@ -109,7 +109,7 @@ def flip_labels(y: Tensor, share: float, seed: int = 0) -> tuple[Tensor, Tensor]
         >>> int(changed.sum())
         2
     """
-    share = check_number(share, "share", least=0.0, most=1.0)
+    share = check_number(share, "share", at_least=0.0, at_most=1.0)
     drawn = torch.Generator().manual_seed(check_integer(seed, "seed", 0))
     classes = int(y.max()) + 1
     if classes < 2:  # noqa: PLR2004 - another class

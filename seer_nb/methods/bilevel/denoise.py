@@ -74,7 +74,7 @@ class Denoised(TracedResult):
     def __repr__(self) -> str:
         suspects = int((self.weights < SUSPECT).sum())
         return (
-            f"<Denoised: {suspects} of {len(self.weights)} examples are suspect; {self.minimum.reason}, {self._made}>"
+            f"<Denoised: {suspects} of {len(self.weights)} examples are suspect; {self.minimum.reason}, {self._seed_and_duration}>"
         )
 
 
@@ -134,7 +134,7 @@ def denoise(  # noqa: PLR0913 - the public options
     ).with_default_schedule(SCHEDULE)
     net, noisy, clean = Net(model), read_labelled(train, "train"), read_labelled(val, "val")
     size, seed = check_integer(batch_size, "batch_size"), check_integer(seed, "seed", 0)
-    weight_decay = check_number(weight_decay, "weight_decay", least=0.0)
+    weight_decay = check_number(weight_decay, "weight_decay", at_least=0.0)
     start_steps = 0 if is_resumed(run) else check_integer(start_steps, "start_steps", 0)
 
     def upper(_: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def penalty_gradient(
     """
     problem = _problem(upper, lower, u, v)
     inputs = [*problem.u.free, *problem.v.free]
-    gradients = evaluate_penalty(problem, Batch(), inputs, check_number(gamma, "gamma", above=0.0)).gradients
+    gradients = evaluate_penalty(problem, Batch(), inputs, check_number(gamma, "gamma", greater_than=0.0)).gradients
     return gradients[: len(u)], gradients[len(u) :]
 
 

@@ -50,12 +50,12 @@ class SolverOptions:
         checked = {
             "inner_steps": check_integer(self.inner_steps, "inner_steps"),
             "outer_steps": check_integer(self.outer_steps, "outer_steps"),
-            "lr_u": check_number(self.lr_u, "lr_u", above=0.0),
-            "lr_v": check_number(self.lr_v, "lr_v", above=0.0),
-            "sigma": check_number(self.sigma, "sigma", least=0.0),
+            "lr_u": check_number(self.lr_u, "lr_u", greater_than=0.0),
+            "lr_v": check_number(self.lr_v, "lr_v", greater_than=0.0),
+            "sigma": check_number(self.sigma, "sigma", at_least=0.0),
         }
         if self.lr_p is not None:
-            checked["lr_p"] = check_number(self.lr_p, "lr_p", above=0.0)
+            checked["lr_p"] = check_number(self.lr_p, "lr_p", greater_than=0.0)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

@@ -172,7 +172,7 @@ def represent(  # noqa: PLR0913 - the public options
         method=method, inner_steps=inner_steps, outer_steps=outer_steps, lr_u=lr_u, lr_v=lr_v, schedule=schedule
     ).with_default_schedule(SCHEDULE)
     net, tasks = Net(body), _check_tasks(tasks)
-    weight_decay = check_number(weight_decay, "weight_decay", above=0.0)
+    weight_decay = check_number(weight_decay, "weight_decay", greater_than=0.0)
     with torch.no_grad():
         features = _features(net, net.start, tasks.support_x).shape[-1]
     count, ways = _task_sizes(tasks)

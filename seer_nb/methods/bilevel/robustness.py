@@ -151,7 +151,7 @@ def robustness(  # noqa: PLR0913 - the public options
     )
     box = Box(*bounds)
     counts = [_count_points(share, len(clean.y)) for share in _check_shares(shares)]
-    regression = _Regression(clean, val, test, check_number(weight_decay, "weight_decay", above=0.0))
+    regression = _Regression(clean, val, test, check_number(weight_decay, "weight_decay", greater_than=0.0))
     added = [regression.flipped(count, check_integer(seed, "seed", 0)) for count in counts]
 
     def search(points: Labelled) -> OuterLoop:
@@ -226,7 +226,7 @@ def _flatten(data: Labelled) -> Labelled:
 def _check_shares(shares: Any) -> list[float]:
     if isinstance(shares, str) or not isinstance(shares, Sequence) or not shares:
         raise TypeError(f"shares={short_repr(shares)}: not a list; expected shares such as (0.01, 0.03)")
-    return [check_number(share, "shares", above=0.0, most=1.0) for share in shares]
+    return [check_number(share, "shares", greater_than=0.0, at_most=1.0) for share in shares]
 
 
 def _count_points(share: float, n: int) -> int:

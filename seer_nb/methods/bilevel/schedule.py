@@ -50,12 +50,12 @@ class PenaltySchedule:
 
     def __post_init__(self) -> None:
         for name in ("gamma", "eps", "gamma_most"):
-            check_number(getattr(self, name), name, above=0.0)
-        check_number(self.regulariser, "regulariser", least=0.0)
+            check_number(getattr(self, name), name, greater_than=0.0)
+        check_number(self.regulariser, "regulariser", at_least=0.0)
         check_number(self.multiplier, "multiplier")
-        check_number(self.gamma_factor, "gamma_factor", least=1.0)
+        check_number(self.gamma_factor, "gamma_factor", at_least=1.0)
         for name in ("regulariser_factor", "eps_factor", "lr_factor"):
-            check_number(getattr(self, name), name, above=0.0, most=1.0)
+            check_number(getattr(self, name), name, greater_than=0.0, at_most=1.0)
         if self.patience is not None:
             check_integer(self.patience, "patience")
 

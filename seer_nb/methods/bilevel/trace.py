@@ -100,7 +100,7 @@ class Minimum(MethodResult):
 
     def __repr__(self) -> str:
         last = f"upper {self.last.upper:.6g} after step {self.last.step}"
-        return f"<Minimum by {self.method!r}: {last}; {self.reason}, {self._made}>"
+        return f"<Minimum by {self.method!r}: {last}; {self.reason}, {self._seed_and_duration}>"
 
 
 @dataclass(frozen=True, kw_only=True)

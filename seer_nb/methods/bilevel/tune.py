@@ -243,7 +243,7 @@ def _read_starts(given: Any) -> dict[str, float]:
         )
     starts = given if isinstance(given, Mapping) else {name: known[name].start for name in given}
     for name, start in starts.items():
-        check_number(start, f"hyperparameters[{name!r}]", least=known[name].low, most=known[name].high)
+        check_number(start, f"hyperparameters[{name!r}]", at_least=known[name].low, at_most=known[name].high)
     return {name: float(start) for name, start in starts.items()}
 
 

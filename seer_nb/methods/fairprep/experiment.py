@@ -195,7 +195,7 @@ class Experiment(Running[LifecycleTask, FairResult]):
             state.reason or f"it is {status}",
             wall_s=state.now_s,
             study=study,
-            spent_usd=state.ledger.spent(state.now_s) / MICRO,
+            spent_usd=state.ledger.spent_micro(state.now_s) / MICRO,
             ended=status in {"ended", "failed"},
         )
 
@@ -224,7 +224,7 @@ def _check_seeds(given: Any) -> tuple[int, ...]:
 
 
 def _check_share(given: Any, name: str) -> float:
-    return check_number(given, name, above=0.0, most=0.9)
+    return check_number(given, name, greater_than=0.0, at_most=0.9)
 
 
 def _study_options(  # noqa: PLR0913, PLR0917 - all arguments of a study

@@ -119,7 +119,7 @@ class FairResult(MethodResult):
 
     def __repr__(self) -> str:
         state = "nothing selected" if self._selection is None else f"{len(self._selection.runs)} of them selected"
-        return f"FairResult({len(self._runs)} runs, {state}, {self.reason}, {self._made})"
+        return f"FairResult({len(self._runs)} runs, {state}, {self.reason}, {self._seed_and_duration})"
 
     # --- tables ---
 

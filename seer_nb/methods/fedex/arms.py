@@ -76,7 +76,7 @@ class ArmTrainer:
     ) -> None:
         self.federation, self.clients, self.server = federation, clients, server
         self.fedex_k = check_integer(fedex_k, "fedex_k")
-        self.eps = check_number(eps, "eps", least=0.0, most=1.0)
+        self.eps = check_number(eps, "eps", at_least=0.0, at_most=1.0)
         self.target = check_choice(target, "target", validation.TARGETS)
         self.clients_per_round = check_integer(clients_per_round, "clients_per_round")
         self.options = dict(options)

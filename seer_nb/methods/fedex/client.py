@@ -69,16 +69,16 @@ def read_client_config(config: Config, name: str) -> ClientConfig:
 
 
 def _check_dropout(value: Any, name: str) -> float | None:
-    return None if value is None else check_number(value, name, least=0.0, most=1.0)
+    return None if value is None else check_number(value, name, at_least=0.0, at_most=1.0)
 
 
 _CHECKS = {
-    "lr": lambda value, name: check_number(value, name, above=0.0),
-    "momentum": lambda value, name: check_number(value, name, least=0.0, most=1.0),
-    "weight_decay": lambda value, name: check_number(value, name, least=0.0),
+    "lr": lambda value, name: check_number(value, name, greater_than=0.0),
+    "momentum": lambda value, name: check_number(value, name, at_least=0.0, at_most=1.0),
+    "weight_decay": lambda value, name: check_number(value, name, at_least=0.0),
     "epochs": check_integer,
     "batch": check_integer,
-    "mu": lambda value, name: check_number(value, name, least=0.0),
+    "mu": lambda value, name: check_number(value, name, at_least=0.0),
     "dropout": _check_dropout,
 }
 

@@ -100,11 +100,11 @@ class FedEx:
     ) -> None:
         self.options = Options(configs)
         check_choice(schedule, "schedule", SCHEDULES)
-        eta = None if eta0 is None else check_number(eta0, "eta0", above=0.0)
+        eta = None if eta0 is None else check_number(eta0, "eta0", greater_than=0.0)
         self._rng = np.random.default_rng([check_integer(seed, "seed", 0), _FEDEX_STREAM])
         drawn = float(self._rng.random())
-        self.baseline = drawn if baseline is None else check_number(baseline, "baseline", least=0.0, most=1.0)
-        self._cutoff = check_number(cutoff, "cutoff", least=0.0)
+        self.baseline = drawn if baseline is None else check_number(baseline, "baseline", at_least=0.0, at_most=1.0)
+        self._cutoff = check_number(cutoff, "cutoff", at_least=0.0)
         self._difference = difference
         self._simplices = [Simplex(size, StepSizes(schedule, size, eta)) for size in self.options.sizes]
         self.history: tuple[Round, ...] = ()

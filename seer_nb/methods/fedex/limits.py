@@ -96,4 +96,4 @@ class Limits:
 
     def spent_usd(self) -> float:
         """Return the dollars billed so far."""
-        return self.ledger.spent(self.elapsed_s()) / MICRO
+        return self.ledger.spent_micro(self.elapsed_s()) / MICRO

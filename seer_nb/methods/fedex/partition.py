@@ -105,7 +105,7 @@ def partition(labels: Any, clients: int, *, alpha: float | None = None, seed: in
     if alpha is None:
         parts = np.array_split(rng.permutation(len(labels)), clients)
     else:
-        parts = _partition_by_label(labels, clients, check_number(alpha, "alpha", above=0.0), rng)
+        parts = _partition_by_label(labels, clients, check_number(alpha, "alpha", greater_than=0.0), rng)
     return [np.sort(indices) for indices in parts]
 
 
@@ -177,7 +177,7 @@ def _fill_small_clients(owned: list[list[int]]) -> None:
 
 def _check_shares(shares: Sequence[float]) -> tuple[float, float]:
     try:
-        train, validation, test = (check_number(share, "shares", above=0.0) for share in shares)
+        train, validation, test = (check_number(share, "shares", greater_than=0.0) for share in shares)
     except (TypeError, ValueError):
         raise ValueError(
             f"shares={short_repr(shares)}: expected three numbers above 0, such as (0.6, 0.2, 0.2)"

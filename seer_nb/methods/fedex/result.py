@@ -178,7 +178,7 @@ class Result(MethodResult):
 
     def __repr__(self) -> str:
         value = "nothing found" if self.best is None else f"best {self.target} error {self.best.value:.4f}"
-        return f"Result({len(self.arms)} arms, {self.rounds} rounds, {value}, {self.reason}, {self._made})"
+        return f"Result({len(self.arms)} arms, {self.rounds} rounds, {value}, {self.reason}, {self._seed_and_duration})"
 
     @property
     def rounds(self) -> int:

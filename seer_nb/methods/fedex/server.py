@@ -67,9 +67,9 @@ class ServerSettings(NamedTuple):
             TypeError: A value is not a number.
             ValueError: A value is out of range.
         """
-        check_number(self.lr, "lr of the server", above=0.0)
-        check_number(self.momentum, "momentum of the server", least=0.0, most=1.0)
-        check_number(self.gamma, "gamma of the server", above=0.0, most=1.0)
+        check_number(self.lr, "lr of the server", greater_than=0.0)
+        check_number(self.momentum, "momentum of the server", at_least=0.0, at_most=1.0)
+        check_number(self.gamma, "gamma of the server", greater_than=0.0, at_most=1.0)
         return self
 
 

@@ -181,7 +181,7 @@ class Search(Running[ArmTrainer, Result]):
             seed=self._task.seed,
             reason=state.reason or f"it is {status}",
             wall_s=state.now_s,
-            spent_usd=state.ledger.spent(state.now_s) / MICRO,
+            spent_usd=state.ledger.spent_micro(state.now_s) / MICRO,
             study=self.study,
         )
 

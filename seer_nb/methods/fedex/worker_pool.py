@@ -209,7 +209,7 @@ class DaskPool:
             study=self._folder.name,
             folder=self._folder,
             lease_s=self._limits.ledger.lease_s,
-            ended=self._machine_ended,
+            on_ended=self._machine_ended,
         )
         self._fleet = self._provider.fleet(context)
         scheduler = await self._fleet.open() or await self._rent_scheduler()
@@ -222,9 +222,9 @@ class DaskPool:
 
     async def _rent_scheduler(self) -> SchedulerAddress:
         assert self._fleet is not None
-        offer = self._provider.host
+        offer = self._provider.scheduler_offer
         assert offer is not None
-        found = await self._fleet.host(self._book(offer), offer)
+        found = await self._fleet.boot_scheduler(self._book(offer), offer)
         if found is None:
             raise SeerError(f"{self._provider}: could not start a scheduler: {'; '.join(self._failures)}")
         return found

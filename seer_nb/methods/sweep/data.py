@@ -160,7 +160,7 @@ def check_fraction(value: float, name: str) -> float:
         TypeError: The value is not a number.
         ValueError: The value is out of bounds.
     """
-    number = check_number(value, name, above=0.0, most=1.0)
+    number = check_number(value, name, greater_than=0.0, at_most=1.0)
     if number == 1.0:
         raise ValueError(
             f"{name}={short_repr(value)}: leaves no sample for the other part; expected a number > 0 and < 1"

@@ -99,7 +99,7 @@ class SweepResult(MethodResult):
         best = self.best
         found = "nothing found" if best is None else f"best RMSE {best.rmse:.4g} with {best.config}"
         done = sum(outcome.state == "completed" for outcome in self.outcomes)
-        return f"SweepResult({done} of {len(self.outcomes)} cells, {found}, {self.reason}, {self._made})"
+        return f"SweepResult({done} of {len(self.outcomes)} cells, {found}, {self.reason}, {self._seed_and_duration})"
 
     @property
     def best(self) -> Best | None:

@@ -184,5 +184,5 @@ def pilot_workers(view: PolicyView) -> tuple[int, float | None]:
     until_s = offer.boot_s + view.scaling.stall_s + tight_s
     if not price or view.now_s > until_s:
         return size, None
-    wide = min(view.max_workers, int(PILOT_BUDGET_SHARE * view.budget / price))
+    wide = min(view.max_workers, int(PILOT_BUDGET_SHARE * view.budget_micro / price))
     return (size, None) if wide <= size else (wide, until_s + 1e-3)

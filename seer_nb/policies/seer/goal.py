@@ -99,7 +99,7 @@ def is_current(goal: Goal, view: PolicyView) -> bool:
     basis = goal.basis
     return (
         view.now_s < basis.until_s
-        and view.budget == basis.budget_micro
+        and view.budget_micro == basis.budget_micro
         and abs(view.stop_s - basis.stop_s) <= TIME_MARGIN / 2 * view.time_left_s
         and view.exhausted == basis.exhausted
         and _count_failed(view) == basis.failed
@@ -144,9 +144,9 @@ def choose_goal(view: PolicyView, options: Options, before: Goal | None) -> Goal
         options: The options of ``SEER``.
         before: The previous goal; other rungs must beat its utility by ``SWITCH_MARGIN``.
     """
-    resources = Resources.left(view)
+    resources = Resources.remaining(view)
     epoch_s = expected_epoch_s(view) or resources.epoch_s
-    resources = resources._replace(seconds=(1 - TIME_MARGIN) * resources.seconds, epoch_s=epoch_s)
+    resources = resources._replace(time_left_s=(1 - TIME_MARGIN) * resources.time_left_s, epoch_s=epoch_s)
     longest = rungs(options.eta, options.first_rung, view.max_epochs)
     pace = pace_by_rung(view, longest, options.eta, epoch_s)
     inputs = PlanningInputs(view, resources, options, pace, before.learning if before else 0.0)
@@ -221,7 +221,7 @@ class Candidate:
         self.startable = self._startable(top)
         rankings = Rankings(self.view, self.rungs, counts_only=True)
         self.ladder = Ladder(self.view, self.rungs, self.options.eta, self.startable, rankings=rankings)
-        self.first_leg_s = self.resources.leg_seconds(self.rungs[0], 1)
+        self.first_leg_s = self.resources.trial_seconds(self.rungs[0], 1)
         self._upper_bounds: dict[int, int] = {}
 
     def _startable(self, top: int) -> int:
@@ -229,7 +229,7 @@ class Candidate:
         if view.exhausted:
             return len(view.trials) + view.waiting
         stalls_s = len(self.rungs) * resources.scaling.stall_s
-        if least_parallelism(resources, top, resources.seconds - stalls_s):
+        if least_parallelism(resources, top, resources.time_left_s - stalls_s):
             return MAX_CONFIGURATIONS
         # A new configuration could not reach the top; the rest is for the trials that have started.
         return len(view.trials)
@@ -274,7 +274,7 @@ class Candidate:
         """Return the stage that starts configurations in rounds, with promotions to the second rung beside them."""
         climb = self.rungs[1] - self.rungs[0] if promotions else 0
         epochs = (starts * self.rungs[0] + promotions * climb) / (starts + promotions)
-        return StageWork(starts + promotions, epochs, within=rounds * self.first_leg_s)
+        return StageWork(starts + promotions, epochs, within_s=rounds * self.first_leg_s)
 
     def upper_bound(self, rounds: int) -> int:
         """Return an upper bound of n: by the money, and by the results of fewer rounds."""
@@ -284,12 +284,12 @@ class Candidate:
 
     def _affordable_bound(self, rounds: int) -> int:
         """Return the n that the money pays for on one worker per trial, without boots, minimums and leases."""
-        if self.first_leg_s * rounds > self.resources.seconds:
+        if self.first_leg_s * rounds > self.resources.time_left_s:
             return 0
         legs, high = self.legs(rounds), min(MAX_CONFIGURATIONS, self.ladder.largest)
 
         def pays(n: int) -> bool:
-            return cost_lower_bound(legs(n), self.resources) <= self.resources.money
+            return cost_lower_bound(legs(n), self.resources) <= self.resources.money_micro
 
         low, step = 0, 1
         while low < high and pays(min(high, low + step)):
@@ -332,11 +332,11 @@ class Candidate:
         spare = False
         if schedule is not None:
             more = min(self.ladder.largest, n + 1 + n // 4)
-            unhurried = resources._replace(seconds=math.inf)
+            unhurried = resources._replace(time_left_s=math.inf)
             spare = more > n and cheapest_schedule(self.legs(rounds)(more), unhurried) is not None
         basis = Basis(
             scaling=view.scaling,
-            budget_micro=view.budget,
+            budget_micro=view.budget_micro,
             stop_s=view.stop_s,
             exhausted=view.exhausted,
             failed=_count_failed(view),

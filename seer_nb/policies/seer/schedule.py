@@ -40,8 +40,8 @@ def fits_budget(reservations: Iterable[Reservation], resources: Resources) -> bo
     running = sum(each.workers for each in ordered)
     spent, now_s = 0.0, 0.0
     for end_s, workers in ordered:
-        spent += running * (end_s - now_s) * resources.price_s
-        if spent + running * resources.lease_s * resources.price_s > resources.money:
+        spent += running * (end_s - now_s) * resources.price_micro_per_s
+        if spent + running * resources.lease_s * resources.price_micro_per_s > resources.money_micro:
             return False
         now_s = end_s
         running -= workers
@@ -85,7 +85,7 @@ class _PlanBuilder:
         self.goal = goal
         self.ladder = ladder
         self.options = options
-        self.resources = Resources.left(view)
+        self.resources = Resources.remaining(view)
         self.trials = ladder.trials
         self.rented = self.resources.workers
         self.used = sum(gang.parallelism for gang in view.gangs)
@@ -230,7 +230,7 @@ class _PlanBuilder:
     def _job_s(self, job: Job) -> float:
         """Return the seconds of a job that starts now."""
         if job.trial is None:
-            return self.resources.leg_seconds(job.until, job.workers)
+            return self.resources.trial_seconds(job.until, job.workers)
         trial = self.trials[job.trial]
         return self._leg_s(trial, job.until - trial.epoch, job.workers)
 
@@ -383,10 +383,10 @@ class _PlanBuilder:
             return "no trial can be trained to the last epoch: trains as far as time and money allow"
         tried = max(ladder.started, min(self.goal.n, ladder.startable))
         survivors = ladder.allowed(self.goal.n, len(ladder.epochs) - 1)
-        left = format_duration(schedule.seconds)
+        left = format_duration(schedule.duration_s)
         return (
             f"{tried} configurations, {survivors} of them to epoch {ladder.top}, "
-            f"in another {left} for {format_money(round(schedule.cost))}"
+            f"in another {left} for {format_money(round(schedule.cost_micro))}"
         )
 
 

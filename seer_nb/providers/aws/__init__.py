@@ -143,7 +143,7 @@ class EC2:
         return self.max_machines * max(_workers(self._prices[kind]) for kind in self.instance_types)
 
     @property
-    def host(self) -> Offer:
+    def scheduler_offer(self) -> Offer:
         """Offer for the scheduler machine."""
         return self._offer(self.scheduler_type, name="scheduler", workers_per_machine=0, max_machines=1, gpus=0)
 

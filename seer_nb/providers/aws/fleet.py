@@ -91,7 +91,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
     async def open(self) -> None:
         """Connect to EC2; the engine rents the scheduler machine."""
         self._client = await self._stack.enter_async_context(self._provider.client())
-        self._tasks.go(self._watch())
+        self._tasks.start(self._watch())
 
     async def adopt(self, machines: Collection[int]) -> Adopted:
         """Find the instances by their tag, and terminate those that are not to be kept."""
@@ -111,7 +111,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
         kept = tuple(sorted(self._rented.keys() - left.keys()))
         return Adopted(self._scheduler() if kept else None, kept, tuple(sorted(left)))
 
-    async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
+    async def boot_scheduler(self, machine: int, offer: Offer) -> SchedulerAddress | None:
         rented = await self._rent(machine, offer)
         while self._is_wanted(machine, rented):
             if rented.seen is not None and rented.seen.private and self._outer_address(rented.seen):
@@ -135,7 +135,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
         for x in found:
             if x.dated and x.machine >= 0 and x.machine not in living:
                 lived_s = x.lived_s(datetime.now(UTC))
-                self._context.ended(MachineEnded(machine=x.machine, expected=True, reason=x.reason, lived_s=lived_s))
+                self._context.on_ended(MachineEnded(machine=x.machine, expected=True, reason=x.reason, lived_s=lived_s))
 
     # --- launching ---
 
@@ -235,7 +235,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
             await self._terminate([rented.instance])
             self._report_gone(machine, rented)
         elif unseen and rented.unconfirmed:
-            self._ended(machine, lived_s=0.0)
+            self._report_ended(machine, lived_s=0.0)
 
     def _is_stray(self, instance: Instance) -> bool:
         """Return whether an instance runs but belongs to no machine: EC2's answer to its launch was lost."""
@@ -249,7 +249,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
     def _report_gone(self, machine: int, rented: EC2Machine) -> None:
         seen = rented.seen
         reason = (seen.reason if seen else "") or "EC2 has terminated it"
-        self._ended(machine, reason=reason, lived_s=None if seen is None else seen.lived_s(datetime.now(UTC)))
+        self._report_ended(machine, reason=reason, lived_s=None if seen is None else seen.lived_s(datetime.now(UTC)))
 
     # --- terminating ---
 
@@ -259,7 +259,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
             await self._terminate([rented.instance])
             self._wake_watcher.set()
         elif not (rented.launching or rented.unconfirmed):
-            self._ended(machine, lived_s=0.0)
+            self._report_ended(machine, lived_s=0.0)
 
     async def _instances(self) -> dict[str, Instance]:
         return await api.study_instances(self._client, self._file.ident)
@@ -268,7 +268,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
         # One request each: if EC2 does not know one of several instances, it terminates none of them.
         await asyncio.gather(*(api.terminate(self._client, ident) for ident in instances))
 
-    async def _shut(self) -> None:
+    async def _clean_up(self) -> None:
         """Remove what was created for machines; if EC2 does not answer, the leases terminate them."""
         if self._client is None:
             return

@@ -92,7 +92,7 @@ class DaskCluster:
         return {**self.__dict__, "_cluster": None, "_server": None, "_endpoint": self._get_endpoint()}
 
     @property
-    def host(self) -> Offer:
+    def scheduler_offer(self) -> Offer:
         """Offer for the scheduler machine: the cluster itself."""
         return self._offer(
             "scheduler",

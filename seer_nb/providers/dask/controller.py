@@ -368,7 +368,7 @@ def _announce(dask_worker: Any) -> None:
     """Make this worker report again that it is ready, if it is."""
     plugin = dask_worker.plugins.get(PLUGINS[0])
     if plugin is not None:
-        plugin.agent.announce()
+        plugin.agent.register_again()
 
 
 def _disable_lease(dask_worker: Any) -> None:

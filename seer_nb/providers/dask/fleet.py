@@ -89,7 +89,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
     async def open(self) -> None:
         """Start nothing: the engine rents the cluster."""
 
-    async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
+    async def boot_scheduler(self, machine: int, offer: Offer) -> SchedulerAddress | None:
         """Create or acquire the cluster."""
         rented = await self._rent(machine, offer)
         if not self._is_wanted(machine, rented) or self._info is None:
@@ -104,7 +104,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
                 await asyncio.gather(*(self.retire(machine, force=True) for machine in workers))
         return await super().close()
 
-    def name_of(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - the address identifies the worker
+    def worker_name(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - the address identifies the worker
         if not address:  # the cluster's name of a worker does not identify a machine
             return None
         self._announced.add(address)
@@ -142,13 +142,13 @@ class DaskFleet(MachineFleet[DaskMachine]):
         channel = rented.channel = self._provider.channel()
 
         def on_lost() -> None:
-            self._tasks.go(self._request_end(machine, CLUSTER_LOST))
+            self._tasks.start(self._request_end(machine, CLUSTER_LOST))
 
         info = await channel.open(self._context.lease_s, on_lost)
         if rented.end_requested_s is None:
             self._channel, self._info = channel, info
             self._existing, self._ending, self._announced = dict(info.existing), set(), set()
-            self._tasks.go(self._watch(machine, channel))
+            self._tasks.start(self._watch(machine, channel))
 
     def _is_scarce(self, error: Exception) -> bool:
         return isinstance(error, NoWorkerAvailableError)
@@ -167,7 +167,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
             except Exception as error:  # noqa: BLE001 - the next query may succeed
                 logger.warning("the Dask cluster does not answer: %r", error)
                 if steady_s() - answered_s > SILENCE_TIMEOUT_S:
-                    self._tasks.go(self._request_end(cluster_machine, CLUSTER_LOST))
+                    self._tasks.start(self._request_end(cluster_machine, CLUSTER_LOST))
                     return
             changing = any(not x.address or x.end_requested_s is not None for x in self._worker_machines().values())
             with contextlib.suppress(TimeoutError):
@@ -183,7 +183,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
         self._existing = {**dict.fromkeys(self._existing, ""), **joined}
         for machine, rented in self._worker_machines().items():
             if rented.address and rented.address not in found and rented.end_requested_s is None:
-                self._tasks.go(self.lost(machine))
+                self._tasks.start(self.on_worker_lost(machine))
         taken = {rented.address for rented in self._worker_machines().values()} | self._ending
         for address, worker in found.items():
             if worker.name not in self._existing and address not in taken:
@@ -204,17 +204,17 @@ class DaskFleet(MachineFleet[DaskMachine]):
             rented = waiting[fitting[0]]
             self._bind(rented, address)
             if rented.end_requested_s is not None:
-                self._tasks.go(self._end(fitting[0], rented, force=True))
+                self._tasks.start(self._end(fitting[0], rented, force=True))
         elif not any(x.launching for x in waiting.values()):
             # The cluster has replaced a lost worker, or has started one for a machine that has terminated.
             self._ending.add(address)
-            self._tasks.go(self._call(self._channel, "end_worker", worker.key, address, force=True))
+            self._tasks.start(self._call(self._channel, "end_worker", worker.key, address, force=True))
 
     def _bind(self, rented: DaskMachine, address: str) -> None:
         """Make a worker the machine's; if it has announced itself before, it must do so again under its new name."""
         rented.address = address
         if address in self._announced and rented.end_requested_s is None:
-            self._tasks.go(self._call(rented.channel, "announce_worker", address))
+            self._tasks.start(self._call(rented.channel, "announce_worker", address))
 
     def _idle_existing_worker(self) -> str | None:
         """Return the address of a worker that the cluster keeps and no machine uses."""
@@ -226,7 +226,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
         for machine, rented in self._worker_machines().items():
             late = steady_s() - rented.rented_at_s > self._provider.boot_timeout_s
             if rented.takes_any_worker and not rented.address and rented.end_requested_s is not None and late:
-                self._ended(machine)
+                self._report_ended(machine)
 
     # --- terminating ---
 
@@ -236,7 +236,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
         if rented.is_cluster:
             await self._end_cluster(machine, rented)
         elif not (rented.started or rented.existing):
-            self._ended(machine, lived_s=0.0)
+            self._report_ended(machine, lived_s=0.0)
         elif rented.takes_any_worker and not rented.address:
             self._wake_watcher.set()
         else:
@@ -253,7 +253,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
             self._ending.discard(address)
         else:
             await self._call(rented.channel, "end_worker", rented.key, address or None, force=force)
-        self._ended(machine)
+        self._report_ended(machine)
 
     async def _end_cluster(self, machine: int, rented: DaskMachine) -> None:
         """Release the cluster; its remaining workers end with it."""
@@ -264,15 +264,15 @@ class DaskFleet(MachineFleet[DaskMachine]):
         if channel is not None:
             await self._attempt(channel.close())
         for other in [other for other, x in self._rented.items() if x.channel is channel and not x.is_cluster]:
-            self._ended(other, reason=rented.reason or "the Dask cluster has ended")
-        self._ended(machine)
+            self._report_ended(other, reason=rented.reason or "the Dask cluster has ended")
+        self._report_ended(machine)
 
     async def _call(self, channel: Channel | None, method: str, *args: Any, **kwargs: Any) -> None:
         """Call a method of the controller; the watcher notices the loss of a worker or cluster that does not answer."""
         if channel is not None:
             await self._attempt(channel.call(method, *args, **kwargs))
 
-    async def _shut(self) -> None:
+    async def _clean_up(self) -> None:
         """Close channels; a cluster that is still being created is closed as soon as it exists."""
         for rented in list(self._rented.values()):
             if rented.is_cluster and rented.channel is not None:

@@ -71,7 +71,7 @@ class Local:
     """
 
     shares_files: bool = True
-    host: Offer | None = None
+    scheduler_offer: Offer | None = None
 
     def __init__(self, max_workers: int | None = None, price_per_hour: str | float = 0.05) -> None:
         given = None if max_workers is None else check_integer(max_workers, "max_workers", what="a number of workers")
@@ -154,7 +154,7 @@ class LocalFleet(MachineFleet[WorkerProcess]):
             )
         return SchedulerAddress(str(self._scheduler.address), self._security)
 
-    async def lost(self, machine: int) -> None:
+    async def on_worker_lost(self, machine: int) -> None:
         """Do nothing: the worker's process exits too, and the fleet notices that."""
 
     async def _launch(self, machine: int, rented: WorkerProcess, offer: Offer) -> None:  # noqa: ARG002 - one offer
@@ -182,9 +182,9 @@ class LocalFleet(MachineFleet[WorkerProcess]):
         if rented.process is not None:
             _kill_worker(rented.process)
         elif not rented.launching:
-            self._ended(machine, lived_s=0.0)
+            self._report_ended(machine, lived_s=0.0)
 
-    async def _shut(self) -> None:
+    async def _clean_up(self) -> None:
         if self._scheduler is not None:
             await self._scheduler.close(reason="the study has ended")
         await asyncio.get_running_loop().run_in_executor(None, stop_process_helpers)
@@ -198,7 +198,7 @@ class LocalFleet(MachineFleet[WorkerProcess]):
         code = process.exitcode
         reason = _REASONS.get(code, f"its process exited with code {code}")
         # Only the code of an exit that the training function may have caused is reported.
-        self._ended(machine, reason=reason, exit_code=None if code in _REASONS else code)
+        self._report_ended(machine, reason=reason, exit_code=None if code in _REASONS else code)
         process.close()
 
     def _assign_environment(self, rented: WorkerProcess) -> dict[str, str]:

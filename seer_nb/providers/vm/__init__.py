@@ -123,7 +123,7 @@ class VMProvider:
         return self.max_machines * max(1, self._price.gpus)
 
     @property
-    def host(self) -> Offer:
+    def scheduler_offer(self) -> Offer:
         """Offer for the scheduler machine."""
         return self._offer(self._scheduler_price, name="scheduler", workers_per_machine=0, max_machines=1)
 

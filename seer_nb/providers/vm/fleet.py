@@ -121,14 +121,14 @@ class VMFleet(MachineFleet[VM]):
         self._rented |= left
         for machine, rented in left.items():
             await self._end(machine, rented, force=True)
-        return Adopted(left=tuple(left))
+        return Adopted(terminating=tuple(left))
 
-    async def host(self, machine: int, offer: Offer) -> SchedulerAddress | None:
+    async def boot_scheduler(self, machine: int, offer: Offer) -> SchedulerAddress | None:
         rented = await self._rent(machine, offer)
         self._scheduler_url, outer = (scheduler_url(address) for address in rented.addresses)
         while self._is_wanted(machine, rented):
             if await is_listening(outer):
-                self._tasks.go(self._watch_scheduler(machine, rented, outer))
+                self._tasks.start(self._watch_scheduler(machine, rented, outer))
                 return SchedulerAddress(outer, self._file.pem.security())
             await asyncio.sleep(POLL_S)
         return None
@@ -167,13 +167,13 @@ class VMFleet(MachineFleet[VM]):
 
     async def _end(self, machine: int, rented: VM, *, force: bool) -> None:  # noqa: ARG002 - machines hold no state
         if not rented.launching:
-            self._tasks.go(self._delete(machine, rented))
+            self._tasks.start(self._delete(machine, rented))
 
     async def _delete(self, machine: int, rented: VM) -> None:
         """Delete a machine and report its end when it is gone: then its billing has ended."""
         existed = (rented.inherited or rented.vm is not None) and await self._delete_until_gone(machine, rented)
         # Nobody knows whether a missing inherited machine ever existed, and when it was deleted.
-        self._ended(machine, lived_s=rented.lived_s() if existed else None if rented.inherited else 0.0)
+        self._report_ended(machine, lived_s=rented.lived_s() if existed else None if rented.inherited else 0.0)
         self._write_records()
 
     async def _delete_until_gone(self, machine: int, rented: VM) -> bool:
@@ -218,7 +218,7 @@ class VMFleet(MachineFleet[VM]):
         records = msgspec.json.decode(path.read_bytes(), type=list[MachineRecord]) if path.exists() else []
         return [record for record in records if record.ident in {"", self._file.ident}]
 
-    async def _shut(self) -> None:
+    async def _clean_up(self) -> None:
         """Close the launcher; machines that are not deleted stay listed for a later runner."""
         try:
             if self._launcher is not None:

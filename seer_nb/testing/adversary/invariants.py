@@ -53,8 +53,8 @@ class Watch:
 
     def _money(self, cloud: AdverseCloud) -> None:
         state = cloud.state
-        spent, committed = state.ledger.spent(cloud.now_s), state.ledger.committed(cloud.now_s)
-        require(spent + committed <= state.budget, "spent plus committed exceeds the budget")
+        spent, committed = state.ledger.spent_micro(cloud.now_s), state.ledger.committed_micro(cloud.now_s)
+        require(spent + committed <= state.budget_micro, "spent plus committed exceeds the budget")
 
     def _gangs(self, cloud: AdverseCloud) -> None:
         gangs = cloud.state.gangs.values()
@@ -98,9 +98,9 @@ def check(cloud: AdverseCloud) -> None:
     """
     state = cloud.state
     require(not state.live and not state.gangs, "machines or gangs are left over")
-    require(all(box.gone_s is not None for box in cloud.boxes.values()), "a machine outlives its study")
-    spent = state.ledger.spent(cloud.now_s)
-    require(cloud.real_bill() <= spent <= state.budget, f"{cloud.real_bill()} billed, {spent} booked of {state.budget}")
+    require(all(box.ended_s is not None for box in cloud.machines.values()), "a machine outlives its study")
+    spent = state.ledger.spent_micro(cloud.now_s)
+    require(cloud.provider_bill_micro() <= spent <= state.budget_micro, f"{cloud.provider_bill_micro()} billed, {spent} booked of {state.budget_micro}")
     require(all(trial.state != "running" for trial in state.trials.values()), "a trial is still running")
     _check_limits(cloud)
     _check_records(cloud)
@@ -114,7 +114,7 @@ def _check_limits(cloud: AdverseCloud) -> None:
         excused or cloud.over_deadline_s <= cloud.world.tick_late_s,
         f"a machine is {cloud.over_deadline_s} s over the deadline",
     )
-    require(cloud.over_budget <= 0, f"{cloud.over_budget} micro-dollars over the budget")
+    require(cloud.over_budget_micro <= 0, f"{cloud.over_budget_micro} micro-dollars over the budget")
 
 
 def _check_records(cloud: AdverseCloud) -> None:

@@ -65,7 +65,7 @@ class AdverseCloud(Simulator):
     ) -> None:
         super().__init__(settings, policy, world, commands)
         self.check = check
-        self.most = most
+        self.max_events = most
         self.log: list[tuple[float, core.Event, tuple[core.Action, ...]]] = []
         """(study seconds, event, resulting actions)."""
         self._begin()
@@ -90,16 +90,16 @@ class AdverseCloud(Simulator):
 
     # --- hooks of the simulator ---
 
-    def _saw(self, event: core.Event, actions: tuple[core.Action, ...]) -> None:
+    def _on_handled(self, event: core.Event, actions: tuple[core.Action, ...]) -> None:
         self.log.append((self.now_s, event, actions))
-        if self.steps >= self.most:
+        if self.steps >= self.max_events:
             raise PromiseError(f"endless loop at {self.now_s} s: {self.log[-3:]}")
         if self.check:
             self.check(self)
 
-    def _emit(self, event: core.Event) -> None:
+    def _deliver(self, event: core.Event) -> None:
         late_s = self.world.late_s * self.world.chance("late", next(self._numbers))
-        self._at(self.now_s + late_s, lambda: self._handle(event))
+        self._schedule(self.now_s + late_s, lambda: self._handle(event))
 
     def _wake_s(self) -> float:
         return super()._wake_s() + self.world.tick_late_s
@@ -113,43 +113,43 @@ class AdverseCloud(Simulator):
         super()._rent(action)
         number = action.machine
         if self.world.chance("refused", number) < self.world.refused:
-            self._at(self.now_s, lambda: self._refuse(number))
+            self._schedule(self.now_s, lambda: self._refuse(number))
         elif self.world.chance("notice", number) < self.world.notice:
-            self._at(self.now_s + 200 * self.world.chance("when", number), lambda: self._notice(number))
+            self._schedule(self.now_s + 200 * self.world.chance("when", number), lambda: self._notice(number))
 
     def _begin_gang(self, gang: SimulatedGang) -> None:
         if gang.start.checkpoint and self.world.chance("damaged", gang.start.gang) < self.world.damages:
-            self._end_team(gang, "damaged", "the checkpoint is damaged", own_fault=False)
+            self._end_gang(gang, "damaged", "the checkpoint is damaged", own_fault=False)
         else:
             super()._begin_gang(gang)
 
     def _refuse(self, number: int) -> None:
-        if self.boxes[number].gone_s is None:
-            self.boxes[number].gone_s = self.boxes[number].opened_s = self.now_s
-            self.boxes[number].offer = replace(self.boxes[number].offer, price_per_hour_micro=0)
-            self._emit(core.MachineEnded(machine=number, expected=False, reason="no capacity", lived_s=0.0))
+        if self.machines[number].ended_s is None:
+            self.machines[number].ended_s = self.machines[number].rented_s = self.now_s
+            self.machines[number].offer = replace(self.machines[number].offer, price_per_hour_micro=0)
+            self._deliver(core.MachineEnded(machine=number, expected=False, reason="no capacity", lived_s=0.0))
 
     def _notice(self, number: int) -> None:
-        if self.boxes[number].gone_s is None:
-            self._emit(core.MachineLeaving(machine=number, left_s=30.0, reason="spot"))
-            self._at(self.now_s + 30.0, lambda: self._end_machine(number, "spot"))
+        if self.machines[number].ended_s is None:
+            self._deliver(core.MachineLeaving(machine=number, left_s=30.0, reason="spot"))
+            self._schedule(self.now_s + 30.0, lambda: self._end_machine(number, "spot"))
 
     def _end_machine(self, number: int, reason: str) -> None:
         super()._end_machine(number, reason)
-        if self.boxes[number].offer.workers_per_machine == 0:
-            for other, box in self.boxes.items():
-                if box.gone_s is None:
-                    self._at(self.now_s + 1.0, partial(self._end_machine, other, "no scheduler"))
+        if self.machines[number].offer.workers_per_machine == 0:
+            for other, box in self.machines.items():
+                if box.ended_s is None:
+                    self._schedule(self.now_s + 1.0, partial(self._end_machine, other, "no scheduler"))
 
     def _release_s(self, machine: int) -> float:
         return super()._release_s(machine) * self.world.chance("release", machine)
 
-    def _mishap(self, gang: SimulatedGang) -> bool:
+    def _inject_failure(self, gang: SimulatedGang) -> bool:
         world, name = self.world, (gang.start.gang, gang.epoch)
         if world.chance("raises", *name) < world.raises:
-            self._end_team(gang, "failed", world.error)
+            self._end_gang(gang, "failed", world.error)
         elif world.chance("returns", *name) < world.returns:
-            self._end_team(gang, "returned")
+            self._end_gang(gang, "returned")
         else:
             # A hung gang sends no further events.
             return world.chance("hangs", *name) < world.hangs
@@ -161,7 +161,7 @@ class AdverseCloud(Simulator):
         stored = gang.stop or gang.epoch >= gang.until or gang.epoch % self.world.store_every == 0
         return replace(report, checkpoint=report.checkpoint if stored else None, batch_size=self.world.batch_size)
 
-    def _command(self, command: Any) -> None:
+    def _handle_command(self, command: Any) -> None:
         if isinstance(command, Restart):
             self._runner_dies(command.seconds, len(command.waited))
             for waited in command.waited:
@@ -175,18 +175,18 @@ class AdverseCloud(Simulator):
             seconds = 0.0
         adopted = self._adopted(seconds)
         left = []
-        for number, box in self.boxes.items():
-            if box.gone_s is None and number not in adopted:
-                told_s = box.told_s
+        for number, box in self.machines.items():
+            if box.ended_s is None and number not in adopted:
+                told_s = box.retired_s
                 last_s = self.now_s + self.settings.lease_s if told_s is None else told_s + box.offer.release_s
                 if self.state.machines[number].ready_s is None:
-                    last_s = max(last_s, box.opened_s + box.offer.boot_lease_s)
+                    last_s = max(last_s, box.rented_s + box.offer.boot_lease_s)
                 if self.now_s + seconds < last_s and self.world.chance("left", number) < self.world.adopts:
                     left.append(number)
                 else:
-                    box.gone_s = min(self.now_s + seconds, last_s)
+                    box.ended_s = min(self.now_s + seconds, last_s)
         self._queue.clear()
-        self.teams.clear()
+        self.gangs.clear()
         old = self.engine
         self.engine = Engine(self.settings, self.policy)
         for at_s, record in self.records():
@@ -196,18 +196,18 @@ class AdverseCloud(Simulator):
         # The study's clock continues from the last record.
         unseen_s, self.now_s = seconds + self.now_s - self.state.now_s, self.state.now_s
         for number in (*adopted, *left):
-            self.boxes[number].opened_s -= unseen_s
+            self.machines[number].rented_s -= unseen_s
         for number in left:
-            self.boxes[number].told_s = self.now_s
-            self._at(self.now_s + self._release_s(number), partial(self._end_machine, number, ""))
+            self.machines[number].retired_s = self.now_s
+            self._schedule(self.now_s + self._release_s(number), partial(self._end_machine, number, ""))
         self._handle(core.RunnerStarted(unseen_s=unseen_s, adopted=adopted, left=tuple(left), waiting=waiting))
 
     def _adopted(self, seconds: float) -> tuple[int, ...]:
         """Return the machines that a new runner adopts: all ready ones, if a scheduler and their leases remain."""
-        ready = [x for x in self.state.live.values() if x.state == "ready" and self.boxes[x.id].gone_s is None]
-        found = self.settings.host is None or any(machine.runs_scheduler for machine in ready)
+        ready = [x for x in self.state.live.values() if x.state == "ready" and self.machines[x.id].ended_s is None]
+        found = self.settings.scheduler_offer is None or any(machine.runs_scheduler for machine in ready)
         unseen_s = seconds + self.now_s - self.state.now_s
-        alive = seconds < self.settings.lease_s and self.state.ledger.lasts(self.state.now_s, unseen_s)
+        alive = seconds < self.settings.lease_s and self.state.ledger.covers_new_leases(self.state.now_s, unseen_s)
         keeps = found and alive and self.world.chance("adopts", self.steps) < self.world.adopts
         return tuple(machine.id for machine in ready) if keeps else ()
 
@@ -216,7 +216,7 @@ def picture(state: State) -> tuple[Any, ...]:
     """Return the content of a state as comparable values."""
     plain = {k: v for k, v in vars(state).items() if k not in {"ledger", "speed"}}
     ledger = state.ledger
-    money = (ledger.budget, ledger.spent(state.now_s), ledger.committed(state.now_s))
+    money = (ledger.budget, ledger.spent_micro(state.now_s), ledger.committed_micro(state.now_s))
     return plain, money, state.speed.estimate()
 
 

@@ -116,10 +116,10 @@ def _settings(rng: random.Random, seed: int) -> core.Settings:
         mode="max",
         max_epochs=rng.choice([1, 3, 9, 27]),
         deadline_s=rng.uniform(30, 1000),
-        budget=rng.randint(20_000, 2_000_000),
+        budget_micro=rng.randint(20_000, 2_000_000),
         seed=seed,
         offers=rng.choice([(first,), (first,), (spot, first), (first, other), (spot, first, other)]),
-        host=rng.choice([None, scheduler]),
+        scheduler_offer=rng.choice([None, scheduler]),
         max_workers=rng.choice([1, 2, 4, 8]),
         lease_s=rng.choice([20.0, 30.0]),
         report_timeout_s=rng.choice([None, 60.0]),
@@ -190,7 +190,7 @@ def _commands(rng: random.Random, settings: core.Settings) -> Iterator[tuple[flo
 def _user_commands(rng: random.Random, settings: core.Settings) -> list[Any]:
     """Return commands that are allowed at any time, even without a runner."""
     return [
-        core.SetBudget(budget=rng.randint(0, 2 * settings.budget)),
+        core.SetBudget(budget_micro=rng.randint(0, 2 * settings.budget_micro)),
         core.SetDeadline(deadline_s=rng.uniform(50, 1000)),
         core.DeadlineMoved(deadline_s=rng.uniform(50, 1000)),
         core.Pin(trial=rng.randint(0, 5), pinned=rng.random() < 0.5),  # noqa: PLR2004 - half of the time

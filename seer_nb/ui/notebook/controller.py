@@ -153,7 +153,7 @@ class Controller:
     def control_state(self, view: StudyView) -> dict[str, Any]:
         """Return what the controls show: the allowed actions, and the sliders' ranges in dollars and seconds."""
         state = self.reader.state()
-        floor_micro = state.ledger.floor(view.elapsed_s)
+        floor_micro = state.ledger.least_budget_micro(view.elapsed_s)
         return {
             "can": {
                 "start": view.status == "created",
@@ -167,7 +167,7 @@ class Controller:
             "kept": "Results, checkpoints and the best value are kept. All machines are retired. "
             f"{format_money(view.free_micro)} is not spent.",
             "budget": _slider(
-                view.budget_micro / MICRO, floor_micro / MICRO, MAX_SLIDER_FACTOR * state.settings.budget / MICRO
+                view.budget_micro / MICRO, floor_micro / MICRO, MAX_SLIDER_FACTOR * state.settings.budget_micro / MICRO
             ),
             "deadline": _slider(view.deadline_s, view.elapsed_s, MAX_SLIDER_FACTOR * state.settings.deadline_s),
         }
@@ -256,13 +256,13 @@ class Controller:
 
 
 def _limits(state: State) -> Limits:
-    return Limits(state.budget, state.deadline_s, state.deadline_wall)
+    return Limits(state.budget_micro, state.deadline_s, state.deadline_wall)
 
 
 def _requested_limits(state: State, request: Request) -> Limits:
     limits, budget, deadline = _limits(state), request.get("budget"), request.get("deadline")
     if budget is not None:
-        limits = limits._replace(budget_micro=new_budget(state, budget).budget)
+        limits = limits._replace(budget_micro=new_budget(state, budget).budget_micro)
     if deadline is not None:
         moved = new_deadline(state, deadline)
         limits = limits._replace(deadline_s=moved.deadline_s, deadline_wall=moved.deadline_wall)

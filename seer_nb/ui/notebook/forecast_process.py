@@ -67,7 +67,7 @@ def answer_request(
         completed=found.completed,
         max_workers=float(found.over_time.workers.max()) if len(found.over_time) else None,
         cost_over_time=spending_forecast(found).points,
-        simulations=found.futures,
+        simulations=found.n_simulations,
         projected={} if request.preview else _projected_values(state),
     )
 
