@@ -73,7 +73,7 @@ class LiveStudy:
         self.folder = home / name
         layout.make_folder(self.folder)
         files.write_atomically(self.folder / layout.PARTS, dumps_parts(policy=SEER()), private=True)
-        layout.seal(self.folder)
+        layout.sign(self.folder)
         self._lock = RunnerLock(self.folder)
         self._lock.take()
         self.now_s = 0.0

@@ -65,11 +65,11 @@ def _denoising() -> tuple[Callable[..., Tensor], Callable[..., Tensor], list[Ten
     import torch
     from torch.nn.functional import cross_entropy
 
-    from seer_nb.methods.bilevel.data import Net, decay
+    from seer_nb.methods.bilevel.data import FunctionalModel, weight_decay_loss
 
     drawn = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    net = Net(
+    net = FunctionalModel(
         torch.nn.Sequential(
             torch.nn.Linear(64, 128),
             torch.nn.Tanh(),
@@ -85,7 +85,9 @@ def _denoising() -> tuple[Callable[..., Tensor], Callable[..., Tensor], list[Ten
 
     def lower(u: list[Tensor], v: list[Tensor]) -> Tensor:
         weight = u[0].sigmoid()
-        return (weight * cross_entropy(net(v, x[1]), y[1], reduction="none")).sum() / weight.sum() + decay(v, 1e-3)
+        return (weight * cross_entropy(net(v, x[1]), y[1], reduction="none")).sum() / weight.sum() + weight_decay_loss(
+            v, 1e-3
+        )
 
     return upper, lower, [torch.zeros(200)], net.start
 
@@ -111,7 +113,7 @@ def _denoised(seed: int) -> tuple[float, ...]:
     from torch.nn.functional import cross_entropy
 
     from seer_nb.methods.bilevel import denoise, flip_labels
-    from seer_nb.methods.bilevel.data import Net, accuracy, decay, fit
+    from seer_nb.methods.bilevel.data import FunctionalModel, accuracy, fit_lbfgs, weight_decay_loss
 
     pixels, labels = load_digits(return_X_y=True)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
@@ -120,10 +122,12 @@ def _denoised(seed: int) -> tuple[float, ...]:
     wrong, changed = flip_labels(y[train], SHARE, seed)
     torch.manual_seed(seed)
     model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Tanh(), torch.nn.Linear(64, 10))
-    net = Net(model)
+    net = FunctionalModel(model)
 
     def plain(x_seen: Tensor, y_seen: Tensor) -> float:
-        v = fit(lambda v: cross_entropy(net(v, x_seen), y_seen) + decay(v, 1e-3), net.start, steps=200)
+        v = fit_lbfgs(
+            lambda v: cross_entropy(net(v, x_seen), y_seen) + weight_decay_loss(v, 1e-3), net.start, steps=200
+        )
         return accuracy(net(v, x[test]), y[test])
 
     found = denoise(model, (x[train], wrong), (x[clean], y[clean]), seed=seed)

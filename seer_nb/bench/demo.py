@@ -75,7 +75,12 @@ def _study(ran: Outcome) -> list[Figure]:
             "start of the first gang, with imports of the training function", gang_times(ran)[0].step_s - ready_s, "s"
         ),
         Figure("first report after start()", min(report.at_s for report in reports), "s"),
-        Figure("spent, share of the budget", 100 * state.ledger.spent_micro(state.now_s) / state.budget_micro, "%", most=100),
+        Figure(
+            "spent, share of the budget",
+            100 * state.ledger.spent_micro(state.now_s) / state.budget_micro,
+            "%",
+            most=100,
+        ),
         Figure("end after the deadline (negative: before)", state.now_s - state.deadline_s, "s", most=2),
     ]
 

@@ -23,7 +23,7 @@ from seer_nb.bench._figures import Figure, table
 from seer_nb.bench.record import Progress
 from seer_nb.simulate import Conditions, CurveTable, Offer, run
 from seer_nb.simulate.curve_files import shipped_tables
-from seer_nb.testing.adversary.strategies import watched
+from seer_nb.testing.adversary.strategies import run_random_study
 
 if TYPE_CHECKING:
     import argparse
@@ -107,7 +107,7 @@ def study(seed: int) -> Result:
 def adverse(seed: int) -> Result:
     """Simulate a study with more faults, and check the invariants after each event."""
     try:
-        return Result(seed, 0.0, 0.0, 0.0, 0.0, watched(seed))
+        return Result(seed, 0.0, 0.0, 0.0, 0.0, run_random_study(seed))
     except Exception as error:  # noqa: BLE001 - a broken promise or a crash is a result
         return _crashed(seed, error)
 

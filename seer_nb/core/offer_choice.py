@@ -67,7 +67,9 @@ def again_s(state: State, offer: Offer) -> float:
 
 def has_scheduler(state: State) -> bool:
     """Return whether there is a Dask scheduler that workers can join."""
-    return state.settings.scheduler_offer is None or any(x.runs_scheduler and x.state == "ready" for x in state.live.values())
+    return state.settings.scheduler_offer is None or any(
+        x.runs_scheduler and x.state == "ready" for x in state.live.values()
+    )
 
 
 def full(state: State) -> bool:

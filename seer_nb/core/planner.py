@@ -290,7 +290,10 @@ def _append(before: _Partial, option: _Option, resources: Resources) -> _Partial
         paid_s += booted * max(boot_s, resources.minimum_s - option.seconds)
     cost = before.cost + paid_s * resources.price_micro_per_s
     # At the end of each stage, its machines still hold their lease.
-    if seconds > resources.time_left_s or cost + option.workers * resources.lease_s * resources.price_micro_per_s > resources.money_micro:
+    if (
+        seconds > resources.time_left_s
+        or cost + option.workers * resources.lease_s * resources.price_micro_per_s > resources.money_micro
+    ):
         return None
     # Workers that a stage does not need are retired at the end of the previous stage.
     return _Partial(seconds, cost, option.workers, before, option)

@@ -32,7 +32,7 @@ class StudySummary(TypedDict):
     study: Study
 
 
-class Running(ABC, Generic[TaskT, ResultT]):
+class StudyBacked(ABC, Generic[TaskT, ResultT]):
     """A study that runs a method's training function, and converts its trials into the method's result.
 
     A subclass sets the type of its training function and the word that error messages use for it.

@@ -78,7 +78,9 @@ def schedule_of(stages: Sequence[StageWork], allocations: Sequence[Allocation], 
         Stage(work.trials, work.epochs, each.parallelism, each.workers, seconds, cost)
         for work, each, (seconds, cost) in zip(stages, allocations, _stage_bills(allocations, resources), strict=True)
     )
-    return Schedule(scheduled, sum(stage.duration_s for stage in scheduled), sum(stage.cost_micro for stage in scheduled))
+    return Schedule(
+        scheduled, sum(stage.duration_s for stage in scheduled), sum(stage.cost_micro for stage in scheduled)
+    )
 
 
 def is_affordable(plan: Schedule, resources: Resources, idle_s: float = 0.0) -> bool:

@@ -14,7 +14,7 @@ from seer_nb._utils import log_context
 from seer_nb._utils.aio import BackgroundTasks
 from seer_nb.core.model import machine_of_worker
 from seer_nb.runner.dask_client import SchedulerConnection
-from seer_nb.storage.resource_usage import Use
+from seer_nb.storage.resource_usage import WorkerUsage
 from seer_nb.worker import agent, lease, remote
 from seer_nb.worker.messages import MemberEnded, MemberTask, PreemptionNotice, WorkerLeft, WorkerReady
 
@@ -195,11 +195,11 @@ class DaskGangs:
         """Whether a worker has reported that it can train."""
         return worker in self._workers
 
-    async def resource_use(self) -> dict[str, Use]:
+    async def resource_use(self) -> dict[str, WorkerUsage]:
         """Return what each worker uses of its machine, by its name, as of its last heartbeat to the scheduler."""
         found = await self._connection.run_on_scheduler(remote.resource_use) or {}
         names = {ready.address: worker for worker, ready in self._workers.items()}
-        return {names[address]: Use(*use) for address, use in found.items() if address in names}
+        return {names[address]: WorkerUsage(*use) for address, use in found.items() if address in names}
 
     def renew_leases(self, excluded: Collection[str] = ()) -> None:
         """Renew the leases of all machines, also of workers that warm up: warming up may take longer than a lease.

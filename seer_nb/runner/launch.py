@@ -25,7 +25,7 @@ def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
     Raises:
         UntrustedError: A file in the folder is not the one that the user stored.
     """
-    layout.check(folder)
+    layout.check_signatures(folder)
     # -P: a file such as random.py beside the notebook must not hide a module of the standard library.
     command = [sys.executable, "-P", "-m", "seer_nb.runner", str(folder)]
     if since is not None:

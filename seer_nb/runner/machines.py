@@ -46,7 +46,9 @@ class MachineManager:
         """Machine that runs the scheduler to which the gangs are connected."""
         settings = study.state.settings
         self.fleet = provider.fleet(
-            FleetContext(study=settings.name, folder=study.folder, lease_s=settings.lease_s, on_ended=self.machine_ended)
+            FleetContext(
+                study=settings.name, folder=study.folder, lease_s=settings.lease_s, on_ended=self.machine_ended
+            )
         )
         logs = study.folder / layout.LOGS if provider.shares_files else None
         self.gangs = DaskGangs(settings, self.fleet, self, logs)

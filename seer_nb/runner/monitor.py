@@ -66,12 +66,12 @@ class Monitor:
                 failed = False
 
     async def _bound_logs(self) -> None:
-        await asyncio.to_thread(log_files.bound, self._folder / layout.LOGS)
+        await asyncio.to_thread(log_files.limit_size, self._folder / layout.LOGS)
 
     async def _write_resource_use(self) -> None:
-        own = resource_usage.Use(self._process.cpu_percent(), self._process.memory_info().rss)
+        own = resource_usage.WorkerUsage(self._process.cpu_percent(), self._process.memory_info().rss)
         used = await self._gangs.resource_use()
-        resource_usage.write(self._folder, resource_usage.Vitals(time.time(), own, used))
+        resource_usage.write(self._folder, resource_usage.ResourceUsage(time.time(), own, used))
 
     async def _report_silent_gangs(self) -> None:
         if self._clock.frozen:

@@ -54,7 +54,9 @@ def restore(journal: Journal, policy: Policy, janitor: CheckpointCollector) -> R
     engine = Engine(state.settings, policy)
     engine.state = state
     fresh = view.seq == 1
-    return Restored(engine, view.seq - view.snapshot_seq, fresh, 0.0 if fresh else _since(view.wall, state.settings.lease_s))
+    return Restored(
+        engine, view.seq - view.snapshot_seq, fresh, 0.0 if fresh else _since(view.wall, state.settings.lease_s)
+    )
 
 
 def _since(wall: float, lease_s: float) -> float:

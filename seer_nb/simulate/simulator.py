@@ -152,7 +152,8 @@ class Simulator:
     def _check_limits(self) -> None:
         """Compare bill and machine lifetimes with the limits in force; called before the limits change."""
         lived_s = max(
-            (self.now_s if machine.ended_s is None else machine.ended_s for machine in self.machines.values()), default=0.0
+            (self.now_s if machine.ended_s is None else machine.ended_s for machine in self.machines.values()),
+            default=0.0,
         )
         self.over_budget_micro = max(self.over_budget_micro, self.provider_bill_micro() - self.state.budget_micro)
         self.over_deadline_s = max(self.over_deadline_s, lived_s - self.state.deadline_s)
@@ -270,7 +271,9 @@ class Simulator:
             self._schedule(self.now_s + min(life_s, spot_s), lambda: self._end_machine(number, why))
 
     def _boot_s(self, machine: int) -> float:  # hook
-        return self.world.chance.about(self.machines[machine].offer.boot_s, self.world.conditions.spread, "boot", machine)
+        return self.world.chance.about(
+            self.machines[machine].offer.boot_s, self.world.conditions.spread, "boot", machine
+        )
 
     def _retire(self, action: core.Retire) -> None:
         machine = self.machines[action.machine]
@@ -338,7 +341,9 @@ class Simulator:
             return
         start = gang.start
         seconds = self.world.epoch_seconds(start.trial, len(start.workers), gang.epoch + 1)
-        self._schedule(self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(gang, seconds))
+        self._schedule(
+            self.now_s + seconds + self.world.conditions.save_seconds, lambda: self._end_epoch(gang, seconds)
+        )
 
     def _inject_failure(self, gang: SimulatedGang) -> bool:  # noqa: ARG002 - hook
         """Return whether the next epoch fails."""

@@ -38,12 +38,12 @@ _FOLDER = 0x10
 _NAME = re.compile(r"(\d{6,18})-g(\d{1,18})\.pt", re.ASCII)
 
 
-def name(trial: int, epoch: int, gang: int) -> str:
+def file_path(trial: int, epoch: int, gang: int) -> str:
     """Return the path of a new checkpoint in its store; the gang's id keeps a repeated epoch from overwriting it."""
     return f"{trial}/{epoch:06d}-g{gang}.pt"
 
 
-def stored(store: str, trial: int) -> list[tuple[int, int]]:
+def list_stored(store: str, trial: int) -> list[tuple[int, int]]:
     """Return (epoch, gang) of all stored checkpoints of a trial.
 
     Args:
@@ -53,7 +53,7 @@ def stored(store: str, trial: int) -> list[tuple[int, int]]:
     Raises:
         OSError: The store cannot be read.
     """
-    local = object_store.folder(store)
+    local = object_store.local_folder(store)
     if local is not None:
         names = [path.name for path in (local / str(trial)).glob("*.pt")]
     else:
@@ -87,7 +87,7 @@ def save(store: str, path: str, payload: dict[str, Any]) -> None:
     """
     import torch
 
-    local = object_store.folder(store)
+    local = object_store.local_folder(store)
     if local is not None:
         _save_local(local / path, payload)
         return
@@ -118,7 +118,7 @@ def load(store: str, path: str, map_location: Any = "cpu") -> dict[str, Any]:
     """
     import torch
 
-    where = f"{object_store.unnamed(store).rstrip('/')}/{_checked(path)}"
+    where = f"{object_store.without_credentials(store).rstrip('/')}/{_checked(path)}"
     try:
         with _opened(store, path) as file:
             _verify(file, where)
@@ -157,7 +157,7 @@ def remove(store: str, paths: Iterable[str]) -> None:
         store: Folder or fsspec URL.
         paths: Paths relative to the store.
     """
-    local, paths = object_store.folder(store), [_checked(path) for path in paths]
+    local, paths = object_store.local_folder(store), [_checked(path) for path in paths]
     if local is not None:
         for path in paths:
             (local / path).unlink(missing_ok=True)
@@ -182,7 +182,7 @@ def restore(held: Any, state: dict[str, Any], what: str = "") -> None:
         CheckpointError: The state does not fit the object.
         TypeError: The object has no ``load_state_dict``.
     """
-    held = unwrapped(held)
+    held = unwrap_ddp(held)
     kind = type(held).__name__
     if not callable(getattr(held, "load_state_dict", None)):
         raise TypeError(f"{held!r} (a {kind}) has no load_state_dict: a checkpoint cannot be loaded into it")
@@ -193,7 +193,7 @@ def restore(held: Any, state: dict[str, Any], what: str = "") -> None:
         raise CheckpointError(f"the checkpoint does not fit {what or f'this {kind}'}: {reason}") from None
 
 
-def unwrapped(held: Any) -> Any:
+def unwrap_ddp(held: Any) -> Any:
     """Return the module inside DDP, so that stored names do not depend on the parallelism; other objects unchanged."""
     import torch
 
@@ -225,7 +225,7 @@ def _fault(archive: zipfile.ZipFile) -> str:
 
 
 def _opened(store: str, path: str) -> Any:
-    local = object_store.folder(store)
+    local = object_store.local_folder(store)
     if local is not None:
         return (local / path).open("rb")
     fs, root = object_store.filesystem(store)

@@ -32,7 +32,7 @@ def home() -> Path:
     return Path(os.environ.get(environment.HOME, "seer_studies")).absolute()
 
 
-def placed(settings: Settings, folder: Path) -> Settings:
+def with_present_store(settings: Settings, folder: Path) -> Settings:
     """Return settings whose default store is in the study's present folder.
 
     Guards a copied folder: it must not train into, or clean up, the checkpoints of the original study.
@@ -64,14 +64,14 @@ def make_folder(folder: Path) -> None:
     (folder / LOGS).mkdir(mode=0o700)
 
 
-def seal(folder: Path) -> None:
+def sign(folder: Path) -> None:
     """Sign the files that a study runs or unpickles. Only call this right after writing them."""
-    signing.seal(folder, SEALED)
+    signing.sign(folder, SEALED)
 
 
-def check(folder: Path) -> None:
+def check_signatures(folder: Path) -> None:
     """Raise UntrustedError if the study's signed files may not be run."""
-    signing.opened(folder, SEALED)
+    signing.read_signed(folder, SEALED)
 
 
 def read_function(folder: Path) -> bytes:
@@ -94,7 +94,7 @@ def read_parts(folder: Path) -> dict[str, Any]:
 
 
 def _read(folder: Path, name: str) -> bytes:
-    found = signing.opened(folder, SEALED)
+    found = signing.read_signed(folder, SEALED)
     if name not in found:
         raise SeerError(f"the folder {folder} of study {folder.name!r} has no {name}: the folder is incomplete")
     return found[name]

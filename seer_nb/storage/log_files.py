@@ -25,7 +25,7 @@ MAX_TOTAL = 128 * 1024 * 1024
 """Size limit of all log files of a study in bytes."""
 
 
-def bound(folder: Path, max_file: int = MAX_FILE, max_total: int = MAX_TOTAL) -> None:
+def limit_size(folder: Path, max_file: int = MAX_FILE, max_total: int = MAX_TOTAL) -> None:
     """Truncate log files that are too long, and empty the oldest ones if all together are too large.
 
     Args:

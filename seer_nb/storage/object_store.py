@@ -16,7 +16,7 @@ _USER = re.compile(r"(://)[^/@\s]*@")
 _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
-def unnamed(text: str) -> str:
+def without_credentials(text: str) -> str:
     """Return a text without the user names and passwords of its URLs."""
     return _USER.sub(r"\1***@", text)
 
@@ -31,7 +31,7 @@ def is_url(store: str) -> bool:
     return "://" in store or "::" in store
 
 
-def folder(store: str) -> Path | None:
+def local_folder(store: str) -> Path | None:
     """Return the local folder of a store; None if the store needs fsspec."""
     if not is_url(store):
         return Path(store)
@@ -41,9 +41,9 @@ def folder(store: str) -> Path | None:
     return None
 
 
-def check(store: str) -> None:
+def check_url(store: str) -> None:
     """Raise ValueError for a URL that holds a password or whose protocol is not allowed."""
-    shown = repr(unnamed(store))
+    shown = repr(without_credentials(store))
     if _PASSWORD.search(store):
         raise ValueError(
             f"store={shown} holds a password, which results would show; expected credentials in fsspec's configuration"
@@ -62,6 +62,6 @@ def filesystem(store: str) -> tuple[Any, str]:
     """
     from fsspec.core import url_to_fs
 
-    check(store)
+    check_url(store)
     fs, root = url_to_fs(store)
     return fs, str(root).rstrip("/")

@@ -10,7 +10,7 @@ from seer_nb.core.history import History
 from seer_nb.core.state import State
 from seer_nb.errors import SeerError
 from seer_nb.storage import snapshot
-from seer_nb.storage.layout import placed
+from seer_nb.storage.layout import with_present_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ class JournalView:
         self.seq = self.snapshot_seq = found.seq
         self._state, self.history = found.state, found.history
         # The store comes from the journal: the snapshot of a copied study names that of the original.
-        self._state.settings = placed(self.journal.settings(), self.journal.path.parent)
+        self._state.settings = with_present_store(self.journal.settings(), self.journal.path.parent)
         self.wall = next(self.journal.read(found.seq - 1)).wall
         return self._state
 
@@ -81,7 +81,7 @@ class JournalView:
             if self._state is None:
                 if not isinstance(entry.record, core.Began):
                     raise SeerError(f"{self.journal.path} does not begin with the study's settings")
-                self._state = State(placed(entry.record.settings, self.journal.path.parent))
+                self._state = State(with_present_store(entry.record.settings, self.journal.path.parent))
             self._apply(self._state, entry)
             self.seq, self.wall = entry.seq, entry.wall
             yield entry, self._state

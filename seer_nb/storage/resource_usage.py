@@ -26,7 +26,7 @@ MAX_BYTES = 8 * 1024 * 1024
 _MIB, _COARSE_MIB, _LARGE_MIB = 1024 * 1024, 10, 1000
 
 
-class Use(msgspec.Struct, frozen=True, array_like=True):
+class WorkerUsage(msgspec.Struct, frozen=True, array_like=True):
     """CPU and memory that one or more processes use."""
 
     cpu: float
@@ -34,8 +34,8 @@ class Use(msgspec.Struct, frozen=True, array_like=True):
     memory: int
     """Bytes."""
 
-    def __add__(self, other: Use) -> Use:
-        return Use(self.cpu + other.cpu, self.memory + other.memory)
+    def __add__(self, other: WorkerUsage) -> WorkerUsage:
+        return WorkerUsage(self.cpu + other.cpu, self.memory + other.memory)
 
     @property
     def cpu_in_words(self) -> str:
@@ -49,31 +49,31 @@ class Use(msgspec.Struct, frozen=True, array_like=True):
         return f"{mib} MiB" if mib < _LARGE_MIB else f"{mib / 1024:.1f} GiB"
 
 
-class Vitals(msgspec.Struct, frozen=True):
+class ResourceUsage(msgspec.Struct, frozen=True):
     """Resources that a study's processes use."""
 
     wall: float
     """Unix seconds of the measurement."""
-    runner: Use
-    workers: dict[str, Use]
+    runner: WorkerUsage
+    workers: dict[str, WorkerUsage]
     """By the worker's name, such as "3.0"."""
 
-    def of(self, workers: tuple[str, ...]) -> Use | None:
+    def of(self, workers: tuple[str, ...]) -> WorkerUsage | None:
         """Return the sum over some workers; None if none of them was measured."""
         found = [self.workers[worker] for worker in workers if worker in self.workers]
         return sum(found[1:], found[0]) if found else None
 
 
 _encode = msgspec.json.Encoder().encode
-_DECODER = msgspec.json.Decoder(Vitals)
+_DECODER = msgspec.json.Decoder(ResourceUsage)
 
 
-def write(folder: Path, vitals: Vitals) -> None:
+def write(folder: Path, vitals: ResourceUsage) -> None:
     """Replace the file, without syncing it to disk."""
     write_atomically(folder / FILE, _encode(vitals))
 
 
-def read(folder: Path) -> Vitals | None:
+def read(folder: Path) -> ResourceUsage | None:
     """Return the present values; None if the file is missing, old or damaged."""
     path = folder / FILE
     try:

@@ -38,12 +38,12 @@ def key_path() -> Path:
     return (Path(settings) if settings else Path.home() / ".config") / "seer_nb" / "key"
 
 
-def seal(folder: Path, names: tuple[str, ...]) -> None:
+def sign(folder: Path, names: tuple[str, ...]) -> None:
     """Sign the files of these names in a study's folder."""
     write_atomically(folder / SEAL, _hash(folder.name, _contents(folder, names)).encode(), private=True)
 
 
-def opened(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+def read_signed(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     """Return the content of signed files by name, without those that are missing.
 
     Args:

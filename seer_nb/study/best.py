@@ -123,12 +123,12 @@ class Best:
         return self.checkpoint
 
 
-def of(state: State) -> Best | None:
+def best_of(state: State) -> Best | None:
     """Return the study's best trial; None if no stored report has a value."""
-    return None if state.best is None else of_trial(state.settings, state.best)
+    return None if state.best is None else best_of_trial(state.settings, state.best)
 
 
-def of_trial(settings: Settings, trial: Trial) -> Best | None:
+def best_of_trial(settings: Settings, trial: Trial) -> Best | None:
     """Return a trial at its best stored epoch; None if no stored report of the trial has a value.
 
     Args:

@@ -35,7 +35,7 @@ def attach(name: str) -> Study:
     """
     folder = layout.home() / check_name(name)
     if not (folder / layout.JOURNAL).exists():
-        there = names()
+        there = study_names()
         known, meant = ", ".join(map(repr, there)) or "none", did_you_mean(name, there)
         raise StudyNotFoundError(f"name={name!r} is not a study in {folder.parent}{meant}: there are {known}")
     return Study._attached(folder)  # noqa: SLF001 - the only other way to make a Study
@@ -57,7 +57,7 @@ def trust(name: str) -> Study:
     study = attach(name)
     folder = layout.home() / name
     signing.make_private(folder)
-    layout.seal(folder)
+    layout.sign(folder)
     return study
 
 
@@ -71,7 +71,7 @@ def studies() -> pd.DataFrame:
     import pandas as pd
 
     columns = ["name", "status", "trials", "metric", "value", "spent_usd", "elapsed_s"]
-    return pd.DataFrame([_row(name) for name in names()], columns=columns)
+    return pd.DataFrame([_row(name) for name in study_names()], columns=columns)
 
 
 def _row(name: str) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _row(name: str) -> dict[str, Any]:
         return {"name": name, "status": "unreadable", "trials": 0, "metric": ""}
 
 
-def names() -> list[str]:
+def study_names() -> list[str]:
     """Return the names of all studies in the studies' folder, sorted."""
     # seer_nb never creates folders with other names.
     return sorted(path.parent.name for path in layout.home().glob(f"*/{layout.JOURNAL}") if is_name(path.parent.name))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seer_nb import core
 from seer_nb._utils.units import MICRO, format_duration, format_usd, parse_duration
-from seer_nb.simulate.extrapolated import ExtrapolatedWorld, StudyFit, natural_range
+from seer_nb.simulate.extrapolation import ExtrapolatedWorld, StudyFit, natural_range
 from seer_nb.simulate.simulator import SimulationStoppedError, simulate_to_end
 from seer_nb.study.stage_table import stages_frame
 
@@ -43,7 +43,7 @@ MOMENTS = 40
 TIME_COLUMNS = ("elapsed_s", "cost_usd", "cost_low", "cost_high", "survivors", "workers")
 
 
-class Expected(NamedTuple):
+class Prediction(NamedTuple):
     """An expected value and its band: 90 % of the simulations lie above ``low``, and 90 % below ``high``."""
 
     value: float
@@ -60,11 +60,11 @@ class Forecast(NamedTuple):
     stages: pd.DataFrame | None
     """The plan, one row per stage: see `seer_nb.study.stage_table.stages_frame`; None if the policy does not plan
     ahead."""
-    finish_s: Expected | None
+    finish_s: Prediction | None
     """End of the study in study seconds; None if there was too little time to simulate."""
-    cost_usd: Expected | None
+    cost_usd: Prediction | None
     """Total spending in dollars; None if there was too little time to simulate."""
-    best_value: Expected | None
+    best_value: Prediction | None
     """Best stored value at the end; None also before the first report. Its band is less certain than the others."""
     completed: float | None
     """Number of fully trained trials."""
@@ -304,12 +304,12 @@ def _workers(state: State, at_s: float) -> int:
     )
 
 
-def _best(ends: Sequence[State], state: State) -> Expected | None:
+def _best(ends: Sequence[State], state: State) -> Prediction | None:
     values = [end.best.best.value for end in ends if end.best and end.best.best]
     return best_value_of([value for value in values if value is not None], state)
 
 
-def best_value_of(found: Sequence[float], state: State) -> Expected | None:
+def best_value_of(found: Sequence[float], state: State) -> Prediction | None:
     """Return the expected best value; its band is widened by WIDER within the metric's natural range.
 
     Args:
@@ -326,18 +326,18 @@ def best_value_of(found: Sequence[float], state: State) -> Expected | None:
         least = max(least, min(now, value))
     elif now is not None:
         most = min(most, max(now, value))
-    return Expected(value, max(least, value - WIDER * (value - low)), min(most, value + WIDER * (high - value)))
+    return Prediction(value, max(least, value - WIDER * (value - low)), min(most, value + WIDER * (high - value)))
 
 
-def expected_of(values: Sequence[float]) -> Expected:
+def expected_of(values: Sequence[float]) -> Prediction:
     """Return the median of equally likely values, and their band."""
     import numpy as np
 
     low, middle, high = np.quantile(values, [LOW, 0.5, HIGH]).tolist()
-    return Expected(middle, low, high)
+    return Prediction(middle, low, high)
 
 
-def _band(expected: Expected) -> str:
+def _band(expected: Prediction) -> str:
     return f"{expected.value:.4g} ({expected.low:.4g} to {expected.high:.4g})"
 
 
@@ -377,8 +377,8 @@ def estimate(state: State, policy: Policy, *, budget: int | None = None, deadlin
     return Forecast(
         over_time=_planned(stages, state),
         stages=stages,
-        finish_s=Expected(*[float(last.ends_s)] * 3),
-        cost_usd=Expected(*[float(last.cost_usd)] * 3),
+        finish_s=Prediction(*[float(last.ends_s)] * 3),
+        cost_usd=Prediction(*[float(last.cost_usd)] * 3),
         best_value=best_value_of([value for value in values if value is not None], state),
         completed=float(completed),
         n_simulations=0,

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from seer_nb.storage.replay import JournalView
 
 
-GOING = liveness.ACTIVE
-"""Statuses in which study seconds pass."""
 MAX_EXTRAPOLATION = 2.0
 """Leases after the last record for which study seconds are assumed to pass; a runner silent for longer may be dead."""
 MISSED_HEARTBEATS = 2.0
@@ -36,12 +34,12 @@ def now_s(view: JournalView, state: State, status: str) -> float:
         state: Its state.
         status: ``Study.status``.
     """
-    if status not in GOING:
+    if status not in liveness.ACTIVE:
         return state.now_s
     return state.now_s + min(max(0.0, time.time() - view.wall), MAX_EXTRAPOLATION * state.settings.lease_s)
 
 
-def why(folder: Path, view: JournalView, state: State, status: str) -> str:
+def explain_problem(folder: Path, view: JournalView, state: State, status: str) -> str:
     """Return one sentence on why a study makes no progress; empty if it does, or does not run.
 
     Args:
@@ -50,7 +48,7 @@ def why(folder: Path, view: JournalView, state: State, status: str) -> str:
         state: Its state.
         status: ``Study.status``.
     """
-    if status not in GOING:
+    if status not in liveness.ACTIVE:
         return ""
     return _runner_problem(folder, time.time() - view.wall, state) or liveness.explain_stall(
         state, now_s(view, state, status)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from seer_nb.study.settings import Money, Time
 
 
-Table = Literal["results", "curves", "spending", "events"]
+TableName = Literal["results", "curves", "spending", "events"]
 
 
 class StudyResults(ABC):
@@ -85,7 +85,7 @@ class StudyResults(ABC):
         Example:
             >>> model = study.best.load(Net(**study.best.config))
         """
-        return best_checkpoint.of(self.state)
+        return best_checkpoint.best_of(self.state)
 
     def results(self, view: Literal["best", "last"] = "best") -> pd.DataFrame:
         """Return one row per trial.
@@ -130,7 +130,7 @@ class StudyResults(ABC):
         view = self._started()
         return events_frame((e.seq, e.at_s, e.record) for e in view.journal.read())
 
-    def export(self, path: str | os.PathLike[str], table: Table = "results") -> Path:
+    def export(self, path: str | os.PathLike[str], table: TableName = "results") -> Path:
         """Write a table to a file.
 
         Args:

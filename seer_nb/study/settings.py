@@ -205,7 +205,7 @@ def check_store(store: Any) -> str:
         return str(Path(place).absolute())
     if (protocol := object_store.protocol(place)) == "memory":
         raise ValueError(f"store={short_repr(store)} is not shared between processes; {object_store.HINT}")
-    object_store.check(place)
+    object_store.check_url(place)
     import fsspec
 
     try:
@@ -222,7 +222,7 @@ def _own(name: str, store: str) -> str:
 
 def _check_reachable(store: str, given: Any, provider: Provider) -> str:
     """Check that the provider's machines can reach the store."""
-    if not getattr(provider, "shares_files", True) and object_store.folder(store) is not None:
+    if not getattr(provider, "shares_files", True) and object_store.local_folder(store) is not None:
         raise ValueError(
             f"store={short_repr(given)} is a folder of this machine, which machines of "
             f"{short_repr(provider)} cannot reach; "

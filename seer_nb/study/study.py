@@ -48,7 +48,7 @@ OVER = frozenset({"ended", "failed"})
 UNCHANGED = "adjust changes nothing: give a budget, a deadline or both"
 
 
-def refuse_late(name: str, status: str, word: str) -> None:
+def check_accepts_commands(name: str, status: str, word: str) -> None:
     """Refuse a command that no runner would read now: it would only take effect when the study is resumed.
 
     Args:
@@ -336,7 +336,7 @@ class Study(StudyResults):
     @property
     def stuck(self) -> str:
         """Why the running study makes no progress, in one sentence; empty if it does."""
-        return "" if self._view is None else health.why(self.folder, self._view, self.state, self.status)
+        return "" if self._view is None else health.explain_problem(self.folder, self._view, self.state, self.status)
 
     def _ipython_display_(self) -> None:
         """Show the live dashboard below a notebook's cell; without widgets, a static picture or text."""
@@ -367,7 +367,7 @@ class Study(StudyResults):
             files.write_atomically(self.folder / layout.FUNCTION, self._function, private=True)
             files.write_atomically(self.folder / layout.CWD, str(Path.cwd()).encode(), private=True)
             files.write_atomically(self.folder / layout.PARTS, self._parts, private=True)
-            layout.seal(self.folder)
+            layout.sign(self.folder)
             began = core.Began(settings=self._settings)
             self._view = JournalView(Journal.create(self.folder / layout.JOURNAL, [(0.0, began)]))
         except BaseException:
@@ -419,7 +419,7 @@ class Study(StudyResults):
         """Send a command that only a running study can carry out."""
         waiting = self._started().journal.inbox()
         if not any(isinstance(sent, core.Resume) for _, sent in waiting):  # otherwise it resumes in a moment
-            refuse_late(self.name, self.status, word)
+            check_accepts_commands(self.name, self.status, word)
         self._send(command)
 
     def _send(self, command: core.Command) -> None:

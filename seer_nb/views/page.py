@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from seer_nb.core.history import History, LogEntry
     from seer_nb.core.state import State
-    from seer_nb.storage.resource_usage import Use, Vitals
+    from seer_nb.storage.resource_usage import ResourceUsage, WorkerUsage
     from seer_nb.views.figure_data import ForecastAnswer
 
 
@@ -48,7 +48,7 @@ class PageData(NamedTuple):
     forecast: ForecastAnswer | None = None
     stuck: str = ""
     """``Study.stuck``."""
-    vitals: Vitals | None = None
+    vitals: ResourceUsage | None = None
     """Resource usage of the study's processes; None if unknown."""
 
 
@@ -232,7 +232,7 @@ def _workers_table(info: figure_data.ParallelismInfo, view: StudyView) -> str:
     return over_time + html_views.table("workers now", ["trial", "wanted", "assigned", "training"], now)
 
 
-def _machines_table(state: State, vitals: Vitals | None) -> str:
+def _machines_table(state: State, vitals: ResourceUsage | None) -> str:
     """Render the live machines of the study, and the runner's resource usage if it is known."""
     rows = [
         [
@@ -256,7 +256,7 @@ def _machines_table(state: State, vitals: Vitals | None) -> str:
     return html_views.table(caption, heads, rows)
 
 
-def _use(use: Use | None) -> tuple[str, str]:
+def _use(use: WorkerUsage | None) -> tuple[str, str]:
     return (DASH, DASH) if use is None else (use.memory_in_words, use.cpu_in_words)
 
 

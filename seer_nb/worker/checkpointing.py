@@ -123,7 +123,7 @@ class CheckpointManager:
         """
         began_s = time.monotonic()
         task = self._task
-        path = checkpoints.name(task.trial, epoch, task.gang)
+        path = checkpoints.file_path(task.trial, epoch, task.gang)
         payload = self._payload(epoch)
         try:
             retry_os_errors(lambda: checkpoints.save(task.store, path, payload), task.store_patience_s if last else 0.0)
@@ -230,16 +230,16 @@ def recover_unreported(
     if found is not None:
         # All of them: one before the newest may be the best one.
         for report in found.reports:
-            stored = checkpoints.name(task.trial, report.epoch, gang) if report.epoch in found.stored else None
+            stored = checkpoints.file_path(task.trial, report.epoch, gang) if report.epoch in found.stored else None
             send(Reported(gang=task.gang, checkpoint=stored, **msgspec.structs.asdict(report)))
-    task = replace(task, from_epoch=epoch, checkpoint=checkpoints.name(task.trial, epoch, gang))
+    task = replace(task, from_epoch=epoch, checkpoint=checkpoints.file_path(task.trial, epoch, gang))
     return task, [] if found is None else found.reports
 
 
 def _find_unreported(task: MemberTask) -> _Unreported | None:
     """Return what was stored since the task's first epoch, up to the newest checkpoint that can be resumed."""
     try:
-        stored = checkpoints.stored(task.store, task.trial)
+        stored = checkpoints.list_stored(task.store, task.trial)
     except Exception as error:  # noqa: BLE001 - each store has its own errors; the epochs are trained again
         logger.warning("listing the checkpoints of trial %s failed: %s", task.trial, error)
         return None
@@ -253,7 +253,7 @@ def _find_unreported(task: MemberTask) -> _Unreported | None:
 
 def _reports_in(task: MemberTask, epoch: int, gang: int) -> list[EpochReport]:
     """Return a checkpoint's reports of all epochs since the task's first one; empty if it cannot be resumed."""
-    path = checkpoints.name(task.trial, epoch, gang)
+    path = checkpoints.file_path(task.trial, epoch, gang)
     try:
         payload = checkpoints.load(task.store, path)
         reports = msgspec.convert(payload.get("reports", []), list[EpochReport])

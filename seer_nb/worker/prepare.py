@@ -127,7 +127,7 @@ class PreparedObjects:
                         held.to(device)
                     self._restore(index, held)
         ready = [_spread(held, find_unused_parameters=find_unused_parameters) if wrap else held for held in objects]
-        self._objects += [checkpoints.unwrapped(held) for held in ready]
+        self._objects += [checkpoints.unwrap_ddp(held) for held in ready]
         return ready
 
     def check_complete(self) -> None:
@@ -168,7 +168,7 @@ def _check(held: Any) -> None:
 
 
 def _name(index: int, held: Any) -> str:
-    return f"object {index} of run.prepare() (of type {type(checkpoints.unwrapped(held)).__name__})"
+    return f"object {index} of run.prepare() (of type {type(checkpoints.unwrap_ddp(held)).__name__})"
 
 
 def _spread(held: Any, *, find_unused_parameters: bool) -> Any:

@@ -26,7 +26,7 @@ LEFT_OUT = frozenset({"bench", "simulate", "testing"})
 """Subpackages of seer_nb that no worker needs."""
 KEPT_RECORDS = 20_000
 """Records that the scheduler keeps at most while no runner fetches them."""
-EVENT_LOG = "seer_nb-departures"
+EVENT_LOG = "seer_nb-events"
 """Name of the scheduler plugin `EventLogPlugin`."""
 
 

@@ -97,7 +97,7 @@ def test_long_log_file_is_rotated_while_it_is_written_to(tmp_path):
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in range(3000):
         os.write(file, b"%09d\n" % number)
-    log_files.bound(tmp_path, max_file=10_000)
+    log_files.limit_size(tmp_path, max_file=10_000)
     os.write(file, b"later\n")
     os.close(file)
     assert path.read_bytes() == b"later\n"
@@ -111,14 +111,14 @@ def test_total_size_of_log_files_is_bounded(tmp_path):
         path = tmp_path / f"trial-{number}.log{'.1' if number == 1 else ''}"
         path.write_bytes(b"x" * 1000)
         os.utime(path, (number, number))
-    log_files.bound(tmp_path, max_file=2000, max_total=7000)
+    log_files.limit_size(tmp_path, max_file=2000, max_total=7000)
     left = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert left == {"trial-0.log": 0, "trial-2.log": 0, **{f"trial-{number}.log": 1000 for number in range(3, 10)}}
 
 
 def test_short_log_files_are_unchanged(tmp_path):
     (tmp_path / "runner.log").write_text("short")
-    log_files.bound(tmp_path)
+    log_files.limit_size(tmp_path)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["short"]
 
 
@@ -140,6 +140,6 @@ def test_target_of_a_symbolic_link_is_not_truncated(tmp_path):
     (tmp_path / "own.txt").write_text("x" * 5000)
     (logs / "runner.log").symlink_to(tmp_path / "own.txt")
     (logs / "worker.log").write_text("y" * 5000)
-    log_files.bound(logs, max_file=10_000, max_total=1)
+    log_files.limit_size(logs, max_file=10_000, max_total=1)
     assert (tmp_path / "own.txt").stat().st_size == 5000
     assert (logs / "worker.log").stat().st_size == 0

@@ -128,7 +128,9 @@ async def test_later_fleet_terminates_the_machines_of_an_earlier_one(cloud, home
     async with RecordedFleet(home / "f", of) as recorded:
         await rented(recorded, of, 0, 1)
         async with RecordedFleet(home / "f", of) as later:
-            assert await later.fleet.adopt([0, 1]) == Adopted(terminating=(0, 1)), "there is no scheduler to continue with"
+            assert await later.fleet.adopt([0, 1]) == Adopted(terminating=(0, 1)), (
+                "there is no scheduler to continue with"
+            )
             assert not living(cloud)
 
 

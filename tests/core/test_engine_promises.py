@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from seer_nb import core
 from seer_nb.core.money import BillingRule
 from seer_nb.policies import ASHA, SEER, RandomSearch
-from seer_nb.testing.adversary.invariants import Watch, check
-from seer_nb.testing.adversary.strategies import watched
+from seer_nb.testing.adversary.invariants import InvariantChecker, check_ended_study
+from seer_nb.testing.adversary.strategies import run_random_study
 from tests.support.effort import EFFORT, examples
 from tests.support.fake_cloud import FakeCloud, Restart, World
 from tests.support.records import OFFER
@@ -113,13 +113,13 @@ def studies(draw):
 
 
 def run(given_, **changes):
-    return FakeCloud(check=Watch(), **{**given_, **changes}).run()
+    return FakeCloud(check=InvariantChecker(), **{**given_, **changes}).run()
 
 
 @examples(100)
 @given(studies())
 def test_invariants_hold_under_random_faults(study):
-    check(run(study))
+    check_ended_study(run(study))
 
 
 @pytest.mark.parametrize("first", [0, 10_000, 20_000, 30_000])
@@ -127,13 +127,13 @@ def test_invariants_hold_in_random_studies(first):
     """Many more and longer studies than hypothesis would generate."""
     steps, seeds = 0, count(first)
     while steps < max(1, EFFORT) * STEPS:
-        steps += watched(next(seeds))
+        steps += run_random_study(next(seeds))
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
 def test_workers_are_rarely_idle_without_faults(policy):
     """Paid seconds are spent on training, except for boots, stalls and the last epochs."""
-    cloud = FakeCloud(policy, World(epoch_s=5.0), budget=10**9, deadline_s=600.0, check=Watch()).run()
+    cloud = FakeCloud(policy, World(epoch_s=5.0), budget=10**9, deadline_s=600.0, check=InvariantChecker()).run()
     trained_s = sum(trial.worker_seconds for trial in cloud.state.trials.values())
     lived_s = sum(box.ended_s - box.rented_s for box in cloud.machines.values())
     assert trained_s > 0.8 * lived_s
@@ -142,7 +142,7 @@ def test_workers_are_rarely_idle_without_faults(policy):
 def test_invariant_checks_detect_violations():
     """The checks above must be able to fail."""
     cloud = FakeCloud(RandomSearch(), World()).run(until_s=40.0)
-    watch = Watch()
+    watch = InvariantChecker()
     watch(cloud)
     cloud.state.ledger.budget = 1
     with pytest.raises(AssertionError, match="exceeds the budget"):

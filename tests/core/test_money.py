@@ -82,7 +82,11 @@ def test_lease_costs_five_percent_of_the_budget_within_its_bounds():
 def test_live_machine_commits_its_lease():
     ledger = Ledger(1_000_000, lease_s=30.0)
     ledger.open(0, SECOND, 0.0)
-    assert (ledger.spent_micro(10.0), ledger.committed_micro(10.0), ledger.free_micro(10.0)) == (10_000, 30_000, 960_000)
+    assert (ledger.spent_micro(10.0), ledger.committed_micro(10.0), ledger.free_micro(10.0)) == (
+        10_000,
+        30_000,
+        960_000,
+    )
 
 
 def test_retiring_machine_commits_the_lease_from_the_first_request_only():

@@ -173,7 +173,9 @@ def test_scheduler_machine_is_retired_last_and_is_billed():
 def test_policy_budget_excludes_the_cost_of_the_scheduler_machine():
     made, _ = begun(host=HOST)
     left_s = made.retire_by_s()
-    assert made.policy_view().budget_micro <= made.state.budget_micro - HOST.bill(left_s) + HOST.bill(made.state.settings.lease_s)
+    assert made.policy_view().budget_micro <= made.state.budget_micro - HOST.bill(left_s) + HOST.bill(
+        made.state.settings.lease_s
+    )
     assert made.state.budget_micro - made.policy_view().budget_micro < HOST.bill(made.state.deadline_s + 60.0)
 
 

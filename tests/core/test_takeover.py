@@ -102,7 +102,9 @@ def test_machine_retired_before_its_runner_died_commits_its_lease_from_there(uns
 def test_next_runner_deletes_the_machine_that_its_predecessor_retired():
     study = running(BILLED).apply(core.Retire(machine=0, reason="too many")).apply(core.Ticked(), 15.0)
     study.apply(core.RunnerStarted(unseen_s=HOUR_S, left=(0,)), 15.0)
-    assert study.state.ledger.least_budget_micro(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(15.0 + HOUR_S + 30.0)
+    assert study.state.ledger.least_budget_micro(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(
+        15.0 + HOUR_S + 30.0
+    )
     assert not given_up(study, HOUR_S)
 
 

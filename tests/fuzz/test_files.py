@@ -20,7 +20,7 @@ from tests.support.fuzzing import examples, refusal
 
 pytestmark = pytest.mark.slow
 
-PATH = checkpoints.name(3, 12, 5)
+PATH = checkpoints.file_path(3, 12, 5)
 WEIGHTS = torch.arange(300.0)
 
 

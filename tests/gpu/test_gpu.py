@@ -13,7 +13,7 @@ from seer_nb.ui.cli import demo
 from seer_nb.ui.cli.doctor import local as doctor
 from tests.methods.sweep.small import samples
 from tests.study.test_life import Resizing
-from tests.support.studies import check_nothing_is_left, make
+from tests.support.studies import assert_no_processes_left, make
 
 DIGITS = {"lr": 0.1, "momentum": 0.9, "width": 64, "dropout": 0.0, "weight_decay": 1e-4, "batch": 64}
 
@@ -88,7 +88,7 @@ def test_resize_on_a_shared_gpu_keeps_the_curve(home, monkeypatch):
     curve, expected = (study.curves().set_index("epoch") for study in (resized, alone))
     assert curve.parallelism.tolist() == [1, 1, 2, 2, 1, 1]
     assert (curve.value - expected.value).abs().max() <= 1e-3
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_checkpoint_of_the_demo_loads_without_a_gpu(home):
@@ -118,7 +118,7 @@ def test_trial_that_breaks_its_gpu_fails_alone(home):
     assert found.error[found.config_bad].str.contains("device-side assert").all()
     gone = [machine for machine in machines(study) if machine.reason == BROKEN]
     assert len(gone) == 2, "each failed trial ends its worker"
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_out_of_memory_fails_the_trial_but_keeps_the_worker(home):

@@ -15,7 +15,7 @@ from seer_nb.worker.agent import GangSignals
 from seer_nb.worker.checkpointing import CheckpointManager
 from seer_nb.worker.run import Run
 from tests.methods.problems import Saddle, start
-from tests.support.studies import check_nothing_is_left, kill, training, worker_pids
+from tests.support.studies import assert_no_processes_left, kill, training, worker_pids
 from tests.worker.conftest import Gangs
 
 STEPS, EPOCHS = 12, 6
@@ -334,4 +334,4 @@ def test_best_trial_is_replayed_after_a_worker_was_killed(home, gangs, monkeypat
     assert tuned.best.value == study.best.value == tuned.curves().value.min()
     assert len(tuned.curves()) == 2 * study.best.epoch
     assert study.best.state["bilevel"]["name"] == "penalty"
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from seer_nb.bench.bilevel import denoising
 from seer_nb.methods import bilevel
-from seer_nb.methods.bilevel.data import Net, decay, fit, index_batches, read_labelled
+from seer_nb.methods.bilevel.data import FunctionalModel, fit_lbfgs, index_batches, read_labelled, weight_decay_loss
 from seer_nb.methods.bilevel.tune import training_loss
 
 pytestmark = pytest.mark.slow
@@ -44,8 +44,10 @@ def accuracy(model, data):
 
 def fit_equally(x, y):
     """Train as denoise does, but to convergence and with equal weights."""
-    net = Net(mlp())
-    return net.with_parameters(fit(lambda v: cross_entropy(net(v, x), y) + decay(v, 1e-3), net.start, steps=150))
+    net = FunctionalModel(mlp())
+    return net.with_parameters(
+        fit_lbfgs(lambda v: cross_entropy(net(v, x), y) + weight_decay_loss(v, 1e-3), net.start, steps=150)
+    )
 
 
 # --- denoise ---
@@ -119,9 +121,9 @@ def test_tuned_weight_decay_is_close_to_the_best_of_a_grid(digits):
     model = nn.Linear(64, 10)
 
     def loss(weight):
-        net = Net(model)
+        net = FunctionalModel(model)
         decays = torch.full((2,), weight)
-        v = fit(lambda v: training_loss(net(v, train[0]), train[1], v, {"weight_decay": decays}), net.start)
+        v = fit_lbfgs(lambda v: training_loss(net(v, train[0]), train[1], v, {"weight_decay": decays}), net.start)
         return cross_entropy(net(v, val[0]), val[1]).item()
 
     grid = {10.0**power: loss(10.0**power) for power in range(-5, 1)}

@@ -74,7 +74,9 @@ def test_elastic_plan_keeps_the_deadline(job, r):
 def test_a_later_deadline_never_costs_more(job, r, later):
     plan = cheapest_elastic_plan(job, r)
     assume(plan is not None)
-    assert cheapest_elastic_plan(job, r._replace(time_left_s=later * r.time_left_s)).cost_micro <= plan.cost_micro + 1e-6
+    assert (
+        cheapest_elastic_plan(job, r._replace(time_left_s=later * r.time_left_s)).cost_micro <= plan.cost_micro + 1e-6
+    )
 
 
 @examples(60)

@@ -146,7 +146,9 @@ class DescribedTestCase:
     def test_offers_are_consistent(self, given):
         offers = given.offers()
         assert offers
-        assert len({offer.name for offer in [*offers, *filter(None, [given.scheduler_offer])]}) == len(offers) + bool(given.scheduler_offer)
+        assert len({offer.name for offer in [*offers, *filter(None, [given.scheduler_offer])]}) == len(offers) + bool(
+            given.scheduler_offer
+        )
         assert given.max_workers >= 1
         for offer in offers:
             assert 0 < offer.boot_s < offer.boot_timeout_s

@@ -16,7 +16,7 @@ from seer_nb.providers import DaskCluster
 from seer_nb.storage.lock import runner_pid
 from tests.providers import clusters
 from tests.support.effort import thorough
-from tests.support.studies import check_nothing_is_left, counting, kill, make, processes, training
+from tests.support.studies import assert_no_processes_left, counting, kill, make, processes, training
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def test_runners_cluster_grows_and_shrinks(home, make_cluster):
     study = make(counting, policy=TwoThenOne(), provider=provider, max_epochs=40).start().wait(90)
     assert study.reason == "the better one is trained"
     check_two_then_one(study)
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_notebooks_cluster_grows_and_shrinks_and_keeps_its_workers(home):
@@ -100,7 +100,7 @@ def test_next_runner_creates_a_new_cluster_after_a_kill(home):
     until(lambda: not processes(home), "the end of the workers")
     seer.attach("study").resume().wait(90)
     assert study.curves().groupby("trial").epoch.apply(list).tolist() == [[1, 2, 3, 4, 5, 6]] * 2
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_scheduler_that_outlives_its_runner_ends_with_the_lease(home, monkeypatch):
@@ -157,7 +157,7 @@ def test_study_fails_with_a_message_when_the_notebook_dies(home, pytestconfig):
     ):
         study.wait(60)
     assert study.best.checkpoint, "the checkpoint must be kept"
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_workers_with_several_threads_are_refused(home):
@@ -165,4 +165,4 @@ def test_workers_with_several_threads_are_refused(home):
     study = make(counting, provider=DaskCluster(two, 0.05, **clusters.OPTIONS)).start()
     with pytest.raises(seer.StudyFailedError, match=r"workers have 2 threads each.*give them one thread"):
         study.wait(60)
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)

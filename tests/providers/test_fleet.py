@@ -29,7 +29,9 @@ class ControlledFleet(MachineFleet[RentedMachine]):
 
     def __init__(self, folder):
         self.ended = []
-        super().__init__(FleetContext(study="s", folder=folder, lease_s=30.0, on_ended=self.ended.append), RentedMachine)
+        super().__init__(
+            FleetContext(study="s", folder=folder, lease_s=30.0, on_ended=self.ended.append), RentedMachine
+        )
         self.launched, self.error, self.stubborn = asyncio.Event(), None, False
 
     async def open(self):

@@ -255,7 +255,7 @@ def test_checkpoints_can_be_stored_with_the_machine_policy(account, monkeypatch)
     boto3.Session().client("s3").create_bucket(Bucket="bucket")
     become(account, monkeypatch, iam.machine_policy("s3://bucket/runs"))
     payload = {"format": 1, "trial": 0, "epoch": 1, "objects": [], "state": {}, "saved": None}
-    path = checkpoints.name(0, 1, 0)
+    path = checkpoints.file_path(0, 1, 0)
     checkpoints.save("s3://bucket/runs", path, payload)
     assert checkpoints.load("s3://bucket/runs", path) == payload
     checkpoints.remove("s3://bucket/runs", [path, path])

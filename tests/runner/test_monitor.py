@@ -34,7 +34,7 @@ class Gangs:
     async def resource_use(self):
         if self.fails:
             raise RuntimeError("boom")
-        return {"0.0": resource_usage.Use(1.0, 2)}
+        return {"0.0": resource_usage.WorkerUsage(1.0, 2)}
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def monitored(folder, silent_s, gangs=None, seconds=0.2):
 def test_a_silence_is_reported_once(tmp_path):
     events, seen = monitored(tmp_path, 60.0)
     assert events == [core.Silent(gang=2, silent_s=60.0, where="gang 2 is there")]
-    assert seen.workers == {"0.0": resource_usage.Use(1.0, 2)}
+    assert seen.workers == {"0.0": resource_usage.WorkerUsage(1.0, 2)}
     assert not (tmp_path / "vitals.json").exists()
 
 

@@ -11,7 +11,7 @@ import torch
 from seer_nb.errors import CheckpointError
 from seer_nb.storage import checkpoints, object_store
 
-PATH = checkpoints.name(3, 12, 5)
+PATH = checkpoints.file_path(3, 12, 5)
 
 
 def payload(**more):
@@ -23,7 +23,7 @@ def store(request, tmp_path, monkeypatch):
     """A plain folder, its URL, an object store, and a filesystem of fsspec in which writing is not atomic."""
     if request.param == "plain":
         monkeypatch.setattr(checkpoints, "_ATOMIC", frozenset())
-        monkeypatch.setattr(object_store, "folder", lambda store: None)
+        monkeypatch.setattr(object_store, "local_folder", lambda store: None)
     return {
         "path": str(tmp_path / "store"),
         "file": f"file://{tmp_path}/store/",

@@ -4,11 +4,11 @@ import pytest
 
 from seer_nb.errors import CheckpointError
 from seer_nb.storage import checkpoints, object_store
-from seer_nb.study.best import of
+from seer_nb.study.best import best_of
 from tests.support.records import small_study
 from tests.support.refusals import make
 
-PATH = checkpoints.name(0, 1, 1)
+PATH = checkpoints.file_path(0, 1, 1)
 
 
 @pytest.fixture
@@ -49,14 +49,14 @@ def test_checkpoints_are_not_loaded_from_urls_that_could_run_code(address, trap)
     with pytest.raises(CheckpointError, match="is not a store that only holds files"):
         checkpoints.load(store, PATH)
     with pytest.raises(ValueError, match="is not a store that only holds files"):
-        checkpoints.stored(store, 0)
+        checkpoints.list_stored(store, 0)
     assert not calls(trap)
 
 
 def test_a_study_with_a_forged_store_can_be_read_and_connects_nowhere(trap, home):
     store = f"dask://127.0.0.1:{trap.getsockname()[1]}/x::file:///tmp/y"
     study = small_study(store=store)
-    best = of(study.state)
+    best = best_of(study.state)
     assert best is not None
     with pytest.raises(CheckpointError, match="is not a store that only holds files"):
         best.load(object())
@@ -65,7 +65,7 @@ def test_a_study_with_a_forged_store_can_be_read_and_connects_nowhere(trap, home
 
 @pytest.mark.parametrize("store", ["s3://b/x", "gs://b", "az://b/x", "file:///x", "sftp://me@host/x", "/x", "a:b"])
 def test_stores_that_only_hold_files_are_allowed(store):
-    object_store.check(store)
+    object_store.check_url(store)
 
 
 def test_a_password_in_a_url_is_refused_and_not_shown(home):

@@ -54,7 +54,7 @@ def untrusted(study, act):
 
 
 def test_signed_files_are_read(study):
-    layout.check(study.folder)
+    layout.check_signatures(study.folder)
     assert set(layout.read_parts(study.folder)) == {"sampler", "policy", "provider", "space"}
     assert layout.read_function(study.folder) == study._function
 
@@ -68,7 +68,7 @@ def test_a_changed_file_is_not_unpickled(study, tmp_path, name):
         lambda: layout.read_function(study.folder),
         lambda: seer.attach("study").resume(),
         lambda: seer.attach("study").to_optuna(),
-        lambda: layout.check(study.folder),
+        lambda: layout.check_signatures(study.folder),
     ):
         sentence = untrusted(study, act)
         assert "call seer_nb.trust('study') or run seer-nb trust study" in sentence
@@ -89,7 +89,7 @@ def test_no_process_unpickles_a_changed_file(study, tmp_path, module):
 
 def test_a_signature_fits_one_study_only(study, home):
     shutil.copytree(study.folder, home / "other")
-    untrusted_there = raised(seer.UntrustedError, layout.check, home / "other")
+    untrusted_there = raised(seer.UntrustedError, layout.check_signatures, home / "other")
     assert "the function of study 'other' was not stored by this user" in untrusted_there
 
 
@@ -98,7 +98,7 @@ def test_bytes_cannot_move_from_one_signed_file_to_another(study):
     function, parts = (folder / layout.FUNCTION).read_bytes(), (folder / layout.PARTS).read_bytes()
     (folder / layout.FUNCTION).write_bytes(function + parts[:10])
     (folder / layout.PARTS).write_bytes(parts[10:])
-    untrusted(study, lambda: layout.check(folder))
+    untrusted(study, lambda: layout.check_signatures(folder))
 
 
 @pytest.mark.parametrize("seal", [None, b"", b"\xff\xfe", b"0" * 64])
@@ -108,12 +108,12 @@ def test_an_invalid_signature_is_refused(study, seal):
         path.unlink()
     else:
         path.write_bytes(seal)
-    untrusted(study, lambda: layout.check(study.folder))
+    untrusted(study, lambda: layout.check_signatures(study.folder))
 
 
 def test_a_missing_file_is_named(study):
     (study.folder / layout.PARTS).unlink()
-    layout.seal(study.folder)
+    layout.sign(study.folder)
     assert raised(seer.SeerError, layout.read_parts, study.folder) == (
         f"the folder {study.folder} of study 'study' has no parts.pkl: the folder is incomplete"
     )
@@ -124,14 +124,14 @@ def test_a_missing_file_is_named(study):
 
 def test_a_study_of_another_computer_runs_once_it_is_trusted(study, home, capsys, monkeypatch):
     signing.key_path().unlink()  # the other computer had another key
-    untrusted(study, lambda: layout.check(study.folder))
+    untrusted(study, lambda: layout.check_signatures(study.folder))
     assert seer.attach("study").name == "study"  # it can be looked at all the same
     monkeypatch.setattr("sys.stdin", io.StringIO())  # of somebody who says nothing
     assert cli.main(["trust", "study"]) == 1
     assert "Do you know who wrote it?" in capsys.readouterr().out
-    untrusted(study, lambda: layout.check(study.folder))
+    untrusted(study, lambda: layout.check_signatures(study.folder))
     assert cli.main(["trust", "study", "--yes"]) == 0
-    layout.check(study.folder)
+    layout.check_signatures(study.folder)
 
 
 def test_trust_removes_the_rights_of_other_users(study):
@@ -140,7 +140,7 @@ def test_trust_removes_the_rights_of_other_users(study):
     (study.folder / "seal").unlink()
     assert seer.trust("study").name == "study"
     assert all(not path.stat().st_mode & 0o077 for path in (study.folder, *study.folder.rglob("*")))
-    layout.check(study.folder)
+    layout.check_signatures(study.folder)
 
 
 def test_trust_needs_a_study(home):
@@ -162,7 +162,7 @@ def test_nobody_else_can_read_a_study(study):
 def test_a_folder_that_others_can_write_is_not_trusted(study, name, right):
     path = study.folder / name
     path.chmod(path.stat().st_mode | right)
-    for act in (lambda: layout.check(study.folder), lambda: seer.attach("study").resume()):
+    for act in (lambda: layout.check_signatures(study.folder), lambda: seer.attach("study").resume()):
         assert "can be written by other users (mode " in untrusted(study, act)
 
 

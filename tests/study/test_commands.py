@@ -13,7 +13,7 @@ import seer_nb as seer
 from seer_nb import core
 from seer_nb.storage import layout
 from seer_nb.storage.lock import runner_pid
-from tests.support.studies import check_nothing_is_left, counting, kill, make, training, worker_pids
+from tests.support.studies import assert_no_processes_left, counting, kill, make, training, worker_pids
 from tests.support.waiting import until
 
 
@@ -34,7 +34,7 @@ def test_stop_ends_a_paused_study(home):
     study.stop()
     study.wait(30)
     assert (study.status, study.reason) == ("ended", "stopped by hand")
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_unknown_commands_are_ignored(home):
@@ -74,7 +74,7 @@ def test_commands_sent_without_a_runner_are_read_before_the_next_one_rents(home)
     assert [type(record) for record in found[1:3]] == [core.SetBudget, core.Stop]
     assert not [record for record in found if isinstance(record, core.Rent)]
     assert study.state.budget_micro == 980_000
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_a_failing_policy_leaves_no_machines_in_the_state_that_were_never_rented
     assert len(state.machines) == 2
     assert not state.live
     assert state.ledger.committed_micro(state.now_s) == 0
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 class Failing:
@@ -122,7 +122,7 @@ def test_workers_lost_with_their_fork_server_do_not_count_as_failures(home):
     study.wait(60)
     assert set(study.results().state) == {"completed"}
     assert len(records(study, core.MachineEnded)) >= 3
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_a_copied_study_uses_its_own_checkpoints_and_a_moved_one_resumes(home, monkeypatch, tmp_path):
@@ -157,7 +157,7 @@ def test_a_worker_suspended_when_its_runner_died_is_terminated(home):
     study.resume()
     study.wait(60)
     assert set(study.results().state) == {"completed"}
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_another_process_can_open_a_study_that_is_starting(home):
@@ -175,7 +175,7 @@ def test_the_name_is_free_again_after_an_interrupted_start(home, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(layout, "seal", interrupt)
+        patched.setattr(layout, "sign", interrupt)
         with pytest.raises(KeyboardInterrupt):
             study.start()
     assert not study.folder.exists()

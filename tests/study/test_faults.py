@@ -16,7 +16,7 @@ from seer_nb.runner.gangs import BROKEN
 from seer_nb.storage import layout
 from seer_nb.storage.lock import runner_pid
 from seer_nb.ui import cli
-from tests.support.studies import check_nothing_is_left, counting, kill, make, processes, training, worker_pids
+from tests.support.studies import assert_no_processes_left, counting, kill, make, processes, training, worker_pids
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow  # real processes and real time
@@ -45,7 +45,7 @@ def test_a_worker_killed_during_an_epoch_costs_only_that_epoch(home):
     assert not lost.own_fault
     ended = [r for r in records(study, core.MachineEnded) if not r.expected]
     assert [r.exit_code for r in ended] == [-9]
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_another_runner_continues_after_the_first_one_was_killed(home):
@@ -71,7 +71,7 @@ def test_another_runner_continues_after_the_first_one_was_killed(home):
     assert state.ledger.spent_micro(state.now_s) <= state.budget_micro
     # Machines of the dead runner are billed for as long as they may have lived on.
     assert spent.groupby("machine").state.last().eq("ended").all()
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_a_worker_may_warm_up_for_longer_than_its_lease(home, monkeypatch):
@@ -123,7 +123,7 @@ def test_workers_of_a_suspended_runner_terminate_themselves_and_nothing_is_lost(
     heard = study.curves().groupby("trial").epoch.max()
     assert all(heard[trial] >= epoch for trial, epoch in last.items())
     assert max(last.values()) > 5
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root, for a file system of its own")
@@ -141,7 +141,7 @@ def test_a_terminated_runner_saves_trials_and_releases_machines_first(home):
     runner.terminate()
     psutil.wait_procs([runner], timeout=10)
     assert not runner.is_running()
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
     state = study.state
     assert (study.status, state.phase) == ("interrupted", "paused")
     assert not state.live
@@ -167,7 +167,7 @@ def test_stop_ends_a_study_whose_runner_has_died(home, by):
     until(lambda: study.status != "interrupted", "a runner")
     study.wait(60)
     assert (study.status, study.reason) == ("ended", "stopped by hand")
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def breaking(config, run):
@@ -190,4 +190,4 @@ def test_only_the_trial_that_breaks_its_gpu_fails_and_its_worker_is_replaced(hom
     assert set(found.state[found.config_x > 0]) == {"completed"}
     reasons = [machine.reason for machine in study.state.machines.values()]
     assert reasons.count(BROKEN) == 1
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)

@@ -11,7 +11,7 @@ import seer_nb as seer
 from seer_nb import core, simulate
 from seer_nb._utils.units import format_duration, format_usd
 from seer_nb.policies import SEER, RandomSearch
-from seer_nb.simulate.extrapolated import ExtrapolatedWorld, StudyFit
+from seer_nb.simulate.extrapolation import ExtrapolatedWorld, StudyFit
 from seer_nb.storage.journal import Journal
 from seer_nb.study.forecast import ENOUGH, TIME_COLUMNS, forecast, frontier, plot_frontier
 from seer_nb.study.stage_table import COLUMNS

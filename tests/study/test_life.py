@@ -17,7 +17,7 @@ from seer_nb import core
 from seer_nb.core.engine import Engine
 from seer_nb.ui.cli import demo
 from seer_nb.ui.notebook.controller import Controller
-from tests.support.studies import check_nothing_is_left, make
+from tests.support.studies import assert_no_processes_left, make
 from tests.support.waiting import until
 
 
@@ -74,7 +74,7 @@ def test_resizing_a_gang_does_not_change_the_curve(home):
     network.eval()
     with torch.no_grad():
         assert (network(images).argmax(1) == labels).float().mean().item() == pytest.approx(best.value, abs=1e-6)
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_commands_take_effect_and_a_replay_makes_the_same_decisions(home):
@@ -109,7 +109,7 @@ def test_commands_take_effect_and_a_replay_makes_the_same_decisions(home):
     assert study.state.budget_micro == 900_000
     # Once each, though they were interrupted.
     assert study.curves().groupby("trial").epoch.apply(list)[0] == list(range(1, 9))
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
     entries = list(study.journal.read())
     engine, decided = None, []
@@ -141,7 +141,7 @@ def test_later_configurations_are_proposed_from_earlier_results(home):
     assert chosen.sum() >= 3
     assert not proposed & set(range(12)), "the first ones are random"
     assert off[chosen].median() < 0.5 * off[~chosen].median()
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_a_stopped_study_resumes_with_more_time(home):
     assert asyncio.run(waiting()) is study
     assert (study.status, study.reason) == ("ended", "stopped by hand")
     assert study.best.checkpoint
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
     stopped = len(study.curves())
     # What is said now would wait until it goes on, and be done then.
     for act in (study.pause, lambda: study.pin(0), lambda: study.stop_trial(0)):
@@ -184,7 +184,7 @@ def test_the_dashboard_can_pause_right_after_the_start(home):
     study.stop()  # what comes after resume() is for the study that goes on
     study.wait(60)
     assert study.reason == "stopped by hand"
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_a_study_ends_by_its_deadline_with_everything_stored(home):
     assert all(machine.ended_s <= 15 for machine in state.machines.values())
     last = study.results(view="last").set_index("trial")
     assert study.best.epoch == last.epoch[study.best.trial], "what was trained last is stored"
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 @pytest.mark.slow
@@ -212,7 +212,7 @@ def test_a_study_ends_within_its_budget(home):
     # Most of it was of use: what is kept back is the lease.
     assert state.now_s < 80
     assert study.best.checkpoint
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 class Loud:

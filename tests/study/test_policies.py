@@ -6,7 +6,7 @@ import pytest
 
 import seer_nb as seer
 from tests.support.effort import thorough
-from tests.support.studies import check_nothing_is_left, make
+from tests.support.studies import assert_no_processes_left, make
 
 pytestmark = pytest.mark.slow  # real processes and real time
 
@@ -34,4 +34,4 @@ def test_every_policy_finds_a_good_configuration_in_time(home, policy):
     # Eliminated or trained, nobody is left behind without a reason.
     assert set(table.state) <= {"completed", "stopped", "paused"}
     assert table.reason.str.len().min() > 0
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)

@@ -67,4 +67,4 @@ def test_only_clients_with_the_key_connect_and_only_the_owner_reads_the_files(ho
     assert list(study.folder.glob("checkpoints/*/*.pt"))
     for path in (study.folder, *study.folder.rglob("*")):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
-    layout.check(study.folder)
+    layout.check_signatures(study.folder)

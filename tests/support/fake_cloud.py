@@ -1,9 +1,9 @@
 """A simulated cloud with faults, for settings that are given one by one."""
 
-from seer_nb.testing.adversary.simulator import AdverseCloud, Restart, World, picture
+from seer_nb.testing.adversary.simulator import AdverseCloud, Restart, World, comparable_state
 from tests.support.records import settings
 
-__all__ = ["FakeCloud", "Restart", "World", "picture"]
+__all__ = ["FakeCloud", "Restart", "World", "comparable_state"]
 
 
 class FakeCloud(AdverseCloud):

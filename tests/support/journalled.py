@@ -23,7 +23,7 @@ class Journalled:
         self.folder = folder / builder.settings.name
         layout.make_folder(self.folder)
         files.write_atomically(self.folder / layout.PARTS, serialization.dumps_parts(policy=SEER()), private=True)
-        layout.seal(self.folder)
+        layout.sign(self.folder)
         self.journal = Journal.create(self.folder / layout.JOURNAL, ())
         self._written = 0
         self.write()

@@ -25,7 +25,7 @@ def processes(folder):
     return found
 
 
-def check_nothing_is_left(folder):
+def assert_no_processes_left(folder):
     """Check that all processes of a folder's studies are gone, up to the moment the system needs to reap one."""
     end = time.monotonic() + 2.0
     while left := processes(folder):

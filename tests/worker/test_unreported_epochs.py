@@ -35,7 +35,7 @@ def test_unreported_epochs_are_reported_by_the_next_gang_and_not_trained_again(g
     gang = sent.reports[0].gang
     assert {report.gang for report in sent.reports} == {gang} != {unreported[0].gang}
     stored = [report.checkpoint for report in unreported]
-    assert [report.checkpoint for report in sent.reports] == [*stored, checkpoints.name(7, 6, gang)]
+    assert [report.checkpoint for report in sent.reports] == [*stored, checkpoints.file_path(7, 6, gang)]
 
 
 def test_all_epochs_of_a_gang_may_be_unreported(gangs):
@@ -122,14 +122,14 @@ def test_epochs_are_trained_again_if_the_store_cannot_be_listed(gangs, monkeypat
     def broken(*_):
         raise PermissionError("no listing")
 
-    monkeypatch.setattr(checkpoints, "stored", broken)
+    monkeypatch.setattr(checkpoints, "list_stored", broken)
     sent = gangs.alone(train, until=3, from_epoch=1, checkpoint=stored[0].checkpoint, again=True)
     assert [report.epoch for report in sent.reports] == [2, 3]
 
 
 def test_checkpoints_are_listed_in_any_kind_of_store(gangs):
     store = "memory://seer-recovering"
-    assert checkpoints.stored(store, 3) == []
+    assert checkpoints.list_stored(store, 3) == []
     for name in ("3/000004-g1.pt", "3/000012-g20.pt", "33/000001-g1.pt", "3/note.txt"):
         checkpoints.save(store, name, {"format": 1})
-    assert sorted(checkpoints.stored(store, 3)) == [(4, 1), (12, 20)]
+    assert sorted(checkpoints.list_stored(store, 3)) == [(4, 1), (12, 20)]

@@ -64,7 +64,9 @@ def judge(case: Case, fault: Fault, where: str, seed: int) -> Verdict:
         resumed_s=resumed_s,
         repeated=repeated(case.trained()),
         lost_records=gaps,
-        over_budget=max(0, _real_bill(case) - state.budget_micro, state.ledger.spent_micro(state.now_s) - state.budget_micro),
+        over_budget=max(
+            0, _real_bill(case) - state.budget_micro, state.ledger.spent_micro(state.now_s) - state.budget_micro
+        ),
         over_deadline_s=max(0.0, last_s - state.deadline_s),
         leftovers=_leftovers(case),
     )

@@ -31,7 +31,7 @@ class Labelled(NamedTuple):
     """Classes, (n,), integers >= 0."""
 
 
-class Net:
+class FunctionalModel:
     """A model as a function of a list of its trainable parameters; the given model is not changed."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -144,7 +144,7 @@ def _shuffled(count: int, size: int, seed: int) -> Iterator[Tensor]:
         )
 
 
-def fit(loss: Callable[[list[Tensor]], Tensor], start: Sequence[Tensor], steps: int = 100) -> list[Tensor]:
+def fit_lbfgs(loss: Callable[[list[Tensor]], Tensor], start: Sequence[Tensor], steps: int = 100) -> list[Tensor]:
     """Minimise a smooth function by at most ``steps`` steps of L-BFGS; for the convex problems of linear models."""
     found = [tensor.detach().clone().requires_grad_() for tensor in start]
     optimizer = torch.optim.LBFGS(found, max_iter=steps, line_search_fn="strong_wolfe")
@@ -195,6 +195,6 @@ def accuracy(outputs: Tensor, y: Tensor) -> float:
     return (outputs.argmax(-1) == y).double().mean().item()
 
 
-def decay(parameters: Sequence[Tensor], weight: float) -> Tensor:
+def weight_decay_loss(parameters: Sequence[Tensor], weight: float) -> Tensor:
     """Return weight decay as a loss: (weight / 2) times the squared norm of all parameters."""
     return weight / 2 * torch.stack([parameter.square().sum() for parameter in parameters]).sum()

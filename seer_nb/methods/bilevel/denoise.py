@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.constraints import Box
-from seer_nb.methods.bilevel.data import Net, decay, index_batches, read_labelled, train_adam
+from seer_nb.methods.bilevel.data import FunctionalModel, index_batches, read_labelled, train_adam, weight_decay_loss
 from seer_nb.methods.bilevel.figures import plot_histogram
 from seer_nb.methods.bilevel.minimize import make_loop, make_problem
 from seer_nb.methods.bilevel.options import SolverOptions
@@ -73,9 +73,8 @@ class Denoised(TracedResult):
 
     def __repr__(self) -> str:
         suspects = int((self.weights < SUSPECT).sum())
-        return (
-            f"<Denoised: {suspects} of {len(self.weights)} examples are suspect; {self.minimum.reason}, {self._seed_and_duration}>"
-        )
+        found = f"{suspects} of {len(self.weights)} examples are suspect"
+        return f"<Denoised: {found}; {self.minimum.reason}, {self._seed_and_duration}>"
 
 
 def denoise(  # noqa: PLR0913 - the public options
@@ -132,7 +131,7 @@ def denoise(  # noqa: PLR0913 - the public options
     options = SolverOptions(
         method=method, inner_steps=inner_steps, outer_steps=outer_steps, lr_u=lr_u, lr_v=lr_v, schedule=schedule
     ).with_default_schedule(SCHEDULE)
-    net, noisy, clean = Net(model), read_labelled(train, "train"), read_labelled(val, "val")
+    net, noisy, clean = FunctionalModel(model), read_labelled(train, "train"), read_labelled(val, "val")
     size, seed = check_integer(batch_size, "batch_size"), check_integer(seed, "seed", 0)
     weight_decay = check_number(weight_decay, "weight_decay", at_least=0.0)
     start_steps = 0 if is_resumed(run) else check_integer(start_steps, "start_steps", 0)
@@ -143,10 +142,10 @@ def denoise(  # noqa: PLR0913 - the public options
     def lower(u: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:
         weight = u[0][places]
         losses = cross_entropy(net(v, noisy.x[places]), noisy.y[places], reduction="none")
-        return (weight * losses).sum() / weight.sum() + decay(v, weight_decay)
+        return (weight * losses).sum() / weight.sum() + weight_decay_loss(v, weight_decay)
 
     def clean_loss(v: list[Tensor], places: Tensor) -> Tensor:
-        return upper([], v, places) + decay(v, weight_decay)
+        return upper([], v, places) + weight_decay_loss(v, weight_decay)
 
     start = train_adam(clean_loss, net.start, len(clean.y), steps=start_steps, lr=options.lr_v, size=size, seed=seed)
     problem = make_problem(upper, lower, [_initial_weights(net, start, noisy)], start, u_box=Box(0.0, 1.0, "change"))
@@ -163,7 +162,7 @@ def denoise(  # noqa: PLR0913 - the public options
     )
 
 
-def _initial_weights(net: Net, parameters: list[Tensor], noisy: Labelled) -> Tensor:
+def _initial_weights(net: FunctionalModel, parameters: list[Tensor], noisy: Labelled) -> Tensor:
     with torch.no_grad():
         confirmed = net(parameters, noisy.x).argmax(-1) == noisy.y
     return torch.where(confirmed, CONFIRMED, DISPUTED).to(parameters[0].dtype)

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.validation import check_integer, check_number
-from seer_nb.methods.bilevel.data import Net, accuracy, decay, fit
+from seer_nb.methods.bilevel.data import FunctionalModel, accuracy, fit_lbfgs, weight_decay_loss
 from seer_nb.methods.bilevel.figures import plot_histogram
 from seer_nb.methods.bilevel.minimize import make_loop, make_problem
 from seer_nb.methods.bilevel.options import SolverOptions
@@ -171,7 +171,7 @@ def represent(  # noqa: PLR0913 - the public options
     options = SolverOptions(
         method=method, inner_steps=inner_steps, outer_steps=outer_steps, lr_u=lr_u, lr_v=lr_v, schedule=schedule
     ).with_default_schedule(SCHEDULE)
-    net, tasks = Net(body), _check_tasks(tasks)
+    net, tasks = FunctionalModel(body), _check_tasks(tasks)
     weight_decay = check_number(weight_decay, "weight_decay", greater_than=0.0)
     with torch.no_grad():
         features = _features(net, net.start, tasks.support_x).shape[-1]
@@ -182,11 +182,13 @@ def represent(  # noqa: PLR0913 - the public options
 
     def lower(u: list[Tensor], v: list[Tensor]) -> Tensor:
         # The sum over tasks keeps each head's problem the same for any number of tasks.
-        return count * _loss(_features(net, u, tasks.support_x), tasks.support_y, v) + decay(v, weight_decay)
+        return count * _loss(_features(net, u, tasks.support_x), tasks.support_y, v) + weight_decay_loss(
+            v, weight_decay
+        )
 
     zeros = [net.start[0].new_zeros(count, ways, features), net.start[0].new_zeros(count, ways)]
     # Untrained heads would mislead the body.
-    heads = zeros if is_resumed(run) else fit(lambda v: lower(net.start, v), zeros)
+    heads = zeros if is_resumed(run) else fit_lbfgs(lambda v: lower(net.start, v), zeros)
     loop = make_loop(make_problem(upper, lower, net.start, heads), options)
     run_loop(loop, run)
     minimum = loop.minimum(None if run is None else run.seed)
@@ -215,15 +217,15 @@ def adapted(body: nn.Module, tasks: Tasks, weight_decay: float = 0.1) -> list[fl
     Example:
         >>> sum(adapted(body, new_tasks)) / len(new_tasks.query_y)
     """
-    tasks, net = _check_tasks(tasks), Net(body)
+    tasks, net = _check_tasks(tasks), FunctionalModel(body)
     with torch.no_grad():
         support, query = (_features(net, net.start, x) for x in (tasks.support_x, tasks.query_x))
     count, ways = _task_sizes(tasks)
 
     def loss(v: list[Tensor]) -> Tensor:
-        return count * _loss(support, tasks.support_y, v) + decay(v, weight_decay)
+        return count * _loss(support, tasks.support_y, v) + weight_decay_loss(v, weight_decay)
 
-    heads = fit(loss, [support.new_zeros(count, ways, support.shape[-1]), support.new_zeros(count, ways)])
+    heads = fit_lbfgs(loss, [support.new_zeros(count, ways, support.shape[-1]), support.new_zeros(count, ways)])
     outputs = _outputs(query, heads)
     return [accuracy(scores, y) for scores, y in zip(outputs, tasks.query_y, strict=True)]
 
@@ -233,7 +235,7 @@ def _task_sizes(tasks: Tasks) -> tuple[int, int]:
     return len(tasks.support_y), int(tasks.support_y.max()) + 1
 
 
-def _features(net: Net, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
+def _features(net: FunctionalModel, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
     """Return features (tasks, n, d) of inputs (tasks, n, ...)."""
     found = net(parameters, x.flatten(0, 1))
     if found.dim() != 2:  # noqa: PLR2004 - examples by features

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.constraints import Box
-from seer_nb.methods.bilevel.data import Labelled, accuracy, decay, fit, flip_labels, read_labelled
+from seer_nb.methods.bilevel.data import Labelled, accuracy, fit_lbfgs, flip_labels, read_labelled, weight_decay_loss
 from seer_nb.methods.bilevel.figures import plot_lines
 from seer_nb.methods.bilevel.minimize import make_loop, make_problem
 from seer_nb.methods.bilevel.options import SolverOptions
@@ -184,11 +184,11 @@ class _Regression:
 
     def lower(self, added: Labelled, v: list[Tensor]) -> Tensor:
         x, y = torch.cat([self._train.x, added.x]), torch.cat([self._train.y, added.y])
-        return cross_entropy(self._outputs(v, x), y) + decay(v, self._weight_decay)
+        return cross_entropy(self._outputs(v, x), y) + weight_decay_loss(v, self._weight_decay)
 
     def fitted(self, added: Labelled) -> list[Tensor]:
         """Return parameters trained with the added points."""
-        return fit(lambda v: self.lower(added, v), self.zeros())
+        return fit_lbfgs(lambda v: self.lower(added, v), self.zeros())
 
     def zeros(self) -> list[Tensor]:
         """Return untrained parameters."""

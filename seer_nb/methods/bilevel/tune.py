@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.validation import check_integer, check_number
 from seer_nb.methods.bilevel.constraints import Box
-from seer_nb.methods.bilevel.data import Net, index_batches, read_labelled, train_adam
+from seer_nb.methods.bilevel.data import FunctionalModel, index_batches, read_labelled, train_adam
 from seer_nb.methods.bilevel.figures import plot_bars
 from seer_nb.methods.bilevel.minimize import make_loop, make_problem
 from seer_nb.methods.bilevel.options import SolverOptions
@@ -157,7 +157,7 @@ def tune(  # noqa: PLR0913 - the public options
     options = SolverOptions(
         method=method, inner_steps=inner_steps, outer_steps=outer_steps, lr_u=lr_u, lr_v=lr_v, schedule=schedule
     ).with_default_schedule(SCHEDULE)
-    net, training, validation = Net(model), read_labelled(train, "train"), read_labelled(val, "val")
+    net, training, validation = FunctionalModel(model), read_labelled(train, "train"), read_labelled(val, "val")
     starts = _read_starts(hyperparameters)
     tuned = {name: HYPERPARAMETERS[name] for name in starts}
     classes = int(torch.cat([training.y, validation.y]).max()) + 1
@@ -247,6 +247,6 @@ def _read_starts(given: Any) -> dict[str, float]:
     return {name: float(start) for name, start in starts.items()}
 
 
-def _owners(kind: str, net: Net, classes: int) -> list[str]:
+def _owners(kind: str, net: FunctionalModel, classes: int) -> list[str]:
     """Return the names of everything that has its own value."""
     return {"parameter": net.names, "class": [str(number) for number in range(classes)], "model": ["model"]}[kind]

@@ -21,7 +21,7 @@ from seer_nb.methods.fairprep.study_backend import (
     selection_path,
 )
 from seer_nb.methods.fairprep.table import Table
-from seer_nb.methods.study_backed import Running
+from seer_nb.methods.study_backed import StudyBacked
 
 if TYPE_CHECKING:
     import os
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from seer_nb.study.study import Study
 
 
-class Experiment(Running[LifecycleTask, FairResult]):
+class Experiment(StudyBacked[LifecycleTask, FairResult]):
     """Lifecycles of a binary classifier and its fairness interventions (FairPrep: Schelter et al., EDBT 2020).
 
     For each seed, the examples are split at random into training, validation and test examples. Handler of missing

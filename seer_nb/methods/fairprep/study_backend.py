@@ -15,7 +15,7 @@ from seer_nb.methods.fairprep.lifecycle import LifecycleKey, LifecycleRecord, Li
 from seer_nb.methods.fairprep.splits import SealedTestSet
 from seer_nb.search_space.domains import choice
 from seer_nb.storage import layout
-from seer_nb.study.best import of_trial
+from seer_nb.study.best import best_of_trial
 from seer_nb.study.serialization import dumps_parts
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def collect_records(study: Study) -> dict[LifecycleKey, LifecycleRecord]:
     state = study.state
     found: dict[LifecycleKey, LifecycleRecord] = {}
     for trial in state.trials.values():
-        key, best = LifecycleKey(**trial.config), of_trial(state.settings, trial)
+        key, best = LifecycleKey(**trial.config), best_of_trial(state.settings, trial)
         if best is not None and best.checkpoint:
             with suppress(MissingCheckpointError):
                 if (saved := best.saved) is not None:

@@ -14,7 +14,7 @@ from seer_nb.methods.fedex.arms import ArmTrainer
 from seer_nb.methods.fedex.fedex import Round, Scores
 from seer_nb.methods.fedex.options import Options
 from seer_nb.methods.fedex.result import Best, Result
-from seer_nb.methods.study_backed import Running
+from seer_nb.methods.study_backed import StudyBacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from seer_nb.study.settings import Money, Time
 
 
-class Search(Running[ArmTrainer, Result]):
+class Search(StudyBacked[ArmTrainer, Result]):
     """A federated search on any provider's workers: a study whose trials are arms and whose epochs are rounds.
 
     The study keeps a deadline and a budget, shows a live view, can be paused and resumed, and survives the death of its

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from seer_nb._utils.text import headline
-from seer_nb.methods.study_backed import Running
+from seer_nb.methods.study_backed import StudyBacked
 from seer_nb.methods.sweep.result import Outcome, SweepResult
 from seer_nb.methods.sweep.task import METRIC, SweepTask, from_metrics
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seer_nb.study.study import Study
 
 
-class Sweep(Running[SweepTask, SweepResult]):
+class Sweep(StudyBacked[SweepTask, SweepResult]):
     """A sweep on a provider's workers: a study whose trials are the cells.
 
     The study keeps a deadline and a budget, has a live view, and resumes after its runner or notebook has died.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
-PLUGINS = ("seer_nb", "seer_nb-departures")
+PLUGINS = ("seer_nb", "seer_nb-events")
 """Names of the plugins that the runner installs on workers and on the scheduler."""
 MOVE_TIMEOUT_S = 5.0
 """Seconds that a retiring worker may take to move data that others need."""

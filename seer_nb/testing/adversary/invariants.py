@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from seer_nb import core
 from seer_nb.core.engine import Engine
-from seer_nb.testing.adversary.simulator import PromiseError, picture
+from seer_nb.testing.adversary.simulator import PromiseError, comparable_state
 
 if TYPE_CHECKING:
     from seer_nb.testing.adversary.simulator import AdverseCloud
@@ -32,7 +32,7 @@ def require(kept: bool, promise: str) -> None:  # noqa: FBT001 - it reads as an 
         raise PromiseError(promise)
 
 
-class Watch:
+class InvariantChecker:
     """Checks the invariants of a running study; to be called after every event."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Watch:
         self._best = value
 
 
-def check(cloud: AdverseCloud) -> None:
+def check_ended_study(cloud: AdverseCloud) -> None:
     """Check the invariants of a study that has ended.
 
     Raises:
@@ -100,7 +100,10 @@ def check(cloud: AdverseCloud) -> None:
     require(not state.live and not state.gangs, "machines or gangs are left over")
     require(all(box.ended_s is not None for box in cloud.machines.values()), "a machine outlives its study")
     spent = state.ledger.spent_micro(cloud.now_s)
-    require(cloud.provider_bill_micro() <= spent <= state.budget_micro, f"{cloud.provider_bill_micro()} billed, {spent} booked of {state.budget_micro}")
+    require(
+        cloud.provider_bill_micro() <= spent <= state.budget_micro,
+        f"{cloud.provider_bill_micro()} billed, {spent} booked of {state.budget_micro}",
+    )
     require(all(trial.state != "running" for trial in state.trials.values()), "a trial is still running")
     _check_limits(cloud)
     _check_records(cloud)
@@ -143,7 +146,7 @@ def _check_replay(cloud: AdverseCloud) -> None:
     replayed = Engine(cloud.settings, cloud.policy).state
     for at_s, record in cloud.records():
         replayed.apply(record, at_s)
-    require(picture(replayed) == picture(cloud.state), "the records do not replay to the same state")
+    require(comparable_state(replayed) == comparable_state(cloud.state), "the records do not replay to the same state")
     again = Engine(cloud.settings, cloud.policy)
     for at_s, event, actions in cloud.log:
         require(again.handle(event, at_s) == actions, f"{event} led to other actions")

@@ -191,7 +191,7 @@ class AdverseCloud(Simulator):
         self.engine = Engine(self.settings, self.policy)
         for at_s, record in self.records():
             self.engine.state.apply(record, at_s)
-        if picture(self.engine.state) != picture(old.state):
+        if comparable_state(self.engine.state) != comparable_state(old.state):
             raise PromiseError("the records do not replay to the same state")
         # The study's clock continues from the last record.
         unseen_s, self.now_s = seconds + self.now_s - self.state.now_s, self.state.now_s
@@ -212,7 +212,7 @@ class AdverseCloud(Simulator):
         return tuple(machine.id for machine in ready) if keeps else ()
 
 
-def picture(state: State) -> tuple[Any, ...]:
+def comparable_state(state: State) -> tuple[Any, ...]:
     """Return the content of a state as comparable values."""
     plain = {k: v for k, v in vars(state).items() if k not in {"ledger", "speed"}}
     ledger = state.ledger

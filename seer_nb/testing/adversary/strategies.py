@@ -12,7 +12,7 @@ from seer_nb import core
 from seer_nb.core import Job, Plan, PolicyView, Verdict
 from seer_nb.core.money import BillingRule, Offer
 from seer_nb.policies import ASHA, SEER, RandomSearch
-from seer_nb.testing.adversary.invariants import Watch, check
+from seer_nb.testing.adversary.invariants import InvariantChecker, check_ended_study
 from seer_nb.testing.adversary.simulator import AdverseCloud, Restart, World
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ RESTARTS_S = (0.0, 10.0, 1000.0)
 """Seconds without a runner."""
 
 
-def watched(seed: int) -> int:
+def run_random_study(seed: int) -> int:
     """Run a random study and check its invariants after each event and at its end.
 
     Returns:
@@ -90,7 +90,7 @@ def watched(seed: int) -> int:
         PromiseError: An invariant is broken.
     """
     cloud = study(seed).run()
-    check(cloud)
+    check_ended_study(cloud)
     return cloud.steps
 
 
@@ -100,7 +100,7 @@ def study(seed: int) -> AdverseCloud:
     settings = _settings(rng, seed)
     policies: list[Policy] = [*[RandomPolicy()] * 40, SEER(), ASHA(), RandomSearch()]
     policy = rng.choice(policies)
-    return AdverseCloud(settings, policy, _world(rng, seed), [*_commands(rng, settings)], check=Watch())
+    return AdverseCloud(settings, policy, _world(rng, seed), [*_commands(rng, settings)], check=InvariantChecker())
 
 
 def _settings(rng: random.Random, seed: int) -> core.Settings:

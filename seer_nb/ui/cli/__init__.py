@@ -177,10 +177,10 @@ def _run_study_command(options: argparse.Namespace) -> None:
 
 
 def _send_command(study: Study, command: str) -> None:
-    from seer_nb.study.study import refuse_late
+    from seer_nb.study.study import check_accepts_commands
 
     if command != "resume":
-        refuse_late(study.name, study.status, command)
+        check_accepts_commands(study.name, study.status, command)
     getattr(study, command)()
     print(f"study {study.name!r}: {command} sent")
 

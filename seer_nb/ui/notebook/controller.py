@@ -10,7 +10,7 @@ from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO, format_duration, format_money
 from seer_nb.errors import SeerError
 from seer_nb.storage import resource_usage
-from seer_nb.study.results import Table
+from seer_nb.study.results import TableName
 from seer_nb.study.settings import new_budget, new_deadline
 from seer_nb.views.export import formats
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from seer_nb.core.history import History
     from seer_nb.core.state import State
-    from seer_nb.storage.resource_usage import Vitals
+    from seer_nb.storage.resource_usage import ResourceUsage
     from seer_nb.study.study import Study
     from seer_nb.views.view_model import StudyView
 
@@ -84,7 +84,7 @@ class StudyReader:
         """Return the present study seconds, which the journal does not hold before the next record."""
         return self.study._now_s()
 
-    def vitals(self) -> Vitals | None:
+    def vitals(self) -> ResourceUsage | None:
         """Read the resource usage of the study's processes; None if unknown."""
         return resource_usage.read(self.folder)
 
@@ -230,8 +230,10 @@ class Controller:
         # Both become parts of a file name.
         if suffix not in formats():
             raise ValueError(f"format={short_repr(suffix)}: unknown format; expected one of {', '.join(formats())}")
-        if table not in get_args(Table):
-            raise ValueError(f"table={short_repr(table)}: unknown table; expected one of {', '.join(get_args(Table))}")
+        if table not in get_args(TableName):
+            raise ValueError(
+                f"table={short_repr(table)}: unknown table; expected one of {', '.join(get_args(TableName))}"
+            )
         path = study.export(f"{study.name}-{table}.{suffix}", table)
         return f"written: {path}"
 

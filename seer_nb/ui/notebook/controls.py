@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from seer_nb.study.results import Table
+from seer_nb.study.results import TableName
 from seer_nb.views.export import formats
 
 
@@ -56,7 +56,7 @@ def _limit(name: str, label: str, title: str) -> str:
 
 
 def _files() -> str:
-    tables = "".join(f"<option>{name}</option>" for name in get_args(Table))
+    tables = "".join(f"<option>{name}</option>" for name in get_args(TableName))
     suffixes = "".join(f"<option>{name}</option>" for name in formats())
     return (
         '<div class="seer-files"><label title="which table is written">table '

@@ -14,11 +14,11 @@ import msgspec
 
 from seer_nb._utils.text import headline
 from seer_nb.errors import SeerError
-from seer_nb.simulate.extrapolated import ExtrapolatedWorld, StudyFit
+from seer_nb.simulate.extrapolation import ExtrapolatedWorld, StudyFit
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.replay import JournalView
-from seer_nb.study.forecast import Expected, Forecast, estimate, forecast, horizon
+from seer_nb.study.forecast import Forecast, Prediction, estimate, forecast, horizon
 from seer_nb.ui.notebook.forecast_client import ForecastRequest
 from seer_nb.views.figure_data import ForecastAnswer, Interval, spending_forecast
 
@@ -91,7 +91,7 @@ def _forecast(request: ForecastRequest, state: State, policy: Policy, is_superse
     return estimate(state, policy, budget=budget, deadline_s=deadline_s)
 
 
-def _interval(expected: Expected | None) -> Interval | None:
+def _interval(expected: Prediction | None) -> Interval | None:
     return None if expected is None else (expected.value, expected.low, expected.high)
 
 

@@ -19,7 +19,7 @@ from seer_nb.methods.fairprep.result import FairResult
 from seer_nb.methods.fairprep.splits import Selection, record_selection, split
 from seer_nb.storage import layout
 from tests.methods.fairprep.small import KNOWN, QUICK, experiment, make_data, value
-from tests.support.studies import check_nothing_is_left
+from tests.support.studies import assert_no_processes_left
 from tests.support.waiting import until
 
 MANY = {
@@ -305,7 +305,7 @@ def test_another_process_can_attach_to_an_experiment_by_name(home):
     # The training function, which workers receive, has no test example; the pathbook's part of the folder has.
     assert np.float64(7.25).tobytes() not in layout.read_function(opened.study.folder)
     assert np.float64(7.25).tobytes() in (opened.study.folder / layout.PARTS).read_bytes()
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from seer_nb.study import serialization
 from seer_nb.worker import remote
 from tests.methods.fedex.small import dropout_model, federation
 from tests.study.test_life import Resizing
-from tests.support.studies import check_nothing_is_left, kill, training, worker_pids
+from tests.support.studies import assert_no_processes_left, kill, training, worker_pids
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def test_arm_resized_between_1_and_2_workers_equals_that_of_this_process(home):
     found = begun.wait(280)
     assert begun.study.curves().parallelism.tolist() == [1, 1, 2, 2, 1, 1]
     check_curve(found, found.arms[0], clients)
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 @pytest.mark.timeout(300)
@@ -78,7 +78,7 @@ def test_killed_worker_does_not_change_the_arm(home):
     found = begun.wait(280)
     assert "-9" in str(begun.study.events().details.to_list())
     check_curve(found, found.arms[0], clients)
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 @pytest.mark.timeout(300)
@@ -122,7 +122,7 @@ def test_result_has_tables_files_and_figures_and_matches_the_study(home, tmp_pat
         again.arm(7)
     assert repr(again) == "<Search 'mine': Federation(12 clients, 179 samples to train on)>"
     assert again.result().frame.equals(frame)
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 @pytest.mark.timeout(300)
@@ -138,7 +138,7 @@ def test_search_keeps_its_deadline_and_budget(home):
     assert 0 < found.spent_usd <= 0.01
     assert found.best.value == begun.study.best.value
     assert found.best.test is not None
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_state_dict_restores_a_run_bit_for_bit():

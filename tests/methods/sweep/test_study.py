@@ -10,7 +10,7 @@ import seer_nb as seer
 from seer_nb.methods.sweep import Sweep, sweep
 from seer_nb.policies.random_search import Grid
 from tests.methods.sweep.small import RIDGES, FailsForLargeAlpha, samples, sweep_ridges, train, without_times
-from tests.support.studies import check_nothing_is_left, kill, runner_pid
+from tests.support.studies import assert_no_processes_left, kill, runner_pid
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def test_any_number_of_workers_gives_the_result_of_this_process(workers, home):
     assert 0 < there.wall_s == there.study.state.now_s
     assert there.reason == "every configuration is trained"
     assert isinstance(there.study._chosen, Grid)
-    check_nothing_is_left(home)
+    assert_no_processes_left(home)
 
 
 def test_training_function_gives_the_same_result_on_workers():

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from seer_nb._utils.text import one_line
-from seer_nb.storage.object_store import unnamed
+from seer_nb.storage.object_store import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def redact(text: str) -> str:
     for name, value in os.environ.items():
         if _SECRET.search(name) and len(value) >= MIN_SECRET_CHARACTERS:
             text = text.replace(value, "***")
-    return one_line(unnamed(text))
+    return one_line(without_credentials(text))
 
 
 def shorten(error: BaseException) -> str:

@@ -27,12 +27,12 @@ from packaging.specifiers import SpecifierSet
 
 from seer_nb._utils import environment
 from seer_nb._utils.text import short_repr
+from seer_nb.core.liveness import ACTIVE
 from seer_nb.errors import CheckpointError, SeerError
 from seer_nb.providers.local import gpus
 from seer_nb.storage import checkpoints, layout, object_store, signing
 from seer_nb.storage.lock import runner_pid
-from seer_nb.study.catalog import attach, names
-from seer_nb.study.health import GOING
+from seer_nb.study.catalog import attach, study_names
 from seer_nb.study.settings import check_store
 from seer_nb.ui.cli.doctor.finding import Finding, shorten
 
@@ -333,7 +333,7 @@ def _late(output: str) -> Finding:
 
 def check_studies() -> Iterator[Finding]:
     """Check all studies for dead or stalled runners, stale locks and full stores."""
-    found, n_wrong = names(), 0
+    found, n_wrong = study_names(), 0
     for name in found:
         for finding in _study(name):
             n_wrong += finding.level != "ok"
@@ -355,7 +355,7 @@ def _study(name: str) -> Iterator[Finding]:
         yield Finding(
             "studies", level, text, f"run seer-nb resume {name} to continue, or seer-nb stop {name} to end the study"
         )
-    elif status in GOING:
+    elif status in ACTIVE:
         yield from _running(name, study, state)
 
 
@@ -365,7 +365,7 @@ def _running(name: str, study: Study, state: State) -> Iterator[Finding]:
     if reason := study.stuck:
         advice = f"run seer-nb show {name}, and read the logs in {folder / layout.LOGS}"
         yield Finding("studies", "problem", f"study {name!r} makes no progress: {reason}", advice)
-    store = object_store.folder(state.settings.store)
+    store = object_store.local_folder(state.settings.store)
     if store is not None and store.is_dir():
         finding = check_free_space("studies", store)
         if finding.level != "ok":
