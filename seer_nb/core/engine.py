@@ -1,7 +1,7 @@
 """The state machine of a study: events in, actions out.
 
 The engine uses no clock, process or cluster, so that its records can be replayed. `Engine.handle` takes one event and
-returns the actions to carry out. `Engine.wake_s` is the time by which the engine must be called again; if no event has
+returns the actions to carry out. `Engine.next_call_s` is the time by which the engine must be called again; if no event has
 arrived by then, the driver passes `Ticked`.
 """
 
@@ -77,7 +77,7 @@ class Engine:
         self._policy_wake_s: float | None = None
         self._each_report = False
         self._wake_s: float | None = None
-        """Result of `wake_s`, valid until the next event."""
+        """Result of `next_call_s`, valid until the next event."""
         self._carry: Any = None
         self._checked_due_s = 0.0
         """Time of the last event at which due decisions were checked."""
@@ -94,7 +94,7 @@ class Engine:
         self._queued = 0
         """Number of events that are known to follow at once."""
         self._checked_kill_s = 0.0
-        """`kill_s` at the last check of last epochs."""
+        """`force_retire_s` at the last check of last epochs."""
 
     # --- interface of drivers ---
 

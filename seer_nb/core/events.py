@@ -34,7 +34,7 @@ class RunnerStarted(EventBase, frozen=True, kw_only=True):
     """Wall-clock seconds since the last record of the previous runner."""
     adopted: tuple[int, ...] = ()
     """Machines of the previous runner that are alive and will be used again."""
-    left: tuple[int, ...] = ()
+    retired: tuple[int, ...] = ()
     """Machines of the previous runner that still exist and were retired."""
     waiting: int = 0
     """Number of queued events that follow; the engine decides nothing before the last of them."""

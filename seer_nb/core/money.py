@@ -117,7 +117,7 @@ Alike: TypeAlias = tuple[Offer, float, float | None, bool]
 class Ledger:
     """The ledger of a study. It lets its user guarantee that spent + committed <= budget at all times.
 
-    `committed` is what would still be billed if the runner stopped responding now, because every live machine may live
+    `committed_micro` is what would still be billed if the runner stopped responding now, because every live machine may live
     on for a lease. A retiring machine counts until a lease after the request to terminate, or for the provider's
     release time if that is longer. A booting machine counts for as long as it waits for a runner.
 
@@ -127,7 +127,7 @@ class Ledger:
     """
 
     def __init__(self, budget: int, lease_s: float) -> None:
-        self.budget = budget
+        self.budget_micro = budget
         self.lease_s = lease_s
         self._open: dict[int, Account] = {}
         self._closed: dict[int, Account] = {}
@@ -171,7 +171,7 @@ class Ledger:
         future = self._copy()
         for machine in self._open:
             future.add_unseen_time(machine, unseen_s)
-        return future.least_budget_micro(now_s) <= self.budget
+        return future.least_budget_micro(now_s) <= self.budget_micro
 
     def retire(self, machine: int, at_s: float, *, again: bool = False) -> None:
         """Record that a machine was retired.
@@ -219,7 +219,7 @@ class Ledger:
 
     def free_micro(self, now_s: float) -> int:
         """Return the micro-dollars that are neither spent nor committed."""
-        return self.budget - self._total(now_s)
+        return self.budget_micro - self._total(now_s)
 
     def least_budget_micro(self, now_s: float) -> int:
         """Return spent plus committed micro-dollars: the least budget that can be set."""
@@ -227,7 +227,7 @@ class Ledger:
 
     def affords(self, offer: Offer, now_s: float, keep_s: float = 0.0) -> bool:
         """Return whether the budget covers one more machine for `keep_s`, besides all live machines."""
-        return self._total(now_s + keep_s) + self.worst_case_micro(offer, keep_s) <= self.budget
+        return self._total(now_s + keep_s) + self.worst_case_micro(offer, keep_s) <= self.budget_micro
 
     def worst_case_micro(self, offer: Offer, keep_s: float = 0.0) -> int:
         """Return the most micro-dollars that a machine may cost if it is rented now and kept for `keep_s`."""
@@ -278,7 +278,7 @@ class Ledger:
 
     def _copy(self) -> Ledger:
         """Return a copy to compute what would happen."""
-        copy = Ledger(self.budget, self.lease_s)
+        copy = Ledger(self.budget_micro, self.lease_s)
         copy._open = self._open.copy()
         copy._closed_total, copy._alike = self._closed_total, self._alike.copy()
         return copy
@@ -301,19 +301,19 @@ class Ledger:
 
     def _exhausted_s(self, now_s: float, until_s: float) -> float:
         # The cost at a given time does not depend on when it is computed.
-        if self._exhausted is None or self._exhausted[:2] != (self.budget, until_s):
-            self._exhausted = (self.budget, until_s, self._search(now_s, until_s))
+        if self._exhausted is None or self._exhausted[:2] != (self.budget_micro, until_s):
+            self._exhausted = (self.budget_micro, until_s, self._search(now_s, until_s))
         return max(now_s, self._exhausted[2])
 
     def _search(self, now_s: float, until_s: float) -> float:
-        if self._total(until_s) <= self.budget:
+        if self._total(until_s) <= self.budget_micro:
             return until_s
         # Bills change only at whole seconds of a machine's life, so milliseconds are precise enough. They are whole, so
         # that the result does not depend on now_s.
         low, high = math.floor(now_s * MS), math.ceil(until_s * MS)
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if self._total(middle / MS) <= self.budget else (low, middle)
+            low, high = (middle, high) if self._total(middle / MS) <= self.budget_micro else (low, middle)
         return low / MS
 
     def _total(self, now_s: float) -> int:

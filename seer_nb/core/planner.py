@@ -133,7 +133,7 @@ class Resources(NamedTuple):
 
     @classmethod
     def remaining(cls, snapshot: PolicyView) -> Resources:
-        """Return the remaining resources; raises as `whole` does."""
+        """Return the remaining resources; raises as `of_study` does."""
         return cls.of_study(snapshot)._replace(
             time_left_s=snapshot.time_left_s,
             # Time that is paid for in advance is available, so its price counts as money left.

@@ -62,7 +62,7 @@ def _deadline_moved(state: State, event: DeadlineMoved, _: float) -> None:
 
 def _set_budget(state: State, event: SetBudget, now_s: float) -> None:
     # Spent and committed money cannot be recovered.
-    state.ledger.budget = max(event.budget_micro, state.ledger.least_budget_micro(now_s))
+    state.ledger.budget_micro = max(event.budget_micro, state.ledger.least_budget_micro(now_s))
 
 
 def _set_deadline(state: State, event: SetDeadline, now_s: float) -> None:
@@ -191,7 +191,7 @@ def _reported(state: State, event: Reported, now_s: float) -> None:
         trial.id,
         curve=append_report(trial.curve, report),
         resume=report if stored else trial.resume,
-        spare=trial.resume if stored else trial.fallback,
+        fallback=trial.resume if stored else trial.fallback,
         best=_better_report(state, trial.best, report) if stored else trial.best,
         batch_size=event.batch_size or trial.batch_size,
         losses=0,
@@ -205,7 +205,7 @@ def _store_earlier_epoch(state: State, trial: Trial, event: Reported) -> None:
     report = replace(trial.curve[event.epoch - 1], checkpoint=event.checkpoint)
     best = _better_report(state, trial.best, report)
     state.update_trial(
-        trial.id, curve=replace_report(trial.curve, report), resume=report, spare=trial.resume, best=best
+        trial.id, curve=replace_report(trial.curve, report), resume=report, fallback=trial.resume, best=best
     )
 
 
@@ -248,7 +248,7 @@ def _use_older_checkpoint(state: State, trial: Trial, damaged: Report) -> None:
         trial.id,
         curve=replace_report(trial.curve, bare),
         resume=max(kept, key=lambda report: report.epoch, default=None),
-        spare=None,
+        fallback=None,
         best=best,
     )
     state.index.rank_trials(state)
@@ -275,7 +275,7 @@ def _runner_started(state: State, event: RunnerStarted, now_s: float) -> None:
     for machine in list(state.live.values()):
         if machine.id in event.adopted:
             _add_unseen_time(state, machine, event.unseen_s)
-        elif machine.id in event.left:
+        elif machine.id in event.retired:
             _retire_left(state, machine, event, lived_s)
         else:
             _close_unlisted(state, machine, event, lived_s)

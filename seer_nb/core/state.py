@@ -185,7 +185,7 @@ class State:
     @property
     def budget_micro(self) -> int:
         """Budget in micro-dollars."""
-        return self.ledger.budget
+        return self.ledger.budget_micro
 
     @property
     def best(self) -> Trial | None:

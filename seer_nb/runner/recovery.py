@@ -88,7 +88,7 @@ class TakeOver:
         adopted, left = await self._adopt()
         if machines.scheduler_machine not in adopted:
             machines.scheduler_machine = None
-        return core.RunnerStarted(unseen_s=self._unseen_s, adopted=adopted, left=left)
+        return core.RunnerStarted(unseen_s=self._unseen_s, adopted=adopted, retired=left)
 
     async def _adopt(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the machines adopted, and those being terminated."""

@@ -153,7 +153,7 @@ class _Trial(msgspec.Struct, frozen=True, array_like=True):
 class _Ledger(msgspec.Struct, frozen=True):
     """Accounts of the ledger by machine; limits follow from the plain attributes."""
 
-    budget: int
+    budget_micro: int
     lease_s: float
     opened: dict[int, Account]
     closed: dict[int, Account]
@@ -167,18 +167,18 @@ class PlainState(msgspec.Struct, frozen=True):
     ended_gangs: dict[int, core.Gang]
     silent: dict[int, str]
     busy: set[str]
-    free_s: dict[int, float]
+    idle_since_s: dict[int, float]
     phase: core.Phase
     reason: str
     failed: bool
     now_s: float
-    before_s: float
+    previous_s: float
     deadline_s: float
     deadline_wall: float | None
     exhausted: bool
     n_gangs: int
     n_drawn: int
-    draws_pending: int
+    pending_draws: int
     boot_failures: int
     left_behind: tuple[int, ...]
     refusals: dict[str, Refusals]
@@ -189,7 +189,7 @@ class PlainState(msgspec.Struct, frozen=True):
     wanted_workers: int
 
 
-CONVERTED = frozenset({"settings", "offers", "ledger", "speed", "trials", "live", "tally"})
+CONVERTED = frozenset({"settings", "offers", "ledger", "speed", "trials", "live", "index"})
 """Attributes of a state that are stored in another form, or derived from others."""
 
 
@@ -197,9 +197,9 @@ class PlainHistory(msgspec.Struct, frozen=True):
     """Attributes of a history, under the same names without a leading underscore."""
 
     workers: dict[int, Steps]
-    busy: Steps
-    size: Steps
-    wanted: Steps
+    training_workers: Steps
+    ready_workers: Steps
+    wanted_workers: Steps
     losses: list[float]
     spent: Steps
     budgets: Steps
@@ -238,7 +238,7 @@ class _Body(msgspec.Struct, frozen=True):
         return cls(
             settings=state.settings,
             plain=PlainState(**{name: getattr(state, name) for name in PlainState.__struct_fields__}),
-            ledger=_Ledger(ledger.budget, ledger.lease_s, *ledger.accounts),
+            ledger=_Ledger(ledger.budget_micro, ledger.lease_s, *ledger.accounts),
             speed=state.speed.measurements,
             trials=[_Trial.of(trial) for trial in state.trials.values()],
             history=PlainHistory.of(history),
@@ -250,7 +250,7 @@ class _Body(msgspec.Struct, frozen=True):
             setattr(state, name, getattr(self.plain, name))
         state.live = {machine.id: machine for machine in state.machines.values() if machine.state != "ended"}
         state.trials = {each.trial.id: each.whole() for each in self.trials}
-        state.ledger.budget, state.ledger.lease_s = self.ledger.budget, self.ledger.lease_s
+        state.ledger.budget_micro, state.ledger.lease_s = self.ledger.budget_micro, self.ledger.lease_s
         state.ledger.restore_accounts(_with_offers(self.ledger.opened, state), _with_offers(self.ledger.closed, state))
         state.speed = SpeedTracker.from_measurements(self.speed)
         state.index = StateIndex.of(state)

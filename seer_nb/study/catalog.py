@@ -38,7 +38,7 @@ def attach(name: str) -> Study:
         there = study_names()
         known, meant = ", ".join(map(repr, there)) or "none", did_you_mean(name, there)
         raise StudyNotFoundError(f"name={name!r} is not a study in {folder.parent}{meant}: there are {known}")
-    return Study._attached(folder)  # noqa: SLF001 - the only other way to make a Study
+    return Study.from_folder(folder)
 
 
 def trust(name: str) -> Study:

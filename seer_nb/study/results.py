@@ -59,9 +59,10 @@ class StudyResults(ABC):
     def history(self) -> History:
         """Values over time and the log of decisions, up to the same record."""
 
+    @property
     @abstractmethod
-    def _now_s(self) -> float:
-        """Return the study seconds now, which may be later than the newest record."""
+    def now_s(self) -> float:
+        """Study seconds now, which may be later than the newest record."""
 
     @abstractmethod
     def _space(self) -> Space: ...
@@ -293,16 +294,17 @@ class StudyResults(ABC):
         from seer_nb.views import page
         from seer_nb.views.page import PageData, PageOptions
 
-        subject = PageData(self.state, self.history, self.status, self._now_s(), stuck=self.stuck)
+        subject = PageData(self.state, self.history, self.status, self.now_s, stuck=self.stuck)
         return {
-            "text/plain": self._summary(),
+            "text/plain": self.summary(),
             "text/html": page.render_fragment(subject, PageOptions(n_rows=page.STATIC_ROWS)),
         }
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
+        """Return the study's state as text, as ``print`` shows it."""
         from seer_nb.views import text
 
-        return text.format_summary(self.state, self.status, self.stuck, self._now_s())
+        return text.format_summary(self.state, self.status, self.stuck, self.now_s)
 
 
 def _seconds(patience: str | float | timedelta | None) -> float | None:

@@ -82,7 +82,7 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
     Raises:
         ValueError, TypeError: An argument is invalid.
     """
-    offers, host = _check_offers(provider), getattr(provider, "host", None)
+    offers, host = _check_offers(provider), getattr(provider, "scheduler_offer", None)
     amount = parse_money(budget, "budget")
     deadline_s, deadline_wall = parse_deadline(deadline, time.time())
     lease_s = lease_seconds(amount, offers, provider.max_workers)
@@ -167,7 +167,7 @@ def _check_offers(provider: Any) -> tuple[Offer, ...]:
     offers = tuple(provider.offers())
     if not offers:
         raise ValueError(f"provider={short_repr(provider)} offers no machines; expected at least one to rent")
-    for offer in (*offers, getattr(provider, "host", None)):
+    for offer in (*offers, getattr(provider, "scheduler_offer", None)):
         _check_readable(offer, provider)
     return offers
 

@@ -11,6 +11,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
+
 from seer_nb import core, policies
 from seer_nb._utils import files
 from seer_nb._utils.clock import steady_s
@@ -137,7 +139,7 @@ class Study(StudyResults):
         self.name = check_name(_default_name(train) if name is None else name)
         self.folder = layout.home() / self.name
         self._refuse_used_name()
-        self._settings = make_settings(
+        self.settings = make_settings(
             name=self.name,
             metric=metric,
             mode=mode,
@@ -161,13 +163,25 @@ class Study(StudyResults):
         self._dashboard: Dashboard | None = None
 
     @classmethod
-    def _attached(cls, folder: Path) -> Study:
+    def from_folder(cls, folder: Path) -> Study:
+        """Return the study whose journal is in a folder; see ``seer.attach`` for studies by name."""
         study = cls.__new__(cls)
         study.name, study.folder = folder.name, folder
         study._view, study._launched = JournalView(Journal(folder / layout.JOURNAL)), []  # noqa: SLF001 - the same class
         study._chosen = study._dashboard = None  # noqa: SLF001 - the same class
-        study._settings = study._view.state().settings  # noqa: SLF001 - the same class
+        study.settings = study._view.state().settings  # noqa: SLF001 - the same class
         return study
+
+    def second(self) -> Study:
+        """Return another ``Study`` on the same folder, for use by another thread; SeerError before the start."""
+        self._started()
+        study = Study.from_folder(self.folder)
+        study._launched = self._launched  # noqa: SLF001 - the same class: a runner that was just launched is alive
+        return study
+
+    def add_part(self, name: str, value: Any) -> None:
+        """Add a value to those that ``start`` writes into the study's folder for the runner and for methods."""
+        self._parts = serialization.dumps_parts(**cloudpickle.loads(self._parts), **{name: value})
 
     # --- life ---
 
@@ -234,7 +248,7 @@ class Study(StudyResults):
             StudyEndedError: The study has ended.
             SeerError: The study has not been started, or its runner has died.
         """
-        self._tell("pause", core.Pause())
+        self._send_to_running("pause", core.Pause())
 
     def resume(self) -> Study:
         """Continue after a pause, after the runner died, or after the end if there is time and money again.
@@ -264,7 +278,7 @@ class Study(StudyResults):
             SeerError: The study has not been started.
         """
         with contextlib.suppress(StudyEndedError):  # the study may end by itself at any moment
-            self._tell("stop", core.Stop())
+            self._send_to_running("stop", core.Stop())
         if self.status == "interrupted":
             # Machines may still be running: a new runner terminates them and ends the study.
             self._launched.append(launch(self.folder))
@@ -292,7 +306,7 @@ class Study(StudyResults):
         if deadline is not None:
             commands.append(new_deadline(self.state, deadline))
         for command in commands:
-            self._send(command)
+            self.send(command)
 
     def pin(self, trial: int, pinned: bool = True) -> None:  # noqa: FBT001, FBT002 - pin(3, False) reads well
         """Keep a trial from being stopped, whatever its rank.
@@ -306,7 +320,7 @@ class Study(StudyResults):
             StudyEndedError: The study has ended.
             SeerError: The study has not been started.
         """
-        self._tell("pin", core.Pin(trial=self._known(trial), pinned=pinned))
+        self._send_to_running("pin", core.Pin(trial=self.check_trial(trial), pinned=pinned))
 
     def stop_trial(self, trial: int) -> None:
         """Stop one trial; its results and checkpoint stay.
@@ -319,7 +333,7 @@ class Study(StudyResults):
             StudyEndedError: The study has ended.
             SeerError: The study has not been started.
         """
-        self._tell("stop", core.StopTrial(trial=self._known(trial)))
+        self._send_to_running("stop", core.StopTrial(trial=self.check_trial(trial)))
 
     # --- status and display ---
 
@@ -332,6 +346,11 @@ class Study(StudyResults):
         if state.phase == "ended":
             return "failed" if state.failed else "ended"
         return state.phase if self._driven() else "interrupted"
+
+    @property
+    def started(self) -> bool:
+        """Whether the study was started, so that it has a journal."""
+        return self._view is not None
 
     @property
     def stuck(self) -> str:
@@ -354,7 +373,7 @@ class Study(StudyResults):
 
     def __repr__(self) -> str:
         # Without control characters: a terminal prints it as it is, and the journal may come from somebody else.
-        return f"<Study {self.name!r}: {self._settings.mode} {one_line(self._settings.metric)}>"
+        return f"<Study {self.name!r}: {self.settings.mode} {one_line(self.settings.metric)}>"
 
     # --- private ---
 
@@ -368,7 +387,7 @@ class Study(StudyResults):
             files.write_atomically(self.folder / layout.CWD, str(Path.cwd()).encode(), private=True)
             files.write_atomically(self.folder / layout.PARTS, self._parts, private=True)
             layout.sign(self.folder)
-            began = core.Began(settings=self._settings)
+            began = core.Began(settings=self.settings)
             self._view = JournalView(Journal.create(self.folder / layout.JOURNAL, [(0.0, began)]))
         except BaseException:
             # Also on KeyboardInterrupt: the name must be free again.
@@ -395,16 +414,18 @@ class Study(StudyResults):
     @property
     def state(self) -> State:
         """State after the newest record of the journal."""
-        return State(self._settings) if self._view is None else self._view.state()
+        return State(self.settings) if self._view is None else self._view.state()
 
-    def _now_s(self) -> float:
+    @property
+    def now_s(self) -> float:
+        """Study seconds now, which may be later than the newest record."""
         state = self.state
         return state.now_s if self._view is None else health.now_s(self._view, state, self.status)
 
     @property
     def history(self) -> History:
         """Values over time and the log of decisions, up to the same record as `state`."""
-        return initial_history(self._settings) if self._view is None else self._view.history
+        return initial_history(self.settings) if self._view is None else self._view.history
 
     def _space(self) -> Space:
         self._started()
@@ -413,19 +434,21 @@ class Study(StudyResults):
 
     def _policy(self) -> Policy:
         """Return the policy that was given; for an attached study, a new one of the same name."""
-        return self._chosen or policies.by_name(self._settings.policy)
+        return self._chosen or policies.by_name(self.settings.policy)
 
-    def _tell(self, word: str, command: core.Command) -> None:
+    def _send_to_running(self, word: str, command: core.Command) -> None:
         """Send a command that only a running study can carry out."""
         waiting = self._started().journal.inbox()
         if not any(isinstance(sent, core.Resume) for _, sent in waiting):  # otherwise it resumes in a moment
             check_accepts_commands(self.name, self.status, word)
-        self._send(command)
+        self.send(command)
 
-    def _send(self, command: core.Command) -> None:
+    def send(self, command: core.Command) -> None:
+        """Queue a command for the runner; SeerError before the study was started."""
         self._started().journal.send(command)
 
-    def _known(self, trial: Any) -> int:
+    def check_trial(self, trial: Any) -> int:
+        """Return a trial's number as an int; ValueError if the study has no such trial."""
         trials = self.state.trials
         if isinstance(trial, bool) or not isinstance(trial, Integral) or trial not in trials:
             last = f"0 to {len(trials) - 1}" if trials else "none so far"

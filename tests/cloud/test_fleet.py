@@ -176,7 +176,7 @@ async def test_user_data_fits(cloud, home):
     of = provider(cloud)
     client = ec2(cloud)
     async with RecordedFleet(home / "f", of) as recorded:
-        hosting = asyncio.create_task(recorded.fleet.boot_scheduler(0, of.host))
+        hosting = asyncio.create_task(recorded.fleet.boot_scheduler(0, of.scheduler_offer))
         await until_async(cloud.machines)
         await rented(recorded, of, 1)
         for number in (0, 1):

@@ -147,7 +147,7 @@ def test_next_runner_adopts_machines_and_leases_expire_without_one(cloud, home):
     assert {machine.instance_id for machine in living(cloud)} == before
     # Whatever has died, no machine outlives its lease.
     kill(runner_pid(study.folder))
-    killed_s, lease_s = time.monotonic(), study._settings.lease_s
+    killed_s, lease_s = time.monotonic(), study.settings.lease_s
     assert lease_s == 30.0
     until(lambda: not living(cloud), "the expiry of all leases", killed_s + lease_s + 30.0 - time.monotonic())
     study.resume()
@@ -205,7 +205,7 @@ def test_study_ends_with_its_last_lease_if_the_cloud_is_unreachable(cloud, home)
     study.start()
     reports(study, 2)
     cloud.close()
-    end_s = time.monotonic() + 40 + study._settings.lease_s + 30
+    end_s = time.monotonic() + 40 + study.settings.lease_s + 30
     until(lambda: study.state.phase == "ended", "the end of the study", end_s - time.monotonic())
     state = study.state
     assert state.ledger.spent_micro(state.now_s) <= state.budget_micro

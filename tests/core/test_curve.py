@@ -21,7 +21,14 @@ def short_chunks():
 
 
 def report(epoch, **changes):
-    fields = {"value": epoch / 7, "metrics": {"loss": 1.5}, "seconds": 1.0, "parallelism": 1, "at_s": 2.0, "cost": 3}
+    fields = {
+        "value": epoch / 7,
+        "metrics": {"loss": 1.5},
+        "seconds": 1.0,
+        "parallelism": 1,
+        "at_s": 2.0,
+        "cost_micro": 3,
+    }
     return core.Report(epoch=epoch, checkpoint=f"0/{epoch}", **{**fields, **changes})
 
 
@@ -37,7 +44,7 @@ def test_a_curve_behaves_like_a_tuple_of_its_reports(size, data):
     reports = tuple(report(k, value=None if k % 5 == 0 else k / 7) for k in range(1, size + 1))
     found = curve_of(reports)
     assert isinstance(found, Curve) == (size >= 4)
-    for shape in (found, curve.from_parts(*curve.split(found)), Curve((), reports)):
+    for shape in (found, curve.joined(*curve.split(found)), Curve((), reports)):
         assert shape == reports
         assert len(shape) == size
         assert shape[:] == reports

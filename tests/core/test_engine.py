@@ -33,7 +33,7 @@ def test_machines_are_retired_when_nothing_useful_is_left():
 
 @pytest.mark.parametrize("epoch_s", [3.0, 10.0, 50.0])
 def test_at_the_deadline_all_machines_are_gone_and_the_best_is_stored(epoch_s):
-    cloud = FakeCloud(Simple(trials=3), World(epoch_s=epoch_s), deadline_s=120.0, budget=10**9).run()
+    cloud = FakeCloud(Simple(trials=3), World(epoch_s=epoch_s), deadline_s=120.0, budget_micro=10**9).run()
     assert "deadline" in cloud.state.reason
     assert all(box.ended_s <= 120.0 for box in cloud.machines.values())
     stored = [r for t in cloud.state.trials.values() for r in t.curve if r.checkpoint is not None]
@@ -67,7 +67,7 @@ def test_machine_that_would_boot_too_late_is_not_rented():
 
 
 def test_study_ends_within_the_budget_when_money_runs_out():
-    cloud = FakeCloud(Simple(trials=2), budget=150_000).run()
+    cloud = FakeCloud(Simple(trials=2), budget_micro=150_000).run()
     assert "budget" in cloud.state.reason
     assert 90_000 < cloud.provider_bill_micro() <= 150_000
     assert cloud.state.ledger.spent_micro(cloud.now_s) == cloud.provider_bill_micro()
@@ -77,7 +77,7 @@ def test_study_ends_within_the_budget_when_money_runs_out():
 def test_machines_are_retired_so_that_the_money_lasts_for_the_others(seed):
     """The leases of eight machines cost an eighth of the budget; seeds 1 and 7 once ended long before it was used."""
     world = World(seed=seed, spread=0.3)
-    cloud = FakeCloud(SEER(), world, max_epochs=9, deadline_s=400.0, budget=2_000_000, max_workers=8).run()
+    cloud = FakeCloud(SEER(), world, max_epochs=9, deadline_s=400.0, budget_micro=2_000_000, max_workers=8).run()
     assert cloud.state.reason != "the budget was reached"
     assert cloud.state.now_s > 300.0
     assert cloud.state.trials[cloud.state.best.id].state == "completed"
@@ -94,7 +94,10 @@ def test_budget_is_never_exceeded_when_timers_are_late(budget, tick_late_s):
         assert ledger.spent_micro(cloud.now_s) + ledger.committed_micro(cloud.now_s) <= budget
 
     FakeCloud(
-        Simple(trials=2), World(tick_late_s=tick_late_s), budget=budget, check=spent_plus_committed_is_within_the_budget
+        Simple(trials=2),
+        World(tick_late_s=tick_late_s),
+        budget_micro=budget,
+        check=spent_plus_committed_is_within_the_budget,
     ).run()
 
 
@@ -104,7 +107,7 @@ def test_machine_is_not_rented_if_money_would_end_before_it_has_booted():
     Also guards against an exceeded budget: the money ended before the rental, so no timer was set for that moment.
     """
     offer = replace(OFFER, boot_s=10.0)
-    cloud = FakeCloud(Simple(), budget=41_000, offers=(offer,)).run()
+    cloud = FakeCloud(Simple(), budget_micro=41_000, offers=(offer,)).run()
     assert not cloud.machines
     assert cloud.state.reason == "the budget leaves no room for another epoch"
 
@@ -161,7 +164,7 @@ def test_paused_study_can_be_stopped():
 
 
 def test_ended_study_resumes_when_money_was_added():
-    cloud = FakeCloud(Simple(trials=2, total=2), budget=130_000).run()
+    cloud = FakeCloud(Simple(trials=2, total=2), budget_micro=130_000).run()
     assert "budget" in cloud.state.reason
     before = [trial.epoch for trial in cloud.state.trials.values()]
     cloud._handle(core.SetBudget(budget_micro=500_000))
@@ -247,13 +250,13 @@ def test_deadline_in_the_past_ends_the_study_at_once():
 
 
 def test_deadline_that_moves_with_the_wall_clock_is_kept():
-    cloud = FakeCloud(Simple(), commands=[(40.0, core.DeadlineMoved(deadline_s=100.0))], budget=10**9).run()
+    cloud = FakeCloud(Simple(), commands=[(40.0, core.DeadlineMoved(deadline_s=100.0))], budget_micro=10**9).run()
     assert 80.0 < cloud.now_s <= 100.0
 
 
 def test_study_uses_added_time_and_money():
     commands = [(100.0, core.SetDeadline(deadline_s=300.0)), (101.0, core.SetBudget(budget_micro=10**9))]
-    cloud = FakeCloud(Simple(), commands=commands, deadline_s=120.0, budget=140_000).run()
+    cloud = FakeCloud(Simple(), commands=commands, deadline_s=120.0, budget_micro=140_000).run()
     assert 270.0 < cloud.now_s <= 300.0
 
 
@@ -353,7 +356,7 @@ def test_gang_that_the_budget_never_covers_is_started_smaller():
     """Guards against idle machines that wait for others that the budget does not cover."""
     # Two machines are affordable, not four.
     offer = replace(OFFER, boot_s=10.0)
-    cloud = FakeCloud(Simple(p=4, total=1), World(epoch_s=4.0), offers=(offer,), budget=120_000).run()
+    cloud = FakeCloud(Simple(p=4, total=1), World(epoch_s=4.0), offers=(offer,), budget_micro=120_000).run()
     assert len(cloud.machines) == 2
     assert {len(start.workers) for _, start in cloud.of(core.StartGang)} == {2}
     assert cloud.state.trials[0].epoch > 3
@@ -387,7 +390,7 @@ def test_machine_is_not_rented_for_an_epoch_that_money_cannot_finish():
     """Guards against an endless loop of renting and retiring: in the largest gang, the epoch would have fitted."""
     policy = Switch(Simple(until=1, total=1), 26.0, Simple(total=1))
     offer = replace(OFFER, boot_s=0.0, release_s=0.0)
-    cloud = FakeCloud(policy, World(epoch_s=25.0, boot_s=0.0), offers=(offer,), budget=75_000).run()
+    cloud = FakeCloud(policy, World(epoch_s=25.0, boot_s=0.0), offers=(offer,), budget_micro=75_000).run()
     assert len(cloud.machines) == 1
     assert cloud.state.reason == "the budget leaves no room for another epoch"
 

@@ -159,7 +159,7 @@ def test_hung_gang_is_abandoned_and_its_machine_is_retired():
 
 
 def test_hang_timeout_grows_with_the_epoch_time():
-    engine = started(Engine(settings(deadline_s=1e6, budget=10**12), Simple()))
+    engine = started(Engine(settings(deadline_s=1e6, budget_micro=10**12), Simple()))
     draw(engine, 10.0)
     # The timeout includes the usual set-up of 5 s.
     engine.handle(reported(0, 1, seconds=100.0), 115.0)
@@ -169,13 +169,13 @@ def test_hang_timeout_grows_with_the_epoch_time():
 
 def test_gang_with_a_long_first_epoch_is_not_hung():
     """Guards against failing every trial whose epochs take longer than a minute before any epoch is measured."""
-    cloud = FakeCloud(Simple(total=1), World(epoch_s=300.0), deadline_s=3600.0, budget=10**9).run()
+    cloud = FakeCloud(Simple(total=1), World(epoch_s=300.0), deadline_s=3600.0, budget_micro=10**9).run()
     assert cloud.state.trials[0].state == "completed"
     assert not cloud.of(core.AbandonGang)
 
 
 def test_gang_without_any_epoch_is_hung_after_half_the_deadline():
-    cloud = FakeCloud(Simple(total=1), World(hangs=1.0), deadline_s=600.0, budget=10**9).run()
+    cloud = FakeCloud(Simple(total=1), World(hangs=1.0), deadline_s=600.0, budget_micro=10**9).run()
     ((at_s, _),) = cloud.of(core.AbandonGang)
     assert at_s == 10.0 + 300.0
 
@@ -224,7 +224,7 @@ def test_machines_that_do_not_boot_are_retried_with_backoff_and_end_the_study():
 def test_machines_that_boot_forever_are_retired_and_end_the_study():
     """Guards against renting such machines repeatedly until the money is gone."""
     offer = replace(OFFER, boot_timeout_s=60.0)
-    cloud = FakeCloud(Simple(), World(no_word=1.0), offers=(offer,), deadline_s=10_000.0, budget=10**9).run()
+    cloud = FakeCloud(Simple(), World(no_word=1.0), offers=(offer,), deadline_s=10_000.0, budget_micro=10**9).run()
     assert len(cloud.machines) == BOOT_FAILURES
     assert [retire.reason for _, retire in cloud.of(core.Retire)] == ["did not boot within 60 s"] * BOOT_FAILURES
     assert cloud.state.failed
@@ -249,7 +249,7 @@ def test_machine_retired_while_booting_is_no_boot_failure():
 
 def test_lost_machine_that_had_booted_is_no_boot_failure():
     """Guards against ending a study because a machine was lost after others had been unavailable."""
-    engine = started(Engine(settings(budget=10**9, max_workers=8), Simple(trials=8)))
+    engine = started(Engine(settings(budget_micro=10**9, max_workers=8), Simple(trials=8)))
     draw(engine, 10.0)
     for machine in range(1, 8):
         engine.handle(core.MachineEnded(machine=machine, expected=False, reason="no capacity"), 11.0)
@@ -270,7 +270,7 @@ def test_lost_machine_is_replaced_and_its_trial_continues():
 
 def test_surplus_machine_is_not_retired_while_it_is_in_use():
     policy = Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9)))
-    cloud = FakeCloud(policy, budget=10**9).run(until_s=60.0)
+    cloud = FakeCloud(policy, budget_micro=10**9).run(until_s=60.0)
     # The plan changes at the first report, at 21 s, while the second gang is in its second epoch.
     # The machine is kept for half a boot time of 10 s, because it may be needed again.
     assert [(at_s, retire.machine) for at_s, retire in cloud.of(core.Retire)] == [(pytest.approx(36.0), 1)]
@@ -278,20 +278,20 @@ def test_surplus_machine_is_not_retired_while_it_is_in_use():
 
 def test_alternating_plans_do_not_rent_and_retire_each_time():
     """Guards against paying boots or billing minimums of machines that are retired before they train."""
-    cloud = FakeCloud(Moody(), World(boot_s=40.0), budget=10**9, offers=(replace(OFFER, boot_s=40.0),)).run()
+    cloud = FakeCloud(Moody(), World(boot_s=40.0), budget_micro=10**9, offers=(replace(OFFER, boot_s=40.0),)).run()
     assert len(cloud.machines) <= 3
 
 
 def test_idle_machine_is_kept_as_long_as_it_is_paid_for():
     offer = replace(OFFER, billing=BillingRule(minimum_s=80), release_s=1.0)
-    cloud = FakeCloud(Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9))), offers=(offer,), budget=10**9)
+    cloud = FakeCloud(Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9))), offers=(offer,), budget_micro=10**9)
     cloud.run(until_s=90.0)
     # Its billing minimum ends at 80 s; from one lease before that time, it would commit more.
     assert [(at_s, retire.machine) for at_s, retire in cloud.of(core.Retire)] == [(pytest.approx(49.0), 1)]
 
 
 def test_idle_machine_is_retired_at_once_when_money_is_scarce():
-    cloud = FakeCloud(Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9))), budget=200_000).run(until_s=60.0)
+    cloud = FakeCloud(Switch(Simple(trials=2, total=2), 20.5, only((0, 1, 9))), budget_micro=200_000).run(until_s=60.0)
     assert [(at_s, retire.machine) for at_s, retire in cloud.of(core.Retire)] == [(pytest.approx(31.0), 1)]
 
 
@@ -330,7 +330,7 @@ def test_time_that_machines_lived_without_a_runner_is_billed(died_s, unseen_s):
 
 
 def test_machine_retired_before_its_runner_died_is_billed_no_further_lease():
-    cloud = FakeCloud(Simple(total=1), budget=100_000, commands=[(68.5, Restart(1000.0))])
+    cloud = FakeCloud(Simple(total=1), budget_micro=100_000, commands=[(68.5, Restart(1000.0))])
     cloud.run(until_s=68.5)
     assert cloud.of(core.Retire)
     assert cloud.state.ledger.spent_micro(cloud.now_s) <= 100_000

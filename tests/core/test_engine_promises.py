@@ -75,9 +75,9 @@ def markets(draw):
         first, name="spot", spot=True, price_per_hour_micro=first.price_per_hour_micro // 3, losses_per_hour=0.1
     )
     other = replace(draw(offers), name="other", kind="other")
-    host = replace(draw(offers), name="host", workers_per_machine=0, price_per_hour_micro=20_000)
+    host = replace(draw(offers), name="scheduler_offer", workers_per_machine=0, price_per_hour_micro=20_000)
     chosen = draw(st.sampled_from([(first,), (first,), (cheaper, first), (first, other), (cheaper, first, other)]))
-    return {"offers": chosen, "host": draw(st.sampled_from([None, host]))}
+    return {"offers": chosen, "scheduler_offer": draw(st.sampled_from([None, host]))}
 
 
 asked = st.one_of(
@@ -103,7 +103,7 @@ def studies(draw):
         "world": draw(worlds),
         "commands": draw(commands),
         **draw(markets()),
-        "budget": draw(st.integers(20_000, 1_000_000)),
+        "budget_micro": draw(st.integers(20_000, 1_000_000)),
         "deadline_s": draw(st.floats(30, 500)),
         "max_workers": draw(st.sampled_from([1, 2, 4, 8])),
         "max_epochs": draw(st.sampled_from([1, 3, 9])),
@@ -133,7 +133,7 @@ def test_invariants_hold_in_random_studies(first):
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
 def test_workers_are_rarely_idle_without_faults(policy):
     """Paid seconds are spent on training, except for boots, stalls and the last epochs."""
-    cloud = FakeCloud(policy, World(epoch_s=5.0), budget=10**9, deadline_s=600.0, check=InvariantChecker()).run()
+    cloud = FakeCloud(policy, World(epoch_s=5.0), budget_micro=10**9, deadline_s=600.0, check=InvariantChecker()).run()
     trained_s = sum(trial.worker_seconds for trial in cloud.state.trials.values())
     lived_s = sum(box.ended_s - box.rented_s for box in cloud.machines.values())
     assert trained_s > 0.8 * lived_s
@@ -144,10 +144,10 @@ def test_invariant_checks_detect_violations():
     cloud = FakeCloud(RandomSearch(), World()).run(until_s=40.0)
     watch = InvariantChecker()
     watch(cloud)
-    cloud.state.ledger.budget = 1
+    cloud.state.ledger.budget_micro = 1
     with pytest.raises(AssertionError, match="exceeds the budget"):
         watch(cloud)
-    cloud.state.ledger.budget = 10**9
+    cloud.state.ledger.budget_micro = 10**9
     gang = cloud.state.gangs[0]
     cloud.state.gangs[99] = replace(gang, id=99)
     with pytest.raises(AssertionError, match="a trial is in two gangs"):

@@ -78,7 +78,7 @@ def test_replay_of_the_records_gives_the_same_history():
 
 
 def test_number_of_spending_samples_is_bounded():
-    study = Builder(deadline_s=100.0, budget=10**9).machine(0, 0.0, 1.0).draw({"k": 1})
+    study = Builder(deadline_s=100.0, budget_micro=10**9).machine(0, 0.0, 1.0).draw({"k": 1})
     study.start(0, 0, "0.0", until=5000).report(0, *([0.5] * 4000))
     spent = study.history.spent
     assert 100 < len(spent) <= 801

@@ -282,7 +282,9 @@ class BudgetIsNeverExceeded(RuleBasedStateMachine):
     @rule(share=st.floats(0, 3))
     def set_budget(self, share):
         """The budget is set as the engine does it: at least spent plus committed."""
-        self.ledger.budget = max(int(share * self.ledger.budget), self.ledger.least_budget_micro(self.now_s))
+        self.ledger.budget_micro = max(
+            int(share * self.ledger.budget_micro), self.ledger.least_budget_micro(self.now_s)
+        )
 
     def _hold_s(self, machine):
         return max(self.ledger.lease_s, self.terms[machine][0].release_s)
@@ -302,8 +304,8 @@ class BudgetIsNeverExceeded(RuleBasedStateMachine):
     def spent_plus_committed_is_within_the_budget(self):
         spent, committed = self.ledger.spent_micro(self.now_s), self.ledger.committed_micro(self.now_s)
         assert committed >= 0
-        assert spent + committed <= self.ledger.budget
-        assert self.ledger.free_micro(self.now_s) == self.ledger.budget - spent - committed
+        assert spent + committed <= self.ledger.budget_micro
+        assert self.ledger.free_micro(self.now_s) == self.ledger.budget_micro - spent - committed
 
     @invariant()
     def spent_equals_the_bills_of_real_lifetimes(self):
@@ -329,12 +331,12 @@ def test_exhausted_s_is_the_last_moment_within_the_budget(terms, lease_s, now_s)
     for machine, (unit, price) in enumerate(terms):
         ledger.open(machine, offer(price, unit), machine)
     now_s += len(terms)
-    ledger.budget = ledger.least_budget_micro(now_s) * 3 // 2
+    ledger.budget_micro = ledger.least_budget_micro(now_s) * 3 // 2
     end_s = ledger.exhausted_s(now_s, 1e6)
-    assert ledger.least_budget_micro(end_s) <= ledger.budget
+    assert ledger.least_budget_micro(end_s) <= ledger.budget_micro
     # Bills grow only at whole seconds of a lifetime, so 10 ms later the bill may already be a second longer.
     if end_s < 1e6:
-        assert ledger.least_budget_micro(end_s + 0.01) > ledger.budget
+        assert ledger.least_budget_micro(end_s + 0.01) > ledger.budget_micro
     else:
         assert math.isclose(end_s, 1e6)
 

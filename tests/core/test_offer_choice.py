@@ -67,7 +67,7 @@ def test_unavailable_offer_falls_back_and_is_retried_later():
 
 
 def test_study_waits_and_does_not_fail_while_capacity_is_missing():
-    made, _ = begun(offers=(DEAR,), deadline_s=3600.0, budget=10**9)
+    made, _ = begun(offers=(DEAR,), deadline_s=3600.0, budget_micro=10**9)
     for _ in range(8):
         assert made.state.live, "renting is tried again"
         for machine in list(made.state.live):
@@ -90,7 +90,7 @@ def test_refused_offer_that_is_not_needed_causes_no_decisions():
             return super().decide(snapshot)
 
     policy = Counted(trials=1)
-    made, _ = begun(policy, offers=(DEAR, SPOT), deadline_s=3600.0, budget=10**9)
+    made, _ = begun(policy, offers=(DEAR, SPOT), deadline_s=3600.0, budget_micro=10**9)
     (machine,) = made.state.live
     made.handle(core.MachineEnded(machine=machine, expected=False, reason="none", lived_s=0.0, scarce=True), 1.0)
     (machine,) = made.state.live
@@ -154,14 +154,14 @@ def test_dearest_idle_machine_is_retired_first():
 
 
 def test_scheduler_machine_is_rented_before_workers():
-    made, found = begun(host=HOST)
+    made, found = begun(scheduler_offer=HOST)
     assert rented(found) == ["host"]
     assert rented(made.handle(core.Ticked(), 0.5)) == []
     assert rented(made.handle(core.MachineReady(machine=0, boot_s=1.0), 1.0)) == ["local", "local"]
 
 
 def test_scheduler_machine_is_retired_last_and_is_billed():
-    cloud = FakeCloud(Simple(trials=2, total=2), World(boot_s=2.0), host=HOST).run()
+    cloud = FakeCloud(Simple(trials=2, total=2), World(boot_s=2.0), scheduler_offer=HOST).run()
     gone = {number: box.ended_s for number, box in cloud.machines.items()}
     assert gone[0] == max(gone.values())
     assert list(gone.values()).count(gone[0]) == 1
@@ -171,7 +171,7 @@ def test_scheduler_machine_is_retired_last_and_is_billed():
 
 
 def test_policy_budget_excludes_the_cost_of_the_scheduler_machine():
-    made, _ = begun(host=HOST)
+    made, _ = begun(scheduler_offer=HOST)
     left_s = made.retire_by_s()
     assert made.policy_view().budget_micro <= made.state.budget_micro - HOST.bill(left_s) + HOST.bill(
         made.state.settings.lease_s
@@ -180,7 +180,7 @@ def test_policy_budget_excludes_the_cost_of_the_scheduler_machine():
 
 
 def test_all_machines_are_replaced_when_the_scheduler_machine_is_lost():
-    made, _ = begun(host=HOST)
+    made, _ = begun(scheduler_offer=HOST)
     made.handle(core.MachineReady(machine=0, boot_s=1.0), 1.0)
     for machine in (1, 2):
         made.handle(core.MachineReady(machine=machine, boot_s=1.0), 2.0)
@@ -192,7 +192,7 @@ def test_all_machines_are_replaced_when_the_scheduler_machine_is_lost():
 
 
 def test_scheduler_machine_that_does_not_boot_is_retried_then_ends_the_study():
-    cloud = FakeCloud(Simple(), World(no_boot=1.0), host=HOST).run()
+    cloud = FakeCloud(Simple(), World(no_boot=1.0), scheduler_offer=HOST).run()
     assert cloud.state.failed
     assert "did not boot" in cloud.state.reason
     assert len(cloud.of(core.Rent)) > 1
@@ -200,7 +200,7 @@ def test_scheduler_machine_that_does_not_boot_is_retried_then_ends_the_study():
 
 def test_scheduler_machine_is_not_rented_without_money_for_a_worker():
     worst = sum(offer.bill(40.0) for offer in (HOST, OFFER))
-    assert rented(begun(host=HOST, budget=worst // 2)[1]) == []
+    assert rented(begun(scheduler_offer=HOST, budget_micro=worst // 2)[1]) == []
 
 
 # --- preempted machines ---
@@ -256,4 +256,4 @@ def test_booting_machine_commits_its_boot_lease():
     assert ledger.spent_micro(10.0) + ledger.committed_micro(10.0) == slow.bill(300.0)
     made.handle(core.MachineReady(machine=0, boot_s=10.0), 10.0)
     assert ledger.spent_micro(10.0) + ledger.committed_micro(10.0) == slow.bill(10.0 + made.state.settings.lease_s)
-    assert rented(begun(Simple(trials=1), offers=(slow,), budget=slow.bill(299.0))[1]) == []
+    assert rented(begun(Simple(trials=1), offers=(slow,), budget_micro=slow.bill(299.0))[1]) == []

@@ -26,11 +26,11 @@ CI = examples(120)
 def resources(**changes):
     """Return plentiful resources: epochs of 10 s on workers at 1000 micro-dollars per second."""
     given_ = {
-        "seconds": 10_000.0,
-        "money": 100_000_000.0,
+        "time_left_s": 10_000.0,
+        "money_micro": 100_000_000.0,
         "epoch_s": 10.0,
         "scaling": Scaling(overhead=0.15, stall_s=1.0, boot_s=20.0),
-        "price_s": 1000.0,
+        "price_micro_per_s": 1000.0,
         "lease_s": 30.0,
         "minimum_s": 0.0,
         "workers_per_machine": 1,
@@ -52,13 +52,13 @@ def halving(n, eta=3, top=9):
 
 anything = st.builds(
     resources,
-    seconds=st.floats(1, 5000),
-    money=st.floats(0, 5_000_000),
+    time_left_s=st.floats(1, 5000),
+    money_micro=st.floats(0, 5_000_000),
     epoch_s=st.floats(0.1, 60),
     scaling=st.builds(
         Scaling, overhead=st.floats(0, 1), stall_s=st.floats(0, 10), boot_s=st.sampled_from([0.0, 1.0, 20.0, 120.0])
     ),
-    price_s=st.sampled_from([0.0, 10.0, 1000.0]),
+    price_micro_per_s=st.sampled_from([0.0, 10.0, 1000.0]),
     minimum_s=st.sampled_from([0.0, 60.0, 600.0]),
     workers_per_machine=st.sampled_from([1, 2, 4]),
     max_workers=st.sampled_from([1, 2, 3, 4, 8]),
@@ -92,13 +92,13 @@ def test_resources_of_the_whole_study_and_what_is_left():
     at = snapshot(
         now_s=100.0,
         stop_s=500.0,
-        spent=300_000,
+        spent_micro=300_000,
         machines=((0, "ready"), (1, "booting"), (2, "retiring")),
         offers=(offer,),
     )
     whole, left = Resources.of_study(at), Resources.remaining(at)
-    assert (whole.time_left_s, whole.money_micro, whole.workers) == (500.0, at.budget, 0)
-    assert (left.time_left_s, left.money_micro) == (400.0, at.budget - 300_000)
+    assert (whole.time_left_s, whole.money_micro, whole.workers) == (500.0, at.budget_micro, 0)
+    assert (left.time_left_s, left.money_micro) == (400.0, at.budget_micro - 300_000)
     # Workers of a retiring machine do not count.
     assert left.workers == 4
     assert (left.price_micro_per_s, left.minimum_s, left.workers_per_machine) == (1000.0, 60, 2)
@@ -107,8 +107,8 @@ def test_resources_of_the_whole_study_and_what_is_left():
 def test_time_paid_in_advance_counts_as_money_left():
     """Half of the billed minute lies ahead for one machine; the other one is retiring."""
     offer = Offer(name="box", price_per_hour_micro=7_200_000, workers_per_machine=2, billing=BillingRule(minimum_s=60))
-    at = snapshot(now_s=30.0, machines=((0, "ready"), (1, "retiring")), offers=(offer,), spent=240_000)
-    assert Resources.remaining(at).money_micro == at.budget - 240_000 + 30 * 2000
+    at = snapshot(now_s=30.0, machines=((0, "ready"), (1, "retiring")), offers=(offer,), spent_micro=240_000)
+    assert Resources.remaining(at).money_micro == at.budget_micro - 240_000 + 30 * 2000
 
 
 def test_planning_before_the_first_epoch_raises():
@@ -171,7 +171,9 @@ def test_parallelism_is_raised_first_in_late_small_stages():
     slack = cheapest_schedule(legs, resources(max_workers=64, max_parallelism=64))
     raised = []
     for share in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4):
-        tight = cheapest_schedule(legs, resources(seconds=share * slack.duration_s, max_workers=64, max_parallelism=64))
+        tight = cheapest_schedule(
+            legs, resources(time_left_s=share * slack.duration_s, max_workers=64, max_parallelism=64)
+        )
         raised.append([stage.parallelism for stage in tight.stages])
     assert raised[0] != [1, 1, 1, 1]
     for each in raised:
@@ -210,9 +212,9 @@ def test_machines_are_rented_whole():
 
 
 def test_schedule_on_free_machines_needs_no_money():
-    schedule = cheapest_schedule(halving(27), resources(price_s=0.0, money=0.0))
+    schedule = cheapest_schedule(halving(27), resources(price_micro_per_s=0.0, money_micro=0.0))
     assert schedule.cost_micro == 0
-    assert cheapest_schedule(halving(27), resources(price_s=1.0, money=0.0)) is None
+    assert cheapest_schedule(halving(27), resources(price_micro_per_s=1.0, money_micro=0.0)) is None
 
 
 def test_schedule_without_work_costs_nothing():
@@ -222,7 +224,7 @@ def test_schedule_without_work_costs_nothing():
 
 def test_no_schedule_is_faster_than_the_serial_fraction():
     # With c = 1 a gang is as fast as one worker.
-    r = resources(seconds=50.0, scaling=Scaling(overhead=1.0, stall_s=0.0, boot_s=0.0))
+    r = resources(time_left_s=50.0, scaling=Scaling(overhead=1.0, stall_s=0.0, boot_s=0.0))
     assert cheapest_schedule([StageWork(1, 9)], r) is None
 
 
@@ -312,14 +314,14 @@ def test_more_time_or_money_never_gives_fewer_trials(r, longer, richer):
         return found[0] if found else 0
 
     n = count()
-    assert count(seconds=longer * r.time_left_s) >= n
-    assert count(money=richer * r.money_micro) >= n
-    assert count(seconds=longer * r.time_left_s, money=richer * r.money_micro) >= n
+    assert count(time_left_s=longer * r.time_left_s) >= n
+    assert count(money_micro=richer * r.money_micro) >= n
+    assert count(time_left_s=longer * r.time_left_s, money_micro=richer * r.money_micro) >= n
 
 
 @pytest.mark.parametrize("seconds", [*range(60, 700, 9), 1e6])
 def test_largest_number_of_trials_matches_its_closed_form(seconds):
     free = Scaling(overhead=0.15, stall_s=1.0, boot_s=0.0)
-    one = resources(price_s=0.0, seconds=seconds, scaling=free, max_workers=1, max_parallelism=1)
+    one = resources(price_micro_per_s=0.0, time_left_s=seconds, scaling=free, max_workers=1, max_parallelism=1)
     n, _ = largest_schedule(lambda n: [StageWork(n, 1)], one, 1_000_000)
     assert 0.99 * (seconds // 11) <= n <= seconds // 11, "within 1 %; exact below 100"

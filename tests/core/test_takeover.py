@@ -16,7 +16,7 @@ BILLED = replace(OFFER, billed_until_deleted=True)
 
 def running(offer=OFFER):
     """Return a study with two machines, rented at 0 s and 2 s, whose runner dies at 10 s."""
-    study = Builder(offers=(offer,), budget=100_000_000).machine(0, 0.0, 2.0).machine(1, 2.0, 2.0)
+    study = Builder(offers=(offer,), budget_micro=100_000_000).machine(0, 0.0, 2.0).machine(1, 2.0, 2.0)
     return study.apply(core.Ticked(), 10.0)
 
 
@@ -37,14 +37,14 @@ def test_machine_that_shut_itself_down_is_billed_for_its_lease():
 
 
 def test_machine_billed_until_deleted_is_billed_for_the_whole_time():
-    study = running(BILLED).apply(core.RunnerStarted(unseen_s=10 * HOUR_S, left=(0, 1)), 10.0)
+    study = running(BILLED).apply(core.RunnerStarted(unseen_s=10 * HOUR_S, retired=(0, 1)), 10.0)
     assert spent(study) == both(10 * HOUR_S)
 
 
 def test_machine_that_no_longer_exists_is_not_billed_until_the_next_runner():
     """A rental is recorded before it is requested, so a machine that is not listed does not exist."""
     study = running(BILLED).apply(core.Rent(machine=2, offer="local", reason="the plan wants a worker"))
-    study.apply(core.RunnerStarted(unseen_s=24 * HOUR_S, left=(0,)), 10.0)
+    study.apply(core.RunnerStarted(unseen_s=24 * HOUR_S, retired=(0,)), 10.0)
     assert study.state.ledger.bill(0, 10.0) == BILLED.bill(10.0 + 24 * HOUR_S)
     heartbeat_s = study.state.heartbeat_s + core.SLACK_S
     assert study.state.ledger.bill(1, 10.0) == BILLED.bill(8.0 + heartbeat_s)
@@ -54,7 +54,7 @@ def test_machine_that_no_longer_exists_is_not_billed_until_the_next_runner():
 
 
 def test_machine_that_still_exists_is_billed_until_it_is_gone():
-    study = running(BILLED).apply(core.RunnerStarted(unseen_s=HOUR_S, left=(0, 1)), 10.0)
+    study = running(BILLED).apply(core.RunnerStarted(unseen_s=HOUR_S, retired=(0, 1)), 10.0)
     assert {machine.state for machine in study.state.live.values()} == {"retiring"}
     assert spent(study) == both(HOUR_S)
     study.apply(core.Ticked(), 20.0)
@@ -73,8 +73,8 @@ def given_up(study, at_s):
 @pytest.mark.parametrize("unseen_s", [5.0, 20.0, HOUR_S])
 def test_machine_left_behind_and_never_seen_again_costs_at_most_its_lease(unseen_s):
     """Guards against a lease that the ledger counts from before the runner's death, and the runner from after it."""
-    study = Builder(budget=131_000).machine(0, 0.0, 2.0).apply(core.Ticked(), 100.0)
-    study.apply(core.RunnerStarted(unseen_s=unseen_s, left=(0,)), 100.0)
+    study = Builder(budget_micro=131_000).machine(0, 0.0, 2.0).apply(core.Ticked(), 100.0)
+    study.apply(core.RunnerStarted(unseen_s=unseen_s, retired=(0,)), 100.0)
     # Its lease was renewed for up to a second after the last record, until the money ended.
     lives_s = 100.0 + min(1.0, unseen_s) + 30.0 - study.state.machines[0].unseen_s
     floor = study.state.ledger.least_budget_micro(100.0)
@@ -86,14 +86,14 @@ def test_machine_left_behind_and_never_seen_again_costs_at_most_its_lease(unseen
 
 
 def test_lease_renewed_after_the_last_record_is_committed():
-    study = running().apply(core.RunnerStarted(unseen_s=5.0, left=(0, 1)), 10.0)
+    study = running().apply(core.RunnerStarted(unseen_s=5.0, retired=(0, 1)), 10.0)
     assert study.state.ledger.least_budget_micro(10.0) == both(5.0 + 30.0)
 
 
 @pytest.mark.parametrize("unseen_s", [20.0, HOUR_S])
 def test_machine_retired_before_its_runner_died_commits_its_lease_from_there(unseen_s):
     study = running().apply(core.Retire(machine=0, reason="too many")).apply(core.Ticked(), 15.0)
-    study.apply(core.RunnerStarted(unseen_s=unseen_s, left=(0,)), 15.0)
+    study.apply(core.RunnerStarted(unseen_s=unseen_s, retired=(0,)), 15.0)
     assert study.state.ledger.least_budget_micro(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(10.0 + 30.0)
     (ended,) = given_up(study, 36.0)
     assert ended.lived_s == 10.0 + 30.0
@@ -101,7 +101,7 @@ def test_machine_retired_before_its_runner_died_commits_its_lease_from_there(uns
 
 def test_next_runner_deletes_the_machine_that_its_predecessor_retired():
     study = running(BILLED).apply(core.Retire(machine=0, reason="too many")).apply(core.Ticked(), 15.0)
-    study.apply(core.RunnerStarted(unseen_s=HOUR_S, left=(0,)), 15.0)
+    study.apply(core.RunnerStarted(unseen_s=HOUR_S, retired=(0,)), 15.0)
     assert study.state.ledger.least_budget_micro(15.0) - study.state.ledger.bill(1, 15.0) == OFFER.bill(
         15.0 + HOUR_S + 30.0
     )
@@ -127,7 +127,7 @@ def test_bill_of_a_live_or_unknown_machine_is_ignored(machine):
 
 def test_pausing_study_is_paused_when_its_last_machine_is_gone():
     study = running().apply(core.Pause())
-    study.apply(core.RunnerStarted(unseen_s=1.0, adopted=(0,), left=(1,)), 11.0)
+    study.apply(core.RunnerStarted(unseen_s=1.0, adopted=(0,), retired=(1,)), 11.0)
     assert study.state.phase == "pausing"
     none_left = running().apply(core.Pause()).apply(core.RunnerStarted(unseen_s=1.0), 11.0)
     assert none_left.state.phase == "paused"

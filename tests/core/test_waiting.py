@@ -76,7 +76,7 @@ def taken_up(*waiting, **changes):
 @pytest.mark.parametrize(
     ("limits", "command"),
     [
-        ({"budget": 106_000}, core.SetBudget(budget_micro=500_000)),
+        ({"budget_micro": 106_000}, core.SetBudget(budget_micro=500_000)),
         ({"deadline_s": 80.0}, core.SetDeadline(deadline_s=600.0)),
         ({"deadline_s": 80.0}, core.DeadlineMoved(deadline_s=600.0)),
     ],
@@ -90,7 +90,7 @@ def test_limit_moved_while_no_runner_was_alive_does_not_end_the_study(limits, co
     assert [start.workers for start in of(actions, core.StartGang)] == [("0.0",)]
 
 
-@pytest.mark.parametrize("limits", [{"budget": 106_000}, {"deadline_s": 80.0}])
+@pytest.mark.parametrize("limits", [{"budget_micro": 106_000}, {"deadline_s": 80.0}])
 @pytest.mark.parametrize("waiting", [(), (core.Pin(trial=0),), (core.Pin(trial=0), core.Resume())])
 def test_limit_that_was_not_moved_ends_the_study_first(limits, waiting):
     engine, actions = taken_up(*waiting, **limits)

@@ -68,11 +68,11 @@ def test_trials_are_ranked_by_value_at_the_rung_and_diverged_ones_last():
     [(1, 1), (629_999, 1), (630_000, 1), (1_259_999, 1), (1_260_000, 2), (10**9, 4)],
 )
 def test_cluster_size_is_what_the_budget_pays_for_until_the_deadline(budget, size):
-    assert fixed_cluster_size(snapshot(stop_s=600.0, budget=budget)) == size
+    assert fixed_cluster_size(snapshot(stop_s=600.0, budget_micro=budget)) == size
 
 
 def test_all_free_machines_are_used():
-    assert fixed_cluster_size(snapshot(offers=(replace(OFFER, price_per_hour_micro=0),), budget=1)) == 4
+    assert fixed_cluster_size(snapshot(offers=(replace(OFFER, price_per_hour_micro=0),), budget_micro=1)) == 4
 
 
 # --- the next trial ---
@@ -172,7 +172,7 @@ def test_bad_arguments_are_refused(kwargs, name):
 
 
 def test_cluster_runs_from_start_to_deadline():
-    cloud = FakeCloud(ASHA(), World(), budget=1_300_000).run()
+    cloud = FakeCloud(ASHA(), World(), budget_micro=1_300_000).run()
     # Two workers for 600 s.
     assert len(cloud.machines) == 2
     assert cloud.now_s > 560.0
@@ -181,7 +181,7 @@ def test_cluster_runs_from_start_to_deadline():
 
 
 def test_a_finite_space_ends_the_study_early():
-    cloud = FakeCloud(ASHA(), World(configs=9), budget=10**9).run()
+    cloud = FakeCloud(ASHA(), World(configs=9), budget_micro=10**9).run()
     epochs = sorted(trial.epoch for trial in cloud.state.trials.values())
     assert epochs == [1] * 6 + [3] * 2 + [9]
     assert cloud.now_s < 200.0

@@ -57,11 +57,11 @@ def test_at_least_one_trial_is_promoted():
 
 
 def test_survivors_share_all_workers():
-    made, plan = jobs(*(trial(k, k / 10) for k in range(9)), stop_s=1000.0, budget=4_200_000)
-    assert fixed_cluster_size(snapshot(stop_s=1000.0, budget=4_200_000)) == 4
+    made, plan = jobs(*(trial(k, k / 10) for k in range(9)), stop_s=1000.0, budget_micro=4_200_000)
+    assert fixed_cluster_size(snapshot(stop_s=1000.0, budget_micro=4_200_000)) == 4
     assert made == [(8, 1, 3), (7, 1, 3), (6, 1, 3)], "three trials, four workers: one each"
     assert plan.workers == 4
-    made, _ = jobs(*(trial(k, *[k / 10] * 3) for k in range(3)), stop_s=1000.0, budget=4_200_000, n=3)
+    made, _ = jobs(*(trial(k, *[k / 10] * 3) for k in range(3)), stop_s=1000.0, budget_micro=4_200_000, n=3)
     assert made == [(2, 4, 9)] or made[0][:2] == (2, 4)
 
 

@@ -85,7 +85,7 @@ def test_trials_start_only_while_there_is_time_for_them(stop_s, curves, admits):
     seen = snapshot(
         trial(0, *[0.5] * curves, worker_seconds=10.0 * curves),
         stop_s=stop_s,
-        budget=10**9,
+        budget_micro=10**9,
         scaling=Scaling(epoch_s=10.0),
     )
     assert HyperSched(eta=4).admits_trials(seen) == admits

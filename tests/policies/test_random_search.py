@@ -44,13 +44,13 @@ def test_done_when_every_configuration_is_trained():
 
 
 def test_a_study_trains_each_configuration_to_the_end():
-    cloud = FakeCloud(RandomSearch(), World(configs=5), budget=10**9).run()
+    cloud = FakeCloud(RandomSearch(), World(configs=5), budget_micro=10**9).run()
     assert [trial.epoch for trial in cloud.state.trials.values()] == [9] * 5
     assert len(cloud.of(core.StartGang)) == 5
     assert cloud.state.best.id == max(cloud.state.trials, key=lambda number: cloud.world.value(number, 9))
 
 
 def test_free_machines_are_all_used_until_the_deadline():
-    cloud = FakeCloud(RandomSearch(), World(), budget=1, offers=(replace(OFFER, price_per_hour_micro=0),)).run()
+    cloud = FakeCloud(RandomSearch(), World(), budget_micro=1, offers=(replace(OFFER, price_per_hour_micro=0),)).run()
     assert len(cloud.machines) == 4
     assert cloud.now_s > 560.0

@@ -17,11 +17,11 @@ from tests.support.effort import examples
 def resources(**changes):
     """Return resources with epochs of 60 s, at 1000 micro-dollars per worker second."""
     given_ = {
-        "seconds": 3000.0,
-        "money": 10**9,
+        "time_left_s": 3000.0,
+        "money_micro": 10**9,
         "epoch_s": 60.0,
         "scaling": Scaling(overhead=0.15, stall_s=1.0, boot_s=0.0),
-        "price_s": 1000.0,
+        "price_micro_per_s": 1000.0,
         "lease_s": 30.0,
         "minimum_s": 0.0,
         "workers_per_machine": 1,
@@ -33,7 +33,7 @@ def resources(**changes):
 
 clusters = st.builds(
     resources,
-    seconds=st.floats(100, 5000),
+    time_left_s=st.floats(100, 5000),
     epoch_s=st.floats(1, 100),
     scaling=st.builds(
         Scaling, overhead=st.floats(0, 0.5), stall_s=st.floats(0, 10), boot_s=st.sampled_from([0.0, 30.0, 120.0])
@@ -94,7 +94,7 @@ def test_elastic_plan_halves_the_cost_somewhere():
     job = bracket_stages(64, 4, (1, 4, 16, 50))
     shares = []
     for seconds in (600.0, 1000.0, 2000.0, 3000.0):
-        r = resources(seconds=seconds)
+        r = resources(time_left_s=seconds)
         shares.append(cheapest_elastic_plan(job, r).cost_micro / cheapest_static_plan(job, r).cost_micro)
     assert min(shares) <= 0.5
     assert max(shares) <= 1.0

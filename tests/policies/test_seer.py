@@ -50,20 +50,20 @@ def used(cloud):
 
 SCENARIOS = {
     "plain": {},
-    "rich": {"budget": 3_000_000},
-    "no lack of money": {"budget": PLENTY},
-    "tight": {"budget": PLENTY, "deadline_s": 120.0, "max_workers": 16, "offers": MANY},
-    "long ladder": {"budget": 1_500_000, "deadline_s": 600.0, "max_epochs": 27, "max_workers": 8},
-    "one worker": {"budget": PLENTY, "max_workers": 1},
-    "free": {"budget": 1, "offers": (replace(OFFER, price_per_hour_micro=0),)},
+    "rich": {"budget_micro": 3_000_000},
+    "no lack of money": {"budget_micro": PLENTY},
+    "tight": {"budget_micro": PLENTY, "deadline_s": 120.0, "max_workers": 16, "offers": MANY},
+    "long ladder": {"budget_micro": 1_500_000, "deadline_s": 600.0, "max_epochs": 27, "max_workers": 8},
+    "one worker": {"budget_micro": PLENTY, "max_workers": 1},
+    "free": {"budget_micro": 1, "offers": (replace(OFFER, price_per_hour_micro=0),)},
     "two workers a machine": {
-        "budget": 2_000_000,
+        "budget_micro": 2_000_000,
         "max_workers": 8,
         "offers": (replace(OFFER, workers_per_machine=2, max_machines=4),),
     },
-    "slow boots": {"budget": 1_000_000, "offers": (replace(OFFER, boot_s=60.0),), "world": World(boot_s=60.0)},
-    "uneven": {"budget": 1_000_000, "world": World(spread=0.5, batch_size=32)},
-    "fast epochs": {"budget": PLENTY, "deadline_s": 60.0, "world": World(epoch_s=0.3)},
+    "slow boots": {"budget_micro": 1_000_000, "offers": (replace(OFFER, boot_s=60.0),), "world": World(boot_s=60.0)},
+    "uneven": {"budget_micro": 1_000_000, "world": World(spread=0.5, batch_size=32)},
+    "fast epochs": {"budget_micro": PLENTY, "deadline_s": 60.0, "world": World(epoch_s=0.3)},
 }
 
 
@@ -77,7 +77,7 @@ def cloud(request):
 
 
 def test_budget_and_deadline_are_kept(cloud):
-    assert cloud.provider_bill_micro() <= cloud.settings.budget
+    assert cloud.provider_bill_micro() <= cloud.settings.budget_micro
     assert gone_s(cloud) <= cloud.settings.deadline_s
 
 
@@ -101,7 +101,7 @@ def test_time_or_money_is_used_up(cloud):
     world, settings_ = cloud.world, cloud.settings
     way_s = world.boot_s + settings_.max_epochs * world.epoch_s * 1.5
     leased = settings_.max_workers * settings_.lease_s * 1000
-    left = settings_.budget - cloud.provider_bill_micro()
+    left = settings_.budget_micro - cloud.provider_bill_micro()
     assert settings_.deadline_s - cloud.now_s <= way_s or left <= way_s * 1000 + leased
 
 
@@ -123,17 +123,17 @@ def test_every_plan_has_a_reason(cloud):
     assert cloud.state.reason
 
 
-@pytest.mark.parametrize("scarce", ["budget", "deadline_s"])
+@pytest.mark.parametrize("scarce", ["budget_micro", "deadline_s"])
 def test_more_money_or_time_starts_more_trials(scarce):
-    given_ = {"budget": [300_000, 700_000, 1_500_000], "deadline_s": [100.0, 250.0, 600.0]}[scarce]
-    other = {"budget": {"deadline_s": 3000.0}, "deadline_s": {"budget": PLENTY}}[scarce]
+    given_ = {"budget_micro": [300_000, 700_000, 1_500_000], "deadline_s": [100.0, 250.0, 600.0]}[scarce]
+    other = {"budget_micro": {"deadline_s": 3000.0}, "deadline_s": {"budget_micro": PLENTY}}[scarce]
     counts = [tried(run(**{scarce: amount}, **other)) for amount in given_]
     assert counts[0] < counts[1] < counts[2]
     assert counts[2] >= 3 * counts[0]
 
 
 def test_parallelism_rises_in_late_stages_under_a_tight_deadline():
-    tight = run(budget=PLENTY, deadline_s=100.0, max_workers=16, offers=MANY)
+    tight = run(budget_micro=PLENTY, deadline_s=100.0, max_workers=16, offers=MANY)
     assert max(trial.max_parallelism for trial in tight.state.trials.values()) >= 4
     assert complete(tight)
     # Speed is cheapest where few trials are left: in the last stage, not in the first.
@@ -145,28 +145,28 @@ def test_parallelism_rises_in_late_stages_under_a_tight_deadline():
 
 
 def test_no_parallelism_is_bought_when_money_is_scarce():
-    slack = run(budget=700_000, deadline_s=5000.0, max_workers=16, offers=MANY)
+    slack = run(budget_micro=700_000, deadline_s=5000.0, max_workers=16, offers=MANY)
     assert {len(start.workers) for _, start in slack.of(core.StartGang)} == {1}
     assert complete(slack)
 
 
 def test_gangs_divide_the_batch():
-    odd = run(World(batch_size=6), budget=PLENTY, deadline_s=100.0, max_workers=16, offers=MANY)
+    odd = run(World(batch_size=6), budget_micro=PLENTY, deadline_s=100.0, max_workers=16, offers=MANY)
     sizes = {len(start.workers) for _, start in odd.of(core.StartGang) if start.from_epoch}
     assert sizes <= {1, 2}
 
 
 def test_a_pinned_trial_is_trained_to_the_end():
-    free = run(budget=1_000_000)
+    free = run(budget_micro=1_000_000)
     worst = min(range(8), key=lambda number: free.world.value(number, 1))
     assert free.state.trials[worst].epoch < 9
-    pinned = run(budget=1_000_000, commands=[(15.0, core.Pin(trial=worst))])
+    pinned = run(budget_micro=1_000_000, commands=[(15.0, core.Pin(trial=worst))])
     assert pinned.state.trials[worst].epoch == 9
 
 
 def test_the_weakest_are_stopped_when_the_budget_is_cut():
-    rich = run(budget=2_000_000)
-    cut = run(budget=2_000_000, commands=[(100.0, core.SetBudget(budget_micro=700_000))])
+    rich = run(budget_micro=2_000_000)
+    cut = run(budget_micro=2_000_000, commands=[(100.0, core.SetBudget(budget_micro=700_000))])
     assert cut.provider_bill_micro() <= 700_000
     assert 0 < len(complete(cut)) < len(complete(rich))
     # Trials promoted after the cut are better than those stopped at the first rung.
@@ -175,13 +175,13 @@ def test_the_weakest_are_stopped_when_the_budget_is_cut():
 
 
 def test_a_larger_budget_during_the_study_starts_more_trials():
-    more = run(budget=500_000, commands=[(60.0, core.SetBudget(budget_micro=2_000_000))])
-    assert tried(more) > 2 * tried(run(budget=500_000))
+    more = run(budget_micro=500_000, commands=[(60.0, core.SetBudget(budget_micro=2_000_000))])
+    assert tried(more) > 2 * tried(run(budget_micro=500_000))
     assert more.provider_bill_micro() > 1_000_000
 
 
 def test_an_earlier_deadline_is_kept_and_a_trial_is_trained_fully():
-    cut = run(budget=PLENTY, max_workers=8, commands=[(60.0, core.SetDeadline(deadline_s=180.0))])
+    cut = run(budget_micro=PLENTY, max_workers=8, commands=[(60.0, core.SetDeadline(deadline_s=180.0))])
     assert gone_s(cut) <= 180.0
     assert complete(cut)
     assert max(trial.max_parallelism for trial in cut.state.trials.values()) > 1
@@ -189,24 +189,24 @@ def test_an_earlier_deadline_is_kept_and_a_trial_is_trained_fully():
 
 @pytest.mark.parametrize("configs", [1, 3, 10])
 def test_a_finite_space_is_trained_fully_with_plenty_of_money(configs):
-    cloud = run(World(configs=configs), budget=PLENTY, deadline_s=2000.0)
+    cloud = run(World(configs=configs), budget_micro=PLENTY, deadline_s=2000.0)
     assert complete(cloud) == list(range(configs))
     assert cloud.now_s < 600.0, "the study idles until the deadline"
 
 
 def test_a_finite_space_is_thinned_out_with_little_money():
-    cloud = run(World(configs=30), budget=600_000)
+    cloud = run(World(configs=30), budget_micro=600_000)
     assert tried(cloud) == pytest.approx(23, abs=8)
     assert 0 < len(complete(cloud)) < 6
 
 
 def test_a_single_epoch_is_random_search():
-    cloud = run(max_epochs=1, budget=500_000)
+    cloud = run(max_epochs=1, budget_micro=500_000)
     assert len(complete(cloud)) == tried(cloud) > 20
 
 
 def test_study_completes_despite_lost_machines_and_failing_trials():
-    cloud = run(World(life_s=150.0, raises=0.03, diverges=0.05, spread=0.3), budget=2_000_000)
+    cloud = run(World(life_s=150.0, raises=0.03, diverges=0.05, spread=0.3), budget_micro=2_000_000)
     assert complete(cloud)
     assert cloud.provider_bill_micro() <= 2_000_000
 
@@ -219,7 +219,7 @@ def decide(*trials, **changes):
 
 
 def test_pilot_starts_one_trial_per_worker_of_a_fixed_cluster():
-    plan = decide(scaling=core.Scaling(), budget=1_300_000, stop_s=600.0)
+    plan = decide(scaling=core.Scaling(), budget_micro=1_300_000, stop_s=600.0)
     assert [(job.trial, job.workers, job.until) for job in plan.jobs] == [(None, 1, 1)] * 2
 
 
@@ -279,7 +279,7 @@ def test_an_interrupted_trial_resumes_first():
 
 def test_the_clearly_weakest_are_eliminated_when_little_time_is_left():
     trials = [trial(number, number / 100) for number in range(30)]
-    plan = decide(*trials, machines=FOUR, stop_s=110.0, budget=PLENTY, exhausted=True)
+    plan = decide(*trials, machines=FOUR, stop_s=110.0, budget_micro=PLENTY, exhausted=True)
     out = {verdict.trial for verdict in plan.verdicts}
     assert out
     assert max(out) < 20, "one of the best is eliminated"
@@ -289,13 +289,13 @@ def test_the_clearly_weakest_are_eliminated_when_little_time_is_left():
 
 def test_lower_values_win_with_mode_min():
     trials = [trial(number, number / 100) for number in range(30)]
-    plan = decide(*trials, machines=FOUR, stop_s=110.0, budget=PLENTY, exhausted=True, mode="min")
+    plan = decide(*trials, machines=FOUR, stop_s=110.0, budget_micro=PLENTY, exhausted=True, mode="min")
     assert min(verdict.trial for verdict in plan.verdicts) >= 10
 
 
 def test_a_pinned_trial_is_never_eliminated():
     trials = [trial(number, number / 100, pinned=number == 0) for number in range(30)]
-    plan = decide(*trials, machines=FOUR, stop_s=110.0, budget=PLENTY, exhausted=True)
+    plan = decide(*trials, machines=FOUR, stop_s=110.0, budget_micro=PLENTY, exhausted=True)
     assert 0 not in {verdict.trial for verdict in plan.verdicts}
 
 
@@ -311,7 +311,7 @@ def test_no_job_starts_when_no_time_is_left():
 
 def test_plan_never_exceeds_the_quota_of_workers():
     for workers in (1, 3, 8):
-        plan = decide(trial(0, 0.5), stop_s=150.0, budget=PLENTY, max_workers=workers)
+        plan = decide(trial(0, 0.5), stop_s=150.0, budget_micro=PLENTY, max_workers=workers)
         assert plan.workers <= workers
         assert all(job.workers <= workers for job in plan.jobs)
 
@@ -331,7 +331,7 @@ def test_a_decision_depends_on_the_policy_view_alone(seed, deadline_s, budget):
             assert replace(again, carry=None) == replace(found, carry=None)
             assert (again.carry and again.carry[0]) == (found.carry and found.carry[0])
 
-    run(World(seed=seed, spread=0.3, life_s=300.0), deadline_s=deadline_s, budget=budget, check=again)
+    run(World(seed=seed, spread=0.3, life_s=300.0), deadline_s=deadline_s, budget_micro=budget, check=again)
 
 
 @examples(40)
@@ -343,7 +343,7 @@ def test_a_decision_depends_on_the_policy_view_alone(seed, deadline_s, budget):
 )
 def test_plans_are_consistent_in_every_situation(curves, stop_s, budget, exhausted):
     trials = [trial(number, *values) for number, values in enumerate(curves)]
-    plan = decide(*trials, stop_s=stop_s, budget=budget, exhausted=exhausted, machines=FOUR)
+    plan = decide(*trials, stop_s=stop_s, budget_micro=budget, exhausted=exhausted, machines=FOUR)
     numbers = [job.trial for job in plan.jobs if job.trial is not None]
     out = {verdict.trial for verdict in plan.verdicts}
     assert len(numbers) == len(set(numbers)), "a trial has two jobs"
@@ -363,13 +363,13 @@ def test_plans_are_consistent_in_every_situation(curves, stop_s, budget, exhaust
 @pytest.mark.parametrize(("configs", "budget", "deepest"), [(math.inf, 400_000, 9), (3, 150_000, 6)])
 def test_weak_gangs_are_stopped_in_time_for_the_best(configs, budget, deepest):
     """Guards against three gangs that all stop half-way because their leases use up the money of one."""
-    cloud = run(World(configs=configs), budget=budget)
+    cloud = run(World(configs=configs), budget_micro=budget)
     assert max(trial.epoch for trial in cloud.state.trials.values()) == deepest
     assert cloud.state.ledger.spent_micro(cloud.state.now_s) > 0.8 * budget
 
 
 def test_trials_do_not_stop_at_a_rung_that_all_pass():
-    cloud = run(World(configs=3), budget=PLENTY)
+    cloud = run(World(configs=3), budget_micro=PLENTY)
     assert complete(cloud) == [0, 1, 2]
     # The first gangs start before speed is known.
     assert cloud.state.n_gangs <= 6
@@ -381,7 +381,7 @@ def test_trials_do_not_stop_at_a_rung_that_all_pass():
 def test_gangs_are_not_resized_back_and_forth():
     """Guards against gangs that take idle workers, release them to a larger one, and take them again, 31 times."""
     cut = [(500.0, core.SetDeadline(deadline_s=1200.0))]
-    cloud = run(budget=PLENTY, max_epochs=81, deadline_s=3000.0, max_workers=16, offers=MANY, commands=cut)
+    cloud = run(budget_micro=PLENTY, max_epochs=81, deadline_s=3000.0, max_workers=16, offers=MANY, commands=cut)
     gangs = Counter(gang.trial for gang in cloud.state.ended_gangs.values())
     assert max(gangs.values()) <= 8
     assert len(complete(cloud)) >= 3

@@ -30,7 +30,7 @@ def test_prices_are_known_or_given_and_include_disk_and_address():
 def test_most_clouds_bill_a_machine_until_it_is_deleted(cloud):
     provider = CLOUDS[cloud]()
     assert {offer.billed_until_deleted for offer in (provider.scheduler_offer, *provider.offers())} == {cloud != "gcp"}
-    assert not seer.EC2("m5.large", region="us-east-1").host.billed_until_deleted
+    assert not seer.EC2("m5.large", region="us-east-1").scheduler_offer.billed_until_deleted
 
 
 def test_scheduler_machine_is_never_a_spot_machine():

@@ -159,6 +159,6 @@ def test_invalid_arguments_are_named_in_the_message(changes, sentence):
 
 def test_derived_price_of_the_scheduler_is_never_too_low():
     small = seer.Fargate(1, 2, cluster="c", execution_role=ROLE, security_groups=["g"], price_per_hour="$0.05")
-    assert small.host.price_per_hour_micro == 100_000
+    assert small.scheduler_offer.price_per_hour_micro == 100_000
     large = seer.Fargate(16, 64, cluster="c", execution_role=ROLE, security_groups=["g"], price_per_hour=1.0)
-    assert large.host.price_per_hour_micro == 62_500
+    assert large.scheduler_offer.price_per_hour_micro == 62_500

@@ -105,7 +105,7 @@ async def ec2(tmp_path):
 def commands(launcher, role):
     """Return the commands that a machine runs when it boots."""
     if role == "scheduler":
-        vm = launcher.instance(0, EC2.host, "subnet-1")
+        vm = launcher.instance(0, EC2.scheduler_offer, "subnet-1")
     else:
         vm = launcher.instance(3, EC2.offers()[0], "subnet-1", "tls://10.0.0.1:8786")
     return yaml.safe_load(launcher._cluster.render_process_cloud_init(vm))["runcmd"]
@@ -178,7 +178,7 @@ async def test_worker_that_cannot_reach_its_scheduler_exits(ec2):
 async def test_machine_whose_container_hangs_terminates(ec2, role):
     """VMCluster's machines shut down only when their Dask process has exited by itself."""
     watch, run, down = commands(ec2, role)
-    assert watch == bootstrap.watchdog_command(EC2.host.boot_lease_s)
+    assert watch == bootstrap.watchdog_command(EC2.scheduler_offer.boot_lease_s)
     assert run.startswith("docker run")
     assert down == "shutdown -h now"
 

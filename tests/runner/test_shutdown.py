@@ -50,7 +50,7 @@ def test_an_end_that_was_delayed_after_a_suspension_is_recorded(home):
         running = asyncio.create_task(runner.run())
         await asyncio.sleep(0.5)
         runner._guard.note_suspension()
-        runner._fleet._ended(0, lived_s=2.0, reason="the machine was preempted")
+        runner._fleet._report_ended(0, lived_s=2.0, reason="the machine was preempted")
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running

@@ -10,7 +10,7 @@ from seer_nb.runner import journal_writer
 from seer_nb.runner.loop import Runner
 from seer_nb.storage.replay import JournalView
 from seer_nb.study import study as studies
-from tests.support.fake_cloud import picture
+from tests.support.fake_cloud import comparable_state
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_later_runner_starts_from_the_snapshot(study, rest):
     journal_writer.write_snapshot(study.folder)
     study.journal.append(drawn(range(20, 20 + rest)))
     runner = asyncio.run(restored())
-    assert picture(runner._engine.state) == picture(JournalView(study.journal, resume=False).state())
+    assert comparable_state(runner._engine.state) == comparable_state(JournalView(study.journal, resume=False).state())
     assert len(runner._engine.state.trials) == 20 + rest
     assert 0 <= runner._unseen_s < 60, "it counts from the last record"
     assert runner._snapshots._since == rest

@@ -21,14 +21,14 @@ async def paused(study):
     """Start a runner and pause its study; returns the task that drives it."""
     running = asyncio.create_task(Runner(study.folder).run())
     await asyncio.sleep(0.3)
-    study._send(core.Pause())
+    study.send(core.Pause())
     await until_async(lambda: journalled(study)[1].phase == "paused", "the pause")
     return running
 
 
 def pass_deadline(study, monkeypatch):
     """Move the wall clock beyond the deadline; monotonic clocks stay as they are."""
-    wall, real = study._settings.deadline_wall, time.time
+    wall, real = study.settings.deadline_wall, time.time
     shift_s = wall - real() + 2.0
     monkeypatch.setattr(commands.time, "time", lambda: real() + shift_s)
 
@@ -45,7 +45,7 @@ def test_a_study_that_is_resumed_after_its_deadline_rents_nothing(home, monkeypa
                 await running
         records, _ = journalled(study)
         pass_deadline(study, monkeypatch)
-        study._send(core.Resume())
+        study.send(core.Resume())
         if runner == "later":
             running = asyncio.create_task(Runner(study.folder).run())
         await asyncio.wait_for(running, 20)

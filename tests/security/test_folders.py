@@ -121,7 +121,7 @@ UNREADABLE = {
     "10**18 workers": began(lambda given: given.update(max_workers=10**18)),
     "10**18 epochs": began(lambda given: given.update(max_epochs=10**18)),
     "a price that is no float": began(lambda given: given["offers"][0].update(price_per_hour_micro=10**400)),
-    "a budget that is no float": began(lambda given: given.update(budget=10**400)),
+    "a budget that is no float": began(lambda given: given.update(budget_micro=10**400)),
     "boots without an end": began(lambda given: given["offers"][0].update(boot_s=1e300)),
     "no offers": began(lambda given: given.update(offers=[])),
 }
@@ -227,7 +227,7 @@ def test_journal_can_hold_the_largest_allowed_settings():
         "max_epochs": types.MOST_EPOCHS,
         "seed": types.MOST_SEED,
         "max_workers": types.MOST_WORKERS,
-        "budget": types.MOST_MICRO,
+        "budget_micro": types.MOST_MICRO,
         "offers": (msgspec.structs.replace(OFFER, workers_per_machine=types.MOST_SLOTS),),
     }
     record = core.Began(settings=settings(**most))

@@ -182,7 +182,7 @@ def test_shorter_curves_continue_with_their_last_value():
 def test_a_table_may_hold_epoch_seconds_per_configuration():
     of = table(rows=4, epoch_seconds=[1.0, 2.0, 3.0, 4.0])
     found = run("random_search", of=of, deadline=3000, budget=5.0)
-    seconds = {t.config["height"]: {r.time_left_s for r in t.curve} for t in found.state.trials.values()}
+    seconds = {t.config["height"]: {r.seconds for r in t.curve} for t in found.state.trials.values()}
     assert [seconds[config["height"]] for config in of.configs] == [{1.0}, {2.0}, {3.0}, {4.0}]
 
 

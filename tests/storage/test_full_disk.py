@@ -82,7 +82,7 @@ def test_no_decision_follows_from_a_command_that_could_not_be_written(home):
     def ask(runner):
         lose = functools.partial(runner._fleet._report_ended, 0, lived_s=3.0, reason="it was taken away")
         FullDisk(runner, core.SetBudget, TRIES, lose)
-        study._send(core.SetBudget(budget_micro=5_000_000))
+        study.send(core.SetBudget(budget_micro=5_000_000))
 
     runner = fails(study, ask)
     records, state = journalled(study)
@@ -98,7 +98,7 @@ def test_a_pause_that_could_not_be_written_does_not_end_the_study(home):
 
     def ask(runner):
         FullDisk(runner, core.Pause)
-        study._send(core.Pause())
+        study.send(core.Pause())
 
     fails(study, ask)
     records, state = journalled(study)

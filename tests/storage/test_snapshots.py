@@ -22,7 +22,7 @@ from seer_nb.storage.journal import Journal
 from seer_nb.storage.replay import JournalView
 from tests.core.test_engine_promises import studies
 from tests.support.effort import examples
-from tests.support.fake_cloud import FakeCloud, World, picture
+from tests.support.fake_cloud import FakeCloud, World, comparable_state
 from tests.support.records import Builder, big_study
 
 
@@ -35,7 +35,7 @@ def short_chunks():
 
 
 def pictures(view):
-    return (*picture(view.state()), vars(view.history), view.wall)
+    return (*comparable_state(view.state()), vars(view.history), view.wall)
 
 
 def write(journal):
@@ -176,7 +176,7 @@ def test_a_new_snapshot_does_not_disturb_readers_of_the_old_one(study):
     state = view.state()
     cut_short(study)
     write(study)
-    assert picture(state) == picture(whole.state())
+    assert comparable_state(state) == comparable_state(whole.state())
 
 
 def test_an_interrupted_writer_leaves_the_previous_snapshot(study, monkeypatch):

@@ -52,7 +52,9 @@ def make(**changes):
 def halfway(at_s=150.0, policy=None):
     """A study on a fake cloud, stopped on its way."""
     return (
-        FakeCloud(policy or SEER(), World(spread=0.3), max_epochs=9, deadline_s=400.0, budget=2_000_000, max_workers=8)
+        FakeCloud(
+            policy or SEER(), World(spread=0.3), max_epochs=9, deadline_s=400.0, budget_micro=2_000_000, max_workers=8
+        )
         .run(until_s=at_s)
         .state
     )
@@ -99,7 +101,7 @@ def test_a_preview_with_less_money_tries_fewer_trials():
 
 @pytest.mark.usefixtures("one_future")
 def test_stages_of_a_running_study_use_measured_times(home):
-    study = Builder(name="halfway", max_epochs=9, policy="seer", deadline_s=300.0, budget=2_000_000)
+    study = Builder(name="halfway", max_epochs=9, policy="seer", deadline_s=300.0, budget_micro=2_000_000)
     study.machine(0, 0.0, 2.0)
     study.draw({"x": 0.1}, {"x": 0.2}).start(0, 0, "0.0", until=1).report(0, 0.5, seconds=4.0)
     study.apply(core.GangEnded(gang=0, outcome="target"))
@@ -158,7 +160,7 @@ def test_the_forecast_agrees_with_what_happens(at_s, least):
     hits = 0
     for seed in range(8):
         cloud = FakeCloud(
-            SEER(), World(seed=seed, spread=0.3), max_epochs=9, deadline_s=400.0, budget=2_000_000, max_workers=8
+            SEER(), World(seed=seed, spread=0.3), max_epochs=9, deadline_s=400.0, budget_micro=2_000_000, max_workers=8
         )
         found = forecast(cloud.run(until_s=at_s).state, SEER())
         end = cloud.run().state

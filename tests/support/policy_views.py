@@ -52,9 +52,9 @@ def snapshot(*trials, machines=(), gangs=(), offers=(OFFER,), **changes):
     given = {
         "now_s": 0.0,
         "stop_s": 10_000.0,
-        "budget": 100_000_000,
-        "spent": 0,
-        "committed": 0,
+        "budget_micro": 100_000_000,
+        "spent_micro": 0,
+        "committed_micro": 0,
         "mode": "max",
         "max_epochs": 9,
         "seed": 0,

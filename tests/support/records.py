@@ -16,7 +16,7 @@ def settings(**changes):
         "mode": "max",
         "max_epochs": 9,
         "deadline_s": 600.0,
-        "budget": 500_000,
+        "budget_micro": 500_000,
         "seed": 0,
         "offers": (OFFER,),
         "max_workers": 4,
@@ -111,7 +111,7 @@ def small_study(**changes):
 
 def big_study(trials=60, epochs=27, **changes):
     """Return a deterministic study of many trials, most of which were stopped early."""
-    study = Builder(max_epochs=epochs, budget=2_000_000, **changes)
+    study = Builder(max_epochs=epochs, budget_micro=2_000_000, **changes)
     for number in range(4):
         study.machine(number, float(number), number + 2.0)
     study.draw(*({"lr": 10 ** -(1 + k % 7 / 2), "width": 32 << k % 4} for k in range(trials)))

@@ -92,7 +92,7 @@ def test_no_message_is_sent_before_the_last_one_is_drawn(journalled, show):
 
 
 def test_burst_of_reports_becomes_one_message_with_the_last_state(journalled, show):
-    study = Builder(max_epochs=10_000, deadline_s=1e6, budget=10**9).machine(0, 0.0, 1.0).draw({"k": 1})
+    study = Builder(max_epochs=10_000, deadline_s=1e6, budget_micro=10**9).machine(0, 0.0, 1.0).draw({"k": 1})
     on_disk = journalled(study.start(0, 0, "0.0", until=10_000).report(0, 0.1))
     shown = show(on_disk.study)
     shown.draw()

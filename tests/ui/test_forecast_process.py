@@ -29,7 +29,7 @@ def start_client(journalled):
 
 def endless():
     """Return a study whose simulation takes minutes."""
-    study = Builder(max_epochs=10_000, deadline_s=1e6, budget=10**10).machine(0, 0.0, 1.0).draw({"k": 1})
+    study = Builder(max_epochs=10_000, deadline_s=1e6, budget_micro=10**10).machine(0, 0.0, 1.0).draw({"k": 1})
     return study.start(0, 0, "0.0", until=10_000).report(0, 0.1, 0.2, 0.3, seconds=0.01)
 
 

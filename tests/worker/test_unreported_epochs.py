@@ -25,7 +25,7 @@ def train(config, run):
 def test_unreported_epochs_are_reported_by_the_next_gang_and_not_trained_again(gangs, size):
     received = gangs.train(train, size, until=2).reports
     unreported = gangs.train(train, size, from_epoch=2, checkpoint=received[-1].checkpoint, until=5).reports
-    sent = gangs.train(train, size, from_epoch=2, checkpoint=received[-1].checkpoint, until=6, again=True)
+    sent = gangs.train(train, size, from_epoch=2, checkpoint=received[-1].checkpoint, until=6, is_restart=True)
     assert sent.end.outcome == "target"
     assert [report.epoch for report in sent.reports] == [3, 4, 5, 6]
     for report, before in zip(sent.reports, unreported, strict=False):
@@ -40,14 +40,14 @@ def test_unreported_epochs_are_reported_by_the_next_gang_and_not_trained_again(g
 
 def test_all_epochs_of_a_gang_may_be_unreported(gangs):
     gangs.alone(train, until=3)
-    sent = gangs.alone(train, until=4, again=True)
+    sent = gangs.alone(train, until=4, is_restart=True)
     assert [report.epoch for report in sent.reports] == [1, 2, 3, 4]
 
 
 def test_two_gangs_in_a_row_may_be_unreported(gangs):
     gangs.alone(train, until=2)
-    gangs.alone(train, until=4, again=True)
-    sent = gangs.alone(train, until=5, again=True)
+    gangs.alone(train, until=4, is_restart=True)
+    sent = gangs.alone(train, until=5, is_restart=True)
     assert [report.epoch for report in sent.reports] == [1, 2, 3, 4, 5]
     assert sent.reports[-1].checkpoint == "7/000005-g3.pt"
 
@@ -62,14 +62,14 @@ def test_nothing_is_trained_if_no_epoch_is_left(gangs, size):
         run.state["last"] = value  # undefined without an epoch
 
     gangs.train(function, size, until=3)
-    sent = gangs.train(function, size, until=3, again=True)
+    sent = gangs.train(function, size, until=3, is_restart=True)
     assert [report.epoch for report in sent.reports] == [1, 2, 3]
     assert (sent.end.outcome, sent.end.error) == ("target", "")
 
 
 def test_epochs_after_the_target_are_not_recovered(gangs):
     gangs.alone(train, until=5)
-    sent = gangs.alone(train, until=4, again=True)
+    sent = gangs.alone(train, until=4, is_restart=True)
     assert [report.epoch for report in sent.reports] == [1, 2, 3, 4]
     assert sent.end.outcome == "target"
     assert sent.reports[-1].checkpoint == "7/000004-g1.pt"
@@ -93,7 +93,7 @@ def change(gangs, path, **changes):
 def test_checkpoints_that_do_not_fit_are_skipped(gangs, changes):
     stored = gangs.alone(train, until=4).reports
     change(gangs, stored[3].checkpoint, **changes)
-    sent = gangs.alone(train, until=4, from_epoch=1, checkpoint=stored[0].checkpoint, again=True)
+    sent = gangs.alone(train, until=4, from_epoch=1, checkpoint=stored[0].checkpoint, is_restart=True)
     assert [report.epoch for report in sent.reports] == [2, 3, 4]
     assert sent.reports[1].checkpoint == stored[2].checkpoint
     assert sent.reports[2].checkpoint != stored[3].checkpoint
@@ -103,7 +103,7 @@ def test_damaged_checkpoints_are_skipped(gangs):
     stored = gangs.alone(train, until=3).reports
     path = gangs.store / stored[2].checkpoint
     path.write_bytes(path.read_bytes()[:-50])
-    sent = gangs.alone(train, until=3, again=True)
+    sent = gangs.alone(train, until=3, is_restart=True)
     assert [report.checkpoint for report in sent.reports] == [
         *(stored[0].checkpoint, stored[1].checkpoint),
         "7/000003-g2.pt",
@@ -123,7 +123,7 @@ def test_epochs_are_trained_again_if_the_store_cannot_be_listed(gangs, monkeypat
         raise PermissionError("no listing")
 
     monkeypatch.setattr(checkpoints, "list_stored", broken)
-    sent = gangs.alone(train, until=3, from_epoch=1, checkpoint=stored[0].checkpoint, again=True)
+    sent = gangs.alone(train, until=3, from_epoch=1, checkpoint=stored[0].checkpoint, is_restart=True)
     assert [report.epoch for report in sent.reports] == [2, 3]
 
 

@@ -6,8 +6,6 @@ from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cloudpickle
-
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.validation import check_integer
 from seer_nb.errors import MissingCheckpointError, SeerError
@@ -16,7 +14,6 @@ from seer_nb.methods.fairprep.splits import SealedTestSet
 from seer_nb.search_space.domains import choice
 from seer_nb.storage import layout
 from seer_nb.study.best import best_of_trial
-from seer_nb.study.serialization import dumps_parts
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -92,7 +89,7 @@ def create_study(task: LifecycleTask, table: Table, rows: dict[int, SplitRows], 
         store=options.store,
         report_timeout=options.report_timeout,
     )
-    _add_part(study, SEALED_PART, (table, rows))
+    study.add_part(SEALED_PART, (table, rows))
     return study
 
 
@@ -132,12 +129,6 @@ def collect_records(study: Study) -> dict[LifecycleKey, LifecycleRecord]:
         elif trial.error:
             found[key] = LifecycleRecord(error=trial.error.strip().splitlines()[-1])
     return found
-
-
-def _add_part(study: Study, name: str, value: Any) -> None:
-    """Add a part to those that the study stores in its folder when it starts."""
-    parts = cloudpickle.loads(study._parts)  # noqa: SLF001 - Study has no public way to store a part
-    study._parts = dumps_parts(**parts, **{name: value})  # noqa: SLF001
 
 
 def _limit_workers(provider: Provider, workers: int | None) -> Provider:

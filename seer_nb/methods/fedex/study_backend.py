@@ -152,7 +152,7 @@ class Search(StudyBacked[ArmTrainer, Result]):
         Raises:
             ValueError: The study has no such trial.
         """
-        number = self.study._known(trial)  # noqa: SLF001 - the check has no public name yet
+        number = self.study.check_trial(trial)
         return self._task.build_arm(self.study.state.trials[number].config, number)
 
     def result(self) -> Result:

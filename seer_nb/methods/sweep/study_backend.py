@@ -111,8 +111,6 @@ def _make_study(task: SweepTask, provider: Provider, deadline: Time, budget: Mon
     )
     # A fit reports only at its end, and one cell may take a thousand times as long as another: a cell counts as hung
     # only at the deadline. A configuration that cannot be fitted is a result, so failures do not end the study.
-    settings = study._settings  # noqa: SLF001 - Study has no argument for keeps_failures
-    study._settings = msgspec.structs.replace(  # noqa: SLF001
-        settings, report_timeout_s=settings.deadline_s, keeps_failures=True
-    )
+    deadline_s = study.settings.deadline_s
+    study.settings = msgspec.structs.replace(study.settings, report_timeout_s=deadline_s, keeps_failures=True)
     return study

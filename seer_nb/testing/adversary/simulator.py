@@ -200,7 +200,7 @@ class AdverseCloud(Simulator):
         for number in left:
             self.machines[number].retired_s = self.now_s
             self._schedule(self.now_s + self._release_s(number), partial(self._end_machine, number, ""))
-        self._handle(core.RunnerStarted(unseen_s=unseen_s, adopted=adopted, left=tuple(left), waiting=waiting))
+        self._handle(core.RunnerStarted(unseen_s=unseen_s, adopted=adopted, retired=tuple(left), waiting=waiting))
 
     def _adopted(self, seconds: float) -> tuple[int, ...]:
         """Return the machines that a new runner adopts: all ready ones, if a scheduler and their leases remain."""
@@ -216,7 +216,7 @@ def comparable_state(state: State) -> tuple[Any, ...]:
     """Return the content of a state as comparable values."""
     plain = {k: v for k, v in vars(state).items() if k not in {"ledger", "speed"}}
     ledger = state.ledger
-    money = (ledger.budget, ledger.spent_micro(state.now_s), ledger.committed_micro(state.now_s))
+    money = (ledger.budget_micro, ledger.spent_micro(state.now_s), ledger.committed_micro(state.now_s))
     return plain, money, state.speed.estimate()
 
 

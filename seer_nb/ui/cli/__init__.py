@@ -142,7 +142,7 @@ def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None)
     _watch(study, stop_on_interrupt=True)
     from seer_nb.views import plotly_curves
 
-    print(study._summary())  # noqa: SLF001 - the command line is a view like the others
+    print(study.summary())
     for path in ("results.csv", "results.html"):
         study.export(path)
     plotly_curves.write_figure(study.plot_curves(), "curves.html")
@@ -173,7 +173,7 @@ def _run_study_command(options: argparse.Namespace) -> None:
     else:
         if options.command == "watch":
             _watch(study, stop_on_interrupt=False)
-        print(study._summary())  # noqa: SLF001 - the command line is a view like the others
+        print(study.summary())
 
 
 def _send_command(study: Study, command: str) -> None:
@@ -196,7 +196,7 @@ def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) 
             try:
                 study.wait(timeout=TERMINAL_INTERVAL_S if live else PIPE_INTERVAL_S)
             except TimeoutError:
-                _write_line(out, text_views.format_progress(study.state, study.stuck, study._now_s()), live=live)  # noqa: SLF001
+                _write_line(out, text_views.format_progress(study.state, study.stuck, study.now_s), live=live)
             else:
                 break
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, get_args
 
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO, format_duration, format_money
@@ -49,15 +49,13 @@ class StudyReader:
     def study(self) -> Study:
         """The study to read and to send commands to: the user's own until it has started."""
         if self._own is None and self.started:
-            self._own = type(self.user_study)._attached(self.folder)
-            # A runner that was just launched counts as alive, also for the second study.
-            self._own._launched = self.user_study._launched
+            self._own = self.user_study.second()
         return self._own or self.user_study
 
     @property
     def started(self) -> bool:
         """Whether the study has a journal."""
-        return self.user_study._view is not None
+        return self.user_study.started
 
     @property
     def folder(self) -> Path:
@@ -82,7 +80,7 @@ class StudyReader:
 
     def now_s(self) -> float:
         """Return the present study seconds, which the journal does not hold before the next record."""
-        return self.study._now_s()
+        return self.study.now_s
 
     def vitals(self) -> ResourceUsage | None:
         """Read the resource usage of the study's processes; None if unknown."""
@@ -145,10 +143,10 @@ class Controller:
             ValueError, TypeError, SeerError, OSError: The action is impossible; the message says why.
         """
         name = str(request.get("do"))
-        if name not in _ACTIONS:
-            raise ValueError(f"do={short_repr(name)}: unknown action; expected one of {', '.join(_ACTIONS)}")
+        if name not in self._actions:
+            raise ValueError(f"do={short_repr(name)}: unknown action; expected one of {', '.join(self._actions)}")
         with self.lock:
-            return _ACTIONS[name](self, request)
+            return self._actions[name](self, request)
 
     def control_state(self, view: StudyView) -> dict[str, Any]:
         """Return what the controls show: the allowed actions, and the sliders' ranges in dollars and seconds."""
@@ -256,6 +254,19 @@ class Controller:
     def _undo_title(self, now: Limits) -> str:
         return f"undo: {_format_limits(self._changes[-1].undo(now))}" if self._changes else "undo the last change"
 
+    _actions: ClassVar[Mapping[str, Callable[[Controller, Request], str]]] = {
+        "start": _start,
+        "pause": _pause,
+        "resume": _resume,
+        "stop": _stop,
+        "pin": _pin,
+        "stop_trial": _stop_trial,
+        "apply": _apply,
+        "undo": _undo,
+        "export": _export,
+        "report": _report,
+    }
+
 
 def _limits(state: State) -> Limits:
     return Limits(state.budget_micro, state.deadline_s, state.deadline_wall)
@@ -283,17 +294,3 @@ def _format_limits(limits: Limits) -> str:
 
 def _slider(value: float, low: float, high: float) -> dict[str, float]:
     return {"value": value, "low": min(low, value), "high": max(high, 2 * value)}
-
-
-_ACTIONS: Mapping[str, Callable[[Controller, Request], str]] = {
-    "start": Controller._start,
-    "pause": Controller._pause,
-    "resume": Controller._resume,
-    "stop": Controller._stop,
-    "pin": Controller._pin,
-    "stop_trial": Controller._stop_trial,
-    "apply": Controller._apply,
-    "undo": Controller._undo,
-    "export": Controller._export,
-    "report": Controller._report,
-}
