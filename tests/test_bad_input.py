@@ -24,7 +24,7 @@ SEED = "not a seed; expected an integer from 0 to 9223372036854775807"
 NAME = "expected up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit"
 METRIC = 'is not the name of a metric: give the keyword that train passes to run.report, such as "accuracy"'
 MODE = 'is unknown: give "max" when more is better, or "min"'
-POLICY = 'is not a policy: give a name such as "seer", or an object with decide(snapshot)'
+POLICY = 'is not a policy: give a name such as "seer", or an object with decide(view)'
 PROVIDER = "does not rent machines: give a provider such as seer.Local()"
 
 

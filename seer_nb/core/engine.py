@@ -1,8 +1,8 @@
 """The state machine of a study: events in, actions out.
 
 The engine uses no clock, process or cluster, so that its records can be replayed. `Engine.handle` takes one event and
-returns the actions to carry out. `Engine.next_call_s` is the time by which the engine must be called again; if no event has
-arrived by then, the driver passes `Ticked`.
+returns the actions to carry out. `Engine.next_call_s` is the time by which the engine must be called again; if no
+event has arrived by then, the driver passes `Ticked`.
 """
 
 from __future__ import annotations

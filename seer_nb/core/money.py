@@ -117,9 +117,9 @@ Alike: TypeAlias = tuple[Offer, float, float | None, bool]
 class Ledger:
     """The ledger of a study. It lets its user guarantee that spent + committed <= budget at all times.
 
-    `committed_micro` is what would still be billed if the runner stopped responding now, because every live machine may live
-    on for a lease. A retiring machine counts until a lease after the request to terminate, or for the provider's
-    release time if that is longer. A booting machine counts for as long as it waits for a runner.
+    `committed_micro` is what would still be billed if the runner stopped responding now, because every live machine
+    may live on for a lease. A retiring machine counts until a lease after the request to terminate, or for the
+    provider's release time if that is longer. A booting machine counts for as long as it waits for a runner.
 
     Args:
         budget: Micro-dollars.

@@ -126,7 +126,7 @@ class MachineFleet(ABC, Generic[R]):
 
     @abstractmethod
     async def _end(self, machine: int, rented: R, *, force: bool) -> None:
-        """Start to terminate a machine, and ensure that ``_report_ended`` is called when it has terminated or never existed.
+        """Start to terminate a machine; ``_report_ended`` must be called when it has terminated or never existed.
 
         Called when termination is requested; if the launch was in progress then, again when the launch is over.
         """

@@ -12,8 +12,8 @@ Order of calls:
 1. When the study is created: ``provider.offers()``, ``provider.scheduler_offer`` and ``provider.max_workers``.
 2. When a runner starts: ``provider.fleet(context)``, ``await fleet.open()``, and then ``await fleet.adopt(machines)``
    with the ready machines of an earlier runner.
-3. While the study runs: ``boot_scheduler`` (only if ``open`` returned None), ``rent``, ``retire``, ``on_worker_lost`` and ``discard``, in
-   any order and concurrently. Machine numbers are never reused.
+3. While the study runs: ``boot_scheduler`` (only if ``open`` returned None), ``rent``, ``retire``, ``on_worker_lost``
+   and ``discard``, in any order and concurrently. Machine numbers are never reused.
 4. When the runner exits: ``await fleet.close()``.
 
 Units: money is in whole micro-dollars, durations are in seconds. Errors: a fleet method must not raise because of a
@@ -89,7 +89,7 @@ class Fleet(Protocol):
         """Start the scheduler.
 
         Returns:
-            Its address; None if the scheduler needs a machine of its own. The engine then rents one through ``boot_scheduler``.
+            Its address; None if the scheduler needs a machine of its own, which ``boot_scheduler`` then boots.
         """
         ...
 

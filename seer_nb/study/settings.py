@@ -150,8 +150,7 @@ def check_policy(policy: Any) -> Policy:
         return by_name(policy)
     if isinstance(policy, type) or not callable(getattr(policy, "decide", None)):
         raise TypeError(
-            f"policy={short_repr(policy)} is not a policy: "
-            'give a name such as "seer", or an object with decide(snapshot)'
+            f'policy={short_repr(policy)} is not a policy: give a name such as "seer", or an object with decide(view)'
         )
     return cast("Policy", policy)
 

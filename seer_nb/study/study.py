@@ -92,7 +92,7 @@ class Study(StudyResults):
         budget: Spending limit in dollars, such as "$0.50" or 0.5. The study never spends more.
         provider: Source of machines. Default: ``seer.Local()``, this machine's cores at a notional price.
         policy: Name of a policy, such as "seer" (default), "asha" or "random_search", or an object with
-            ``decide(snapshot) -> Plan``.
+            ``decide(view) -> Plan``.
         sampler: Optuna sampler that proposes configurations. Default: seeded random search.
         seed: Seed of configurations, data order and weights. Default: 0.
         name: Name of the study, whose files are in ``./seer_studies/<name>`` (or in SEER_HOME). Default: the name of

@@ -85,9 +85,9 @@ def test_refused_offer_that_is_not_needed_causes_no_decisions():
     class Counted(Simple):
         decisions = 0
 
-        def decide(self, snapshot):
+        def decide(self, view):
             self.decisions += 1
-            return super().decide(snapshot)
+            return super().decide(view)
 
     policy = Counted(trials=1)
     made, _ = begun(policy, offers=(DEAR, SPOT), deadline_s=3600.0, budget_micro=10**9)

@@ -37,13 +37,13 @@ def complete(cloud):
 
 
 def gone_s(cloud):
-    return max(box.gone_s for box in cloud.boxes.values())
+    return max(box.ended_s for box in cloud.machines.values())
 
 
 def used(cloud):
     """Return the share of the billed seconds in which workers trained, without set-ups and boots."""
     workers = sum(
-        (box.gone_s - box.opened_s) * box.offer.workers_per_machine for box in cloud.boxes.values() if box.gone_s
+        (box.ended_s - box.rented_s) * box.offer.workers_per_machine for box in cloud.machines.values() if box.ended_s
     )
     return sum(trial.worker_seconds for trial in cloud.state.trials.values()) / workers
 

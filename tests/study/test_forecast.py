@@ -202,11 +202,11 @@ class Sleepy(RandomSearch):
 
     slept_s = 0.0
 
-    def decide(self, snapshot):
+    def decide(self, view):
         if self.slept_s < 1.0:
             time.sleep(0.1)
             self.slept_s += 0.1
-        return super().decide(snapshot)
+        return super().decide(view)
 
 
 def test_a_busy_machine_gives_the_same_forecast():

@@ -16,11 +16,11 @@ class Simple:
     until: int = 9
     total: int = 1000
 
-    def decide(self, snapshot):
-        busy = {gang.trial for gang in snapshot.gangs}
-        jobs = [core.Job(trial=g.trial, workers=g.parallelism, until=g.until) for g in snapshot.gangs if not g.stopping]
-        paused = [t.id for t in snapshot.trials if t.state == "paused" and t.id not in busy and t.epoch < self.until]
-        fresh = [None] * (min(self.total, snapshot.waiting if snapshot.exhausted else 1000) - len(snapshot.trials))
+    def decide(self, view):
+        busy = {gang.trial for gang in view.gangs}
+        jobs = [core.Job(trial=g.trial, workers=g.parallelism, until=g.until) for g in view.gangs if not g.stopping]
+        paused = [t.id for t in view.trials if t.state == "paused" and t.id not in busy and t.epoch < self.until]
+        fresh = [None] * (min(self.total, view.waiting if view.exhausted else 1000) - len(view.trials))
         room = max(0, self.trials - len(jobs))
         jobs += [
             core.Job(trial=t, workers=self.p, until=self.until, reason="it is next") for t in [*paused, *fresh][:room]
@@ -35,7 +35,7 @@ class Fixed:
 
     plan: core.Plan
 
-    def decide(self, snapshot):
+    def decide(self, view):
         return self.plan
 
 
@@ -47,8 +47,8 @@ class Switch:
     since_s: float
     second: object
 
-    def decide(self, snapshot):
-        plan = (self.second if snapshot.now_s >= self.since_s else self.first).decide(snapshot)
+    def decide(self, view):
+        plan = (self.second if view.now_s >= self.since_s else self.first).decide(view)
         return replace(plan, each_report=True)
 
 
@@ -87,7 +87,7 @@ def reported(gang, epoch, value=0.5, *, seconds=10.0, checkpoint="there"):
 class Moody:
     """A policy that wants one more worker in every other period of 10 s."""
 
-    def decide(self, snapshot):
-        plan = Simple(total=1).decide(snapshot)
-        odd = len(snapshot.trials) and round(snapshot.now_s) % 20 < 10
+    def decide(self, view):
+        plan = Simple(total=1).decide(view)
+        odd = len(view.trials) and round(view.now_s) % 20 < 10
         return replace(plan, workers=plan.workers + 1) if odd and plan.jobs else plan
