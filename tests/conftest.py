@@ -1,4 +1,4 @@
-"""For all tests."""
+"""Fixtures and settings of all tests."""
 
 import os
 import shutil
@@ -12,18 +12,18 @@ import pytest
 from tests.support.journalled import Journalled
 from tests.support.studies import processes
 
-# Several of pytest's processes share the cores: with a thread a core each, they would wait for one another.
+# Several pytest processes share the cores: with one thread per core in each, they would wait for each other.
 for _threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")
 KEY = "SEER_KEY_FILE"
 GPUS = "CUDA_VISIBLE_DEVICES"
 ALL = "all"
-"""Where pytest was told nothing of GPUs."""
+"""Value for a pytest that was started without CUDA_VISIBLE_DEVICES."""
 
 
 def pytest_configure(config):
-    """Studies of tests are sealed with a key of their own, which pytest's other processes share."""
-    # Everywhere as on machines without a GPU, but in the tests of GPUs, which give it back.
+    """Sign the studies of tests with a temporary key, which all pytest processes share."""
+    # GPUs are hidden, except from the tests in tests/gpu, which restore the variable.
     os.environ.setdefault("SEER_TEST_GPUS", os.environ.get(GPUS, ALL))
     os.environ[GPUS] = ""
     if KEY not in os.environ:
@@ -32,7 +32,6 @@ def pytest_configure(config):
 
 
 def pytest_unconfigure(config):
-    """Whoever made it removes it."""
     if hasattr(config, "seer_key"):
         del os.environ[KEY]
         shutil.rmtree(config.seer_key)
@@ -40,7 +39,7 @@ def pytest_unconfigure(config):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A folder of the test's own, with its studies in it; no process of one outlives it."""
+    """Temporary working directory that contains the test's studies; their processes are killed at the end."""
     monkeypatch.setenv("SEER_HOME", str(tmp_path / "studies"))
     monkeypatch.chdir(tmp_path)
     yield tmp_path
@@ -50,7 +49,7 @@ def home(tmp_path, monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """What takes longest begins first: at the end, one process would be left alone with it."""
+    """Start the longest tests first: at the end, one process would run them alone."""
     items.sort(key=lambda item: item.path.name != "test_notebooks.py")
 
 

@@ -101,8 +101,8 @@ class Binder:
             command, cwd=self.folder, env=self._env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         memory = Memory(process.pid)
-        said, _ = process.communicate(timeout=RUN_S)
-        assert process.returncode == 0, said.decode()
+        output, _ = process.communicate(timeout=RUN_S)
+        assert process.returncode == 0, output.decode()
         assert memory.stop() < MOST_MB
         return nbformat.read(self.folder / f"{name}-run.ipynb", as_version=4)
 
@@ -124,11 +124,11 @@ def test_the_quickstart_runs(built):
     figure = data(notebook, "curves")["application/vnd.plotly.v1+json"]
     assert any(trace["name"].startswith("best: ") for trace in figure["data"])
     (stream,) = outputs(notebook, "best")
-    told = re.fullmatch(r"trial (\d+), epoch (\d+): reported (.+), computed again (.+)\n", stream.text)
-    assert float(told[3]) == float(told[4]) > 0.9
+    line = re.fullmatch(r"trial (\d+), epoch (\d+): reported (.+), computed again (.+)\n", stream.text)
+    assert float(line[3]) == float(line[4]) > 0.9
 
     results = pd.read_csv(built.folder / "results.csv")
-    assert results.value.max() == pytest.approx(float(told[4]), abs=1e-4)
+    assert results.value.max() == pytest.approx(float(line[4]), abs=1e-4)
     # The last draw may have come too late to be started.
     assert results.state.isin({"completed", "stopped", "paused", "waiting"}).all()
     assert results.reason.notna().all()

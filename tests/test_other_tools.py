@@ -1,4 +1,4 @@
-"""What users of other tools write, and what they are told: where the same is here."""
+"""Arguments and calls of other tools are refused with the name of their counterpart here."""
 
 import inspect
 import pickle

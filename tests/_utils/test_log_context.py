@@ -65,14 +65,14 @@ def test_log_record_stays_on_one_line(lines):
 def test_task_inherits_the_log_context_of_its_creation(lines):
     logger, written = lines
 
-    async def says():
+    async def log_twice():
         await asyncio.sleep(0)
         logger.info("later")
 
     async def begin():
         tasks = BackgroundTasks("it failed")
         with log_context.log_ids(**log_context.ids_of(core.Rent(machine=4, offer="local"))):
-            tasks.start(says())
+            tasks.start(log_twice())
         await asyncio.sleep(0.01)
 
     asyncio.run(begin())
@@ -87,9 +87,9 @@ def test_log_tail_shows_tracebacks_on_several_lines(tmp_path, lines, stream):
         logger.exception("the runner has failed")
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "runner.log").write_text(stream.getvalue())
-    told = log_tail(tmp_path).splitlines()
-    assert told[0].startswith("time=")
-    assert told[-1].startswith("ValueError: invalid literal for int() with base 10: 'it is \"odd\"'")
+    lines = log_tail(tmp_path).splitlines()
+    assert lines[0].startswith("time=")
+    assert lines[-1].startswith("ValueError: invalid literal for int() with base 10: 'it is \"odd\"'")
 
 
 def test_long_log_file_is_rotated_while_it_is_written_to(tmp_path):

@@ -24,9 +24,9 @@ def test_integers_of_python_numpy_and_torch_are_accepted(three):
     ],
 )
 def test_invalid_integer_raises_with_one_sentence(value, kind, sentence):
-    with pytest.raises(kind) as told:
+    with pytest.raises(kind) as raised:
         check_integer(value, "n")
-    assert str(told.value) == sentence
+    assert str(raised.value) == sentence
 
 
 def test_message_names_the_quantity_and_both_bounds():

@@ -86,14 +86,14 @@ def test_false_clock_shifts_wall_time_but_not_durations(tmp_path):
     shown = []
     for offset_s in (0, 3600, -3600):
         clock.set(offset_s)
-        told = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code.removesuffix("; input()")],
             env={**os.environ, **clock.environment},
             capture_output=True,
             text=True,
             check=True,
         )
-        wall, *steady = map(float, told.stdout.split())
+        wall, *steady = map(float, process.stdout.split())
         assert steady == pytest.approx([time.monotonic(), time.clock_gettime(7)], abs=5)
         shown.append(round(wall - time.time(), -1))
     assert shown == [0, 3600, -3600]

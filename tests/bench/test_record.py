@@ -122,9 +122,9 @@ def test_diverged_trial_ends_with_nan(tmp_path, monkeypatch):
 
 def test_recordings_with_other_settings_share_no_file(small, capsys):
     assert command(small, *QUICK, "--configurations", "3", "--epochs", "3") == 1
-    told = capsys.readouterr().err
-    assert "recorded with max_epochs='2', not '3'" in told
-    assert "remove the file, or give another --out" in told
+    output = capsys.readouterr().err
+    assert "recorded with max_epochs='2', not '3'" in output
+    assert "remove the file, or give another --out" in output
 
 
 def test_foreign_file_is_not_overwritten(tmp_path, capsys):
@@ -135,7 +135,7 @@ def test_foreign_file_is_not_overwritten(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["--configurations", "0"], "argument --configurations: '0' must be an integer >= 1"),
         (["--epochs", "x"], "argument --epochs: 'x' must be an integer >= 1"),
@@ -144,10 +144,10 @@ def test_foreign_file_is_not_overwritten(tmp_path, capsys):
         (["--task", "x"], "argument --task: invalid choice: 'x'"),
     ],
 )
-def test_invalid_arguments_are_explained(tmp_path, capsys, arguments, told):
+def test_invalid_arguments_are_explained(tmp_path, capsys, arguments, expected):
     with pytest.raises(SystemExit):
         command(tmp_path, *arguments)
-    assert told in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
 def test_out_must_not_be_a_file(tmp_path, capsys):
@@ -184,12 +184,12 @@ def test_all_tasks_ship_and_are_small():
 @pytest.mark.parametrize("name", TASKS)
 class TestShipped:
     def test_metadata_match_the_task(self, name):
-        task, told = TASKS[name], metadata(SHIPPED[name])
-        assert told.keys() == METADATA
-        assert (told["task"], told["metric"], told["mode"]) == (name, task.metric, task.mode)
-        assert (told["space"], told["data"]) == (repr(Space(task.space)), task.data)
-        assert (told["max_epochs"], told["seed"]) == (str(task.max_epochs), "0")
-        assert json.loads(told["versions"]).keys() == {"python", "seer_nb", "torch", "numpy", "scikit-learn"}
+        task, recorded = TASKS[name], metadata(SHIPPED[name])
+        assert recorded.keys() == METADATA
+        assert (recorded["task"], recorded["metric"], recorded["mode"]) == (name, task.metric, task.mode)
+        assert (recorded["space"], recorded["data"]) == (repr(Space(task.space)), task.data)
+        assert (recorded["max_epochs"], recorded["seed"]) == (str(task.max_epochs), "0")
+        assert json.loads(recorded["versions"]).keys() == {"python", "seer_nb", "torch", "numpy", "scikit-learn"}
 
     def test_curves_are_complete(self, name):
         table, task = pd.read_parquet(SHIPPED[name]), TASKS[name]

@@ -24,8 +24,8 @@ async def rented(cloud, home):
         yield cloud
 
 
-def run(monkeypatch, capsys, *arguments, says=""):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(says))
+def run(monkeypatch, capsys, *arguments, answer=""):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
     code = cli.main(["machines", *arguments])
     return code, capsys.readouterr().out
 
@@ -38,20 +38,20 @@ async def in_a_thread(function, *arguments, **more):
 
 
 async def test_machines_are_listed_with_prices_and_terminated_after_a_yes(rented, monkeypatch, capsys):
-    code, said = await in_a_thread(run, monkeypatch, capsys)
+    code, output = await in_a_thread(run, monkeypatch, capsys)
     assert code == 0
-    head, spot, demand, total = said.splitlines()
+    head, spot, demand, total = output.splitlines()
     assert head.split() == ["study", "machine", "instance", "type", "state", "age", "per", "hour"]
     assert [*spot.split()[:2], *spot.split()[3:6]] == ["study", "0", "m5.large", "spot", "running"]
     assert [*demand.split()[:2], *demand.split()[3:5]] == ["study", "1", "m5.large", "running"]
     assert total == "2 machines, $0.192 per hour on demand, without disks and addresses"
-    code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="n\n")
+    code, output = await in_a_thread(run, monkeypatch, capsys, "--terminate", answer="n\n")
     assert (code, len(living(rented))) == (1, 2)
-    assert said.endswith("nothing was terminated\n")
-    code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", "--study", "another", "--yes")
+    assert output.endswith("nothing was terminated\n")
+    code, output = await in_a_thread(run, monkeypatch, capsys, "--terminate", "--study", "another", "--yes")
     assert len(living(rented)) == 2
-    assert said == "no machine of a study is running\n"
-    code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="y\n")
+    assert output == "no machine of a study is running\n"
+    code, output = await in_a_thread(run, monkeypatch, capsys, "--terminate", answer="y\n")
     assert code == 0
     assert not living(rented)
 
@@ -60,18 +60,18 @@ async def test_leftover_security_groups_are_listed_and_deleted(cloud, home, monk
     of = provider(cloud)
     async with of.client() as client:
         left = await api.make_group(client, cloud.vpc, "dead", "0123456789abcdef")
-        code, said = await in_a_thread(run, monkeypatch, capsys)
-        assert (code, said.splitlines()[0]) == (0, "no machine of a study is running")
-        assert said.splitlines()[1] == f"security group {left} of study dead is left over"
-        code, said = await in_a_thread(run, monkeypatch, capsys, "--study", "another", "--terminate", "--yes")
-        assert left not in said
-        code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="n\n")
+        code, output = await in_a_thread(run, monkeypatch, capsys)
+        assert (code, output.splitlines()[0]) == (0, "no machine of a study is running")
+        assert output.splitlines()[1] == f"security group {left} of study dead is left over"
+        code, output = await in_a_thread(run, monkeypatch, capsys, "--study", "another", "--terminate", "--yes")
+        assert left not in output
+        code, output = await in_a_thread(run, monkeypatch, capsys, "--terminate", answer="n\n")
         assert code == 1
-        assert "terminate 1 security group? [y/N]" in said
+        assert "terminate 1 security group? [y/N]" in output
         assert await api.list_study_groups(client)
-        code, said = await in_a_thread(run, monkeypatch, capsys, "--terminate", says="y\n")
+        code, output = await in_a_thread(run, monkeypatch, capsys, "--terminate", answer="y\n")
         assert code == 0
-        assert said.endswith("deleted 1 security group\n")
+        assert output.endswith("deleted 1 security group\n")
         assert not await api.list_study_groups(client)
 
 

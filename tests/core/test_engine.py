@@ -374,8 +374,8 @@ def test_plan_is_noted_when_it_changes_and_its_text_once_a_second():
     cloud = FakeCloud(Simple(total=4)).run()
     notes = cloud.of(core.Note)
     assert {note.reason for _, note in notes} == {"as it comes"}
-    told = [(note.reason, note.workers, note.wanted) for _, note in notes]
-    assert all(before != after for before, after in pairwise(told))
+    logged = [(note.reason, note.workers, note.wanted) for _, note in notes]
+    assert all(before != after for before, after in pairwise(logged))
 
 
 def test_wanted_workers_of_each_trial_are_noted():

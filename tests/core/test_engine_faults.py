@@ -77,7 +77,7 @@ TWICE = 'Traceback ...\n  File "x.py"\nRuntimeError: twice in epoch'
 
 
 def ended_after(fates, **changes):
-    """Return the state after trials that each report an epoch (except "mute") and end as `fates` says."""
+    """Return the state after trials that each report an epoch (except "mute") and end as `fates` gives."""
     engine = started(Engine(settings(retries=0, **changes), Simple(trials=1, total=len(fates), until=2)))
     for gang, fate in enumerate(fates):
         at_s = 20.0 + 20 * gang

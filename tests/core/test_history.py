@@ -5,13 +5,13 @@ from seer_nb.core.history import History, step_value_at
 from tests.support.records import Builder, small_study
 
 
-def told(study):
+def log_lines(study):
     return [(entry.kind, entry.trial, entry.text, entry.reason) for entry in study.history.log]
 
 
 def test_decisions_are_logged_with_their_reasons():
     study = small_study()
-    lines = told(study)
+    lines = log_lines(study)
     assert ("decision", None, "machine 0 (local) is rented", "the plan wants a worker") in lines
     assert ("decision", 0, "trial 0 trains on 1 worker up to epoch 9", "it is next") in lines
     assert ("decision", 0, "trial 0 stopped", "ranked 2nd of 2 at epoch 2") in lines
@@ -28,8 +28,8 @@ def test_commands_are_logged_and_marked():
         "deadline set to 1 min 30 s",
         "paused",
     ]
-    assert ("command", 1, "trial 1 pinned", "") in told(study)
-    assert ("command", 3, "trial 3 stopped by hand", "") in told(study)
+    assert ("command", 1, "trial 1 pinned", "") in log_lines(study)
+    assert ("command", 3, "trial 3 stopped by hand", "") in log_lines(study)
     assert study.history.budgets == [(0.0, 500_000), (20.0, 700_000)]
     assert study.history.deadlines == [(0.0, 600.0), (21.0, 90.0)]
 
@@ -61,9 +61,9 @@ def test_losses_and_a_new_runner_are_logged_as_faults():
     study = small_study()
     study.apply(core.MachineEnded(machine=1, expected=False, reason="killed"), 20.0)
     assert study.history.losses == [20.0]
-    assert ("fault", None, "machine 1 was lost", "killed") in told(study)
+    assert ("fault", None, "machine 1 was lost", "killed") in log_lines(study)
     study.apply(core.RunnerStarted(unseen_s=30.0), 25.0)
-    assert told(study)[-1][2] == "a new runner started, 30 s after the last record of the previous one"
+    assert log_lines(study)[-1][2] == "a new runner started, 30 s after the last record of the previous one"
     assert step_value_at(study.history.training_workers, 25.0) == 0
     assert step_value_at(study.history.workers[1], 25.0) == 0
 

@@ -48,9 +48,9 @@ def test_gang_may_take_longer_for_its_first_epoch():
 def test_code_location_of_a_silent_gang_is_shown_until_it_reports():
     study = trains()
     study.apply(core.Silent(gang=0, silent_s=10.0, where="it stands at train.py:3"), study.now_s + 10)
-    told = liveness.explain_stall(study.state, study.now_s)
-    assert told.startswith("trial 0 has not reported for 10 s, and an epoch should take ")
-    assert told.endswith(": it stands at train.py:3")
+    reason = liveness.explain_stall(study.state, study.now_s)
+    assert reason.startswith("trial 0 has not reported for 10 s, and an epoch should take ")
+    assert reason.endswith(": it stands at train.py:3")
     entry = study.history.log[-1]
     assert (entry.kind, entry.trial, entry.reason) == ("fault", 0, "it stands at train.py:3")
     study.report(0, 0.9)
@@ -81,8 +81,8 @@ def test_machine_that_boots_slowly_stalls_the_study():
 def test_missing_capacity_stalls_the_study():
     study = Builder().machine(0, 0.0)
     study.apply(core.MachineEnded(machine=0, expected=False, reason="InsufficientInstanceCapacity", scarce=True), 1.0)
-    told = liveness.explain_stall(study.state, 1.5)
-    assert told == (
+    reason = liveness.explain_stall(study.state, 1.5)
+    assert reason == (
         "nothing trains because no machine is available; next attempt in 1.5 s (InsufficientInstanceCapacity)"
     )
 

@@ -229,7 +229,7 @@ class BudgetIsNeverExceeded(RuleBasedStateMachine):
         self.now_s = 0.0
         self.opened = 0
         self.live = {}
-        """Time at which each live machine was told to terminate, or None."""
+        """Time at which termination of each live machine was requested, or None."""
         self.real = 0
         self.last_spent = 0
         self.terms = {}

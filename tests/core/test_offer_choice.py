@@ -22,7 +22,7 @@ def engine(policy=None, **changes):
     return made
 
 
-def begun(policy=None, **changes):
+def decided(policy=None, **changes):
     made = engine(policy, **changes)
     return made, made.handle(core.RunnerStarted(), 0.0)
 
@@ -40,13 +40,13 @@ def rented(actions):
 
 
 def test_cheaper_offer_of_the_first_kind_is_rented():
-    assert rented(begun(offers=(DEAR, SPOT))[1]) == ["g5 spot"] * 2
-    assert rented(begun(offers=(DEAR, OTHER))[1]) == ["g5"] * 2
-    assert rented(begun(offers=(OTHER, DEAR))[1]) == ["g4"] * 2
+    assert rented(decided(offers=(DEAR, SPOT))[1]) == ["g5 spot"] * 2
+    assert rented(decided(offers=(DEAR, OTHER))[1]) == ["g5"] * 2
+    assert rented(decided(offers=(OTHER, DEAR))[1]) == ["g4"] * 2
 
 
 def test_unavailable_offer_falls_back_and_is_retried_later():
-    made, _ = begun(offers=(DEAR, SPOT, OTHER))
+    made, _ = decided(offers=(DEAR, SPOT, OTHER))
     found = made.handle(
         core.MachineEnded(machine=0, expected=False, reason="no capacity", lived_s=0.0, scarce=True), 1.0
     )
@@ -67,7 +67,7 @@ def test_unavailable_offer_falls_back_and_is_retried_later():
 
 
 def test_study_waits_and_does_not_fail_while_capacity_is_missing():
-    made, _ = begun(offers=(DEAR,), deadline_s=3600.0, budget_micro=10**9)
+    made, _ = decided(offers=(DEAR,), deadline_s=3600.0, budget_micro=10**9)
     for _ in range(8):
         assert made.state.live, "renting is tried again"
         for machine in list(made.state.live):
@@ -90,7 +90,7 @@ def test_refused_offer_that_is_not_needed_causes_no_decisions():
             return super().decide(view)
 
     policy = Counted(trials=1)
-    made, _ = begun(policy, offers=(DEAR, SPOT), deadline_s=3600.0, budget_micro=10**9)
+    made, _ = decided(policy, offers=(DEAR, SPOT), deadline_s=3600.0, budget_micro=10**9)
     (machine,) = made.state.live
     made.handle(core.MachineEnded(machine=machine, expected=False, reason="none", lived_s=0.0, scarce=True), 1.0)
     (machine,) = made.state.live
@@ -104,7 +104,7 @@ def test_refused_offer_that_is_not_needed_causes_no_decisions():
 
 
 def test_machine_that_was_never_launched_is_not_billed():
-    made, _ = begun(offers=(DEAR,))
+    made, _ = decided(offers=(DEAR,))
     spent = made.state.ledger.spent_micro(10.0)
     assert spent > 0
     made.handle(core.MachineEnded(machine=0, expected=False, reason="no capacity", lived_s=0.0), 10.0)
@@ -112,21 +112,21 @@ def test_machine_that_was_never_launched_is_not_billed():
 
 
 def test_lifetime_by_the_providers_clock_is_billed():
-    made, _ = begun(offers=(DEAR,))
+    made, _ = decided(offers=(DEAR,))
     made.handle(core.MachineEnded(machine=0, expected=False, lived_s=7.0), 10.0)
     assert made.state.ledger.bill(0, 10.0) == DEAR.bill(7.0)
 
 
 def test_next_offer_is_rented_when_a_quota_is_used_up():
     few = replace(SPOT, max_machines=1)
-    assert rented(begun(Simple(trials=3), offers=(DEAR, few))[1]) == ["g5 spot", "g5", "g5"]
+    assert rented(decided(Simple(trials=3), offers=(DEAR, few))[1]) == ["g5 spot", "g5", "g5"]
 
 
 def test_observed_or_expected_losses_raise_the_expected_price():
     shaky = replace(SPOT, price_per_hour_micro=3_500_000, losses_per_hour=60.0)
-    assert rented(begun(offers=(DEAR, shaky))[1]) == ["g5"] * 2
+    assert rented(decided(offers=(DEAR, shaky))[1]) == ["g5"] * 2
     steady = replace(shaky, losses_per_hour=0.0)
-    made, found = begun(offers=(DEAR, steady))
+    made, found = decided(offers=(DEAR, steady))
     assert rented(found) == ["g5 spot"] * 2
     before = offer_choice.expected_price_s(made.state, steady)
     made.handle(core.MachineReady(machine=0, boot_s=2.0), 2.0)
@@ -137,11 +137,11 @@ def test_observed_or_expected_losses_raise_the_expected_price():
 def test_machines_of_different_sizes_add_up_to_the_wanted_workers():
     large = replace(OTHER, workers_per_machine=4, max_machines=1)
     small = replace(OTHER, name="small", kind="small", workers_per_machine=1)
-    assert rented(begun(Simple(trials=6), offers=(large, small), max_workers=8)[1]) == ["g4", "small", "small"]
+    assert rented(decided(Simple(trials=6), offers=(large, small), max_workers=8)[1]) == ["g4", "small", "small"]
 
 
 def test_dearest_idle_machine_is_retired_first():
-    made, _ = begun(offers=(DEAR, replace(SPOT, max_machines=1)))
+    made, _ = decided(offers=(DEAR, replace(SPOT, max_machines=1)))
     for machine in (0, 1):
         made.handle(core.MachineReady(machine=machine, boot_s=1.0), 2.0)
     assert [machine.offer for machine in made.state.live.values()] == ["g5 spot", "g5"]
@@ -154,7 +154,7 @@ def test_dearest_idle_machine_is_retired_first():
 
 
 def test_scheduler_machine_is_rented_before_workers():
-    made, found = begun(scheduler_offer=HOST)
+    made, found = decided(scheduler_offer=HOST)
     assert rented(found) == ["host"]
     assert rented(made.handle(core.Ticked(), 0.5)) == []
     assert rented(made.handle(core.MachineReady(machine=0, boot_s=1.0), 1.0)) == ["local", "local"]
@@ -171,7 +171,7 @@ def test_scheduler_machine_is_retired_last_and_is_billed():
 
 
 def test_policy_budget_excludes_the_cost_of_the_scheduler_machine():
-    made, _ = begun(scheduler_offer=HOST)
+    made, _ = decided(scheduler_offer=HOST)
     left_s = made.retire_by_s()
     assert made.policy_view().budget_micro <= made.state.budget_micro - HOST.bill(left_s) + HOST.bill(
         made.state.settings.lease_s
@@ -180,7 +180,7 @@ def test_policy_budget_excludes_the_cost_of_the_scheduler_machine():
 
 
 def test_all_machines_are_replaced_when_the_scheduler_machine_is_lost():
-    made, _ = begun(scheduler_offer=HOST)
+    made, _ = decided(scheduler_offer=HOST)
     made.handle(core.MachineReady(machine=0, boot_s=1.0), 1.0)
     for machine in (1, 2):
         made.handle(core.MachineReady(machine=machine, boot_s=1.0), 2.0)
@@ -200,14 +200,14 @@ def test_scheduler_machine_that_does_not_boot_is_retried_then_ends_the_study():
 
 def test_scheduler_machine_is_not_rented_without_money_for_a_worker():
     worst = sum(offer.bill(40.0) for offer in (HOST, OFFER))
-    assert rented(begun(scheduler_offer=HOST, budget_micro=worst // 2)[1]) == []
+    assert rented(decided(scheduler_offer=HOST, budget_micro=worst // 2)[1]) == []
 
 
 # --- preempted machines ---
 
 
 def test_trial_on_a_preempted_machine_is_saved_and_continues_elsewhere():
-    made, _ = begun(Simple(trials=1))
+    made, _ = decided(Simple(trials=1))
     made.handle(core.MachineReady(machine=0, boot_s=2.0), 2.0)
     draw(made, 2.0)
     found = made.handle(core.MachineLeaving(machine=0, left_s=120.0, reason="spot interruption"), 10.0)
@@ -222,7 +222,7 @@ def test_trial_on_a_preempted_machine_is_saved_and_continues_elsewhere():
 
 
 def test_idle_machine_with_a_preemption_notice_is_retired_at_once():
-    made, _ = begun(Simple(trials=1))
+    made, _ = decided(Simple(trials=1))
     made.handle(core.MachineReady(machine=0, boot_s=2.0), 2.0)
     found = made.handle(core.MachineLeaving(machine=0, left_s=120.0, reason="spot interruption"), 3.0)
     assert one_of(found, core.Retire).machine == 0
@@ -233,7 +233,7 @@ def test_idle_machine_with_a_preemption_notice_is_retired_at_once():
 
 @pytest.mark.parametrize("adopted", [(), (0,)])
 def test_new_runner_uses_the_machines_that_it_adopted(adopted):
-    made, _ = begun(Simple(trials=1))
+    made, _ = decided(Simple(trials=1))
     made.handle(core.MachineReady(machine=0, boot_s=2.0), 2.0)
     draw(made, 2.0)
     made.handle(core.Reported(gang=0, epoch=1, value=0.5, seconds=3.0, checkpoint="0/1"), 6.0)
@@ -251,9 +251,9 @@ def test_new_runner_uses_the_machines_that_it_adopted(adopted):
 
 def test_booting_machine_commits_its_boot_lease():
     slow = replace(OFFER, boot_lease_s=300.0)
-    made, _ = begun(Simple(trials=1), offers=(slow,))
+    made, _ = decided(Simple(trials=1), offers=(slow,))
     ledger = made.state.ledger
     assert ledger.spent_micro(10.0) + ledger.committed_micro(10.0) == slow.bill(300.0)
     made.handle(core.MachineReady(machine=0, boot_s=10.0), 10.0)
     assert ledger.spent_micro(10.0) + ledger.committed_micro(10.0) == slow.bill(10.0 + made.state.settings.lease_s)
-    assert rented(begun(Simple(trials=1), offers=(slow,), budget_micro=slow.bill(299.0))[1]) == []
+    assert rented(decided(Simple(trials=1), offers=(slow,), budget_micro=slow.bill(299.0))[1]) == []

@@ -66,7 +66,7 @@ def test_machine_that_still_exists_is_billed_until_it_is_gone():
 
 
 def given_up(study, at_s):
-    """What a runner says to itself of machines whose provider does not say that they have ended."""
+    """Ends that a runner records for machines whose provider has not reported them."""
     return expired_machines(study.state, at_s)
 
 

@@ -40,7 +40,7 @@ class Counting:
         return core.Plan(jobs=jobs, workers=1, reason=f"plan {count}", carry=count, wake_s=snapshot.now_s + 3.0)
 
 
-def told(engine, at_s, *events):
+def handled(engine, at_s, *events):
     """Return the records that a journal holds of these events."""
     return [(at_s, record) for event in events for record in (event, *engine.handle(event, at_s))]
 
@@ -52,15 +52,15 @@ def told(engine, at_s, *events):
 def test_engine_after_a_restart_decides_like_one_that_knows_only_the_records(waiting, paused):
     """Guards against a policy's `carry` or wake-up time that survives the death of a runner."""
     first = Engine(settings(), Counting())
-    records = told(first, 0.0, core.Began(settings=settings()), core.RunnerStarted())
-    records += told(first, 10.0, core.MachineReady(machine=0, boot_s=10.0), core.Drawn(trial=0, config={"x": 0}))
-    records += told(first, 13.5, core.SetBudget(budget_micro=600_000), *([core.Pause()] if paused else []))
+    records = handled(first, 0.0, core.Began(settings=settings()), core.RunnerStarted())
+    records += handled(first, 10.0, core.MachineReady(machine=0, boot_s=10.0), core.Drawn(trial=0, config={"x": 0}))
+    records += handled(first, 13.5, core.SetBudget(budget_micro=600_000), *([core.Pause()] if paused else []))
     second = Engine(settings(), Counting())
     for at_s, record in records:
         second.state.apply(record, at_s)
     restart = (core.RunnerStarted(unseen_s=1.0, adopted=(0,), waiting=len(waiting)), *waiting)
     for at_s, events in ((14.0, restart), (15.5, [core.Ticked()]), (17.5, [core.Ticked()]), (25.0, [core.Ticked()])):
-        assert told(first, at_s, *events) == told(second, at_s, *events)
+        assert handled(first, at_s, *events) == handled(second, at_s, *events)
         assert first.next_call_s() == second.next_call_s()
 
 

@@ -213,8 +213,8 @@ def test_unreadable_study_does_not_hide_others(tmp_path, monkeypatch, capsys):
     assert table["status"].tolist() == ["unreadable", "interrupted"]
     assert table["trials"].tolist() == [0, 4]
     assert cli.main(["show", "bad"]) == 1
-    told = f"the journal {tmp_path}/bad/journal.sqlite cannot be read: file is not a database"
-    assert capsys.readouterr().err == f"seer-nb: {told}\n"
+    message = f"the journal {tmp_path}/bad/journal.sqlite cannot be read: file is not a database"
+    assert capsys.readouterr().err == f"seer-nb: {message}\n"
 
 
 def test_text_never_becomes_sql(path):

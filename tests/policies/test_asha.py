@@ -126,7 +126,7 @@ def test_an_ended_trial_is_not_promoted_and_holds_its_place(state):
 
 def test_running_gangs_continue_and_a_stopping_one_frees_its_place():
     running, stopping = trial(0, state="running"), trial(1, state="running")
-    gangs = (gang(0, running, "0.0", until=1), gang(1, stopping, "1.0", until=1, stopping="told to"))
+    gangs = (gang(0, running, "0.0", until=1), gang(1, stopping, "1.0", until=1, stopping="a weak rank"))
     assert jobs(running, stopping, gangs=gangs) == [(0, 1), (None, 1), (None, 1), (None, 1)]
 
 

@@ -242,7 +242,7 @@ def test_running_gangs_continue():
 def test_idle_machines_are_retired_while_a_gang_is_being_stopped():
     """Guards against an idle cluster that is kept until a slow trial's epoch ends."""
     running = trial(0, 0.5, state="running")
-    stopping = gang(0, running, "0.0", until=3, stopping="goes on with 2 workers")
+    stopping = gang(0, running, "0.0", until=3, stopping="resized to 2 workers")
     eight = tuple((number, "ready") for number in range(8))
     plan = decide(running, gangs=(stopping,), machines=eight, offers=MANY, max_workers=8, exhausted=True)
     assert plan.workers == 2

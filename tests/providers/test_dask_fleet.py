@@ -140,7 +140,7 @@ async def test_cluster_that_does_not_answer_is_lost(recorded, channels, monkeypa
 async def test_second_cluster_replaces_the_first(recorded, channels):
     await recorded.rent(1)
     await recorded.fleet.boot_scheduler(2, recorded.provider.scheduler_offer)
-    assert channels[0].closed, "its lease would be renewed for ever"
+    assert channels[0].closed, "its lease would be renewed without end"
     assert "another Dask cluster" in recorded.ended[0].reason
     assert 1 in recorded.ended
     assert await recorded.fleet.boot_scheduler(2, recorded.provider.scheduler_offer) is not None
@@ -150,10 +150,10 @@ class SlowFactory:
     """Creates a cluster when ``go`` is set."""
 
     def __init__(self):
-        self.begun, self.go, self.made = threading.Event(), threading.Event(), []
+        self.started, self.go, self.made = threading.Event(), threading.Event(), []
 
     def __call__(self):
-        self.begun.set()
+        self.started.set()
         assert self.go.wait(30)
         self.made.append(clusters.local())
         return self.made[0]
@@ -170,7 +170,7 @@ async def test_cluster_can_be_ended_while_it_is_created(how, tmp_path, monkeypat
     monkeypatch.setattr(provider, "_make_cluster", slow)
     recorded = RecordedFleet(tmp_path / "f", provider)
     hosting = asyncio.ensure_future(recorded.fleet.boot_scheduler(0, provider.scheduler_offer))
-    await asyncio.to_thread(slow.begun.wait, 10)
+    await asyncio.to_thread(slow.started.wait, 10)
     acts = {
         "retire": lambda: recorded.fleet.retire(0, force=True),
         "give_up": lambda: recorded.fleet.discard(0, "it is too slow"),
@@ -193,7 +193,7 @@ async def test_cluster_created_after_the_fleet_closed_is_closed(tmp_path, monkey
     recorded = RecordedFleet(tmp_path / "f", DaskCluster(slow, 0.05, **clusters.OPTIONS))
     recorded.provider._make_cluster = slow
     hosting = asyncio.ensure_future(recorded.fleet.boot_scheduler(0, recorded.provider.scheduler_offer))
-    await asyncio.to_thread(slow.begun.wait, 10)
+    await asyncio.to_thread(slow.started.wait, 10)
     assert await recorded.fleet.close() == (0,)
     hosting.cancel()
     slow.go.set()

@@ -128,7 +128,7 @@ def test_silent_client_does_not_block_other_clients(server, sent):
             try:
                 assert [answer.result(10) for answer in calls] == ["end_worker"] * 3
             finally:
-                silent_client.close()  # otherwise the other clients might wait for ever
+                silent_client.close()  # otherwise the other clients might wait without end
 
 
 def test_call_of_a_hung_process_times_out(monkeypatch, tmp_path):

@@ -32,10 +32,10 @@ class TwoThenOne:
     """Train two trials on two workers for three epochs, then the better one alone."""
 
     def decide(self, snapshot):
-        begun = [trial for trial in snapshot.trials if trial.alive]
+        running = [trial for trial in snapshot.trials if trial.alive]
         fresh = [core.Job(trial=None, until=3, reason="one of two")] * (2 - len(snapshot.trials))
-        if fresh or any(trial.epoch < 3 for trial in begun):
-            jobs = [core.Job(trial=trial.id, until=3, reason="one of two") for trial in begun if trial.epoch < 3]
+        if fresh or any(trial.epoch < 3 for trial in running):
+            jobs = [core.Job(trial=trial.id, until=3, reason="one of two") for trial in running if trial.epoch < 3]
             return core.Plan(jobs=(*jobs, *fresh), workers=2, reason="two")
         best = max(snapshot.trials, key=lambda trial: trial.best.value)
         if best.epoch >= snapshot.max_epochs:

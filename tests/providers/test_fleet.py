@@ -70,7 +70,7 @@ async def test_failed_launch_is_reported_once(fleet, error):
     await fleet.on_worker_lost(1)
     (ended,) = fleet.ended
     assert (ended.machine, ended.expected, ended.reason) == (1, False, str(error))
-    assert not fleet._rented, "it would count as a machine for ever"
+    assert not fleet._rented, "it would count as a machine until the end"
 
 
 @pytest.mark.anyio

@@ -164,7 +164,7 @@ async def test_making_machines_does_not_change_dasks_configuration(ec2):
 
 
 async def test_worker_that_cannot_reach_its_scheduler_exits(ec2):
-    """Dask's Worker tries for ever, so its machine would outlive the notebook (distributed#9307)."""
+    """Dask's Worker retries without end, so its machine would outlive the notebook (distributed#9307)."""
     words = booted(ec2, "worker")
     spec = spec_of(words)
     assert spec["cls"] == "distributed.Worker"
@@ -349,7 +349,7 @@ async def test_subprocess_worker_has_its_specs_name():
         await until_async(lambda: cluster.scheduler.workers, within_s=30.0)
         (seen,) = (await controller.workers()).values()
         assert (seen.name, seen.key) == (key, key)
-        # Without a scheduler it exits: otherwise it would try to reach one for ever.
+        # Without a scheduler it exits: otherwise it would retry without end.
         (spec,) = cluster.worker_spec.values()
         assert spec["options"]["worker_kwargs"]["death_timeout"] == bootstrap.WORKER_DEATH_TIMEOUT_S
         await controller.end_worker(key, None, force=True)
@@ -439,7 +439,7 @@ def fake_cloud(home, monkeypatch):
 
 
 async def test_launch_that_never_returns_times_out(fake_cloud, home, monkeypatch):
-    """All classes wait for ever for a machine to run, and Droplet for its address (cloudprovider#277)."""
+    """All classes wait without a timeout for a machine to run, and Droplet for its address (cloudprovider#277)."""
     droplet = sys.modules["digitalocean"].Droplet
     monkeypatch.setattr(droplet, "ip_address", None)
     monkeypatch.setattr(droplet, "load", lambda _: None, raising=False)
@@ -450,7 +450,7 @@ async def test_launch_that_never_returns_times_out(fake_cloud, home, monkeypatch
 
 
 async def test_retiring_a_scheduler_that_never_listens_stops_the_wait(fake_cloud, home, monkeypatch):
-    """VMInterface.wait_for_scheduler waits for ever (cloudprovider#277, #415)."""
+    """VMInterface.wait_for_scheduler has no timeout (cloudprovider#277, #415)."""
 
     async def unreachable(address):
         return False

@@ -53,9 +53,9 @@ def test_the_best_candidates_come_first(mode):
     sign = 1 if mode == "min" else -1
     x = np.linspace(0, 1, 60)[:, None]
     values = sign * (x[:, 0] - 0.3) ** 2
-    told = [trial(number, float(value)) for number, value in enumerate(values)]
+    known = [trial(number, float(value)) for number, value in enumerate(values)]
     candidates = np.linspace(0.01, 0.99, 40)[:, None]
-    order = Proposer(mode, seed=0).rank(x, told, candidates)
+    order = Proposer(mode, seed=0).rank(x, known, candidates)
     assert sorted(order) == list(range(40))
     assert np.abs(candidates[order[:5], 0] - 0.3).max() < 0.1
     assert np.abs(candidates[order[-5:], 0] - 0.3).min() > 0.5
@@ -63,32 +63,32 @@ def test_the_best_candidates_come_first(mode):
 
 def test_diverged_and_failed_trials_are_last_and_silent_ones_are_ignored():
     x = np.arange(20.0)[:, None]
-    told = [trial(number, None if number < 5 else number / 20) for number in range(16)]
-    told += [trial(number, state="failed" if number < 18 else "running") for number in range(16, 20)]
-    order = Proposer("max", seed=0).rank(x, told, x[:18])
+    known = [trial(number, None if number < 5 else number / 20) for number in range(16)]
+    known += [trial(number, state="failed" if number < 18 else "running") for number in range(16, 20)]
+    order = Proposer("max", seed=0).rank(x, known, x[:18])
     assert set(order[-5:]) <= {0, 1, 2, 3, 4, 16, 17}
-    assert Proposer("max", seed=0).rank(x[18:], told[18:], x) is None
+    assert Proposer("max", seed=0).rank(x[18:], known[18:], x) is None
 
 
 def test_no_proposal_from_too_few_reports():
-    told = trials(BOWL, MIN_TRIALS)
-    assert SpaceProposer(Space(BOWL), "min", 0).propose(told[:-1], set()) is None
-    assert SpaceProposer(Space(BOWL), "min", 0).propose(told, set()) is not None
+    known = trials(BOWL, MIN_TRIALS)
+    assert SpaceProposer(Space(BOWL), "min", 0).propose(known[:-1], set()) is None
+    assert SpaceProposer(Space(BOWL), "min", 0).propose(known, set()) is not None
 
 
 # --- spaces ---
 
 
 def test_proposals_are_better_than_random_configurations():
-    told = trials(BOWL, 40)
+    known = trials(BOWL, 40)
     proposer = SpaceProposer(Space(BOWL), "min", 0)
-    proposed = [loss(proposer.propose(told, set())) for _ in range(20)]
-    assert np.median(proposed) < np.quantile([loss(t.config) for t in told], 0.1)
+    proposed = [loss(proposer.propose(known, set())) for _ in range(20)]
+    assert np.median(proposed) < np.quantile([loss(t.config) for t in known], 0.1)
 
 
 def test_the_same_seed_gives_the_same_proposal():
-    told = trials(BOWL, 20)
-    first, again, other = (SpaceProposer(Space(BOWL), "min", seed).propose(told, set()) for seed in (1, 1, 2))
+    known = trials(BOWL, 20)
+    first, again, other = (SpaceProposer(Space(BOWL), "min", seed).propose(known, set()) for seed in (1, 1, 2))
     assert first == again != other
 
 
@@ -97,8 +97,8 @@ def test_proposed_and_random_configurations_of_a_finite_space_do_not_repeat():
     sampler = ConfigSampler(space, seed=3)
     drawn = []
     for number in itertools.count():
-        told = [trial_of(n, config) for n, config in enumerate(drawn)]
-        config = sampler.draw(number, told if number % 2 else None)
+        known = [trial_of(n, config) for n, config in enumerate(drawn)]
+        config = sampler.draw(number, known if number % 2 else None)
         if config is None:
             break
         drawn.append(config)
@@ -114,8 +114,8 @@ def test_no_configuration_is_drawn_twice_after_a_restart():
     space = Space(GRID)
     first = ConfigSampler(space, seed=3)
     drawn = [first.draw(number) for number in range(9)]
-    told = [trial_of(number, config) for number, config in enumerate(drawn)]
-    drawn.append(first.draw(9, told))
+    known = [trial_of(number, config) for number, config in enumerate(drawn)]
+    drawn.append(first.draw(9, known))
     again = ConfigSampler(space, seed=3)
     again.restore([trial_of(number, config) for number, config in enumerate(drawn)])
     rest = list(iter(lambda: again.draw(10), None))

@@ -59,9 +59,9 @@ def statuses(capsys):
     table = seer.studies().set_index("name")
     assert table.loc["good", "trials"] == 4
     assert cli.main(["studies"]) == 0
-    said = capsys.readouterr().out
-    assert "good" in said
-    assert said.replace("\n", "").isprintable()
+    output = capsys.readouterr().out
+    assert "good" in output
+    assert output.replace("\n", "").isprintable()
     assert any("'good'" in finding.text for finding in doctor.check_studies())
     return table["status"].to_dict()
 
@@ -131,10 +131,10 @@ UNREADABLE = {
 def test_bad_journal_does_not_hide_other_studies(bad, prepare, capsys):
     prepare(bad)
     assert statuses(capsys) == {"bad": "unreadable", "good": "interrupted"}
-    said = raised(seer.SeerError, seer.attach, "bad")
-    assert said.isprintable()
+    output = raised(seer.SeerError, seer.attach, "bad")
+    assert output.isprintable()
     assert cli.main(["show", "bad"]) == 1
-    assert capsys.readouterr().err == f"seer-nb: {said}\n"
+    assert capsys.readouterr().err == f"seer-nb: {output}\n"
 
 
 def test_any_exception_of_a_study_does_not_hide_other_studies(bad, monkeypatch, capsys):

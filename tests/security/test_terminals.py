@@ -70,8 +70,8 @@ def message(text):
 def test_log_lines_are_printable_and_lossless(text):
     assert line(text).isprintable()
     # Control characters are escaped as in JSON, so that no information is lost.
-    said = message(text)
-    assert text == (json.loads(said) if said.startswith('"') else said)
+    output = message(text)
+    assert text == (json.loads(output) if output.startswith('"') else output)
 
 
 @examples(300)
@@ -96,7 +96,7 @@ def test_machine_tags_are_printable(monkeypatch, capsys):
     monkeypatch.setattr(cloud, "list_machines", lambda *_: [cloud.RentedMachine(instance, None)])
     monkeypatch.setattr(cloud, "list_groups", lambda *_: [group])
     assert cli.main(["machines"]) == 0
-    said = capsys.readouterr().out
-    assert said.count(SHOWN) == 2
-    assert said.replace("\n", "").isprintable()
-    assert len(said.splitlines()) == 4
+    output = capsys.readouterr().out
+    assert output.count(SHOWN) == 2
+    assert output.replace("\n", "").isprintable()
+    assert len(output.splitlines()) == 4

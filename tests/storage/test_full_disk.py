@@ -17,7 +17,7 @@ TRIES = 3
 
 
 class FullDisk:
-    """Full for records of a kind, until the runner has given up or for good."""
+    """Disk that is full for records of a kind: until the runner has stopped writing, or permanently."""
 
     def __init__(self, runner, kind, tries=10_000, meanwhile=lambda: None):
         self._append = runner._journal.append

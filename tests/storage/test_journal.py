@@ -1,4 +1,4 @@
-"""The journal as a file: whoever finds one finds a whole one."""
+"""The journal as a file: it exists only as a whole."""
 
 import sqlite3
 

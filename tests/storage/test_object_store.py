@@ -13,7 +13,7 @@ PATH = checkpoints.file_path(0, 1, 1)
 
 @pytest.fixture
 def trap():
-    """A server for whoever is led to connect to it, and its port."""
+    """Server that records who connects to it, and its port."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -44,7 +44,7 @@ def calls(server):
     ],
 )
 def test_checkpoints_are_not_loaded_from_urls_that_could_run_code(address, trap):
-    """Guards against code of whoever forged a journal: fsspec's "dask" unpickles what a scheduler answers."""
+    """Guards against code in a forged journal: fsspec's "dask" unpickles what a scheduler answers."""
     store = address.format(port=trap.getsockname()[1])
     with pytest.raises(CheckpointError, match="is not a store that only holds files"):
         checkpoints.load(store, PATH)
@@ -70,7 +70,7 @@ def test_stores_that_only_hold_files_are_allowed(store):
 
 def test_a_password_in_a_url_is_refused_and_not_shown(home):
     """Guards against credentials in outputs of a notebook: the address of the best checkpoint is one."""
-    with pytest.raises(ValueError, match="holds a password") as told:
+    with pytest.raises(ValueError, match="holds a password") as raised:
         make(store="sftp://me:hunter2@host/x")
-    assert "hunter2" not in str(told.value)
-    assert "sftp://***@host/x" in str(told.value)
+    assert "hunter2" not in str(raised.value)
+    assert "sftp://***@host/x" in str(raised.value)

@@ -1,4 +1,4 @@
-"""The file that tells what processes use: read only while it is fresh, and whole."""
+"""The file of resource usage: it is read only while it is recent and complete."""
 
 import time
 
@@ -16,9 +16,9 @@ def now(**workers):
 
 
 def test_usage_is_read_as_it_was_written(tmp_path):
-    told = now(a=WorkerUsage(50.0, 100))
-    resource_usage.write(tmp_path, told)
-    assert resource_usage.read(tmp_path) == told
+    usage = now(a=WorkerUsage(50.0, 100))
+    resource_usage.write(tmp_path, usage)
+    assert resource_usage.read(tmp_path) == usage
     assert [path.name for path in tmp_path.iterdir()] == ["vitals.json"]
 
 
@@ -35,18 +35,18 @@ def test_a_damaged_usage_file_is_ignored(tmp_path, content):
 
 
 def test_usage_of_workers_adds_up():
-    told = now(**{"0.0": WorkerUsage(50.0, 300 * MIB), "0.1": WorkerUsage(51.0, 2000 * MIB)})
-    both = told.of(("0.0", "0.1"))
+    usage = now(**{"0.0": WorkerUsage(50.0, 300 * MIB), "0.1": WorkerUsage(51.0, 2000 * MIB)})
+    both = usage.of(("0.0", "0.1"))
     assert (both.cpu_in_words, both.memory_in_words) == ("101 %", "2.2 GiB")
-    assert told.of(("0.0",)).memory_in_words == "300 MiB"
-    assert told.of(("7.0",)) is None
+    assert usage.of(("0.0",)).memory_in_words == "300 MiB"
+    assert usage.of(("7.0",)) is None
 
 
 def test_the_dashboard_shows_usage(tmp_path, monkeypatch):
     from seer_nb.views.page import PageData, PageOptions, render_fragment
 
     study = small_study()
-    told = now(**{"0.0": WorkerUsage(97.2, 300 * MIB)})
-    shown = render_fragment(PageData(study.state, study.history, "running", vitals=told), PageOptions())
+    usage = now(**{"0.0": WorkerUsage(97.2, 300 * MIB)})
+    shown = render_fragment(PageData(study.state, study.history, "running", vitals=usage), PageOptions())
     assert "2 machines, $7.20 per hour; the runner uses 210 MiB and 2 % of a core" in shown
     assert "<td>300 MiB</td><td>97 %</td>" in shown

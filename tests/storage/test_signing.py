@@ -126,7 +126,7 @@ def test_a_study_of_another_computer_runs_once_it_is_trusted(study, home, capsys
     signing.key_path().unlink()  # the other computer had another key
     untrusted(study, lambda: layout.check_signatures(study.folder))
     assert seer.attach("study").name == "study"  # it can be looked at all the same
-    monkeypatch.setattr("sys.stdin", io.StringIO())  # of somebody who says nothing
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # no answer
     assert cli.main(["trust", "study"]) == 1
     assert "Do you know who wrote it?" in capsys.readouterr().out
     untrusted(study, lambda: layout.check_signatures(study.folder))

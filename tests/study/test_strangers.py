@@ -26,7 +26,7 @@ def ports(study):
 
 
 def answer(port, security):
-    """What a stranger hears, with a certificate of its own or, asking as a browser does, with none."""
+    """Answer to a stranger, who has a certificate of its own or, like a browser, none."""
     with socket.create_connection(("127.0.0.1", port), timeout=3) as plain:
         try:
             if security is None:

@@ -24,7 +24,7 @@ class Machines(MachineFleet):
         self.asked = []
         """Machines that were rented, in order."""
         self.retired = []
-        """Machines that were told to terminate, in order."""
+        """Machines whose termination was requested, in order."""
 
     async def open(self):
         return None
