@@ -1,4 +1,4 @@
-"""What a study in hand refuses, before its start and after: one sentence each, and nothing is sent to the runner."""
+"""Invalid calls of a study, before and after its start: one sentence each, and no command is sent."""
 
 import asyncio
 from datetime import UTC, datetime

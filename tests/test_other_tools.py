@@ -79,11 +79,11 @@ def test_switches_must_be_booleans(name, value):
 
 class Class:
     def __init__(self, config, run):
-        """As if it was the function."""
+        """A decorated function that keeps its name."""
 
 
 def swapped(run, config):
-    """As Optuna's objective has it, with what is ours after it."""
+    """Arguments of Optuna's `optimize`, followed by those of seer_nb."""
 
 
 class Swapped:
@@ -114,7 +114,7 @@ def test_parameters_may_have_other_names(train):
 
 
 class Run(Hints):
-    """With what a `Run` may go wrong in."""
+    """Training functions that use other tools' names on `Run`."""
 
     def __init__(self):
         self.x = 1

@@ -1,4 +1,4 @@
-"""What a training function does wrong marks its trial, with a traceback in the results; the others go on.
+"""An error in a training function fails only its trial; the results show the traceback.
 
 Real studies on real workers. One study mixes all that may go wrong, for each one costs seconds to boot.
 """
@@ -273,7 +273,7 @@ def test_each_user_error_fails_only_its_own_trial(tmp_path):
 
 
 def check_what_was_told(study, results):
-    """What was reported beside the metric, what was printed, and that all of it can be shown and stored."""
+    """Additional metrics and printed output are shown and stored."""
     curves = study.curves().set_index("trial").loc[results.trial["one_element"]]
     assert curves[["loss", "steps"]].to_numpy().tolist() == [[1.5, 3.0], [1.5, 3.0]]
     log = (study.folder / layout.LOGS / f"trial-{results.trial['print_much']}.log").read_bytes()
@@ -289,7 +289,7 @@ def check_what_was_told(study, results):
 
 
 def check_traceback(error, name):
-    """It shows the user's file, the function, and the line."""
+    """The traceback shows the user's file, function and line."""
     # An epoch that ends without a report is noticed in the loop.
     name = "train" if name == "no_report" else name
     frame = re.search(rf'File "{re.escape(__file__)}", line (\d+), in {name}\n +(?:\| +)?(.+)\n', error)
@@ -353,11 +353,11 @@ def test_identical_failures_of_the_first_trials_end_the_study(users_module, tmp_
     state = study.state
     assert state.now_s < 120  # half of the time it had
     results = study.results()
-    assert 3 <= len(results) <= 4  # the fourth had begun
+    assert 3 <= len(results) <= 4  # the fourth had started
     for error in results.error[results.state == "failed"]:
         assert 'users_module.py", line 22, in train\n    divide(1, config["zero"])  # always\n' in error
         assert error.endswith("ZeroDivisionError: division by zero\n")
-    # It can be opened again, and says the same.
+    # An attached study shows the same.
     with pytest.raises(seer.StudyFailedError, match="the first 3 trials all failed with the same error"):
         seer.attach("study").wait(10)
 

@@ -324,7 +324,7 @@ class Engine:
         return offer_choice.full(state) or short or not (state.gangs or state.index.booting)
 
     def _is_news(self, event: Reported) -> bool:
-        """Return whether a report tells more than that training continues as expected."""
+        """Return whether a report contains more than expected progress."""
         gang = self.state.gangs.get(event.gang)
         if gang is None or event.epoch >= gang.until:
             return False  # GangEnded follows.

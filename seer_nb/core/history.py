@@ -98,7 +98,7 @@ class History:
         self.marks: list[Mark] = []
         self.log: list[LogEntry] = []
         self._trial_of: dict[int, int] = {}
-        self._told = ""
+        self._last_reason = ""
         """Text of the last logged plan."""
 
     def add(self, record: Event | Action, state: State) -> None:
@@ -169,8 +169,8 @@ class History:
 
     def _on_note(self, action: Note, state: State) -> None:
         _add_step(self.wanted_workers, state.now_s, action.workers)
-        if action.reason != self._told:
-            self._told = action.reason
+        if action.reason != self._last_reason:
+            self._last_reason = action.reason
             self._add_entry(state, "decision", "plan", reason=action.reason)
 
     def _on_begin_end(self, action: BeginEnd, state: State) -> None:

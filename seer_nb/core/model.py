@@ -183,7 +183,7 @@ class Gang(Frozen, frozen=True, kw_only=True):
     last_message_s: float
     """Time of its last report; its start time before the first report."""
     stopping: str = ""
-    """Why it was told to stop; empty while it trains."""
+    """Why its stop was requested; empty while it trains."""
     abandoned: bool = False
     """Whether it was abandoned as hung; its machines are retired with it."""
 

@@ -1,4 +1,4 @@
-"""Which offer to rent from: the preferred kind that is available, on demand or spot by expected price."""
+"""Choice of the offer to rent from: the preferred available kind, on demand or spot by expected price."""
 
 from __future__ import annotations
 

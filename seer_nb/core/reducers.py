@@ -297,7 +297,7 @@ def _retire_left(state: State, machine: Machine, event: RunnerStarted, lived_s: 
         lived_s: Study seconds until which the previous runner lived at most.
     """
     if state.offers[machine.offer].billed_until_deleted:
-        # This runner must delete it, even if the previous runner had begun to.
+        # This runner must delete it, even if the previous runner started to.
         _add_unseen_time(state, machine, event.unseen_s)
         state.ledger.retire(machine.id, state.now_s, again=True)
     else:

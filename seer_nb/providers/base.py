@@ -56,7 +56,7 @@ class SchedulerAddress(NamedTuple):
 
 
 class FleetContext(Frozen, frozen=True, kw_only=True):
-    """What a fleet knows about its study."""
+    """Facts about the study that its fleet needs."""
 
     study: str
     """Name of the study."""
@@ -69,7 +69,7 @@ class FleetContext(Frozen, frozen=True, kw_only=True):
 
 
 class Adopted(NamedTuple):
-    """What an earlier runner of the study has left behind."""
+    """Scheduler and machines of an earlier runner of the study."""
 
     scheduler: SchedulerAddress | None = None
     """Address of its scheduler; None if no scheduler is running."""

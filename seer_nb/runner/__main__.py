@@ -48,6 +48,6 @@ if __name__ == "__main__":
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Everything is closed by now. Finalizing the interpreter would take another half a second, or for ever where a
+    # Everything is closed by now. Finalizing the interpreter would take another half a second, or hang where a
     # library's exit handler waits for an event loop that has ended.
     os._exit(code)

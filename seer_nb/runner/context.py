@@ -1,4 +1,4 @@
-"""What the parts of a runner share: the study's folder, state and clock, and the queue of events."""
+"""State that the parts of a runner share: folder, engine state, clock, and the queue of events."""
 
 from __future__ import annotations
 

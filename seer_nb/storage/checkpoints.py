@@ -68,7 +68,7 @@ def list_stored(store: str, trial: int) -> list[tuple[int, int]]:
 
 
 def _checked(path: str) -> str:
-    """Return the path if it stays within the store: it may come from a journal that somebody else wrote."""
+    """Return the path if it stays within the store: it may come from a foreign journal."""
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path or "://" in path:
         raise CheckpointError(f"the checkpoint {short_repr(path)} is outside of its store")
     return path

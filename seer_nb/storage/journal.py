@@ -175,7 +175,7 @@ class Journal:
             return int(self._db.execute("INSERT INTO inbox (wall, body) VALUES (?, ?)", row).lastrowid or 0)
 
     def inbox(self) -> list[tuple[int, core.Command | None]]:
-        """Return the commands that no runner has taken, oldest first; None stands for an unknown command."""
+        """Return the commands that no runner has taken, oldest first; None represents an unknown command."""
         with damage_as_error(self.path), self._lock:
             rows = self._db.execute("SELECT id, body FROM inbox WHERE taken = 0 ORDER BY id").fetchall()
         return [(number, _command(body)) for number, body in rows]
@@ -251,6 +251,6 @@ def _is_plain(kind: object, sql: object) -> bool:
     """Return whether an item of a database's schema only stores data."""
     if kind == "index" and sql is None:  # an index that SQLite created itself
         return True
-    # SQLite follows the statement, not the kind; whoever wrote the file can set them to contradict each other.
+    # SQLite follows the statement, not the kind; the author of the file can make them contradict each other.
     plain = kind in {"table", "index"} and isinstance(sql, str) and _PLAIN.match(sql)
     return bool(plain) and _COMPUTED.search(str(sql)) is None

@@ -1,7 +1,7 @@
 """Signatures of the files that a study unpickles: unpickling runs whatever a file holds.
 
 The file "seal" beside them holds an HMAC-SHA256 of their content and the study's name. The user's key lies outside all
-studies' folders, so whoever can write to a folder, or passes one on, cannot make seer_nb unpickle anything.
+studies' folders, so somebody who can write to a folder, or passes one on, cannot make seer_nb unpickle anything.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ class PlainHistory(msgspec.Struct, frozen=True):
     marks: list[Mark]
     log: list[LogEntry]
     trial_of: dict[int, int]
-    told: str
+    last_reason: str
 
     @classmethod
     def of(cls, history: History) -> Self:

@@ -1,1 +1,1 @@
-"""What a user holds: Study, Best, attach, forecast."""
+"""The public objects of a study: Study, Best, attach, forecast."""

@@ -44,8 +44,8 @@ def attach(name: str) -> Study:
 def trust(name: str) -> Study:
     """Trust a study's folder that came from another computer or user, so that the study can be resumed.
 
-    From then on seer_nb runs the folder's function and other pickled objects, so check its source first: whoever could
-    write to the folder decides what they do. Other users lose all rights in the folder.
+    From then on seer_nb runs the folder's function and other pickled objects, so check its source first: anybody who
+    could write to the folder decides what they do. Other users lose all rights in the folder.
 
     Args:
         name: Name of the study.

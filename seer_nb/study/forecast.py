@@ -30,7 +30,7 @@ ENOUGH = 5
 QUICK_S = 2.0
 """Processor seconds after which ENOUGH simulations suffice."""
 LIMIT_S = 20.0
-"""Processor seconds after which no simulation is begun. Not wall time: a busy machine must give the same answer."""
+"""Processor seconds after which no simulation is started. Not wall time: a busy machine must give the same answer."""
 FRONTIER_S = 40.0
 """Processor seconds for a whole frontier."""
 LOW, HIGH = 0.1, 0.9

@@ -1,4 +1,4 @@
-"""Why a running study makes no progress, as a reader of its journal can tell."""
+"""Diagnosis of a running study without progress, from its journal and its processes."""
 
 from __future__ import annotations
 

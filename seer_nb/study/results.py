@@ -1,4 +1,4 @@
-"""What a user reads from a study: tables, figures, the best trial, forecasts."""
+"""Results of a study: tables, figures, the best trial, forecasts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TableName = Literal["results", "curves", "spending", "events"]
 
 
 class StudyResults(ABC):
-    """What a user reads from a study: tables, figures, the best trial, forecasts.
+    """Results of a study: tables, figures, the best trial, forecasts.
 
     The class that mixes this in gives access to the journal.
     """

@@ -56,7 +56,7 @@ class Points(Sequence["tuple[int, float | None]"]):
 
 
 class TrialView(NamedTuple):
-    """What is shown of one trial."""
+    """Display values of one trial."""
 
     trial: int
     """Number of the trial."""
@@ -93,7 +93,7 @@ class TrialView(NamedTuple):
 
 
 class StudyView(NamedTuple):
-    """What is shown of a study at one moment. Money is in micro-dollars, times are study seconds."""
+    """Display values of a study at one moment. Money is in micro-dollars, times are study seconds."""
 
     name: str
     metric: str

@@ -198,8 +198,8 @@ def warm_up(host: str) -> int:
     model(torch.zeros(2, 4, device=device)).sum().backward()
     optimizer.step()
     _store, port = host_store(host)
-    # Imported modules stay for ever. If the garbage collector visited them after each gang, the worker would pause for
-    # 0.2 s and more, and with it the record that the gang has ended.
+    # Imported modules stay until the process exits. If the garbage collector visited them after each gang, the worker
+    # would pause for 0.2 s and more, and with it the record that the gang has ended.
     gc.freeze()
     return int(port)
 

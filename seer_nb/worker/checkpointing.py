@@ -78,7 +78,7 @@ class CheckpointInterval:
 
 
 class CheckpointManager:
-    """What one member keeps in checkpoints: prepared objects, ``run.state``, bytes given to ``run.save``, and reports.
+    """Contents of one member's checkpoints: prepared objects, ``run.state``, bytes given to ``run.save``, and reports.
 
     Args:
         task: Task of the member.

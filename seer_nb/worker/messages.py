@@ -9,7 +9,7 @@ TOPIC = "seer_nb"
 
 
 class MemberTask(Frozen, frozen=True, kw_only=True):
-    """What one member of a gang trains, and with whom."""
+    """Task of one gang member: what it trains, and with which workers."""
 
     gang: int
     """Number of the gang."""

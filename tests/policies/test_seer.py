@@ -319,7 +319,7 @@ def test_plan_never_exceeds_the_quota_of_workers():
 @examples(8)
 @given(st.integers(0, 10**6), st.sampled_from([150.0, 400.0]), st.sampled_from([400_000, 2_000_000]))
 def test_a_decision_depends_on_the_policy_view_alone(seed, deadline_s, budget):
-    """Also after other decisions, and on a view that was serialised and read back."""
+    """Decisions are the same after other decisions, and on a view that was serialised and read back."""
 
     def again(cloud):
         seen = cloud.engine.policy_view()

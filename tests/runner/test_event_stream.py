@@ -105,7 +105,7 @@ async def test_records_sent_while_the_connection_was_cut_arrive_in_order(schedul
 
 
 async def test_the_last_records_arrive_although_none_follows(scheduler, receiver):
-    """No message signals them: the runner's next renewal of leases fetches them."""
+    """The next renewal of leases fetches records whose message was lost."""
     is_back = cut(receiver.connection.client)
     send(scheduler, 1, 2)
     await until_async(is_back)

@@ -1,4 +1,4 @@
-"""What a runner records of machines that end while it shuts down."""
+"""Records of machines that end while the runner shuts down."""
 
 import asyncio
 

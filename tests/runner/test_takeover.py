@@ -1,4 +1,4 @@
-"""Which machines of an earlier runner the next one adopts."""
+"""Adoption of an earlier runner's machines."""
 
 import asyncio
 import types

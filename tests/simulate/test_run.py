@@ -108,7 +108,7 @@ def test_a_violation_is_reported():
 
 
 def test_the_same_seed_gives_the_same_study_bit_for_bit():
-    """Also in another process with another hash seed."""
+    """The result is the same in another process with another hash seed."""
     code = "from tests.simulate.test_run import *; print(json.dumps([fingerprint(policy) for policy in POLICIES]))"
     environment = {"PYTHONHASHSEED": "1", "PYTHONPATH": ":".join(sys.path)}
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""An address of a store may come from somebody else's journal, so it must not be able to run anything."""
+"""Store addresses may come from a foreign journal, so they must not execute code."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Nothing is unpickled that the user has not stored: not of another user, not from another place, not changed since."""
+"""Only pickles that the user's own studies stored are loaded: unchanged, and from the same place."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Whole studies with real runners, Dask workers and training, each in a folder of its own."""
+"""Complete studies with real runners, Dask workers and training, each in its own folder."""
 
 import pytest
 

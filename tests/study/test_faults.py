@@ -1,4 +1,4 @@
-"""Real studies whose processes are killed or stand still."""
+"""Real studies whose processes are killed or suspended."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def test_another_runner_continues_after_the_first_one_was_killed(home):
     assert other.status == "interrupted"
     other.resume().wait(60)
     assert trained(other)
-    # Nothing that was recorded is recorded anew, or differently.
+    # No record is repeated or changed.
     assert other.curves().merge(before, how="inner").shape == before.shape
     assert len(records(other, core.RunnerStarted)) == 2
     spent = other.spending()
@@ -119,7 +119,7 @@ def test_workers_of_a_suspended_runner_terminate_themselves_and_nothing_is_lost(
     study.stop()
     study.wait(60)
     assert study.status == "ended"
-    # What was said while it stood still was heard before it took the workers for lost.
+    # Messages sent during its suspension were read before it counted the workers as lost.
     heard = study.curves().groupby("trial").epoch.max()
     assert all(heard[trial] >= epoch for trial, epoch in last.items())
     assert max(last.values()) > 5

@@ -1,4 +1,4 @@
-"""What a study is expected to do, before it begins and on its way."""
+"""Forecasts of a study, before its start and while it runs."""
 
 import math
 import re
@@ -40,7 +40,7 @@ def patience(monkeypatch):
 
 @pytest.fixture
 def one_future(monkeypatch):
-    """For tests that look at the plan alone, which does not come from futures."""
+    """Skip the simulations, for tests of the plan only."""
     monkeypatch.setattr("seer_nb.study.forecast.FUTURES", 1)
 
 
@@ -50,7 +50,7 @@ def make(**changes):
 
 
 def halfway(at_s=150.0, policy=None):
-    """A study on a fake cloud, stopped on its way."""
+    """State of a study on a fake cloud, stopped before its end."""
     return (
         FakeCloud(
             policy or SEER(), World(spread=0.3), max_epochs=9, deadline_s=400.0, budget_micro=2_000_000, max_workers=8
@@ -180,7 +180,7 @@ def test_every_policy_can_be_forecast():
 
 
 def test_a_forecast_respects_its_time_limit():
-    """And what the plan says is said, and how to wait longer."""
+    """The answer names the plan, and how to wait longer."""
     state = halfway()
     begun_s = time.monotonic()
     found = forecast(state, SEER(), limit_s=0.0)
@@ -217,7 +217,7 @@ def test_a_busy_machine_gives_the_same_forecast():
 
 
 def test_the_example_of_the_readme_can_be_forecast(monkeypatch, tmp_path):
-    """With the limits as they are: a band needs several futures, which take five seconds of processor time."""
+    """Uses the real limits: a band needs several simulations, which take five seconds of processor time."""
     monkeypatch.undo()
     monkeypatch.setenv("SEER_HOME", str(tmp_path))
     study = seer.Study(
@@ -325,7 +325,7 @@ def test_forecasts_work_in_both_modes():
     assert world.report(trial, last + 3)[0] <= world.report(trial, last)[0]
 
 
-# --- what it cannot tell ---
+# --- impossible forecasts ---
 
 
 GUESS = "give the estimated seconds of one epoch on one worker, as in study.forecast(epoch_seconds=2.0)"
@@ -346,7 +346,7 @@ def test_a_forecast_before_the_start_needs_epoch_seconds():
 
 
 def test_a_forecast_before_the_first_report_says_that_it_is_too_early(home):
-    """Guards against blaming an argument that nobody gave."""
+    """Guards against blaming an argument that was not given."""
     begun = Builder(name="begun").machine(0, 0.0, 2.0).draw({"x": 0.1}).start(0, 0, "0.0")
     study = stored(begun, home / "begun")
     early = "nothing was measured yet, because the first epoch has not ended: try again later, or "

@@ -45,7 +45,7 @@ class Kernel:
         self.client.wait_for_ready(timeout=60)
 
     def run(self, code):
-        """What a cell prints."""
+        """Return the output of a cell."""
         printed = []
 
         def output(message):

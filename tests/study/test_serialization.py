@@ -1,4 +1,4 @@
-"""What may be a training function, and how it gets to the workers: by value, or refused with the offending object."""
+"""Training functions are pickled by value, or refused with the name of the object that prevents it."""
 
 import functools
 import importlib
@@ -236,7 +236,7 @@ def test_a_lock_in_a_users_module_is_named(users_module):
 
 
 def load_elsewhere(pickled, code, folder):
-    """What a fresh process prints that has neither this module nor the user's."""
+    """Return the output of a new process that can import neither this module nor the user's."""
     (folder / "pickled").write_bytes(pickled)
     load = "import cloudpickle, pathlib; found = cloudpickle.loads(pathlib.Path('pickled').read_bytes())\n"
     command = [sys.executable, "-c", load + code]
@@ -255,7 +255,7 @@ def test_a_users_module_is_pickled_by_value_with_its_source(users_module, tmp_pa
 
 
 def test_packages_installed_in_any_folder_are_not_the_users(users_module, tmp_path):
-    """As by ``pip install --target``, which clusters of many a firm and university use."""
+    """Packages installed by ``pip install --target``, as on many shared clusters."""
     assert raised(ValueError, make, users_module.locked)
     (tmp_path / "users_package-1.0.dist-info").mkdir()
     assert b"def locked" not in serialization.dumps(users_module.locked)

@@ -1,4 +1,4 @@
-"""Other users of this computer reach a study's ports, but nobody there lets them run anything."""
+"""Other users of this computer can connect to a study's ports, but cannot run anything."""
 
 import socket
 import ssl

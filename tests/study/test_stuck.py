@@ -1,4 +1,4 @@
-"""Real studies that do not get on say so, and why."""
+"""Real studies without progress show why."""
 
 import contextlib
 import signal

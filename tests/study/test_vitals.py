@@ -1,4 +1,4 @@
-"""What the processes of a real study use is known while it runs, and shown; the journal has nothing of it."""
+"""Resource usage of a real study's processes is shown while it runs, and is not journalled."""
 
 import time
 

@@ -41,7 +41,7 @@ def name_of(line):
 
 
 def variables(folder):
-    """Of processes in it."""
+    """Return the environment variables of its processes."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("SEER_", "COV", "PYTHON"))}
     return env | {
         "PATH": f"{folder / 'env' / 'bin'}:/usr/bin:/bin",

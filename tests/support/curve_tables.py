@@ -6,7 +6,7 @@ from seer_nb.simulate import CurveTable
 
 
 def table(rows=60, epochs=9, *, mode="max", seed=0, **changes):
-    """Return curves that rise (or fall) towards a height of their own, which is the only informative hyperparameter."""
+    """Return curves that rise (or fall) towards a height that is their only informative hyperparameter."""
     rng = np.random.default_rng(seed)
     height = rng.uniform(0, 1, rows)
     values = height[:, None] * (1 - 0.8 ** np.arange(1, epochs + 1))

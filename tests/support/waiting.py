@@ -9,7 +9,7 @@ POLL_S = 0.02
 
 
 def until(condition, what="the condition", within_s=PATIENCE_S):
-    """Return the first true value of ``condition()``; fail if there is none in time."""
+    """Return the first true value of ``condition()``; fail after a timeout."""
     end_s = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < end_s, f"{what} did not come within {within_s:g} s"

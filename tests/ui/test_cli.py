@@ -260,7 +260,7 @@ class Terminal:
         self.text = ""
 
     def read_until(self, pattern):
-        """Read until the pattern is on the screen, or to the end when there is none."""
+        """Read until the pattern is on the screen; without a pattern, until the end."""
         end = time.monotonic() + WAIT_S
         while pattern is None or not re.search(pattern, self.text):
             assert time.monotonic() < end, f"{pattern!r} did not come:\n{self.text}"

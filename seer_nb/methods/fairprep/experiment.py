@@ -154,7 +154,7 @@ class Experiment(StudyBacked[LifecycleTask, FairResult]):
 
     @property
     def origin(self) -> Origin:
-        """What a result is made from."""
+        """Everything that a result is made from."""
         return Origin(self._task, self._sealed)
 
     @property

@@ -1,4 +1,4 @@
-"""Partition of a data set over clients: alike (iid), or each with a label distribution of its own (non-iid)."""
+"""Partition of a data set over clients: the same distribution for all (iid), or one per client (non-iid)."""
 
 from __future__ import annotations
 

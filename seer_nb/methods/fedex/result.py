@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ArmView(Protocol):
-    """What a result shows of an arm."""
+    """Figures of one arm in a result."""
 
     @property
     def number(self) -> int:

@@ -39,7 +39,7 @@ class ClientErrors(NamedTuple):
 
 
 class FederatedServer(Protocol):
-    """What FedEx needs of a federation; the interface of the authors' code (github mkhodak/FedEx, hyper.py)."""
+    """Federation as FedEx needs it: the interface of the authors' code (github mkhodak/FedEx, hyper.py)."""
 
     def communication_round(self, get_config: Callable[[], Config]) -> ClientErrors:
         """Train some clients, each with its own configuration, update the shared model, return validation errors."""

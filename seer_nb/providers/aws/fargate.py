@@ -1,4 +1,4 @@
-"""AWS Fargate: containers without a machine of their own."""
+"""AWS Fargate: containers without rented machines."""
 
 from __future__ import annotations
 

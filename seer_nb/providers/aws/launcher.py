@@ -36,7 +36,7 @@ NO_CAPACITY = (
 
 
 class EC2Site(VMSite, frozen=True, kw_only=True):
-    """Where and how the machines of one study are launched."""
+    """Launch parameters of one study's machines."""
 
     region: str
     vpc: str

@@ -32,7 +32,7 @@ _MIN_BILL_MICRO = {"digitalocean": MICRO // 100}
 
 
 class _Surcharges(NamedTuple):
-    """What is billed in addition to the machine."""
+    """Charges in addition to the machine."""
 
     address_hour_micro: int
     """Micro-dollars per public IPv4 address and hour."""

@@ -1,4 +1,4 @@
-"""What all price refreshes share: HTTP requests, sizes of machines, and the update of prices.csv."""
+"""Shared parts of all price refreshes: HTTP requests, machine sizes, and the update of prices.csv."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _Page = TypeVar("_Page")
 
 
 class Found(NamedTuple):
-    """What a provider's price API returned."""
+    """Answer of a provider's price API."""
 
     prices: list[Price]
     kept: str = ""

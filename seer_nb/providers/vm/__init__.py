@@ -1,4 +1,4 @@
-"""What providers of virtual machines on clouds have in common: arguments, offers and prices."""
+"""Base class of the cloud providers of virtual machines: arguments, offers and prices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cloud machine runs when it boots: a watchdog, and a container with the Dask scheduler or workers."""
+"""Boot commands of a cloud machine: a watchdog, and a container with the Dask scheduler or workers."""
 
 from __future__ import annotations
 

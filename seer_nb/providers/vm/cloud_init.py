@@ -1,7 +1,7 @@
 """Start-up data (user data) of cloud machines: values are escaped for dask-cloudprovider's template, then checked.
 
 The template inserts values as they are. A machine whose start-up data is not valid YAML runs nothing, not even its
-watchdog, and is billed for ever.
+watchdog, and is billed without end.
 """
 
 from __future__ import annotations

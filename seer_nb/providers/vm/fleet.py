@@ -51,7 +51,7 @@ NO_CAPACITY = (
 
 
 class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What a later runner must know about a machine."""
+    """Facts about a machine that a later runner needs."""
 
     machine: int
     rented: float

@@ -22,7 +22,7 @@ PLACEHOLDER_SCHEDULER = "tls://0.0.0.0:0"
 
 
 class VMSite(Frozen, frozen=True, kw_only=True):
-    """What the machines of one study have in common, on any cloud."""
+    """Launch parameters that all machines of one study share, on any cloud."""
 
     study: str
     ident: str

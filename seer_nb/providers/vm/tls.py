@@ -1,4 +1,4 @@
-"""What a later runner needs to continue with the machines of an earlier one; readable by its owner only.
+"""TLS keys and tokens with which a later runner continues with the machines of an earlier one.
 
 A copy of a study's folder must neither terminate nor use the machines of the original study, so it gets its own keys
 and ident. A renamed folder keeps its machines. A folder that was moved to another disk, or restored from a backup,

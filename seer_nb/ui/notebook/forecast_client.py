@@ -1,4 +1,4 @@
-"""Client of the forecast process. Simulation in a process of its own does not block the notebook's kernel.
+"""Client of the forecast process. Simulation in a separate process does not block the notebook's kernel.
 
 The process reads the study's journal itself. Requests and answers are lines of JSON on its standard input and output.
 The process exits when its input is closed, and therefore with the kernel.

@@ -239,7 +239,7 @@ def _install(extra: str) -> str:
 
 
 def check_gpus() -> Iterator[Finding]:
-    """Compare the system's GPUs with the GPUs that torch finds in a process of its own."""
+    """Compare the system's GPUs with the GPUs that torch finds in a separate process."""
     n_gpus = len(gpus.visible_gpus())
     if not n_gpus:
         return
@@ -291,7 +291,7 @@ def check_ports() -> Iterator[Finding]:
 
 
 def check_workers() -> Iterator[Finding]:
-    """Check in a process of its own that two workers can start and train together."""
+    """Check in a separate process that two workers can start and train together."""
     command = [sys.executable, "-P", "-m", "seer_nb.ui.cli.doctor.gang_probe"]
     pipe = subprocess.PIPE
     # A session of its own, so that the whole process group can be killed.
