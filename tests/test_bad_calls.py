@@ -158,7 +158,7 @@ def test_an_ended_study_accepts_new_limits_and_commands_after_resume(over):
 
 
 def test_pause_without_a_runner_is_refused(study):
-    sentence = "study 'digits' has no runner any more, so nothing runs: resume continues it"
+    sentence = "study 'digits' has no running process: its runner died; resume() continues it"
     assert raised(seer.SeerError, study.pause) == sentence
     assert commands(study) == []
 

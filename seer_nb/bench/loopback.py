@@ -171,12 +171,12 @@ def _until(condition: Callable[[], object]) -> None:
     end_s = time.monotonic() + TIMEOUT_S
     while not condition():
         if time.monotonic() > end_s:
-            raise SeerError(f"what was waited for did not come within {TIMEOUT_S:.0f} s")
+            raise SeerError(f"timeout: the expected state was not reached within {TIMEOUT_S:.0f} s")
         time.sleep(0.05)
 
 
 def _bill(cloud: LoopbackCloud, state: Any) -> int:
-    """Micro-dollars: over all instances, whole seconds from launch to end, times the price."""
+    """Return the bill in micro-dollars: over all instances, whole seconds from launch to end, times the price."""
     offers = {offer.kind: offer for offer in state.offers.values()}
     total = 0
     for machine in cloud.machines():
@@ -187,7 +187,7 @@ def _bill(cloud: LoopbackCloud, state: Any) -> int:
 
 
 def _idle(entries: list[Entry], machines: list[core.Machine]) -> tuple[float, float]:
-    """Machine-seconds in which no gang was on a machine that was ready, and all in which it was ready."""
+    """Return the machine-seconds in which ready machines had no gang, and all in which they were ready."""
     busy_s, started = 0.0, {}
     for entry in entries:
         if isinstance(entry.record, core.StartGang):
@@ -200,7 +200,7 @@ def _idle(entries: list[Entry], machines: list[core.Machine]) -> tuple[float, fl
 
 
 def _sizes(entries: list[Entry]) -> list[int]:
-    """Machines that can train, after each change."""
+    """Return the number of machines that can train, after each change."""
     sizes, ready = [0], set()
     for entry in entries:
         if isinstance(entry.record, core.MachineReady) and entry.record.machine:

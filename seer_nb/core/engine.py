@@ -201,7 +201,7 @@ class Engine:
             times.append(self._force_s())
         if state.live:
             times.append(state.now_s + state.heartbeat_s)
-        # Whatever was due at the last event was done then, or is impossible: a wake-up for it would be a busy loop.
+        # Past due times were handled, or are impossible to handle: waking for them again would be a busy loop.
         return min((time for time in times if time > state.now_s), default=float("inf"))
 
     def _force_s(self) -> float:
@@ -381,7 +381,7 @@ class Engine:
         return done
 
     def _thin_out(self) -> Iterator[Action]:
-        """Retire idle machines that the money gives no time for, so that it lasts longer for the others."""
+        """Retire idle machines on which the budget allows no further epoch, so that it lasts longer for the others."""
         state = self.state
         while (idle := reconcile.idle_machines(state)) and self._no_job_fits():
             yield Retire(machine=idle[-1].id, reason="the budget leaves no room for another epoch on it")

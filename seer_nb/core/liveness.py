@@ -1,7 +1,7 @@
 """Liveness: which gangs are silent or hung, which machines do not boot, and why a study is stalled.
 
 - A gang is *silent* after about two expected epochs without a report. The user is informed; nothing else happens.
-- A study is *stalled* when a gang is silent, or when nothing trains. `why` explains it.
+- A study is *stalled* when a gang is silent, or when nothing trains. `explain_stall` explains it.
 - A gang or a booting machine is *hung* past its timeout. The engine abandons the gang, or retires the machine.
 
 All times are study seconds.
@@ -30,7 +30,7 @@ class Timers(NamedTuple):
     silent_min_s: float = 2.0
     """Least seconds until a gang is silent, because very short epochs vary in length."""
     silent_first_min_s: float = 10.0
-    """The same before a gang's first report, because imports and data loading come first."""
+    """Least seconds until a gang is silent before its first report; imports and data loading come first."""
     silent_boot_min_s: float = 10.0
     """Least seconds until a booting machine is reported as slow."""
     silent_unmeasured_share: float = 0.1

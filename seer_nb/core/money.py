@@ -115,7 +115,7 @@ Alike: TypeAlias = tuple[Offer, float, float | None, bool]
 
 
 class Ledger:
-    """The ledger of a study. It lets its user guarantee that spent + committed <= budget at all times.
+    """The ledger of a study. Callers check `affords` before they rent, which keeps spent + committed <= budget.
 
     `committed_micro` is what would still be billed if the runner stopped responding now, because every live machine
     may live on for a lease. A retiring machine counts until a lease after the request to terminate, or for the

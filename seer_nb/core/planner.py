@@ -65,7 +65,7 @@ class Stage(NamedTuple):
     cost_micro: float
     """Cost in micro-dollars."""
     waves: int = 1
-    """Trials per worker, one after the other; 1 also if the leg gives the time."""
+    """Trials per worker, one after the other; also 1 if the work has a time of its own (``within_s``)."""
 
     @property
     def shape(self) -> Shape:

@@ -229,7 +229,7 @@ def _gang_ended(state: State, event: GangEnded, now_s: float) -> None:
     if gang is None:
         return
     trial = state.end_gang(gang, now_s, "")
-    # The study itself ended a gang that did not stop in time; that is no loss of the trial.
+    # The study itself ended a gang that did not stop in time, so it does not count in ``trial.losses``.
     asked = gang.stopping and not gang.abandoned
     if event.outcome == "lost" and not asked:
         state.update_trial(trial.id, losses=trial.losses + 1)

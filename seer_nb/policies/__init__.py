@@ -1,6 +1,6 @@
 """Policies: pure functions from a policy view to a plan. SEER is a package; each of its rivals is one file.
 
-All of them see the same ``core.Snapshot`` (the policy view) and return a ``core.Plan``. They perform no I/O, read no
+All policies receive the same ``core.PolicyView`` and return a ``core.Plan``. They perform no I/O, read no
 clock and draw no random numbers, so that a replayed journal gives the same decisions.
 """
 

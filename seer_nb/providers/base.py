@@ -25,7 +25,7 @@ To add a cloud:
 1. If dask-cloudprovider has machine classes for the cloud, subclass `seer_nb.providers.vm.VMProvider` (arguments,
    offers, prices) and `seer_nb.providers.vm.launcher.VMLauncher` (create, find and delete one machine).
    ``hetzner.py`` is the shortest example.
-2. Otherwise subclass `seer_nb.providers._fleet.MachineFleet`, which keeps the books and reports each end exactly once,
+2. Otherwise subclass `seer_nb.providers._fleet.MachineFleet`, which tracks all machines and reports each end once,
    and write a class with the attributes of `Provider`.
 3. Add list prices to ``prices/sheet.csv`` and the billing rule to ``prices/billing.py``, or require
    ``price_per_hour=``.

@@ -55,7 +55,7 @@ class SuspendGuard:
     decided.
 
     Args:
-        engine: Told from when on the silence of workers counts.
+        engine: Its silence timers are reset after a suspension.
         clock: Clock of the study.
     """
 

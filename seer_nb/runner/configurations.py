@@ -51,7 +51,7 @@ class ConfigurationSource:
         return events
 
     def observe(self, record: core.Event | core.Action) -> None:
-        """Tell the sampler how a trial ended, if the record is the end of a trial."""
+        """Pass the end of a trial to the sampler; other records are ignored."""
         if isinstance(record, core.EndTrial) and self._sampler is not None:
             self._sampler.tell(self._state.trials[record.trial])
 

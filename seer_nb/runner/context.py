@@ -28,7 +28,7 @@ class EventQueue:
         self._queue.put_nowait(event)
 
     def wake(self) -> None:
-        """Have the loop check again what it waits for, and for how long."""
+        """Wake the loop, so that it recomputes its timeout."""
         self._queue.put_nowait(None)
 
     async def next_batch(self, timeout_s: float | None) -> list[core.Event]:
@@ -50,7 +50,7 @@ class EventQueue:
         return [event for event in taken if event is not None]
 
     def drain(self) -> list[core.Event]:
-        """Take everything that is there."""
+        """Remove and return all queued events."""
         events = []
         while not self._queue.empty():
             event = self._queue.get_nowait()

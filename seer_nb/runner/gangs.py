@@ -104,7 +104,7 @@ class GangTracker:
     def outcome(self) -> core.GangEnded:
         """Return how the gang ended, by its root cause."""
         gang, failed = self.start.gang, self._failed()
-        # Members that wait for a lost worker hang through no fault of the training function.
+        # Members that wait for a lost worker hang because of it, not because of the training function.
         if self.hung_stack is not None and not self._lost:
             error = f"{self.hung_stack.rstrip()}\nhung: it did not report in time; the lines above show where it was"
             return core.GangEnded(gang=gang, outcome="failed", error=error)
@@ -119,7 +119,7 @@ class GangTracker:
             error = f"the training function ended its worker's process: {reason}" if own_fault else reason
             return core.GangEnded(gang=gang, outcome="lost", error=error, own_fault=own_fault)
         if failed:
-            # All in collectives without a culprit: the network between the members failed.
+            # All members failed in collectives, so the network between them failed.
             return core.GangEnded(gang=gang, outcome="lost", error=failed[0].error, own_fault=False)
         return core.GangEnded(gang=gang, outcome=self._ended[0].outcome)
 
@@ -257,7 +257,7 @@ class DaskGangs:
             future.add_done_callback(lambda done, gang=action.gang, rank=rank: self._task_done(done, gang, rank))
 
     def stop(self, gang: int) -> None:
-        """Have a gang save and stop at its next report."""
+        """Request that a gang saves and stops at its next report."""
         self._run_on_rank_0(gang, agent.stop, gang)
 
     def extend(self, gang: int, until: int) -> None:
@@ -399,7 +399,7 @@ class DaskGangs:
         return None if ready is None else await self._connection.run_on_workers(function, [ready.address])
 
     def _run_on_rank_0(self, gang: int, function: Callable[..., None], *args: Any) -> None:
-        """Run a function on the worker of rank 0; the other ranks learn of its decision at the next report."""
+        """Run a function on the worker of rank 0; the other ranks receive its decision at the next report."""
         tracker = self._gangs.get(gang)
         ready = None if tracker is None else self._workers.get(tracker.start.workers[0])
         if ready is not None:

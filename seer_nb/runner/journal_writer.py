@@ -42,7 +42,7 @@ class JournalWriter:
         journal: Journal of the study.
         engine: Engine of the study; it knows how long a write may be retried.
         clock: Clock of the study.
-        guard: Told of the time spent waiting for the disk, in which no message was received.
+        guard: Receives the seconds of each wait for the disk, in which no message was read.
     """
 
     def __init__(self, journal: Journal, engine: Engine, clock: StudyClock, guard: SuspendGuard) -> None:
@@ -128,7 +128,7 @@ def as_correction(state: State, event: core.Event) -> core.Event:
 
 
 class SnapshotWriter:
-    """Starts a process that writes a snapshot after every `EVERY` records.
+    """Starts a process that writes a snapshot after every `SNAPSHOT_EVERY` records.
 
     Args:
         folder: Folder of the study.

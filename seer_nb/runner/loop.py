@@ -92,7 +92,7 @@ class Runner:
     # --- the loop ---
 
     async def _drive(self, started: core.RunnerStarted) -> None:
-        """Take the study up, then handle events until it has ended."""
+        """Start or resume the study, then handle events until it has ended."""
         self._start(started)
         monitor = Monitor(self._study, self._gangs)
         watchers = [
@@ -111,7 +111,7 @@ class Runner:
                 watcher.cancel()
 
     def _start(self, started: core.RunnerStarted) -> None:
-        """Take the study up, with the commands that were sent while no runner lived, before anything is decided."""
+        """Handle ``RunnerStarted`` and all queued commands in one step, before any decision."""
         pending, state = inbox.pending_commands(self._journal), self._engine.state
         commands: list[core.Command] = [command for _, command in pending if command is not None]
         if self._exit_by_s is not None:
@@ -151,7 +151,7 @@ class Runner:
             return [core.Ticked()]
 
     def _step(self, events: list[core.Event], taken: tuple[int, ...] = ()) -> None:
-        """Handle events, write the journal, then carry out the actions: in this order, so that a crash loses none."""
+        """Handle events, write the journal, then carry out the actions: each executed action is recorded."""
         for action in self._take_in(events, taken):
             with log_context.log_ids(**log_context.ids_of(action)):
                 self._perform(action)
@@ -222,7 +222,7 @@ class Runner:
     # --- SIGTERM ---
 
     def _on_sigterm(self) -> None:
-        """The computer shuts down, or a user ends this process: save what trains, and terminate all machines."""
+        """Save all trials and terminate all machines, because the computer shuts down or a user ends this process."""
         if self._exit_by_s is None:
             self._exit_by_s = steady_s() + SHUTDOWN_S
             asyncio.get_running_loop().call_later(SHUTDOWN_S, self._events.wake)

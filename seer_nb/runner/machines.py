@@ -180,7 +180,7 @@ def workers_without_lease(state: State) -> list[str]:
 
 
 def expired_machines(state: State, now_s: float) -> list[core.MachineEnded]:
-    """Return the ends of retiring machines whose lease has expired: they are gone, whatever their provider says.
+    """Return the ends of retiring machines whose lease has expired, even if their provider has not confirmed them.
 
     Args:
         state: State of the study.

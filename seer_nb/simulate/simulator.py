@@ -418,7 +418,7 @@ def simulate_to_end(
         goes_on: Called now and then without arguments; the simulation stops when it returns False.
 
     Raises:
-        OutOfTimeError: ``goes_on`` returned False.
+        SimulationStoppedError: ``goes_on`` returned False.
     """
     simulator = Simulator(state.settings, policy, world)
     if state.phase == "created":

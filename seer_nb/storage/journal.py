@@ -202,13 +202,13 @@ def _finite(value: object) -> float:
     return float(value)
 
 
-# --- files that somebody else wrote ---
+# --- untrusted files ---
 
 _DAMAGE = (
     *(sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError, OverflowError),
     *(RecursionError, MemoryError),  # for content that is nested too deep, or too large
 )
-"""Errors from reading a file that somebody else wrote."""
+"""Errors from reading an untrusted file."""
 _COMPANIONS = ("", "-journal", "-wal", "-shm")
 """Suffixes of the files that SQLite opens together."""
 _PLAIN = re.compile(r"CREATE (?:TABLE|(?:UNIQUE )?INDEX)\b", re.IGNORECASE)

@@ -63,7 +63,7 @@ def runner_pid(folder: Path) -> int | None:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         written = os.read(file, 32)
-        # The file may come from somebody else and hold no valid process id.
+        # The file may be untrusted and hold no valid process id.
         return int(written) if written.isdigit() and int(written) <= MAX_PID else 0
     finally:
         os.close(file)

@@ -10,7 +10,7 @@ _FILES = "file local sftp ssh hdfs webhdfs"
 _OBJECTS = "s3 s3a gs gcs az abfs abfss adl oci ocilake oss tos hf dbfs lakefs memory"
 PROTOCOLS = frozenset(f"{_FILES} {_OBJECTS}".split())
 """Allowed fsspec protocols. Others, and chained URLs, can run code: "dask://" unpickles a scheduler's answer, and the
-URL comes from a journal that somebody else may have written."""
+URL comes from a journal that may be untrusted."""
 HINT = 'expected a folder, or an fsspec URL such as "s3://bucket/folder"'
 _USER = re.compile(r"(://)[^/@\s]*@")
 _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")

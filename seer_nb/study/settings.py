@@ -172,7 +172,7 @@ def _check_offers(provider: Any) -> tuple[Offer, ...]:
 
 
 def _check_readable(offer: Offer | None, provider: Any) -> None:
-    """Check that the journal's readers accept the offer: otherwise nobody could open the study."""
+    """Check that the journal's readers accept the offer: otherwise the study could not be opened."""
     if offer is None:
         return
     try:

@@ -65,7 +65,7 @@ def check_accepts_commands(name: str, status: str, word: str) -> None:
     if status in OVER:
         raise StudyEndedError(f"study {name!r} has ended: there is nothing to {word}")
     if status == "interrupted" and word == "pause":
-        raise SeerError(f"study {name!r} has no runner any more, so nothing runs: resume continues it")
+        raise SeerError(f"study {name!r} has no running process: its runner died; resume() continues it")
 
 
 POLL_S = 0.05
@@ -77,7 +77,7 @@ LAUNCH_S = 10.0
 
 
 class Study(StudyResults):
-    """One tuning job: a training function, a search space, a deadline and a budget.
+    """A hyperparameter study: a training function, a search space, a deadline and a budget.
 
     Args:
         train: Function of (config, run) that trains one configuration and calls ``run.report(metric=value)`` once per

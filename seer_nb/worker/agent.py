@@ -43,12 +43,12 @@ class GangSignals:
         self._lost_member: set[int] = set()
 
     def stop(self, gang: int) -> None:
-        """Have a gang save and stop at its next report."""
+        """Request that a gang saves and stops at its next report."""
         with self._lock:
             self._stopping.add(gang)
 
     def stop_all(self) -> None:
-        """Have every gang that trains now save and stop at its next report."""
+        """Request that every gang that trains now saves and stops at its next report."""
         with self._lock:
             self._stopping |= self._training
 
@@ -58,12 +58,12 @@ class GangSignals:
             self._training.add(gang)
 
     def extend(self, gang: int, until: int) -> None:
-        """Have a gang train until another epoch; the last call counts."""
+        """Change the epoch until which a gang trains; the last call counts."""
         with self._lock:
             self._until[gang] = until
 
     def notify_member_lost(self, gang: int) -> None:
-        """Have the gang's member here not wait for a member that was lost."""
+        """Stop this worker's member of a gang from waiting for a lost member."""
         with self._lock:
             self._lost_member.add(gang)
 
@@ -213,7 +213,7 @@ def train(task: bytes) -> None:
 
 
 def stop(gang: int) -> None:
-    """Have a gang save and stop at its next report."""
+    """Request that a gang saves and stops at its next report."""
     _this().signals.stop(gang)
 
 

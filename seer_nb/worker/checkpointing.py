@@ -228,7 +228,7 @@ def recover_unreported(
     if epoch == 0:
         return task, []
     if found is not None:
-        # All of them: one before the newest may be the best one.
+        # Every report is sent: an earlier one may be the best.
         for report in found.reports:
             stored = checkpoints.file_path(task.trial, report.epoch, gang) if report.epoch in found.stored else None
             send(Reported(gang=task.gang, checkpoint=stored, **msgspec.structs.asdict(report)))

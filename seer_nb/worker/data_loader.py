@@ -106,7 +106,7 @@ def make_loader(dataset: Any, share: Share, *, collate_fn: Any, num_workers: int
     """Create the DataLoader of one member.
 
     Args:
-        dataset: A dataset that `check` has accepted.
+        dataset: A dataset that `check_dataset` has accepted.
         share: The member's share.
         collate_fn: As in DataLoader.
         num_workers: As in DataLoader.

@@ -39,7 +39,7 @@ class Lease:
         threading.Thread(target=self.exit_when_expired, name="seer-lease", daemon=True).start()
 
     def exit_when_expired(self) -> None:
-        """Wait until the lease expires, then end the process: without a runner its cost is wasted."""
+        """Wait until the lease expires, then end the process: a worker without a runner only costs money."""
         while (left_s := self._renewed_s + self.lease_s - time.monotonic()) > 0:
             asked_s, began_s = min(left_s, CHECK_S), time.monotonic()
             time.sleep(asked_s)

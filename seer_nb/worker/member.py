@@ -57,7 +57,8 @@ def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], o
     except BaseException as raised:  # noqa: BLE001 - any exception, also sys.exit, is the trial's failure
         outcome = _OUTCOMES.get(type(raised), "failed")
         error, collective = tracebacks.format_error(raised), in_gang and tracebacks.is_collective_error(raised)
-        # Frames hold the function's models, and these hold connections: the other members must see them close now.
+        # Frames hold the function's models, and these hold connections: close them now, so that other members fail at
+        # once.
         traceback.clear_frames(raised.__traceback__)
     if in_gang and error:
         gc.collect()

@@ -108,7 +108,7 @@ class _EventLogPlugin(SchedulerPlugin):
         self._last = 0
         """Number of the last record."""
         self._records: deque[str] = deque(maxlen=kept)
-        """The newest records, of which the last has the number ``_last``."""
+        """Newest records; ``_last`` is the number of the last one."""
 
     def log_event(self, topic: str, msg: Any) -> None:
         if topic == "seer_nb":

@@ -182,7 +182,7 @@ def test_pause_without_a_runner_is_an_error(capsys, interrupted):
     code, _, err = run(capsys, "pause", "digits")
     assert (code, err) == (
         1,
-        "seer-nb: study 'digits' has no runner any more, so nothing runs: resume continues it\n",
+        "seer-nb: study 'digits' has no running process: its runner died; resume() continues it\n",
     )
     assert not Journal(interrupted / "journal.sqlite").inbox()
 

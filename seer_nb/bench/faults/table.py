@@ -73,7 +73,7 @@ def line(row: Verdict) -> str:
 
 
 def markdown(rows: Iterable[Verdict]) -> str:
-    """A line a fault, and what the studies come to."""
+    """Return one table row per fault, and a row with the totals."""
     by_fault: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
     everything = list(rows)
     for row in everything:

@@ -53,8 +53,8 @@ class WorkerInfo(NamedTuple):
 class ClusterController:
     """Runs on the cluster's own event loop; other threads use ``call``.
 
-    Dask's ``scale`` is used only to add workers. To remove some it would choose itself, and it takes workers without
-    their spec's name for workers that were never started.
+    Dask's ``scale`` is used only to add workers. When it removes some, it chooses them itself, and treats workers
+    without their spec's name as never started.
 
     Args:
         cluster: A running Dask cluster.
@@ -329,8 +329,8 @@ async def _leave_workers(client: Any, stay: list[str]) -> None:
 def _scheduler_guard(lease_s: float) -> Any:
     """Return a scheduler plugin that closes the scheduler, and with it all workers, unless it is renewed.
 
-    It is for schedulers that outlive the process that made them. The remote call ``seer_renew`` renews it. It is
-    pickled by value, because seer_nb may not be installed there.
+    The plugin is for schedulers that outlive the process that made them. The remote call ``seer_renew`` renews the
+    lease. The plugin is pickled by value, because seer_nb may not be installed there.
 
     Args:
         lease_s: Seconds without a renewal after which the scheduler closes.
