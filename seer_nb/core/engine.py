@@ -146,7 +146,7 @@ class Engine:
             trials=started,
             waiting=len(state.trials) - len(started),
             gangs=tuple(state.gangs.values()),
-            machines=tuple(x for x in state.live.values() if not x.runs_scheduler and x.leaves_s is None),
+            machines=tuple(x for x in state.live_machines.values() if not x.runs_scheduler and x.leaves_s is None),
             offers=offer_choice.ordered(state),
             max_workers=state.settings.max_workers,
             lease_s=state.settings.lease_s,
@@ -179,7 +179,7 @@ class Engine:
         """
         state, end_s = self.state, self.retire_by_s()
         # Bills grow in whole seconds: with this slack, a late timer does not run into the next second.
-        return min(end_s, state.ledger.exhausted_s(state.now_s, end_s + SLACK_S, leaving) - SLACK_S)
+        return min(end_s, state.ledger.budget_lasts_until_s(state.now_s, end_s + SLACK_S, leaving) - SLACK_S)
 
     def _first_epoch_by_s(self) -> float:
         """Return the time by which a gang that starts now must have reported its first epoch."""
@@ -199,7 +199,7 @@ class Engine:
             times += [time for time in (self._policy_wake_s, self._retire_s) if time is not None]
         elif state.phase in {"ending", "pausing"}:
             times.append(self._force_s())
-        if state.live:
+        if state.live_machines:
             times.append(state.now_s + state.heartbeat_s)
         # Past due times were handled, or are impossible to handle: waking for them again would be a busy loop.
         return min((time for time in times if time > state.now_s), default=float("inf"))
@@ -271,12 +271,12 @@ class Engine:
         for gang in list(state.gangs.values()):
             if not gang.stopping:
                 yield StopGang(gang=gang.id, reason=why)
-        for machine in list(state.live.values()):
+        for machine in list(state.live_machines.values()):
             # The scheduler machine is the last to go, because workers cannot outlive their scheduler.
-            needed = state.in_use(machine) or (machine.runs_scheduler and len(state.live) > 1)
+            needed = state.in_use(machine) or (machine.runs_scheduler and len(state.live_machines) > 1)
             if machine.state != "retiring" and (force or not needed):
                 yield Retire(machine=machine.id, reason=why, force=state.in_use(machine))
-        if not state.live and not state.gangs:
+        if not state.live_machines and not state.gangs:
             yield Finish(reason=why)
 
     # --- when to decide ---
@@ -345,7 +345,7 @@ class Engine:
     def _deadlocked(self) -> bool:
         """Return whether nothing trains, boots or is awaited, so that no further event would arrive."""
         state = self.state
-        active = state.gangs or any(machine.state != "ready" for machine in state.live.values())
+        active = state.gangs or any(machine.state != "ready" for machine in state.live_machines.values())
         waits = active or state.pending_draws or state.now_s < offer_choice.rent_again_s(state)
         return not waits and self._policy_wake_s is None
 
@@ -408,7 +408,7 @@ class Engine:
         if host is None:
             return 0
         hold_s, left_s = state.ledger.hold_s(host), max(0.0, self.retire_by_s() - state.now_s)
-        live = next((machine for machine in state.live.values() if machine.runs_scheduler), None)
+        live = next((machine for machine in state.live_machines.values() if machine.runs_scheduler), None)
         if live is None:
             return host.bill(left_s + hold_s)
         lived_s = state.now_s - live.rented_s + live.unseen_s
@@ -418,7 +418,7 @@ class Engine:
         """Return which limit leaves no room for another epoch: "deadline" or "budget"."""
         state, end_s = self.state, self.retire_by_s()
         late = state.now_s + reconcile.useful_s(state, self._jobs) > end_s - SAVE_S
-        return "deadline" if (self.force_retire_s() >= end_s if state.live else late) else "budget"
+        return "deadline" if (self.force_retire_s() >= end_s if state.live_machines else late) else "budget"
 
 
 def _epoch_s(state: State, gang: Gang) -> float:

@@ -108,14 +108,14 @@ def _completed(trial: Trial) -> EndTrial:
 def _retire_machines_of(state: State, gang: Gang) -> Iterator[Action]:
     """Retire the machines of an abandoned gang, because a hung thread cannot be freed."""
     for machine in sorted(state.machines_of(gang)):
-        if machine in state.live:
+        if machine in state.live_machines:
             yield Retire(machine=machine, force=True, reason=gang.stopping)
 
 
 def _end_without_machines(state: State, event: MachineEnded) -> Iterator[Action]:
     """End the study when consecutive machines do not boot, unless it can continue on other machines."""
     machine = state.machines.get(event.machine)
-    others = any(other.keeps_training for other in state.live.values())
+    others = any(other.keeps_training for other in state.live_machines.values())
     if machine is None or machine.ready_s is not None or others or state.boot_failures < BOOT_FAILURES:
         return
     why = machine.reason or "no reason given"
@@ -126,14 +126,14 @@ def _retire_without_scheduler(state: State, event: MachineEnded) -> Iterator[Act
     """Retire all machines when the scheduler machine is lost, because workers cannot join another scheduler."""
     lost = state.machines.get(event.machine)
     if lost is not None and lost.runs_scheduler and not event.expected:
-        for machine in list(state.live.values()):
+        for machine in list(state.live_machines.values()):
             if machine.state != "retiring":
                 yield Retire(machine=machine.id, force=True, reason="the scheduler machine was lost")
 
 
 def vacate_leaving(state: State) -> Iterator[Action]:
     """Save the trials on machines that will be preempted, and retire these machines."""
-    for machine in [state.live[number] for number in sorted(state.index.leaving)]:
+    for machine in [state.live_machines[number] for number in sorted(state.index.leaving)]:
         for gang in [gang for gang in state.gangs.values() if machine.id in state.machines_of(gang)]:
             if not gang.stopping:
                 yield StopGang(gang=gang.id, reason=f"machine {machine.id} is preempted: {machine.reason}")

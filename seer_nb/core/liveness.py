@@ -170,4 +170,4 @@ def _report_timeout_s(state: State, gang: Gang) -> float:
 
 
 def _booting(state: State) -> list[Machine]:
-    return [machine for machine in state.live.values() if machine.state == "booting"]
+    return [machine for machine in state.live_machines.values() if machine.state == "booting"]

@@ -87,7 +87,7 @@ class Trial(Frozen, frozen=True, kw_only=True):
     batch_size: int | None = None
     """Global batch size passed to `run.loader`; the parallelism must divide it."""
     worker_seconds: float = 0.0
-    nanos: int = 0
+    cost_nano: int = 0
     """Cost in nano-dollars, because many epochs cost less than a micro-dollar."""
     max_parallelism: int = 0
     started_s: float | None = None
@@ -116,7 +116,7 @@ class Trial(Frozen, frozen=True, kw_only=True):
     @property
     def cost_micro(self) -> int:
         """Cost in micro-dollars: the trial's share of the machines' rent."""
-        return round(self.nanos / 1000)
+        return round(self.cost_nano / 1000)
 
     @property
     def alive(self) -> bool:

@@ -63,7 +63,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     """Offers of one kind train equally fast, such as an instance type on demand and as a spot machine."""
     spot: bool = False
-    losses_per_hour: float = 0.0
+    preemptions_per_hour: float = 0.0
     """Expected preemptions per machine hour, before any observation."""
     max_machines: Workers = 1
     """Quota: most machines of this offer at the same time."""
@@ -251,7 +251,7 @@ class Ledger:
             return self._closed[machine].bill or 0
         return self._billed(self._open[machine], now_s)
 
-    def exhausted_s(self, now_s: float, until_s: float, leaving: Mapping[int, float] | None = None) -> float:
+    def budget_lasts_until_s(self, now_s: float, until_s: float, leaving: Mapping[int, float] | None = None) -> float:
         """Return the study seconds until which the budget lasts for all machines.
 
         The budget is kept if every machine is retired by then.
@@ -273,7 +273,7 @@ class Ledger:
             while waiting and waiting[0][0] <= end_s:
                 gone.append(waiting.popleft())
             future.remove(gone)
-            end_s = max(end_s, future.exhausted_s(end_s, until_s))
+            end_s = max(end_s, future.budget_lasts_until_s(end_s, until_s))
         return end_s
 
     def _copy(self) -> Ledger:

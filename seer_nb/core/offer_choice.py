@@ -68,7 +68,7 @@ def again_s(state: State, offer: Offer) -> float:
 def has_scheduler(state: State) -> bool:
     """Return whether there is a Dask scheduler that workers can join."""
     return state.settings.scheduler_offer is None or any(
-        x.runs_scheduler and x.state == "ready" for x in state.live.values()
+        x.runs_scheduler and x.state == "ready" for x in state.live_machines.values()
     )
 
 
@@ -79,7 +79,7 @@ def full(state: State) -> bool:
 
 def count_of(state: State, offer: Offer) -> int:
     """Return the number of live machines of an offer; a retiring machine still counts against the quota."""
-    return state.index.live_of[offer.name]
+    return state.index.n_live_by_offer[offer.name]
 
 
 def expected_price_s(state: State, offer: Offer) -> float:
@@ -89,7 +89,7 @@ def expected_price_s(state: State, offer: Offer) -> float:
     """
     scaling = state.speed.estimate()
     lost_s = scaling.boot_s + scaling.stall_s + (scaling.epoch_s or 0.0) / 2
-    return offer.worker_price_s() * (1 + _losses_per_hour(state, offer) * lost_s / 3600)
+    return offer.worker_price_s() * (1 + _preemptions_per_hour(state, offer) * lost_s / 3600)
 
 
 def _available(state: State, offer: Offer) -> bool:
@@ -103,9 +103,9 @@ def _rank(state: State, offer: Offer) -> tuple[float, ...]:
     return kind, expected_price_s(state, offer), offers.index(offer)
 
 
-def _losses_per_hour(state: State, offer: Offer) -> float:
+def _preemptions_per_hour(state: State, offer: Offer) -> float:
     """Return losses per machine hour, estimated from observed losses and the offer's prior."""
     machines = [machine for machine in state.machines.values() if machine.offer == offer.name]
     hours = sum((state.now_s if x.ended_s is None else x.ended_s) - x.rented_s for x in machines) / 3600
     losses = sum(machine.lost for machine in machines)
-    return (offer.losses_per_hour * PRIOR_HOURS + losses) / (PRIOR_HOURS + hours)
+    return (offer.preemptions_per_hour * PRIOR_HOURS + losses) / (PRIOR_HOURS + hours)

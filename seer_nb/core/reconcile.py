@@ -143,7 +143,7 @@ def gone_times(state: State) -> dict[int, float]:
     """Return the study seconds at which each retiring machine will be gone, by machine."""
     return {
         machine.id: machine.retired_s + state.offers[machine.offer].release_s
-        for machine in map(state.live.__getitem__, state.index.retiring)
+        for machine in map(state.live_machines.__getitem__, state.index.retiring)
         if machine.retired_s is not None
     }
 
@@ -229,7 +229,7 @@ def resize_cluster(state: State, plan: Plan, last_s: float, *, thrifty: bool) ->
 
 def idle_machines(state: State) -> list[Machine]:
     """Return the ready machines that no gang uses, ordered by id."""
-    return [x for number in sorted(state.index.idle) if not state.in_use(x := state.live[number])]
+    return [x for number in sorted(state.index.idle) if not state.in_use(x := state.live_machines[number])]
 
 
 def surplus(state: State, plan: Plan) -> list[Machine]:
@@ -237,7 +237,9 @@ def surplus(state: State, plan: Plan) -> list[Machine]:
     extra = state.index.staying_slots - _wanted_workers(state, plan)
     if extra <= 0:
         return []
-    unused = [machine for machine in state.live.values() if machine.keeps_training and not state.in_use(machine)]
+    unused = [
+        machine for machine in state.live_machines.values() if machine.keeps_training and not state.in_use(machine)
+    ]
     unused.sort(key=lambda machine: (machine.state == "booting", _price_s(state, machine), machine.id), reverse=True)
     found = []
     for machine in unused:
@@ -252,7 +254,9 @@ def _rent_scheduler(state: State, plan: Plan, least_s: float) -> Iterator[Action
     """Rent the scheduler machine, if none is alive and the budget also covers a worker machine."""
     host = state.settings.scheduler_offer
     wanted = (
-        host is not None and plan.workers > 0 and not any(machine.runs_scheduler for machine in state.live.values())
+        host is not None
+        and plan.workers > 0
+        and not any(machine.runs_scheduler for machine in state.live_machines.values())
     )
     if host is None or not wanted or state.now_s < offer_choice.again_s(state, host):
         return

@@ -67,7 +67,7 @@ def _set_budget(state: State, event: SetBudget, now_s: float) -> None:
 
 def _set_deadline(state: State, event: SetDeadline, now_s: float) -> None:
     # Live machines need their release time before they are gone.
-    release_s = max((state.offers[machine.offer].release_s for machine in state.live.values()), default=0.0)
+    release_s = max((state.offers[machine.offer].release_s for machine in state.live_machines.values()), default=0.0)
     state.deadline_s = max(event.deadline_s, now_s + release_s)
     state.deadline_wall = event.deadline_wall
 
@@ -75,7 +75,7 @@ def _set_deadline(state: State, event: SetDeadline, now_s: float) -> None:
 def _pause(state: State, _: Pause, now_s: float) -> None:
     if state.phase == "running":
         state.ending_s = now_s
-        state.phase = "pausing" if state.live or state.gangs else "paused"
+        state.phase = "pausing" if state.live_machines or state.gangs else "paused"
 
 
 def _resume(state: State, _: Resume, __: float) -> None:
@@ -271,8 +271,8 @@ def _runner_started(state: State, event: RunnerStarted, now_s: float) -> None:
     last_s = state.previous_s
     # The previous runner lived at most one heartbeat after its last record, and would have retired all machines when
     # the money ran out.
-    lived_s = state.ledger.exhausted_s(last_s, last_s + state.heartbeat_s + SLACK_S)
-    for machine in list(state.live.values()):
+    lived_s = state.ledger.budget_lasts_until_s(last_s, last_s + state.heartbeat_s + SLACK_S)
+    for machine in list(state.live_machines.values()):
         if machine.id in event.adopted:
             _add_unseen_time(state, machine, event.unseen_s)
         elif machine.id in event.retired:
@@ -283,7 +283,7 @@ def _runner_started(state: State, event: RunnerStarted, now_s: float) -> None:
         state.end_gang(gang, now_s, "its runner died")
     state.pending_draws = state.boot_failures = 0
     state.refusals, state.left_behind = {}, ()
-    if state.phase == "pausing" and not state.live:
+    if state.phase == "pausing" and not state.live_machines:
         state.phase = "paused"
 
 
@@ -344,7 +344,7 @@ def _machine_ready(state: State, event: MachineReady, now_s: float) -> None:
 
 
 def _machine_ended(state: State, event: MachineEnded, now_s: float) -> None:
-    if event.machine not in state.live:
+    if event.machine not in state.live_machines:
         return
     state.ledger.close(event.machine, now_s, lived_s=event.lived_s)
     machine = state.machines[event.machine]
@@ -356,7 +356,7 @@ def _machine_ended(state: State, event: MachineEnded, now_s: float) -> None:
 
 
 def _machine_billed(state: State, event: MachineBilled, _: float) -> None:
-    if event.machine in state.machines and event.machine not in state.live:
+    if event.machine in state.machines and event.machine not in state.live_machines:
         state.ledger.correct(event.machine, event.lived_s)
 
 
@@ -365,7 +365,7 @@ def _left_behind(state: State, event: MachinesLeftBehind, _: float) -> None:
 
 
 def _machine_leaving(state: State, event: MachineLeaving, now_s: float) -> None:
-    if event.machine in state.live:
+    if event.machine in state.live_machines:
         state.update_machine(event.machine, leaves_s=now_s + event.left_s, reason=event.reason)
 
 
@@ -381,13 +381,13 @@ def _rent(state: State, action: Rent, now_s: float) -> None:
     offer = state.offers[action.offer]
     state.ledger.open(action.machine, offer, now_s)
     machine = Machine(id=action.machine, offer=offer.name, slots=offer.workers_per_machine, rented_s=now_s)
-    state.machines[machine.id] = state.live[machine.id] = machine
+    state.machines[machine.id] = state.live_machines[machine.id] = machine
     state.index.update_machine(None, machine, state.busy)
     state.idle_since_s[machine.id] = now_s
 
 
 def _retire(state: State, action: Retire, now_s: float) -> None:
-    machine = state.live.get(action.machine)
+    machine = state.live_machines.get(action.machine)
     if machine is not None and machine.state != "retiring":
         if machine.state == "booting" and action.force:
             # Forced: it booted for too long. A machine that is merely surplus is retired without force.

@@ -43,7 +43,7 @@ class StateIndex:
     """Live machines with a preemption notice."""
     retiring: set[int] = field(default_factory=set)
     """Live machines that were retired."""
-    live_of: Counter[str] = field(default_factory=Counter)
+    n_live_by_offer: Counter[str] = field(default_factory=Counter)
     """Number of live machines, by offer."""
     slots: int = 0
     """Workers of live machines."""
@@ -62,7 +62,7 @@ class StateIndex:
         index = cls()
         index.waiting = {trial.id: None for trial in state.trials.values() if trial.state == "waiting"}
         index.rank_trials(state)
-        for machine in state.live.values():
+        for machine in state.live_machines.values():
             index.update_machine(None, machine, state.busy)
         index.training = sum(gang.parallelism for gang in state.gangs.values())
         return index
@@ -106,7 +106,7 @@ class StateIndex:
 
     def _count_machine(self, machine: Machine, change: int) -> None:
         if machine.state != "ended":
-            self.live_of[machine.offer] += change
+            self.n_live_by_offer[machine.offer] += change
             self.slots += change * machine.slots
             self.ready_slots += change * machine.slots * (machine.state == "ready")
             self.staying_slots += change * machine.slots * machine.keeps_training
@@ -142,7 +142,7 @@ class State:
         self.gangs: dict[int, Gang] = {}
         """Gangs that have not ended."""
         self.ended_gangs: dict[int, Gang] = {}
-        self.live: dict[int, Machine] = {}
+        self.live_machines: dict[int, Machine] = {}
         """Machines that have not ended."""
         self.silent: dict[int, str] = {}
         """Code locations of the members of silent gangs, as text, by gang."""
@@ -211,7 +211,7 @@ class State:
 
     def idle_workers(self) -> list[str]:
         """Return the free workers of ready machines, ordered by machine."""
-        ready = (self.live[machine] for machine in sorted(self.index.idle))
+        ready = (self.live_machines[machine] for machine in sorted(self.index.idle))
         return [worker for machine in ready for worker in machine.workers if worker not in self.busy]
 
     def in_use(self, machine: Machine) -> bool:
@@ -262,9 +262,9 @@ class State:
         self.machines[machine] = changed
         self.index.update_machine(old, changed, self.busy)
         if changed.state != "ended":
-            self.live[machine] = changed
+            self.live_machines[machine] = changed
         else:
-            self.live.pop(machine, None)
+            self.live_machines.pop(machine, None)
             self.idle_since_s.pop(machine, None)
 
     def charge(self, gang: Gang, now_s: float) -> Trial:
@@ -275,7 +275,7 @@ class State:
         return self.update_trial(
             gang.trial,
             worker_seconds=trial.worker_seconds + seconds * gang.parallelism,
-            nanos=trial.nanos + round(1000 * seconds * price),
+            cost_nano=trial.cost_nano + round(1000 * seconds * price),
         )
 
     def end_gang(self, gang: Gang, now_s: float, reason: str) -> Trial:
@@ -295,7 +295,7 @@ class State:
         self.busy.difference_update(gang.workers)
         self.index.update_gang(gang, -1, self)
         self.ended_gangs[gang.id] = gang
-        self.idle_since_s |= {machine: now_s for machine in self.machines_of(gang) if machine in self.live}
+        self.idle_since_s |= {machine: now_s for machine in self.machines_of(gang) if machine in self.live_machines}
         if trial.state == "running":
             why = reason or gang.stopping or f"waits at epoch {trial.epoch}"
             return self.update_trial(trial.id, gang=None, state="paused", reason=why)

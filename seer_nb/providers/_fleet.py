@@ -67,7 +67,7 @@ class MachineFleet(ABC, Generic[R]):
     def __init__(self, context: FleetContext, rented: Callable[[], R]) -> None:
         self._context = context
         self._make_record = rented
-        self._rented: dict[int, R] = {}
+        self.rented: dict[int, R] = {}
         self._changed = asyncio.Event()
         """Set when a machine has terminated."""
         self._closing = False
@@ -105,11 +105,11 @@ class MachineFleet(ABC, Generic[R]):
         self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.end_timeout_s):
-                await asyncio.gather(*(self.retire(machine, force=True) for machine in list(self._rented)))
-                while self._rented:
+                await asyncio.gather(*(self.retire(machine, force=True) for machine in list(self.rented)))
+                while self.rented:
                     self._changed.clear()
                     await self._changed.wait()
-        left = tuple(sorted(self._rented))
+        left = tuple(sorted(self.rented))
         if left:
             logger.error("machines %s not terminated within %.0f s", left, self.end_timeout_s)
         try:
@@ -142,11 +142,11 @@ class MachineFleet(ABC, Generic[R]):
     # --- launching and terminating ---
 
     async def _rent(self, machine: int, offer: Offer) -> R:
-        rented = self._rented[machine] = self._make_record()
+        rented = self.rented[machine] = self._make_record()
         if self._closing:
             rented.launching = False
             rented.mark_ending()
-            self._report_ended(machine, lived_s=0.0)
+            self.report_ended(machine, lived_s=0.0)
             return rented
         try:
             await self._launch(machine, rented, offer)
@@ -163,7 +163,7 @@ class MachineFleet(ABC, Generic[R]):
 
     async def _request_end(self, machine: int, reason: str, *, force: bool = True) -> None:
         """Terminate a machine unless that was requested before; an empty reason means that the engine retired it."""
-        rented = self._rented.get(machine)
+        rented = self.rented.get(machine)
         if rented is not None and rented.end_requested_s is None:
             rented.mark_ending(reason)
             await self._attempt(self._end(machine, rented, force=force))
@@ -173,9 +173,9 @@ class MachineFleet(ABC, Generic[R]):
         return self._is_current(machine, rented) and rented.end_requested_s is None
 
     def _is_current(self, machine: int, rented: R) -> bool:
-        return self._rented.get(machine) is rented
+        return self.rented.get(machine) is rented
 
-    def _report_ended(
+    def report_ended(
         self, machine: int, *, lived_s: float | None = None, reason: str = "", exit_code: int | None = None
     ) -> None:
         """Report that a machine has terminated; later reports of the same machine are ignored.
@@ -186,7 +186,7 @@ class MachineFleet(ABC, Generic[R]):
             reason: Why it terminated, if nobody requested it.
             exit_code: See `MachineEnded`.
         """
-        rented = self._rented.pop(machine, None)
+        rented = self.rented.pop(machine, None)
         if rented is None:
             return
         self._changed.set()

@@ -122,7 +122,7 @@ class JournalWriter:
 
 def as_correction(state: State, event: core.Event) -> core.Event:
     """Turn a second end of a machine into a correction of its bill; return any other event as it is."""
-    if not isinstance(event, core.MachineEnded) or event.machine in state.live or event.lived_s is None:
+    if not isinstance(event, core.MachineEnded) or event.machine in state.live_machines or event.lived_s is None:
         return event
     return core.MachineBilled(machine=event.machine, lived_s=event.lived_s)
 

@@ -187,7 +187,7 @@ def expired_machines(state: State, now_s: float) -> list[core.MachineEnded]:
         now_s: Study seconds.
     """
     ends = []
-    for machine in state.live.values():
+    for machine in state.live_machines.values():
         if machine.state != "retiring" or state.offers[machine.offer].billed_until_deleted:
             continue
         lives_s = state.ledger.alive_until_s(machine.id, now_s)

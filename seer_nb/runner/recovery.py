@@ -83,7 +83,7 @@ class TakeOver:
         """Return the first event of this runner, which names the machines adopted and those being terminated."""
         machines = self._machines
         machines.scheduler_machine = next(
-            (machine.id for machine in self._state.live.values() if machine.runs_scheduler), None
+            (machine.id for machine in self._state.live_machines.values() if machine.runs_scheduler), None
         )
         adopted, left = await self._adopt()
         if machines.scheduler_machine not in adopted:
@@ -92,7 +92,7 @@ class TakeOver:
 
     async def _adopt(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the machines adopted, and those being terminated."""
-        ready = [m for m in self._state.live.values() if m.state == "ready"] if self._can_afford() else []
+        ready = [m for m in self._state.live_machines.values() if m.state == "ready"] if self._can_afford() else []
         scheduler, alive, left = await self._machines.fleet.adopt([machine.id for machine in ready])
         if scheduler is None:
             return (), left

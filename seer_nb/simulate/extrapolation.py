@@ -98,7 +98,7 @@ class ExtrapolatedWorld:
 
     def __init__(self, fit: StudyFit, seed: int) -> None:
         self.conditions = Conditions(stall_seconds=fit.stall_s, spread=0.1)
-        self.chance = KeyedRandom(seed)
+        self.random = KeyedRandom(seed)
         self._fit = fit
         self._rng = np.random.default_rng([seed, 3])
         self._epoch_s = dict(fit.epoch_s_by_trial)

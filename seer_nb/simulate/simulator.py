@@ -256,22 +256,22 @@ class Simulator:
         return events
 
     def _rent(self, action: core.Rent) -> None:
-        chance, conditions, number = self.world.chance, self.world.conditions, action.machine
+        random, conditions, number = self.world.random, self.world.conditions, action.machine
         machine = self.machines[number] = SimulatedMachine(self.state.offers[action.offer], self.now_s)
         self.peak_workers = max(self.peak_workers, self.state.index.slots)
         boot_s = self._boot_s(number)
-        if conditions.boot_failure and chance.uniform("no boot", number) < conditions.boot_failure:
+        if conditions.boot_failure and random.uniform("no boot", number) < conditions.boot_failure:
             self._schedule(self.now_s + boot_s / 2, lambda: self._end_machine(number, "no capacity"))
         else:
             self._schedule(self.now_s + boot_s, lambda: self._booted(number, boot_s))
-        life_s = chance.life_s(conditions.machine_life_s, "life", number)
-        spot_s = chance.life_s(conditions.spot_life_s, "spot", number) if machine.offer.spot else math.inf
+        life_s = random.life_s(conditions.machine_life_s, "life", number)
+        spot_s = random.life_s(conditions.spot_life_s, "spot", number) if machine.offer.spot else math.inf
         if min(life_s, spot_s) < math.inf:
             why = "lost" if life_s < spot_s else "the provider preempted the spot machine"
             self._schedule(self.now_s + min(life_s, spot_s), lambda: self._end_machine(number, why))
 
     def _boot_s(self, machine: int) -> float:  # hook
-        return self.world.chance.about(
+        return self.world.random.about(
             self.machines[machine].offer.boot_s, self.world.conditions.spread, "boot", machine
         )
 
@@ -291,7 +291,7 @@ class Simulator:
             self._schedule(self.now_s, lambda: self._end_gang(gang, "lost", own_fault=False))
             return
         conditions = self.world.conditions
-        stall_s = self.world.chance.about(conditions.stall_seconds, conditions.spread, "stall", action.gang)
+        stall_s = self.world.random.about(conditions.stall_seconds, conditions.spread, "stall", action.gang)
         self._schedule(self.now_s + stall_s, lambda: self._begin_gang(gang))
 
     def _stop_gang(self, action: core.StopGang) -> None:

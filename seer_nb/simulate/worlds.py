@@ -95,7 +95,7 @@ class World(Protocol):
         ...
 
     @property
-    def chance(self) -> KeyedRandom:
+    def random(self) -> KeyedRandom:
         """Source of all random numbers."""
         ...
 
@@ -138,7 +138,7 @@ class TableWorld:
     ) -> None:
         self.table = table
         self.conditions = conditions
-        self.chance = KeyedRandom(seed)
+        self.random = KeyedRandom(seed)
         self._seed = seed
         self._alone_s = table.epoch_seconds or (epoch_seconds,) * len(table)
         self._speedup = speedup

@@ -189,7 +189,7 @@ class PlainState(msgspec.Struct, frozen=True):
     wanted_workers: int
 
 
-CONVERTED = frozenset({"settings", "offers", "ledger", "speed", "trials", "live", "index"})
+CONVERTED = frozenset({"settings", "offers", "ledger", "speed", "trials", "live_machines", "index"})
 """Attributes of a state that are stored in another form, or derived from others."""
 
 
@@ -248,7 +248,7 @@ class _Body(msgspec.Struct, frozen=True):
         state = State(self.settings)
         for name in PlainState.__struct_fields__:
             setattr(state, name, getattr(self.plain, name))
-        state.live = {machine.id: machine for machine in state.machines.values() if machine.state != "ended"}
+        state.live_machines = {machine.id: machine for machine in state.machines.values() if machine.state != "ended"}
         state.trials = {each.trial.id: each.whole() for each in self.trials}
         state.ledger.budget_micro, state.ledger.lease_s = self.ledger.budget_micro, self.ledger.lease_s
         state.ledger.restore_accounts(_with_offers(self.ledger.opened, state), _with_offers(self.ledger.closed, state))

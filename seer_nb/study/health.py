@@ -59,7 +59,7 @@ def _runner_problem(folder: Path, silent_s: float, state: State) -> str:
     pid = runner_pid(folder)
     if pid and _is_suspended(pid):
         return f"its runner is suspended: kill -CONT {pid} continues it"
-    if state.live and silent_s > MISSED_HEARTBEATS * state.heartbeat_s + SLACK_S:
+    if state.live_machines and silent_s > MISSED_HEARTBEATS * state.heartbeat_s + SLACK_S:
         log = folder / layout.LOGS / "runner.log"
         return f"its runner has written nothing for {format_duration(silent_s)}: see {log}"
     return ""

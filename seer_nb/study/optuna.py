@@ -118,7 +118,7 @@ def _attributes(trial: core.Trial, distributions: dict[str, BaseDistribution]) -
         "trial": trial.id,
         "state": trial.state,
         "epoch": trial.epoch,
-        "cost_usd": trial.nanos / 1e9,
+        "cost_usd": trial.cost_nano / 1e9,
         "worker_seconds": trial.worker_seconds,
         "max_parallelism": trial.max_parallelism,
         "reason": trial.reason,

@@ -244,9 +244,11 @@ def _machines_table(state: State, vitals: ResourceUsage | None) -> str:
             format_money(state.ledger.bill(machine.id, state.now_s)),
             *(() if vitals is None else _use(vitals.of(machine.workers))),
         ]
-        for machine in state.live.values()
+        for machine in state.live_machines.values()
     ]
-    total = format_money(sum(state.offers[machine.offer].price_per_hour_micro for machine in state.live.values()))
+    total = format_money(
+        sum(state.offers[machine.offer].price_per_hour_micro for machine in state.live_machines.values())
+    )
     caption = f"{len(rows)} machines, {total} per hour" if rows else "no machine is rented"
     heads = ["machine", "offer", "state", "rented for", "per hour", "cost so far"]
     if vitals is not None:

@@ -177,7 +177,7 @@ class ViewBuilder:
         sign = -1 if state.settings.mode == "max" else 1
         trials = [self._trial(trial, state, now_s) for trial in state.trials.values()]
         trials.sort(key=lambda trial: (math.inf if trial.value is None else sign * trial.value, trial.trial))
-        machines = state.live.values()
+        machines = state.live_machines.values()
         return StudyView(
             name=state.settings.name,
             metric=state.settings.metric,

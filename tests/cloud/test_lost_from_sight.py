@@ -43,7 +43,7 @@ async def test_machine_missing_from_one_answer_is_kept(cloud, home, monkeypatch)
     of = provider(cloud)
     async with RecordedFleet(home / "f", of) as recorded:
         await rent(recorded, of, 0)
-        await until_async(lambda: recorded.fleet._rented[0].seen)
+        await until_async(lambda: recorded.fleet.rented[0].seen)
         with monkeypatch.context() as hidden:
             hidden.setattr(api, "study_instances", no_instances)
             await asyncio.sleep(0.5)
@@ -61,7 +61,7 @@ async def test_machine_unknown_to_ec2_is_reported(cloud, home, monkeypatch):
     of = provider(cloud)
     async with RecordedFleet(home / "f", of) as recorded:
         await rent(recorded, of, 0)
-        recorded.fleet._rented[0].vm.instance = {"InstanceId": "i-0123456789abcdef0"}
+        recorded.fleet.rented[0].vm.instance = {"InstanceId": "i-0123456789abcdef0"}
         assert not (await recorded.has_ended(0)).expected
         await until_async(lambda: not living(cloud))
 
@@ -193,7 +193,7 @@ async def test_later_fleet_reports_lifetimes_of_machines_that_have_ended(cloud, 
     async with RecordedFleet(home / "f", of) as recorded:
         await rent(recorded, of, 0)
         await rent(recorded, of, 1)
-        await until_async(lambda: all(rented.seen for rented in recorded.fleet._rented.values()))
+        await until_async(lambda: all(rented.seen for rented in recorded.fleet.rented.values()))
         recorded.fleet._tasks.cancel()
         cloud.lose(numbered(cloud, 0).instance_id)
         async with RecordedFleet(home / "f", of) as later:
@@ -203,4 +203,4 @@ async def test_later_fleet_reports_lifetimes_of_machines_that_have_ended(cloud, 
             assert later.ended[0].lived_s == pytest.approx(lived_s, abs=1.1)
             assert (await later.has_ended(1)).expected
             assert not living(cloud)
-        recorded.fleet._rented.clear()
+        recorded.fleet.rented.clear()

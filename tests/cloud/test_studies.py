@@ -117,7 +117,7 @@ def test_preempted_or_lost_machines_cost_at_most_an_epoch(cloud, home):
     until(lambda: [e for e in of(study, core.MachineEnded) if e.machine == 1 and e.expected], "the machine's end")
     assert 0 < of(study, core.MachineLeaving)[0].left_s <= 60.0
     # Without notice: the loss is noticed within seconds.
-    until(lambda: [machine for machine in study.state.live.values() if machine.id == 3 and machine.ready_s])
+    until(lambda: [machine for machine in study.state.live_machines.values() if machine.id == 3 and machine.ready_s])
     lost_s = time.monotonic()
     cloud.lose(numbered(cloud, 2).instance_id)
     until(lambda: [e for e in of(study, core.MachineEnded) if e.machine == 2], "the loss")

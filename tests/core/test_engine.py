@@ -194,7 +194,7 @@ def test_trial_stopped_during_a_pause_stays_stopped_after_it():
     assert engine.state.phase == "paused"
     assert not engine.handle(core.StopTrial(trial=0), 20.0), "the trial has ended"
     engine.handle(core.Resume(), 20.0)
-    for machine in list(engine.state.live):
+    for machine in list(engine.state.live_machines):
         engine.handle(core.MachineReady(machine=machine, boot_s=1.0), 21.0)
     assert {gang.trial for gang in engine.state.gangs.values()} == {1}
 

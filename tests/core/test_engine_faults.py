@@ -213,7 +213,7 @@ def test_unreported_epoch_of_an_earlier_gang_counts_with_its_parallelism():
 
 
 def test_machines_that_do_not_boot_are_retried_with_backoff_and_end_the_study():
-    cloud = FakeCloud(Simple(), World(no_boot=1.0)).run()
+    cloud = FakeCloud(Simple(), World(boot_failure=1.0)).run()
     assert cloud.state.failed
     assert cloud.state.reason == f"{BOOT_FAILURES} machines in a row did not boot: no capacity"
     rented_s = [at_s for at_s, _ in cloud.of(core.Rent)]
@@ -224,7 +224,7 @@ def test_machines_that_do_not_boot_are_retried_with_backoff_and_end_the_study():
 def test_machines_that_boot_forever_are_retired_and_end_the_study():
     """Guards against renting such machines repeatedly until the money is gone."""
     offer = replace(OFFER, boot_timeout_s=60.0)
-    cloud = FakeCloud(Simple(), World(no_word=1.0), offers=(offer,), deadline_s=10_000.0, budget_micro=10**9).run()
+    cloud = FakeCloud(Simple(), World(never_boots=1.0), offers=(offer,), deadline_s=10_000.0, budget_micro=10**9).run()
     assert len(cloud.machines) == BOOT_FAILURES
     assert [retire.reason for _, retire in cloud.of(core.Retire)] == ["did not boot within 60 s"] * BOOT_FAILURES
     assert cloud.state.failed
@@ -232,9 +232,9 @@ def test_machines_that_boot_forever_are_retired_and_end_the_study():
 
 def test_study_continues_on_the_machines_that_a_quota_allows():
     """Guards against ending a study because its cloud provides fewer machines than the plan wants at once."""
-    world = World(no_boot=0.7, seed=5)
-    assert sum(world.chance("no boot", n) < world.no_boot for n in range(8)) >= BOOT_FAILURES
-    assert any(world.chance("no boot", n) >= world.no_boot for n in range(8))
+    world = World(boot_failure=0.7, seed=5)
+    assert sum(world.random("no boot", n) < world.boot_failure for n in range(8)) >= BOOT_FAILURES
+    assert any(world.random("no boot", n) >= world.boot_failure for n in range(8))
     cloud = FakeCloud(Simple(trials=8, total=4), world, max_workers=8).run()
     assert not cloud.state.failed
     assert [trial.state for trial in cloud.state.trials.values()] == ["completed"] * 4
@@ -354,7 +354,7 @@ def test_draw_that_a_lost_runner_requested_is_requested_again():
     engine = started(Engine(settings(), Simple()))
     assert engine.state.pending_draws == 1
     engine.handle(core.RunnerStarted(unseen_s=5.0), 20.0)
-    (rent,) = engine.state.live
+    (rent,) = engine.state.live_machines
     assert of(engine.handle(core.MachineReady(machine=rent, boot_s=5.0), 25.0), core.Draw)[0].count == 1
 
 

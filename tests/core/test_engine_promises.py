@@ -36,8 +36,8 @@ worlds = st.builds(
     store_every=st.sampled_from([1, 3]),
     late_s=st.sampled_from([0.0, 0.0, 0.5, 5.0]),
     tick_late_s=st.sampled_from([0.0, 0.05, 0.5]),
-    no_boot=rare,
-    no_word=rare,
+    boot_failure=rare,
+    never_boots=rare,
     life_s=st.sampled_from([math.inf, 300.0, 60.0]),
     notice=st.sampled_from([0.0, 0.0, 0.3]),
     refused=rare,
@@ -72,7 +72,7 @@ def markets(draw):
     """Draw offers of one or two kinds, and the scheduler machine or None."""
     first = draw(offers)
     cheaper = replace(
-        first, name="spot", spot=True, price_per_hour_micro=first.price_per_hour_micro // 3, losses_per_hour=0.1
+        first, name="spot", spot=True, price_per_hour_micro=first.price_per_hour_micro // 3, preemptions_per_hour=0.1
     )
     other = replace(draw(offers), name="other", kind="other")
     host = replace(draw(offers), name="scheduler_offer", workers_per_machine=0, price_per_hour_micro=20_000)

@@ -105,7 +105,7 @@ def test_release_time_longer_than_the_lease_is_committed():
     assert not ledger.affords(slow, 0.0, keep_s=40.0)
     assert ledger.affords(slow, 0.0, keep_s=39.0)
     ledger.open(0, slow, 0.0)
-    assert ledger.exhausted_s(0.0, 1000.0) == pytest.approx(39.0, abs=0.01)
+    assert ledger.budget_lasts_until_s(0.0, 1000.0) == pytest.approx(39.0, abs=0.01)
     ledger.retire(0, 39.0)
     assert ledger.least_budget_micro(39.0) == ledger.least_budget_micro(139.0) == 139_000
 
@@ -146,26 +146,26 @@ def test_machine_is_affordable_only_if_all_machines_can_be_kept(budget, affordab
 
 def test_budget_lasts_until_time_and_lease_have_used_it_up():
     ledger = Ledger(100_000, lease_s=30.0)
-    assert ledger.exhausted_s(0.0, 500.0) == 500.0
+    assert ledger.budget_lasts_until_s(0.0, 500.0) == 500.0
     ledger.open(0, SECOND, 0.0)
-    assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
-    assert ledger.exhausted_s(0.0, 500.0) <= 70.0 + 1e-6
+    assert ledger.budget_lasts_until_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
+    assert ledger.budget_lasts_until_s(0.0, 500.0) <= 70.0 + 1e-6
     ledger.open(1, SECOND, 0.0)
-    assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(20.0, abs=2e-3)
-    assert ledger.exhausted_s(0.0, 10.0) == 10.0
+    assert ledger.budget_lasts_until_s(0.0, 500.0) == pytest.approx(20.0, abs=2e-3)
+    assert ledger.budget_lasts_until_s(0.0, 10.0) == 10.0
 
 
 def test_budget_lasts_longer_when_a_machine_leaves():
     ledger = Ledger(200_000, lease_s=30.0)
     for machine in range(2):
         ledger.open(machine, SECOND, 0.0)
-    assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
+    assert ledger.budget_lasts_until_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
     # 200 s of one machine, minus 40 s of the other one, minus the lease.
-    assert ledger.exhausted_s(0.0, 500.0, {1: 40.0}) == pytest.approx(130.0, abs=2e-3)
+    assert ledger.budget_lasts_until_s(0.0, 500.0, {1: 40.0}) == pytest.approx(130.0, abs=2e-3)
     # Before 80 s, the money has ended for both.
-    assert ledger.exhausted_s(0.0, 500.0, {1: 80.0}) == pytest.approx(70.0, abs=2e-3)
-    assert ledger.exhausted_s(0.0, 500.0, {7: 1.0}) == pytest.approx(70.0, abs=2e-3)
-    assert ledger.exhausted_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
+    assert ledger.budget_lasts_until_s(0.0, 500.0, {1: 80.0}) == pytest.approx(70.0, abs=2e-3)
+    assert ledger.budget_lasts_until_s(0.0, 500.0, {7: 1.0}) == pytest.approx(70.0, abs=2e-3)
+    assert ledger.budget_lasts_until_s(0.0, 500.0) == pytest.approx(70.0, abs=2e-3)
 
 
 @CI
@@ -182,8 +182,8 @@ def test_budget_is_never_exceeded_until_exhausted_s_when_machines_leave(budget, 
             ledger.open(len(kept), offer(price, unit), 0.0)
             kept.append(gone_s)
     leaving = {machine: gone_s for machine, gone_s in enumerate(kept) if gone_s is not None}
-    end_s = ledger.exhausted_s(0.0, 1000.0, leaving)
-    assert end_s >= ledger.exhausted_s(0.0, 1000.0)
+    end_s = ledger.budget_lasts_until_s(0.0, 1000.0, leaving)
+    assert end_s >= ledger.budget_lasts_until_s(0.0, 1000.0)
     for gone_s, machine in sorted((gone_s, machine) for machine, gone_s in leaving.items()):
         if gone_s <= end_s:
             assert ledger.least_budget_micro(gone_s) <= budget
@@ -194,13 +194,13 @@ def test_budget_is_never_exceeded_until_exhausted_s_when_machines_leave(budget, 
 def test_budget_lasts_until_the_end_of_a_billed_hour():
     ledger = Ledger(2 * 3_600_000, lease_s=30.0)
     ledger.open(0, offer(unit="hour"), 0.0)
-    assert ledger.exhausted_s(0.0, 1e5) == pytest.approx(7200.0 - 30.0, abs=2e-3)
+    assert ledger.budget_lasts_until_s(0.0, 1e5) == pytest.approx(7200.0 - 30.0, abs=2e-3)
 
 
 def test_budget_lasts_forever_when_machines_are_free():
     ledger = Ledger(1, lease_s=300.0)
     ledger.open(0, offer(0), 0.0)
-    assert ledger.exhausted_s(0.0, 1e9) == 1e9
+    assert ledger.budget_lasts_until_s(0.0, 1e9) == 1e9
     assert ledger.least_budget_micro(1e9) == 0
 
 
@@ -251,7 +251,7 @@ class BudgetIsNeverExceeded(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 4000))
     def time_passes(self, seconds):
         until_s = self.now_s + seconds
-        exhausted_s = self.ledger.exhausted_s(self.now_s, until_s)
+        exhausted_s = self.ledger.budget_lasts_until_s(self.now_s, until_s)
         if exhausted_s < until_s:
             self.now_s = exhausted_s
             for machine in self.live:
@@ -332,7 +332,7 @@ def test_exhausted_s_is_the_last_moment_within_the_budget(terms, lease_s, now_s)
         ledger.open(machine, offer(price, unit), machine)
     now_s += len(terms)
     ledger.budget_micro = ledger.least_budget_micro(now_s) * 3 // 2
-    end_s = ledger.exhausted_s(now_s, 1e6)
+    end_s = ledger.budget_lasts_until_s(now_s, 1e6)
     assert ledger.least_budget_micro(end_s) <= ledger.budget_micro
     # Bills grow only at whole seconds of a lifetime, so 10 ms later the bill may already be a second longer.
     if end_s < 1e6:
@@ -348,5 +348,5 @@ def test_exhausted_s_does_not_depend_on_now_s(first_s, later_s, budget, opened_s
     for now_s in (first_s, later_s):
         ledger = Ledger(budget, 30.0)
         ledger.open(0, SECOND, opened_s)
-        asked.append(ledger.exhausted_s(now_s, 1000.0))
+        asked.append(ledger.budget_lasts_until_s(now_s, 1000.0))
     assert max(asked[0], first_s, later_s) == max(asked[1], first_s, later_s)

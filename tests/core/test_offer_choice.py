@@ -69,12 +69,12 @@ def test_unavailable_offer_falls_back_and_is_retried_later():
 def test_study_waits_and_does_not_fail_while_capacity_is_missing():
     made, _ = decided(offers=(DEAR,), deadline_s=3600.0, budget_micro=10**9)
     for _ in range(8):
-        assert made.state.live, "renting is tried again"
-        for machine in list(made.state.live):
+        assert made.state.live_machines, "renting is tried again"
+        for machine in list(made.state.live_machines):
             none = core.MachineEnded(machine=machine, expected=False, reason="no capacity", lived_s=0.0, scarce=True)
             made.handle(none, made.state.now_s)
         assert made.state.phase == "running"
-        while not made.state.live:
+        while not made.state.live_machines:
             made.handle(core.Ticked(), made.next_call_s())
     assert made.state.now_s == sum(offer_choice.BACKOFF_S * 2.0**k for k in range(8)), "the backoff doubles each time"
 
@@ -91,9 +91,9 @@ def test_refused_offer_that_is_not_needed_causes_no_decisions():
 
     policy = Counted(trials=1)
     made, _ = decided(policy, offers=(DEAR, SPOT), deadline_s=3600.0, budget_micro=10**9)
-    (machine,) = made.state.live
+    (machine,) = made.state.live_machines
     made.handle(core.MachineEnded(machine=machine, expected=False, reason="none", lived_s=0.0, scarce=True), 1.0)
-    (machine,) = made.state.live
+    (machine,) = made.state.live_machines
     made.handle(core.MachineReady(machine=machine, boot_s=1.0), 2.0)
     draw(made, 3.0)
     made.handle(core.Ticked(), 100.0)
@@ -123,9 +123,9 @@ def test_next_offer_is_rented_when_a_quota_is_used_up():
 
 
 def test_observed_or_expected_losses_raise_the_expected_price():
-    shaky = replace(SPOT, price_per_hour_micro=3_500_000, losses_per_hour=60.0)
+    shaky = replace(SPOT, price_per_hour_micro=3_500_000, preemptions_per_hour=60.0)
     assert rented(decided(offers=(DEAR, shaky))[1]) == ["g5"] * 2
-    steady = replace(shaky, losses_per_hour=0.0)
+    steady = replace(shaky, preemptions_per_hour=0.0)
     made, found = decided(offers=(DEAR, steady))
     assert rented(found) == ["g5 spot"] * 2
     before = offer_choice.expected_price_s(made.state, steady)
@@ -144,7 +144,7 @@ def test_dearest_idle_machine_is_retired_first():
     made, _ = decided(offers=(DEAR, replace(SPOT, max_machines=1)))
     for machine in (0, 1):
         made.handle(core.MachineReady(machine=machine, boot_s=1.0), 2.0)
-    assert [machine.offer for machine in made.state.live.values()] == ["g5 spot", "g5"]
+    assert [machine.offer for machine in made.state.live_machines.values()] == ["g5 spot", "g5"]
     assert [machine.id for machine in reconcile.surplus(made.state, core.Plan(workers=1))] == [1]
     made.state.settings = replace(made.state.settings, max_workers=0)
     assert [machine.id for machine in reconcile.surplus(made.state, core.Plan(workers=1))] == [1, 0]
@@ -192,7 +192,7 @@ def test_all_machines_are_replaced_when_the_scheduler_machine_is_lost():
 
 
 def test_scheduler_machine_that_does_not_boot_is_retried_then_ends_the_study():
-    cloud = FakeCloud(Simple(), World(no_boot=1.0), scheduler_offer=HOST).run()
+    cloud = FakeCloud(Simple(), World(boot_failure=1.0), scheduler_offer=HOST).run()
     assert cloud.state.failed
     assert "did not boot" in cloud.state.reason
     assert len(cloud.of(core.Rent)) > 1

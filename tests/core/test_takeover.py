@@ -31,7 +31,7 @@ def spent(study):
 
 def test_machine_that_shut_itself_down_is_billed_for_its_lease():
     study = running().apply(core.RunnerStarted(unseen_s=10 * HOUR_S), 10.0)
-    assert not study.state.live
+    assert not study.state.live_machines
     # The runner may have lived for a heartbeat after its last record, and then the lease expires.
     assert both(30.0) <= spent(study) <= both(30.0 + 30.0)
 
@@ -55,13 +55,13 @@ def test_machine_that_no_longer_exists_is_not_billed_until_the_next_runner():
 
 def test_machine_that_still_exists_is_billed_until_it_is_gone():
     study = running(BILLED).apply(core.RunnerStarted(unseen_s=HOUR_S, retired=(0, 1)), 10.0)
-    assert {machine.state for machine in study.state.live.values()} == {"retiring"}
+    assert {machine.state for machine in study.state.live_machines.values()} == {"retiring"}
     assert spent(study) == both(HOUR_S)
     study.apply(core.Ticked(), 20.0)
     assert spent(study) == both(HOUR_S + 10.0)
     study.apply(core.MachineEnded(machine=0, expected=True), 25.0)
     study.apply(core.MachineEnded(machine=1, expected=True, lived_s=HOUR_S + 100.0), 25.0)
-    assert not study.state.live
+    assert not study.state.live_machines
     assert spent(study) == BILLED.bill(25.0 + HOUR_S) + BILLED.bill(HOUR_S + 100.0)
 
 

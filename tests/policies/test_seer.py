@@ -87,8 +87,8 @@ def test_survivors_are_trained_fully(cloud):
 
 def test_one_of_the_best_tenth_is_trained_fully(cloud):
     """The curves of this cloud do not cross."""
-    heights = sorted((cloud.world.chance("height", number) for number in cloud.state.trials), reverse=True)
-    best = max(cloud.world.chance("height", number) for number in complete(cloud))
+    heights = sorted((cloud.world.random("height", number) for number in cloud.state.trials), reverse=True)
+    best = max(cloud.world.random("height", number) for number in complete(cloud))
     assert best >= heights[len(heights) // 10]
 
 
@@ -170,7 +170,7 @@ def test_the_weakest_are_stopped_when_the_budget_is_cut():
     assert cut.provider_bill_micro() <= 700_000
     assert 0 < len(complete(cut)) < len(complete(rich))
     # Trials promoted after the cut are better than those stopped at the first rung.
-    best_tried = sorted(cut.state.trials, key=lambda number: -cut.world.chance("height", number))
+    best_tried = sorted(cut.state.trials, key=lambda number: -cut.world.random("height", number))
     assert set(complete(cut)) & set(best_tried[:3])
 
 

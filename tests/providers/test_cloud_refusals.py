@@ -36,7 +36,7 @@ def test_most_clouds_bill_a_machine_until_it_is_deleted(cloud):
 def test_scheduler_machine_is_never_a_spot_machine():
     provider = CLOUDS["gcp"](spot=True)
     (offer,) = provider.offers()
-    assert (offer.spot, offer.name, offer.losses_per_hour) == (True, "g2-standard-4 spot", 0.03)
+    assert (offer.spot, offer.name, offer.preemptions_per_hour) == (True, "g2-standard-4 spot", 0.03)
     assert (provider.scheduler_offer.spot, provider.scheduler_offer.name) == (False, "scheduler")
 
 

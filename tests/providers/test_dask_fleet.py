@@ -100,7 +100,7 @@ async def test_new_worker_is_assigned_to_a_wanted_machine_first(recorded, channe
 async def test_retired_worker_that_never_joins_is_reported_after_the_boot_timeout(recorded, channels):
     await recorded.rent(1)
     await recorded.fleet.retire(1, force=False)
-    recorded.fleet._rented[1].rented_at_s -= 100.0
+    recorded.fleet.rented[1].rented_at_s -= 100.0
     assert (await recorded.has_ended(1)).lived_s is None
 
 

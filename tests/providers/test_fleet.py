@@ -44,7 +44,7 @@ class ControlledFleet(MachineFleet[RentedMachine]):
 
     async def _end(self, machine, rented, *, force):
         if not rented.launching and not self.stubborn:
-            self._report_ended(machine, lived_s=rented.lived_s())
+            self.report_ended(machine, lived_s=rented.lived_s())
 
     async def _clean_up(self):
         """Do nothing."""
@@ -70,7 +70,7 @@ async def test_failed_launch_is_reported_once(fleet, error):
     await fleet.on_worker_lost(1)
     (ended,) = fleet.ended
     assert (ended.machine, ended.expected, ended.reason) == (1, False, str(error))
-    assert not fleet._rented, "it would count as a machine until the end"
+    assert not fleet.rented, "it would count as a machine until the end"
 
 
 @pytest.mark.anyio
@@ -125,7 +125,7 @@ async def test_nothing_is_launched_while_the_fleet_closes_or_afterwards(fleet):
     await fleet.rent(2, OFFER)
     assert sorted((ended.machine, ended.expected) for ended in fleet.ended) == [(0, True), (1, True), (2, True)]
     assert [ended.lived_s for ended in fleet.ended if ended.machine] == [0.0, 0.0], "they were never launched"
-    assert not fleet._rented
+    assert not fleet.rented
 
 
 @pytest.mark.anyio
@@ -133,13 +133,13 @@ async def test_each_worker_gets_its_own_gpu(tmp_path):
     fleet = LocalFleet(FleetContext(study="s", folder=tmp_path, lease_s=30.0, on_ended=lambda _: None), ("3", "GPU-7b"))
 
     def assign(machine):
-        fleet._rented[machine] = WorkerProcess()
-        return fleet._assign_environment(fleet._rented[machine])["CUDA_VISIBLE_DEVICES"]
+        fleet.rented[machine] = WorkerProcess()
+        return fleet._assign_environment(fleet.rented[machine])["CUDA_VISIBLE_DEVICES"]
 
     assert [assign(0), assign(1)] == ["3", "GPU-7b"]
-    del fleet._rented[1]
+    del fleet.rented[1]
     assert assign(2) == "GPU-7b"
-    del fleet._rented[0]
+    del fleet.rented[0]
     assert assign(3) == "3", "machine 2 uses the other one"
     assert sorted([assign(4), assign(5)]) == ["3", "GPU-7b"], "more workers than GPUs share them evenly"
 
@@ -182,7 +182,7 @@ async def test_end_of_a_worker_is_reported_even_if_it_was_not_recorded(tmp_path,
     await fleet.rent(1, OFFER)
     end = await asyncio.wait_for(ended, 10)
     assert (end.machine, end.expected, end.reason) == (1, False, str(error))
-    assert not fleet._rented
+    assert not fleet.rented
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="clocks of other systems stop while suspended")

@@ -36,7 +36,7 @@ def test_a_slow_termination_is_recorded(home):
     runner = asyncio.run(failing(study))
     records, state = journalled(study)
     assert [record.machine for record in records if isinstance(record, core.MachineEnded)] == runner._fleet.asked
-    assert not state.live
+    assert not state.live_machines
     # A night without a runner costs nothing.
     state.apply(core.RunnerStarted(unseen_s=8 * 3600.0), state.now_s)
     assert state.ledger.spent_micro(state.now_s) <= len(runner._fleet.asked) * OFFER.bill(10.0)
@@ -50,7 +50,7 @@ def test_an_end_that_was_delayed_after_a_suspension_is_recorded(home):
         running = asyncio.create_task(runner.run())
         await asyncio.sleep(0.5)
         runner._guard.note_suspension()
-        runner._fleet._report_ended(0, lived_s=2.0, reason="the machine was preempted")
+        runner._fleet.report_ended(0, lived_s=2.0, reason="the machine was preempted")
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -59,4 +59,4 @@ def test_an_end_that_was_delayed_after_a_suspension_is_recorded(home):
     asyncio.run(run())
     _, state = journalled(study)
     assert state.machines[0].reason == "the machine was preempted"
-    assert not state.live
+    assert not state.live_machines

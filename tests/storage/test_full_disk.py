@@ -80,7 +80,7 @@ def test_no_decision_follows_from_a_command_that_could_not_be_written(home):
     study = create(Cloud(max_workers=3), policy=Three(), budget=0.08)
 
     def ask(runner):
-        lose = functools.partial(runner._fleet._report_ended, 0, lived_s=3.0, reason="it was taken away")
+        lose = functools.partial(runner._fleet.report_ended, 0, lived_s=3.0, reason="it was taken away")
         FullDisk(runner, core.SetBudget, TRIES, lose)
         study.send(core.SetBudget(budget_micro=5_000_000))
 
@@ -104,7 +104,7 @@ def test_a_pause_that_could_not_be_written_does_not_end_the_study(home):
     records, state = journalled(study)
     assert not [record for record in records if isinstance(record, core.Finish)]
     assert state.phase == "running"
-    assert not state.live
+    assert not state.live_machines
 
 
 def test_an_end_of_a_machine_that_could_not_be_written_is_written_later(home):
@@ -113,7 +113,7 @@ def test_an_end_of_a_machine_that_could_not_be_written_is_written_later(home):
     def lose(runner):
         # When the others end there is room again.
         FullDisk(runner, core.MachineEnded, TRIES)
-        runner._fleet._report_ended(0, lived_s=3.0, reason="it was taken away")
+        runner._fleet.report_ended(0, lived_s=3.0, reason="it was taken away")
 
     fails(study, lose)
     records, state = journalled(study)
@@ -133,7 +133,7 @@ def test_a_runner_terminated_while_the_disk_is_full_fails(home):
     records, state = journalled(study)
     assert not [record for record in records if isinstance(record, core.Pause | core.Finish)]
     assert state.phase == "running"
-    assert not state.live
+    assert not state.live_machines
 
 
 def test_a_runner_terminated_before_it_starts_rents_nothing(home):

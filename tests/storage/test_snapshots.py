@@ -80,7 +80,7 @@ def test_a_snapshot_and_later_records_give_the_same_state_as_all_records(study, 
         again, rest = resumed.state(), whole.state()
         assert repr(vars(resumed.history)) == repr(vars(whole.history)), "integers stay integers"
         assert list(again.trials) == list(rest.trials)
-        assert list(again.live) == list(rest.live)
+        assert list(again.live_machines) == list(rest.live_machines)
         assert again.idle_workers() == rest.idle_workers()
         assert again.ledger.accounts == rest.ledger.accounts
         assert again.speed.measurements == rest.speed.measurements

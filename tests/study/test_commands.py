@@ -95,7 +95,7 @@ def test_a_failing_policy_leaves_no_machines_in_the_state_that_were_never_rented
     until(lambda: study.status == "interrupted", "the runner's end")
     state = study.state
     assert len(state.machines) == 2
-    assert not state.live
+    assert not state.live_machines
     assert state.ledger.committed_micro(state.now_s) == 0
     assert_no_processes_left(home)
 

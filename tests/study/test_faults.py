@@ -144,7 +144,7 @@ def test_a_terminated_runner_saves_trials_and_releases_machines_first(home):
     assert_no_processes_left(home)
     state = study.state
     assert (study.status, state.phase) == ("interrupted", "paused")
-    assert not state.live
+    assert not state.live_machines
     assert all(record.expected for record in records(study, core.MachineEnded))
     curve = study.curves().groupby("trial").epoch.max()
     assert all(state.trials[trial].resume_epoch == epoch for trial, epoch in curve.items()), "all is saved"

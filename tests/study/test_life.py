@@ -87,7 +87,7 @@ def test_commands_take_effect_and_a_replay_makes_the_same_decisions(home):
     study.pause()
     until(lambda: study.status == "paused", "the pause")
     # While paused no machine is rented and no time passes.
-    assert not study.state.live
+    assert not study.state.live_machines
     used_s, reports = study.state.now_s, len(study.curves())
     time.sleep(1.0)
     assert len(study.curves()) == reports

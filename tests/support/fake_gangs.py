@@ -41,7 +41,7 @@ class Machines(MachineFleet):
 
     async def _end(self, machine, rented, *, force):
         gone = asyncio.get_running_loop().call_later
-        gone(self._end_s, lambda: self._report_ended(machine, lived_s=rented.lived_s()))
+        gone(self._end_s, lambda: self.report_ended(machine, lived_s=rented.lived_s()))
 
     async def _clean_up(self):
         pass

@@ -236,7 +236,9 @@ class Case:
         """Return the pid of the scheduler, which has its own machine on a cloud."""
 
         def look() -> int | None:
-            machine = next((x for x in self.state.live.values() if x.runs_scheduler and x.state == "ready"), None)
+            machine = next(
+                (x for x in self.state.live_machines.values() if x.runs_scheduler and x.state == "ready"), None
+            )
             return None if machine is None else self._worker(worker_name(machine.id, 0))
 
         return int(self.until(look, "the scheduler"))

@@ -248,7 +248,9 @@ class KeepBest:
 
 def _while_booting(case: Case) -> None:
     case.start()
-    machine = case.until(lambda: next((x for x in case.state.live.values() if not x.runs_scheduler), None), "a machine")
+    machine = case.until(
+        lambda: next((x for x in case.state.live_machines.values() if not x.runs_scheduler), None), "a machine"
+    )
     case.wait_randomly(0.5)
     case.record_fault()
     if case.cloud is None:

@@ -78,7 +78,7 @@ class Limits:
     def left_s(self) -> float:
         """Return the seconds until all machines must be terminated."""
         now_s = self.elapsed_s()
-        return self.ledger.exhausted_s(now_s, self._deadline_s) - now_s
+        return self.ledger.budget_lasts_until_s(now_s, self._deadline_s) - now_s
 
     def check(self, keep_s: float = 0.0) -> None:
         """Raise if the time left is not more than a reserve.

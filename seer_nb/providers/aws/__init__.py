@@ -31,7 +31,7 @@ SPOT_SHARE = 0.5
 """Assumed spot price as a share of the on-demand price, where the spot price is unknown."""
 SPOT_MARGIN = 1.2
 """Highest accepted spot price as a multiple of the present one; spot machines are accounted at that price."""
-SPOT_LOSSES_PER_HOUR = 0.02
+SPOT_PREEMPTIONS_PER_HOUR = 0.02
 """Expected preemptions of a spot machine per hour, until some have been seen: AWS reports 5 to 20 % a month for most
 types."""
 PACKAGES = (*bootstrap.PACKAGES, "s3fs")
@@ -158,7 +158,7 @@ class EC2:
                         price_micro=self.max_spot_price_micro(kind),
                         name=f"{kind} spot",
                         spot=True,
-                        losses_per_hour=SPOT_LOSSES_PER_HOUR,
+                        preemptions_per_hour=SPOT_PREEMPTIONS_PER_HOUR,
                     )
                 )
             if self.spot in {False, "mixed"}:

@@ -104,11 +104,11 @@ class EC2Fleet(MachineFleet[EC2Machine]):
         self._report_ended_before(found, {x.machine for x in living})
         for instance in living:
             self._track(instance, keep=instance.machine in wanted)
-        left = {machine: x for machine, x in self._rented.items() if x.end_requested_s is not None}
+        left = {machine: x for machine, x in self.rented.items() if x.end_requested_s is not None}
         # If this fails, the watcher tries again.
         await self._attempt(self._terminate([x.ident for x in living if x.machine not in wanted]))
         self._wake_watcher.set()
-        kept = tuple(sorted(self._rented.keys() - left.keys()))
+        kept = tuple(sorted(self.rented.keys() - left.keys()))
         return Adopted(self._scheduler() if kept else None, kept, tuple(sorted(left)))
 
     async def boot_scheduler(self, machine: int, offer: Offer) -> SchedulerAddress | None:
@@ -128,7 +128,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
         if not keep:
             rented.mark_ending()
         if instance.machine >= 0:
-            self._rented[instance.machine] = rented
+            self.rented[instance.machine] = rented
 
     def _report_ended_before(self, found: Iterable[Instance], living: set[int]) -> None:
         """Report machines that terminated before this runner started; EC2 knows their lifetimes for a while."""
@@ -201,7 +201,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
                 async with asyncio.timeout(FAST_POLL_S if self._is_changing() else SLOW_POLL_S):
                     await self._wake_watcher.wait()
             self._wake_watcher.clear()
-            if self._rented:
+            if self.rented:
                 await self._attempt(self._observe())
             await asyncio.sleep(FAST_POLL_S / 2)
 
@@ -209,12 +209,12 @@ class EC2Fleet(MachineFleet[EC2Machine]):
         """Return whether an instance is launching or terminating."""
         return any(
             rented.end_requested_s is not None or rented.seen is None or rented.seen.state == "pending"
-            for rented in self._rented.values()
+            for rented in self.rented.values()
         )
 
     async def _observe(self) -> None:
         found = await self._instances()
-        for machine, rented in list(self._rented.items()):
+        for machine, rented in list(self.rented.items()):
             await self._attempt(self._update(machine, rented, found))
         await self._terminate([x.ident for x in found.values() if self._is_stray(x)])
 
@@ -235,11 +235,11 @@ class EC2Fleet(MachineFleet[EC2Machine]):
             await self._terminate([rented.instance])
             self._report_gone(machine, rented)
         elif unseen and rented.unconfirmed:
-            self._report_ended(machine, lived_s=0.0)
+            self.report_ended(machine, lived_s=0.0)
 
     def _is_stray(self, instance: Instance) -> bool:
         """Return whether an instance runs but belongs to no machine: EC2's answer to its launch was lost."""
-        tracked = self._rented.get(instance.machine)
+        tracked = self.rented.get(instance.machine)
         # A machine that is being launched has no instance id until EC2 has answered.
         return not instance.gone and (
             tracked is None
@@ -249,7 +249,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
     def _report_gone(self, machine: int, rented: EC2Machine) -> None:
         seen = rented.seen
         reason = (seen.reason if seen else "") or "EC2 has terminated it"
-        self._report_ended(machine, reason=reason, lived_s=None if seen is None else seen.lived_s(datetime.now(UTC)))
+        self.report_ended(machine, reason=reason, lived_s=None if seen is None else seen.lived_s(datetime.now(UTC)))
 
     # --- terminating ---
 
@@ -259,7 +259,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
             await self._terminate([rented.instance])
             self._wake_watcher.set()
         elif not (rented.launching or rented.unconfirmed):
-            self._report_ended(machine, lived_s=0.0)
+            self.report_ended(machine, lived_s=0.0)
 
     async def _instances(self) -> dict[str, Instance]:
         return await api.study_instances(self._client, self._file.ident)
@@ -277,7 +277,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
                 await self._terminate_all()
             self._file.scheduler_machine, self._file.client_address, self._file.worker_address = None, "", ""
             tls.save(self._context.folder, self._file)
-            if not self._rented:
+            if not self.rented:
                 for group in await api.study_groups(self._client, self._file.ident):
                     await api.delete_group(self._client, group)
         finally:

@@ -98,7 +98,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
 
     async def close(self) -> tuple[int, ...]:
         """Terminate all workers that were started for the study, and its own cluster if it created one."""
-        workers = [machine for machine, rented in self._rented.items() if not rented.is_cluster]
+        workers = [machine for machine, rented in self.rented.items() if not rented.is_cluster]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SILENCE_TIMEOUT_S):
                 await asyncio.gather(*(self.retire(machine, force=True) for machine in workers))
@@ -108,7 +108,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
         if not address:  # the cluster's name of a worker does not identify a machine
             return None
         self._announced.add(address)
-        found = (machine for machine, x in self._rented.items() if x.address == address and x.end_requested_s is None)
+        found = (machine for machine, x in self.rented.items() if x.address == address and x.end_requested_s is None)
         return next((worker_name(machine, 0) for machine in found), None)
 
     # --- launching ---
@@ -136,7 +136,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
     async def _open_cluster(self, machine: int, rented: DaskMachine) -> None:
         """Create or acquire the cluster."""
         rented.is_cluster = True
-        for other, x in list(self._rented.items()):
+        for other, x in list(self.rented.items()):
             if x.is_cluster and x is not rented:  # at most one cluster may be held
                 await self._request_end(other, "another Dask cluster has replaced it")
         channel = rented.channel = self._provider.channel()
@@ -192,7 +192,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
 
     def _worker_machines(self) -> dict[int, DaskMachine]:
         """Return the machines that are workers of the present cluster."""
-        return {machine: x for machine, x in self._rented.items() if x.channel is self._channel and not x.is_cluster}
+        return {machine: x for machine, x in self.rented.items() if x.channel is self._channel and not x.is_cluster}
 
     def _assign(self, address: str, worker: WorkerInfo) -> None:
         """Assign a new worker to the machine that it was started for, else to the one that waits longest."""
@@ -218,7 +218,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
 
     def _idle_existing_worker(self) -> str | None:
         """Return the address of a worker that the cluster keeps and no machine uses."""
-        taken = {rented.address for rented in self._rented.values()}
+        taken = {rented.address for rented in self.rented.values()}
         return next((address for address in self._existing.values() if address and address not in taken), None)
 
     def _report_never_joined(self) -> None:
@@ -226,7 +226,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
         for machine, rented in self._worker_machines().items():
             late = steady_s() - rented.rented_at_s > self._provider.boot_timeout_s
             if rented.takes_any_worker and not rented.address and rented.end_requested_s is not None and late:
-                self._report_ended(machine)
+                self.report_ended(machine)
 
     # --- terminating ---
 
@@ -236,7 +236,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
         if rented.is_cluster:
             await self._end_cluster(machine, rented)
         elif not (rented.started or rented.existing):
-            self._report_ended(machine, lived_s=0.0)
+            self.report_ended(machine, lived_s=0.0)
         elif rented.takes_any_worker and not rented.address:
             self._wake_watcher.set()
         else:
@@ -253,7 +253,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
             self._ending.discard(address)
         else:
             await self._call(rented.channel, "end_worker", rented.key, address or None, force=force)
-        self._report_ended(machine)
+        self.report_ended(machine)
 
     async def _end_cluster(self, machine: int, rented: DaskMachine) -> None:
         """Release the cluster; its remaining workers end with it."""
@@ -263,9 +263,9 @@ class DaskFleet(MachineFleet[DaskMachine]):
             self._wake_watcher.set()
         if channel is not None:
             await self._attempt(channel.close())
-        for other in [other for other, x in self._rented.items() if x.channel is channel and not x.is_cluster]:
-            self._report_ended(other, reason=rented.reason or "the Dask cluster has ended")
-        self._report_ended(machine)
+        for other in [other for other, x in self.rented.items() if x.channel is channel and not x.is_cluster]:
+            self.report_ended(other, reason=rented.reason or "the Dask cluster has ended")
+        self.report_ended(machine)
 
     async def _call(self, channel: Channel | None, method: str, *args: Any, **kwargs: Any) -> None:
         """Call a method of the controller; the watcher notices the loss of a worker or cluster that does not answer."""
@@ -274,6 +274,6 @@ class DaskFleet(MachineFleet[DaskMachine]):
 
     async def _clean_up(self) -> None:
         """Close channels; a cluster that is still being created is closed as soon as it exists."""
-        for rented in list(self._rented.values()):
+        for rented in list(self.rented.values()):
             if rented.is_cluster and rented.channel is not None:
                 await self._attempt(rented.channel.close())

@@ -182,7 +182,7 @@ class LocalFleet(MachineFleet[WorkerProcess]):
         if rented.process is not None:
             _kill_worker(rented.process)
         elif not rented.launching:
-            self._report_ended(machine, lived_s=0.0)
+            self.report_ended(machine, lived_s=0.0)
 
     async def _clean_up(self) -> None:
         if self._scheduler is not None:
@@ -198,14 +198,14 @@ class LocalFleet(MachineFleet[WorkerProcess]):
         code = process.exitcode
         reason = _REASONS.get(code, f"its process exited with code {code}")
         # Only the code of an exit that the training function may have caused is reported.
-        self._report_ended(machine, reason=reason, exit_code=None if code in _REASONS else code)
+        self.report_ended(machine, reason=reason, exit_code=None if code in _REASONS else code)
         process.close()
 
     def _assign_environment(self, rented: WorkerProcess) -> dict[str, str]:
         """Assign the least used GPU; return the environment variables that a worker adds to this process's."""
         environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         if self._gpus:
-            used = Counter(other.gpu for other in self._rented.values())
+            used = Counter(other.gpu for other in self.rented.values())
             rented.gpu = min(self._gpus, key=lambda gpu: used[gpu])
             environment["CUDA_VISIBLE_DEVICES"] = rented.gpu
         return environment

@@ -77,7 +77,7 @@ class VMProvider:
     """Whether a machine that has shut itself down is billed until it is deleted."""
     spot: bool = False
     """Whether machines that train are spot machines."""
-    spot_losses_per_hour: float = 0.03
+    spot_preemptions_per_hour: float = 0.03
     """Expected preemptions of a spot machine per hour, until some have been seen."""
     shares_files: bool = False
 
@@ -183,7 +183,11 @@ class VMProvider:
             "max_machines": self.max_machines,
         }
         if self.spot and more.get("workers_per_machine"):
-            more |= {"name": f"{known.instance_type} spot", "spot": True, "losses_per_hour": self.spot_losses_per_hour}
+            more |= {
+                "name": f"{known.instance_type} spot",
+                "spot": True,
+                "preemptions_per_hour": self.spot_preemptions_per_hour,
+            }
         return Offer(**{**machine, **more})
 
     def _surcharge_micro(self) -> int:

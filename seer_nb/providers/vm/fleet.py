@@ -118,7 +118,7 @@ class VMFleet(MachineFleet[VM]):
     async def adopt(self, machines: Collection[int]) -> Adopted:  # noqa: ARG002 - none can be kept
         """Delete all machines of an earlier runner; the study continues with new machines."""
         left = {record.machine: VM.from_record(record) for record in self._read_records()}
-        self._rented |= left
+        self.rented |= left
         for machine, rented in left.items():
             await self._end(machine, rented, force=True)
         return Adopted(terminating=tuple(left))
@@ -173,7 +173,7 @@ class VMFleet(MachineFleet[VM]):
         """Delete a machine and report its end when it is gone: then its billing has ended."""
         existed = (rented.inherited or rented.vm is not None) and await self._delete_until_gone(machine, rented)
         # Nobody knows whether a missing inherited machine ever existed, and when it was deleted.
-        self._report_ended(machine, lived_s=rented.lived_s() if existed else None if rented.inherited else 0.0)
+        self.report_ended(machine, lived_s=rented.lived_s() if existed else None if rented.inherited else 0.0)
         self._write_records()
 
     async def _delete_until_gone(self, machine: int, rented: VM) -> bool:
@@ -206,7 +206,7 @@ class VMFleet(MachineFleet[VM]):
 
     def _write_records(self) -> None:
         """Write the list of machines that may exist."""
-        existing = {machine: x for machine, x in self._rented.items() if x.inherited or x.vm is not None}
+        existing = {machine: x for machine, x in self.rented.items() if x.inherited or x.vm is not None}
         records = [
             MachineRecord(machine=machine, rented=existing[machine].rented_unix_s, ident=self._file.ident)
             for machine in sorted(existing)

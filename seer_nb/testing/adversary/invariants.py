@@ -97,7 +97,7 @@ def check_ended_study(cloud: AdverseCloud) -> None:
         PromiseError: An invariant is broken; the message names it.
     """
     state = cloud.state
-    require(not state.live and not state.gangs, "machines or gangs are left over")
+    require(not state.live_machines and not state.gangs, "machines or gangs are left over")
     require(all(box.ended_s is not None for box in cloud.machines.values()), "a machine outlives its study")
     spent = state.ledger.spent_micro(cloud.now_s)
     require(

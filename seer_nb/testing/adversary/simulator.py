@@ -98,27 +98,27 @@ class AdverseCloud(Simulator):
             self.check(self)
 
     def _deliver(self, event: core.Event) -> None:
-        late_s = self.world.late_s * self.world.chance("late", next(self._numbers))
+        late_s = self.world.late_s * self.world.random("late", next(self._numbers))
         self._schedule(self.now_s + late_s, lambda: self._handle(event))
 
     def _wake_s(self) -> float:
         return super()._wake_s() + self.world.tick_late_s
 
     def _boot_s(self, machine: int) -> float:
-        if self.world.chance("no word", machine) < self.world.no_word:
+        if self.world.random("no word", machine) < self.world.never_boots:
             return math.inf
-        return self.world.chance.about(self.world.boot_s, self.world.spread, "boot", machine)
+        return self.world.random.about(self.world.boot_s, self.world.spread, "boot", machine)
 
     def _rent(self, action: core.Rent) -> None:
         super()._rent(action)
         number = action.machine
-        if self.world.chance("refused", number) < self.world.refused:
+        if self.world.random("refused", number) < self.world.refused:
             self._schedule(self.now_s, lambda: self._refuse(number))
-        elif self.world.chance("notice", number) < self.world.notice:
-            self._schedule(self.now_s + 200 * self.world.chance("when", number), lambda: self._notice(number))
+        elif self.world.random("notice", number) < self.world.notice:
+            self._schedule(self.now_s + 200 * self.world.random("when", number), lambda: self._notice(number))
 
     def _begin_gang(self, gang: SimulatedGang) -> None:
-        if gang.start.checkpoint and self.world.chance("damaged", gang.start.gang) < self.world.damages:
+        if gang.start.checkpoint and self.world.random("damaged", gang.start.gang) < self.world.damages:
             self._end_gang(gang, "damaged", "the checkpoint is damaged", own_fault=False)
         else:
             super()._begin_gang(gang)
@@ -142,17 +142,17 @@ class AdverseCloud(Simulator):
                     self._schedule(self.now_s + 1.0, partial(self._end_machine, other, "no scheduler"))
 
     def _release_s(self, machine: int) -> float:
-        return super()._release_s(machine) * self.world.chance("release", machine)
+        return super()._release_s(machine) * self.world.random("release", machine)
 
     def _inject_failure(self, gang: SimulatedGang) -> bool:
         world, name = self.world, (gang.start.gang, gang.epoch)
-        if world.chance("raises", *name) < world.raises:
+        if world.random("raises", *name) < world.raises:
             self._end_gang(gang, "failed", world.error)
-        elif world.chance("returns", *name) < world.returns:
+        elif world.random("returns", *name) < world.returns:
             self._end_gang(gang, "returned")
         else:
             # A hung gang sends no further events.
-            return world.chance("hangs", *name) < world.hangs
+            return world.random("hangs", *name) < world.hangs
         return True
 
     def _report(self, gang: SimulatedGang, seconds: float) -> core.Reported:
@@ -181,7 +181,7 @@ class AdverseCloud(Simulator):
                 last_s = self.now_s + self.settings.lease_s if told_s is None else told_s + box.offer.release_s
                 if self.state.machines[number].ready_s is None:
                     last_s = max(last_s, box.rented_s + box.offer.boot_lease_s)
-                if self.now_s + seconds < last_s and self.world.chance("left", number) < self.world.adopts:
+                if self.now_s + seconds < last_s and self.world.random("left", number) < self.world.adopts:
                     left.append(number)
                 else:
                     box.ended_s = min(self.now_s + seconds, last_s)
@@ -204,11 +204,13 @@ class AdverseCloud(Simulator):
 
     def _adopted(self, seconds: float) -> tuple[int, ...]:
         """Return the machines that a new runner adopts: all ready ones, if a scheduler and their leases remain."""
-        ready = [x for x in self.state.live.values() if x.state == "ready" and self.machines[x.id].ended_s is None]
+        ready = [
+            x for x in self.state.live_machines.values() if x.state == "ready" and self.machines[x.id].ended_s is None
+        ]
         found = self.settings.scheduler_offer is None or any(machine.runs_scheduler for machine in ready)
         unseen_s = seconds + self.now_s - self.state.now_s
         alive = seconds < self.settings.lease_s and self.state.ledger.covers_new_leases(self.state.now_s, unseen_s)
-        keeps = found and alive and self.world.chance("adopts", self.steps) < self.world.adopts
+        keeps = found and alive and self.world.random("adopts", self.steps) < self.world.adopts
         return tuple(machine.id for machine in ready) if keeps else ()
 
 
@@ -221,7 +223,7 @@ def comparable_state(state: State) -> tuple[Any, ...]:
 
 
 class NamedChance(KeyedRandom):
-    """Random numbers by name: ``world.chance("height", 3)`` in [0, 1) depends only on the seed and the name."""
+    """Random numbers by name: ``world.random("height", 3)`` in [0, 1) depends only on the seed and the name."""
 
     def __call__(self, *name: str | int) -> float:
         """Return the random number of a name."""
@@ -248,9 +250,9 @@ class World:
     """Maximum delay of each event in seconds; delays are independent, so events arrive out of order."""
     tick_late_s: float = 0.0
     """Delay of timers in seconds."""
-    no_boot: float = 0.0
+    boot_failure: float = 0.0
     """Probability that a machine ends while it boots."""
-    no_word: float = 0.0
+    never_boots: float = 0.0
     """Probability that a boot never finishes."""
     life_s: float = math.inf
     """Mean life of a machine in seconds."""
@@ -269,7 +271,7 @@ class World:
     error: str = 'Traceback (most recent call last):\n  File "x.py", line 1, in train\nRuntimeError: boom'
 
     @cached_property
-    def chance(self) -> NamedChance:
+    def random(self) -> NamedChance:
         """All random numbers of the world."""
         return NamedChance(self.seed)
 
@@ -277,7 +279,7 @@ class World:
     def conditions(self) -> Conditions:
         """Conditions that the base simulator handles."""
         return Conditions(
-            stall_seconds=self.stall_s, spread=self.spread, boot_failure=self.no_boot, machine_life_s=self.life_s
+            stall_seconds=self.stall_s, spread=self.spread, boot_failure=self.boot_failure, machine_life_s=self.life_s
         )
 
     def draw(self, number: int, trials: Any, *, proposed: bool) -> core.Config | None:  # noqa: ARG002 - signature of the base class
@@ -286,14 +288,14 @@ class World:
 
     def value(self, trial: int, epoch: int) -> float:
         """Return a learning curve that rises to a random level."""
-        return self.chance("height", trial) * (1 - 0.8**epoch)
+        return self.random("height", trial) * (1 - 0.8**epoch)
 
     def report(self, trial: int, epoch: int) -> tuple[float | None, dict[str, float | None]]:
         """Return the value, None after divergence, and other metrics."""
-        diverges = self.chance("diverges", trial, epoch) < self.diverges
+        diverges = self.random("diverges", trial, epoch) < self.diverges
         return None if diverges else self.value(trial, epoch), {}
 
     def epoch_seconds(self, trial: int, parallelism: int, epoch: int) -> float:  # noqa: ARG002 - equal for all epochs
         """Return the seconds of an epoch, by Amdahl's law."""
-        alone_s = self.chance.about(self.epoch_s, self.spread, "epoch", trial)
+        alone_s = self.random.about(self.epoch_s, self.spread, "epoch", trial)
         return alone_s / core.Scaling(overhead=self.overhead).speedup(parallelism)

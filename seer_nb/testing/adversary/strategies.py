@@ -106,7 +106,7 @@ def study(seed: int) -> AdverseCloud:
 def _settings(rng: random.Random, seed: int) -> core.Settings:
     first = _offer(rng, "machine")
     spot = replace(
-        first, name="spot", spot=True, price_per_hour_micro=first.price_per_hour_micro // 3, losses_per_hour=0.1
+        first, name="spot", spot=True, price_per_hour_micro=first.price_per_hour_micro // 3, preemptions_per_hour=0.1
     )
     other = replace(_offer(rng, "other"), kind="other")
     scheduler = replace(_offer(rng, "host"), workers_per_machine=0, price_per_hour_micro=20_000)
@@ -155,8 +155,8 @@ def _world(rng: random.Random, seed: int) -> World:
         store_every=rng.choice([1, 3]),
         late_s=rng.choice([0.0, 0.0, 0.5, 5.0]),
         tick_late_s=rng.choice([0.0, 0.05, 0.5]),
-        no_boot=rng.choice(RARE),
-        no_word=rng.choice(RARE),
+        boot_failure=rng.choice(RARE),
+        never_boots=rng.choice(RARE),
         life_s=rng.choice([math.inf, 300.0, 60.0]),
         notice=rng.choice([0.0, 0.0, 0.3]),
         refused=rng.choice(RARE),

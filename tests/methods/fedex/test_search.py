@@ -97,7 +97,7 @@ def test_lost_worker_does_not_change_the_outcomes():
     limits = Limits.from_arguments("2min", "$0.01", provider := seer.Local(2))
     with open_pool(clients, provider, None, 12, limits) as pool:
         pool.run_tasks(weights, tasks)
-        machine = next(iter(pool.fleet._rented.values()))
+        machine = next(iter(pool.fleet.rented.values()))
         os.kill(machine.process.pid, signal.SIGKILL)
         there = pool.run_tasks(weights, tasks)
     assert all(np.array_equal(one.weights, other.weights) for one, other in zip(here, there, strict=True))

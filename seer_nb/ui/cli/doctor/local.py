@@ -350,8 +350,10 @@ def _study(name: str) -> Iterator[Finding]:
         yield Finding("studies", "warning", f"study {name!r} cannot be read ({shorten(error)})", "move its folder away")
         return
     if status == "interrupted":
-        text = f"the runner of study {name!r} died" + (", and its machines may still cost money" if state.live else "")
-        level: Level = "problem" if state.live else "warning"
+        text = f"the runner of study {name!r} died" + (
+            ", and its machines may still cost money" if state.live_machines else ""
+        )
+        level: Level = "problem" if state.live_machines else "warning"
         yield Finding(
             "studies", level, text, f"run seer-nb resume {name} to continue, or seer-nb stop {name} to end the study"
         )
