@@ -55,9 +55,19 @@ def test_elimination_reduces_27_arms_to_1():
 def test_result_has_tables_files_and_figures(tmp_path):
     found = tune(small(), **SMALL)
     frame, curves = found.frame, found.curves()
-    assert {"trial", "state", "value", "epoch", "config_lr", "config_server_lr", "entropy", "reason"} <= set(frame)
+    assert {
+        "trial",
+        "state",
+        "selection_score",
+        "test_error",
+        "epoch",
+        "config_lr",
+        "config_server_lr",
+        "entropy",
+        "reason",
+    } <= set(frame)
     assert len(curves) == found.rounds == frame.rounds.sum() <= 20
-    assert found.best.value == curves.value.min()
+    assert found.best.selection_score == curves.value.min()
     assert frame.set_index("trial").test_personal.dropna().to_dict() == {found.best.trial: found.best.test.personal}
     assert found.theta().groupby(["trial", "epoch"]).probability.sum().to_numpy() == pytest.approx(1.0)
     for table in ("results", "curves", "theta"):
@@ -71,7 +81,7 @@ def test_result_has_tables_files_and_figures(tmp_path):
 
 def test_global_target_ranks_arms_by_the_shared_model():
     found = tune(small(), **SMALL, target="global")
-    assert found.best.value == found.curves()["global"].min()
+    assert found.best.selection_score == found.curves()["global"].min()
 
 
 @pytest.mark.slow

@@ -96,8 +96,10 @@ def test_result_has_tables_files_and_figures_and_matches_the_study(home, tmp_pat
     assert frame.state.tolist() == ["completed"] * 3
     assert frame.rounds.tolist() == [6, 6, 6]
     assert len(found.curves()) == found.rounds == 18
-    assert (best.trial, best.epoch, best.value) == (*frame.loc[frame.value.idxmin(), ["trial", "epoch", "value"]],)
-    assert (best.value, best.epoch) == (found.study.best.value, found.study.best.epoch)
+    assert (best.trial, best.epoch, best.selection_score) == (
+        *frame.loc[frame.selection_score.idxmin(), ["trial", "epoch", "selection_score"]],
+    )
+    assert (best.selection_score, best.epoch) == (found.study.best.value, found.study.best.epoch)
 
     expected = train_without_study(found.arms[best.trial], clients, best.epoch)
     assert np.array_equal(best.weights, expected.server.weights)
@@ -105,6 +107,7 @@ def test_result_has_tables_files_and_figures_and_matches_the_study(home, tmp_pat
     assert best.config == expected.best_config
     assert best.server == fedex.ServerSettings(1.0, 0.9)
     assert frame.test_personal.dropna().to_dict() == {best.trial: best.test.personal}
+    assert frame.test_error.dropna().to_dict() == {best.trial: best.test_error} == {best.trial: best.test.personal}
     for arm in found.arms:
         last = check_curve(found, arm, clients)
         assert (arm.best_config, arm.entropy) == (last.best_config, last.entropy)
@@ -136,7 +139,7 @@ def test_search_keeps_its_deadline_and_budget(home):
     # The margin is for a loaded machine.
     assert found.wall_s <= deadline_s + 5
     assert 0 < found.spent_usd <= 0.01
-    assert found.best.value == begun.study.best.value
+    assert found.best.selection_score == begun.study.best.value
     assert found.best.test is not None
     assert_no_processes_left(home)
 
