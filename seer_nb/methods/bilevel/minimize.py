@@ -84,7 +84,7 @@ def minimize(  # noqa: PLR0913 - the public options
             ``study.best.replay(train)`` returns the best trial's result.
 
     Returns:
-        The points and the trace. A run that diverges ends early, and ``reason`` says so.
+        The points and the trace. A run that diverges ends early, with the cause in ``reason``.
 
     Raises:
         TypeError: An argument, or a value that a function returned, has a wrong type.

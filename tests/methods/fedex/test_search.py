@@ -73,7 +73,12 @@ def test_result_has_tables_files_and_figures(tmp_path):
     for table in ("results", "curves", "theta"):
         assert len(pd.read_csv(found.export(tmp_path / f"{table}.csv", table))) > 0
     assert found.figures["curves"].data[1].name == f"best: arm {found.best.trial}"
-    assert len(found.figures["theta"].data[0].z) == 3
+    heat = found.figures["theta"].data[0]
+    assert len(heat.z) == 3
+    # Long names of the rows would leave no room for the map: they are in the hover text.
+    assert list(heat.y) == ["0", "1", "2"]
+    theta = found.theta()
+    assert [row[0] for row in heat.text] == theta[theta.trial == found.best.trial].label[:3].tolist()
     assert isinstance(found, MethodResult)
     assert found.seed == 0
     assert found.wall_s >= curves.elapsed_s.max()

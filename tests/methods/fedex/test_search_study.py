@@ -62,9 +62,9 @@ def check_curve(found, arm, clients):
 @pytest.mark.timeout(300)
 def test_arm_resized_between_1_and_2_workers_equals_that_of_this_process(home):
     clients = small()
-    begun = search(clients, policy=Resizing(((2, 1), (4, 2), (6, 1)))).start()
-    found = begun.wait(280)
-    assert begun.study.curves().parallelism.tolist() == [1, 1, 2, 2, 1, 1]
+    started = search(clients, policy=Resizing(((2, 1), (4, 2), (6, 1)))).start()
+    found = started.wait(280)
+    assert started.study.curves().parallelism.tolist() == [1, 1, 2, 2, 1, 1]
     check_curve(found, found.arms[0], clients)
     assert_no_processes_left(home)
 
@@ -72,11 +72,11 @@ def test_arm_resized_between_1_and_2_workers_equals_that_of_this_process(home):
 @pytest.mark.timeout(300)
 def test_killed_worker_does_not_change_the_arm(home):
     clients = small(loss=slow_loss)
-    begun = search(clients, policy=Resizing(((6, 2),))).start()
-    member = training(begun.study, epochs=1).workers[1]
-    kill(worker_pids(begun.study)[member])
-    found = begun.wait(280)
-    assert "-9" in str(begun.study.events().details.to_list())
+    started = search(clients, policy=Resizing(((6, 2),))).start()
+    member = training(started.study, epochs=1).workers[1]
+    kill(worker_pids(started.study)[member])
+    found = started.wait(280)
+    assert "-9" in str(started.study.events().details.to_list())
     check_curve(found, found.arms[0], clients)
     assert_no_processes_left(home)
 
@@ -84,10 +84,10 @@ def test_killed_worker_does_not_change_the_arm(home):
 @pytest.mark.timeout(300)
 def test_result_has_tables_files_and_figures_and_matches_the_study(home, tmp_path):
     clients = small()
-    begun = search(clients, THREE).start()
-    until(lambda: begun.result().best, "a round")
+    started = search(clients, THREE).start()
+    until(lambda: started.result().best, "a round")
     assert fedex.Search.attach("mine").result().rounds > 0
-    found = begun.wait()
+    found = started.wait()
     assert isinstance(found, MethodResult)
     assert found.reason == "every configuration is trained"
     assert 0 < found.spent_usd <= 0.05
@@ -130,16 +130,16 @@ def test_result_has_tables_files_and_figures_and_matches_the_study(home, tmp_pat
 
 @pytest.mark.timeout(300)
 def test_search_keeps_its_deadline_and_budget(home):
-    begun = search(space=None, server_space=None, policy="seer", budget="$0.01", max_rounds=1000).start()
-    until(lambda: len(begun.study.curves()) > 1, "two rounds")
-    deadline_s = begun.study.state.now_s + 6
-    begun.study.adjust(deadline=deadline_s)
-    found = begun.wait(100)
+    started = search(space=None, server_space=None, policy="seer", budget="$0.01", max_rounds=1000).start()
+    until(lambda: len(started.study.curves()) > 1, "two rounds")
+    deadline_s = started.study.state.now_s + 6
+    started.study.adjust(deadline=deadline_s)
+    found = started.wait(100)
     assert found.reason.startswith("the deadline ")
     # The margin is for a loaded machine.
     assert found.wall_s <= deadline_s + 5
     assert 0 < found.spent_usd <= 0.01
-    assert found.best.selection_score == begun.study.best.value
+    assert found.best.selection_score == started.study.best.value
     assert found.best.test is not None
     assert_no_processes_left(home)
 
