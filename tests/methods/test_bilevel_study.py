@@ -371,7 +371,9 @@ class Slow(nn.Linear):
 def tune_slowly(config, run):
     schedule = bilevel.PenaltySchedule(gamma=config["gamma"], patience=5)
     given = {"outer_steps": 20, "inner_steps": 3, "batch_size": 8, "train_steps": 5, "schedule": schedule}
-    return bilevel.tune(Slow(4, 2), small_data(), small_data(1), **given, run=run)
+    # The masks of dropout and the statistics of batch normalisation must survive the death of a worker, too.
+    model = nn.Sequential(Slow(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
+    return bilevel.tune(model, small_data(), small_data(1), **given, run=run)
 
 
 def test_best_trial_is_replayed_after_a_worker_was_killed(home, gangs, monkeypatch):

@@ -179,8 +179,10 @@ def seeded(tensors: Sequence[Tensor], seed: int | None, step: int) -> Iterator[N
         return
     devices = {tensor.device for tensor in tensors if tensor.device.type not in {"cpu", "mps"}}
     kind = next(iter(devices)).type if devices else "cuda"
+    is_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
     with torch.random.fork_rng(devices, device_type=kind):
-        torch.manual_seed(derive_seed(seed, step))
+        # On the CPU, leave the generators of other devices alone: nothing restores them.
+        (torch.default_generator.manual_seed if is_cpu else torch.manual_seed)(derive_seed(seed, step))
         yield
 
 
