@@ -178,6 +178,8 @@ def test_the_bilevel_notebook_runs(built):
     notebook = built.execute("bilevel")
     figure = data(notebook, "penalty")["application/vnd.plotly.v1+json"]
     assert {trace["name"] for trace in figure["data"]} == {"||grad_v g||", "gamma", "lambda", "eps"}
+    rivals = data(notebook, "toy")["application/vnd.plotly.v1+json"]
+    assert {trace["name"] for trace in rivals["data"]} == {"penalty", "rmd", "approx", "gd"}
     assert "accuracy_worst" in data(notebook, "robustness")["text/html"]
 
 

@@ -52,12 +52,22 @@ def censored_mean(known: Sequence[float], longer: Iterable[float]) -> float:
     return (sum(known) + unfinished) / count
 
 
-def quantile(values: Iterable[float], share: float) -> float:
-    """Return a quantile by linear interpolation, as ``numpy.quantile`` does; values may be minus infinity."""
-    order = sorted(values)
-    place = share * (len(order) - 1)
+def sorted_quantile(order: Sequence[float], share: float, without: int | None = None) -> float:
+    """Return a quantile by linear interpolation, as ``numpy.quantile`` does; values may be minus infinity.
+
+    Args:
+        order: Values, ascending.
+        share: Share of the values below the quantile, from 0 to 1.
+        without: Index of a value that does not count; None: all count.
+    """
+
+    def value(k: int) -> float:
+        return order[k if without is None or k < without else k + 1]
+
+    last = len(order) - (without is not None) - 1
+    place = share * last
     k = math.floor(place)
-    low, high = order[k], order[min(k + 1, len(order) - 1)]
+    low, high = value(k), value(min(k + 1, last))
     return low if low == high or math.isinf(low) else low + (place - k) * (high - low)
 
 

@@ -8,6 +8,7 @@ Workers are distributed by doublings, because a parallelism is a power of two th
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from seer_nb.policies._rungs import (
     new_jobs,
     resumable_trials,
 )
-from seer_nb.policies._statistics import quantile
+from seer_nb.policies._statistics import sorted_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,17 +32,19 @@ if TYPE_CHECKING:
     from seer_nb.core import Gang, PolicyView, Trial
 
 
-REPORTS_BETWEEN_RESIZES = 5
-"""Least number of reports of a trial between two resizes."""
+REPORTS_BEFORE_RESIZE = 6
+"""Reports of a gang before it may be resized: the published recharge period of 5, and one more to fall below zero."""
 
 
 class HyperSched(RungPolicy):
     """HyperSched on a fixed cluster of floor(B / (c T)) workers (budget B, price c, deadline T).
 
-    - Pauses: a trial below the (1 - 1/eta) quantile of any rung that it has passed is paused. The quantile moves with
-      each report of the rung; a trial that is above it again may resume.
-    - Admission: trials start or resume only while the time left is at least min(eta x the longest training so far, the
-      time of a full training). After that, paused trials are stopped.
+    - Pauses: a trial that reports is paused if it is below the (1 - 1/eta) quantile of any rung that it has passed. A
+      quantile counts the trials that have reported the rung by then, at least two. It counts the trial itself only
+      from its next report on. A paused trial may resume when it reaches the quantile of the rung that paused it.
+    - Admission: trials start or resume only while the time left is at least min(eta x (the longest training so far -
+      the stall), the time of a full training). After that, paused trials are stopped. Only trials that lost their
+      workers, or that are being resized, continue.
     - Workers: each live trial has at least one; the remaining ones are distributed in turn, best trial first.
 
     Source: Liaw et al., SoCC 2019, and its published code (github.com/ucbrise/hypersched).
@@ -67,19 +70,20 @@ class HyperSched(RungPolicy):
     def decide(self, view: PolicyView) -> Plan:
         """Pause trials below a cut-off, fill free workers, and distribute the remaining workers."""
         size, admits = fixed_cluster_size(view), self.admits_trials(view)
-        low = self.below_cutoff(view)
+        rungs = _Rungs(view, self.first_rung, self.eta)
         trials = {trial.id: trial for trial in view.trials}
-        gangs = [gang for gang in view.gangs if gang.trial not in low]
+        gangs = [g for g in view.gangs if g.trial not in rungs.cuts or not _has_reported(g, trials[g.trial])]
         free = size - sum(gang.parallelism for gang in view.gangs)
-        able = [t for t in resumable_trials(view) if t.id not in low and t.epoch < view.max_epochs]
         # Trials that lost their workers or are being resized resume even after admission has ended.
-        resumed = sorted(able, key=lambda trial: self._queue_key(trial, view.mode))[: max(0, free)]
+        able = [t for t in resumable_trials(view) if t.id not in rungs.cuts or (admits and rungs.reaches(t))]
+        able = [trial for trial in able if trial.epoch < view.max_epochs]
+        resumed = sorted(able, key=lambda trial: self._queue_key(trial, view.mode, rungs.cuts))[: max(0, free)]
         more = new_jobs(view, view.max_epochs, "next configuration") if admits else ()
         new = list(islice(more, max(0, free - len(resumed))))
         live = [trials[gang.trial] for gang in gangs] + resumed
         shares = distribute_workers(_best_first(live, view.mode), size, size - len(live) - len(new))
         jobs = _live_jobs(view, gangs, resumed, shares, free - len(new)) + new
-        verdicts = () if admits else _too_late(view, resumed)
+        verdicts = () if admits else _too_late(view, able)
         done = not (jobs or view.gangs)
         return Plan(
             jobs=tuple(jobs),
@@ -91,19 +95,8 @@ class HyperSched(RungPolicy):
         )
 
     def below_cutoff(self, view: PolicyView) -> set[int]:
-        """Return the trials that are below the cut-off of a rung that they have passed."""
-        sign = 1 if view.mode == "max" else -1
-        low: set[int] = set()
-        epoch = self.first_rung
-        while epoch < view.max_epochs:
-            passed = [trial for trial in view.trials if len(trial.curve) >= epoch]
-            if len(passed) > 1:
-                values = [trial.curve[epoch - 1].value for trial in passed]
-                scores = [-math.inf if value is None else sign * value for value in values]
-                cutoff = quantile(scores, 1 - 1 / self.eta)
-                low.update(t.id for t, score in zip(passed, scores, strict=True) if score < cutoff and not t.pinned)
-            epoch *= self.eta
-        return low
+        """Return the trials that were below a cut-off at their last report."""
+        return set(_Rungs(view, self.first_rung, self.eta).cuts)
 
     def admits_trials(self, view: PolicyView) -> bool:
         """Return whether there is time for trials to start or to resume."""
@@ -111,14 +104,68 @@ class HyperSched(RungPolicy):
         if epoch_s is None:
             return True
         longest_s, full_s = _longest_training_s(view.trials), view.max_epochs * epoch_s
-        return affordable_s(view, fixed_cluster_size(view)) >= min(self.eta * longest_s, full_s)
+        fair_s = self.eta * (longest_s - view.scaling.stall_s)
+        return affordable_s(view, fixed_cluster_size(view)) >= min(fair_s, full_s)
 
-    def _queue_key(self, trial: Trial, mode: str) -> tuple[int, float]:
-        """Return the sort key for resuming: highest rung first, then best value at it."""
+    def _queue_key(self, trial: Trial, mode: str, cut: dict[int, int]) -> tuple[int, float]:
+        """Return the sort key for resuming: highest rung first, that which paused the trial, then best value at it."""
         rung, epoch = 0, self.first_rung
         while epoch <= len(trial.curve):
             rung, epoch = epoch, epoch * self.eta
+        rung = cut.get(trial.id, rung)
         return -rung, _loss(trial, rung, mode)
+
+
+class _Rungs:
+    """Records and cut-offs of the rungs below the top.
+
+    Args:
+        view: The policy view.
+        first: The first rung, in epochs.
+        eta: Ratio of two rungs.
+    """
+
+    def __init__(self, view: PolicyView, first: int, eta: int) -> None:
+        self._mode, self._share = view.mode, 1 - 1 / eta
+        self._cutoffs: dict[int, float] = {}
+        """Present cut-off of each rung that has a record."""
+        self.cuts: dict[int, int] = {}
+        """Highest rung whose cut-off a trial was below at its last report, by trial."""
+        epoch = first
+        while epoch < view.max_epochs:
+            self.cuts |= dict.fromkeys(self._replay(view.trials, epoch), epoch)
+            epoch *= eta
+
+    def reaches(self, trial: Trial) -> bool:
+        """Return whether a cut trial is no longer below the cut-off of the rung that cut it."""
+        epoch = self.cuts[trial.id]
+        return self._score(trial, epoch) >= self._cutoffs[epoch]
+
+    def _replay(self, trials: Iterable[Trial], epoch: int) -> list[int]:
+        """Return the trials that were below a rung's cut-off at their last report, given the records of that time."""
+        passed = [(trial, self._score(trial, epoch)) for trial in trials if len(trial.curve) >= epoch]
+        records = sorted(((trial.curve[epoch - 1].at_s, score) for trial, score in passed), reverse=True)
+        seen: list[float] = []
+        low = []
+        for trial, score in sorted(passed, key=lambda pair: pair[0].curve[-1].at_s):
+            while records and records[-1][0] <= trial.curve[-1].at_s:
+                insort(seen, records.pop()[1])
+            # At its first report of the rung, a trial is compared with the other ones only.
+            own = bisect_left(seen, score) if len(trial.curve) == epoch else None
+            compared = len(seen) - (own is not None)
+            if compared > 1 and score < sorted_quantile(seen, self._share, own) and not trial.pinned:
+                low.append(trial.id)
+        if seen:
+            self._cutoffs[epoch] = sorted_quantile(seen, self._share)
+        return low
+
+    def _score(self, trial: Trial, epoch: int) -> float:
+        return -_loss(trial, epoch, self._mode)
+
+
+def _has_reported(gang: Gang, trial: Trial) -> bool:
+    """Return whether a trial has reported since its gang started: only a report decides on a pause."""
+    return bool(trial.curve) and trial.curve[-1].at_s > gang.started_s
 
 
 def distribute_workers(order: Sequence[Trial], most: int, spare: int) -> dict[int, int]:
@@ -157,7 +204,7 @@ def _live_jobs(
     for number, trial in enumerate(resumed, 1):
         workers = allowed_parallelism(trial, max(1, min(shares[trial.id], free - (len(resumed) - number))))
         free -= workers
-        resumed_jobs.append(Job(trial=trial.id, workers=workers, until=until, reason="above all cut-offs: resumes"))
+        resumed_jobs.append(Job(trial=trial.id, workers=workers, until=until, reason="not below a cut-off: resumes"))
     for gang in sorted(gangs, key=lambda gang: order[gang.trial]):
         if gang.stopping:
             continue
@@ -171,7 +218,7 @@ def _live_jobs(
 
 def _resizes(view: PolicyView, gang: Gang, trial: Trial, share: int) -> bool:
     """Return whether a gang is resized to its share: always to fewer workers, to more only if the progress pays."""
-    if trial.epoch - gang.from_epoch < REPORTS_BETWEEN_RESIZES:
+    if trial.epoch - gang.from_epoch < REPORTS_BEFORE_RESIZE:
         return False
     scaling, left_s = view.scaling, affordable_s(view, fixed_cluster_size(view))
     progress = scaling.speedup(gang.parallelism) * left_s
@@ -203,8 +250,8 @@ def _longest_training_s(trials: Iterable[Trial]) -> float:
     return longest_s
 
 
-def _too_late(view: PolicyView, resumed: Sequence[Trial]) -> Iterable[Verdict]:
-    kept = {trial.id for trial in resumed}
+def _too_late(view: PolicyView, able: Sequence[Trial]) -> Iterable[Verdict]:
+    kept = {trial.id for trial in able}
     reason = "paused, and too little time is left to resume"
     return (Verdict(trial=t.id, reason=reason) for t in resumable_trials(view) if t.id not in kept and not t.pinned)
 

@@ -8,6 +8,8 @@ import torch
 
 from seer_nb.bench._workloads import LiveMemory
 from seer_nb.methods.bilevel import Box, PenaltySchedule, hypergradient, minimize, penalty_gradient
+from seer_nb.methods.bilevel.minimize import make_loop, make_problem
+from seer_nb.methods.bilevel.options import SolverOptions
 from tests.methods.problems import Plain, Quadratic, Saddle, Singular, distance, start
 
 BOX = Box(-5.0, 5.0)
@@ -81,6 +83,20 @@ def test_penalty_method_needs_one_inner_step_on_a_singular_hessian_and_approxgra
 def test_baselines_converge_with_enough_inner_steps(method):
     # A baseline is a fair comparison only if it solves the problems that it can solve.
     assert distance(solve(Plain(), method=method, inner_steps=8, outer_steps=150), 0.5) < 0.4
+
+
+def test_approxgrad_takes_one_more_step_on_its_system_than_on_v():
+    # As in the authors' comparison. One step less puts ApproxGrad at a disadvantage at small T.
+    u, v = start()
+    options = SolverOptions(method="approx", inner_steps=2, outer_steps=3, lr_u=0.1, lr_v=0.1)
+    loop = make_loop(make_problem(Plain().upper, Plain().lower, u, v), options)
+    loop.run_until(3)
+    adams = loop.state_dict()["parts"]["method"]
+    assert {name: int(adams[name]["state"][0]["step"]) for name in ("u", "v", "p_mover")} == {
+        "u": 3,
+        "v": 6,
+        "p_mover": 9,
+    }
 
 
 def test_inequality_holds_at_the_end_and_binds():

@@ -238,9 +238,79 @@ def test_result_holds_the_seed_and_the_duration_of_all_pieces(gangs):
     assert (last.seed, last.minimum.seed) == (3, 3)
     assert last.wall_s >= last.minimum.wall_s == last.curves().seconds.iloc[-1] > last.curves().seconds.iloc[3]
     assert repr(last).endswith(f"seed 3, {format_duration(last.wall_s)}>")
-    drawn = bilevel.represent(nn.Linear(4, 3), small_tasks(), outer_steps=2)
-    assert drawn.seed is None
+    drawn = bilevel.represent(nn.Linear(4, 3), small_tasks(), outer_steps=2, seed=5)
+    assert (drawn.seed, drawn.minimum.seed) == (5, 5)
     assert drawn.wall_s > 0
+
+
+# --- models that draw, and models with buffers ---
+
+
+def drawing_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
+
+
+def by_denoise(run=None, seed=3):
+    given = {"outer_steps": 12, "batch_size": 8, "start_steps": 5}
+    return bilevel.denoise(drawing_model(), small_data(), small_data(1), **given, seed=seed, run=run).model
+
+
+def by_tune(run=None, seed=3):
+    given = {"outer_steps": 12, "batch_size": 8, "train_steps": 5}
+    return bilevel.tune(drawing_model(), small_data(), small_data(1), **given, seed=seed, run=run).model
+
+
+def by_represent(run=None, seed=3):
+    return bilevel.represent(drawing_model(), small_tasks(), outer_steps=12, seed=seed, run=run).body
+
+
+APPLIED = pytest.mark.parametrize("apply", [by_denoise, by_tune, by_represent])
+
+
+@APPLIED
+def test_seed_decides_all_draws_and_the_global_generator_keeps_its_state(apply):
+    first = apply().state_dict()
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    assert is_identical(apply().state_dict(), first)
+    torch.manual_seed(0)
+    drawing_model()
+    drawn = torch.get_rng_state()
+    torch.set_rng_state(before)
+    apply()
+    assert torch.equal(torch.get_rng_state(), drawn), "only the model's initialisation draws from the global generator"
+    assert not is_identical(apply(seed=4).state_dict(), first)
+
+
+@APPLIED
+def test_model_with_dropout_and_batch_norm_is_the_same_after_a_resumption(gangs, apply):
+    found = []
+
+    def train(config, run):
+        found.append(apply(run).state_dict())
+
+    for cut in (1, 3, 5):
+        first = train_epochs(gangs, train, metric="upper", until=cut, trial=7)
+        train_epochs(gangs, train, metric="upper", since=first.reports[-1], trial=7)
+        assert is_identical(found[-1], apply().state_dict()), f"resumed after epoch {cut}"
+
+
+def test_no_call_of_the_model_exceeds_the_batch_size():
+    seen = []
+
+    class Recording(nn.Linear):
+        def forward(self, x):
+            seen.append(len(x))
+            return super().forward(x)
+
+    given = {"outer_steps": 2, "batch_size": 5}
+    bilevel.denoise(Recording(4, 2), small_data(), small_data(1), **given, start_steps=2)
+    bilevel.tune(Recording(4, 2), small_data(), small_data(1), **given, train_steps=2)
+    assert max(seen) == 5
+    seen.clear()
+    bilevel.adapted(Recording(4, 3), small_tasks())
+    assert max(seen) == 4
 
 
 # --- refused runs ---
@@ -301,7 +371,9 @@ class Slow(nn.Linear):
 def tune_slowly(config, run):
     schedule = bilevel.PenaltySchedule(gamma=config["gamma"], patience=5)
     given = {"outer_steps": 20, "inner_steps": 3, "batch_size": 8, "train_steps": 5, "schedule": schedule}
-    return bilevel.tune(Slow(4, 2), small_data(), small_data(1), **given, run=run)
+    # The masks of dropout and the statistics of batch normalisation must survive the death of a worker, too.
+    model = nn.Sequential(Slow(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
+    return bilevel.tune(model, small_data(), small_data(1), **given, run=run)
 
 
 def test_best_trial_is_replayed_after_a_worker_was_killed(home, gangs, monkeypatch):

@@ -4,37 +4,22 @@ from seer_nb import core
 from tests.support.records import OFFER
 
 
-def report(epoch, value, *, seconds=10.0, parallelism=1, stored=True):
-    return core.Report(
-        epoch=epoch,
-        value=value,
-        metrics={},
-        seconds=seconds,
-        parallelism=parallelism,
-        at_s=float(epoch),
-        cost_micro=0,
-        checkpoint=f"{epoch}.pt" if stored else None,
-    )
+def report(epoch, value, *, stored=True, **changes):
+    given = {"seconds": 10.0, "parallelism": 1, "at_s": float(epoch), **changes}
+    checkpoint = f"{epoch}.pt" if stored else None
+    return core.Report(epoch=epoch, value=value, metrics={}, cost_micro=0, checkpoint=checkpoint, **given)
 
 
 def trial(number, *values, state="paused", **changes):
     """Return a trial that reported these values, one per epoch, all stored."""
-    curve = tuple(report(epoch, value) for epoch, value in enumerate(values, 1))
+    curve = changes.pop("curve", None) or tuple(report(epoch, value) for epoch, value in enumerate(values, 1))
     stored = {"resume": curve[-1], "best": max(curve, key=lambda r: r.value or 0.0)} if curve else {}
     return core.Trial(id=number, config={}, state=state, curve=curve, **{**stored, **changes})
 
 
-def gang(number, of, *workers, until, stopping=""):
-    return core.Gang(
-        id=number,
-        trial=of.id,
-        workers=workers,
-        from_epoch=of.resume_epoch,
-        until=until,
-        started_s=0.0,
-        last_message_s=0.0,
-        stopping=stopping,
-    )
+def gang(number, of, *workers, until, **changes):
+    given = {"from_epoch": of.resume_epoch, "started_s": 0.0, "last_message_s": 0.0, **changes}
+    return core.Gang(id=number, trial=of.id, workers=workers, until=until, **given)
 
 
 def machines_of(offer, *states):

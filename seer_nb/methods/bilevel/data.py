@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import Dataset, TensorDataset
 
+from seer_nb._utils.randomness import derive_seed
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.validation import check_integer, check_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class Labelled(NamedTuple):
@@ -32,7 +34,10 @@ class Labelled(NamedTuple):
 
 
 class FunctionalModel:
-    """A model as a function of a list of its trainable parameters; the given model is not changed."""
+    """A model as a function of a list of its trainable parameters; the given model is not changed.
+
+    Its state is the model's buffers, such as the statistics of batch normalisation: calls in training mode change them.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, nn.Module):
@@ -48,6 +53,22 @@ class FunctionalModel:
         named = dict(zip(self.names, parameters, strict=True))
         outputs: Tensor = functional_call(self._model, named, (x,))
         return outputs
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of the buffers."""
+        return {name: buffer.detach().clone() for name, buffer in self._model.named_buffers()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the buffers."""
+        with torch.no_grad():
+            for name, buffer in self._model.named_buffers():
+                buffer.copy_(state[name])
+
+    @torch.no_grad()
+    def predict(self, parameters: Sequence[Tensor], x: Tensor, size: int) -> Tensor:
+        """Return the outputs (n, ...) in evaluation mode, for ``size`` examples at a time to save memory."""
+        model = self.with_parameters(parameters)
+        return torch.cat([model(part) for part in x.split(size)])
 
     def with_parameters(self, parameters: Sequence[Tensor]) -> nn.Module:
         """Return a copy of the model with these parameters, in evaluation mode."""
@@ -144,6 +165,27 @@ def _shuffled(count: int, size: int, seed: int) -> Iterator[Tensor]:
         )
 
 
+@contextmanager
+def seeded(tensors: Sequence[Tensor], seed: int | None, step: int) -> Iterator[None]:
+    """Seed torch's global generators, from which dropout draws, and restore them at the end.
+
+    Args:
+        tensors: Tensors on the devices whose generators are restored.
+        seed: Seed; None leaves the generators alone.
+        step: Number of the stream.
+    """
+    if seed is None:
+        yield
+        return
+    devices = {tensor.device for tensor in tensors if tensor.device.type not in {"cpu", "mps"}}
+    kind = next(iter(devices)).type if devices else "cuda"
+    is_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+    with torch.random.fork_rng(devices, device_type=kind):
+        # On the CPU, leave the generators of other devices alone: nothing restores them.
+        (torch.default_generator.manual_seed if is_cpu else torch.manual_seed)(derive_seed(seed, step))
+        yield
+
+
 def fit_lbfgs(loss: Callable[[list[Tensor]], Tensor], start: Sequence[Tensor], steps: int = 100) -> list[Tensor]:
     """Minimise a smooth function by at most ``steps`` steps of L-BFGS; for the convex problems of linear models."""
     found = [tensor.detach().clone().requires_grad_() for tensor in start]
@@ -178,15 +220,16 @@ def train_adam(  # noqa: PLR0913 - the settings of plain training
         steps: Number of minibatches.
         lr: Learning rate.
         size: Examples per minibatch.
-        seed: Seed of their order.
+        seed: Seed of their order, and of draws by the model, such as dropout.
     """
     found = [tensor.detach().clone().requires_grad_() for tensor in start]
     adam = torch.optim.Adam(found, lr=lr)
     batches = _shuffled(count, size, seed)
-    for _ in range(steps):
-        for tensor, slope in zip(found, torch.autograd.grad(loss(found, next(batches)), found), strict=True):
-            tensor.grad = slope
-        adam.step()
+    with seeded(found, seed, 0):
+        for _ in range(steps):
+            for tensor, slope in zip(found, torch.autograd.grad(loss(found, next(batches)), found), strict=True):
+                tensor.grad = slope
+            adam.step()
     return [tensor.detach() for tensor in found]
 
 

@@ -113,7 +113,7 @@ def denoise(  # noqa: PLR0913 - the public options
         schedule: Schedule of the penalty. Default: one tuned on handwritten digits.
         weight_decay: Weight decay of the parameters in lower.
         start_steps: Steps on the clean examples alone.
-        seed: Seed of the order of the data.
+        seed: Seed of the order of the data, and of draws by the model, such as dropout.
         run: The run of a study's training function; see ``minimize``. It reports "upper", "lower" and "residual".
 
     Returns:
@@ -148,8 +148,9 @@ def denoise(  # noqa: PLR0913 - the public options
         return upper([], v, places) + weight_decay_loss(v, weight_decay)
 
     start = train_adam(clean_loss, net.start, len(clean.y), steps=start_steps, lr=options.lr_v, size=size, seed=seed)
-    problem = make_problem(upper, lower, [_initial_weights(net, start, noisy)], start, u_box=Box(0.0, 1.0, "change"))
-    loop = make_loop(problem, options, index_batches(len(clean.y), len(noisy.y), size, seed))
+    weights = _initial_weights(net, start, noisy, size)
+    problem = make_problem(upper, lower, [weights], start, u_box=Box(0.0, 1.0, "change"), model=net)
+    loop = make_loop(problem, options, index_batches(len(clean.y), len(noisy.y), size, seed), seed=seed)
     run_loop(loop, run)
     minimum = loop.minimum(seed)
     return Denoised(
@@ -162,7 +163,6 @@ def denoise(  # noqa: PLR0913 - the public options
     )
 
 
-def _initial_weights(net: FunctionalModel, parameters: list[Tensor], noisy: Labelled) -> Tensor:
-    with torch.no_grad():
-        confirmed = net(parameters, noisy.x).argmax(-1) == noisy.y
+def _initial_weights(net: FunctionalModel, parameters: list[Tensor], noisy: Labelled, size: int) -> Tensor:
+    confirmed = net.predict(parameters, noisy.x, size).argmax(-1) == noisy.y
     return torch.where(confirmed, CONFIRMED, DISPUTED).to(parameters[0].dtype)

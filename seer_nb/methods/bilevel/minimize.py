@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from seer_nb.methods.bilevel.problem import Stateful
     from seer_nb.methods.bilevel.trace import Minimum
     from seer_nb.worker.run import Run
 
@@ -58,8 +59,8 @@ def minimize(  # noqa: PLR0913 - the public options
         u: Start of u, tensors of any shapes; not changed.
         v: Start of v, likewise.
         method: "penalty" (Mehra and Hamm 2021), "rmd" (reverse mode through T steps), "approx" (ApproxGrad: a linear
-            system by T steps), or "gd" (alternating descent, the naive method).
-        inner_steps: T, the steps on v (and of ApproxGrad on its system) per step on u.
+            system by T + 1 steps), or "gd" (alternating descent, the naive method).
+        inner_steps: T, the steps on v per step on u.
         outer_steps: Steps on u.
         lr_u: Adam's learning rate for u.
         lr_v: Adam's learning rate for v; for "rmd" that of plain gradient steps.
@@ -83,7 +84,7 @@ def minimize(  # noqa: PLR0913 - the public options
             ``study.best.replay(train)`` returns the best trial's result.
 
     Returns:
-        The points and the trace. A run that diverges ends early, and ``reason`` says so.
+        The points and the trace. A run that diverges ends early, with the cause in ``reason``.
 
     Raises:
         TypeError: An argument, or a value that a function returned, has a wrong type.
@@ -123,8 +124,9 @@ def make_problem(  # noqa: PLR0913 - the parts of a problem
     u_box: Boxes = None,
     v_box: Boxes = None,
     inequality: Level | None = None,
+    model: Stateful | None = None,
 ) -> Problem:
-    """Check start and boxes, and create the problem; the arguments are those of ``minimize``.
+    """Check start and boxes, and create the problem; the arguments are those of ``minimize`` and of ``Problem``.
 
     Raises:
         TypeError, ValueError: As for ``minimize``.
@@ -136,6 +138,7 @@ def make_problem(  # noqa: PLR0913 - the parts of a problem
         Variables(us, make_boxes(u_box, "u_box", len(us))),
         Variables(vs, make_boxes(v_box, "v_box", len(vs))),
         inequality,
+        model,
     )
 
 
@@ -144,6 +147,7 @@ def make_loop(
     options: SolverOptions,
     batches: Iterable[tuple[Any, Any]] | None = None,
     monitor: Monitor = NO_MONITOR,
+    seed: int | None = None,
 ) -> OuterLoop:
     """Create the loop that solves a problem, before its first step.
 
@@ -152,9 +156,10 @@ def make_loop(
         options: Method, steps and step sizes.
         batches: See ``minimize``.
         monitor: The user's monitor; without one, the last point is the best.
+        seed: Seed of torch's global generators at each step; None leaves them alone.
     """
     solver = _make_solver(problem, options)
-    return OuterLoop(options.method, problem, solver, monitor, options.outer_steps, _repeat(batches))
+    return OuterLoop(options.method, problem, solver, monitor, options.outer_steps, _repeat(batches), seed)
 
 
 def _make_solver(problem: Problem, options: SolverOptions) -> Solver:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 
 from seer_nb.methods.bilevel.constraints import Box, Variables
-from seer_nb.methods.bilevel.problem import grad, norm
+from seer_nb.methods.bilevel.problem import Stateful, grad, norm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,16 +30,6 @@ class StepInfo(NamedTuple):
     """||grad_v g||."""
     schedule: PenaltySchedule | None = None
     """Schedule in force at the step; None unless the solver is the penalty method."""
-
-
-class Stateful(Protocol):
-    """An object whose state is a dict of plain values and tensors."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that later steps depend on."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a state."""
 
 
 class Solver(Stateful, Protocol):
@@ -163,9 +153,10 @@ class ReverseMode(PartsState):
 
 
 class ApproxGrad(PartsState):
-    """ApproxGrad: T steps of Adam on v, T on p for (grad2_vv g + sigma) p = grad_v f by least squares, one on u.
+    """ApproxGrad: T steps of Adam on v, T + 1 on p for (grad2_vv g + sigma) p = grad_v f by least squares, one on u.
 
-    The hypergradient is grad_u f - grad2_uv g p. Like v, p continues from the previous outer step.
+    The hypergradient is grad_u f - grad2_uv g p. Like v, p continues from the previous outer step. T + 1 is the number
+    of the authors' comparison (github.com/hammlab/bilevel-penalty, bilevel_approxgrad_synthetic.py).
     """
 
     def __init__(self, problem: Problem, options: SolverOptions) -> None:
@@ -188,8 +179,8 @@ class ApproxGrad(PartsState):
         return StepInfo(upper.item(), lower.item(), norm(residual))
 
     def _solve(self, residual: list[Tensor], target: list[Tensor]) -> None:
-        """Take T steps on p along ||A p - target||^2 / 2 with A = H + sigma; its gradient is A (A p - target)."""
-        for _ in range(self._options.inner_steps):
+        """Take T + 1 steps on p along ||A p - target||^2 / 2 with A = H + sigma; its gradient is A (A p - target)."""
+        for _ in range(self._options.inner_steps + 1):
             product = self._multiply(residual, [p.detach() for p in self._p.free])
             error = [found - want for found, want in zip(product, target, strict=True)]
             self._p_adam.step(self._multiply(residual, error))

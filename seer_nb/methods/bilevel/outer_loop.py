@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from seer_nb._utils.text import short_repr
 from seer_nb.errors import CheckpointError
 from seer_nb.methods.bilevel.constraints import to_devices_of
+from seer_nb.methods.bilevel.data import seeded
 from seer_nb.methods.bilevel.trace import Minimum, Point, Row
 from seer_nb.worker.run import Run
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from seer_nb.methods.bilevel.optimizers import Solver, StepInfo
-    from seer_nb.methods.bilevel.problem import Batch, Problem
+    from seer_nb.methods.bilevel.problem import Batch, Problem, Stateful
     from seer_nb.methods.result import Seed
 
 
@@ -42,11 +43,21 @@ class OuterLoop:
     """The outer steps of one solver on one problem, with their trace and best point."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - created in one place only
-        self, name: str, problem: Problem, solver: Solver, monitor: Monitor, outer_steps: int, batches: Iterator[Batch]
+        self,
+        name: str,
+        problem: Problem,
+        solver: Solver,
+        monitor: Monitor,
+        outer_steps: int,
+        batches: Iterator[Batch],
+        seed: int | None,
     ) -> None:
         self.name, self.outer_steps = name, outer_steps
         self._problem, self._solver, self._monitor, self._batches = problem, solver, monitor, batches
-        self._parts = {"u": problem.u, "v": problem.v, "method": solver}
+        self._seed = seed
+        self._parts: dict[str, Stateful] = {"u": problem.u, "v": problem.v, "method": solver}
+        if problem.model is not None:
+            self._parts["model"] = problem.model
         self._rows: list[Row] = []
         self._last = self._best = self._point(0, None)
         self._least = math.inf
@@ -64,7 +75,10 @@ class OuterLoop:
         begun_s = time.perf_counter() - self.seconds
         while len(self._rows) < step and not self.ended:
             number = len(self._rows) + 1
-            info = self._solver.step(next(self._batches))
+            batch = next(self._batches)
+            # The draws of a step depend on seed and step alone, so a resumed run repeats them.
+            with seeded(self._problem.v.free, self._seed, number):
+                info = self._solver.step(batch)
             point = self._point(number, info)
             value = self._call_monitor(point)
             self.seconds = time.perf_counter() - begun_s

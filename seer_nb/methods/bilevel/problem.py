@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,7 +12,19 @@ from torch import Tensor
 from seer_nb._utils.text import short_repr
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from seer_nb.methods.bilevel.constraints import Variables
+
+
+class Stateful(Protocol):
+    """An object whose state is a dict of plain values and tensors."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that later steps depend on."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state."""
 
 
 Level: TypeAlias = Callable[..., Tensor]
@@ -35,6 +47,8 @@ class Problem:
     u: Variables
     v: Variables
     h: Level | None = None
+    model: Stateful | None = None
+    """Model whose buffers the levels change, such as the statistics of batch normalisation."""
 
     def upper(self, batch: Batch) -> Tensor:
         """Return f at the current variables."""

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.validation import check_integer, check_number
-from seer_nb.methods.bilevel.data import FunctionalModel, accuracy, fit_lbfgs, weight_decay_loss
+from seer_nb.methods.bilevel.data import FunctionalModel, accuracy, fit_lbfgs, seeded, weight_decay_loss
 from seer_nb.methods.bilevel.figures import plot_histogram
 from seer_nb.methods.bilevel.minimize import make_loop, make_problem
 from seer_nb.methods.bilevel.options import SolverOptions
@@ -136,6 +136,7 @@ def represent(  # noqa: PLR0913 - the public options
     lr_v: float = 1e-2,
     schedule: PenaltySchedule | None = None,
     weight_decay: float = 0.1,
+    seed: int = 0,
     run: Run | None = None,
 ) -> Represented:
     """Learn features on which a linear head, fitted to a few examples, classifies other examples well.
@@ -154,6 +155,7 @@ def represent(  # noqa: PLR0913 - the public options
         schedule: Schedule of the penalty. Default: one for this problem.
         weight_decay: Weight decay of the heads, above 0; without it a head that separates its few examples grows
             without bound.
+        seed: Seed of draws by the body, such as dropout.
         run: The run of a study's training function; see ``minimize``. It reports "upper", "lower" and "residual".
 
     Returns:
@@ -173,8 +175,8 @@ def represent(  # noqa: PLR0913 - the public options
     ).with_default_schedule(SCHEDULE)
     net, tasks = FunctionalModel(body), _check_tasks(tasks)
     weight_decay = check_number(weight_decay, "weight_decay", greater_than=0.0)
-    with torch.no_grad():
-        features = _features(net, net.start, tasks.support_x).shape[-1]
+    seed = check_integer(seed, "seed", 0)
+    features = _predict_features(body, tasks.support_x[:1]).shape[-1]
     count, ways = _task_sizes(tasks)
 
     def upper(u: list[Tensor], v: list[Tensor]) -> Tensor:
@@ -188,17 +190,18 @@ def represent(  # noqa: PLR0913 - the public options
 
     zeros = [net.start[0].new_zeros(count, ways, features), net.start[0].new_zeros(count, ways)]
     # Untrained heads would mislead the body.
-    heads = zeros if is_resumed(run) else fit_lbfgs(lambda v: lower(net.start, v), zeros)
-    loop = make_loop(make_problem(upper, lower, net.start, heads), options)
+    with seeded(zeros, seed, 0):
+        heads = zeros if is_resumed(run) else fit_lbfgs(lambda v: lower(net.start, v), zeros)
+    loop = make_loop(make_problem(upper, lower, net.start, heads, model=net), options, seed=seed)
     run_loop(loop, run)
-    minimum = loop.minimum(None if run is None else run.seed)
+    minimum = loop.minimum(seed)
     learned = net.with_parameters(minimum.u)
     return Represented(
         body=learned,
         weight_decay=weight_decay,
         accuracies=tuple(adapted(learned, tasks, weight_decay)),
         minimum=minimum,
-        seed=minimum.seed,
+        seed=seed,
         wall_s=elapsed_s(),
     )
 
@@ -217,9 +220,8 @@ def adapted(body: nn.Module, tasks: Tasks, weight_decay: float = 0.1) -> list[fl
     Example:
         >>> sum(adapted(body, new_tasks)) / len(new_tasks.query_y)
     """
-    tasks, net = _check_tasks(tasks), FunctionalModel(body)
-    with torch.no_grad():
-        support, query = (_features(net, net.start, x) for x in (tasks.support_x, tasks.query_x))
+    tasks = _check_tasks(tasks)
+    support, query = (_predict_features(body, x) for x in (tasks.support_x, tasks.query_x))
     count, ways = _task_sizes(tasks)
 
     def loss(v: list[Tensor]) -> Tensor:
@@ -237,7 +239,13 @@ def _task_sizes(tasks: Tasks) -> tuple[int, int]:
 
 def _features(net: FunctionalModel, parameters: Sequence[Tensor], x: Tensor) -> Tensor:
     """Return features (tasks, n, d) of inputs (tasks, n, ...)."""
-    found = net(parameters, x.flatten(0, 1))
+    return net(parameters, x.flatten(0, 1)).reshape(*x.shape[:2], -1)
+
+
+def _predict_features(body: nn.Module, x: Tensor) -> Tensor:
+    """Return features (tasks, n, d) of inputs (tasks, n, ...) in evaluation mode, one task at a time to save memory."""
+    net = FunctionalModel(body)
+    found = net.predict(net.start, x.flatten(0, 1), x.shape[1])
     if found.dim() != 2:  # noqa: PLR2004 - examples by features
         raise ValueError(f"body returned the shape {tuple(found.shape)}; expected (examples, features)")
     return found.reshape(*x.shape[:2], -1)

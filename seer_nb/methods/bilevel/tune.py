@@ -138,7 +138,7 @@ def tune(  # noqa: PLR0913 - the public options
         lr_v: Learning rate of the parameters.
         schedule: Schedule of the penalty. Default: one for this problem.
         train_steps: Steps of each training from scratch: before the first step, every tenth step, and at the end.
-        seed: Seed of the order of the data.
+        seed: Seed of the order of the data, and of draws by the model, such as dropout.
         run: The run of a study's training function; see ``minimize``. It reports "upper", "lower", "residual" and
             "value", the cross entropy on all validation data of a model trained from scratch.
 
@@ -171,39 +171,41 @@ def tune(  # noqa: PLR0913 - the public options
     def values(u: list[Tensor]) -> dict[str, Tensor]:
         return {name: each.to_value(variable) for (name, each), variable in zip(tuned.items(), u, strict=True)}
 
-    def loss(v: list[Tensor], places: Tensor, config: Mapping[str, Tensor]) -> Tensor:
+    def loss(net: FunctionalModel, v: list[Tensor], places: Tensor, config: Mapping[str, Tensor]) -> Tensor:
         return training_loss(net(v, training.x[places]), training.y[places], v, config)
 
     def upper(_: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:
         return cross_entropy(net(v, validation.x[places]), validation.y[places])
 
     def lower(u: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:
-        return loss(v, places, values(u))
+        return loss(net, v, places, values(u))
 
-    def fitted(u: list[Tensor]) -> list[Tensor]:
+    def fitted(u: list[Tensor]) -> tuple[FunctionalModel, list[Tensor]]:
         config = {name: tensor.detach() for name, tensor in values(u).items()}
-        start, count = net.start, len(training.y)
-        return train_adam(lambda v, places: loss(v, places, config), start, count, lr=options.lr_v, **training_options)
+        fresh, count = FunctionalModel(model), len(training.y)
+        return fresh, train_adam(
+            lambda v, places: loss(fresh, v, places, config), fresh.start, count, lr=options.lr_v, **training_options
+        )
 
-    @torch.no_grad()
-    def validation_loss(v: list[Tensor]) -> float:
-        return cross_entropy(net(v, validation.x), validation.y).item()
+    def validation_loss(trained: FunctionalModel, v: list[Tensor]) -> float:
+        return cross_entropy(trained.predict(v, validation.x, training_options["size"]), validation.y).item()
 
     start_u = [
         net.start[0].new_full((len(owners[name]),), each.to_variable(starts[name])) for name, each in tuned.items()
     ]
     # Untrained parameters would mislead the hyperparameters.
-    start_v = net.start if is_resumed(run) else fitted(start_u)
-    problem = make_problem(upper, lower, start_u, start_v, u_box=[each.box for each in tuned.values()])
+    net, start_v = (net, net.start) if is_resumed(run) else fitted(start_u)
+    problem = make_problem(upper, lower, start_u, start_v, u_box=[each.box for each in tuned.values()], model=net)
     batches = index_batches(len(validation.y), len(training.y), batch_size, seed)
-    loop = make_loop(problem, options, batches, Monitor(lambda u, _: validation_loss(fitted(u)), MONITOR_EVERY))
+    monitor = Monitor(lambda u, _: validation_loss(*fitted(u)), MONITOR_EVERY)
+    loop = make_loop(problem, options, batches, monitor, seed)
     run_loop(loop, run)
     minimum = loop.minimum(seed)
-    v = fitted(minimum.u)
+    trained, v = fitted(minimum.u)
     config = {name: dict(zip(owners[name], found.tolist(), strict=True)) for name, found in values(minimum.u).items()}
     return Tuned(
-        model=net.with_parameters(v),
-        best=Best(minimum.best.step, validation_loss(v), config),
+        model=trained.with_parameters(v),
+        best=Best(minimum.best.step, validation_loss(trained, v), config),
         minimum=minimum,
         seed=seed,
         wall_s=elapsed_s(),

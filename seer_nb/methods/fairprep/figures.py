@@ -35,7 +35,7 @@ def make_figures(frame: pd.DataFrame) -> Mapping[str, Figure]:
 
 
 def plot_tradeoff(wide: pd.DataFrame, split: str) -> Figure:
-    """Plot accuracy by disparate impact, one point per run; colour and symbol show the learner.
+    """Plot accuracy by disparate impact, one point per run; colour shows the learner, symbol the intervention.
 
     Args:
         wide: One row per run.
@@ -44,21 +44,26 @@ def plot_tradeoff(wide: pd.DataFrame, split: str) -> Figure:
     import plotly.graph_objects as go
 
     figure = go.Figure(layout=_layout(f"Accuracy and disparate impact, {split}", X, Y))
-    for index, (learner, runs) in enumerate(wide.groupby("learner", sort=False)):
+    learners, interventions = (list(dict.fromkeys(wide[name])) for name in ("learner", "intervention"))
+    for (learner, intervention), runs in wide.groupby(["learner", "intervention"], sort=False):
         figure.add_trace(
             go.Scatter(
                 x=runs[X],
                 y=runs[Y],
-                name=str(learner),
+                name=str(intervention),
+                legendgroup=str(learner),
+                legendgrouptitle={"text": str(learner)},
                 mode="markers",
-                text=runs["intervention"],
                 marker={
-                    "color": OKABE_ITO[index % len(OKABE_ITO)],
-                    "symbol": SYMBOLS[index % len(SYMBOLS)],
+                    "color": OKABE_ITO[learners.index(learner) % len(OKABE_ITO)],
+                    "symbol": SYMBOLS[interventions.index(intervention) % len(SYMBOLS)],
+                    "size": 9,
                     "opacity": 0.7,
                 },
             )
         )
+    # A click hides one intervention of one learner.
+    figure.update_layout(legend={"groupclick": "toggleitem"}, height=max(450, 20 * len(figure.data) + 200))
     figure.add_vline(x=1.0, line={"dash": "dot"})
     return figure
 

@@ -78,8 +78,10 @@ class RejectOption:
     """Reject option classification: near the threshold, the group decides the label (Kamiran et al. 2012).
 
     Within a margin around the threshold, the unprivileged get the favourable label and the privileged the other one.
-    Of 100 thresholds and 50 margins, the pair with the best balanced accuracy wins whose statistical parity difference
-    is within the bound. If no pair is, the one with the least difference wins, as in AIF360.
+    As in AIF360, of 100 thresholds and 50 margins, the pair with the best balanced accuracy wins whose statistical
+    parity difference (rate of the unprivileged minus rate of the privileged) is within the bound. If no pair is, the
+    pair with the least absolute difference wins. AIF360 then takes the least signed one, which is the pair that is
+    worst for the unprivileged.
 
     Args:
         bound: Largest difference of the groups' rates of favourable predictions, on validation examples.
@@ -116,11 +118,11 @@ class RejectOptionRule:
     threshold: float
     """Score above which the favourable label is predicted."""
     margin: float | Floats
-    """Distance from the threshold within which the group decides; shape (k, 1) gives labels of shape (k, n)."""
+    """The group decides above threshold - margin and up to threshold + margin; shape (k, 1) gives labels (k, n)."""
 
     def predict(self, scores: Floats, privileged: Flags) -> Flags:
-        near = np.abs(scores - self.threshold) <= self.margin
-        found: Flags = np.where(near & (self.margin > 0), ~privileged, scores > self.threshold)
+        near = (scores > self.threshold - self.margin) & (scores <= self.threshold + self.margin)
+        found: Flags = np.where(near, ~privileged, scores > self.threshold)
         return found
 
 

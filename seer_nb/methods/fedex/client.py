@@ -205,13 +205,17 @@ class ClientTrainer:
         return error if np.isfinite(error) else 1.0
 
     def _tensors(self, client: int, part: Part) -> tuple[Tensor, Tensor]:
-        if (client, part) not in self._data:
-            import torch
+        import torch
 
-            pair = self._federation.clients[client].part(part)
-            x, y = (torch.from_numpy(array.copy()).to(self._device) for array in pair)
-            self._data[client, part] = x.float() if x.is_floating_point() else x, y
-        return self._data[client, part]
+        if (client, part) in self._data:
+            return self._data[client, part]
+        owner = self._federation.clients[client]
+        x, y = (torch.from_numpy(array.copy()).to(self._device) for array in owner.part(part))
+        pair = x.float() if x.is_floating_point() else x, y
+        # Mapped data may exceed the memory, and the operating system caches the file anyway.
+        if not owner.is_mapped(part):
+            self._data[client, part] = pair
+        return pair
 
     def _flatten_model(self) -> None:
         """Make the model's tensors views of one vector: first the trained ones, then all others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from seer_nb.views.palette import GREY, OKABE_ITO
@@ -11,6 +12,12 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from seer_nb.methods.fedex.result import Result
+
+
+ROW_PX = 20
+"""Least height of a row of the heatmap, in pixels, at which all numbers are readable."""
+TITLE_CHARACTERS = 90
+"""Characters in a line of the subtitle, for a figure 700 pixels wide."""
 
 
 def plot_curves(result: Result) -> Figure:
@@ -35,24 +42,39 @@ def plot_curves(result: Result) -> Figure:
 
 
 def plot_theta(result: Result) -> Figure:
-    """Plot the probabilities of the best arm's options by round as a heatmap with one row per option."""
+    """Plot the probabilities of the best arm's options by round as a heatmap with one row per option.
+
+    A row is named by the option's number; the full configuration is in the hover text, and that of the option that is
+    most probable in the last round below the title.
+    """
     import plotly.graph_objects as go
 
     number = result.best.trial if result.best is not None else 0
     frame = result.theta()
     frame = frame[frame.trial == number]
     table = frame.pivot_table(index=["axis", "option", "label"], columns="epoch", values="probability")
-    figure = go.Figure(layout=_layout(f"probability of each configuration in arm {number}, by round", "configuration"))
-    labels = [f"{option}: {escape_text(label)}" for _, option, label in table.index]
+    several = table.index.get_level_values("axis").nunique() > 1
+    labels = [escape_text(label) for _, _, label in table.index]
+    # The labels of a grid are short. A list's configurations have many values, for which there is no room at the axis.
+    names = labels if several else [str(option) for _, option, _ in table.index]
+    figure = go.Figure(layout=_layout(f"Probability of each configuration in arm {number}, by round", "configuration"))
     figure.add_heatmap(
         z=table.to_numpy(),
         x=list(table.columns),
-        y=labels,
+        y=names,
+        text=[[label] * len(table.columns) for label in labels],
+        hovertemplate="round %{x}, configuration %{y}: probability %{z:.3f}<br>%{text}<extra></extra>",
         zmin=0,
         zmax=1,
         colorscale="Blues",
         colorbar={"title": {"text": "probability"}},
     )
+    figure.update_yaxes(type="category", dtick=1)
+    figure.update_layout(height=max(450, ROW_PX * len(names) + 200), margin={"t": 120})
+    if not several and len(table):
+        best = int(table.iloc[:, -1].to_numpy().argmax())
+        subtitle = "<br>".join(wrap(f"most probable at the end: {names[best]}: {labels[best]}", TITLE_CHARACTERS))
+        figure.update_layout(title={"subtitle": {"text": subtitle}})
     return figure
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from mmap import mmap
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,9 +26,37 @@ MIN_SAMPLES = len(PARTS)
 """Fewest samples of a client: one to train on, one to validate on, one to test on."""
 
 
+class FileSlice(NamedTuple):
+    """The part of a file that holds an array."""
+
+    path: str
+    dtype: np.dtype[Any]
+    offset: int
+    """Bytes before the array."""
+    shape: tuple[int, ...]
+
+    def open(self) -> NDArray[Any]:
+        """Map the array, read-only."""
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+
+
+def find_file_slice(array: NDArray[Any]) -> FileSlice | None:
+    """Return the part of a file that a contiguous array is mapped from; None: it lies in memory."""
+    root: Any = array
+    while isinstance(root, np.ndarray) and not isinstance(root.base, mmap):
+        root = root.base
+    if not isinstance(root, np.memmap) or root.filename is None or root.mode == "c":
+        return None
+    start = array.ctypes.data - root.ctypes.data
+    return FileSlice(str(root.filename), array.dtype, root.offset + start, array.shape)
+
+
 @dataclass(frozen=True)
 class Client:
     """The data of one client: three pairs (inputs, targets) of arrays whose first axis counts the samples.
+
+    Contiguous slices of a memory-mapped file, such as ``numpy.load("x.npy", mmap_mode="r")[a:b]``, stay in the file.
+    Other processes then open the file instead of receiving the values.
 
     Args:
         train: Pair to train on.
@@ -55,6 +84,23 @@ class Client:
         """Return inputs and targets of a part: "train", "validation" or "test"."""
         pair: tuple[NDArray[Any], NDArray[Any]] = getattr(self, name)
         return pair
+
+    def bytes_in_memory(self) -> int:
+        """Return the size of the arrays that are not mapped from a file."""
+        arrays = (array for name in PARTS for array in self.part(name))
+        return sum(array.nbytes for array in arrays if find_file_slice(array) is None)
+
+    def is_mapped(self, name: Part) -> bool:
+        """Return whether an array of a part is mapped from a file."""
+        return any(find_file_slice(array) is not None for array in self.part(name))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: tuple(find_file_slice(array) or array for array in self.part(name)) for name in PARTS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, pair in state.items():
+            arrays = (each.open() if isinstance(each, FileSlice) else each for each in pair)
+            object.__setattr__(self, name, tuple(arrays))
 
     def size(self, name: Part) -> int:
         """Return the number of samples of a part."""
@@ -122,7 +168,7 @@ def split(  # noqa: PLR0913 - all options of a partition
     """Split one data set into clients with train, validation and test data.
 
     Args:
-        x: Inputs, an array of shape (samples, ...).
+        x: Inputs, an array of shape (samples, ...); the clients receive copies in memory.
         y: Targets, an array of shape (samples, ...); of shape (samples,) if ``alpha`` is given.
         clients: Number of clients.
         alpha: Concentration of the label distributions, as for ``partition``; None: iid.

@@ -139,8 +139,10 @@ class Best:
     """Most probable client configuration."""
     server: ServerSettings
     """Server hyperparameters."""
-    value: float
-    """Validation error of the target."""
+    selection_score: float
+    """Validation error of the target by which this state was selected; as the least of many, it is optimistic."""
+    target: str
+    """"personal" or "global": which validation error was minimised."""
     epoch: int
     """Rounds that led to this state."""
     test: Scores | None
@@ -149,6 +151,11 @@ class Best:
     """Weights of the shared model, shape (parameters,)."""
     fedex: FedEx
     """The FedEx run in this state; it no longer uses workers, and further rounds run in this process."""
+
+    @property
+    def test_error(self) -> float | None:
+        """Test error of the target: the honest counterpart of ``selection_score``; None: not measured."""
+        return None if self.test is None else float(getattr(self.test, SCORE_FIELDS[self.target]))
 
 
 @dataclass(frozen=True)
@@ -177,8 +184,8 @@ class Result(MethodResult):
     """Study whose trials are the arms; None for ``tune``."""
 
     def __repr__(self) -> str:
-        value = "nothing found" if self.best is None else f"best {self.target} error {self.best.value:.4f}"
-        return f"Result({len(self.arms)} arms, {self.rounds} rounds, {value}, {self.reason}, {self._seed_and_duration})"
+        found = "nothing found" if self.best is None else _describe(self.best)
+        return f"Result({len(self.arms)} arms, {self.rounds} rounds, {found}, {self.reason}, {self._seed_and_duration})"
 
     @property
     def rounds(self) -> int:
@@ -189,9 +196,10 @@ class Result(MethodResult):
     def frame(self) -> pd.DataFrame:
         """One row per arm, sorted by trial.
 
-        Columns: trial, state, value (best validation error of the target; for a study, the best with a stored model),
-        epoch (the round of that error), config_* (most probable client configuration), config_server_*, rounds, entropy
-        (of theta, in nats), mode (greatest probability), test_global and test_personal (best arm only), reason.
+        Columns: trial, state, selection_score (least validation error of the target, which is optimistic; for a study,
+        the least with a stored model), test_error (of the target, best arm only), epoch (the round of the selection
+        score), config_* (most probable client configuration), config_server_*, rounds, entropy (of theta, in nats),
+        mode (greatest probability), test_global and test_personal (best arm only), reason.
         """
         import pandas as pd
 
@@ -265,11 +273,13 @@ class Result(MethodResult):
 
     def _row(self, arm: ArmView) -> dict[str, Any]:
         history, epoch = arm.history, arm.best_epoch(self.target)
-        test = self.best.test if self.best is not None and self.best.trial == arm.number else None
+        best = self.best if self.best is not None and self.best.trial == arm.number else None
+        test = best.test if best else None
         return {
             "trial": arm.number,
             "state": arm.state,
-            "value": self._value(history[epoch - 1]) if epoch else float("nan"),
+            "selection_score": self._value(history[epoch - 1]) if epoch else float("nan"),
+            "test_error": best.test_error if best and best.test_error is not None else float("nan"),
             "epoch": epoch,
             **{f"config_{name}": value for name, value in arm.best_config.items()},
             **{f"config_server_{name}": value for name, value in arm.settings._asdict().items()},
@@ -280,3 +290,8 @@ class Result(MethodResult):
             "test_personal": test.personal if test else float("nan"),
             "reason": arm.reason,
         }
+
+
+def _describe(best: Best) -> str:
+    tested = "not tested" if best.test_error is None else f"test error {best.test_error:.4f}"
+    return f"best {best.target} error {best.selection_score:.4f} in the selection, {tested}"

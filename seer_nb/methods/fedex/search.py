@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from seer_nb.methods.fedex.federation import Federation
+    from seer_nb.methods.fedex.fedex import Scores
     from seer_nb.methods.fedex.simplex import Schedule
     from seer_nb.methods.fedex.validation import Target
     from seer_nb.providers.base import Provider
@@ -204,6 +205,7 @@ def tune(  # noqa: PLR0913 - the options of the authors' scripts
         seed=check_integer(seed, "seed", 0),
         limits=limits,
     )
+    validation.check_files(federation, provider)
     arms = [_make_arm(plan, number) for number in range(plan.ladder.arms)]
     try:
         with open_pool(federation, provider, workers, plan.clients_per_round, limits) as pool:
@@ -274,7 +276,7 @@ class _Tuning:
                 reason = f"{reason}, before the test"
         return Result(
             arms=tuple(self._arms),
-            best=None if best is None else _make_best(best, tested),
+            best=None if best is None else _make_best(best, plan.target, tested),
             target=plan.target,
             reason=reason,
             ladder=plan.ladder,
@@ -304,13 +306,14 @@ class _Tuning:
             self._best = _BestState(score, arm, arm.fedex.copy())
 
 
-def _make_best(state: _BestState, tested: Any) -> Best:
+def _make_best(state: _BestState, target: str, tested: Scores | None) -> Best:
     fedex = state.fedex
     return Best(
         trial=state.arm.number,
         config=fedex.best_config,
         server=state.arm.settings,
-        value=state.score,
+        selection_score=state.score,
+        target=target,
         epoch=len(fedex.history),
         test=tested,
         weights=fedex.server.weights,  # type: ignore[attr-defined] # an arm's server is a Server

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from seer_nb._utils.units import MICRO
 from seer_nb._utils.validation import check_integer
 from seer_nb.errors import MissingCheckpointError
+from seer_nb.methods.fedex import validation
 from seer_nb.methods.fedex.arms import ArmTrainer
 from seer_nb.methods.fedex.fedex import Round, Scores
 from seer_nb.methods.fedex.options import Options
@@ -46,8 +47,9 @@ class Search(StudyBacked[ArmTrainer, Result]):
     configuration, ``client_*``. An arm reports ``personal_error`` and ``global_error`` (validation errors),
     ``entropy`` (of theta, in nats), ``mode`` (greatest probability) and ``option`` (index of that configuration).
 
-    The federation, with up to 1 GiB of client data, is sent to each worker and stays in its memory. This class is
-    therefore for research on federated learning; do not use it with data that must not leave their clients.
+    The federation, with up to 1 GiB of client data, is sent to each worker and stays in its memory. Larger data must be
+    slices of memory-mapped files that the workers can open; see ``Client``. This class is therefore for research on
+    federated learning; do not use it with data that must not leave their clients.
 
     Args:
         federation: Federation to tune.
@@ -121,6 +123,7 @@ class Search(StudyBacked[ArmTrainer, Result]):
             options={"schedule": schedule, "baseline": baseline, "cutoff": cutoff},
             seed=seed,
         )
+        validation.check_files(federation, provider)
         self._study = Study(
             task,
             task.space(),
@@ -203,7 +206,8 @@ class Search(StudyBacked[ArmTrainer, Result]):
             trial=stored.trial,
             config=fedex.best_config,
             server=self._task.server_settings(stored.config),
-            value=stored.value,
+            selection_score=stored.value,
+            target=self._task.target,
             epoch=stored.epoch,
             test=self._measure_test(stored, fedex) if tests else None,
             weights=fedex.server.weights,  # type: ignore[attr-defined] # an arm's server is a Server

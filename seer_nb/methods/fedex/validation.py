@@ -14,13 +14,15 @@ from seer_nb.search_space import Space
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from seer_nb.providers.base import Provider
+
 
 Target: TypeAlias = Literal["global", "personal"]
 TARGETS: tuple[str, ...] = get_args(Target)
 SCORE_FIELDS = {"global": "shared", "personal": "personal"}
 """Field of ``Scores`` by target."""
 MAX_DATA_BYTES = 2**30
-"""Limit of the clients' data; notebook, runner, scheduler and each worker hold a copy in memory."""
+"""Limit of the clients' data in memory; notebook, runner, scheduler and each worker hold a copy."""
 SERVER_NAMES = ("lr", "momentum", "decay", "gamma")
 
 
@@ -39,14 +41,31 @@ def check_data_size(given: Federation) -> None:
     """Check that the clients' data can be sent to the workers.
 
     Raises:
-        ValueError: They take more than ``MAX_DATA_BYTES``.
+        ValueError: They take more than ``MAX_DATA_BYTES`` of memory.
     """
-    size = sum(array.nbytes for client in given.clients for part in PARTS for array in client.part(part))
+    size = sum(client.bytes_in_memory() for client in given.clients)
     if size > MAX_DATA_BYTES:
         raise ValueError(
             f"federation={short_repr(given)}: {size / 2**20:,.0f} MiB of data are too large to send to each worker; "
-            f"expected at most {MAX_DATA_BYTES / 2**20:,.0f} MiB, such as fewer samples or a smaller dtype"
+            f"expected at most {MAX_DATA_BYTES / 2**20:,.0f} MiB, a smaller dtype such as uint8, or slices of "
+            'numpy.load(path, mmap_mode="r"), which stay in their file'
         )
+
+
+def check_files(given: Federation, provider: Provider | None) -> None:
+    """Check that the workers can open the files that the clients' data are mapped from.
+
+    Raises:
+        ValueError: The provider's machines do not share this computer's files.
+    """
+    if getattr(provider, "shares_files", True):
+        return
+    for index, client in enumerate(given.clients):
+        if any(client.is_mapped(part) for part in PARTS):
+            raise ValueError(
+                f"federation: clients[{index}] is mapped from a file, which the machines of "
+                f"provider={short_repr(provider)} cannot open; expected arrays in memory"
+            )
 
 
 def read_client_space(given: Mapping[str, Any] | None) -> Space:

@@ -62,7 +62,7 @@ def make_fff(n: int = 120, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
         seed: Seed of the settings and of the noise.
 
     Returns:
-        Inputs (n, 5) and outputs (n, 3); ``attrs["source"]`` of both says that they are synthetic.
+        Inputs (n, 5) and outputs (n, 3); ``attrs["source"]`` marks both as synthetic.
 
     Raises:
         TypeError, ValueError: n or seed is not an integer, or too small.

@@ -122,6 +122,11 @@ def test_selection_is_final_and_unseals_selected_runs_only(result):
     assert set(tested.postprocessor) == {setting.postprocessor}
     assert set(result.best.runs) == set(tested.run)
     assert set(result.figures) == {"tradeoff", "spread", "test"}
+    # The legend shows each intervention with a symbol of its own, below its learner.
+    shown = {(trace.legendgroup, trace.name): trace.marker.symbol for trace in result.figures["tradeoff"].data}
+    interventions = dict.fromkeys(name for _, name in shown)
+    assert len(shown) == len(interventions) * len({learner for learner, _ in shown})
+    assert len({shown[learner, name] for learner, name in shown}) == len(interventions) > 1
     with pytest.raises(fairprep.SealedError, match="final"):
         result.select("auc")
     with pytest.raises(fairprep.SealedError, match="another selection"):

@@ -95,6 +95,42 @@ def test_reject_option_reduces_the_difference_in_statistical_parity(biased):
     assert abs(after[0] - after[1]) <= 0.05
 
 
+def reject_option_of_aif360(y, scores, privileged, bound=0.05):
+    """Return threshold and margin by the loops of AIF360; None: no pair is within the bound."""
+    best, found = -1.0, None
+    for threshold in np.linspace(0.01, 0.99, 100):
+        for margin in np.linspace(0.0, threshold if threshold <= 0.5 else 1.0 - threshold, 50):
+            predicted = scores > threshold
+            critical = (scores <= threshold + margin) & (scores > threshold - margin)
+            predicted[critical] = ~privileged[critical]
+            unfair = predicted[~privileged].mean() - predicted[privileged].mean()
+            accuracy = 0.5 * (predicted[y].mean() + (~predicted[~y]).mean())
+            if abs(unfair) <= bound and accuracy > best:
+                best, found = accuracy, (threshold, margin)
+    return found
+
+
+def test_reject_option_chooses_the_threshold_and_margin_of_aif360():
+    drawn = np.random.default_rng(3)
+    for _ in range(4):
+        privileged, y = drawn.random(60) < 0.5, drawn.random(60) < 0.5
+        # Scores of a decision tree: many are equal, and some lie exactly on the edge of a critical region.
+        scores = np.linspace(0.0, 1.0, 9)[drawn.integers(0, 9, 60)]
+        expected = reject_option_of_aif360(y, scores, privileged)
+        fitted = fairprep.RejectOption().fit(y, scores, privileged, 0)
+        assert expected == pytest.approx((fitted.threshold, fitted.margin))
+
+
+def test_reject_option_falls_back_on_the_least_absolute_difference():
+    """AIF360 takes the least signed difference instead: -2/3, the worst one for the unprivileged."""
+    scores, privileged = np.array([0.0, 0.0, 1.0, 1.0, 1.0]), np.array([False, False, False, True, True])
+    y = np.array([True, False, True, True, False])
+    assert reject_option_of_aif360(y, scores, privileged) is None
+    fitted = fairprep.RejectOption().fit(y, scores, privileged, 0)
+    low, high = rates(fitted.predict(scores, privileged), privileged, np.ones_like(y))
+    assert low - high == pytest.approx(1 / 3)
+
+
 def test_equalized_odds_reduces_the_differences_in_error_rates(biased):
     y, scores, privileged = biased
     before = fairprep.NoPostProcessing().fit(y, scores, privileged, 0).predict(scores, privileged)

@@ -1,10 +1,13 @@
 """Partition of data over clients: every sample is used once, every client has enough."""
 
+import pickle
+
 import numpy as np
 import pytest
 
-from seer_nb.methods.fedex import Client, Federation, partition, split
-from tests.methods.fedex.small import digits, federation, model
+import seer_nb as seer
+from seer_nb.methods.fedex import Client, Federation, FedEx, Search, partition, split, tune
+from tests.methods.fedex.small import CONFIGS, digits, federation, model
 
 
 def skew(dealt, labels):
@@ -76,3 +79,67 @@ def test_invalid_arguments_are_rejected(call, message):
 
 def test_repr_of_a_federation_shows_its_size():
     assert repr(federation(5, count=100)).startswith("Federation(5 clients, ")
+
+
+# --- memory-mapped data ---
+
+
+def mapped(tmp_path, clients=6, each=30):
+    """Return clients whose arrays are slices of two files, and the same ones in memory."""
+    x, y = digits()
+    for name, array in {"x": x, "y": y}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    files = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("x", "y")]
+
+    def client(arrays, start):
+        ends = ((start, start + 20), (start + 20, start + 25), (start + 25, start + each))
+        return Client(*(tuple(array[begin:end] for array in arrays) for begin, end in ends))
+
+    return [[client(arrays, each * k) for k in range(clients)] for arrays in (files, (x, y))]
+
+
+def test_mapped_clients_are_pickled_without_their_values(tmp_path):
+    in_file, in_memory = mapped(tmp_path)
+    assert sum(client.bytes_in_memory() for client in in_file) == 0
+    assert len(pickle.dumps(in_file)) < 0.1 * len(pickle.dumps(in_memory))
+    for copied, expected in zip(pickle.loads(pickle.dumps(in_file)), in_memory, strict=True):
+        for part in ("train", "validation", "test"):
+            for array, values in zip(copied.part(part), expected.part(part), strict=True):
+                assert np.array_equal(array, values)
+                assert array.dtype == values.dtype
+
+
+def test_copies_of_a_mapped_array_are_pickled_with_their_values(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(12.0))
+    for mode, chosen in (("r", [5, 1, 3]), ("r", slice(0, 9, 3)), ("c", slice(0, 3))):
+        x = np.load(tmp_path / "x.npy", mmap_mode=mode)
+        part = (x[chosen], np.zeros(3))
+        client = Client(part, part, part)
+        assert client.bytes_in_memory() == 3 * 48
+        assert np.array_equal(pickle.loads(pickle.dumps(client)).train[0], x[chosen])
+
+
+def test_mapped_data_give_the_same_model_and_stay_in_their_file(tmp_path):
+    both = [Federation(model, clients) for clients in mapped(tmp_path)]
+    found = [FedEx(each, CONFIGS[2:5], seed=1).run(3).server.weights for each in both]
+    assert np.array_equal(*found)
+    assert [bool(each.trainer._data) for each in both] == [False, True]
+
+
+class Elsewhere(seer.Local):
+    """A provider whose machines do not share files with this computer."""
+
+    shares_files = False
+
+
+@pytest.mark.parametrize("search", [Search, tune])
+def test_mapped_data_are_refused_for_machines_that_cannot_open_the_file(tmp_path, home, monkeypatch, search):
+    monkeypatch.setattr("seer_nb.methods.fedex.validation.MAX_DATA_BYTES", 1)
+    data = Federation(model, mapped(tmp_path)[0])
+    given = {"max_rounds": 2, "deadline": "1min", "budget": "$0.01"} | ({} if search is Search else {"total_rounds": 2})
+    message = r"^federation: clients\[0\] is mapped from a file, which the machines of provider=.* cannot open"
+    with pytest.raises(ValueError, match=message):
+        search(data, provider=Elsewhere(1), **given)
+    if search is Search:
+        # Mapped data do not count for the limit.
+        assert search(data, provider=seer.Local(1), **given).trainer.federation is data

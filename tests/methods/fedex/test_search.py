@@ -55,15 +55,30 @@ def test_elimination_reduces_27_arms_to_1():
 def test_result_has_tables_files_and_figures(tmp_path):
     found = tune(small(), **SMALL)
     frame, curves = found.frame, found.curves()
-    assert {"trial", "state", "value", "epoch", "config_lr", "config_server_lr", "entropy", "reason"} <= set(frame)
+    assert {
+        "trial",
+        "state",
+        "selection_score",
+        "test_error",
+        "epoch",
+        "config_lr",
+        "config_server_lr",
+        "entropy",
+        "reason",
+    } <= set(frame)
     assert len(curves) == found.rounds == frame.rounds.sum() <= 20
-    assert found.best.value == curves.value.min()
+    assert found.best.selection_score == curves.value.min()
     assert frame.set_index("trial").test_personal.dropna().to_dict() == {found.best.trial: found.best.test.personal}
     assert found.theta().groupby(["trial", "epoch"]).probability.sum().to_numpy() == pytest.approx(1.0)
     for table in ("results", "curves", "theta"):
         assert len(pd.read_csv(found.export(tmp_path / f"{table}.csv", table))) > 0
     assert found.figures["curves"].data[1].name == f"best: arm {found.best.trial}"
-    assert len(found.figures["theta"].data[0].z) == 3
+    heat = found.figures["theta"].data[0]
+    assert len(heat.z) == 3
+    # Long names of the rows would leave no room for the map: they are in the hover text.
+    assert list(heat.y) == ["0", "1", "2"]
+    theta = found.theta()
+    assert [row[0] for row in heat.text] == theta[theta.trial == found.best.trial].label[:3].tolist()
     assert isinstance(found, MethodResult)
     assert found.seed == 0
     assert found.wall_s >= curves.elapsed_s.max()
@@ -71,7 +86,7 @@ def test_result_has_tables_files_and_figures(tmp_path):
 
 def test_global_target_ranks_arms_by_the_shared_model():
     found = tune(small(), **SMALL, target="global")
-    assert found.best.value == found.curves()["global"].min()
+    assert found.best.selection_score == found.curves()["global"].min()
 
 
 @pytest.mark.slow

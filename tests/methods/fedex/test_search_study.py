@@ -62,9 +62,9 @@ def check_curve(found, arm, clients):
 @pytest.mark.timeout(300)
 def test_arm_resized_between_1_and_2_workers_equals_that_of_this_process(home):
     clients = small()
-    running = search(clients, policy=Resizing(((2, 1), (4, 2), (6, 1)))).start()
-    found = running.wait(280)
-    assert running.study.curves().parallelism.tolist() == [1, 1, 2, 2, 1, 1]
+    started = search(clients, policy=Resizing(((2, 1), (4, 2), (6, 1)))).start()
+    found = started.wait(280)
+    assert started.study.curves().parallelism.tolist() == [1, 1, 2, 2, 1, 1]
     check_curve(found, found.arms[0], clients)
     assert_no_processes_left(home)
 
@@ -72,11 +72,11 @@ def test_arm_resized_between_1_and_2_workers_equals_that_of_this_process(home):
 @pytest.mark.timeout(300)
 def test_killed_worker_does_not_change_the_arm(home):
     clients = small(loss=slow_loss)
-    running = search(clients, policy=Resizing(((6, 2),))).start()
-    member = training(running.study, epochs=1).workers[1]
-    kill(worker_pids(running.study)[member])
-    found = running.wait(280)
-    assert "-9" in str(running.study.events().details.to_list())
+    started = search(clients, policy=Resizing(((6, 2),))).start()
+    member = training(started.study, epochs=1).workers[1]
+    kill(worker_pids(started.study)[member])
+    found = started.wait(280)
+    assert "-9" in str(started.study.events().details.to_list())
     check_curve(found, found.arms[0], clients)
     assert_no_processes_left(home)
 
@@ -84,10 +84,10 @@ def test_killed_worker_does_not_change_the_arm(home):
 @pytest.mark.timeout(300)
 def test_result_has_tables_files_and_figures_and_matches_the_study(home, tmp_path):
     clients = small()
-    running = search(clients, THREE).start()
-    until(lambda: running.result().best, "a round")
+    started = search(clients, THREE).start()
+    until(lambda: started.result().best, "a round")
     assert fedex.Search.attach("mine").result().rounds > 0
-    found = running.wait()
+    found = started.wait()
     assert isinstance(found, MethodResult)
     assert found.reason == "every configuration is trained"
     assert 0 < found.spent_usd <= 0.05
@@ -96,8 +96,10 @@ def test_result_has_tables_files_and_figures_and_matches_the_study(home, tmp_pat
     assert frame.state.tolist() == ["completed"] * 3
     assert frame.rounds.tolist() == [6, 6, 6]
     assert len(found.curves()) == found.rounds == 18
-    assert (best.trial, best.epoch, best.value) == (*frame.loc[frame.value.idxmin(), ["trial", "epoch", "value"]],)
-    assert (best.value, best.epoch) == (found.study.best.value, found.study.best.epoch)
+    assert (best.trial, best.epoch, best.selection_score) == (
+        *frame.loc[frame.selection_score.idxmin(), ["trial", "epoch", "selection_score"]],
+    )
+    assert (best.selection_score, best.epoch) == (found.study.best.value, found.study.best.epoch)
 
     expected = train_without_study(found.arms[best.trial], clients, best.epoch)
     assert np.array_equal(best.weights, expected.server.weights)
@@ -105,6 +107,7 @@ def test_result_has_tables_files_and_figures_and_matches_the_study(home, tmp_pat
     assert best.config == expected.best_config
     assert best.server == fedex.ServerSettings(1.0, 0.9)
     assert frame.test_personal.dropna().to_dict() == {best.trial: best.test.personal}
+    assert frame.test_error.dropna().to_dict() == {best.trial: best.test_error} == {best.trial: best.test.personal}
     for arm in found.arms:
         last = check_curve(found, arm, clients)
         assert (arm.best_config, arm.entropy) == (last.best_config, last.entropy)
@@ -127,16 +130,16 @@ def test_result_has_tables_files_and_figures_and_matches_the_study(home, tmp_pat
 
 @pytest.mark.timeout(300)
 def test_search_keeps_its_deadline_and_budget(home):
-    running = search(space=None, server_space=None, policy="seer", budget="$0.01", max_rounds=1000).start()
-    until(lambda: len(running.study.curves()) > 1, "two rounds")
-    deadline_s = running.study.state.now_s + 6
-    running.study.adjust(deadline=deadline_s)
-    found = running.wait(100)
+    started = search(space=None, server_space=None, policy="seer", budget="$0.01", max_rounds=1000).start()
+    until(lambda: len(started.study.curves()) > 1, "two rounds")
+    deadline_s = started.study.state.now_s + 6
+    started.study.adjust(deadline=deadline_s)
+    found = started.wait(100)
     assert found.reason.startswith("the deadline ")
     # The margin is for a loaded machine.
     assert found.wall_s <= deadline_s + 5
     assert 0 < found.spent_usd <= 0.01
-    assert found.best.value == running.study.best.value
+    assert found.best.selection_score == started.study.best.value
     assert found.best.test is not None
     assert_no_processes_left(home)
 

@@ -73,11 +73,11 @@ def test_failing_cells_are_rows_also_when_all_fail():
 
 def test_sweep_resumes_after_its_runner_was_killed():
     x, y = samples()
-    running = Sweep(Slow(), RIDGES, x, y, **GIVEN, provider=seer.Local(2), **LIMITS, name="mine").start()
-    until(lambda: running.result().frame.state.eq("completed").sum() >= 2, "two completed cells")
-    kill(runner_pid(running.study.folder))
-    until(lambda: running.study.status == "interrupted")
-    assert running.result().reason == "the study is interrupted"
+    started = Sweep(Slow(), RIDGES, x, y, **GIVEN, provider=seer.Local(2), **LIMITS, name="mine").start()
+    until(lambda: started.result().frame.state.eq("completed").sum() >= 2, "two completed cells")
+    kill(runner_pid(started.study.folder))
+    until(lambda: started.study.status == "interrupted")
+    assert started.result().reason == "the study is interrupted"
 
     found = Sweep.attach("mine")
     kept = found.result().frame.dropna(subset="ct_s")
@@ -92,10 +92,10 @@ def test_sweep_resumes_after_its_runner_was_killed():
 def test_stopped_sweep_has_waiting_cells_and_the_best_so_far():
     x, y = samples()
     grid = {"alpha": [float(alpha) for alpha in range(1, 200)]}
-    running = Sweep(Slow(), grid, x, y, **GIVEN, provider=seer.Local(2), **LIMITS).start()
-    until(lambda: running.result().best, "a completed cell")
-    running.study.stop()
-    found = running.wait()
+    started = Sweep(Slow(), grid, x, y, **GIVEN, provider=seer.Local(2), **LIMITS).start()
+    until(lambda: started.result().best, "a completed cell")
+    started.study.stop()
+    found = started.wait()
     states = found.frame.state.value_counts()
     assert (len(found.frame), found.reason) == (398, "stopped by hand")
     assert 0 < states["completed"] < 398
