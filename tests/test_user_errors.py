@@ -316,23 +316,21 @@ def divide(a, b):
     return a / b
 
 
-bomb = Bomb()
-
-
 def train(config, run):
     for _ in run.epochs():
         divide(1, config["zero"])  # always
         run.report(score=1.0)
 
 
-def holds_a_bomb(config, run):
-    return bomb
+def make_bomb():
+    bomb = Bomb()
+    return lambda config, run: bomb
 """
 
 
 @pytest.fixture
 def users_module(tmp_path, monkeypatch):
-    """A file beside the notebook, which neither runner nor workers can import."""
+    """A file in a folder of the notebook's sys.path."""
     folder = tmp_path / "beside"
     folder.mkdir()
     (folder / "users_module.py").write_text(MODULE)
@@ -355,7 +353,7 @@ def test_identical_failures_of_the_first_trials_end_the_study(users_module, tmp_
     results = study.results()
     assert 3 <= len(results) <= 4  # the fourth had begun
     for error in results.error[results.state == "failed"]:
-        assert 'users_module.py", line 22, in train\n    divide(1, config["zero"])  # always\n' in error
+        assert 'users_module.py", line 19, in train\n    divide(1, config["zero"])  # always\n' in error
         assert error.endswith("ZeroDivisionError: division by zero\n")
     # It can be opened again, and says the same.
     with pytest.raises(seer.StudyFailedError, match="the first 3 trials all failed with the same error"):
@@ -364,7 +362,7 @@ def test_identical_failures_of_the_first_trials_end_the_study(users_module, tmp_
 
 @pytest.mark.slow
 def test_a_function_that_workers_cannot_load_ends_the_study(users_module, tmp_path):
-    study = make(users_module.holds_a_bomb, {"lr": seer.uniform(0, 1)}).start()
+    study = make(users_module.make_bomb(), {"lr": seer.uniform(0, 1)}).start()
     with pytest.raises(seer.StudyFailedError) as caught:
         study.wait("4min")
     assert str(caught.value).startswith("study 'study' failed: a worker could not load the training function: ")

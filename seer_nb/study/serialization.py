@@ -1,4 +1,4 @@
-"""Pickling of the training function for the workers, by value; errors name the object that cannot be pickled."""
+"""Pickling of the training function for the workers; errors name the object that cannot be pickled."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import functools
 import inspect
 import io
 import linecache
-import os
 import pickle
 import sys
-import sysconfig
 import types
 from collections import ChainMap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import cloudpickle
 
 from seer_nb._utils.text import short_repr
+from seer_nb.study import local_modules
+from seer_nb.worker.function import ShippedFunction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,8 +30,8 @@ _IGNORED = frozenset({"__builtins__", "__dict__", "__weakref__", "_abc_impl"})
 """Attributes that pickling skips."""
 
 
-def find_unpicklable(given: Any) -> str:
-    """Return the location and type of the innermost object that cannot be pickled, as part of a sentence."""
+def find_unpicklable(given: Any) -> tuple[str, str]:
+    """Return the location and type of the innermost object that cannot be pickled, and its name."""
     value, path, seen = given, list[str](), {id(given)}
     while len(path) < MAX_DEPTH:
         parts = ((name, part) for name, part in _parts(value) if id(part) not in seen)
@@ -42,7 +42,9 @@ def find_unpicklable(given: Any) -> str:
         path.insert(0, name)
     kind = type(value)
     named = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return f"{' of '.join(path) or 'an object'}, of type {named},"
+    # The name in "the global 'lock'"; an item or attribute has none of its own.
+    variable = path[0] if path and path[0].startswith(("the global", "the closure variable")) else "it"
+    return f"{' of '.join(path) or 'an object'}, of type {named},", variable
 
 
 def _picklable(value: Any) -> bool:
@@ -132,23 +134,35 @@ def check(function: Callable[..., Any]) -> None:
             )
 
 
-def dumps(function: Callable[..., Any]) -> bytes:
-    """Pickle a function with the user's own modules by value, so that workers do not need their files.
+def dumps(function: Callable[..., Any], *, shared: bool = True) -> bytes:
+    """Pickle a function for the workers, together with the user's modules that it uses.
 
+    What is defined in a notebook or script is pickled by value. Modules are sent as files, and imported by the workers.
     The source text is included for tracebacks in the results.
 
+    Args:
+        function: The training function.
+        shared: Whether workers see this machine's files.
+
     Raises:
-        ValueError: The function uses an object that cannot be pickled; the message names it.
+        ValueError: The function uses an object that cannot be pickled, or a module that cannot be sent; the message
+            names it.
     """
-    with _by_value():
+    with _by_value(local_modules.can_send):
         try:
-            pickled, files = _pickle(function)
+            pickled = _pickle(function)
         except Exception as error:
+            where, variable = find_unpicklable(function)
             raise ValueError(
-                f"train={_name(function)} cannot be sent to the workers: it uses {find_unpicklable(function)} "
-                f"which cannot be pickled ({error}); create it inside the function instead"
+                f"train={_name(function)} cannot be sent to the workers: it uses {where} which cannot be pickled "
+                f"({error}); create {variable} inside the function, or in a .py file that it imports"
             ) from error
-    return pickle.dumps(_Shipped(pickled, _sources(files)))
+    try:
+        modules = local_modules.collect(pickled.modules, shared=shared)
+    except ValueError as error:
+        raise ValueError(f"train={_name(function)} cannot be sent to the workers: {error}") from error
+    paths = local_modules.own_paths() if shared else []
+    return pickle.dumps(ShippedFunction(pickled.content, _sources(pickled.files), modules, paths))
 
 
 def dumps_parts(**parts: Any) -> bytes:
@@ -157,75 +171,101 @@ def dumps_parts(**parts: Any) -> bytes:
     Raises:
         ValueError: An object cannot be pickled; the message names it and the part that cannot.
     """
-    with _by_value():
+    with _by_value(lambda _: False):
         for name, part in parts.items():
             try:
                 _pickle(part)
             except Exception as error:
                 raise ValueError(
-                    f"{name}={short_repr(part)} cannot be sent to the runner: it holds {find_unpicklable(part)} "
+                    f"{name}={short_repr(part)} cannot be sent to the runner: it holds {find_unpicklable(part)[0]} "
                     f"which cannot be pickled ({error})"
                 ) from error
-        return _pickle(parts)[0]
+        return _pickle(parts).content
 
 
-def restore(pickled: bytes, sources: dict[str, str]) -> Any:
-    """Unpickle a function, and cache its source so that tracebacks show lines of files that are not on this machine.
+class _Pickled(NamedTuple):
+    """A pickle, and what it needs where it is unpickled."""
 
-    Args:
-        pickled: The function, pickled.
-        sources: Source text by file name.
-    """
-    for name, text in sources.items():
-        # No modification time: linecache must not check for a newer file.
-        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    return cloudpickle.loads(pickled)
+    content: bytes
+    files: set[str]
+    """Names of the files of the code in it."""
+    modules: set[str]
+    """Top-level names of the modules that it imports."""
 
 
-class _Shipped:
-    """A wrapper that unpickles as the function in it."""
+class _ModuleGlobals:
+    """Unpickles as the globals of a module."""
 
-    def __init__(self, pickled: bytes, sources: dict[str, str]) -> None:
-        self._parts = pickled, sources
+    def __init__(self, module: types.ModuleType) -> None:
+        self._module = module
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[bytes, dict[str, str]]]:
-        return restore, self._parts
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[types.ModuleType]]:
+        return vars, (self._module,)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no annotations
-    """A cloudpickle pickler that keeps the file names of code objects, which cloudpickle removes, and collects them."""
+    """A cloudpickle pickler that collects what code and modules the pickle needs.
+
+    It keeps the file names of code objects, which cloudpickle removes. A function made by a module's function, such as
+    a closure, shares that module's globals after unpickling, which cloudpickle would copy.
+    """
 
     def __init__(self, file: io.BytesIO) -> None:
         self.files: set[str] = set()
+        self.modules: set[str] = set()
         self.dispatch_table = ChainMap({types.CodeType: self._code}, cloudpickle.Pickler.dispatch_table)
         super().__init__(file)
 
+    def reducer_override(self, value: Any) -> Any:
+        named = value if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType) else type(value)
+        module = value.__name__ if isinstance(value, types.ModuleType) else getattr(named, "__module__", None)
+        if isinstance(module, str):
+            self.modules.add(module.partition(".")[0])
+        return super().reducer_override(value)
+
     def _code(self, code: types.CodeType) -> tuple[Any, ...]:
         self.files.add(code.co_filename)
+        imported = (step.argval for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME")
+        self.modules |= {name.partition(".")[0] for name in imported} - {""}
         make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
         return make, tuple(code.co_filename if each == "<dynamic-code>" else each for each in arguments)
 
+    def _dynamic_function_reduce(self, function: types.FunctionType) -> tuple[Any, ...]:
+        make, (code, base, *others), (state, slots), *rest = super()._dynamic_function_reduce(function)
+        module = sys.modules.get(function.__globals__.get("__name__", ""))
+        if _is_importable(module) and vars(module) is function.__globals__:
+            base, slots = _ModuleGlobals(module), {**slots, "__globals__": {}}
+        return make, (code, base, *others), (state, slots), *rest
 
-def _pickle(value: Any) -> tuple[bytes, set[str]]:
-    """Return the pickle, and the source files of the code in it."""
+
+def _is_importable(module: types.ModuleType | None) -> TypeGuard[types.ModuleType]:
+    """Return whether a module is pickled by its name."""
+    if module is None or module.__spec__ is None or module.__name__ == "__main__":
+        return False
+    registered = cloudpickle.list_registry_pickle_by_value()
+    return not any(f"{module.__name__}.".startswith(f"{name}.") for name in registered)
+
+
+def _pickle(value: Any) -> _Pickled:
     buffer = io.BytesIO()
     pickler = _Pickler(buffer)
     pickler.dump(value)
-    return buffer.getvalue(), pickler.files
+    return _Pickled(buffer.getvalue(), pickler.files, pickler.modules)
 
 
 def _sources(files: set[str]) -> dict[str, str]:
     """Return the text of the user's own files and notebook cells by name."""
-    installed = _installed()
+    installed = local_modules.installed_folders()
     texts = {name: "".join(linecache.getlines(name)) for name in sorted(files) if not name.startswith(installed)}
     return {name: text for name, text in texts.items() if 0 < len(text) <= MAX_SOURCE}
 
 
 @contextlib.contextmanager
-def _by_value() -> Iterator[None]:
-    registered, installed = cloudpickle.list_registry_pickle_by_value(), _installed()
-    modules = [module for module in list(sys.modules.values()) if _is_users(module, installed)]
-    modules = [module for module in modules if module.__name__ not in registered]
+def _by_value(importable: Callable[[types.ModuleType], bool]) -> Iterator[None]:
+    """Have the user's own modules pickled by value, except those that are importable where they are unpickled."""
+    registered, installed = cloudpickle.list_registry_pickle_by_value(), local_modules.installed_folders()
+    modules = [module for module in list(sys.modules.values()) if local_modules.is_users(module, installed)]
+    modules = [module for module in modules if module.__name__ not in registered and not importable(module)]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -233,37 +273,6 @@ def _by_value() -> Iterator[None]:
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
-
-
-def _is_users(module: Any, installed: tuple[str, ...]) -> bool:
-    """Return whether a module is the user's own file rather than an installed package or part of Python."""
-    file = getattr(module, "__file__", None)
-    name = getattr(module, "__name__", None)
-    if not isinstance(module, types.ModuleType) or not file or not name or name == "__main__":
-        return False
-    # cloudpickle finds registered modules by name.
-    if sys.modules.get(name) is not module or name.partition(".")[0] == "seer_nb":
-        return False
-    return not str(file).startswith(installed)
-
-
-def _installed() -> tuple[str, ...]:
-    """Return path prefixes of Python's own files and installed packages."""
-    paths = {
-        value for key, value in sysconfig.get_paths().items() if key in {"stdlib", "platstdlib", "purelib", "platlib"}
-    }
-    found = filter(None, sys.path)
-    paths |= {path for path in found if path.endswith(("site-packages", "dist-packages")) or _is_target(path)}
-    return tuple(os.path.join(path, "") for path in paths)  # noqa: PTH118 - adds the slash at the end
-
-
-def _is_target(path: str) -> bool:
-    """Return whether packages were installed into this folder, as by ``pip install --target``."""
-    try:
-        with os.scandir(path) as entries:
-            return any(entry.name.endswith(".dist-info") for entry in entries)
-    except OSError:
-        return False
 
 
 # --- inspection of the function ---

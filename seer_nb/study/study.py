@@ -155,7 +155,7 @@ class Study(StudyResults):
         )
         searched = Space(space)
         ConfigSampler(searched, sampler)  # raises if the sampler does not fit the space
-        self._function = serialization.dumps(train)
+        self._function = serialization.dumps(train, shared=getattr(provider, "shares_files", True))
         self._parts = serialization.dumps_parts(sampler=sampler, policy=chosen, provider=provider, space=searched)
         self._chosen: Policy | None = chosen
         self._view: JournalView | None = None
