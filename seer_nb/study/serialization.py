@@ -8,15 +8,18 @@ import functools
 import inspect
 import io
 import linecache
+import os
 import pickle
+import subprocess
 import sys
 import types
 from collections import ChainMap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import cloudpickle
 
-from seer_nb._utils.text import short_repr
+from seer_nb._utils.text import one_line, short_repr
 from seer_nb.study import local_modules
 from seer_nb.worker.function import ShippedFunction
 
@@ -162,7 +165,54 @@ def dumps(function: Callable[..., Any], *, shared: bool = True) -> bytes:
     except ValueError as error:
         raise ValueError(f"train={_name(function)} cannot be sent to the workers: {error}") from error
     paths = local_modules.own_paths() if shared else []
-    return pickle.dumps(ShippedFunction(pickled.content, _sources(pickled.files), modules, paths))
+    shipped = pickle.dumps(ShippedFunction(pickled.content, _sources(pickled.files), modules, paths))
+    if pickled.hooked:
+        _check_loads(pickled._replace(content=shipped), f"train={_name(function)} cannot be sent to the workers")
+    return shipped
+
+
+LOAD_TIMEOUT_S = 60.0
+"""Seconds after which a new process is ended, and what it loads is left unchecked."""
+_LOAD = """
+import pathlib, sys, tempfile, traceback
+import cloudpickle
+from seer_nb.worker import function
+with tempfile.TemporaryDirectory() as folder:
+    function.worker_folder = pathlib.Path(folder)
+    try:
+        cloudpickle.loads(sys.stdin.buffer.read())
+    except BaseException as error:
+        sys.exit(traceback.format_exception_only(error)[-1].strip())
+"""
+
+
+def _check_loads(pickled: _Pickled, refusal: str) -> None:
+    """Load a pickle in a new process, as workers and the runner do.
+
+    A new process takes seconds, so this is only done for pickles with classes whose code runs when they are unpickled.
+
+    Args:
+        pickled: The pickle.
+        refusal: Start of the error's message.
+
+    Raises:
+        ValueError: The pickle cannot be loaded.
+    """
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    command = [sys.executable, "-P", "-c", _LOAD]
+    try:
+        done = subprocess.run(
+            command, input=pickled.content, env=environment, capture_output=True, timeout=LOAD_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return
+    if done.returncode:
+        error = one_line(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+        raise ValueError(
+            f"{refusal}: a new process cannot load it ({error}); it uses {', '.join(sorted(pickled.hooked))}: "
+            "define classes with such methods in a .py file that the notebook imports"
+        )
 
 
 def dumps_parts(**parts: Any) -> bytes:
@@ -174,12 +224,14 @@ def dumps_parts(**parts: Any) -> bytes:
     with _by_value(lambda _: False):
         for name, part in parts.items():
             try:
-                _pickle(part)
+                pickled = _pickle(part)
             except Exception as error:
                 raise ValueError(
                     f"{name}={short_repr(part)} cannot be sent to the runner: it holds {find_unpicklable(part)[0]} "
                     f"which cannot be pickled ({error})"
                 ) from error
+            if pickled.hooked:
+                _check_loads(pickled, f"{name}={short_repr(part)} cannot be sent to the runner")
         return _pickle(parts).content
 
 
@@ -191,6 +243,8 @@ class _Pickled(NamedTuple):
     """Names of the files of the code in it."""
     modules: set[str]
     """Top-level names of the modules that it imports."""
+    hooked: set[str]
+    """Names of the classes whose own methods run when it is unpickled."""
 
 
 class _ModuleGlobals:
@@ -213,15 +267,24 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
     def __init__(self, file: io.BytesIO) -> None:
         self.files: set[str] = set()
         self.modules: set[str] = set()
+        self.hooked: set[str] = set()
         self.dispatch_table = ChainMap({types.CodeType: self._code}, cloudpickle.Pickler.dispatch_table)
         super().__init__(file)
 
     def reducer_override(self, value: Any) -> Any:
-        named = value if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType) else type(value)
+        kind: Any = type(value)
+        named: Any = value if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType) else kind
         module = value.__name__ if isinstance(value, types.ModuleType) else getattr(named, "__module__", None)
         if isinstance(module, str):
             self.modules.add(module.partition(".")[0])
-        return super().reducer_override(value)
+        reduced = super().reducer_override(value)
+        if isinstance(value, type):
+            hooked = reduced is not NotImplemented and _may_fail_to_create(value)
+        else:
+            hooked = _may_fail_to_unpickle(kind)
+        if hooked:
+            self.hooked.add(named.__qualname__)
+        return reduced
 
     def _code(self, code: types.CodeType) -> tuple[Any, ...]:
         self.files.add(code.co_filename)
@@ -246,11 +309,40 @@ def _is_importable(module: types.ModuleType | None) -> TypeGuard[types.ModuleTyp
     return not any(f"{module.__name__}.".startswith(f"{name}.") for name in registered)
 
 
+_UNPICKLING = frozenset({"__reduce__", "__reduce_ex__", "__setstate__", "__getattr__", "__getattribute__"})
+"""Methods of a class that may run when an object of it is unpickled."""
+_METACLASS = frozenset({"__prepare__", "__new__", "__init__", "__call__"})
+"""Methods of a metaclass that run when a class is created."""
+_TESTED = sys.stdlib_module_names | {"torch", "seer_nb"}
+"""Packages whose classes are created again without errors."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _may_fail_to_create(kind: type) -> bool:
+    """Return whether creating a class again, without its keywords, runs code that may fail."""
+    hooks = [base for base in kind.__mro__[1:] if "__init_subclass__" in vars(base)]
+    hooks += [base for base in inspect.getmro(type(kind)) if _METACLASS & vars(base).keys()]
+    return any(hook.__module__.partition(".")[0] not in _TESTED or hook.__module__ == "__main__" for hook in hooks)
+
+
+@functools.lru_cache(maxsize=4096)
+def _may_fail_to_unpickle(kind: type) -> bool:
+    """Return whether unpickling an object runs the user's own code, which may fail."""
+    # An exception is created again from its arguments.
+    methods = _UNPICKLING | {"__init__", "__new__"} if issubclass(kind, BaseException) else _UNPICKLING
+    return any(methods & vars(base).keys() and _is_users(base) for base in kind.__mro__)
+
+
+def _is_users(kind: type) -> bool:
+    module = sys.modules.get(kind.__module__)
+    return kind.__module__ == "__main__" or local_modules.is_users(module, local_modules.installed_folders())
+
+
 def _pickle(value: Any) -> _Pickled:
     buffer = io.BytesIO()
     pickler = _Pickler(buffer)
     pickler.dump(value)
-    return _Pickled(buffer.getvalue(), pickler.files, pickler.modules)
+    return _Pickled(buffer.getvalue(), pickler.files, pickler.modules, pickler.hooked)
 
 
 def _sources(files: set[str]) -> dict[str, str]:

@@ -167,3 +167,65 @@ def test_only_modules_that_a_function_needs_are_sent(beside):
     (beside / "unused.py").write_text("")
     files = local_modules.collect({"late", "json", "torch", "seer_nb", "nowhere"}, shared=True)
     assert set(files) == {"late.py", "later.py"}
+
+
+REGISTERING = """\
+class Net:
+    found = {}
+
+    def __init_subclass__(cls, *, key):
+        Net.found[key] = cls
+
+class Wide(Net, key="wide"):
+    pass
+"""
+BY_KEYWORD = """\
+class Meta(type):
+    def __new__(kind, name, bases, names, *, key):
+        return super().__new__(kind, name, bases, names)
+
+    def __init__(cls, name, bases, names, *, key):
+        cls.key = key
+
+class Wide(metaclass=Meta, key="wide"):
+    pass
+"""
+ERROR = """\
+class WideError(Exception):
+    def __init__(self, a, b):
+        super().__init__("no arguments kept")
+
+Wide = WideError(1, 2)
+"""
+PROXY = """\
+class Proxy:
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+Wide = Proxy(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "name"),
+    [
+        (REGISTERING, "TypeError: Net.__init_subclass__() missing 1 required keyword-only argument: 'key'", "Wide"),
+        (BY_KEYWORD, "TypeError: Meta.__new__() missing 1 required keyword-only argument: 'key'", "Wide"),
+        (ERROR, "TypeError: WideError.__init__() missing 1 required positional argument: 'b'", "WideError"),
+        (PROXY, "RecursionError: maximum recursion depth exceeded", "Proxy"),
+    ],
+    ids=["subclass", "metaclass", "exception", "proxy"],
+)
+def test_what_only_fails_when_a_worker_loads_it_is_refused(beside, tmp_path, code, error, name):
+    use = "def train(config, run):\n    return Wide.__name__, Wide.found\n"
+    assert raised(ValueError, make, in_notebook(code + use)) == (
+        f"train=train cannot be sent to the workers: a new process cannot load it ({error}); it uses {name}: "
+        "define classes with such methods in a .py file that the notebook imports"
+    )
+    # The advice helps.
+    (beside / "wide.py").write_text(f"{code}\ndef name(config, run):\n    return getattr(Wide, '__name__', 'object')\n")
+    name = importlib.import_module("wide").name
+    assert on_a_worker(tmp_path / "worker", serialization.dumps(name)) in {"Wide\n", "object\n"}
