@@ -116,7 +116,8 @@ def check(function: Callable[..., Any]) -> None:
     if isinstance(function, type):
         raise TypeError(f"train={name} is a class: give a function, or an instance with __call__(config, run)")
     try:
-        signature = inspect.signature(function)
+        # The signature of what is called, not of the function that a decorator wraps.
+        signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):
         raise TypeError(f"train={name} has no readable signature: give a Python function of (config, run)") from None
     try:
