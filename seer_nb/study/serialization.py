@@ -6,22 +6,24 @@ import contextlib
 import dis
 import functools
 import inspect
-import io
 import linecache
 import os
 import pickle
 import subprocess
 import sys
 import types
-from collections import ChainMap
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
+from seer_nb._utils import files
 from seer_nb._utils.text import one_line, short_repr
+from seer_nb.storage import layout
 from seer_nb.study import local_modules
-from seer_nb.worker.function import ShippedFunction
+from seer_nb.study.pickling import Pickled, is_users_class, pickle_with_needs, pickled_size
+from seer_nb.worker.function import Shipment, ShippedFunction, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,27 +37,37 @@ _IGNORED = frozenset({"__builtins__", "__dict__", "__weakref__", "_abc_impl"})
 
 def find_unpicklable(given: Any) -> tuple[str, str]:
     """Return the location and type of the innermost object that cannot be pickled, and its name."""
+    path, value = _innermost(given, lambda part: pickled_size(part) is None)
+    # The name in "the global 'lock'"; an item or attribute has none of its own.
+    variable = path[0] if path and path[0].startswith(("the global", "the closure variable")) else "it"
+    return _location(path, value), variable
+
+
+def _innermost(
+    given: Any, is_meant: Callable[[Any], bool], is_whole: Callable[[Any], bool] = lambda _: False
+) -> tuple[list[str], Any]:
+    """Return the innermost object of a kind in an object, and the path to it, innermost first.
+
+    Args:
+        given: The object.
+        is_meant: Whether an object is of the kind.
+        is_whole: Whether the parts of an object are left out.
+    """
     value, path, seen = given, list[str](), {id(given)}
-    while len(path) < MAX_DEPTH:
+    while len(path) < MAX_DEPTH and not is_whole(value):
         parts = ((name, part) for name, part in _parts(value) if id(part) not in seen)
-        name, value = next(((name, part) for name, part in parts if not _picklable(part)), ("", value))
+        name, value = next(((name, part) for name, part in parts if is_meant(part)), ("", value))
         if not name:
             break
         seen.add(id(value))
         path.insert(0, name)
+    return path, value
+
+
+def _location(path: list[str], value: Any) -> str:
     kind = type(value)
     named = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    # The name in "the global 'lock'"; an item or attribute has none of its own.
-    variable = path[0] if path and path[0].startswith(("the global", "the closure variable")) else "it"
-    return f"{' of '.join(path) or 'an object'}, of type {named},", variable
-
-
-def _picklable(value: Any) -> bool:
-    try:
-        cloudpickle.dumps(value)
-    except Exception:  # noqa: BLE001 - pickling runs the object's own code
-        return False
-    return True
+    return f"{' of '.join(path) or 'an object'}, of type {named},"
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
@@ -138,7 +150,26 @@ def check(function: Callable[..., Any]) -> None:
             )
 
 
-def dumps(function: Callable[..., Any], *, shared: bool = True) -> bytes:
+class Shipped(NamedTuple):
+    """A function for the workers."""
+
+    pickled: bytes
+    objects: list[pickle.PickleBuffer]
+    """Large arrays and tensors, which are the user's own until they are written to a file; empty if ``pickled`` holds
+    them."""
+
+    def write(self, folder: Path) -> None:
+        """Write the function into its study's folder."""
+        files.write_atomically(folder / layout.FUNCTION, self.pickled, private=True)
+        if self.objects:
+            files.write_atomically(folder / layout.OBJECTS, join(self.objects), private=True)
+
+
+LARGE_BYTES = 50_000_000
+"""Size from which on a function is warned of."""
+
+
+def ship(function: Callable[..., Any], *, shared: bool = True) -> Shipped:
     """Pickle a function for the workers, together with the user's modules that it uses.
 
     What is defined in a notebook or script is pickled by value. Modules are sent as files, and imported by the workers.
@@ -152,24 +183,53 @@ def dumps(function: Callable[..., Any], *, shared: bool = True) -> bytes:
         ValueError: The function uses an object that cannot be pickled, or a module that cannot be sent; the message
             names it.
     """
+    objects: list[pickle.PickleBuffer] = []
     with _by_value(local_modules.can_send):
         try:
-            pickled = _pickle(function)
+            pickled = pickle_with_needs(function, objects)
         except Exception as error:
             where, variable = find_unpicklable(function)
             raise ValueError(
                 f"train={_name(function)} cannot be sent to the workers: it uses {where} which cannot be pickled "
                 f"({error}); create {variable} inside the function, or in a .py file that it imports"
             ) from error
+        size = len(pickled.content) + sum(buffer.raw().nbytes for buffer in objects)
+        if size >= LARGE_BYTES:
+            _warn_of_size(function, size)
     try:
         modules = local_modules.collect(pickled.modules, shared=shared)
     except ValueError as error:
         raise ValueError(f"train={_name(function)} cannot be sent to the workers: {error}") from error
-    paths = local_modules.own_paths() if shared else []
-    shipped = pickle.dumps(ShippedFunction(pickled.content, _sources(pickled.files), modules, paths))
-    if pickled.hooked:
-        _check_loads(pickled._replace(content=shipped), f"train={_name(function)} cannot be sent to the workers")
+    shipment = Shipment(
+        pickled=pickled.content,
+        sources=_sources(pickled.files),
+        modules=modules,
+        paths=local_modules.own_paths() if shared else [],
+        sizes=[buffer.raw().nbytes for buffer in objects],
+        objects=b"" if size >= LARGE_BYTES else b"".join(join(objects)),
+    )
+    shipped = Shipped(pickle.dumps(ShippedFunction(shipment)), objects if size >= LARGE_BYTES else [])
+    if pickled.hooked and not shipped.objects:
+        _check_loads(
+            pickled._replace(content=shipped.pickled), f"train={_name(function)} cannot be sent to the workers"
+        )
     return shipped
+
+
+def _warn_of_size(function: Callable[..., Any], size: int) -> None:
+    path, value = _innermost(function, lambda part: (pickled_size(part) or 0) >= LARGE_BYTES, _is_of_library)
+    uses = f"{_location(path, value)} of {(pickled_size(value) or 0) / 2**20:.0f} MiB" if path else "many objects"
+    warnings.warn(
+        f"train={_name(function)} sends {size / 2**20:.0f} MiB to the workers: it uses {uses}; load such data inside "
+        "the function instead, from a file or a store, and do not change it before start()",
+        stacklevel=5,
+    )
+
+
+def _is_of_library(value: Any) -> bool:
+    """Return whether an object's class comes from an installed package: its parts would mean nothing to a user."""
+    kinds = (types.FunctionType, types.MethodType, functools.partial, dict, list, tuple, set, frozenset)
+    return not isinstance(value, kinds) and not is_users_class(type(value))
 
 
 LOAD_TIMEOUT_S = 60.0
@@ -187,7 +247,7 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
-def _check_loads(pickled: _Pickled, refusal: str) -> None:
+def _check_loads(pickled: Pickled, refusal: str) -> None:
     """Load a pickle in a new process, as workers and the runner do.
 
     A new process takes seconds, so this is only done for pickles with classes whose code runs when they are unpickled.
@@ -225,7 +285,7 @@ def dumps_parts(**parts: Any) -> bytes:
     with _by_value(lambda _: False):
         for name, part in parts.items():
             try:
-                pickled = _pickle(part)
+                pickled = pickle_with_needs(part)
             except Exception as error:
                 raise ValueError(
                     f"{name}={short_repr(part)} cannot be sent to the runner: it holds {find_unpicklable(part)[0]} "
@@ -233,117 +293,7 @@ def dumps_parts(**parts: Any) -> bytes:
                 ) from error
             if pickled.hooked:
                 _check_loads(pickled, f"{name}={short_repr(part)} cannot be sent to the runner")
-        return _pickle(parts).content
-
-
-class _Pickled(NamedTuple):
-    """A pickle, and what it needs where it is unpickled."""
-
-    content: bytes
-    files: set[str]
-    """Names of the files of the code in it."""
-    modules: set[str]
-    """Top-level names of the modules that it imports."""
-    hooked: set[str]
-    """Names of the classes whose own methods run when it is unpickled."""
-
-
-class _ModuleGlobals:
-    """Unpickles as the globals of a module."""
-
-    def __init__(self, module: types.ModuleType) -> None:
-        self._module = module
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[types.ModuleType]]:
-        return vars, (self._module,)
-
-
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no annotations
-    """A cloudpickle pickler that collects what code and modules the pickle needs.
-
-    It keeps the file names of code objects, which cloudpickle removes. A function made by a module's function, such as
-    a closure, shares that module's globals after unpickling, which cloudpickle would copy.
-    """
-
-    def __init__(self, file: io.BytesIO) -> None:
-        self.files: set[str] = set()
-        self.modules: set[str] = set()
-        self.hooked: set[str] = set()
-        self.dispatch_table = ChainMap({types.CodeType: self._code}, cloudpickle.Pickler.dispatch_table)
-        super().__init__(file)
-
-    def reducer_override(self, value: Any) -> Any:
-        kind: Any = type(value)
-        named: Any = value if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType) else kind
-        module = value.__name__ if isinstance(value, types.ModuleType) else getattr(named, "__module__", None)
-        if isinstance(module, str):
-            self.modules.add(module.partition(".")[0])
-        reduced = super().reducer_override(value)
-        if isinstance(value, type):
-            hooked = reduced is not NotImplemented and _may_fail_to_create(value)
-        else:
-            hooked = _may_fail_to_unpickle(kind)
-        if hooked:
-            self.hooked.add(named.__qualname__)
-        return reduced
-
-    def _code(self, code: types.CodeType) -> tuple[Any, ...]:
-        self.files.add(code.co_filename)
-        imported = (step.argval for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME")
-        self.modules |= {name.partition(".")[0] for name in imported} - {""}
-        make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
-        return make, tuple(code.co_filename if each == "<dynamic-code>" else each for each in arguments)
-
-    def _dynamic_function_reduce(self, function: types.FunctionType) -> tuple[Any, ...]:
-        make, (code, base, *others), (state, slots), *rest = super()._dynamic_function_reduce(function)
-        module = sys.modules.get(function.__globals__.get("__name__", ""))
-        if _is_importable(module) and vars(module) is function.__globals__:
-            base, slots = _ModuleGlobals(module), {**slots, "__globals__": {}}
-        return make, (code, base, *others), (state, slots), *rest
-
-
-def _is_importable(module: types.ModuleType | None) -> TypeGuard[types.ModuleType]:
-    """Return whether a module is pickled by its name."""
-    if module is None or module.__spec__ is None or module.__name__ == "__main__":
-        return False
-    registered = cloudpickle.list_registry_pickle_by_value()
-    return not any(f"{module.__name__}.".startswith(f"{name}.") for name in registered)
-
-
-_UNPICKLING = frozenset({"__reduce__", "__reduce_ex__", "__setstate__", "__getattr__", "__getattribute__"})
-"""Methods of a class that may run when an object of it is unpickled."""
-_METACLASS = frozenset({"__prepare__", "__new__", "__init__", "__call__"})
-"""Methods of a metaclass that run when a class is created."""
-_TESTED = sys.stdlib_module_names | {"torch", "seer_nb"}
-"""Packages whose classes are created again without errors."""
-
-
-@functools.lru_cache(maxsize=4096)
-def _may_fail_to_create(kind: type) -> bool:
-    """Return whether creating a class again, without its keywords, runs code that may fail."""
-    hooks = [base for base in kind.__mro__[1:] if "__init_subclass__" in vars(base)]
-    hooks += [base for base in inspect.getmro(type(kind)) if _METACLASS & vars(base).keys()]
-    return any(hook.__module__.partition(".")[0] not in _TESTED or hook.__module__ == "__main__" for hook in hooks)
-
-
-@functools.lru_cache(maxsize=4096)
-def _may_fail_to_unpickle(kind: type) -> bool:
-    """Return whether unpickling an object runs the user's own code, which may fail."""
-    # An exception is created again from its arguments.
-    methods = _UNPICKLING | {"__init__", "__new__"} if issubclass(kind, BaseException) else _UNPICKLING
-    return any(methods & vars(base).keys() and _is_users(base) for base in kind.__mro__)
-
-
-def _is_users(kind: type) -> bool:
-    module = sys.modules.get(kind.__module__)
-    return kind.__module__ == "__main__" or local_modules.is_users(module, local_modules.installed_folders())
-
-
-def _pickle(value: Any) -> _Pickled:
-    buffer = io.BytesIO()
-    pickler = _Pickler(buffer)
-    pickler.dump(value)
-    return _Pickled(buffer.getvalue(), pickler.files, pickler.modules, pickler.hooked)
+        return pickle_with_needs(parts).content
 
 
 def _sources(files: set[str]) -> dict[str, str]:

@@ -100,7 +100,7 @@ def on_a_worker(folder, *pickles):
 @pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_local_module_is_one_module_on_a_worker(beside, tmp_path, shared):
-    pickled = serialization.dumps(in_notebook(NOTEBOOK), shared=shared)
+    pickled = serialization.ship(in_notebook(NOTEBOOK), shared=shared).pickled
     if not shared:
         beside.rename(tmp_path / "gone")
     assert on_a_worker(tmp_path / "worker", pickled) == f"{EXPECTED}\n"
@@ -114,10 +114,10 @@ SHORT += "    return settings_mod.VALUE, read(), isinstance(circle, shapes.Circl
 def test_each_study_has_the_modules_as_they_were_at_its_creation(beside, tmp_path):
     """Also on a worker that serves one study after the other, and while the user edits."""
     train = in_notebook(SHORT)
-    first = serialization.dumps(train, shared=True)
+    first = serialization.ship(train, shared=True).pickled
     (beside / "settings_mod.py").write_text(FILES["settings_mod.py"].replace("VALUE = 1", "VALUE = 20"))
     with pytest.warns(UserWarning, match=r"settings_mod\.py changed after the import: the study uses the file as it"):
-        second = serialization.dumps(train, shared=True)
+        second = serialization.ship(train, shared=True).pickled
     (beside / "settings_mod.py").write_text("VALUE = 'edited'")
     expected = "(5, 5, True, 42)\n(24, 24, True, 42)\n(5, 5, True, 42)\n"
     assert on_a_worker(tmp_path / "worker", first, second, first) == expected
@@ -125,7 +125,7 @@ def test_each_study_has_the_modules_as_they_were_at_its_creation(beside, tmp_pat
 
 def test_a_module_that_fails_on_a_worker_is_named(beside, tmp_path):
     (beside / "fails.py").write_text("import os\nif os.path.exists('load.py'):\n    import gone_module\n")
-    pickled = serialization.dumps(in_notebook("import fails\ndef train(config, run):\n    return fails.os"))
+    pickled = serialization.ship(in_notebook("import fails\ndef train(config, run):\n    return fails.os")).pickled
     last = on_a_worker(tmp_path / "worker", pickled).strip().splitlines()[-1]
     assert last == (
         f"ImportError: {beside / 'fails.py'} cannot be imported on a worker: "
@@ -137,7 +137,7 @@ def test_a_module_that_hides_one_of_the_workers_is_refused(beside, tmp_path, mon
     (beside / "cloudpickle.py").write_text("")
     files = {"cloudpickle.py": (str(beside / "cloudpickle.py"), b"")}
     monkeypatch.setattr(local_modules, "collect", lambda *_, **__: files)
-    printed = on_a_worker(tmp_path / "worker", serialization.dumps(lambda config, run: 0))
+    printed = on_a_worker(tmp_path / "worker", serialization.ship(lambda config, run: 0).pickled)
     assert f"ImportError: {beside / 'cloudpickle.py'} has the name of a module that workers use, " in printed
 
 
@@ -158,8 +158,8 @@ def test_modules_too_large_for_other_machines_are_refused(beside, monkeypatch):
     with pytest.raises(
         ValueError, match=r"it uses the module 'parts' \(.*\), with all modules 6 files of 2 MiB; expec"
     ):
-        serialization.dumps(train, shared=False)
-    assert b"huge.bin" not in serialization.dumps(train, shared=True)
+        serialization.ship(train, shared=False)
+    assert b"huge.bin" not in serialization.ship(train, shared=True).pickled
 
 
 def test_only_modules_that_a_function_needs_are_sent(beside):
@@ -228,4 +228,4 @@ def test_what_only_fails_when_a_worker_loads_it_is_refused(beside, tmp_path, cod
     # The advice helps.
     (beside / "wide.py").write_text(f"{code}\ndef name(config, run):\n    return getattr(Wide, '__name__', 'object')\n")
     name = importlib.import_module("wide").name
-    assert on_a_worker(tmp_path / "worker", serialization.dumps(name)) in {"Wide\n", "object\n"}
+    assert on_a_worker(tmp_path / "worker", serialization.ship(name).pickled) in {"Wide\n", "object\n"}
