@@ -1,5 +1,6 @@
 """Arguments and calls of other tools are refused with the name of their counterpart here."""
 
+import functools
 import inspect
 import pickle
 
@@ -108,6 +109,32 @@ def test_parameters_in_the_wrong_order_are_refused():
 @pytest.mark.parametrize("train", [lambda *both: 0, lambda c, r, n=3: 0, lambda config, run: 0, lambda x, /, y: 0])
 def test_parameters_may_have_other_names(train):
     make(train)
+
+
+def as_objective(objective):
+    """Return an objective of another tool, of one argument, as a training function."""
+
+    @functools.wraps(objective)
+    def wrapper(config, run):
+        return objective(config)
+
+    return wrapper
+
+
+def without_run(train):
+    @functools.wraps(train)
+    def wrapper(config):
+        return train(config, None)
+
+    return wrapper
+
+
+def test_a_decorated_function_is_judged_by_its_own_signature():
+    make(as_objective(lambda trial: 0))
+    make(functools.partial(as_objective(lambda trial: 0)))
+    assert raised(TypeError, make, without_run(lambda config, run: 0)) == (
+        "train=<lambda>(config) cannot be called as train(config, run): give it these two parameters"
+    )
 
 
 # --- a run ---

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -307,32 +308,21 @@ class MyPolicy(seer.RandomSearch):
     pass
 
 
-class Bomb:
-    def __reduce__(self):
-        return divide, (1, 0)
-
-
 def divide(a, b):
     return a / b
-
-
-bomb = Bomb()
 
 
 def train(config, run):
     for _ in run.epochs():
         divide(1, config["zero"])  # always
         run.report(score=1.0)
-
-
-def holds_a_bomb(config, run):
-    return bomb
 """
+FAILS = "import multiprocessing\nif multiprocessing.parent_process():\n    divide(1, 0)  # on workers only\n"
 
 
 @pytest.fixture
 def users_module(tmp_path, monkeypatch):
-    """A file beside the notebook, which neither runner nor workers can import."""
+    """A file in a folder of the notebook's sys.path."""
     folder = tmp_path / "beside"
     folder.mkdir()
     (folder / "users_module.py").write_text(MODULE)
@@ -355,7 +345,7 @@ def test_identical_failures_of_the_first_trials_end_the_study(users_module, tmp_
     results = study.results()
     assert 3 <= len(results) <= 4  # the fourth had started
     for error in results.error[results.state == "failed"]:
-        assert 'users_module.py", line 22, in train\n    divide(1, config["zero"])  # always\n' in error
+        assert 'users_module.py", line 14, in train\n    divide(1, config["zero"])  # always\n' in error
         assert error.endswith("ZeroDivisionError: division by zero\n")
     # An attached study shows the same.
     with pytest.raises(seer.StudyFailedError, match="the first 3 trials all failed with the same error"):
@@ -364,11 +354,13 @@ def test_identical_failures_of_the_first_trials_end_the_study(users_module, tmp_
 
 @pytest.mark.slow
 def test_a_function_that_workers_cannot_load_ends_the_study(users_module, tmp_path):
-    study = make(users_module.holds_a_bomb, {"lr": seer.uniform(0, 1)}).start()
+    Path(users_module.__file__).write_text(MODULE + FAILS)
+    study = make(importlib.reload(users_module).train, {"lr": seer.uniform(0, 1)}).start()
     with pytest.raises(seer.StudyFailedError) as caught:
         study.wait("4min")
     assert str(caught.value).startswith("study 'study' failed: a worker could not load the training function: ")
-    assert "ZeroDivisionError: division by zero" in study.reason
+    why = "cannot be imported on a worker: ZeroDivisionError: division by zero"
+    assert f"{users_module.__file__} {why}" in study.reason
     assert study.status == "failed"
     check_all_is_handed_back(study, tmp_path)
     assert study.results().empty

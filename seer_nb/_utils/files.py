@@ -7,15 +7,16 @@ import secrets
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes, *, private: bool = False) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview], *, private: bool = False) -> None:
     """Write a file so that readers find either the old content or the whole new content.
 
     Args:
         path: The file; its folder must exist.
-        content: The new content.
+        content: The new content, as one object or in parts.
         private: Whether the file is readable by its owner only, and synced to the disk before it replaces the old one.
     """
     partial = path.with_name(f".{secrets.token_hex(8)}.part")
@@ -23,7 +24,7 @@ def write_atomically(path: Path, content: bytes, *, private: bool = False) -> No
     number = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
     try:
         with os.fdopen(number, "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             if private:
                 file.flush()
                 os.fsync(file.fileno())

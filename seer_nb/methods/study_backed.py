@@ -58,9 +58,10 @@ class StudyBacked(ABC, Generic[TaskT, ResultT]):
         """
         from seer_nb.storage import layout
         from seer_nb.study.catalog import attach
+        from seer_nb.worker import function
 
         study = attach(name)
-        task = cloudpickle.loads(layout.read_function(layout.home() / name))
+        task = cloudpickle.loads(function.read(layout.home() / name))
         if not isinstance(task, cls._of):
             raise SeerError(
                 f"name={short_repr(name)}: study of another type than {cls._word!r}; open it with seer.attach({name!r})"

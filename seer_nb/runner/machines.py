@@ -12,6 +12,7 @@ from seer_nb._utils.text import message_of
 from seer_nb.providers.base import FleetContext
 from seer_nb.runner.gangs import DaskGangs
 from seer_nb.storage import layout
+from seer_nb.worker import function
 
 if TYPE_CHECKING:
     from seer_nb.core.money import Offer
@@ -50,7 +51,8 @@ class MachineManager:
                 study=settings.name, folder=study.folder, lease_s=settings.lease_s, on_ended=self.machine_ended
             )
         )
-        logs = study.folder / layout.LOGS if provider.shares_files else None
+        self._shares_files = provider.shares_files
+        logs = study.folder / layout.LOGS if self._shares_files else None
         self.gangs = DaskGangs(settings, self.fleet, self, logs)
 
     # --- rent and retire ---
@@ -63,7 +65,7 @@ class MachineManager:
 
     async def connect(self, scheduler: SchedulerAddress) -> None:
         """Connect to a scheduler, and have its workers load the training function."""
-        await self.gangs.connect(scheduler, layout.read_function(self._folder))
+        await self.gangs.connect(scheduler, function.read(self._folder, shared=self._shares_files))
 
     def rent(self, action: core.Rent) -> None:
         """Rent a machine; it is reported as ready, or as ended if it could not be rented."""

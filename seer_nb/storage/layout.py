@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal.sqlite"
 FUNCTION = "function.pkl"
+OBJECTS = "objects.bin"
+"""Content of large arrays and tensors of the function. It is not signed, because it is data and never unpickled."""
 PARTS = "parts.pkl"
 LOGS = "logs"
 CHECKPOINTS = "checkpoints"

@@ -1,4 +1,4 @@
-"""Pickling of the training function for the workers, by value; errors name the object that cannot be pickled."""
+"""Pickling of the training function for the workers; errors name the object that cannot be pickled."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import contextlib
 import dis
 import functools
 import inspect
-import io
 import linecache
 import os
 import pickle
+import subprocess
 import sys
-import sysconfig
 import types
-from collections import ChainMap
-from typing import TYPE_CHECKING, Any
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
-from seer_nb._utils.text import short_repr
+from seer_nb._utils import files
+from seer_nb._utils.text import one_line, short_repr
+from seer_nb.storage import layout
+from seer_nb.study import local_modules
+from seer_nb.study.pickling import Pickled, is_users_class, pickle_with_needs, pickled_size
+from seer_nb.worker.function import Shipment, ShippedFunction, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,27 +35,39 @@ _IGNORED = frozenset({"__builtins__", "__dict__", "__weakref__", "_abc_impl"})
 """Attributes that pickling skips."""
 
 
-def find_unpicklable(given: Any) -> str:
-    """Return the location and type of the innermost object that cannot be pickled, as part of a sentence."""
+def find_unpicklable(given: Any) -> tuple[str, str]:
+    """Return the location and type of the innermost object that cannot be pickled, and its name."""
+    path, value = _innermost(given, lambda part: pickled_size(part) is None)
+    # The name in "the global 'lock'"; an item or attribute has none of its own.
+    variable = path[0] if path and path[0].startswith(("the global", "the closure variable")) else "it"
+    return _location(path, value), variable
+
+
+def _innermost(
+    given: Any, is_meant: Callable[[Any], bool], is_whole: Callable[[Any], bool] = lambda _: False
+) -> tuple[list[str], Any]:
+    """Return the innermost object of a kind in an object, and the path to it, innermost first.
+
+    Args:
+        given: The object.
+        is_meant: Whether an object is of the kind.
+        is_whole: Whether the parts of an object are left out.
+    """
     value, path, seen = given, list[str](), {id(given)}
-    while len(path) < MAX_DEPTH:
+    while len(path) < MAX_DEPTH and not is_whole(value):
         parts = ((name, part) for name, part in _parts(value) if id(part) not in seen)
-        name, value = next(((name, part) for name, part in parts if not _picklable(part)), ("", value))
+        name, value = next(((name, part) for name, part in parts if is_meant(part)), ("", value))
         if not name:
             break
         seen.add(id(value))
         path.insert(0, name)
+    return path, value
+
+
+def _location(path: list[str], value: Any) -> str:
     kind = type(value)
     named = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return f"{' of '.join(path) or 'an object'}, of type {named},"
-
-
-def _picklable(value: Any) -> bool:
-    try:
-        cloudpickle.dumps(value)
-    except Exception:  # noqa: BLE001 - pickling runs the object's own code
-        return False
-    return True
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
@@ -111,7 +128,8 @@ def check(function: Callable[..., Any]) -> None:
     if isinstance(function, type):
         raise TypeError(f"train={name} is a class: give a function, or an instance with __call__(config, run)")
     try:
-        signature = inspect.signature(function)
+        # The signature of what is called, not of the function that a decorator wraps.
+        signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):
         raise TypeError(f"train={name} has no readable signature: give a Python function of (config, run)") from None
     try:
@@ -132,23 +150,130 @@ def check(function: Callable[..., Any]) -> None:
             )
 
 
-def dumps(function: Callable[..., Any]) -> bytes:
-    """Pickle a function with the user's own modules by value, so that workers do not need their files.
+class Shipped(NamedTuple):
+    """A function for the workers."""
 
+    pickled: bytes
+    objects: list[pickle.PickleBuffer]
+    """Large arrays and tensors, which are the user's own until they are written to a file; empty if ``pickled`` holds
+    them."""
+
+    def write(self, folder: Path) -> None:
+        """Write the function into its study's folder."""
+        files.write_atomically(folder / layout.FUNCTION, self.pickled, private=True)
+        if self.objects:
+            files.write_atomically(folder / layout.OBJECTS, join(self.objects), private=True)
+
+
+LARGE_BYTES = 50_000_000
+"""Size from which on a function is warned of."""
+
+
+def ship(function: Callable[..., Any], *, shared: bool = True) -> Shipped:
+    """Pickle a function for the workers, together with the user's modules that it uses.
+
+    What is defined in a notebook or script is pickled by value. Modules are sent as files, and imported by the workers.
     The source text is included for tracebacks in the results.
 
+    Args:
+        function: The training function.
+        shared: Whether workers see this machine's files.
+
     Raises:
-        ValueError: The function uses an object that cannot be pickled; the message names it.
+        ValueError: The function uses an object that cannot be pickled, or a module that cannot be sent; the message
+            names it.
     """
-    with _by_value():
+    objects: list[pickle.PickleBuffer] = []
+    with _by_value(local_modules.can_send):
         try:
-            pickled, files = _pickle(function)
+            pickled = pickle_with_needs(function, objects)
         except Exception as error:
+            where, variable = find_unpicklable(function)
             raise ValueError(
-                f"train={_name(function)} cannot be sent to the workers: it uses {find_unpicklable(function)} "
-                f"which cannot be pickled ({error}); create it inside the function instead"
+                f"train={_name(function)} cannot be sent to the workers: it uses {where} which cannot be pickled "
+                f"({error}); create {variable} inside the function, or in a .py file that it imports"
             ) from error
-    return pickle.dumps(_Shipped(pickled, _sources(files)))
+        size = len(pickled.content) + sum(buffer.raw().nbytes for buffer in objects)
+        if size >= LARGE_BYTES:
+            _warn_of_size(function, size)
+    try:
+        modules = local_modules.collect(pickled.modules, shared=shared)
+    except ValueError as error:
+        raise ValueError(f"train={_name(function)} cannot be sent to the workers: {error}") from error
+    shipment = Shipment(
+        pickled=pickled.content,
+        sources=_sources(pickled.files),
+        modules=modules,
+        paths=local_modules.own_paths() if shared else [],
+        sizes=[buffer.raw().nbytes for buffer in objects],
+        objects=b"" if size >= LARGE_BYTES else b"".join(join(objects)),
+    )
+    shipped = Shipped(pickle.dumps(ShippedFunction(shipment)), objects if size >= LARGE_BYTES else [])
+    if pickled.hooked and not shipped.objects:
+        _check_loads(
+            pickled._replace(content=shipped.pickled), f"train={_name(function)} cannot be sent to the workers"
+        )
+    return shipped
+
+
+def _warn_of_size(function: Callable[..., Any], size: int) -> None:
+    path, value = _innermost(function, lambda part: (pickled_size(part) or 0) >= LARGE_BYTES, _is_of_library)
+    uses = f"{_location(path, value)} of {(pickled_size(value) or 0) / 2**20:.0f} MiB" if path else "many objects"
+    warnings.warn(
+        f"train={_name(function)} sends {size / 2**20:.0f} MiB to the workers: it uses {uses}; load such data inside "
+        "the function instead, from a file or a store, and do not change it before start()",
+        stacklevel=5,
+    )
+
+
+def _is_of_library(value: Any) -> bool:
+    """Return whether an object's class comes from an installed package: its parts would mean nothing to a user."""
+    kinds = (types.FunctionType, types.MethodType, functools.partial, dict, list, tuple, set, frozenset)
+    return not isinstance(value, kinds) and not is_users_class(type(value))
+
+
+LOAD_TIMEOUT_S = 60.0
+"""Seconds after which a new process is ended, and what it loads is left unchecked."""
+_LOAD = """
+import pathlib, sys, tempfile, traceback
+import cloudpickle
+from seer_nb.worker import function
+with tempfile.TemporaryDirectory() as folder:
+    function.worker_folder = pathlib.Path(folder)
+    try:
+        cloudpickle.loads(sys.stdin.buffer.read())
+    except BaseException as error:
+        sys.exit(traceback.format_exception_only(error)[-1].strip())
+"""
+
+
+def _check_loads(pickled: Pickled, refusal: str) -> None:
+    """Load a pickle in a new process, as workers and the runner do.
+
+    A new process takes seconds, so this is only done for pickles with classes whose code runs when they are unpickled.
+
+    Args:
+        pickled: The pickle.
+        refusal: Start of the error's message.
+
+    Raises:
+        ValueError: The pickle cannot be loaded.
+    """
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    command = [sys.executable, "-P", "-c", _LOAD]
+    try:
+        done = subprocess.run(
+            command, input=pickled.content, env=environment, capture_output=True, timeout=LOAD_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return
+    if done.returncode:
+        error = one_line(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+        raise ValueError(
+            f"{refusal}: a new process cannot load it ({error}); it uses {', '.join(sorted(pickled.hooked))}: "
+            "define classes with such methods in a .py file that the notebook imports"
+        )
 
 
 def dumps_parts(**parts: Any) -> bytes:
@@ -157,75 +282,33 @@ def dumps_parts(**parts: Any) -> bytes:
     Raises:
         ValueError: An object cannot be pickled; the message names it and the part that cannot.
     """
-    with _by_value():
+    with _by_value(lambda _: False):
         for name, part in parts.items():
             try:
-                _pickle(part)
+                pickled = pickle_with_needs(part)
             except Exception as error:
                 raise ValueError(
-                    f"{name}={short_repr(part)} cannot be sent to the runner: it holds {find_unpicklable(part)} "
+                    f"{name}={short_repr(part)} cannot be sent to the runner: it holds {find_unpicklable(part)[0]} "
                     f"which cannot be pickled ({error})"
                 ) from error
-        return _pickle(parts)[0]
-
-
-def restore(pickled: bytes, sources: dict[str, str]) -> Any:
-    """Unpickle a function, and cache its source so that tracebacks show lines of files that are not on this machine.
-
-    Args:
-        pickled: The function, pickled.
-        sources: Source text by file name.
-    """
-    for name, text in sources.items():
-        # No modification time: linecache must not check for a newer file.
-        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    return cloudpickle.loads(pickled)
-
-
-class _Shipped:
-    """A wrapper that unpickles as the function in it."""
-
-    def __init__(self, pickled: bytes, sources: dict[str, str]) -> None:
-        self._parts = pickled, sources
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[bytes, dict[str, str]]]:
-        return restore, self._parts
-
-
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no annotations
-    """A cloudpickle pickler that keeps the file names of code objects, which cloudpickle removes, and collects them."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        self.files: set[str] = set()
-        self.dispatch_table = ChainMap({types.CodeType: self._code}, cloudpickle.Pickler.dispatch_table)
-        super().__init__(file)
-
-    def _code(self, code: types.CodeType) -> tuple[Any, ...]:
-        self.files.add(code.co_filename)
-        make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
-        return make, tuple(code.co_filename if each == "<dynamic-code>" else each for each in arguments)
-
-
-def _pickle(value: Any) -> tuple[bytes, set[str]]:
-    """Return the pickle, and the source files of the code in it."""
-    buffer = io.BytesIO()
-    pickler = _Pickler(buffer)
-    pickler.dump(value)
-    return buffer.getvalue(), pickler.files
+            if pickled.hooked:
+                _check_loads(pickled, f"{name}={short_repr(part)} cannot be sent to the runner")
+        return pickle_with_needs(parts).content
 
 
 def _sources(files: set[str]) -> dict[str, str]:
     """Return the text of the user's own files and notebook cells by name."""
-    installed = _installed()
+    installed = local_modules.installed_folders()
     texts = {name: "".join(linecache.getlines(name)) for name in sorted(files) if not name.startswith(installed)}
     return {name: text for name, text in texts.items() if 0 < len(text) <= MAX_SOURCE}
 
 
 @contextlib.contextmanager
-def _by_value() -> Iterator[None]:
-    registered, installed = cloudpickle.list_registry_pickle_by_value(), _installed()
-    modules = [module for module in list(sys.modules.values()) if _is_users(module, installed)]
-    modules = [module for module in modules if module.__name__ not in registered]
+def _by_value(importable: Callable[[types.ModuleType], bool]) -> Iterator[None]:
+    """Have the user's own modules pickled by value, except those that are importable where they are unpickled."""
+    registered, installed = cloudpickle.list_registry_pickle_by_value(), local_modules.installed_folders()
+    modules = [module for module in list(sys.modules.values()) if local_modules.is_users(module, installed)]
+    modules = [module for module in modules if module.__name__ not in registered and not importable(module)]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -233,37 +316,6 @@ def _by_value() -> Iterator[None]:
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
-
-
-def _is_users(module: Any, installed: tuple[str, ...]) -> bool:
-    """Return whether a module is the user's own file rather than an installed package or part of Python."""
-    file = getattr(module, "__file__", None)
-    name = getattr(module, "__name__", None)
-    if not isinstance(module, types.ModuleType) or not file or not name or name == "__main__":
-        return False
-    # cloudpickle finds registered modules by name.
-    if sys.modules.get(name) is not module or name.partition(".")[0] == "seer_nb":
-        return False
-    return not str(file).startswith(installed)
-
-
-def _installed() -> tuple[str, ...]:
-    """Return path prefixes of Python's own files and installed packages."""
-    paths = {
-        value for key, value in sysconfig.get_paths().items() if key in {"stdlib", "platstdlib", "purelib", "platlib"}
-    }
-    found = filter(None, sys.path)
-    paths |= {path for path in found if path.endswith(("site-packages", "dist-packages")) or _is_target(path)}
-    return tuple(os.path.join(path, "") for path in paths)  # noqa: PTH118 - adds the slash at the end
-
-
-def _is_target(path: str) -> bool:
-    """Return whether packages were installed into this folder, as by ``pip install --target``."""
-    try:
-        with os.scandir(path) as entries:
-            return any(entry.name.endswith(".dist-info") for entry in entries)
-    except OSError:
-        return False
 
 
 # --- inspection of the function ---

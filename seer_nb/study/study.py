@@ -155,7 +155,7 @@ class Study(StudyResults):
         )
         searched = Space(space)
         ConfigSampler(searched, sampler)  # raises if the sampler does not fit the space
-        self._function = serialization.dumps(train)
+        self._function = serialization.ship(train, shared=getattr(provider, "shares_files", True))
         self._parts = serialization.dumps_parts(sampler=sampler, policy=chosen, provider=provider, space=searched)
         self._chosen: Policy | None = chosen
         self._view: JournalView | None = None
@@ -383,7 +383,7 @@ class Study(StudyResults):
         except FileExistsError:
             self._refuse_used_name()
         try:
-            files.write_atomically(self.folder / layout.FUNCTION, self._function, private=True)
+            self._function.write(self.folder)
             files.write_atomically(self.folder / layout.CWD, str(Path.cwd()).encode(), private=True)
             files.write_atomically(self.folder / layout.PARTS, self._parts, private=True)
             layout.sign(self.folder)

@@ -7,11 +7,12 @@ import os
 import sys
 import threading
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from seer_nb.worker import messages, preemption, tracebacks
+from seer_nb.worker import function, messages, preemption, tracebacks
 from seer_nb.worker.lease import Lease, renew_machine_lease
 from seer_nb.worker.messages import MemberTask, WorkerReady
 
@@ -156,6 +157,7 @@ class Agent:
         import cloudpickle
 
         store_port, error = 0, ""
+        function.worker_folder = Path(self.worker.local_directory)
         try:
             store_port = warm_up(self.worker.ip)
             self.function = cloudpickle.loads(self.function_bytes)

@@ -88,7 +88,7 @@ class Rig:
         if scheduler is None:
             assert await self.fleet.adopt([]) == Adopted()
             scheduler = await self.fleet.boot_scheduler(0, self.provider.scheduler_offer)
-        await self.gangs.connect(scheduler, serialization.dumps(train))
+        await self.gangs.connect(scheduler, serialization.ship(train).pickled)
         self._tasks.add(asyncio.ensure_future(self._renew()))
 
     async def close(self):

@@ -56,7 +56,7 @@ def untrusted(study, act):
 def test_signed_files_are_read(study):
     layout.check_signatures(study.folder)
     assert set(layout.read_parts(study.folder)) == {"sampler", "policy", "provider", "space"}
-    assert layout.read_function(study.folder) == study._function
+    assert layout.read_function(study.folder) == study._function.pickled
 
 
 @pytest.mark.parametrize("name", [layout.FUNCTION, layout.PARTS, layout.CWD])

@@ -8,10 +8,15 @@ import sys
 import threading
 
 import cloudpickle
+import numpy as np
 import optuna
+import pandas as pd
 import pytest
+import torch
 
+from seer_nb.storage import layout
 from seer_nb.study import serialization
+from seer_nb.worker import function
 from tests.support import refusals
 from tests.support.refusals import Rents, make, raised, train
 
@@ -150,7 +155,15 @@ def decorated(held):
 
 
 LOCKED = "of type _thread.lock, which cannot be pickled (cannot pickle '_thread.lock' object)"
-INSIDE = "create it inside the function instead"
+INSIDE = "inside the function, or in a .py file that it imports"
+
+
+@pytest.fixture
+def as_in_a_notebook():
+    """Have the functions of this file pickled as a notebook's are: by value."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.mark.parametrize(
@@ -174,13 +187,14 @@ INSIDE = "create it inside the function instead"
     ],
     ids=range(11),
 )
-def test_a_function_that_cannot_be_pickled_names_the_offending_object(home, given, name, where):
+def test_a_function_that_cannot_be_pickled_names_the_offending_object(home, as_in_a_notebook, given, name, where):
     sentence = raised(ValueError, make, given)
     if name is None:
         assert sentence.startswith("train=functools.partial(<function ")
     else:
         assert sentence.startswith(f"train={name} cannot be sent to the workers: ")
-    assert sentence.endswith(f"cannot be sent to the workers: it uses {where}, {LOCKED}; {INSIDE}")
+    variable = where.partition(" of ")[0] if where.startswith(("the global", "the closure")) else "it"
+    assert sentence.endswith(f"cannot be sent to the workers: it uses {where}, {LOCKED}; create {variable} {INSIDE}")
     assert not home.exists()
 
 
@@ -223,16 +237,15 @@ def users_module(tmp_path, monkeypatch):
     del sys.modules["users_module"]
 
 
-def test_a_lock_in_a_users_module_is_named(users_module):
-    function = "train=locked cannot be sent to the workers: it uses the global 'lock' of the global 'fit'"
-    assert raised(ValueError, make, users_module.locked) == f"{function}, {LOCKED}; {INSIDE}"
+def test_a_users_module_may_hold_what_cannot_be_pickled(users_module, tmp_path):
+    """Workers import it, so its lock is created there."""
+    call = "print(found({}, None))"
+    assert load_elsewhere(serialization.ship(users_module.locked).pickled, call, tmp_path) == "0.5\n"
 
     def whole_module(config, run):
-        users_module.fit()
+        return users_module.fit()
 
-    module = "it uses the attribute 'lock' of the closure variable 'users_module'"
-    sentence = raised(ValueError, make, whole_module)
-    assert sentence == f"train=whole_module cannot be sent to the workers: {module}, {LOCKED}; {INSIDE}"
+    assert load_elsewhere(serialization.ship(whole_module).pickled, call, tmp_path) == "0.5\n"
 
 
 def load_elsewhere(pickled, code, folder):
@@ -243,32 +256,68 @@ def load_elsewhere(pickled, code, folder):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def test_a_users_module_is_pickled_by_value_with_its_source(users_module, tmp_path):
-    users_module.rate = None
+def test_a_users_module_is_sent_with_its_source(users_module, tmp_path):
+    users_module.rate = None  # workers import the module afresh
     code = "print(found({}, None), found.__code__.co_filename.rpartition('/')[2], found.__module__)\n"
     code += "import linecache; print(linecache.getline(found.__code__.co_filename, 11).strip())"
-    pickled = serialization.dumps(users_module.clean)
+    pickled = serialization.ship(users_module.clean).pickled
     away = tmp_path / "away"
     away.mkdir()
     (tmp_path / "users_module.py").unlink()
-    assert load_elsewhere(pickled, code, away).splitlines() == ["None users_module.py users_module", "return rate"]
+    assert load_elsewhere(pickled, code, away).splitlines() == ["0.5 users_module.py users_module", "return rate"]
 
 
 def test_packages_installed_in_any_folder_are_not_the_users(users_module, tmp_path):
-    """Packages installed by ``pip install --target``, as on many shared clusters."""
-    assert raised(ValueError, make, users_module.locked)
+    """As by ``pip install --target``, which clusters of many a firm and university use."""
+    assert b"def locked" in serialization.ship(users_module.locked).pickled
     (tmp_path / "users_package-1.0.dist-info").mkdir()
-    assert b"def locked" not in serialization.dumps(users_module.locked)
+    assert b"def locked" not in serialization.ship(users_module.locked).pickled
+
+
+def test_a_large_object_is_named_and_shared_by_all_processes_of_a_machine(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(serialization, "LARGE_BYTES", 2_000_000)
+    array = np.arange(2**18, dtype=np.float64)
+    tensor = torch.arange(2**19, dtype=torch.float32)
+    half, small = tensor[: 2**18], torch.nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
+    flags, frame = torch.ones(2**20, dtype=torch.bool), pd.DataFrame({"a": array})
+
+    def held(config, run):
+        tensor[0] += 7
+        array[0] += 1
+        return (
+            float(tensor.sum() + small.detach().sum()),
+            float(half[0]),
+            int(flags.sum()),
+            float(frame.a.sum() + array[0]),
+        )
+
+    where = "the closure variable 'array', of type numpy.ndarray, of 2 MiB; load such data inside the function"
+    with pytest.warns(UserWarning, match=f"train=held sends 7 MiB to the workers: it uses {where}"):
+        shipped = serialization.ship(held)
+    assert len(shipped.pickled) < 2**20 * 3
+    expected = held({}, None)
+    tensor[0] -= 7
+    array[0] -= 1
+    folder = home / "study"
+    layout.make_folder(folder)
+    shipped.write(folder)
+    layout.sign(folder)
+    size = (folder / layout.OBJECTS).stat().st_size
+    assert size == array.nbytes * 2 + tensor.nbytes + flags.nbytes  # the memory of half is sent once
+    code = "print(found({}, None), 'objects.bin' in pathlib.Path('/proc/self/maps').read_text())"
+    for shared in (True, False):
+        # Each process changes its own copy.
+        assert load_elsewhere(function.read(folder, shared=shared), code, tmp_path) == f"{expected} {shared}\n"
 
 
 def test_modules_that_the_user_registered_stay_registered(users_module):
     cloudpickle.register_pickle_by_value(users_module)
     try:
-        serialization.dumps(users_module.clean)
+        serialization.ship(users_module.clean)
         assert "users_module" in cloudpickle.list_registry_pickle_by_value()
     finally:
         cloudpickle.unregister_pickle_by_value(users_module)
-    serialization.dumps(users_module.clean)
+    serialization.ship(users_module.clean)
     assert "users_module" not in cloudpickle.list_registry_pickle_by_value()
 
 
@@ -292,7 +341,8 @@ except ValueError as error:
 def test_a_function_in_main_is_pickled(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"train=train cannot be sent to the workers: it uses the global 'lock', {LOCKED}; {INSIDE}\n"
+    sentence = f"train=train cannot be sent to the workers: it uses the global 'lock', {LOCKED}; "
+    assert done.stdout == f"{sentence}create the global 'lock' {INSIDE}\n"
 
 
 @pytest.mark.parametrize("argument", ["policy", "sampler", "provider"])
