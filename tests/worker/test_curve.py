@@ -1,6 +1,11 @@
 """The curve must depend neither on the parallelism nor on how training was cut into gangs."""
 
+from copy import deepcopy
+from itertools import permutations
+
 import pytest
+import torch
+from torch import nn
 
 
 def digits(width=32, *, norm=False, dropout=0.0):
@@ -85,3 +90,137 @@ def test_checkpoints_do_not_depend_on_the_parallelism(gangs):
     assert list(states[0]) == list(states[1])
     for name, tensor in states[0].items():
         assert tensor.numpy() == pytest.approx(states[1][name].numpy(), abs=1e-4)
+
+
+# --- schedules ---
+
+
+def schedulers():
+    """Return a constructor for every scheduler of torch, by its name; each takes an optimizer."""
+    from torch.optim import lr_scheduler as lr
+
+    def halve(step):
+        return 0.5**step
+
+    class Wave:
+        def __call__(self, x):
+            return 0.9**x
+
+    return {
+        "LambdaLR": lambda opt: lr.LambdaLR(opt, halve),
+        "MultiplicativeLR": lambda opt: lr.MultiplicativeLR(opt, lambda _: 0.8),
+        "StepLR": lambda opt: lr.StepLR(opt, 2, 0.5),
+        "MultiStepLR": lambda opt: lr.MultiStepLR(opt, [2, 2, 3], 0.5),
+        "ConstantLR": lambda opt: lr.ConstantLR(opt, 0.3, 3),
+        "LinearLR": lambda opt: lr.LinearLR(opt, 0.1, 1.0, 10),
+        "ExponentialLR": lambda opt: lr.ExponentialLR(opt, 0.9),
+        "PolynomialLR": lambda opt: lr.PolynomialLR(opt, 5),
+        "CosineAnnealingLR": lambda opt: lr.CosineAnnealingLR(opt, 5),
+        "CosineAnnealingWarmRestarts": lambda opt: lr.CosineAnnealingWarmRestarts(opt, 2, 2),
+        "CyclicLR": lambda opt: lr.CyclicLR(opt, 0.01, 0.1, 2, scale_fn=Wave(), cycle_momentum=True),
+        "OneCycleLR": lambda opt: lr.OneCycleLR(opt, 0.2, 7),
+        "ReduceLROnPlateau": lambda opt: lr.ReduceLROnPlateau(opt, patience=1),
+        "SequentialLR": lambda opt: lr.SequentialLR(opt, [lr.LinearLR(opt, 0.1), lr.ExponentialLR(opt, 0.9)], [3]),
+        "ChainedScheduler": lambda opt: lr.ChainedScheduler([lr.ConstantLR(opt, 0.1, 3), lr.StepLR(opt, 2)]),
+        "SWALR": lambda opt: torch.optim.swa_utils.SWALR(opt, 0.05, 3),
+    }
+
+
+class Parts(dict):
+    """What a function trains with: lists of objects by name, created in the order in which they are asked for."""
+
+    def __init__(self, scheduler, kinds, lr):
+        super().__init__()
+        self.model, self.lr = nn.Linear(2, 1), lr
+        self.create = {
+            "model": lambda: [self.model],
+            "ema": lambda: [torch.optim.swa_utils.AveragedModel(self.model)],
+            "scaler": lambda: [torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)],
+            "optimizers": lambda: [self.optimizer(kind) for kind in kinds],
+            "schedulers": lambda: [schedulers()[scheduler](optimizer) for optimizer in self["optimizers"]],
+        }
+
+    def __missing__(self, name):
+        self[name] = self.create[name]()
+        return self[name]
+
+    def optimizer(self, kind):
+        momentum = {"momentum": 0.9} if kind == "SGD" else {}
+        return getattr(torch.optim, kind)(self.model.parameters(), lr=deepcopy(self.lr), **momentum)
+
+    def step(self):
+        for optimizer, scheduler in zip(self["optimizers"], self["schedulers"], strict=True):
+            optimizer.zero_grad()
+            loss = self.model(torch.ones(4, 2)).square().mean()
+            self["scaler"][0].scale(loss).backward()
+            self["scaler"][0].step(optimizer)
+            self["scaler"][0].update()
+            plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+            scheduler.step(*([loss.detach()] if plateau else []))
+        self["ema"][0].update_parameters(self.model)
+
+    def states(self):
+        groups = [
+            {name: value for name, value in group.items() if name != "params"}
+            for optimizer in self["optimizers"]
+            for group in optimizer.param_groups
+        ]
+        return repr((groups, [self[name][0].state_dict() for name in ("model", "ema", "scaler")]))
+
+
+def scheduled(scheduler, order, *, kinds=("SGD",), lr=0.1):
+    """Make a function that records its states; ``config`` says whether it prepares its objects together or not."""
+
+    def train(config, run):
+        parts = Parts(scheduler, kinds, lr)
+        for name in order:
+            if not config["together"]:
+                run.prepare(*parts[name])
+        if config["together"]:
+            run.prepare(*[held for name in order for held in parts[name]])
+        for _ in run.epochs():
+            parts.step()
+            config["seen"].append(parts.states())
+            run.report(accuracy=1)
+
+    return train
+
+
+def seen(gangs, train, pieces, *, together=False):
+    """Train until each epoch in ``pieces``, one gang after the other; returns what the function recorded."""
+    config = {"seen": [], "together": together}
+    resume = {}
+    for until in pieces:
+        reports, end = gangs.alone(train, config=config, until=until, **resume)
+        assert end.error == ""
+        resume = {"from_epoch": until, "checkpoint": reports[-1].checkpoint}
+    return config["seen"]
+
+
+def test_every_scheduler_of_torch_is_tried():
+    from torch.optim import lr_scheduler as lr
+
+    kinds = {name for name, kind in vars(lr).items() if isinstance(kind, type) and issubclass(kind, lr.LRScheduler)}
+    assert kinds - {"LRScheduler", "_LRScheduler"} | {"SWALR"} <= schedulers().keys()
+
+
+@pytest.mark.parametrize("scheduler", schedulers())
+@pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)], ids=["float", "tensor"])
+def test_a_pause_does_not_change_a_schedule(gangs, scheduler, lr):
+    """A scheduler that is created after its optimizer was restored resets the learning rate."""
+    for order in (
+        ["model", "optimizers", "schedulers", "ema", "scaler"],
+        ["optimizers", "model", "schedulers", "scaler", "ema"],
+        ["scaler", "optimizers", "schedulers", "ema", "model"],
+    ):
+        for together in (False, True):
+            train = scheduled(scheduler, order, lr=lr)
+            assert seen(gangs, train, [1, 2, 6], together=together) == seen(gangs, train, [6], together=together)
+
+
+@pytest.mark.parametrize("scheduler", ["LinearLR", "CyclicLR"])
+def test_a_pause_does_not_change_a_schedule_in_any_order(gangs, scheduler):
+    kinds = ("SGD", "NAdam") if scheduler == "CyclicLR" else ("SGD", "AdamW", "Adafactor", "RMSprop")
+    for order in permutations(["model", "ema", "optimizers", "schedulers"]):
+        train = scheduled(scheduler, order, kinds=kinds)
+        assert seen(gangs, train, [1, 3]) == seen(gangs, train, [3])
