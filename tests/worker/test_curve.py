@@ -222,5 +222,5 @@ def test_a_pause_does_not_change_a_schedule(gangs, scheduler, lr):
 def test_a_pause_does_not_change_a_schedule_in_any_order(gangs, scheduler):
     kinds = ("SGD", "NAdam") if scheduler == "CyclicLR" else ("SGD", "AdamW", "Adafactor", "RMSprop")
     for order in permutations(["model", "ema", "optimizers", "schedulers"]):
-        train = scheduled(scheduler, order, kinds=kinds)
+        train = scheduled(scheduler, [*order, "scaler"], kinds=kinds)
         assert seen(gangs, train, [1, 3]) == seen(gangs, train, [3])
