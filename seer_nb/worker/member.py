@@ -59,7 +59,7 @@ def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], o
         error, collective = tracebacks.format_error(raised), in_gang and tracebacks.is_collective_error(raised)
         # Frames hold the function's models, and these hold connections: the other members must see them close now.
         traceback.clear_frames(raised.__traceback__)
-    if in_gang and error:
+    if error:
         gc.collect()
     # After a collective's error, work on the GPU may wait for a lost member: do not wait for the GPU then.
     broken = not collective and gpu.is_broken()
@@ -67,8 +67,8 @@ def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], o
         send,
         MemberEnded(gang=task.gang, rank=task.rank, outcome=outcome, error=error, collective=collective, broken=broken),
     )
-    if in_gang and not error:
-        gc.collect()  # DistributedDataParallel is part of reference cycles, and may hold much memory
+    if not error:
+        gc.collect()  # prepared modules are part of reference cycles, and may hold much memory
     if not broken:
         gpu.release()
 

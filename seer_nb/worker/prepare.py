@@ -114,6 +114,8 @@ class PreparedObjects:
         """
         import torch
 
+        from seer_nb.worker.gang_module import add_module
+
         for held in objects:
             _check(held)
         first = len(self._objects)
@@ -124,7 +126,10 @@ class PreparedObjects:
             if isinstance(held, torch.nn.Module):
                 held.to(device)
         self._restore(first)
-        ready = [_spread(held, find_unused_parameters=find_unused_parameters) if wrap else held for held in objects]
+        if wrap:
+            ready = [_spread(held, find_unused_parameters=find_unused_parameters) for held in objects]
+        else:
+            ready = [add_module(held) for held in objects]
         self._objects[first:] = map(checkpoints.unwrap_ddp, ready)
         return ready
 
@@ -187,7 +192,7 @@ def _name(index: int, held: Any) -> str:
 
 
 def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
-    """Wrap a module in DistributedDataParallel; return any other object as it is."""
+    """Wrap a module in `GangModule`; return any other object as it is."""
     import torch
     from torch.nn.parallel import DistributedDataParallel
     from torch.optim.swa_utils import AveragedModel
@@ -198,6 +203,7 @@ def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
     if not any(parameter.requires_grad for parameter in held.parameters()):
         return held
 
+    from seer_nb.worker.gang_module import GangModule
     from seer_nb.worker.sync_batchnorm import synchronise_batchnorm
 
     # Buffers are equal already, because BatchNorm is synchronised. Sending them at each forward pass, also in
@@ -206,4 +212,4 @@ def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
     # Renamed in torch 2.13.
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {buffers: False, "find_unused_parameters": find_unused_parameters}
-    return DistributedDataParallel(synchronise_batchnorm(held), **options)
+    return GangModule(synchronise_batchnorm(held), **options)

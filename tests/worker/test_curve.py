@@ -224,3 +224,88 @@ def test_a_pause_does_not_change_a_schedule_in_any_order(gangs, scheduler):
     for order in permutations(["model", "ema", "optimizers", "schedulers"]):
         train = scheduled(scheduler, [*order, "scaler"], kinds=kinds)
         assert seen(gangs, train, [1, 3]) == seen(gangs, train, [3])
+
+
+# --- one form of use, alone and in a gang ---
+
+
+class Net(nn.Module):
+    """With what functions use besides the module itself."""
+
+    dim = 3
+
+    def __init__(self, hidden=4):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(3, hidden), nn.Tanh())
+        self.head = nn.Linear(hidden, 1)
+        self.hidden, self.scale = hidden, 1.0
+
+    def forward(self, x):
+        return self.scale * self.head(self.encoder(x))
+
+    def loss(self, x, y):
+        return (self(x) - y).square().mean()
+
+
+USES = {
+    "itself": lambda model, x, y: (model(x) - y).square().mean(),
+    "module": lambda model, x, y: model.loss(x, y) + 0 * model.module.hidden,
+    "method": lambda model, x, y: model.loss(x, y),
+    "parts": lambda model, x, y: (model.scale * model.head(model.encoder(x)) - y).square().mean(),
+    "items": lambda model, x, y: (model.scale * model.head(model.encoder[1](model.encoder[0](x))) - y).square().mean(),
+}
+
+
+def using(use, *, checkpointing=False):
+    """Make a function that trains a `Net` and averages it, with one gradient per step over all ranks."""
+
+    def train(config, run):
+        from torch.utils.checkpoint import checkpoint
+
+        model = Net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model, optimizer = run.prepare(model, optimizer)
+        ema = run.prepare(torch.optim.swa_utils.AveragedModel(model))
+        assert (model.dim, model.hidden, model.module.hidden) == (3, 4, 4)
+        assert len(list(model.encoder)) == len(model.encoder) == 2
+        assert list(model.state_dict()) == [name for name, _ in model.named_parameters()] == list(Net().state_dict())
+        model.load_state_dict(model.state_dict())
+        model.scale = 2.0
+        assert model.module.scale == 2.0
+        assert not hasattr(model, "nothing")
+        assert type(ema.module) is Net
+        x = torch.arange(24.0).reshape(8, 3) / 24
+        loader = run.loader(torch.utils.data.TensorDataset(x, x.sum(1, keepdim=True)), batch_size=4)
+        for _ in run.epochs():
+            for inputs, targets in loader:
+                optimizer.zero_grad()
+                if checkpointing:
+                    checkpoint(USES[use], model, inputs, targets, use_reentrant=False).backward()
+                else:
+                    USES[use](model, inputs, targets).backward()
+                optimizer.step()
+                ema.update_parameters(model)
+            with torch.no_grad():
+                values = [float(USES[use](one, x, x.sum(1, keepdim=True))) for one in (model, ema.module)]
+            run.report(accuracy=values[0], loss=values[1])
+
+    return train
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("use", USES)
+def test_a_module_is_used_alike_at_any_parallelism(gangs, use, checkpointing):
+    """Attributes were hidden by DDP, and the names in an averaged model's state depended on the parallelism."""
+
+    def values(pieces):
+        found, last = [], {}
+        for size, until in pieces:
+            reports, end = gangs.train(using(use, checkpointing=checkpointing), size, until=until, **last)
+            assert end.error == ""
+            found += [value for report in reports for value in (report.value, report.metrics["loss"])]
+            last = {"from_epoch": until, "checkpoint": reports[-1].checkpoint}
+        return found
+
+    whole = values([(1, 4)])
+    assert values([(1, 1), (2, 3), (1, 4)]) == pytest.approx(whole, rel=1e-4)
+    assert values([(2, 4)]) == pytest.approx(whole, rel=1e-4)
