@@ -60,7 +60,7 @@ def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], o
         # Frames hold the function's models, and these hold connections: close them now, so that other members fail at
         # once.
         traceback.clear_frames(raised.__traceback__)
-    if in_gang and error:
+    if error:
         gc.collect()
     # After a collective's error, work on the GPU may wait for a lost member: do not wait for the GPU then.
     broken = not collective and gpu.is_broken()
@@ -68,8 +68,8 @@ def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], o
         send,
         MemberEnded(gang=task.gang, rank=task.rank, outcome=outcome, error=error, collective=collective, broken=broken),
     )
-    if in_gang and not error:
-        gc.collect()  # DistributedDataParallel is part of reference cycles, and may hold much memory
+    if not error:
+        gc.collect()  # prepared modules are part of reference cycles, and may hold much memory
     if not broken:
         gpu.release()
 

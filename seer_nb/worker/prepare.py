@@ -114,20 +114,23 @@ class PreparedObjects:
         """
         import torch
 
+        from seer_nb.worker.gang_module import add_module
+
         for held in objects:
             _check(held)
         first = len(self._objects)
         if self._stored is not None and first + len(objects) > len(self._stored):
             raise self._count_error(first + len(objects))
-        # Modules first, whatever the order: an optimizer's state goes to the device of its parameters.
-        for modules in (True, False):
-            for index, held in enumerate(objects, start=first):
-                if isinstance(held, torch.nn.Module) is modules:
-                    if modules:
-                        held.to(device)
-                    self._restore(index, held)
-        ready = [_spread(held, find_unused_parameters=find_unused_parameters) if wrap else held for held in objects]
-        self._objects += [checkpoints.unwrap_ddp(held) for held in ready]
+        self._objects += objects
+        for held in objects:
+            if isinstance(held, torch.nn.Module):
+                held.to(device)
+        self._restore(first)
+        if wrap:
+            ready = [_spread(held, find_unused_parameters=find_unused_parameters) for held in objects]
+        else:
+            ready = [add_module(held) for held in objects]
+        self._objects[first:] = map(checkpoints.unwrap_ddp, ready)
         return ready
 
     def check_complete(self) -> None:
@@ -152,9 +155,26 @@ class PreparedObjects:
             f"run.prepare() was given {given} objects, but the checkpoint holds {stored}; {_SAME_OBJECTS}"
         )
 
-    def _restore(self, index: int, held: Any) -> None:
-        if self._stored is not None:
-            checkpoints.restore(held, self._stored[index], _name(index, held))
+    def _restore(self, first: int) -> None:
+        """Restore the modules from number ``first`` on, then all objects that are not modules, also earlier ones.
+
+        A scheduler's constructor changes the learning rate and the momentum of its optimizer, which may have been
+        restored before. An optimizer's state must be on the device of its parameters, which may move after it.
+        """
+        import torch
+
+        if self._stored is None:
+            return
+        numbered = list(enumerate(self._objects))
+        modules = [(index, held) for index, held in numbered if isinstance(held, torch.nn.Module)]
+        others = [(index, held) for index, held in numbered if not isinstance(held, torch.nn.Module)]
+        for index, held in modules:
+            if index >= first:
+                checkpoints.restore(held, self._stored[index], _name(index, held))
+        for index, held in others:
+            # A copy, because CyclicLR removes entries from the state that it loads.
+            state = storable(self._stored[index], "a state")
+            checkpoints.restore(held, state, _name(index, held))
 
 
 def _check(held: Any) -> None:
@@ -172,7 +192,7 @@ def _name(index: int, held: Any) -> str:
 
 
 def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
-    """Wrap a module in DistributedDataParallel; return any other object as it is."""
+    """Wrap a module in `GangModule`; return any other object as it is."""
     import torch
     from torch.nn.parallel import DistributedDataParallel
     from torch.optim.swa_utils import AveragedModel
@@ -183,6 +203,7 @@ def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
     if not any(parameter.requires_grad for parameter in held.parameters()):
         return held
 
+    from seer_nb.worker.gang_module import GangModule
     from seer_nb.worker.sync_batchnorm import synchronise_batchnorm
 
     # Buffers are equal already, because BatchNorm is synchronised. Sending them at each forward pass, also in
@@ -191,4 +212,4 @@ def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
     # Renamed in torch 2.13.
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {buffers: False, "find_unused_parameters": find_unused_parameters}
-    return DistributedDataParallel(synchronise_batchnorm(held), **options)
+    return GangModule(synchronise_batchnorm(held), **options)

@@ -203,8 +203,12 @@ class Run(Hints):
         """Move objects to this worker's device, restore them from the last checkpoint, and spread them over the gang.
 
         Modules are moved to `device`. In a gang of several, BatchNorm layers are synchronised and modules are wrapped
-        in DistributedDataParallel: evaluate on the returned module; ``.module`` is the bare one within. Torch's default
-        process group is initialised for that, unless the function has done so.
+        in DistributedDataParallel: use the returned module, which has the attributes, methods and items of the bare
+        one; ``.module`` is the bare one. Torch's default process group is initialised for that, unless the function
+        has done so.
+
+        Each call restores optimizers and schedulers of earlier calls again, because a scheduler's constructor changes
+        its optimizer. Set a learning rate that depends on `world_size` after the last call.
 
         Args:
             *objects: Modules, optimizers, schedulers, scalers: anything with ``state_dict`` and ``load_state_dict``.

@@ -256,3 +256,32 @@ def test_a_member_that_never_joins_makes_the_others_fail(gangs, workers):
     records = []
     run_member(lambda config, run: None, task, records.append, GangSignals())
     assert [(r.outcome, r.collective) for r in records] == [("failed", True)]
+
+
+def test_a_prepared_sequence_has_its_items_in_a_gang(gangs):
+    def train(config, run):
+        import torch
+
+        model = run.prepare(torch.nn.Sequential(torch.nn.Linear(1, 2)))
+        assert bool(model)
+        assert (len(model), model[0].out_features) == (1, 2)
+        assert list(model) == [model[0]]
+        run.report(accuracy=1)
+
+    assert [sent.end.error for sent in gangs.pair(train, until=1)] == ["", ""]
+
+
+def test_a_part_cannot_be_called_by_itself_if_unused_parameters_are_to_be_found(gangs):
+    def train(config, run):
+        import torch
+
+        model = run.prepare(torch.nn.Sequential(torch.nn.Linear(1, 2)), find_unused_parameters=True)
+        with torch.no_grad():
+            model[0](torch.ones(1))
+        model[0](torch.ones(1))
+
+    for sent in gangs.pair(train, until=1):
+        assert sent.end.error.strip().splitlines()[-1] == (
+            "RuntimeError: a part of a prepared module was called by itself, which find_unused_parameters=True does not"
+            " support; expected a call of the module, or of one of its methods"
+        )

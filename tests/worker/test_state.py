@@ -2,6 +2,7 @@
 """State that a training function keeps from one gang of its trial to the next."""
 
 import random
+import re
 import threading
 from collections import OrderedDict
 
@@ -226,6 +227,102 @@ HOLDS = "None, bool, int, float, complex, str, bytes, torch.Tensor, and lists, t
 def test_the_error_names_a_value_that_a_checkpoint_cannot_hold(gangs, state, what):
     sent = gangs.alone(preparing(2, state=state))
     assert last_line(sent) == f"TypeError: {what}, which a checkpoint cannot hold; expected {HOLDS}"
+
+
+class Subclass(torch.Tensor):
+    """A tensor that weights_only does not load."""
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (torch.masked.masked_tensor(torch.ones(1), torch.tensor([True])), "of type torch.masked.maskedtensor"),
+        (torch.ones(1).as_subclass(Subclass), f"of type {__name__}.Subclass"),
+        (nn.UninitializedParameter(), "of type torch.nn.parameter.UninitializedParameter"),
+        (torch.ones(1, device="meta"), "a tensor on the meta device"),
+        (torch.empty(2, dtype=torch.int4), "a tensor of torch.int4"),
+        (torch.ones(2, 2).to_mkldnn(), "a tensor of torch.float32 in layout torch._mkldnn"),
+        (np.longdouble(1), "of type numpy.longdouble"),
+        (np.datetime64("2020-01-01", "ns"), "of type numpy.datetime64"),
+        (2**5000, "an int of 5001 bits"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_that_could_not_be_loaded_is_refused(gangs, value, what):
+    """A checkpoint that does not load would restart the trial at epoch 1."""
+
+    def train(config, run):
+        if config["in_module"]:
+            model = nn.Linear(1, 1)
+            model.register_buffer("value", value)
+            run.prepare(model)
+        else:
+            run.state["value"] = value
+        run.report(accuracy=1)
+
+    assert last_line(gangs.alone(train, config={"in_module": False})).startswith(
+        f"TypeError: run.state['value'] is {what}"
+    )
+    if type(value) in {Subclass, torch.masked.MaskedTensor}:
+        name = "the state_dict of object 0 of run.prepare() (of type Linear)['value']"
+        assert last_line(gangs.alone(train, config={"in_module": True})).startswith(f"TypeError: {name} is {what}")
+
+
+def rare_tensors():
+    """Return tensors of kinds that torch stores and loads, but does not support everywhere."""
+    matrix = torch.eye(4)
+    return {
+        "coo": matrix.to_sparse(),
+        "csr": matrix.to_sparse_csr(),
+        "csc": matrix.to_sparse_csc(),
+        "bsr": matrix.to_sparse_bsr((2, 2)),
+        "bsc": matrix.to_sparse_bsc((2, 2)),
+        "quantized": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        "complex": torch.tensor([1 + 2j]).conj(),
+        "half_complex": torch.ones(2, dtype=torch.complex32),
+        "float8": torch.ones(2).to(torch.float8_e4m3fn),
+        "uint16": torch.ones(2, dtype=torch.uint16),
+        "int16": torch.ones(2, dtype=torch.int16),
+        "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        "jagged": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+        "parameter": nn.Parameter(torch.ones(2)),
+        "view": torch.arange(4)[1:2].expand(3),
+    }
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rare_tensors_are_restored(gangs):
+    def train(config, run):
+        config["seen"] = repr(run.state)
+        run.state.update(rare_tensors())
+        run.report(accuracy=1)
+
+    config = {}
+    sent = gangs.alone(train, until=1, config=config)
+    assert sent.end.error == ""
+    assert resume(gangs, train, sent.reports[-1], config=config).end.error == ""
+    expected = repr({name: tensor.detach() for name, tensor in rare_tensors().items()})
+    # Each ragged dimension has a number of its own.
+    assert re.sub(r"j\d+", "j", config["seen"]) == re.sub(r"j\d+", "j", expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(rare_tensors().keys() - {"parameter", "view"}))
+def test_a_gang_trains_a_module_with_a_rare_buffer(gangs, name):
+    """DDP cannot broadcast sparse tensors, nor those of every dtype."""
+
+    def train(config, run):
+        model = nn.Linear(1, 1)
+        model.register_buffer("rare", rare_tensors()[name])
+        run.prepare(model)
+        run.report(accuracy=1)
+
+    sent = gangs.pair(train, until=1)
+    assert [member.end.error for member in sent] == ["", ""]
+    if name not in {"csc", "bsr", "bsc", "nested", "jagged"}:  # torch cannot copy them into a buffer
+        last = sent[0].reports[-1]
+        for member in gangs.pair(train, until=2, from_epoch=1, checkpoint=last.checkpoint):
+            assert member.end.error == ""
 
 
 def test_objects_without_state_are_an_error(gangs):
