@@ -149,6 +149,7 @@ class Engine:
             machines=tuple(x for x in state.live.values() if not x.runs_scheduler and x.leaves_s is None),
             offers=offer_choice.ordered(state),
             max_workers=state.settings.max_workers,
+            max_parallelism=state.max_parallelism,
             lease_s=state.settings.lease_s,
             scaling=state.speed.estimate(),
             exhausted=state.exhausted,
@@ -298,7 +299,8 @@ class Engine:
         if self._decision_due():
             return True
         if isinstance(event, Reported):
-            return event.seconds >= SLOW_EPOCH_S and (self._each_report or self._is_news(event))
+            slow = event.seconds >= SLOW_EPOCH_S
+            return event.shares is False or (slow and (self._each_report or self._is_news(event)))
         if isinstance(event, MachineReady | Drawn):
             # The plan is unchanged and can now be carried out. A new scheduler machine allows renting.
             hosts = isinstance(event, MachineReady) and self.state.machines[event.machine].runs_scheduler
@@ -354,7 +356,7 @@ class Engine:
     def _decide(self) -> list[Action]:
         """Ask the policy for a plan, and return the actions that carry it out."""
         state = self.state
-        plan = self.policy.decide(self.policy_view())
+        plan = reconcile.limit_parallelism(state, self.policy.decide(self.policy_view()))
         self._policy_wake_s, self._each_report, self._carry = plan.wake_s, plan.each_report, plan.carry
         self._decided, self._jobs = state.speed.estimate(), list(plan.jobs)
         done = list(self._apply(self._note(plan)))

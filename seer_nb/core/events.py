@@ -111,6 +111,8 @@ class Reported(EventBase, frozen=True, kw_only=True):
     batch_size: int | None = None
     parallelism: int | None = None
     """Number of workers, if an earlier gang trained the epoch and could not report it; None: all of this gang."""
+    shares: bool | None = None
+    """Whether workers share the work, or each do all of it; None: unknown, or not a gang's first report."""
 
 
 class Silent(EventBase, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from seer_nb.core.model import Gang, Machine, Mode, Trial
 from seer_nb.core.money import Offer
-from seer_nb.core.types import Frozen
+from seer_nb.core.types import MOST_WORKERS, Frozen
 
 
 class Scaling(Frozen, frozen=True, kw_only=True):
@@ -48,6 +48,8 @@ class PolicyView(Frozen, frozen=True, kw_only=True):
     offers: tuple[Offer, ...]
     """Offers, the one to rent from first."""
     max_workers: int
+    max_parallelism: int = MOST_WORKERS
+    """Most workers of one trial; 1 if `Trial.shares` is False. The engine reduces larger jobs."""
     lease_s: float
     scaling: Scaling
     exhausted: bool = False

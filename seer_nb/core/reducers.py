@@ -171,6 +171,8 @@ def _reported(state: State, event: Reported, now_s: float) -> None:
     parallelism = event.parallelism or gang.parallelism
     if first and event.parallelism is None:
         state.speed.stall(now_s - gang.started_s - event.seconds - event.save_s)
+    if event.shares is not None and not trial.shares:
+        trial = state.update_trial(trial.id, shares=event.shares)
     if event.epoch != trial.epoch + 1:
         # The epoch was trained again after a loss: the first report counts, but the new checkpoint may be used.
         _store_earlier_epoch(state, trial, event)

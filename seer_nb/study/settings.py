@@ -73,6 +73,7 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
     seed: int,
     store: str | os.PathLike[str],
     report_timeout: str | float | timedelta | None,
+    max_parallelism: int | None = None,
     shared_store: bool = False,
 ) -> Settings:
     """Validate the arguments of `Study`, and return the study's settings.
@@ -102,10 +103,15 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
         scheduler_offer=host,
         max_workers=provider.max_workers,
         lease_s=lease_s,
+        max_parallelism=_check_parallelism(max_parallelism),
         store=_own(name, checked) if shared_store else checked,
         policy=policy,
         report_timeout_s=None if report_timeout is None else parse_duration(report_timeout, "report_timeout"),
     )
+
+
+def _check_parallelism(most: Any) -> int | None:
+    return None if most is None else check_integer(most, "max_parallelism", 1, MOST_WORKERS, what="a number of workers")
 
 
 def is_name(name: object) -> bool:

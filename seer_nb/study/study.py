@@ -101,6 +101,8 @@ class Study(StudyResults):
             beside the journal.
         report_timeout: Seconds, or text, after which a trial without a report counts as hung. Default: one minute, or
             10 of its epochs if they take longer.
+        max_parallelism: Most workers that train one trial together; 1 if workers cannot share the work of ``train``.
+            Default: no limit, until the workers of a trial are found to do the same work.
 
     Raises:
         ValueError, TypeError: An argument is invalid. Nothing was rented or written.
@@ -131,6 +133,7 @@ class Study(StudyResults):
         name: str | None = None,
         store: str | os.PathLike[str] | None = None,
         report_timeout: str | float | timedelta | None = None,
+        max_parallelism: int | None = None,
     ) -> None:
         """Validate the arguments, which ``help(seer.Study)`` describes; nothing is rented or written."""
         serialization.check(train)
@@ -152,6 +155,7 @@ class Study(StudyResults):
             store=str(self.folder / layout.CHECKPOINTS) if store is None else store,
             shared_store=store is not None,
             report_timeout=report_timeout,
+            max_parallelism=max_parallelism,
         )
         searched = Space(space)
         ConfigSampler(searched, sampler)  # raises if the sampler does not fit the space
