@@ -346,7 +346,10 @@ class Study(StudyResults):
         """created, running, pausing, paused, ending, ended, failed, or interrupted (the runner died)."""
         if self._view is None:
             return "created"
+        resumes = self._resumes()  # read before the state, which contains the command once a runner has taken it
         state = self._view.state()
+        if resumes and state.phase in {"paused", "ended"} and self._driven():
+            return "running"
         if state.phase == "ended":
             return "failed" if state.failed else "ended"
         return state.phase if self._driven() else "interrupted"
@@ -442,8 +445,8 @@ class Study(StudyResults):
 
     def _send_to_running(self, word: str, command: core.Command) -> None:
         """Send a command that only a running study can carry out."""
-        waiting = self._started().journal.inbox()
-        if not any(isinstance(sent, core.Resume) for _, sent in waiting):  # otherwise it resumes in a moment
+        self._started()
+        if not self._resumes():  # otherwise it resumes in a moment
             check_accepts_commands(self.name, self.status, word)
         self.send(command)
 
@@ -463,6 +466,10 @@ class Study(StudyResults):
         """Return whether a runner is alive, including a new process that has not taken the lock yet."""
         started = any(process.poll() is None for process in self._launched)
         return started or runner_pid(self.folder) is not None or self._is_new()
+
+    def _resumes(self) -> bool:
+        """Return whether a command to resume was sent, and no runner has taken the command yet."""
+        return any(isinstance(command, core.Resume) for _, command in self.journal.inbox())
 
     def _is_new(self) -> bool:
         """Return whether another process created the study just now, and its runner has not taken the lock yet."""

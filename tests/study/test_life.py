@@ -195,7 +195,10 @@ def test_a_stopped_study_resumes_with_more_time(home):
     assert not study.journal.inbox()
     # Ended is not for ever: there is time and money left.
     study.adjust(deadline="2min")
+    used_s = study.now_s
     study.resume()
+    # The new runner has written nothing yet: the journal still says that the study has ended.
+    assert (study.status, study.now_s) == ("running", used_s)
     until(lambda: len(study.curves()) > stopped, "a report after the end")
     study.stop()
     study.wait(60)
