@@ -141,6 +141,15 @@ class WorkerFailed(EventBase, frozen=True, kw_only=True):
     error: str
 
 
+class PartFailed(EventBase, frozen=True, kw_only=True):
+    """An object that the user gave to the study raised, so that the study cannot continue."""
+
+    part: str
+    """What it is, and the name of its class, such as "sampler TPESampler"."""
+    error: str
+    """Traceback."""
+
+
 class DeadlineMoved(EventBase, frozen=True, kw_only=True):
     """A wall-clock deadline has a new value in study seconds."""
 
@@ -201,6 +210,7 @@ Event: TypeAlias = (
     | Silent
     | GangEnded
     | WorkerFailed
+    | PartFailed
     | DeadlineMoved
     | Command
 )

@@ -30,6 +30,7 @@ from seer_nb.core.events import (
     MachineLeaving,
     MachineReady,
     MachinesLeftBehind,
+    PartFailed,
     Pause,
     Pin,
     Reported,
@@ -116,6 +117,10 @@ def _drawn(state: State, event: Drawn, _: float) -> None:
 
 def _exhausted(state: State, _: SpaceExhausted, __: float) -> None:
     state.exhausted = True
+    state.pending_draws = 0
+
+
+def _part_failed(state: State, _: PartFailed, __: float) -> None:
     state.pending_draws = 0
 
 
@@ -410,6 +415,7 @@ REDUCERS: dict[type, Callable[[State, Any, float], None]] = {
     Note: _note,
     Drawn: _drawn,
     SpaceExhausted: _exhausted,
+    PartFailed: _part_failed,
     Draw: _draw,
     StartGang: _start_gang,
     StopGang: _stop_gang,

@@ -168,7 +168,8 @@ class Runner:
         self._snapshots.count(len(records))
         for _, record in records:
             self._checkpoints.observe(self._engine.state, record)
-            self._configurations.observe(record)
+            for failure in self._configurations.observe(record):
+                self._events.put(failure)
         return actions
 
     def _decide(

@@ -18,10 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from seer_nb._utils import files
 from seer_nb._utils.text import short_repr
+from seer_nb.search_space import ConfigSampler
+from seer_nb.storage import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 MAX_DEPTH = 8
@@ -149,6 +153,22 @@ def dumps(function: Callable[..., Any]) -> bytes:
                 f"which cannot be pickled ({error}); create it inside the function instead"
             ) from error
     return pickle.dumps(_Shipped(pickled, _sources(files)))
+
+
+def replace_sampler(folder: Path, sampler: Any) -> None:
+    """Replace the sampler of a study that no runner drives.
+
+    Args:
+        folder: The study's folder.
+        sampler: An Optuna sampler.
+
+    Raises:
+        TypeError, ValueError: The sampler does not fit the study's space, or cannot be pickled.
+    """
+    parts = layout.read_parts(folder)
+    ConfigSampler(parts["space"], sampler)  # raises if the sampler does not fit the space
+    files.write_atomically(folder / layout.PARTS, dumps_parts(**{**parts, "sampler": sampler}), private=True)
+    layout.sign(folder)
 
 
 def dumps_parts(**parts: Any) -> bytes:

@@ -24,6 +24,8 @@ from seer_nb.policies import by_name
 from seer_nb.storage import object_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seer_nb.core.policy import Policy
     from seer_nb.core.state import State
     from seer_nb.providers.base import Provider
@@ -117,6 +119,13 @@ def _check_parallelism(most: Any) -> int | None:
 def is_name(name: object) -> bool:
     """Return whether a name is valid for a study: safe as the name of a folder and of a machine."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def default_name(train: Callable[..., Any]) -> str:
+    """Return the name of a study that was given none: the function's name, date and time."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", getattr(train, "__name__", "study"))[:60].strip("-") or "study"
+    # With milliseconds: two studies of one function may be created in the same second.
+    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() // 10**6 % 1000:03d}"
 
 
 def check_name(name: str) -> str:

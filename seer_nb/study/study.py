@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import shutil
 import time
 from numbers import Integral
@@ -139,7 +138,7 @@ class Study(StudyResults):
         serialization.check(train)
         provider = provider if provider is not None else Local()
         chosen = check_policy(policy)
-        self.name = check_name(_default_name(train) if name is None else name)
+        self.name = check_name(settings.default_name(train) if name is None else name)
         self.folder = layout.home() / self.name
         self._refuse_used_name()
         self.settings = make_settings(
@@ -254,14 +253,22 @@ class Study(StudyResults):
         """
         self._send_to_running("pause", core.Pause())
 
-    def resume(self) -> Study:
+    def resume(self, *, sampler: Any = None) -> Study:
         """Continue after a pause, after the runner died, or after the end if there is time and money again.
 
+        Args:
+            sampler: Optuna sampler that replaces the study's sampler, once the runner has ended. Default: unchanged.
+
         Raises:
+            ValueError, TypeError: The sampler does not fit the space.
             RunnerError: The runner takes no command.
-            SeerError: The study has not been started.
+            SeerError: The study has not been started, or a runner that could use the former sampler is alive.
         """
         journal = self._started().journal
+        if sampler is not None:
+            if self._driven():
+                raise SeerError(f"sampler={short_repr(sampler)}: a runner is alive; expected a study that has ended")
+            serialization.replace_sampler(self.folder, sampler)
         number, end_s = journal.send(core.Resume()), time.monotonic() + ANSWER_S
         while self._driven():
             if number not in dict(journal.inbox()):
@@ -498,9 +505,3 @@ class Study(StudyResults):
         if state.failed:
             raise StudyFailedError(f"study {self.name!r} failed: {one_line(state.reason)}")
         return True
-
-
-def _default_name(train: Callable[..., Any]) -> str:
-    stem = re.sub(r"[^A-Za-z0-9]+", "-", getattr(train, "__name__", "study"))[:60].strip("-") or "study"
-    # With milliseconds: two studies of one function may be created in the same second.
-    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() // 10**6 % 1000:03d}"
