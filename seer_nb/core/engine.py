@@ -14,7 +14,7 @@ from seer_nb.core import failure_rules, liveness, offer_choice, reconcile
 from seer_nb.core.actions import Action, Finish, Note, Rent, Retire, StartGang, StopGang
 from seer_nb.core.events import Began, Drawn, Event, MachineEnded, MachineReady, Reported, RunnerStarted, Silent, Ticked
 from seer_nb.core.model import SLACK_S, Gang, Settings
-from seer_nb.core.policy import Job, Plan, Policy, PolicyView, Scaling
+from seer_nb.core.policy import Job, Plan, Policy, PolicyView, Scaling, check_plan
 from seer_nb.core.state import State
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Engine:
     def __init__(self, settings: Settings, policy: Policy) -> None:
         self.state = State(settings)
         self.policy = policy
+        self.policy_error: BaseException | None = None
+        """What the policy has raised, which ends the study; a driver logs or raises it."""
         self._heard_from_s = 0.0
         """Time before which no message could arrive, because the runner was suspended."""
         self._reset()
@@ -356,7 +358,12 @@ class Engine:
     def _decide(self) -> list[Action]:
         """Ask the policy for a plan, and return the actions that carry it out."""
         state = self.state
-        plan = reconcile.limit_parallelism(state, self.policy.decide(self.policy_view()))
+        view = self.policy_view()
+        try:
+            plan = reconcile.limit_parallelism(state, check_plan(self.policy.decide(view), state.trials))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the policy may be the user's code
+            self.policy_error = error
+            return list(self._apply([failure_rules.part_end("policy", self.policy, error)]))
         self._policy_wake_s, self._each_report, self._carry = plan.wake_s, plan.each_report, plan.carry
         self._decided, self._jobs = state.speed.estimate(), list(plan.jobs)
         done = list(self._apply(self._note(plan)))

@@ -184,6 +184,9 @@ class Runner:
             event = as_correction(self._engine.state, (drawn or pending).popleft())
             now_s = self._clock.now_s()
             actions = self._engine.handle(event, now_s)
+            if self._engine.policy_error is not None:
+                logger.error("the policy failed", exc_info=self._engine.policy_error)
+                self._engine.policy_error = None
             records += [(now_s, record) for record in (event, *actions)]
             for action in actions:
                 if isinstance(action, core.Draw):
