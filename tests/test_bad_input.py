@@ -38,6 +38,7 @@ def home(tmp_path, monkeypatch):
 
 NAIVE = datetime(2100, 1, 1)  # noqa: DTZ001 - that it has no time zone is the point
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
+WORKERS = "not a number of workers; expected an integer from 1 to 100000"
 BAD = [
     ("space", {}, ValueError, f"space={{}}: empty; {SPACE}"),
     ("space", None, TypeError, f"space=None: not a dict; {SPACE}"),
@@ -142,6 +143,24 @@ BAD = [
     ("store", "memory://there", ValueError, f"store='memory://there' is not shared between processes; {STORE}"),
     ("report_timeout", "0s", ValueError, f"report_timeout='0s': not more than 0 seconds; {TIME}"),
     ("report_timeout", "ages", ValueError, f"report_timeout='ages': not a length of time; {TIME}"),
+    (
+        "max_parallelism",
+        0,
+        ValueError,
+        f"max_parallelism=0: {WORKERS}",
+    ),
+    (
+        "max_parallelism",
+        1.5,
+        TypeError,
+        f"max_parallelism=1.5: {WORKERS}",
+    ),
+    (
+        "max_parallelism",
+        True,
+        TypeError,
+        f"max_parallelism=True: {WORKERS}",
+    ),
 ]
 
 

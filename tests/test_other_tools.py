@@ -39,7 +39,8 @@ def test_every_name_in_the_advice_exists():
 def test_a_misspelt_argument_gets_a_suggestion():
     assert raised(TypeError, make, deadlin="1h") == (
         "Study(deadlin='1h'): unknown argument (did you mean 'deadline'?); expected train, space, metric, "
-        "mode, max_epochs, deadline, budget, provider, policy, sampler, seed, name, store, report_timeout"
+        "mode, max_epochs, deadline, budget, provider, policy, sampler, seed, name, store, report_timeout, "
+        "max_parallelism"
     )
 
 

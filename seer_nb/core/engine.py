@@ -14,7 +14,7 @@ from seer_nb.core import failure_rules, liveness, offer_choice, reconcile
 from seer_nb.core.actions import Action, Finish, Note, Rent, Retire, StartGang, StopGang
 from seer_nb.core.events import Began, Drawn, Event, MachineEnded, MachineReady, Reported, RunnerStarted, Silent, Ticked
 from seer_nb.core.model import SLACK_S, Gang, Settings
-from seer_nb.core.policy import Job, Plan, Policy, PolicyView, Scaling
+from seer_nb.core.policy import Job, Plan, Policy, PolicyView, Scaling, check_plan
 from seer_nb.core.state import State
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Engine:
     def __init__(self, settings: Settings, policy: Policy) -> None:
         self.state = State(settings)
         self.policy = policy
+        self.policy_error: BaseException | None = None
+        """What the policy has raised, which ends the study; a driver logs or raises it."""
         self._heard_from_s = 0.0
         """Time before which no message could arrive, because the runner was suspended."""
         self._reset()
@@ -149,6 +151,7 @@ class Engine:
             machines=tuple(x for x in state.live_machines.values() if not x.runs_scheduler and x.leaves_s is None),
             offers=offer_choice.ordered(state),
             max_workers=state.settings.max_workers,
+            max_parallelism=state.max_parallelism,
             lease_s=state.settings.lease_s,
             scaling=state.speed.estimate(),
             exhausted=state.exhausted,
@@ -298,7 +301,8 @@ class Engine:
         if self._decision_due():
             return True
         if isinstance(event, Reported):
-            return event.seconds >= SLOW_EPOCH_S and (self._each_report or self._is_news(event))
+            slow = event.seconds >= SLOW_EPOCH_S
+            return event.shares is False or (slow and (self._each_report or self._is_news(event)))
         if isinstance(event, MachineReady | Drawn):
             # The plan is unchanged and can now be carried out. A new scheduler machine allows renting.
             hosts = isinstance(event, MachineReady) and self.state.machines[event.machine].runs_scheduler
@@ -354,7 +358,12 @@ class Engine:
     def _decide(self) -> list[Action]:
         """Ask the policy for a plan, and return the actions that carry it out."""
         state = self.state
-        plan = self.policy.decide(self.policy_view())
+        view = self.policy_view()
+        try:
+            plan = reconcile.limit_parallelism(state, check_plan(self.policy.decide(view), state.trials))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the policy may be the user's code
+            self.policy_error = error
+            return list(self._apply([failure_rules.part_end("policy", self.policy, error)]))
         self._policy_wake_s, self._each_report, self._carry = plan.wake_s, plan.each_report, plan.carry
         self._decided, self._jobs = state.speed.estimate(), list(plan.jobs)
         done = list(self._apply(self._note(plan)))

@@ -111,6 +111,8 @@ class Reported(EventBase, frozen=True, kw_only=True):
     batch_size: int | None = None
     parallelism: int | None = None
     """Number of workers, if an earlier gang trained the epoch and could not report it; None: all of this gang."""
+    shares: bool | None = None
+    """Whether workers share the work, or each do all of it; None: unknown, or not a gang's first report."""
 
 
 class Silent(EventBase, frozen=True, kw_only=True):
@@ -137,6 +139,15 @@ class WorkerFailed(EventBase, frozen=True, kw_only=True):
 
     worker: str
     error: str
+
+
+class PartFailed(EventBase, frozen=True, kw_only=True):
+    """An object that the user gave to the study raised, so that the study cannot continue."""
+
+    part: str
+    """What it is, and the name of its class, such as "sampler TPESampler"."""
+    error: str
+    """Traceback."""
 
 
 class DeadlineMoved(EventBase, frozen=True, kw_only=True):
@@ -199,6 +210,7 @@ Event: TypeAlias = (
     | Silent
     | GangEnded
     | WorkerFailed
+    | PartFailed
     | DeadlineMoved
     | Command
 )

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING
 
 from seer_nb._utils.text import error_kind, headline
 from seer_nb.core.actions import Action, BeginEnd, EndTrial, Retire, StopGang
-from seer_nb.core.events import Event, GangEnded, MachineEnded, Reported, RunnerStarted, Stop, StopTrial, WorkerFailed
+from seer_nb.core.events import (
+    Event,
+    GangEnded,
+    MachineEnded,
+    PartFailed,
+    Reported,
+    RunnerStarted,
+    Stop,
+    StopTrial,
+    WorkerFailed,
+)
 from seer_nb.core.reconcile import end_trial
 
 if TYPE_CHECKING:
@@ -46,9 +57,23 @@ def react(state: State, event: Event) -> Iterator[Action]:
         yield from _begin_end(
             state, f"a worker could not load the training function: {headline(event.error)}", failed=True
         )
+    elif isinstance(event, PartFailed):
+        yield from _begin_end(state, f"the {event.part} raised {headline(event.error)}", failed=True)
     elif isinstance(event, MachineEnded):
         yield from _retire_without_scheduler(state, event)
         yield from _end_without_machines(state, event)
+
+
+def part_end(kind: str, part: object, error: BaseException) -> BeginEnd:
+    """Return the end of a study of which an object that the user gave has raised.
+
+    Args:
+        kind: What the object is, such as "policy".
+        part: The object.
+        error: What it raised.
+    """
+    what = headline("".join(traceback.format_exception_only(error)))
+    return BeginEnd(reason=f"the {kind} {type(part).__name__} raised {what}", failed=True)
 
 
 def _begin_end(state: State, reason: str, *, failed: bool = False) -> Iterator[Action]:

@@ -29,6 +29,7 @@ from seer_nb.core.events import (
     MachinesLeftBehind,
     Pause,
     Pin,
+    Reported,
     Resume,
     RunnerStarted,
     SetBudget,
@@ -53,6 +54,13 @@ Steps: TypeAlias = list[tuple[float, float]]
 Kind: TypeAlias = Literal["command", "decision", "fault"]
 SAMPLES = 400
 """Number of samples of the spending until the deadline."""
+
+
+UNSHARED = (
+    "each of its workers did all of the work, because train uses neither run.prepare(model) nor run.loader(...) nor "
+    "torch.distributed; Study(max_parallelism=1) avoids such gangs from the start"
+)
+"""Why a trial trains on one worker after its gang has reported."""
 
 
 class LogEntry(NamedTuple):
@@ -199,6 +207,12 @@ class History:
             text += f", {format_duration(event.unseen_s)} after the last record of the previous one"
         self._add_entry(state, "fault", text)
 
+    def _on_reported(self, event: Reported, state: State) -> None:
+        if event.shares is False and event.gang in self._trial_of:
+            trial = self._trial_of[event.gang]
+            text = f"trial {trial} trains on 1 worker from now on"
+            self._add_entry(state, "decision", text, trial=trial, reason=UNSHARED)
+
     def _on_gang_ended(self, event: GangEnded, state: State) -> None:
         trial = self._trial_of.get(event.gang)
         if trial is None:
@@ -272,6 +286,7 @@ class History:
         Finish: _on_finish,
         Began: _on_began,
         RunnerStarted: _on_runner,
+        Reported: _on_reported,
         Silent: _on_silent,
         GangEnded: _on_gang_ended,
         MachineEnded: _on_machine_ended,

@@ -65,6 +65,8 @@ class Settings(Frozen, frozen=True, kw_only=True):
     """Seconds without a report after which a gang counts as hung; None: derived from measured epoch times."""
     retries: int = 3
     """Number of times a trial may lose its workers at the same epoch before it is marked failed."""
+    max_parallelism: Annotated[int, msgspec.Meta(ge=1, le=MOST_WORKERS)] | None = None
+    """Most workers that may train one trial together; None: no limit."""
     keeps_failures: bool = False
     """Whether a failed trial counts as a result, so that failures of the first trials do not end the study."""
 
@@ -90,6 +92,9 @@ class Trial(Frozen, frozen=True, kw_only=True):
     cost_nano: int = 0
     """Cost in nano-dollars, because many epochs cost less than a micro-dollar."""
     max_parallelism: int = 0
+    """Most workers that have trained the trial together."""
+    shares: bool | None = None
+    """Whether workers share the trial's work, or each do all of it; None: unknown."""
     started_s: float | None = None
     ended_s: float | None = None
     reason: str = ""

@@ -128,7 +128,7 @@ class Resources(NamedTuple):
             minimum_s=offer.billing.minimum_s,
             workers_per_machine=offer.workers_per_machine,
             max_workers=snapshot.max_workers,
-            max_parallelism=snapshot.max_workers,
+            max_parallelism=min(snapshot.max_workers, snapshot.max_parallelism),
         )
 
     @classmethod

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from seer_nb._utils.text import short_repr
 from seer_nb.core.model import Gang, Machine, Mode, Trial
 from seer_nb.core.money import Offer
-from seer_nb.core.types import Frozen
+from seer_nb.core.types import MOST_EPOCHS, MOST_WORKERS, Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 
 class Scaling(Frozen, frozen=True, kw_only=True):
@@ -48,6 +52,8 @@ class PolicyView(Frozen, frozen=True, kw_only=True):
     offers: tuple[Offer, ...]
     """Offers, the one to rent from first."""
     max_workers: int
+    max_parallelism: int = MOST_WORKERS
+    """Most workers of one trial; 1 if `Trial.shares` is False. The engine reduces larger jobs."""
     lease_s: float
     scaling: Scaling
     exhausted: bool = False
@@ -109,6 +115,43 @@ class Plan(Frozen, frozen=True, kw_only=True):
     """
     carry: Any = None
     """Memory of the policy, passed to its next call. Must be immutable and depend only on the policy view."""
+
+
+def check_plan(plan: Any, trials: Container[int]) -> Plan:
+    """Return the plan of a policy if an engine can carry it out.
+
+    Args:
+        plan: What ``decide`` has returned.
+        trials: Ids of the study's trials.
+
+    Raises:
+        TypeError, ValueError: It is no plan, or has a field that is invalid.
+    """
+    if not isinstance(plan, Plan):
+        raise TypeError(f"decide() returned {short_repr(plan)}; expected a Plan")
+    _check_integer("workers", plan.workers, 0)
+    _check_field("reason", plan.reason, isinstance(plan.reason, str), "a string")
+    _check_field("wake_s", plan.wake_s, isinstance(plan.wake_s, int | float | None), "seconds or None")
+    for job in plan.jobs:
+        if job.trial is not None:
+            _check_field("job.trial", job.trial, job.trial in trials, "the id of a trial, or None")
+        _check_integer("job.workers", job.workers, 1)
+        _check_integer("job.until", job.until, 1)
+        _check_field("job.reason", job.reason, isinstance(job.reason, str), "a string")
+    for verdict in plan.verdicts:
+        _check_field("verdict.trial", verdict.trial, verdict.trial in trials, "the id of a trial")
+        _check_field("verdict.reason", verdict.reason, isinstance(verdict.reason, str), "a string")
+    return plan
+
+
+def _check_integer(name: str, value: Any, least: int) -> None:
+    valid = isinstance(value, int) and not isinstance(value, bool) and least <= value <= MOST_EPOCHS
+    _check_field(name, value, valid, f"an integer from {least} to {MOST_EPOCHS}")
+
+
+def _check_field(name: str, value: Any, valid: bool, expected: str) -> None:  # noqa: FBT001 - private
+    if not valid:
+        raise ValueError(f"{name}={short_repr(value)} in the plan of decide(); expected {expected}")
 
 
 class Policy(Protocol):

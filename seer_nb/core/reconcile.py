@@ -26,6 +26,23 @@ IDLE_SHARE = 0.5
 # --- trials and gangs ---
 
 
+def limit_parallelism(state: State, plan: Plan) -> Plan:
+    """Return the plan with no job on more workers than its trial may have, and without the workers that this saves."""
+    if state.settings.max_parallelism is None and not state.index.unshared:
+        return plan
+    jobs = tuple(_limited(state, job) for job in plan.jobs)
+    saved = sum(job.workers for job in plan.jobs) - sum(job.workers for job in jobs)
+    return replace(plan, jobs=jobs, workers=max(0, plan.workers - saved)) if saved else plan
+
+
+def _limited(state: State, job: Job) -> Job:
+    most = 1 if job.trial in state.index.unshared else state.max_parallelism
+    workers = _halve_to(job.workers, most)
+    if workers == job.workers:
+        return job
+    return replace(job, workers=workers, reason=job.reason or f"limited to a parallelism of {most}")
+
+
 def prune_trials(state: State, plan: Plan) -> Iterator[Action]:
     """Stop the trials that the plan prunes, except pinned ones."""
     for verdict in plan.verdicts:
@@ -171,7 +188,7 @@ def useful_s(state: State, jobs: Iterable[Job]) -> float:
     The epoch is the shortest one of the jobs that wait for workers; if none waits, that of the largest possible gang.
     """
     scaling = state.speed.estimate()
-    waiting = _waiting_jobs(state, jobs) or [Job(trial=None, workers=state.settings.max_workers, until=1)]
+    waiting = _waiting_jobs(state, jobs) or [Job(trial=None, workers=state.max_parallelism, until=1)]
     epoch_s = min(state.epoch_s(job.trial, job.workers) or 0.0 for job in waiting)
     host = state.settings.scheduler_offer
     host_s = 0.0 if host is None or offer_choice.has_scheduler(state) else host.boot_s

@@ -30,6 +30,7 @@ from seer_nb.core.events import (
     MachineLeaving,
     MachineReady,
     MachinesLeftBehind,
+    PartFailed,
     Pause,
     Pin,
     Reported,
@@ -119,6 +120,10 @@ def _exhausted(state: State, _: SpaceExhausted, __: float) -> None:
     state.pending_draws = 0
 
 
+def _part_failed(state: State, _: PartFailed, __: float) -> None:
+    state.pending_draws = 0
+
+
 def _draw(state: State, action: Draw, _: float) -> None:
     state.pending_draws += action.count
 
@@ -171,6 +176,8 @@ def _reported(state: State, event: Reported, now_s: float) -> None:
     parallelism = event.parallelism or gang.parallelism
     if first and event.parallelism is None:
         state.speed.stall(now_s - gang.started_s - event.seconds - event.save_s)
+    if event.shares is not None and not trial.shares:
+        trial = state.update_trial(trial.id, shares=event.shares)
     if event.epoch != trial.epoch + 1:
         # The epoch was trained again after a loss: the first report counts, but the new checkpoint may be used.
         _store_earlier_epoch(state, trial, event)
@@ -408,6 +415,7 @@ REDUCERS: dict[type, Callable[[State, Any, float], None]] = {
     Note: _note,
     Drawn: _drawn,
     SpaceExhausted: _exhausted,
+    PartFailed: _part_failed,
     Draw: _draw,
     StartGang: _start_gang,
     StopGang: _stop_gang,

@@ -37,6 +37,10 @@ class StateIndex:
     """Best stored report of the study, as (value, lower is better; trial)."""
     reported: bool = False
     """Whether any trial has reported."""
+    shared: set[int] = field(default_factory=set)
+    """Trials whose work is shared among workers."""
+    unshared: set[int] = field(default_factory=set)
+    """Trials whose work is not shared among workers."""
     idle: set[int] = field(default_factory=set)
     """Ready machines, without preemption notice, that have a free worker."""
     leaving: set[int] = field(default_factory=set)
@@ -72,6 +76,9 @@ class StateIndex:
         if trial.state != "waiting":
             self.waiting.pop(trial.id, None)
         self.reported = self.reported or bool(trial.curve)
+        if trial.shares is not None:
+            _set_member(self.shared, trial.id, trial.shares)
+            _set_member(self.unshared, trial.id, not trial.shares)
         # A trial's best report gets worse only when its checkpoint is damaged; `rank_trials` handles that.
         if trial.best is not None and trial.best.value is not None:
             key = (trial.best.value if mode == "min" else -trial.best.value, trial.id)
@@ -186,6 +193,15 @@ class State:
     def budget_micro(self) -> int:
         """Budget in micro-dollars."""
         return self.ledger.budget_micro
+
+    @property
+    def max_parallelism(self) -> int:
+        """Most workers of a trial that is not known to be unshared.
+
+        One function trains all trials, so it is 1 as soon as one trial is unshared, unless another one is shared.
+        """
+        most = self.settings.max_parallelism or self.settings.max_workers
+        return 1 if self.index.unshared and not self.index.shared else min(most, self.settings.max_workers)
 
     @property
     def best(self) -> Trial | None:

@@ -211,8 +211,8 @@ def power_of_two(most: int) -> int:
 
 
 def allowed_parallelism(trial: Trial, most: int) -> int:
-    """Return the largest power of two up to ``most`` that divides the trial's batch, if its size is known."""
-    size = power_of_two(most)
+    """Return the largest power of two up to ``most`` that divides the trial's batch; 1 if it shares no work."""
+    size = 1 if trial.shares is False else power_of_two(most)
     while trial.batch_size is not None and trial.batch_size % size:
         size //= 2
     return size

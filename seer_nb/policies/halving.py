@@ -52,8 +52,8 @@ class Halving(SynchronousHalving):
         size, epochs = fixed_cluster_size(view), self.epochs(view)
         n = bracket_size(view, epochs, lambda: self.n or self._largest(view, epochs, size))
         stage = current_stage(view.trials, n, self.eta, epochs, view.mode)
-        parallelism = power_of_two(max(1, size // max(1, stage.size)))
-        return plan_stage(view, stage, parallelism, size, "halving")
+        parallelism = power_of_two(min(view.max_parallelism, max(1, size // max(1, stage.size))))
+        return plan_stage(view, stage, parallelism, min(size, stage.size * view.max_parallelism), "halving")
 
     def _largest(self, view: PolicyView, epochs: Sequence[int], size: int) -> int:
         """Return the most configurations whose stages all end in time."""

@@ -81,14 +81,15 @@ class HyperSched(RungPolicy):
         more = new_jobs(view, view.max_epochs, "next configuration") if admits else ()
         new = list(islice(more, max(0, free - len(resumed))))
         live = [trials[gang.trial] for gang in gangs] + resumed
-        shares = distribute_workers(_best_first(live, view.mode), size, size - len(live) - len(new))
+        most = min(size, view.max_parallelism)
+        shares = distribute_workers(_best_first(live, view.mode), most, size - len(live) - len(new))
         jobs = _live_jobs(view, gangs, resumed, shares, free - len(new)) + new
         verdicts = () if admits else _too_late(view, able)
         done = not (jobs or view.gangs)
         return Plan(
             jobs=tuple(jobs),
             verdicts=tuple(verdicts),
-            workers=0 if done else size,
+            workers=0 if done else min(size, (len(live) + len(new)) * most),
             done=done,
             reason=_reason(size, admits=admits, done=done),
             each_report=True,

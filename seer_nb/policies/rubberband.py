@@ -227,8 +227,8 @@ class _Memory(NamedTuple):
 
     reports: int
     """Reports at the time of planning."""
-    limits: tuple[int, int, bool]
-    """Budget in micro-dollars, deadline in study seconds, and whether the sampler is exhausted."""
+    limits: tuple[int, int, int, bool]
+    """Budget in micro-dollars, deadline in study seconds, workers per trial, and whether the sampler is exhausted."""
     n: int | None = None
     stage: tuple[int, int] | None = None
     """Number of the planned stage, and configurations of the bracket."""
@@ -285,7 +285,7 @@ class RubberBand(SynchronousHalving):
         """Return the last plan while limits and knowledge are nearly the same; else an empty memory."""
         reports = sum(len(trial.curve) for trial in view.trials)
         memory = view.carry
-        limits = (view.budget_micro, round(view.stop_s), view.exhausted)
+        limits = (view.budget_micro, round(view.stop_s), view.max_parallelism, view.exhausted)
         if isinstance(memory, _Memory) and memory.limits == limits and reports < REPLAN_GROWTH * memory.reports:
             return memory
         return _Memory(reports=reports, limits=limits)

@@ -1,15 +1,26 @@
-"""Garbage collection of checkpoints: finds those that no trial, and not the study's best, needs any more."""
+"""Garbage collection of checkpoints: finds and removes those that neither a trial nor the study's best needs."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 from seer_nb import core
+from seer_nb._utils.retry import LONGEST_PAUSE_S, PAUSE_S
+from seer_nb._utils.text import message_of
+from seer_nb.storage import checkpoints
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from seer_nb.core.state import State
 
 
+logger = logging.getLogger(__name__)
+PATIENCE_S = 45.0
+"""Seconds of pauses after which failed removals wait for the next checkpoint that is removed, or for the end."""
 RECENT = 3
 """Newest checkpoints of a trial that an earlier runner may have had no time to remove."""
 
@@ -67,6 +78,65 @@ class CheckpointCollector:
             removable += sorted(unneeded)
         self._touched.clear()
         return removable
+
+
+class CheckpointRemover:
+    """Removes checkpoints in a thread; failed removals are repeated.
+
+    Args:
+        store: Folder or fsspec URL of the checkpoints.
+    """
+
+    def __init__(self, store: str) -> None:
+        self._store = store
+        self._left: dict[str, str] = {}
+        """Why the last attempt failed, by path of each checkpoint that is still to be removed."""
+        self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove checkpoints, given as paths relative to the store, together with those left from earlier calls."""
+        new = dict.fromkeys(paths, "")
+        self._left |= new
+        if new and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._try_repeatedly())
+
+    async def close(self) -> None:
+        """Try once more, and log which checkpoints are left."""
+        self._closing.set()
+        if self._task is not None:
+            await self._task
+        if self._left:
+            await self._try()
+        if self._left:
+            why = next(iter(self._left.values()))
+            logger.warning("checkpoints not removed from %s: %s: %s", self._store, ", ".join(sorted(self._left)), why)
+
+    async def _try_repeatedly(self) -> None:
+        pause_s, waited_s = PAUSE_S, 0.0
+        await self._try()
+        while self._left and waited_s < PATIENCE_S and not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._closing.wait()
+            waited_s, pause_s = waited_s + pause_s, min(LONGEST_PAUSE_S, 2 * pause_s)
+            await self._try()
+
+    async def _try(self) -> None:
+        tried = list(self._left)
+        failed = await asyncio.to_thread(_remove_each, self._store, tried)
+        self._left = failed | {path: why for path, why in self._left.items() if path not in tried}
+
+
+def _remove_each(store: str, paths: Iterable[str]) -> dict[str, str]:
+    """Remove checkpoints; return why that failed, by path."""
+    failed: dict[str, str] = {}
+    for path in paths:
+        try:
+            checkpoints.remove(store, [path])
+        except Exception as error:  # noqa: BLE001 - every file system has its own exceptions
+            failed[path] = message_of(error)
+    return failed
 
 
 def _kept(state: State, trial: core.Trial, best: int | None) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from seer_nb import core
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
 
     from seer_nb.core.state import State
     from seer_nb.search_space import ConfigSampler
+
+
+logger = logging.getLogger(__name__)
 
 
 class ConfigurationSource:
@@ -34,8 +39,14 @@ class ConfigurationSource:
             n_pending: Configurations that were drawn before but that the state does not contain yet.
 
         Returns:
-            ``Drawn`` events, and ``SpaceExhausted`` as the last one if no configuration is left.
+            ``Drawn`` events, and ``SpaceExhausted`` as the last one if no configuration is left; or ``PartFailed``.
         """
+        try:
+            return self._draw(action, n_pending)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the sampler is the user's code
+            return [self._failed(error)]
+
+    def _draw(self, action: core.Draw, n_pending: int) -> list[core.Event]:
         if self._sampler is None:
             self._sampler = self._make_sampler()
         events: list[core.Event] = []
@@ -50,10 +61,20 @@ class ConfigurationSource:
             events.append(core.Drawn(trial=number, config=config))
         return events
 
-    def observe(self, record: core.Event | core.Action) -> None:
-        """Pass the end of a trial to the sampler; other records are ignored."""
+    def observe(self, record: core.Event | core.Action) -> list[core.Event]:
+        """Pass a trial to the sampler if the record is its end; returns ``PartFailed`` if the sampler raises."""
         if isinstance(record, core.EndTrial) and self._sampler is not None:
-            self._sampler.tell(self._state.trials[record.trial])
+            try:
+                self._sampler.tell(self._state.trials[record.trial])
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - likewise
+                return [self._failed(error)]
+        return []
+
+    def _failed(self, error: BaseException) -> core.PartFailed:
+        logger.error("the sampler failed", exc_info=error)
+        given = self._parts["sampler"]
+        part = "random search" if given is None else f"sampler {type(given).__name__}"
+        return core.PartFailed(part=part, error="".join(traceback.format_exception(error)))
 
     def _make_sampler(self) -> ConfigSampler:
         # Imported late, because it takes a while in which machines boot.
@@ -61,7 +82,11 @@ class ConfigurationSource:
 
         settings = self._state.settings
         sampler = ConfigSampler(
-            self._parts["space"], sampler=self._parts["sampler"], seed=settings.seed, mode=settings.mode
+            self._parts["space"],
+            sampler=self._parts["sampler"],
+            seed=settings.seed,
+            mode=settings.mode,
+            metric=settings.metric,
         )
         sampler.restore(self._state.trials.values())
         return sampler

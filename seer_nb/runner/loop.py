@@ -16,7 +16,7 @@ from seer_nb import core
 from seer_nb._utils import log_context
 from seer_nb._utils.clock import steady_s
 from seer_nb.runner import commands as inbox
-from seer_nb.runner.checkpoint_gc import CheckpointCollector
+from seer_nb.runner.checkpoint_gc import CheckpointCollector, CheckpointRemover
 from seer_nb.runner.clock import LATE_TIMER_S, StudyClock, SuspendGuard
 from seer_nb.runner.configurations import ConfigurationSource
 from seer_nb.runner.context import EventQueue, StudyContext
@@ -24,7 +24,7 @@ from seer_nb.runner.journal_writer import JournalWriter, SnapshotWriter, as_corr
 from seer_nb.runner.machines import MachineManager
 from seer_nb.runner.monitor import Monitor
 from seer_nb.runner.recovery import TakeOver, restore
-from seer_nb.storage import checkpoints, layout
+from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Runner:
         restored = restore(self._journal, parts["policy"], self._checkpoints)
         self._engine, self._unseen_s = restored.engine, restored.unseen_s
         state = self._engine.state
+        self._remover = CheckpointRemover(state.settings.store)
         self._snapshots = SnapshotWriter(folder, restored.n_unsaved)
         self._configurations = ConfigurationSource(parts, state)
         self._clock = StudyClock(state.now_s, since if restored.fresh else None)
@@ -70,6 +71,7 @@ class Runner:
         """Drive the study until it has ended, or until SIGTERM."""
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._journal.close)
+            stack.push_async_callback(self._remover.close)
             stack.push_async_callback(self._shut_down)
             # Closed before the scheduler: a client that loses its scheduler tries for seconds to reconnect.
             stack.push_async_callback(self._gangs.close)
@@ -166,7 +168,8 @@ class Runner:
         self._snapshots.count(len(records))
         for _, record in records:
             self._checkpoints.observe(self._engine.state, record)
-            self._configurations.observe(record)
+            for failure in self._configurations.observe(record):
+                self._events.put(failure)
         return actions
 
     def _decide(
@@ -181,6 +184,9 @@ class Runner:
             event = as_correction(self._engine.state, (drawn or pending).popleft())
             now_s = self._clock.now_s()
             actions = self._engine.handle(event, now_s)
+            if self._engine.policy_error is not None:
+                logger.error("the policy failed", exc_info=self._engine.policy_error)
+                self._engine.policy_error = None
             records += [(now_s, record) for record in (event, *actions)]
             for action in actions:
                 if isinstance(action, core.Draw):
@@ -206,11 +212,8 @@ class Runner:
             self._gangs.abandon(action.gang)
 
     def _remove_checkpoints(self) -> None:
-        """Remove the checkpoints that no trial needs any more, in a thread."""
-        paths = self._checkpoints.removable(self._engine.state)
-        if paths:
-            store = self._engine.state.settings.store
-            asyncio.get_running_loop().run_in_executor(None, checkpoints.remove, store, paths)
+        """Remove the checkpoints that no trial needs any more."""
+        self._remover.remove(self._checkpoints.removable(self._engine.state))
 
     def _set_clock(self) -> None:
         """Stop study time while the study is paused."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.samplers import BaseSampler, GridSampler
 
-    from seer_nb.core import Config, Mode, Trial
+    from seer_nb.core import Config, Mode, Report, Trial
     from seer_nb.search_space import Space
     from seer_nb.search_space.surrogate import SpaceProposer
 
@@ -77,6 +77,7 @@ class ConfigSampler:
             depends on seed and number alone, with proposals by a forest where the policy asks for them.
         seed: Seed of random search and proposals; an Optuna sampler has its own.
         mode: "max" or "min".
+        metric: Name of the metric, under which an Optuna sampler finds it among the reported ones.
 
     Raises:
         TypeError: ``sampler`` is not an Optuna sampler.
@@ -89,7 +90,14 @@ class ConfigSampler:
         {'depth': 3}
     """
 
-    def __init__(self, space: Space, sampler: BaseSampler | None = None, seed: int = 0, mode: Mode = "max") -> None:
+    def __init__(
+        self,
+        space: Space,
+        sampler: BaseSampler | None = None,
+        seed: int = 0,
+        mode: Mode = "max",
+        metric: str = "value",
+    ) -> None:
         self._space = space
         self._order = RandomOrder(space, seed)
         self._mode: Mode = mode
@@ -99,7 +107,7 @@ class ConfigSampler:
         """Keys of the configurations drawn."""
         self._mixed = False
         """Whether a configuration of a finite space was proposed; random draws then skip the configurations drawn."""
-        self._optuna = None if sampler is None else _OptunaSampler(space, sampler, self._order, mode)
+        self._optuna = None if sampler is None else _OptunaSampler(space, sampler, self._order, mode, metric)
 
     @property
     def optuna_study(self) -> optuna.Study | None:
@@ -141,7 +149,9 @@ class ConfigSampler:
     def tell(self, trial: Trial) -> None:
         """Pass a trial that has ended to the Optuna sampler; its reports become intermediate values by epoch.
 
-        A completed trial counts with its best stored value, a stopped one as pruned, and a failed one not at all.
+        A completed trial counts with its best stored value, a stopped one as pruned. A trial that failed, or ended
+        before any report, does not count. User attributes of the Optuna trial are cost_usd and the metrics that were
+        reported with the value, for functions such as ``constraints_func``.
         """
         if self._optuna is not None:
             self._optuna.tell(trial)
@@ -162,7 +172,7 @@ class ConfigSampler:
 class _OptunaSampler:
     """An Optuna sampler, used through an in-memory study."""
 
-    def __init__(self, space: Space, sampler: BaseSampler, order: RandomOrder, mode: Mode) -> None:
+    def __init__(self, space: Space, sampler: BaseSampler, order: RandomOrder, mode: Mode, metric: str) -> None:
         from optuna.samplers import BaseSampler, GridSampler
 
         if not isinstance(sampler, BaseSampler):
@@ -177,6 +187,7 @@ class _OptunaSampler:
         self._space = space
         self._sampler = sampler
         self._order = order
+        self._metric = metric
         self.study = _quiet_study(sampler, mode)
         self._distributions = space.to_optuna()
         self._asked: dict[int, optuna.Trial] = {}
@@ -189,6 +200,7 @@ class _OptunaSampler:
             if self._exhausted():
                 return None
             trial = self._ask()
+            self._check(trial.params)
             config = self._space.config(trial.params)
             if self._is_new(config):
                 return self._keep(number, trial, config)
@@ -203,13 +215,26 @@ class _OptunaSampler:
         asked = self._asked.pop(trial.id)
         for report in trial.curve:
             asked.report(math.nan if report.value is None else report.value, report.epoch)
-        value = trial.best.value if trial.best else None
-        if trial.state == "completed" and value is not None and not trial.diverged:
-            self.study.tell(asked, value)
-        elif trial.state == "failed":
+        best = trial.best if trial.state == "completed" and not trial.diverged else None
+        for name, attribute in self._attributes(trial, best).items():
+            asked.set_user_attr(name, attribute)
+        if best is not None and best.value is not None:
+            self.study.tell(asked, best.value)
+        elif trial.state == "failed" or not trial.curve:
             self.study.tell(asked, state=TrialState.FAIL)
         else:
             self.study.tell(asked, state=TrialState.PRUNED)
+
+    def _attributes(self, trial: Trial, best: Report | None) -> dict[str, float]:
+        """Return the trial's cost, and the metrics of its best report, or else of the last one that was finite.
+
+        If none was finite, infinity replaces such values, because Optuna refuses constraints that are NaN.
+        """
+        finite = (r for r in reversed(trial.curve) if r.value is not None and None not in r.metrics.values())
+        report = best or next(finite, trial.curve[-1] if trial.curve else None)
+        values = {} if report is None else {self._metric: report.value, **report.metrics}
+        attributes = {name: math.inf if value is None else value for name, value in values.items()}
+        return {"cost_usd": trial.nanos / 1e9, **attributes}
 
     def restore(self, trials: Iterable[Trial]) -> None:
         for trial in sorted(trials, key=lambda each: each.id):
@@ -217,6 +242,14 @@ class _OptunaSampler:
             self.tell(trial)
         if self._keys:
             self._sampler.reseed_rng()
+
+    def _check(self, params: dict[str, Any]) -> None:
+        """Check that a proposal lies within the space; Optuna does not check what `sample_independent` returns."""
+        for name, distribution in self._distributions.items():
+            if not distribution._contains(distribution.to_internal_repr(params[name])):  # noqa: SLF001 - no public name
+                raise ValueError(
+                    f"{name}={short_repr(params[name])}: outside the space; expected {self._space.domains[name]}"
+                )
 
     def _exhausted(self) -> bool:
         if self._space.size is not None and len(self._keys) >= self._space.size:

@@ -220,6 +220,8 @@ class Simulator:
             event = pending.pop(0)
             self.steps += 1
             actions = self.engine.handle(event, self.now_s)
+            if self.engine.policy_error is not None:
+                raise self.engine.policy_error
             self._on_handled(event, actions)
             for action in actions:
                 if isinstance(action, core.Draw):

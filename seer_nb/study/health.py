@@ -34,7 +34,7 @@ def now_s(view: JournalView, state: State, status: str) -> float:
         state: Its state.
         status: ``Study.status``.
     """
-    if status not in liveness.ACTIVE:
+    if status not in liveness.ACTIVE or state.phase not in liveness.ACTIVE:
         return state.now_s
     return state.now_s + min(max(0.0, time.time() - view.wall), MAX_EXTRAPOLATION * state.settings.lease_s)
 

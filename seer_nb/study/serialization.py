@@ -20,6 +20,7 @@ import cloudpickle
 
 from seer_nb._utils import files
 from seer_nb._utils.text import one_line, short_repr
+from seer_nb.search_space import ConfigSampler
 from seer_nb.storage import layout
 from seer_nb.study import local_modules
 from seer_nb.study.pickling import Pickled, is_users_class, pickle_with_needs, pickled_size
@@ -27,6 +28,7 @@ from seer_nb.worker.function import Shipment, ShippedFunction, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 MAX_DEPTH = 8
@@ -274,6 +276,22 @@ def _check_loads(pickled: Pickled, refusal: str) -> None:
             f"{refusal}: a new process cannot load it ({error}); it uses {', '.join(sorted(pickled.hooked))}: "
             "define classes with such methods in a .py file that the notebook imports"
         )
+
+
+def replace_sampler(folder: Path, sampler: Any) -> None:
+    """Replace the sampler of a study that no runner drives.
+
+    Args:
+        folder: The study's folder.
+        sampler: An Optuna sampler.
+
+    Raises:
+        TypeError, ValueError: The sampler does not fit the study's space, or cannot be pickled.
+    """
+    parts = layout.read_parts(folder)
+    ConfigSampler(parts["space"], sampler)  # raises if the sampler does not fit the space
+    files.write_atomically(folder / layout.PARTS, dumps_parts(**{**parts, "sampler": sampler}), private=True)
+    layout.sign(folder)
 
 
 def dumps_parts(**parts: Any) -> bytes:

@@ -24,6 +24,8 @@ from seer_nb.policies import by_name
 from seer_nb.storage import object_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seer_nb.core.policy import Policy
     from seer_nb.core.state import State
     from seer_nb.providers.base import Provider
@@ -73,6 +75,7 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
     seed: int,
     store: str | os.PathLike[str],
     report_timeout: str | float | timedelta | None,
+    max_parallelism: int | None = None,
     shared_store: bool = False,
 ) -> Settings:
     """Validate the arguments of `Study`, and return the study's settings.
@@ -102,15 +105,27 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
         scheduler_offer=host,
         max_workers=provider.max_workers,
         lease_s=lease_s,
+        max_parallelism=_check_parallelism(max_parallelism),
         store=_own(name, checked) if shared_store else checked,
         policy=policy,
         report_timeout_s=None if report_timeout is None else parse_duration(report_timeout, "report_timeout"),
     )
 
 
+def _check_parallelism(most: Any) -> int | None:
+    return None if most is None else check_integer(most, "max_parallelism", 1, MOST_WORKERS, what="a number of workers")
+
+
 def is_name(name: object) -> bool:
     """Return whether a name is valid for a study: safe as the name of a folder and of a machine."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def default_name(train: Callable[..., Any]) -> str:
+    """Return the name of a study that was given none: the function's name, date and time."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", getattr(train, "__name__", "study"))[:60].strip("-") or "study"
+    # With milliseconds: two studies of one function may be created in the same second.
+    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() // 10**6 % 1000:03d}"
 
 
 def check_name(name: str) -> str:

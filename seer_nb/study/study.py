@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import shutil
 import time
 from numbers import Integral
@@ -101,6 +100,8 @@ class Study(StudyResults):
             beside the journal.
         report_timeout: Seconds, or text, after which a trial without a report counts as hung. Default: one minute, or
             10 of its epochs if they take longer.
+        max_parallelism: Most workers that train one trial together; 1 if workers cannot share the work of ``train``.
+            Default: no limit, until the workers of a trial are found to do the same work.
 
     Raises:
         ValueError, TypeError: An argument is invalid. Nothing was rented or written.
@@ -131,12 +132,13 @@ class Study(StudyResults):
         name: str | None = None,
         store: str | os.PathLike[str] | None = None,
         report_timeout: str | float | timedelta | None = None,
+        max_parallelism: int | None = None,
     ) -> None:
         """Validate the arguments, which ``help(seer.Study)`` describes; nothing is rented or written."""
         serialization.check(train)
         provider = provider if provider is not None else Local()
         chosen = check_policy(policy)
-        self.name = check_name(_default_name(train) if name is None else name)
+        self.name = check_name(settings.default_name(train) if name is None else name)
         self.folder = layout.home() / self.name
         self._refuse_used_name()
         self.settings = make_settings(
@@ -152,6 +154,7 @@ class Study(StudyResults):
             store=str(self.folder / layout.CHECKPOINTS) if store is None else store,
             shared_store=store is not None,
             report_timeout=report_timeout,
+            max_parallelism=max_parallelism,
         )
         searched = Space(space)
         ConfigSampler(searched, sampler)  # raises if the sampler does not fit the space
@@ -250,14 +253,22 @@ class Study(StudyResults):
         """
         self._send_to_running("pause", core.Pause())
 
-    def resume(self) -> Study:
+    def resume(self, *, sampler: Any = None) -> Study:
         """Continue after a pause, after the runner died, or after the end if there is time and money again.
 
+        Args:
+            sampler: Optuna sampler that replaces the study's sampler, once the runner has ended. Default: unchanged.
+
         Raises:
+            ValueError, TypeError: The sampler does not fit the space.
             RunnerError: The runner takes no command.
-            SeerError: The study has not been started.
+            SeerError: The study has not been started, or a runner that could use the former sampler is alive.
         """
         journal = self._started().journal
+        if sampler is not None:
+            if self._driven():
+                raise SeerError(f"sampler={short_repr(sampler)}: a runner is alive; expected a study that has ended")
+            serialization.replace_sampler(self.folder, sampler)
         number, end_s = journal.send(core.Resume()), time.monotonic() + ANSWER_S
         while self._driven():
             if number not in dict(journal.inbox()):
@@ -342,7 +353,10 @@ class Study(StudyResults):
         """created, running, pausing, paused, ending, ended, failed, or interrupted (the runner died)."""
         if self._view is None:
             return "created"
+        resumes = self._resumes()  # read before the state, which contains the command once a runner has taken it
         state = self._view.state()
+        if resumes and state.phase in {"paused", "ended"} and self._driven():
+            return "running"
         if state.phase == "ended":
             return "failed" if state.failed else "ended"
         return state.phase if self._driven() else "interrupted"
@@ -438,8 +452,8 @@ class Study(StudyResults):
 
     def _send_to_running(self, word: str, command: core.Command) -> None:
         """Send a command that only a running study can carry out."""
-        waiting = self._started().journal.inbox()
-        if not any(isinstance(sent, core.Resume) for _, sent in waiting):  # otherwise it resumes in a moment
+        self._started()
+        if not self._resumes():  # otherwise it resumes in a moment
             check_accepts_commands(self.name, self.status, word)
         self.send(command)
 
@@ -459,6 +473,10 @@ class Study(StudyResults):
         """Return whether a runner is alive, including a new process that has not taken the lock yet."""
         started = any(process.poll() is None for process in self._launched)
         return started or runner_pid(self.folder) is not None or self._is_new()
+
+    def _resumes(self) -> bool:
+        """Return whether a command to resume was sent, and no runner has taken the command yet."""
+        return any(isinstance(command, core.Resume) for _, command in self.journal.inbox())
 
     def _is_new(self) -> bool:
         """Return whether another process created the study just now, and its runner has not taken the lock yet."""
@@ -487,9 +505,3 @@ class Study(StudyResults):
         if state.failed:
             raise StudyFailedError(f"study {self.name!r} failed: {one_line(state.reason)}")
         return True
-
-
-def _default_name(train: Callable[..., Any]) -> str:
-    stem = re.sub(r"[^A-Za-z0-9]+", "-", getattr(train, "__name__", "study"))[:60].strip("-") or "study"
-    # With milliseconds: two studies of one function may be created in the same second.
-    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() // 10**6 % 1000:03d}"

@@ -177,6 +177,13 @@ class PreparedObjects:
             checkpoints.restore(held, state, _name(index, held))
 
 
+def is_trainable(held: Any) -> bool:
+    """Return whether an object is a module that trains, which a gang wraps in DistributedDataParallel."""
+    import torch
+
+    return isinstance(held, torch.nn.Module) and any(parameter.requires_grad for parameter in held.parameters())
+
+
 def _check(held: Any) -> None:
     if all(callable(getattr(held, name, None)) for name in ("state_dict", "load_state_dict")):
         return
@@ -200,7 +207,7 @@ def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
     # An averaged model follows the trained one: it is the same on every rank without communication.
     if not isinstance(held, torch.nn.Module) or isinstance(held, DistributedDataParallel | AveragedModel):
         return held
-    if not any(parameter.requires_grad for parameter in held.parameters()):
+    if not is_trainable(held):
         return held
 
     from seer_nb.worker.gang_module import GangModule

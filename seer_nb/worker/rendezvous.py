@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from seer_nb.worker import gpu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from seer_nb.worker.messages import MemberTask
 
@@ -242,6 +242,8 @@ class GangBarrier:
 
         self._store = store
         self._task = task
+        self._n_keys = 0
+        """Keys in the store when the gang started."""
         timeout = timedelta(seconds=task.timeout_s)
         prefixed = dist.PrefixStore("seer-control", store)  # type: ignore[attr-defined]
         self._group: Any = dist.ProcessGroupGloo(prefixed, task.rank, task.world_size, timeout)
@@ -274,6 +276,8 @@ class GangBarrier:
         rows = [torch.empty(3, dtype=torch.float64) for _ in range(self._task.world_size)]
         self._group.allgather([rows], [own], options).wait()
         received = [row.tolist() for row in rows]
+        if phase is BarrierPhase.START:
+            self._n_keys = self._store.num_keys()
         for rank, row in enumerate(received):
             if row[0] != received[0][0]:
                 raise RuntimeError(
@@ -283,6 +287,35 @@ class GangBarrier:
                 )
         return [(row[1], row[2]) for row in received]
 
+    def has_traffic(self) -> bool:
+        """Return whether the function has called a collective of torch.distributed; this barrier does not count."""
+        import torch.distributed as dist
+
+        if not dist.is_initialized():
+            # A new key in the store shows a group that the function has destroyed.
+            return bool(self._store.num_keys() > self._n_keys)
+        try:
+            groups = dist.distributed_c10d._world.pg_map  # type: ignore[attr-defined]  # noqa: SLF001 - has no public name
+            return any(group._get_sequence_number_for_group() > 0 for group in groups)  # noqa: SLF001 - likewise
+        except (AttributeError, RuntimeError):
+            return True  # Another version of torch, or a backend that does not count.
+
     def close(self) -> None:
         """Leave the barrier; members that wait for this one get an error at once."""
         self._group = None
+
+
+def shares_work(used: Collection[str], barrier: GangBarrier | None) -> bool | None:
+    """Return whether the members of a gang share the work of a function, instead of each doing all of it.
+
+    Args:
+        used: What the function has used: "prepare" with a module that trains, "loader", "world_size", "mean".
+        barrier: The gang's barrier; None for a gang of one, whose collectives show nothing.
+
+    Returns:
+        Whether they share it; None if that is unknown.
+    """
+    # A function that reads the gang's size and averages over the gang has divided its data itself.
+    if "prepare" in used or "loader" in used or ("world_size" in used and "mean" in used):
+        return True
+    return None if barrier is None else barrier.has_traffic()

@@ -14,7 +14,8 @@ from seer_nb.worker import gpu
 from seer_nb.worker import metrics as m
 from seer_nb.worker.checkpointing import EpochReport
 from seer_nb.worker.data_loader import Share, check_dataset, make_loader
-from seer_nb.worker.rendezvous import BarrierPhase, GangBarrier
+from seer_nb.worker.prepare import is_trainable
+from seer_nb.worker.rendezvous import BarrierPhase, GangBarrier, shares_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,12 +109,14 @@ class Run(Hints):
         """Whether the function is within a loop over `epochs`."""
         self._batch_size: int | None = None
         """Greatest common divisor of the loaders' global batches, which limits the parallelism."""
+        self._used: set[str] = set()
+        """What the function has used that shows whether members share its work, see `shares_work`."""
         self._device: torch.device | None = None
         self._ending: Outcome | None = "target" if self._epoch > self._target() else None
         """How training ends; None while training continues."""
 
     def __repr__(self) -> str:
-        return f"Run(trial={self.trial}, epoch={self.epoch}, rank={self.rank}, world_size={self.world_size})"
+        return f"Run(trial={self.trial}, epoch={self.epoch}, rank={self.rank}, world_size={self._task.world_size})"
 
     # --- the trial and the gang ---
 
@@ -135,6 +138,7 @@ class Run(Hints):
     @property
     def world_size(self) -> int:
         """Number of workers in this gang: its parallelism."""
+        self._used.add("world_size")
         return self._task.world_size
 
     @property
@@ -235,6 +239,7 @@ class Run(Hints):
         ready = self._checkpoints.prepared.take(
             objects, self.device, wrap=in_gang, find_unused_parameters=find_unused_parameters
         )
+        self._used |= {"prepare"} if any(map(is_trainable, objects)) else set()
         self._note_set_up()
         return ready[0] if len(ready) == 1 else tuple(ready)
 
@@ -284,7 +289,8 @@ class Run(Hints):
                 for x, y in loader:
                     ...
         """
-        size = self.world_size
+        self._used.add("loader")
+        size = self._task.world_size
         batch = check_integer(batch_size, "batch_size") * (size if scale_batch else 1)
         length = check_dataset(dataset, batch, size, shuffle=shuffle, drop_last=drop_last)
         share = Share(length, batch, shuffle, drop_last, self.rank, size, self._data_seed)
@@ -314,6 +320,7 @@ class Run(Hints):
 
             accuracy = run.mean(hits / n, n)
         """
+        self._used.add("mean")
         weight = m.as_float(n, "n", "run.mean()")
         if not weight >= 0:
             raise ValueError(f"run.mean() got n={n}; expected a number of samples, at least 0")
@@ -418,7 +425,7 @@ class Run(Hints):
 
     def _epoch_report(self, values: dict[str, float | None], seconds: float) -> EpochReport:
         others = {name: value for name, value in values.items() if name != self._task.metric}
-        return EpochReport(self._epoch, values[self._task.metric], others, seconds, self.world_size)
+        return EpochReport(self._epoch, values[self._task.metric], others, seconds, self._task.world_size)
 
     def _agree(self, seconds: float) -> tuple[Outcome | None, bool]:
         """Agree with all members on rank 0's decision: how training ends, if it does, and whether to store."""
@@ -452,6 +459,7 @@ class Run(Hints):
 
     def _send_report(self, report: EpochReport, checkpoint: str | None, save_s: float) -> None:
         setup_s = self._began_s - self._started_s if self._first else None
+        shares = shares_work(self._used, self._barrier) if self._first else None
         self._first = False
         self._send(
             Reported(
@@ -464,6 +472,7 @@ class Run(Hints):
                 save_s=save_s,
                 checkpoint=checkpoint,
                 batch_size=self._batch_size,
+                shares=shares,
             )
         )
 

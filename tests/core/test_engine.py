@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from seer_nb import core
 from seer_nb.core.engine import Engine
-from seer_nb.policies import SEER
+from seer_nb.policies import SEER, by_name
 from tests.support.fake_cloud import FakeCloud, World
 from tests.support.records import OFFER, settings
 from tests.support.small_engine import Simple, Switch, draw, of, only, reported, started
@@ -365,6 +365,52 @@ def test_gang_that_the_budget_never_covers_is_started_smaller():
 def test_gang_larger_than_the_quota_is_started_smaller():
     cloud = FakeCloud(Simple(p=4, total=1), offers=(replace(OFFER, max_machines=2),)).run()
     assert [len(start.workers) for _, start in cloud.of(core.StartGang)] == [2]
+
+
+# --- limits of parallelism ---
+
+
+def gang_sizes(actions):
+    return [len(start.workers) for start in of(actions, core.StartGang)]
+
+
+def test_trials_that_do_not_share_their_work_continue_on_one_worker():
+    engine = started(Engine(settings(), Simple(p=2, trials=2)), machines=4)
+    assert gang_sizes(draw(engine, 10.0, 2)) == [2, 2]
+    stops = of(engine.handle(reported(0, 1, seconds=0.1, shares=False), 11.0), core.StopGang)
+    # One function trains all trials, so the other gang is assumed to be like the first.
+    assert [(stop.gang, stop.reason) for stop in stops] == [(k, "limited to a parallelism of 1") for k in (0, 1)]
+    assert gang_sizes(engine.handle(core.GangEnded(gang=0, outcome="stopped"), 12.0)) == [1]
+    assert engine.policy_view().max_parallelism == 1
+
+
+def test_trials_that_share_their_work_keep_their_workers_beside_one_that_does_not():
+    engine = started(Engine(settings(), Simple(p=2, trials=2)), machines=4)
+    draw(engine, 10.0, 2)
+    assert not of(engine.handle(reported(0, 1, shares=True), 20.0), core.StopGang)
+    assert [stop.gang for stop in of(engine.handle(reported(1, 1, shares=False), 21.0), core.StopGang)] == [1]
+    assert gang_sizes(engine.handle(core.GangEnded(gang=1, outcome="stopped"), 22.0)) == [1]
+    engine.handle(core.GangEnded(gang=1, outcome="returned"), 23.0)
+    assert engine.policy_view().max_parallelism == 4
+    assert gang_sizes(engine.handle(core.GangEnded(gang=0, outcome="lost", own_fault=False), 23.0)) == [2]
+
+
+def test_machines_that_a_limited_gang_does_not_need_are_not_rented():
+    cloud = FakeCloud(Simple(p=4, total=1), max_parallelism=2).run()
+    assert [len(start.workers) for _, start in cloud.of(core.StartGang)] == [2]
+    assert len(cloud.machines) == 2
+
+
+@pytest.mark.parametrize("most", [1, 2])
+@pytest.mark.parametrize("name", ["seer", "asha", "halving", "hyperband", "hypersched", "naive_elastic", "rubberband"])
+def test_no_policy_exceeds_the_most_workers_of_a_trial(name, most):
+    limits = {"deadline_s": 100.0, "budget_micro": 10**8, "max_workers": 8}
+    cloud = FakeCloud(by_name(name), max_parallelism=most, **limits).run()
+    assert {len(start.workers) for _, start in cloud.of(core.StartGang)} <= {1, most}
+    assert cloud.state.best is not None
+    # Nobody pays for workers that no trial may use.
+    trains = [gang for gang in cloud.state.ended_gangs.values() if gang.from_epoch == 0]
+    assert len(cloud.machines) <= most * len(trains)
 
 
 # --- notes and wake-ups ---

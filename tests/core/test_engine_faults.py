@@ -375,3 +375,68 @@ def test_study_that_was_pausing_when_its_runner_died_is_paused():
     cloud = FakeCloud(Simple(), commands=[(45.0, core.Pause()), (46.0, Restart(5.0))]).run(until_s=46.0)
     assert cloud.state.phase == "paused"
     assert cloud.run().state.phase == "ended"
+
+
+# --- policies that fail ---
+
+
+class Raising:
+    def __init__(self, error=None, **plan):
+        self.error, self.plan = error, plan
+
+    def decide(self, view):
+        if not view.trials:
+            return core.Plan(jobs=(core.Job(trial=None, until=9),), workers=1)
+        if self.error is not None:
+            raise self.error
+        return core.Plan(**self.plan) if self.plan else None
+
+
+def a_job(**changes):
+    return {"jobs": (core.Job(**{"trial": 0, "until": 9, **changes}),)}
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        (Raising(KeyError("loss")), "KeyError: 'loss'"),
+        (Raising(RuntimeError("no\nidea")), "RuntimeError: no"),
+        (Raising(SystemExit(3)), "SystemExit: 3"),
+        (Raising(), "TypeError: decide() returned None; expected a Plan"),
+        (Raising(jobs=None), "TypeError: 'NoneType' object is not iterable"),
+        (
+            Raising(**a_job(trial=7)),
+            "ValueError: job.trial=7",
+        ),
+        (
+            Raising(**a_job(workers=0)),
+            "ValueError: job.workers=0",
+        ),
+        (
+            Raising(**a_job(until=2.5)),
+            "ValueError: job.until=2.5",
+        ),
+        (
+            Raising(verdicts=(core.Verdict(trial=7, reason="bad"),)),
+            "ValueError: verdict.trial=7",
+        ),
+        (Raising(workers="all"), "ValueError: workers='all'"),
+        (Raising(wake_s="soon"), "ValueError: wake_s='soon' in the plan of decide(); expected seconds or None"),
+    ],
+    ids=str,
+)
+def test_policy_that_raises_or_returns_nonsense_ends_the_study(policy, why):
+    engine = started(Engine(settings(), policy))
+    draw(engine, 10.0)
+    actions = engine.handle(reported(0, 1), 20.0)
+    assert [type(action).__name__ for action in actions] == ["BeginEnd", "StopGang"]
+    assert actions[0].failed
+    assert actions[0].reason.startswith(f"the policy Raising raised {why}")
+    assert engine.policy_error is not None
+    engine.handle(core.GangEnded(gang=0, outcome="stopped"), 21.0)
+    assert of(engine.handle(core.MachineEnded(machine=0, expected=True), 22.0), core.Finish)
+
+
+def test_simulation_raises_what_its_policy_raises():
+    with pytest.raises(KeyError, match="loss"):
+        FakeCloud(Raising(KeyError("loss"))).run()

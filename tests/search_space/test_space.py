@@ -13,6 +13,7 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import seer_nb as seer
 from seer_nb import core
@@ -407,7 +408,7 @@ def test_a_restarted_sampler_does_not_repeat_its_proposals():
         ((0.5, 0.4), "stopped", "PRUNED", 0.4),
         ((0.5, None), "stopped", "PRUNED", None),
         ((0.5,), "failed", "FAIL", None),
-        ((), "completed", "PRUNED", None),
+        ((), "completed", "FAIL", None),
         ((0.5,), "paused", "RUNNING", None),
     ],
 )
@@ -421,6 +422,49 @@ def test_optuna_receives_each_ended_trial_once(values, state, expected, value):
     if expected != "RUNNING":
         steps = {k: math.nan if v is None else v for k, v in enumerate(values, 1)}
         assert received.intermediate_values == pytest.approx(steps, nan_ok=True)
+
+
+def test_optuna_receives_reported_metrics_and_cost_as_user_attributes():
+    """Guards `constraints_func`, which reads user attributes."""
+    limits = []
+
+    def constraints(frozen):
+        limits.append((frozen.user_attrs["latency"] - 10, frozen.user_attrs["cost_usd"] - 1))
+        return limits[-1]
+
+    sampler = optuna.samplers.NSGAIISampler(constraints_func=constraints, seed=0)
+    source = ConfigSampler(Space(MIXED), sampler, metric="accuracy")
+    for number, (rows, state) in enumerate(
+        [
+            ([(0.5, 12.0), (0.9, 8.0), (0.7, 9.0)], "completed"),  # those of the best report
+            ([(0.5, 12.0), (0.4, 13.0)], "stopped"),  # those of the last report
+            ([(0.5, 12.0), (None, None)], "stopped"),  # a diverged trial has the last finite ones
+            ([(None, None)], "stopped"),  # NaN would end the study
+            ([(0.5, 12.0)], "failed"),
+            ([], "stopped"),  # no metric could be read
+        ]
+    ):
+        made = trial(number, source.draw(number), *(value for value, _ in rows), state=state)
+        curve = tuple(replace(r, metrics={"latency": x}) for r, (_, x) in zip(made.curve, rows, strict=True))
+        best = max((r for r in curve if r.value is not None), key=lambda r: r.value, default=None)
+        source.tell(replace(made, curve=curve, best=best, nanos=2_500_000_000))
+    assert limits == [(-2.0, 1.5), (3.0, 1.5), (2.0, 1.5), (math.inf, 1.5)]
+    received = source.optuna_study.trials
+    assert [each.state.name for each in received] == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED", "FAIL", "FAIL"]
+    assert received[0].user_attrs == {"cost_usd": 2.5, "accuracy": 0.9, "latency": 8.0}
+
+
+class Outside(optuna.samplers.RandomSampler):
+    """A sampler that returns a value that no space has."""
+
+    def sample_independent(self, *_):
+        return 99
+
+
+@pytest.mark.parametrize("domain", [seer.uniform(0, 1), seer.randint(1, 3), seer.choice([1, 2])])
+def test_a_proposal_outside_the_space_is_an_error(domain):
+    with pytest.raises(ValueError, match=r"99"):
+        ConfigSampler(Space({"a": domain}), Outside()).draw(0)
 
 
 def test_optunas_log_level_is_restored(capfd):

@@ -1,4 +1,4 @@
-"""Real studies whose processes are killed or suspended."""
+"""Real studies whose processes are killed or suspended, or whose parts raise."""
 
 import json
 import os
@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 
+import optuna
 import psutil
 import pytest
 
 import seer_nb as seer
 from seer_nb import core
+from seer_nb.errors import SeerError, StudyFailedError
 from seer_nb.runner.gangs import BROKEN
 from seer_nb.storage import layout
 from seer_nb.storage.lock import runner_pid
@@ -191,3 +193,70 @@ def test_only_the_trial_that_breaks_its_gpu_fails_and_its_worker_is_replaced(hom
     reasons = [machine.reason for machine in study.state.machines.values()]
     assert reasons.count(BROKEN) == 1
     assert_no_processes_left(home)
+
+
+class Failing(optuna.samplers.RandomSampler):
+    """A sampler that raises in one of its methods."""
+
+    def __init__(self, method):
+        super().__init__(seed=0)
+        self.method = method
+
+    def fail_in(self, method):
+        if self.method == method:
+            raise RuntimeError(f"{method} failed\nfor a reason")
+
+    def infer_relative_search_space(self, study, trial):
+        self.fail_in("infer")
+        return {}
+
+    def sample_independent(self, study, trial, name, distribution):
+        self.fail_in("draw")
+        return 99 if self.method == "leave the space" else super().sample_independent(study, trial, name, distribution)
+
+    def after_trial(self, *_):
+        self.fail_in("after_trial")
+
+    def reseed_rng(self):
+        self.fail_in("reseed_rng")
+
+
+def test_a_sampler_that_raises_ends_the_study_which_resumes_with_another_one(home):
+    study = make(counting, sampler=Failing("draw"), max_epochs=1)
+    sentence = "the sampler Failing raised RuntimeError: draw failed"
+    with pytest.raises(StudyFailedError) as caught:
+        study.run()
+    assert str(caught.value) == f"study 'study' failed: {sentence}"
+    assert (study.status, study.reason) == ("failed", sentence)
+
+    with pytest.raises(TypeError, match="sampler='tpe': not an Optuna sampler"):
+        study.resume(sampler="tpe")
+    # Before the first record of the new runner, the journal still says that the study has failed.
+    assert study.resume(sampler=optuna.samplers.RandomSampler(seed=0)).status == "running"
+    with pytest.raises(SeerError, match="a runner is alive"):
+        study.resume(sampler=optuna.samplers.RandomSampler(seed=0))
+    assert study.wait(60).status == "ended"
+    assert sorted(study.results().config_x) == [0, 1]
+    assert_no_processes_left(home)
+
+
+@pytest.mark.parametrize("method", ["infer", "after_trial", "leave the space"])
+def test_whatever_method_of_a_sampler_raises_the_study_ends(home, method):
+    study = make(counting, {"x": seer.randint(0, 9)}, sampler=Failing(method), max_epochs=1)
+    with pytest.raises(StudyFailedError, match=r"the sampler Failing raised (Runtime|Value)Error: "):
+        study.run()
+    assert_no_processes_left(home)
+
+
+def test_a_sampler_that_cannot_be_restored_ends_the_study_again(home):
+    study = make(counting, {"x": seer.randint(0, 9)}, sampler=Failing("reseed_rng"), max_epochs=3).start()
+    training(study, epochs=1)
+    study.stop()
+    study.wait(60)
+    for _ in range(2):
+        with pytest.raises(StudyFailedError, match="the sampler Failing raised RuntimeError: reseed_rng failed"):
+            study.resume().wait(60)
+    study.resume(sampler=Failing("none"))
+    until(lambda: study.state.phase == "running", "a new runner")
+    study.stop()
+    study.wait(60)

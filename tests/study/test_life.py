@@ -15,8 +15,10 @@ import torch
 import seer_nb as seer
 from seer_nb import core
 from seer_nb.core.engine import Engine
+from seer_nb.core.history import UNSHARED
 from seer_nb.ui.cli import demo
 from seer_nb.ui.notebook.controller import Controller
+from tests.support.small_engine import Simple
 from tests.support.studies import assert_no_processes_left, make
 from tests.support.waiting import until
 
@@ -26,6 +28,17 @@ def ticking(config, run):
         time.sleep(0.1)
         run.state["epoch"] = epoch
         run.report(accuracy=epoch / (1 + config["x"]))
+
+
+def assert_replay_decides_the_same(study, policy):
+    engine, decided, entries = None, [], list(study.journal.read())
+    for entry in entries:
+        if isinstance(entry.record, core.Began):
+            engine = Engine(entry.record.settings, policy)
+            engine.state.apply(entry.record, entry.at_s)
+        elif not isinstance(entry.record, core.ActionBase):
+            decided += engine.handle(entry.record, entry.at_s)
+    assert decided == [entry.record for entry in entries if isinstance(entry.record, core.ActionBase)]
 
 
 def records(study, kind=object):
@@ -77,6 +90,28 @@ def test_resizing_a_gang_does_not_change_the_curve(home):
     assert_no_processes_left(home)
 
 
+def unshared(config, run):
+    for epoch in run.epochs():
+        time.sleep(0.2)
+        run.state["epoch"] = epoch
+        run.report(accuracy=epoch, workers=run.world_size)
+
+
+@pytest.mark.slow
+def test_a_function_that_does_not_share_its_work_trains_on_one_worker(home):
+    study = make(unshared, policy=Simple(p=2, until=6, total=2), name="noticed").run()
+    curves = study.curves()
+    assert curves[curves.trial == 0].parallelism.tolist()[:1] == [2]
+    assert set(curves[curves.epoch > 4].parallelism) == set(curves[curves.trial == 1].parallelism) == {1}
+    assert [entry.reason for entry in study.history.log if "from now on" in entry.text] == [UNSHARED]
+
+    said = make(unshared, policy=Simple(p=2, until=6, total=2), name="said", max_parallelism=1).run()
+    assert set(said.curves().parallelism) == {1}
+    assert said.settings.max_parallelism == 1
+    for each in (study, said):
+        assert_replay_decides_the_same(each, Simple(p=2, until=6, total=2))
+
+
 def test_commands_take_effect_and_a_replay_makes_the_same_decisions(home):
     study = make(ticking, {"x": seer.choice([0, 1, 2, 3])}, max_epochs=8)
     assert study.status == "created"
@@ -111,15 +146,7 @@ def test_commands_take_effect_and_a_replay_makes_the_same_decisions(home):
     assert study.curves().groupby("trial").epoch.apply(list)[0] == list(range(1, 9))
     assert_no_processes_left(home)
 
-    entries = list(study.journal.read())
-    engine, decided = None, []
-    for entry in entries:
-        if isinstance(entry.record, core.Began):
-            engine = Engine(entry.record.settings, seer.RandomSearch())
-            engine.state.apply(entry.record, entry.at_s)
-        elif not isinstance(entry.record, core.ActionBase):
-            decided += engine.handle(entry.record, entry.at_s)
-    assert decided == [entry.record for entry in entries if isinstance(entry.record, core.ActionBase)]
+    assert_replay_decides_the_same(study, seer.RandomSearch())
 
 
 def leaning(config, run):
@@ -168,7 +195,10 @@ def test_a_stopped_study_resumes_with_more_time(home):
     assert not study.journal.inbox()
     # Ended is not for ever: there is time and money left.
     study.adjust(deadline="2min")
+    used_s = study.now_s
     study.resume()
+    # The new runner has written nothing yet: the journal still says that the study has ended.
+    assert (study.status, study.now_s) == ("running", used_s)
     until(lambda: len(study.curves()) > stopped, "a report after the end")
     study.stop()
     study.wait(60)

@@ -79,8 +79,8 @@ def draw(engine, at_s, count=1):
     return actions
 
 
-def reported(gang, epoch, value=0.5, *, seconds=10.0, checkpoint="there"):
-    return core.Reported(gang=gang, epoch=epoch, value=value, seconds=seconds, checkpoint=checkpoint)
+def reported(gang, epoch, value=0.5, *, seconds=10.0, checkpoint="there", **more):
+    return core.Reported(gang=gang, epoch=epoch, value=value, seconds=seconds, checkpoint=checkpoint, **more)
 
 
 @dataclass(frozen=True)

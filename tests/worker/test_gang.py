@@ -34,6 +34,83 @@ def test_a_gang_sees_the_environment_of_torchrun(gangs):
             assert [r.value for r in reports] == ([3.0] if rank == 0 else [])
 
 
+def all_trains(config, run):
+    run.report(accuracy=run.world_size)
+
+
+def averages(config, run):
+    run.report(accuracy=run.mean(1.0))
+
+
+def prepares_nothing_that_trains(config, run):
+    import torch
+
+    weight = torch.zeros(1, requires_grad=True)
+    frozen = torch.nn.Linear(1, 1).requires_grad_(requires_grad=False)
+    run.prepare(frozen, torch.optim.SGD([weight]))
+    run.report(accuracy=1)
+
+
+def prepares_a_model(config, run):
+    import torch
+
+    run.prepare(torch.nn.Linear(1, 1))
+    run.report(accuracy=1)
+
+
+def loads(config, run):
+    run.loader([0.0, 1.0], 2)
+    run.report(accuracy=1)
+
+
+def divides_by_hand(config, run):
+    numbers = range(8)[run.rank :: run.world_size]
+    run.report(accuracy=run.mean(sum(numbers) / len(numbers), len(numbers)))
+
+
+def reduces(config, run):
+    import torch
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    dist.all_reduce(torch.ones(1), group=dist.new_group(list(range(run.world_size))))
+    run.report(accuracy=1)
+
+
+def only_opens_a_group(config, run):
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    run.report(accuracy=1)
+
+
+def closes_its_group(config, run):
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    dist.destroy_process_group()
+    run.report(accuracy=1)
+
+
+@pytest.mark.parametrize(
+    ("train", "shares"),
+    [
+        *((train, False) for train in (all_trains, averages, prepares_nothing_that_trains, only_opens_a_group)),
+        *((train, True) for train in (prepares_a_model, loads, divides_by_hand, reduces, closes_its_group)),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_the_first_report_says_whether_the_members_share_the_work(gangs, train, shares):
+    reports, end = gangs.train(train, size=2, until=2)
+    assert end.error == ""
+    assert [report.shares for report in reports] == [shares]
+
+
+@pytest.mark.parametrize(("train", "shares"), [(all_trains, None), (loads, True), (prepares_a_model, True)])
+def test_a_gang_of_one_knows_only_of_work_that_could_be_shared(gangs, train, shares):
+    assert gangs.alone(train, until=1).reports[0].shares is shares
+
+
 def test_a_gang_of_one_may_open_a_process_group(gangs, workers):
     def train(config, run):
         import torch.distributed as dist

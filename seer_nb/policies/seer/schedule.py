@@ -253,8 +253,8 @@ class _PlanBuilder:
         return max(p for p in self._parallelisms(trial) if p <= wanted)
 
     def _parallelisms(self, trial: Trial) -> list[int]:
-        """Return the parallelisms that divide a trial's batch."""
-        batch = trial.batch_size
+        """Return the parallelisms that a trial may have: those that divide its batch, or 1 if it shares no work."""
+        batch = 1 if trial.shares is False else trial.batch_size
         return [p for p in parallelisms(self.resources.max_parallelism) if batch is None or batch % p == 0]
 
     def _epoch_s(self, trial: Trial) -> float:
