@@ -234,7 +234,7 @@ class _OptunaSampler:
         report = best or next(finite, trial.curve[-1] if trial.curve else None)
         values = {} if report is None else {self._metric: report.value, **report.metrics}
         attributes = {name: math.inf if value is None else value for name, value in values.items()}
-        return {"cost_usd": trial.nanos / 1e9, **attributes}
+        return {"cost_usd": trial.cost_nano / 1e9, **attributes}
 
     def restore(self, trials: Iterable[Trial]) -> None:
         for trial in sorted(trials, key=lambda each: each.id):

@@ -28,7 +28,6 @@ from seer_nb.worker.function import Shipment, ShippedFunction, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 MAX_DEPTH = 8
