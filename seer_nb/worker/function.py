@@ -175,7 +175,7 @@ def reduce_typed_storage(storage: Any) -> tuple[Any, ...]:
 
 
 def _is_sent_beside(memory: Any) -> bool:
-    return memory.device.type == "cpu" and memory.nbytes() >= MIN_OBJECT_BYTES
+    return bool(memory.device.type == "cpu" and memory.nbytes() >= MIN_OBJECT_BYTES)
 
 
 def _make_storage(memory: Any) -> Any:
