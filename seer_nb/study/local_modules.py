@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import types
 import warnings
-from importlib.machinery import ModuleSpec, SourceFileLoader, all_suffixes
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader, all_suffixes
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,13 @@ def collect(names: Iterable[str], *, shared: bool) -> ModuleFiles:
             found |= files
     _warn_of_edited({origin for origin, _ in found.values()})
     return found
+
+
+def hides_installed(modules: ModuleFiles) -> bool:
+    """Return whether a module has the name of an installed one, which a worker may have imported."""
+    installed = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    tops = {name.partition("/")[0].partition(".")[0] for name in modules}
+    return any(PathFinder.find_spec(top, installed) is not None for top in tops)
 
 
 def imported_names(source: bytes) -> set[str]:

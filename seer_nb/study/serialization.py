@@ -210,7 +210,7 @@ def ship(function: Callable[..., Any], *, shared: bool = True) -> Shipped:
         objects=b"" if size >= LARGE_BYTES else b"".join(join(objects)),
     )
     shipped = Shipped(pickle.dumps(ShippedFunction(shipment)), objects if size >= LARGE_BYTES else [])
-    if pickled.hooked and not shipped.objects:
+    if (pickled.hooked or local_modules.hides_installed(modules)) and not shipped.objects:
         _check_loads(
             pickled._replace(content=shipped.pickled), f"train={_name(function)} cannot be sent to the workers"
         )
@@ -237,7 +237,7 @@ LOAD_TIMEOUT_S = 60.0
 """Seconds after which a new process is ended, and what it loads is left unchecked."""
 _LOAD = """
 import pathlib, sys, tempfile, traceback
-import cloudpickle
+import cloudpickle, distributed
 from seer_nb.worker import function
 with tempfile.TemporaryDirectory() as folder:
     function.worker_folder = pathlib.Path(folder)
@@ -251,7 +251,8 @@ with tempfile.TemporaryDirectory() as folder:
 def _check_loads(pickled: Pickled, refusal: str) -> None:
     """Load a pickle in a new process, as workers and the runner do.
 
-    A new process takes seconds, so this is only done for pickles with classes whose code runs when they are unpickled.
+    A new process takes seconds, so this is only done for pickles that may fail: with classes whose code runs when they
+    are unpickled, or modules that have the name of an installed one.
 
     Args:
         pickled: The pickle.
@@ -271,10 +272,11 @@ def _check_loads(pickled: Pickled, refusal: str) -> None:
         return
     if done.returncode:
         error = one_line(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
-        raise ValueError(
-            f"{refusal}: a new process cannot load it ({error}); it uses {', '.join(sorted(pickled.hooked))}: "
-            "define classes with such methods in a .py file that the notebook imports"
+        advice = (
+            f"; it uses {', '.join(sorted(pickled.hooked))}: define classes with such methods in a .py file that the "
+            "notebook imports"
         )
+        raise ValueError(f"{refusal}: a new process cannot load it ({error}){advice if pickled.hooked else ''}")
 
 
 def replace_sampler(folder: Path, sampler: Any) -> None:

@@ -71,11 +71,17 @@ def beside(tmp_path, monkeypatch):
     with zipfile.ZipFile(folder / "archive.zip", "w") as file:
         file.writestr("zipped.py", "ZIPPED = 8\n")
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    before = set(sys.modules)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.syspath_prepend(folder / "archive.zip")
     yield folder
-    for name in sys.modules.keys() - before:
+    own = {name.partition("/")[0].partition(".")[0] for name in FILES} | {
+        "zipped",
+        "fails",
+        "wide",
+        "click",
+        "colorsys",
+    }
+    for name in [name for name in sys.modules if name.partition(".")[0] in own]:
         del sys.modules[name]
 
 
@@ -133,12 +139,16 @@ def test_a_module_that_fails_on_a_worker_is_named(beside, tmp_path):
     )
 
 
-def test_a_module_that_hides_one_of_the_workers_is_refused(beside, tmp_path, monkeypatch):
-    (beside / "cloudpickle.py").write_text("")
-    files = {"cloudpickle.py": (str(beside / "cloudpickle.py"), b"")}
-    monkeypatch.setattr(local_modules, "collect", lambda *_, **__: files)
-    printed = on_a_worker(tmp_path / "worker", serialization.ship(lambda config, run: 0).pickled)
-    assert f"ImportError: {beside / 'cloudpickle.py'} has the name of a module that workers use, " in printed
+def test_a_module_that_hides_one_of_the_workers_is_refused(beside, monkeypatch):
+    (beside / "click.py").write_text("X = 1\n")
+    monkeypatch.delitem(sys.modules, "click", raising=False)
+    importlib.invalidate_caches()
+    train = in_notebook("import click\ndef train(config, run):\n    return click.X")
+    sentence = raised(ValueError, make, train)
+    refusal = "train=train cannot be sent to the workers: a new process cannot load it"
+    path = beside / "click.py"
+    assert sentence.startswith(f"{refusal} (ImportError: {path} has the name of a module that workers use, ")
+    assert sentence.endswith("; rename it)")
 
 
 def test_a_module_named_as_one_of_python_is_refused(beside, monkeypatch):
