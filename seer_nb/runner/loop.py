@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import signal
+import traceback
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,8 @@ class Runner:
         self._writer = JournalWriter(self._journal, self._engine, self._clock, self._guard)
         self._events = EventQueue()
         self._study = StudyContext(folder, state, self._clock, self._events)
-        self._machines = MachineManager(self._study, parts["provider"], self._guard)
+        self._provider = parts["provider"]
+        self._machines = MachineManager(self._study, self._provider, self._guard)
         self._fleet, self._gangs = self._machines.fleet, self._machines.gangs
         self._exit_by_s: float | None = None
         """Reading of `steady_s` by which this process must exit; None before SIGTERM."""
@@ -76,8 +78,24 @@ class Runner:
             # Closed before the scheduler: a client that loses its scheduler tries for seconds to reconnect.
             stack.push_async_callback(self._gangs.close)
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._on_sigterm)
+            started = await self._open()
+            if started is not None:
+                await self._drive(started)
+
+    async def _open(self) -> core.RunnerStarted | None:
+        """Open the machines, and take the study over; returns None if the provider raised, which ends the study."""
+        try:
             await self._machines.open()
-            await self._drive(await TakeOver(self._engine.state, self._machines, self._unseen_s).run())
+            return await TakeOver(self._engine.state, self._machines, self._unseen_s).run()
+        except Exception as error:
+            if self._engine.state.live:
+                raise  # a later runner must find the machines
+            logger.exception("the provider failed")
+            part, text = f"provider {type(self._provider).__name__}", "".join(traceback.format_exception(error))
+            failed = core.PartFailed(part=part, error=text)
+            # No action follows that a machine would have to carry out.
+            self._take_in(*self._first_events(core.RunnerStarted(unseen_s=self._unseen_s), failed))
+            return None
 
     async def _shut_down(self) -> None:
         """Terminate all machines, and record which have ended: no other process will."""
@@ -95,7 +113,7 @@ class Runner:
 
     async def _drive(self, started: core.RunnerStarted) -> None:
         """Start or resume the study, then handle events until it has ended."""
-        self._start(started)
+        self._step(*self._first_events(started))
         monitor = Monitor(self._study, self._gangs)
         watchers = [
             asyncio.create_task(watcher)
@@ -112,15 +130,23 @@ class Runner:
             for watcher in watchers:
                 watcher.cancel()
 
-    def _start(self, started: core.RunnerStarted) -> None:
-        """Handle ``RunnerStarted`` and all queued commands in one step, before any decision."""
+    def _first_events(self, started: core.RunnerStarted, *more: core.Event) -> tuple[list[core.Event], tuple[int, ...]]:
+        """Return the first events of this runner, before whose last one nothing is decided.
+
+        Args:
+            started: The start of this runner.
+            *more: Events after the commands that were sent while no runner was alive.
+
+        Returns:
+            The events, and the numbers of these commands.
+        """
         pending, state = inbox.pending_commands(self._journal), self._engine.state
         commands: list[core.Command] = [command for _, command in pending if command is not None]
         if self._exit_by_s is not None:
             commands.append(core.Pause())
-        waiting = inbox.with_current_deadline(state, commands, self._clock.now_s())
+        waiting = [*inbox.with_current_deadline(state, commands, self._clock.now_s()), *more]
         taken = tuple(number for numbers, _ in pending for number in numbers)
-        self._step([structs.replace(started, waiting=len(waiting)), *waiting], taken)
+        return [structs.replace(started, waiting=len(waiting)), *waiting], taken
 
     async def _handle_next(self, watchers: list[asyncio.Task[None]]) -> None:
         """Wait for events and handle them.

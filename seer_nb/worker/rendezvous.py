@@ -295,7 +295,7 @@ class GangBarrier:
             # A new key in the store shows a group that the function has destroyed.
             return bool(self._store.num_keys() > self._n_keys)
         try:
-            groups = dist.distributed_c10d._world.pg_map  # type: ignore[attr-defined]  # noqa: SLF001 - has no public name
+            groups: Any = dist.distributed_c10d._world.pg_map  # noqa: SLF001 - has no public name
             return any(group._get_sequence_number_for_group() > 0 for group in groups)  # noqa: SLF001 - likewise
         except (AttributeError, RuntimeError):
             return True  # Another version of torch, or a backend that does not count.

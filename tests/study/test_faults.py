@@ -260,3 +260,41 @@ def test_a_sampler_that_cannot_be_restored_ends_the_study_again(home):
     until(lambda: study.state.phase == "running", "a new runner")
     study.stop()
     study.wait(60)
+
+
+class Unreachable(seer.Local):
+    """A provider that raises in one of its methods."""
+
+    where = "open"
+
+    def fleet(self, context):
+        fleet = super().fleet(context)
+
+        async def fail(*_, **__):
+            raise PermissionError("no key for the cloud")
+
+        setattr(fleet, self.where, fail)
+        return fleet
+
+
+@pytest.mark.parametrize("where", ["open", "adopt"])
+def test_a_provider_that_raises_ends_the_study(home, where):
+    provider = Unreachable(max_workers=1)
+    provider.where = where
+    study = make(counting, provider=provider)
+    for start in (study.start, study.resume):
+        with pytest.raises(StudyFailedError) as caught:
+            start().wait(60)
+        reason = "the provider Unreachable raised PermissionError: no key for the cloud"
+        assert str(caught.value) == f"study 'study' failed: {reason}"
+    assert_no_processes_left(home)
+
+
+def test_a_policy_that_raises_ends_the_study(home):
+    class Moody:
+        def decide(self, view):
+            return 1 / len(view.trials)
+
+    with pytest.raises(StudyFailedError, match="the policy Moody raised ZeroDivisionError: "):
+        make(counting, policy=Moody()).run()
+    assert_no_processes_left(home)
