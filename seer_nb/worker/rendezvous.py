@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import time
@@ -25,6 +26,8 @@ CHECK_S = 1.0
 """Seconds between two checks for lost members while a member waits for the others."""
 STORE_TIMEOUT = timedelta(hours=6)
 """Time that other ranks wait while rank 0 stores or reads a checkpoint; the death of rank 0 ends the wait at once."""
+_store_options: dict[str, bool] = {}
+"""Options of TCPStores that listen; kept, because torch logs an error each time that it rejects a backend."""
 _last_store: Any = None
 """Store of the last gang whose rank 0 was here: its members may still use the store after rank 0 has ended."""
 
@@ -50,7 +53,8 @@ def _listening_store(host: str, timeout: timedelta) -> Any:
     listening = socket.socket(family, kind)
     listening.bind(address)
     listening.listen(128)
-    return dist.TCPStore(  # type: ignore[attr-defined]
+    tcp_store = functools.partial(
+        dist.TCPStore,  # type: ignore[attr-defined]
         host,
         listening.getsockname()[1],
         is_master=True,
@@ -58,6 +62,12 @@ def _listening_store(host: str, timeout: timedelta) -> Any:
         timeout=timeout,
         master_listen_fd=listening.detach(),
     )
+    try:
+        return tcp_store(**_store_options)
+    except NotImplementedError:
+        # torch 2.6 and 2.7: the default backend, libuv, takes no listening socket, and leaves it open.
+        _store_options["use_libuv"] = False
+        return tcp_store(**_store_options)
 
 
 def gang_store(task: MemberTask, is_member_lost: Callable[[], bool]) -> tuple[Any, int]:
