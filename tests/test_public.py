@@ -4,6 +4,8 @@ import inspect
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +80,9 @@ def test_the_columns_of_the_tables():
     state = small_study().state
     assert tuple(results_frame(state).columns) == RESULTS
     assert tuple(curves_frame(state).columns) == CURVES
+
+
+def test_no_newer_release_of_a_dependency_is_excluded():
+    """A user's newer torch must not be downgraded: a cap needs a test that shows what breaks."""
+    project = tomllib.loads((Path(seer.__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert [line for line in project["dependencies"] if "<" in line or "==" in line] == []

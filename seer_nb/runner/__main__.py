@@ -33,14 +33,24 @@ def main() -> int:
     lock = RunnerLock(arguments.folder)
     if not lock.take():
         return TAKEN
-    from seer_nb.runner.loop import Runner
-
     try:
+        _preload_workers(arguments.folder)
+        from seer_nb.runner.loop import Runner
+
         asyncio.run(Runner(arguments.folder, arguments.since).run())
     except Exception:
         logging.getLogger(__name__).exception("the runner failed")
         return 1
     return 0
+
+
+def _preload_workers(folder: Path) -> None:
+    """Start the process from which local workers are forked: its imports take longer than all else of the start."""
+    from seer_nb.providers.local import Local, process_context
+    from seer_nb.storage import layout
+
+    if isinstance(layout.read_parts(folder)["provider"], Local):
+        process_context()
 
 
 if __name__ == "__main__":

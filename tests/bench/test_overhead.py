@@ -1,6 +1,8 @@
 """The benchmarks run and their figures are plausible; speed is not tested here."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -74,3 +76,28 @@ def test_unknown_part_is_refused(capsys):
     with pytest.raises(SystemExit):
         bench.main(["overhead", "--only", "nothing"])
     assert "startup" in capsys.readouterr().err
+
+
+def test_local_workers_are_prepared_before_the_runner_imports_dask(home, monkeypatch):
+    # Their imports take longest, so that they must start first.
+    import seer_nb as seer
+    from seer_nb.bench import _workloads
+
+    monkeypatch.setattr("seer_nb.study.study.launch", lambda *_: None)
+    study = seer.Study(
+        _workloads.noop, {"x": 1}, metric="loss", mode="min", max_epochs=1, deadline="1min", budget="$1"
+    ).start()
+    code = """
+import sys
+from seer_nb.providers import local
+
+def stop():
+    print(sorted({"distributed", "torch", "pandas", "optuna", "plotly"} & set(sys.modules)))
+    raise SystemExit
+
+local.process_context = stop
+from seer_nb.runner.__main__ import main
+main()
+"""
+    command = [sys.executable, "-c", code, str(study.folder)]
+    assert subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout == "[]\n"

@@ -128,6 +128,29 @@ def test_a_gang_of_one_may_open_a_process_group(gangs, workers):
     del store
 
 
+def test_a_store_listens_although_the_default_backend_takes_no_socket(monkeypatch):
+    # As torch 2.6 and 2.7.
+    import torch.distributed as dist
+
+    from seer_nb.worker import rendezvous
+
+    made, rejected = dist.TCPStore, []
+
+    def without_libuv_sockets(*args, use_libuv=True, **kwargs):
+        if use_libuv and "master_listen_fd" in kwargs:
+            rejected.append(kwargs["master_listen_fd"])
+            raise NotImplementedError("The libuv TCPStore backend does not support initialization with an listen fd.")
+        return made(*args, use_libuv=use_libuv, **kwargs)
+
+    monkeypatch.setattr(dist, "TCPStore", without_libuv_sockets)
+    monkeypatch.setattr(rendezvous, "_store_options", {})
+    for _ in range(2):
+        store, port = rendezvous.host_store("127.0.0.1")
+        store.set("key", "value")
+        assert made("127.0.0.1", port, is_master=False).get("key") == b"value"
+    assert len(rejected) == 1, "torch logs an error for each"
+
+
 def test_values_of_rank_0_count_and_all_ranks_stop_together(gangs):
     def train(config, run):
         run.state["rank"] = run.rank

@@ -230,9 +230,7 @@ def process_context() -> BaseContext:
     if not sys.platform.startswith("linux"):
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["seer_nb.providers.local.worker_process", "seer_nb.providers.local.forkserver_preload"]
-    )
+    context.set_forkserver_preload(["seer_nb.providers.local.forkserver_preload"])
     # The server imports in the background from now on.
     forkserver.ensure_running()
     return context

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import seer_nb as seer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from seer_nb.providers.base import Provider
     from seer_nb.study.study import Study
@@ -139,7 +139,7 @@ def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None)
         store=store,
     ).start()
     print(f"study {study.name!r}: an MLP on handwritten digits; Ctrl-C stops the study and keeps its results")
-    _watch(study, stop_on_interrupt=True)
+    _watch(study, stop_on_interrupt=True, first=demo_command.start_clock)
     from seer_nb.views import plotly_curves
 
     print(study.summary())
@@ -185,13 +185,17 @@ def _send_command(study: Study, command: str) -> None:
     print(f"study {study.name!r}: {command} sent")
 
 
-def _watch(study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None) -> None:
-    """Print the progress until the study has ended."""
+def _watch(
+    study: Study, *, stop_on_interrupt: bool, out: TextIO | None = None, first: Callable[[Study], None] | None = None
+) -> None:
+    """Print the progress until the study has ended; ``first`` is called before."""
     from seer_nb.views import text as text_views
 
     out = out or sys.stdout
     live = out.isatty()
     try:
+        if first is not None:
+            first(study)
         while True:
             try:
                 study.wait(timeout=TERMINAL_INTERVAL_S if live else PIPE_INTERVAL_S)

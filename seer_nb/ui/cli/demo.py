@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from typing import TYPE_CHECKING, Any
 
 import seer_nb as seer
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 
 MAX_EPOCHS = 27
+POLL_S = 0.1
+SLOW_BOOT_S = 5.0
+"""Seconds without a worker after which the command prints what it waits for."""
 
 
 def space() -> dict[str, Any]:
@@ -112,3 +116,25 @@ def study(  # noqa: PLR0913 - the options of the command
         store=store,
         name=name,
     )
+
+
+def start_clock(study: seer.Study) -> None:
+    """Count the deadline from the first worker that can train; returns when there is one, or when the study has ended.
+
+    A computer that imports torch for the first time, or is busy, may take longer for that than the demo for all trials.
+    Machines are billed from their rental all the same.
+    """
+    limit_s = study.settings.deadline_s
+    explained = False
+    while study.status == "running":
+        state = study.state
+        ready_s = min((m.ready_s for m in state.machines.values() if m.workers and m.ready_s is not None), default=None)
+        if ready_s is not None:
+            study.adjust(deadline=ready_s + limit_s)
+            return
+        if state.deadline_s - study.now_s < limit_s / 2:
+            study.adjust(deadline=study.now_s + limit_s)
+        if study.now_s > SLOW_BOOT_S and not explained:
+            print("waiting for a worker, which imports torch; the deadline counts from then", flush=True)
+            explained = True
+        time.sleep(POLL_S)
