@@ -24,6 +24,24 @@ def test_every_public_name_exists(name):
     assert name in dir(seer)
 
 
+def test_every_submodule_is_reachable_in_a_fresh_interpreter():
+    code = """
+import os, pkgutil, sys
+import seer_nb as seer
+names = [f"seer.{m.name}" for m in pkgutil.iter_modules(seer.__path__) if not m.name.startswith("_")]
+names += ["seer.policies.Hyperband(eta=2)", "seer.methods.bilevel.minimize", "seer.methods.sweep.sweep"]
+names += ["seer.testing.loopback.loopback_cloud", "seer.errors.StoreError", "seer.providers.prices"]
+for name in names:
+    if (child := os.fork()) == 0:  # has imported only seer_nb, as a fresh interpreter
+        eval(name)
+        sys.exit()
+    if os.waitpid(child, 0)[1]:
+        print(name)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert (run.stdout, run.stderr) == ("", "")
+
+
 def test_an_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="module 'seer_nb' has no attribute 'Stduy'"):
         _ = seer.Stduy
