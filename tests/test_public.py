@@ -13,7 +13,7 @@ from seer_nb.views.tables import curves_frame, results_frame
 from tests.support.records import small_study
 
 HEAVY = ("torch", "dask", "distributed", "optuna", "pandas", "plotly", "sklearn", "ipywidgets")
-RESULTS = ("trial", "state", "value", "epoch", "config_lr", "config_act", "cost_usd", "worker_seconds")
+RESULTS = ("trial", "state", "value", "best_epoch", "epochs", "config_lr", "config_act", "cost_usd", "worker_seconds")
 RESULTS += ("max_parallelism", "started_s", "ended_s", "reason", "error")
 CURVES = ("trial", "epoch", "value", "elapsed_s", "parallelism", "cost_usd", "loss")
 
@@ -74,7 +74,7 @@ def test_the_signature_of_study():
     [
         (
             seer.Study,
-            "start wait run adjust pause resume stop pin stop_trial best results curves spending events export",
+            "start wait run adjust pause resume stop pin stop_trial trial best results curves spending events export",
         ),
         (seer.Study, "status reason plot_curves __await__ _repr_mimebundle_"),
         (seer.Run, "prepare loader epochs report mean save saved state config trial seed rank world_size device"),

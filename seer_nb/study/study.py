@@ -7,7 +7,6 @@ import contextlib
 import re
 import shutil
 import time
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import cloudpickle
 from seer_nb import core, policies
 from seer_nb._utils import files
 from seer_nb._utils.clock import steady_s
-from seer_nb._utils.text import one_line, short_repr
+from seer_nb._utils.text import one_line
 from seer_nb._utils.units import format_duration, parse_duration
 from seer_nb._utils.validation import reject_unknown_arguments
 from seer_nb.core.history import initial_history
@@ -446,14 +445,6 @@ class Study(StudyResults):
     def send(self, command: core.Command) -> None:
         """Queue a command for the runner; SeerError before the study was started."""
         self._started().journal.send(command)
-
-    def check_trial(self, trial: Any) -> int:
-        """Return a trial's number as an int; ValueError if the study has no such trial."""
-        trials = self.state.trials
-        if isinstance(trial, bool) or not isinstance(trial, Integral) or trial not in trials:
-            last = f"0 to {len(trials) - 1}" if trials else "none so far"
-            raise ValueError(f"trial={short_repr(trial)} is not a trial of study {self.name!r}: there are {last}")
-        return int(trial)  # numpy integers, from a frame, cannot be stored
 
     def _driven(self) -> bool:
         """Return whether a runner is alive, including a new process that has not taken the lock yet."""

@@ -145,7 +145,7 @@ def _best_mark(trial: TrialView) -> Scatter:
     import plotly.graph_objects as go
 
     return go.Scatter(
-        x=[trial.epoch],
+        x=[trial.best_epoch],
         y=[trial.value],
         name=f"best: {format_value(trial.value)}",
         mode="markers",

@@ -64,7 +64,8 @@ def _workers(view: StudyView) -> str:
 def _best(view: StudyView) -> str:
     if view.best is None:
         return f"best {view.metric}: none yet"
-    return f"best {view.metric}: {format_value(view.best.value)} (trial {view.best.trial}, epoch {view.best.epoch})"
+    best = view.best
+    return f"best {view.metric}: {format_value(best.value)} (trial {best.trial}, epoch {best.best_epoch})"
 
 
 def _table(view: StudyView) -> list[str]:
@@ -72,7 +73,7 @@ def _table(view: StudyView) -> list[str]:
         return []
     workers = ["workers"] if view.may_have_workers else []
     columns = [
-        ["trial", "state", view.metric, "epoch", *workers, "cost"],
+        ["trial", "state", view.metric, "best_epoch", "epochs", *workers, "cost"],
         *(_cells(trial, view) for trial in view.trials[:N_ROWS]),
     ]
     for name in view.config_names:
@@ -95,7 +96,8 @@ def _cells(trial: TrialView, view: StudyView) -> list[str]:
         str(trial.trial),
         trial.state,
         format_value(trial.value),
-        format_value(trial.epoch),
+        format_value(trial.best_epoch),
+        str(trial.epochs),
         *([str(trial.workers)] if view.may_have_workers else []),
         format_money(trial.cost_micro),
     ]

@@ -190,8 +190,8 @@ class Result(MethodResult):
         """One row per arm, sorted by trial.
 
         Columns: trial, state, value (best validation error of the target; for a study, the best with a stored model),
-        epoch (the round of that error), config_* (most probable client configuration), config_server_*, rounds, entropy
-        (of theta, in nats), mode (greatest probability), test_global and test_personal (best arm only), reason.
+        best_epoch (the round of that error), config_* (most probable client configuration), config_server_*, rounds,
+        entropy (of theta, in nats), mode (greatest probability), test_global and test_personal (best arm only), reason.
         """
         import pandas as pd
 
@@ -270,7 +270,7 @@ class Result(MethodResult):
             "trial": arm.number,
             "state": arm.state,
             "value": self._value(history[epoch - 1]) if epoch else float("nan"),
-            "epoch": epoch,
+            "best_epoch": epoch,
             **{f"config_{name}": value for name, value in arm.best_config.items()},
             **{f"config_server_{name}": value for name, value in arm.settings._asdict().items()},
             "rounds": len(history),

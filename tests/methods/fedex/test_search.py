@@ -55,7 +55,7 @@ def test_elimination_reduces_27_arms_to_1():
 def test_result_has_tables_files_and_figures(tmp_path):
     found = tune(small(), **SMALL)
     frame, curves = found.frame, found.curves()
-    assert {"trial", "state", "value", "epoch", "config_lr", "config_server_lr", "entropy", "reason"} <= set(frame)
+    assert {"trial", "state", "value", "best_epoch", "config_lr", "config_server_lr", "entropy", "reason"} <= set(frame)
     assert len(curves) == found.rounds == frame.rounds.sum() <= 20
     assert found.best.value == curves.value.min()
     assert frame.set_index("trial").test_personal.dropna().to_dict() == {found.best.trial: found.best.test.personal}
