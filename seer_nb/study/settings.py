@@ -201,6 +201,8 @@ def check_store(store: Any) -> str:
         meant = f"{lacking[1]}://{'/' if lacking[1] in {'file', 'local'} else ''}{place[lacking.end() :]}"
         raise ValueError(f"store={short_repr(store)} lacks a slash: did you mean {meant!r}?")
     if not object_store.is_url(place):
+        if problem := object_store.folder_problem(Path(place).absolute()):
+            raise ValueError(f"store={short_repr(store)}: {problem}; {object_store.HINT}")
         return str(Path(place).absolute())
     if (protocol := object_store.protocol(place)) == "memory":
         raise ValueError(f"store={short_repr(store)} is not shared between processes; {object_store.HINT}")

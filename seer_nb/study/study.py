@@ -136,7 +136,7 @@ class Study(StudyResults):
         provider = provider if provider is not None else Local()
         chosen = check_policy(policy)
         self.name = check_name(_default_name(train) if name is None else name)
-        self.folder = layout.home() / self.name
+        self.folder = layout.study_folder(self.name)
         self._refuse_used_name()
         self.settings = make_settings(
             name=self.name,

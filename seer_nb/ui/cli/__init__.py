@@ -131,7 +131,7 @@ def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None)
     from seer_nb.ui.cli import demo as demo_command
 
     study = demo_command.study(
-        name=options.name or time.strftime("demo-%Y%m%d-%H%M%S"),
+        name=time.strftime("demo-%Y%m%d-%H%M%S") if options.name is None else options.name,
         deadline=options.deadline or DEMO_LIMITS["deadline"][options.cloud],
         budget=options.budget or DEMO_LIMITS["budget"][options.cloud],
         provider=provider,
