@@ -253,7 +253,8 @@ def test_a_domain_refuses_invalid_arguments(domain, error, sentence):
 def test_a_name_in_use_is_refused(home):
     (home / "study").mkdir(parents=True)
     sentence = (
-        f"name='study' is already in use in {home}: seer.attach('study') opens that study; else choose another name"
+        f"name='study' is already in use in {home}: seer.attach('study') opens that study; else choose another name, "
+        'or give exist="resume" or exist="overwrite"'
     )
     assert raised(ValueError, make) == sentence
 

@@ -12,7 +12,7 @@ from seer_nb.study.best import Best
 from seer_nb.views.tables import curves_frame, results_frame
 from tests.support.records import small_study
 
-HEAVY = ("torch", "dask", "distributed", "optuna", "pandas", "plotly", "sklearn", "ipywidgets")
+HEAVY = ("torch", "dask", "distributed", "optuna", "pandas", "plotly", "sklearn", "ipywidgets", "rich")
 RESULTS = ("trial", "state", "value", "best_epoch", "epochs", "config_lr", "config_act", "cost_usd", "worker_seconds")
 RESULTS += ("max_parallelism", "started_s", "ended_s", "reason", "error")
 CURVES = ("trial", "epoch", "value", "elapsed_s", "parallelism", "cost_usd", "loss")

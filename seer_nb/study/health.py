@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 
 MAX_EXTRAPOLATION = 2.0
 """Leases after the last record for which study seconds are assumed to pass; a runner silent for longer may be dead."""
+LAUNCH_S = 10.0
+"""Seconds within which a new runner takes its study's lock."""
 MISSED_HEARTBEATS = 2.0
 """Heartbeats without a record after which the runner counts as silent."""
+
+
+def was_just_created(view: JournalView) -> bool:
+    """Return whether a study was created a moment ago, so that its runner has perhaps not taken the lock yet."""
+    return view.state().now_s == 0 and view.seq == 1 and time.time() - view.wall < LAUNCH_S
 
 
 def now_s(view: JournalView, state: State, status: str) -> float:

@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -15,7 +15,7 @@ import msgspec
 
 from seer_nb import core
 from seer_nb._utils.text import short_repr
-from seer_nb._utils.units import format_duration, format_money, parse_deadline, parse_duration, parse_money
+from seer_nb._utils.units import MICRO, format_duration, format_money, parse_deadline, parse_duration, parse_money
 from seer_nb._utils.validation import check_integer
 from seer_nb.core import Mode, Settings
 from seer_nb.core.money import Ledger, Offer, lease_seconds
@@ -24,6 +24,8 @@ from seer_nb.policies import by_name
 from seer_nb.storage import object_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seer_nb.core.policy import Policy
     from seer_nb.core.state import State
     from seer_nb.providers.base import Provider
@@ -47,6 +49,8 @@ HINTS = {
     "search_alg": "give sampler=, an Optuna sampler",
     "storage": "a study keeps its own journal; store= is for its checkpoints",
     "study_name": "give name=",
+    **dict.fromkeys(("load_if_exists", "resume"), 'give exist="resume"'),
+    **dict.fromkeys(("progress", "show_progress_bar", "verbose"), "give progress= to run() or wait()"),
 }
 """Advice by the keyword that another tool uses."""
 
@@ -121,6 +125,13 @@ def check_name(name: str) -> str:
             "beginning with a letter or digit"
         )
     return name
+
+
+def default_name(train: Callable[..., Any]) -> str:
+    """Return a name for a study from the name of its training function and the time."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", getattr(train, "__name__", "study"))[:60].strip("-") or "study"
+    # With milliseconds: two studies of one function may be created in the same second.
+    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() // 10**6 % 1000:03d}"
 
 
 def _check_metric(metric: str) -> str:
@@ -289,3 +300,24 @@ def new_deadline(state: State, deadline: Time) -> core.SetDeadline:
             f"deadline={short_repr(deadline)} has passed: the study has already used {format_duration(used_s)}"
         )
     return core.SetDeadline(deadline_s=deadline_s, deadline_wall=wall)
+
+
+def changed_limits(state: State, earlier: Settings, given: Settings) -> list[core.Command]:
+    """Return the commands that give a study the limits of a new one, if they differ from its first limits.
+
+    Args:
+        state: The study's state.
+        earlier: The study's first settings.
+        given: Settings of the new study.
+
+    Raises:
+        ValueError: As for `new_budget` and `new_deadline`.
+    """
+    commands: list[core.Command] = []
+    if given.budget_micro != earlier.budget_micro:
+        commands.append(new_budget(state, Decimal(given.budget_micro) / MICRO))
+    if given.deadline_wall is not None:
+        commands.append(new_deadline(state, datetime.fromtimestamp(given.deadline_wall, UTC)))
+    elif given.deadline_s != earlier.deadline_s:
+        commands.append(new_deadline(state, given.deadline_s))
+    return commands

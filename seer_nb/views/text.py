@@ -52,6 +52,20 @@ def format_progress(state: State, stuck: str = "", now_s: float | None = None) -
     return one_line(" | ".join(parts))
 
 
+def progress_rows(state: State, status: str, stuck: str, now_s: float) -> list[tuple[str, str]]:
+    """Return the progress as (label, text) rows: best value, money, time, workers and trials; see `format_progress`."""
+    view = build_view(state, status, now_s, stuck)
+    rows = [
+        ("study", f"{view.name}, {view.status}"),
+        ("best", _best(view).removeprefix("best ")),
+        ("money", f"{format_money(view.spent_micro)} of {format_money(view.budget_micro)}"),
+        ("time", _time(view)),
+        ("workers", f"{_workers(view)}; {len(view.trials)} trials, {view.n_survivors} left"),
+        *([("stuck", view.stuck)] if view.stuck else []),
+    ]
+    return [(label, one_line(text)) for label, text in rows]
+
+
 def _time(view: StudyView) -> str:
     return f"{format_duration(view.elapsed_s)} of {format_duration(view.deadline_s)}"
 
