@@ -16,12 +16,13 @@ import msgspec
 from seer_nb import core
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO, format_duration, format_money, parse_deadline, parse_duration, parse_money
-from seer_nb._utils.validation import check_integer
+from seer_nb._utils.validation import check_integer, warn
 from seer_nb.core import Mode, Settings
 from seer_nb.core.money import Ledger, Offer, lease_seconds
 from seer_nb.core.types import MOST_EPOCHS, MOST_SEED, MOST_WORKERS
 from seer_nb.policies import by_name
 from seer_nb.storage import object_store
+from seer_nb.study.limits import Limits, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,9 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
 
     Raises:
         ValueError, TypeError: An argument is invalid.
+
+    Warns:
+        UserWarning: Budget and deadline do not fit together.
     """
     offers, host = _check_offers(provider), getattr(provider, "scheduler_offer", None)
     amount = parse_money(budget, "budget")
@@ -93,7 +97,7 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
     _check_affordable(amount, budget, offers[0], host, lease_s)
     _check_long_enough(deadline_s, deadline, offers[0], host)
     checked = _check_reachable(check_store(store), store, provider)
-    return Settings(
+    settings = Settings(
         name=check_name(name),
         metric=_check_metric(metric),
         mode=_check_mode(mode),
@@ -110,6 +114,9 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
         policy=policy,
         report_timeout_s=None if report_timeout is None else parse_duration(report_timeout, "report_timeout"),
     )
+    if advice := mismatch(settings, Limits(amount, deadline_s)):
+        warn(advice)
+    return settings
 
 
 def is_name(name: object) -> bool:

@@ -13,19 +13,19 @@ from seer_nb import core, policies
 from seer_nb._utils.clock import steady_s
 from seer_nb._utils.text import one_line
 from seer_nb._utils.units import format_duration, parse_duration
-from seer_nb._utils.validation import check_choice, reject_unknown_arguments
+from seer_nb._utils.validation import check_choice, reject_unknown_arguments, warn
 from seer_nb.core.history import initial_history
 from seer_nb.core.state import State
-from seer_nb.errors import RunnerError, SeerError, StudyEndedError, StudyFailedError
+from seer_nb.errors import RunnerError, SeerError, StudyEndedError
 from seer_nb.providers.local import Local
-from seer_nb.runner.launch import launch, log_tail
+from seer_nb.runner.launch import launch
 from seer_nb.search_space import ConfigSampler, Space
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import runner_pid
 from seer_nb.storage.replay import JournalView
 from seer_nb.study import folder as study_folder
-from seer_nb.study import health, serialization, settings
+from seer_nb.study import health, limits, serialization, settings
 from seer_nb.study.commands import UNCHANGED, check_accepts_commands
 from seer_nb.study.progress import watched
 from seer_nb.study.results import StudyResults
@@ -91,6 +91,10 @@ class Study(StudyResults):
 
     Raises:
         ValueError, TypeError: An argument is invalid. Nothing was rented or written.
+
+    Warns:
+        UserWarning: The budget cannot be spent by the deadline, or the budget cannot last until it, by a factor of more
+            than about 2.
 
     Example:
         >>> space = {"lr": seer.loguniform(1e-4, 1e-1)}
@@ -319,18 +323,27 @@ class Study(StudyResults):
                 given.
             SeerError: The study has not been started.
 
+        Warns:
+            UserWarning: One limit makes the other pointless, by a factor of more than about 2.
+
         Example:
             >>> study.adjust(budget="$0.80", deadline="15min")
         """
+        if advice := self.change_limits(budget, deadline):
+            warn(advice)
+
+    def change_limits(self, budget: Money | None, deadline: Time | None) -> str:
+        """Do as `adjust` does, but return its warning instead of issuing it; empty if the limits fit together."""
         if budget is None and deadline is None:
             raise ValueError(UNCHANGED)
-        commands: list[core.Command] = []
-        if budget is not None:
-            commands.append(new_budget(self.state, budget))
-        if deadline is not None:
-            commands.append(new_deadline(self.state, deadline))
-        for command in commands:
-            self.send(command)
+        state = self.state
+        first = None if budget is None else new_budget(state, budget)
+        second = None if deadline is None else new_deadline(state, deadline)
+        for command in (first, second):
+            if command is not None:
+                self.send(command)
+        asked = limits.limits_of(state, first, second)
+        return limits.mismatch(state.settings, asked)
 
     def pin(self, trial: int, pinned: bool = True) -> None:  # noqa: FBT001, FBT002 - pin(3, False) reads well
         """Keep a trial from being stopped, whatever its rank.
@@ -494,11 +507,5 @@ class Study(StudyResults):
         state = view.state()
         if driven:
             return False  # also until the last process has exited, because the caller may want to resume()
-        if state.phase != "ended":
-            raise RunnerError(
-                f"the runner of study {self.name!r} has died; resume() continues from its journal. End of its log:\n"
-                + log_tail(self.folder)
-            )
-        if state.failed:
-            raise StudyFailedError(f"study {self.name!r} failed: {one_line(state.reason)}")
+        health.check_ended(self.folder, state)
         return True

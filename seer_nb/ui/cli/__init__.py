@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, TextIO
 
 import seer_nb as seer
@@ -130,16 +131,11 @@ def _count_running(cloud: LoopbackCloud) -> int:
 
 
 def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None) -> int:
-    from seer_nb.ui.cli import demo as demo_command
-
-    study = demo_command.study(
-        name=time.strftime("demo-%Y%m%d-%H%M%S") if options.name is None else options.name,
-        deadline=options.deadline or DEMO_LIMITS["deadline"][options.cloud],
-        budget=options.budget or DEMO_LIMITS["budget"][options.cloud],
-        provider=provider,
-        policy=options.policy,
-        store=store,
-    ).start()
+    with warnings.catch_warnings():
+        if options.budget is None:  # the default allows for any number of cores
+            warnings.simplefilter("ignore")
+        study = _demo_study(options, provider, store)
+    study.start()
     print(f"study {study.name!r}: an MLP on handwritten digits; Ctrl-C stops the study and keeps its results")
     _watch(study, stop_on_interrupt=True)
     from seer_nb.views import plotly_curves
@@ -151,6 +147,19 @@ def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None)
     print("written: results.csv, results.html, curves.html")
     print(f"to open the study again: seer-nb show {study.name}, or seer_nb.attach({study.name!r}) in Python")
     return 0
+
+
+def _demo_study(options: argparse.Namespace, provider: Provider, store: str | None) -> Study:
+    from seer_nb.ui.cli import demo as demo_command
+
+    return demo_command.study(
+        name=time.strftime("demo-%Y%m%d-%H%M%S") if options.name is None else options.name,
+        deadline=options.deadline or DEMO_LIMITS["deadline"][options.cloud],
+        budget=options.budget or DEMO_LIMITS["budget"][options.cloud],
+        provider=provider,
+        policy=options.policy,
+        store=store,
+    )
 
 
 def _studies(_: argparse.Namespace) -> None:
