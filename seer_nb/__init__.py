@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seer_nb import figures, simulate
+    from seer_nb import errors, figures, methods, policies, providers, search_space, simulate, testing
     from seer_nb.errors import (
         CheckpointError,
         RunnerError,
@@ -49,7 +49,8 @@ _NAMES_BY_MODULE = {
     "study.study": ("Study",),
     "worker.run": ("Run",),
 }
-_MODULES = {"datasets": "methods.sweep.datasets", "figures": "figures", "simulate": "simulate"}
+_SHORTCUTS = {"datasets": "methods.sweep.datasets"}
+"""Modules that have a shorter name here than their own."""
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 __all__ = [
@@ -77,25 +78,31 @@ __all__ = [
     "attach",
     "choice",
     "datasets",
+    "errors",
     "figures",
     "lograndint",
     "loguniform",
     "loopback_cloud",
+    "methods",
+    "policies",
+    "providers",
     "quniform",
     "randint",
+    "search_space",
     "simulate",
     "studies",
+    "testing",
     "trust",
     "uniform",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"seer_nb.{_MODULES[name]}")
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'seer_nb' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"seer_nb.{_MODULE_OF[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"seer_nb.{_MODULE_OF[name]}"), name)
+    from seer_nb._utils.lazy import import_submodule
+
+    return import_submodule(__name__, _SHORTCUTS.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -116,7 +116,7 @@ def test_unknown_trials_are_refused(study, trial):
 
 
 def test_numpy_integers_from_a_frame_are_accepted_as_trials(study):
-    for trial in study.results().trial[1:3]:
+    for trial in study.results().set_index("trial", drop=False).trial.loc[[1, 2]]:
         study.stop_trial(trial)
     study.pin(np.int64(1), pinned=False)
     assert commands(study) == [core.StopTrial(trial=1), core.StopTrial(trial=2), core.Pin(trial=1, pinned=False)]

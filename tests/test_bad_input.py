@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 import seer_nb as seer
+from seer_nb._utils.text import short_repr
 from tests.support import refusals
 from tests.support.records import Builder
 from tests.support.refusals import DEADLINE, MONEY, TIME, Rents, make, raised, stored, train
@@ -178,9 +179,45 @@ def test_a_misspelt_policy_gets_a_suggestion(written, meant):
     assert raised(ValueError, make, policy="xyz").startswith("policy='xyz': unknown policy; expected one of ")
 
 
-@pytest.mark.parametrize("store", ["here/s3:x", "s3:x", "a:/b"])
+@pytest.mark.parametrize("store", ["here/s3:x", "s3:x", "a:/b", "/tmp/a::b"])
 def test_a_folder_may_have_a_colon(store):
     make(store=store)
+
+
+def test_the_studies_folder_may_have_two_colons(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path / "a::b"))
+    assert make().settings.store == str(tmp_path / "a::b" / "study" / "checkpoints")
+
+
+UNUSABLE = [
+    ("b\udcff", "not valid Unicode text"),
+    ("y" * 256, "too long; a path may have 900 bytes, and each of its parts 255"),
+    ("/".join(["x" * 200] * 5), "too long; a path may have 900 bytes, and each of its parts 255"),
+    ("file/within", "'file' is not a folder"),
+]
+
+
+@pytest.mark.parametrize(("path", "problem"), UNUSABLE, ids=range(len(UNUSABLE)))
+def test_folders_that_cannot_hold_files_are_refused_by_the_name_of_their_argument(tmp_path, monkeypatch, path, problem):
+    (tmp_path / "file").touch()
+    problem = problem.replace("'file'", repr(str(tmp_path / "file")))
+    assert raised(ValueError, make, store=path) == f"store={short_repr(path)}: {problem}; {STORE}"
+    monkeypatch.setenv("SEER_HOME", path)
+    sentence = f"SEER_HOME={short_repr(path)}: {problem}; expected a folder for studies"
+    for act in (make, lambda: seer.attach("study"), seer.studies):
+        assert raised(ValueError, act) == sentence
+
+
+def test_folders_beyond_the_longest_path_of_sqlite_are_refused(tmp_path, monkeypatch):
+    """Guards against "unable to open database file" at the start."""
+    folder = tmp_path / ("x" * 200) / ("x" * (440 - len(str(tmp_path)) - 202))
+    monkeypatch.setenv("SEER_HOME", str(folder))
+    sentence = f"name='{'n' * 76}...: too long in the folder {short_repr(str(folder))}, because SQLite opens paths of "
+    assert raised(ValueError, make, name="n" * 100).startswith(sentence)
+    make(name="n" * 44)._create()
+    assert raised(ValueError, make, name="n" * 45).startswith("name='nnn")
+    monkeypatch.setenv("SEER_HOME", str(folder / ("y" * 60)))
+    assert "too long for SQLite, which opens paths of at most 512 bytes" in raised(ValueError, make)
 
 
 def test_limits_that_just_suffice_are_accepted():
@@ -235,7 +272,8 @@ def test_a_domain_refuses_invalid_arguments(domain, error, sentence):
 def test_a_name_in_use_is_refused(home):
     (home / "study").mkdir(parents=True)
     sentence = (
-        f"name='study' is already in use in {home}: seer.attach('study') opens that study; else choose another name"
+        f"name='study' is already in use in {home}: seer.attach('study') opens that study; else choose another name, "
+        'or give exist="resume" or exist="overwrite"'
     )
     assert raised(ValueError, make) == sentence
 

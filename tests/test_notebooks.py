@@ -118,7 +118,7 @@ def test_the_quickstart_runs(built):
     assert picture["text/html"].count("<svg viewBox") == 3
     table = data(notebook, "results")["text/html"]
     assert table.count("<tr") == 11
-    assert {"trial", "state", "value", "epoch", "config_lr", "cost_usd", "reason"} <= set(
+    assert {"trial", "state", "value", "best_epoch", "epochs", "config_lr", "cost_usd", "reason"} <= set(
         re.findall("<th>(.+)</th>", table)
     )
     figure = data(notebook, "curves")["application/vnd.plotly.v1+json"]

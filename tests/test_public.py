@@ -14,8 +14,8 @@ from seer_nb.study.best import Best
 from seer_nb.views.tables import curves_frame, results_frame
 from tests.support.records import small_study
 
-HEAVY = ("torch", "dask", "distributed", "optuna", "pandas", "plotly", "sklearn", "ipywidgets")
-RESULTS = ("trial", "state", "value", "epoch", "config_lr", "config_act", "cost_usd", "worker_seconds")
+HEAVY = ("torch", "dask", "distributed", "optuna", "pandas", "plotly", "sklearn", "ipywidgets", "rich")
+RESULTS = ("trial", "state", "value", "best_epoch", "epochs", "config_lr", "config_act", "cost_usd", "worker_seconds")
 RESULTS += ("max_parallelism", "started_s", "ended_s", "reason", "error")
 CURVES = ("trial", "epoch", "value", "elapsed_s", "parallelism", "cost_usd", "loss")
 
@@ -24,6 +24,24 @@ CURVES = ("trial", "epoch", "value", "elapsed_s", "parallelism", "cost_usd", "lo
 def test_every_public_name_exists(name):
     assert getattr(seer, name).__name__.rpartition(".")[2] == name
     assert name in dir(seer)
+
+
+def test_every_submodule_is_reachable_in_a_fresh_interpreter():
+    code = """
+import os, pkgutil, sys
+import seer_nb as seer
+names = [f"seer.{m.name}" for m in pkgutil.iter_modules(seer.__path__) if not m.name.startswith("_")]
+names += ["seer.policies.Hyperband(eta=2)", "seer.methods.bilevel.minimize", "seer.methods.sweep.sweep"]
+names += ["seer.testing.loopback.loopback_cloud", "seer.errors.StoreError", "seer.providers.prices"]
+for name in names:
+    if (child := os.fork()) == 0:  # has imported only seer_nb, as a fresh interpreter
+        eval(name)
+        sys.exit()
+    if os.waitpid(child, 0)[1]:
+        print(name)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert (run.stdout, run.stderr) == ("", "")
 
 
 def test_an_unknown_name_raises_attribute_error():
@@ -58,7 +76,7 @@ def test_the_signature_of_study():
     [
         (
             seer.Study,
-            "start wait run adjust pause resume stop pin stop_trial best results curves spending events export",
+            "start wait run adjust pause resume stop pin stop_trial trial best results curves spending events export",
         ),
         (seer.Study, "status reason plot_curves __await__ _repr_mimebundle_"),
         (seer.Run, "prepare loader epochs report mean save saved state config trial seed rank world_size device"),

@@ -244,10 +244,11 @@ def test_each_user_error_fails_only_its_own_trial(tmp_path):
     check_all_is_handed_back(study, tmp_path)
 
     results = study.results().set_index("config_behaviour")
+    results["traceback"] = [study.trial(trial).error for trial in results.trial]
     assert sorted(results.index) == sorted(BEHAVIOURS)
     for name, (epoch, value) in COMPLETED.items():
         row = results.loc[name]
-        assert (row.state, row.reason, row.error, row.epoch) == ("completed", "trained all 2 epochs", "", epoch)
+        assert (row.state, row.reason, row.error, row.best_epoch) == ("completed", "trained all 2 epochs", "", epoch)
         assert row.value == pytest.approx(value)
     for name, epoch in DIVERGED.items():
         row = results.loc[name]
@@ -255,17 +256,17 @@ def test_each_user_error_fails_only_its_own_trial(tmp_path):
         assert row.reason == f"diverged: its value was not finite at epoch {epoch}"
     for name, last in FAILED.items():
         row = results.loc[name]
-        assert (row.state, row.reason, row.error.strip().splitlines()[-1]) == ("failed", last, last)
-        check_traceback(row.error, name)
+        assert (row.state, row.reason, row.error, row.traceback.splitlines()[-1]) == ("failed", last, last, last)
+        check_traceback(row.traceback, name)
     for name, reason in WITHOUT_TRACEBACK.items():
         row = results.loc[name]
         assert (row.state, row.reason, row.error) == ("failed", reason, reason)
     for name, text in HARD_TO_SAY.items():
         row = results.loc[name]
         assert row.state == "failed"
-        assert text in row.error
-        assert len(row.error) < 20_000
-        check_traceback(row.error, name)
+        assert text in row.traceback
+        assert len(row.traceback) < 20_000
+        check_traceback(row.traceback, name)
     valued = results.value.dropna().drop(COMPLETED).to_dict()
     assert valued == {"raise_late": 0.3, "two_reports": 0.1, "nan_late": 0.2, "swallow": 0.1}
     assert study.best.config == {"behaviour": "good"}
@@ -344,8 +345,8 @@ def test_identical_failures_of_the_first_trials_end_the_study(users_module, tmp_
     assert state.now_s < 120  # half of the time it had
     results = study.results()
     assert 3 <= len(results) <= 4  # the fourth had started
-    for error in results.error[results.state == "failed"]:
-        assert 'users_module.py", line 14, in train\n    divide(1, config["zero"])  # always\n' in error
+    for error in (study.trial(trial).error for trial in results.trial[results.state == "failed"]):
+        assert 'users_module.py", line 22, in train\n    divide(1, config["zero"])  # always\n' in error
         assert error.endswith("ZeroDivisionError: division by zero\n")
     # An attached study shows the same.
     with pytest.raises(seer.StudyFailedError, match="the first 3 trials all failed with the same error"):

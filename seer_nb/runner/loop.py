@@ -88,7 +88,7 @@ class Runner:
             await self._machines.open()
             return await TakeOver(self._engine.state, self._machines, self._unseen_s).run()
         except Exception as error:
-            if self._engine.state.live:
+            if self._engine.state.live_machines:
                 raise  # a later runner must find the machines
             logger.exception("the provider failed")
             part, text = f"provider {type(self._provider).__name__}", "".join(traceback.format_exception(error))

@@ -36,9 +36,10 @@ class Float(msgspec.Struct, frozen=True, kw_only=True):
     step: float | None = None
 
     def __repr__(self) -> str:
+        low, high = _short(self.low), _short(self.high)
         if self.step is not None:
-            return f"quniform({self.low:g}, {self.high:g}, {self.step:g})"
-        return f"{'loguniform' if self.log else 'uniform'}({self.low:g}, {self.high:g})"
+            return f"quniform({low}, {high}, {_short(self.step)})"
+        return f"{'loguniform' if self.log else 'uniform'}({low}, {high})"
 
     @property
     def count(self) -> int | None:
@@ -82,6 +83,8 @@ class Integer(msgspec.Struct, frozen=True, kw_only=True):
     step: int = 1
 
     def __repr__(self) -> str:
+        if self.step != 1:  # only Optuna's distributions have steps
+            return f"IntDistribution({self.low}, {self.high}, step={self.step})"
         return f"{'lograndint' if self.log else 'randint'}({self.low}, {self.high})"
 
     @property
@@ -416,6 +419,12 @@ def _integer(function: str, name: str, value: object) -> int:
 def _check_order(function: str, low: float, high: float) -> None:
     if low > high:
         raise ValueError(f"low={low!r}: above high={high!r}; {function} expects low <= high")
+
+
+def _short(value: float) -> str:
+    """Return the shortest text that reads back as the same number."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)
 
 
 def _exact(value: float) -> Decimal:

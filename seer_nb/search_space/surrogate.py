@@ -220,7 +220,7 @@ def importances(trials: Sequence[Trial], mode: Mode, seed: int = 0) -> dict[str,
     the logarithm of the trials' ranks by their latest values, so that all trials count, not only fully trained ones.
 
     Args:
-        trials: Trials that have started.
+        trials: Trials; those without a report, such as trials that failed at once, do not count.
         mode: "max" or "min".
         seed: Seed of the forest and the shuffles.
 
@@ -229,12 +229,11 @@ def importances(trials: Sequence[Trial], mode: Mode, seed: int = 0) -> dict[str,
     """
     from sklearn.ensemble import ExtraTreesRegressor
 
-    targets = log_ranks(trials, mode)
-    ranked = [(trial.config, target) for trial, target in zip(trials, targets, strict=True) if np.isfinite(target)]
-    if len(ranked) < IMPORTANCE_MIN_TRIALS:
-        raise ValueError(f"trials: {len(ranked)} have reported; expected at least {IMPORTANCE_MIN_TRIALS}")
-    configs = [config for config, _ in ranked]
-    log_rank = np.array([target for _, target in ranked])
+    reported = [trial for trial in trials if trial.curve]
+    if len(reported) < IMPORTANCE_MIN_TRIALS:
+        raise ValueError(f"trials: {len(reported)} have reported; expected at least {IMPORTANCE_MIN_TRIALS}")
+    configs = [trial.config for trial in reported]
+    log_rank = log_ranks(reported, mode)
     encode = Features(configs)
     forest = ExtraTreesRegressor(n_estimators=IMPORTANCE_TREES, min_samples_leaf=2, random_state=seed)
     forest.fit(encode(configs), log_rank)

@@ -10,6 +10,7 @@ import cloudpickle
 from msgspec import structs
 
 from seer_nb._utils import environment
+from seer_nb._utils.text import short_repr
 from seer_nb.errors import SeerError
 from seer_nb.storage import object_store, signing
 
@@ -25,13 +26,47 @@ PARTS = "parts.pkl"
 LOGS = "logs"
 CHECKPOINTS = "checkpoints"
 CWD = "cwd.txt"
+MOST_SQLITE_PATH = 512
+"""Most bytes of a path that SQLite opens on Linux and macOS."""
 SEALED = (FUNCTION, PARTS, CWD)
 """Signed files: the study runs or unpickles their content, so they must be the user's own."""
 
 
 def home() -> Path:
-    """Return the folder of all studies: SEER_HOME, or ./seer_studies."""
-    return Path(os.environ.get(environment.HOME, "seer_studies")).absolute()
+    """Return the folder of all studies: SEER_HOME, or ./seer_studies.
+
+    Raises:
+        ValueError: No study can be stored there.
+    """
+    given = os.environ.get(environment.HOME) or "seer_studies"
+    folder = Path(given).absolute()
+    problem = object_store.folder_problem(folder)
+    if not problem and _is_too_long(folder / "x"):
+        problem = f"too long for SQLite, which opens paths of at most {MOST_SQLITE_PATH} bytes"
+    if problem:
+        raise ValueError(f"{environment.HOME}={short_repr(given)}: {problem}; expected a folder for studies")
+    return folder
+
+
+def study_folder(name: str) -> Path:
+    """Return the folder of a study.
+
+    Raises:
+        ValueError: No study of this name can be stored there.
+    """
+    folder = home() / name
+    if _is_too_long(folder):
+        raise ValueError(
+            f"name={short_repr(name)}: too long in the folder {short_repr(str(folder.parent))}, because SQLite opens "
+            f"paths of at most {MOST_SQLITE_PATH} bytes; expected a shorter name, or a shorter folder in "
+            f"{environment.HOME}"
+        )
+    return folder
+
+
+def _is_too_long(folder: Path) -> bool:
+    """Return whether SQLite cannot open the journal of a study's folder, or its draft with SQLite's own suffix."""
+    return len(os.fsencode(folder / f"{JOURNAL}.new-journal")) > MOST_SQLITE_PATH
 
 
 def with_present_store(settings: Settings, folder: Path) -> Settings:

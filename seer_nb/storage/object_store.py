@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
+
+from seer_nb._utils.text import short_repr
 
 _FILES = "file local sftp ssh hdfs webhdfs"
 _OBJECTS = "s3 s3a gs gcs az abfs abfss adl oci ocilake oss tos hf dbfs lakefs memory"
 PROTOCOLS = frozenset(f"{_FILES} {_OBJECTS}".split())
 """Allowed fsspec protocols. Others, and chained URLs, can run code: "dask://" unpickles a scheduler's answer, and the
 URL comes from a journal that may be untrusted."""
+MOST_NAME, MOST_PATH = 255, 900
+"""Most bytes of a file's name, and of a folder's path; macOS allows 1024, of which the files' names need some."""
 HINT = 'expected a folder, or an fsspec URL such as "s3://bucket/folder"'
 _USER = re.compile(r"(://)[^/@\s]*@")
 _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
@@ -27,8 +32,26 @@ def protocol(store: str) -> str:
 
 
 def is_url(store: str) -> bool:
-    """Return whether the store is a URL rather than a local folder."""
-    return "://" in store or "::" in store
+    """Return whether the store is a URL rather than a local folder, whose absolute path may hold "::"."""
+    return "://" in store or ("::" in store and not store.startswith("/"))
+
+
+def folder_problem(folder: Path) -> str:
+    """Return why a folder cannot hold a study's files; empty if it can.
+
+    Args:
+        folder: An absolute path, which need not exist.
+    """
+    try:
+        parts = [part.encode() for part in folder.parts]
+    except UnicodeEncodeError:
+        return "not valid Unicode text"
+    if "\0" in str(folder):
+        return "holds a null character"
+    if max(map(len, parts)) > MOST_NAME or len(os.fsencode(folder)) > MOST_PATH:
+        return f"too long; a path may have {MOST_PATH} bytes, and each of its parts {MOST_NAME}"
+    present = next(path for path in (folder, *folder.parents) if path.exists())
+    return "" if present.is_dir() else f"{short_repr(str(present))} is not a folder"
 
 
 def local_folder(store: str) -> Path | None:

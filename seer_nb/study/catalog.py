@@ -33,7 +33,7 @@ def attach(name: str) -> Study:
     Example:
         >>> study = seer.attach("digits")
     """
-    folder = layout.home() / check_name(name)
+    folder = layout.study_folder(check_name(name))
     if not (folder / layout.JOURNAL).exists():
         there = study_names()
         known, meant = ", ".join(map(repr, there)) or "none", did_you_mean(name, there)

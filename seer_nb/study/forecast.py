@@ -111,6 +111,8 @@ def forecast(  # noqa: PLR0913 - keyword arguments of what may change
 ) -> Forecast:
     """Simulate the rest of a study several times.
 
+    The forecast of an ended study is its result. With another budget or deadline, the study is resumed under it.
+
     Args:
         state: The study's state; not modified.
         policy: The study's policy.
@@ -133,9 +135,12 @@ def forecast(  # noqa: PLR0913 - keyword arguments of what may change
         commands.append(core.SetBudget(budget_micro=budget))
     if deadline_s is not None:
         commands.append(core.SetDeadline(deadline_s=deadline_s))
+    if state.phase == "ended" and commands:
+        commands.append(core.Resume())
     limit_s = LIMIT_S if limit_s is None else limit_s
     patience = _Patience(limit_s, goes_on)
-    ends = _futures(state, policy, epoch_seconds, commands, patience) if state.phase != "ended" else [state]
+    over = state.phase == "ended" and not commands
+    ends = [state] if over else _futures(state, policy, epoch_seconds, commands, patience)
     if not ends:
         return Forecast(_over_time([], state.now_s), stages, None, None, None, None, 0)
     return Forecast(

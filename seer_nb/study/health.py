@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from seer_nb._utils.text import one_line
 from seer_nb._utils.units import format_duration
 from seer_nb.core import liveness
 from seer_nb.core.model import SLACK_S
+from seer_nb.errors import RunnerError, StudyFailedError
+from seer_nb.runner.launch import log_tail
 from seer_nb.storage import layout
 from seer_nb.storage.lock import runner_pid
 
@@ -22,8 +25,35 @@ if TYPE_CHECKING:
 
 MAX_EXTRAPOLATION = 2.0
 """Leases after the last record for which study seconds are assumed to pass; a runner silent for longer may be dead."""
+LAUNCH_S = 10.0
+"""Seconds within which a new runner takes its study's lock."""
 MISSED_HEARTBEATS = 2.0
 """Heartbeats without a record after which the runner counts as silent."""
+
+
+def check_ended(folder: Path, state: State) -> None:
+    """Raise an error if a study without a runner has not ended, or failed.
+
+    Args:
+        folder: The study's folder.
+        state: Its state.
+
+    Raises:
+        RunnerError: The runner has died.
+        StudyFailedError: The study failed.
+    """
+    if state.phase != "ended":
+        raise RunnerError(
+            f"the runner of study {folder.name!r} has died; resume() continues from its journal. End of its log:\n"
+            + log_tail(folder)
+        )
+    if state.failed:
+        raise StudyFailedError(f"study {folder.name!r} failed: {one_line(state.reason)}")
+
+
+def was_just_created(view: JournalView) -> bool:
+    """Return whether a study was created a moment ago, so that its runner has perhaps not taken the lock yet."""
+    return view.state().now_s == 0 and view.seq == 1 and time.time() - view.wall < LAUNCH_S
 
 
 def now_s(view: JournalView, state: State, status: str) -> float:

@@ -32,7 +32,7 @@ def to_optuna(state: State, space: Space, began: float, storage: Any = None) -> 
     - FAIL, RUNNING: a failed trial, and one that is training.
 
     The value of a COMPLETE or PRUNED trial is its best stored one, as in ``study.results()``; reports are intermediate
-    values by epoch. A trial's user attributes are trial, state (as in ``results()``), epoch (the last one), best_epoch,
+    values by epoch. A trial's user attributes are trial, state (as in ``results()``), epochs (trained), best_epoch,
     cost_usd, worker_seconds, max_parallelism, reason, the constants of the space, and any error. A new export to the
     same storage replaces the earlier copy.
 
@@ -117,7 +117,7 @@ def _attributes(trial: core.Trial, distributions: dict[str, BaseDistribution]) -
     values = {
         "trial": trial.id,
         "state": trial.state,
-        "epoch": trial.epoch,
+        "epochs": trial.epoch,
         "cost_usd": trial.cost_nano / 1e9,
         "worker_seconds": trial.worker_seconds,
         "max_parallelism": trial.max_parallelism,

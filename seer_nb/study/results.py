@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from seer_nb._utils.text import short_repr
-from seer_nb._utils.units import parse_duration
+from seer_nb._utils.units import MICRO, parse_duration
 from seer_nb.study import best as best_checkpoint
 from seer_nb.study.forecast import Forecast, forecast, frontier, plot_frontier
 from seer_nb.study.settings import new_budget, new_deadline
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
+    from seer_nb.core import Config, TrialState
     from seer_nb.core.history import History
     from seer_nb.core.policy import Policy
     from seer_nb.core.state import State
@@ -29,6 +31,26 @@ if TYPE_CHECKING:
 
 
 TableName = Literal["results", "curves", "spending", "events"]
+
+
+class TrialResult(NamedTuple):
+    """One trial of a study."""
+
+    trial: int
+    state: TrialState
+    config: Config
+    value: float | None
+    """Best value whose checkpoint is stored; None without one."""
+    best_epoch: int | None
+    """Epoch of that value."""
+    epochs: int
+    """Number of epochs reported."""
+    cost_usd: float
+    """Cost of training the trial, without boots and idle workers."""
+    reason: str
+    """Why the trial was started, promoted, stopped or ended."""
+    error: str
+    """Traceback of the exception that ``train`` raised; empty without one."""
 
 
 class StudyResults(ABC):
@@ -89,24 +111,61 @@ class StudyResults(ABC):
         return best_checkpoint.best_of(self.state)
 
     def results(self, view: Literal["best", "last"] = "best") -> pd.DataFrame:
-        """Return one row per trial.
+        """Return one row per trial, best value first.
+
+        Trials without a value come last, failed ones at the very end.
 
         Args:
-            view: Which report gives a trial's value and epoch: its "best" stored one (default), or its "last" one.
+            view: Which report gives a trial's value: its "best" stored one (default), or its "last" one.
 
         Returns:
-            Columns trial, state, value, epoch, config_*, cost_usd, worker_seconds, max_parallelism, started_s, ended_s
-            (study seconds), reason, error.
+            Columns trial, state, value, best_epoch (of the best stored value), epochs (reported so far), config_*,
+            cost_usd, worker_seconds, max_parallelism, started_s, ended_s (study seconds), reason, error. Long texts are
+            shortened; `trial` has them in full.
 
         Raises:
             ValueError: The view is unknown.
 
         Example:
-            >>> study.results().sort_values("value").head()
+            >>> study.results().head()
         """
         from seer_nb.views.tables import results_frame
 
         return results_frame(self.state, view=view)
+
+    def trial(self, trial: int) -> TrialResult:
+        """Return one trial, with its reason and its error in full.
+
+        Args:
+            trial: Number of the trial, as in `results`.
+
+        Raises:
+            ValueError: There is no such trial.
+
+        Example:
+            >>> print(study.trial(3).error)
+        """
+        found = self.state.trials[self.check_trial(trial)]
+        best = found.best
+        return TrialResult(
+            trial=found.id,
+            state=found.state,
+            config=found.config,
+            value=best.value if best else None,
+            best_epoch=best.epoch if best else None,
+            epochs=found.epoch,
+            cost_usd=found.cost_nano / (1000 * MICRO),
+            reason=found.reason,
+            error=found.error,
+        )
+
+    def check_trial(self, trial: Any) -> int:
+        """Return a trial's number as an int; ValueError if the study has no such trial."""
+        trials = self.state.trials
+        if isinstance(trial, bool) or not isinstance(trial, Integral) or trial not in trials:
+            last = f"0 to {len(trials) - 1}" if trials else "none so far"
+            raise ValueError(f"trial={short_repr(trial)} is not a trial of study {self.name!r}: there are {last}")
+        return int(trial)  # numpy integers, from a frame, cannot be stored
 
     def curves(self) -> pd.DataFrame:
         """Return one row per report: trial, epoch, value, elapsed_s, parallelism, cost_usd, and all other metrics."""
@@ -170,7 +229,7 @@ class StudyResults(ABC):
 
         Its ``best_trial`` is ``study.best``. Trials that were stopped early are PRUNED; those that were still
         candidates at the end are COMPLETE. Of each trial's user attributes, "state" is the state in ``results()``, and
-        "epoch" the last trained epoch.
+        "epochs" the number of trained epochs.
 
         Args:
             storage: Optuna storage or its URL, such as "sqlite:///optuna.db". Default: in memory. An earlier copy of
@@ -231,6 +290,8 @@ class StudyResults(ABC):
         patience: str | float | timedelta | None = None,
     ) -> Forecast:
         """Return the forecast for another budget or deadline, without changing the study.
+
+        For an ended study, this is what `adjust` and `resume` would lead to.
 
         Args:
             budget: As for `adjust`. Default: the present budget.

@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -15,13 +15,14 @@ import msgspec
 
 from seer_nb import core
 from seer_nb._utils.text import short_repr
-from seer_nb._utils.units import format_duration, format_money, parse_deadline, parse_duration, parse_money
-from seer_nb._utils.validation import check_integer
+from seer_nb._utils.units import MICRO, format_duration, format_money, parse_deadline, parse_duration, parse_money
+from seer_nb._utils.validation import check_integer, warn
 from seer_nb.core import Mode, Settings
 from seer_nb.core.money import Ledger, Offer, lease_seconds
 from seer_nb.core.types import MOST_EPOCHS, MOST_SEED, MOST_WORKERS
 from seer_nb.policies import by_name
 from seer_nb.storage import object_store
+from seer_nb.study.limits import Limits, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,8 @@ HINTS = {
     "search_alg": "give sampler=, an Optuna sampler",
     "storage": "a study keeps its own journal; store= is for its checkpoints",
     "study_name": "give name=",
+    **dict.fromkeys(("load_if_exists", "resume"), 'give exist="resume"'),
+    **dict.fromkeys(("progress", "show_progress_bar", "verbose"), "give progress= to run() or wait()"),
 }
 """Advice by the keyword that another tool uses."""
 
@@ -84,6 +87,9 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
 
     Raises:
         ValueError, TypeError: An argument is invalid.
+
+    Warns:
+        UserWarning: Budget and deadline do not fit together.
     """
     offers, host = _check_offers(provider), getattr(provider, "scheduler_offer", None)
     amount = parse_money(budget, "budget")
@@ -92,7 +98,7 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
     _check_affordable(amount, budget, offers[0], host, lease_s)
     _check_long_enough(deadline_s, deadline, offers[0], host)
     checked = _check_reachable(check_store(store), store, provider)
-    return Settings(
+    settings = Settings(
         name=check_name(name),
         metric=_check_metric(metric),
         mode=_check_mode(mode),
@@ -110,6 +116,9 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
         policy=policy,
         report_timeout_s=None if report_timeout is None else parse_duration(report_timeout, "report_timeout"),
     )
+    if advice := mismatch(settings, Limits(amount, deadline_s)):
+        warn(advice)
+    return settings
 
 
 def _check_parallelism(most: Any) -> int | None:
@@ -216,6 +225,8 @@ def check_store(store: Any) -> str:
         meant = f"{lacking[1]}://{'/' if lacking[1] in {'file', 'local'} else ''}{place[lacking.end() :]}"
         raise ValueError(f"store={short_repr(store)} lacks a slash: did you mean {meant!r}?")
     if not object_store.is_url(place):
+        if problem := object_store.folder_problem(Path(place).absolute()):
+            raise ValueError(f"store={short_repr(store)}: {problem}; {object_store.HINT}")
         return str(Path(place).absolute())
     if (protocol := object_store.protocol(place)) == "memory":
         raise ValueError(f"store={short_repr(store)} is not shared between processes; {object_store.HINT}")
@@ -302,3 +313,24 @@ def new_deadline(state: State, deadline: Time) -> core.SetDeadline:
             f"deadline={short_repr(deadline)} has passed: the study has already used {format_duration(used_s)}"
         )
     return core.SetDeadline(deadline_s=deadline_s, deadline_wall=wall)
+
+
+def changed_limits(state: State, earlier: Settings, given: Settings) -> list[core.Command]:
+    """Return the commands that give a study the limits of a new one, if they differ from its first limits.
+
+    Args:
+        state: The study's state.
+        earlier: The study's first settings.
+        given: Settings of the new study.
+
+    Raises:
+        ValueError: As for `new_budget` and `new_deadline`.
+    """
+    commands: list[core.Command] = []
+    if given.budget_micro != earlier.budget_micro:
+        commands.append(new_budget(state, Decimal(given.budget_micro) / MICRO))
+    if given.deadline_wall is not None:
+        commands.append(new_deadline(state, datetime.fromtimestamp(given.deadline_wall, UTC)))
+    elif given.deadline_s != earlier.deadline_s:
+        commands.append(new_deadline(state, given.deadline_s))
+    return commands

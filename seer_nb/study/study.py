@@ -4,75 +4,60 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import time
-from numbers import Integral
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import cloudpickle
 
 from seer_nb import core, policies
-from seer_nb._utils import files
 from seer_nb._utils.clock import steady_s
 from seer_nb._utils.text import one_line, short_repr
 from seer_nb._utils.units import format_duration, parse_duration
-from seer_nb._utils.validation import reject_unknown_arguments
+from seer_nb._utils.validation import check_choice, reject_unknown_arguments, warn
 from seer_nb.core.history import initial_history
 from seer_nb.core.state import State
-from seer_nb.errors import RunnerError, SeerError, StudyEndedError, StudyFailedError
+from seer_nb.errors import RunnerError, SeerError, StudyEndedError
 from seer_nb.providers.local import Local
-from seer_nb.runner.launch import launch, log_tail
+from seer_nb.runner.launch import launch
 from seer_nb.search_space import ConfigSampler, Space
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.lock import runner_pid
 from seer_nb.storage.replay import JournalView
-from seer_nb.study import health, serialization, settings
+from seer_nb.study import folder as study_folder
+from seer_nb.study import health, limits, serialization, settings
+from seer_nb.study.commands import UNCHANGED, check_accepts_commands
+from seer_nb.study.progress import watched
 from seer_nb.study.results import StudyResults
-from seer_nb.study.settings import Money, Time, check_name, check_policy, make_settings, new_budget, new_deadline
+from seer_nb.study.settings import (
+    Money,
+    Time,
+    check_name,
+    check_policy,
+    default_name,
+    make_settings,
+    new_budget,
+    new_deadline,
+)
 
 if TYPE_CHECKING:
     import os
     import subprocess
     from collections.abc import Callable, Generator, Mapping
     from datetime import timedelta
+    from pathlib import Path
 
+    from seer_nb.core import Settings
     from seer_nb.core.history import History
     from seer_nb.core.policy import Policy
     from seer_nb.providers.base import Provider
     from seer_nb.ui.notebook.dashboard import Dashboard
 
 
-OVER = frozenset({"ended", "failed"})
-"""Statuses of a study that is over, unless it is resumed."""
-UNCHANGED = "adjust changes nothing: give a budget, a deadline or both"
-
-
-def check_accepts_commands(name: str, status: str, word: str) -> None:
-    """Refuse a command that no runner would read now: it would only take effect when the study is resumed.
-
-    Args:
-        name: The study's name.
-        status: ``Study.status``.
-        word: The command: "pause", "stop" or "pin".
-
-    Raises:
-        StudyEndedError: The study has ended.
-        SeerError: The runner has died, and the command is "pause".
-    """
-    if status in OVER:
-        raise StudyEndedError(f"study {name!r} has ended: there is nothing to {word}")
-    if status == "interrupted" and word == "pause":
-        raise SeerError(f"study {name!r} has no running process: its runner died; resume() continues it")
-
-
 POLL_S = 0.05
 """Seconds between two reads of the journal while a call waits."""
 ANSWER_S = 60.0
 """Seconds within which a runner must take a command."""
-LAUNCH_S = 10.0
-"""Seconds within which a new runner takes its study's lock."""
 
 
 class Study(StudyResults):
@@ -102,9 +87,16 @@ class Study(StudyResults):
             10 of its epochs if they take longer.
         max_parallelism: Most workers that train one trial together; 1 if workers cannot share the work of ``train``.
             Default: no limit, until the workers of a trial are found to do the same work.
+        exist: What to do if a study of that name exists: raise an "error" (default); "resume" it, so that ``start``
+            continues it with this training function and, if they differ from its first ones, this budget and
+            deadline; or "overwrite" it, so that ``start`` first deletes its folder and checkpoints.
 
     Raises:
         ValueError, TypeError: An argument is invalid. Nothing was rented or written.
+
+    Warns:
+        UserWarning: The budget cannot be spent by the deadline, or the budget cannot last until it, by a factor of more
+            than about 2.
 
     Example:
         >>> space = {"lr": seer.loguniform(1e-4, 1e-1)}
@@ -133,14 +125,15 @@ class Study(StudyResults):
         store: str | os.PathLike[str] | None = None,
         report_timeout: str | float | timedelta | None = None,
         max_parallelism: int | None = None,
+        exist: study_folder.Exist = "error",
     ) -> None:
         """Validate the arguments, which ``help(seer.Study)`` describes; nothing is rented or written."""
         serialization.check(train)
         provider = provider if provider is not None else Local()
         chosen = check_policy(policy)
-        self.name = check_name(settings.default_name(train) if name is None else name)
-        self.folder = layout.home() / self.name
-        self._refuse_used_name()
+        self.name = check_name(default_name(train) if name is None else name)
+        self.folder = layout.study_folder(self.name)
+        check_choice(exist, "exist", get_args(study_folder.Exist))
         self.settings = make_settings(
             name=self.name,
             metric=metric,
@@ -164,6 +157,9 @@ class Study(StudyResults):
         self._view: JournalView | None = None
         self._launched: list[subprocess.Popen[bytes]] = []
         self._dashboard: Dashboard | None = None
+        self._reopened: Settings | None = None
+        self._overwrites = False
+        self._reopen(exist, searched)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Study:
@@ -171,7 +167,7 @@ class Study(StudyResults):
         study = cls.__new__(cls)
         study.name, study.folder = folder.name, folder
         study._view, study._launched = JournalView(Journal(folder / layout.JOURNAL)), []  # noqa: SLF001 - the same class
-        study._chosen = study._dashboard = None  # noqa: SLF001 - the same class
+        study._chosen = study._dashboard = study._reopened = None  # noqa: SLF001 - the same class
         study.settings = study._view.state().settings  # noqa: SLF001 - the same class
         return study
 
@@ -198,18 +194,24 @@ class Study(StudyResults):
         Example:
             >>> study.start()
         """
+        if self._reopened is not None:
+            return self._start_again(self._reopened)
         if self._view is not None:
             raise SeerError(f"study {self.name!r} was started already; resume() continues it after a pause")
         since = steady_s()
+        if self._overwrites and self.folder.exists():
+            Study.from_folder(self.folder).delete()
         self._create()
         self._launched.append(launch(self.folder, since))
         return self
 
-    def wait(self, timeout: str | float | timedelta | None = None) -> Study:
-        """Wait until the study has ended.
+    def wait(self, timeout: str | float | timedelta | None = None, *, progress: bool = True) -> Study:
+        """Wait until the study has ended. Ctrl-C ends the wait, not the study.
 
         Args:
             timeout: Limit on the wait: seconds, or text such as "10min". Default: no limit.
+            progress: Whether to show the progress: a live block in a terminal, nothing in a notebook, a line every 30 s
+                elsewhere, on standard error. Default: True.
 
         Raises:
             TimeoutError: The study is still running.
@@ -219,12 +221,15 @@ class Study(StudyResults):
         """
         patience_s = None if timeout is None else parse_duration(timeout, "timeout")
         end = None if patience_s is None else time.monotonic() + patience_s
-        while not self._settled():
-            if patience_s is not None and end is not None and time.monotonic() > end:
-                raise TimeoutError(
-                    f"study {self.name!r} has not ended after {format_duration(patience_s)}; it is still running"
-                )
-            time.sleep(POLL_S)
+        self._started()
+        with watched(self, progress=progress) as update:
+            while not self.settled():
+                if patience_s is not None and end is not None and time.monotonic() > end:
+                    raise TimeoutError(
+                        f"study {self.name!r} has not ended after {format_duration(patience_s)}; it is still running"
+                    )
+                update()
+                time.sleep(POLL_S)
         return self._leave_picture()
 
     def __await__(self) -> Generator[Any, None, Study]:
@@ -232,17 +237,20 @@ class Study(StudyResults):
         return self._wait_async().__await__()
 
     async def _wait_async(self) -> Study:
-        while not self._settled():  # noqa: ASYNC110 - another process writes the journal
+        while not self.settled():  # noqa: ASYNC110 - another process writes the journal
             await asyncio.sleep(POLL_S)
         return self._leave_picture()
 
-    def run(self) -> Study:
+    def run(self, *, progress: bool = True) -> Study:
         """Start the study and wait until it has ended: ``start()`` and ``wait()``.
+
+        Args:
+            progress: As for `wait`.
 
         Raises:
             SeerError: As for `start` and `wait`.
         """
-        return self.start().wait()
+        return self.start().wait(progress=progress)
 
     def pause(self) -> None:
         """Save all trials and release all machines; the unused time and money are kept.
@@ -294,6 +302,27 @@ class Study(StudyResults):
             # Machines may still be running: a new runner terminates them and ends the study.
             self._launched.append(launch(self.folder))
 
+    def delete(self) -> None:
+        """Delete the study's folder and its checkpoints.
+
+        Raises:
+            SeerError: The study has not been started, its runner is alive, or its machines may still run.
+        """
+        self.check_deletable()
+        self.journal.close()
+        self._view = None
+        study_folder.delete(self.folder, self.settings)
+
+    def check_deletable(self) -> None:
+        """Raise SeerError if the study cannot be deleted now: its runner is alive, or machines may still run."""
+        state = self.state
+        self._started()
+        if self._driven() or state.live_machines:
+            raise SeerError(
+                f"study {self.name!r} cannot be deleted, because it is {self.status}: "
+                f"seer.attach({self.name!r}).stop() or `seer-nb stop {self.name}` ends it first"
+            )
+
     def adjust(self, *, budget: Money | None = None, deadline: Time | None = None) -> None:
         """Change the budget or the deadline, also while the study runs. After its end, the change is for `resume`.
 
@@ -306,18 +335,27 @@ class Study(StudyResults):
                 given.
             SeerError: The study has not been started.
 
+        Warns:
+            UserWarning: One limit makes the other pointless, by a factor of more than about 2.
+
         Example:
             >>> study.adjust(budget="$0.80", deadline="15min")
         """
+        if advice := self.change_limits(budget, deadline):
+            warn(advice)
+
+    def change_limits(self, budget: Money | None, deadline: Time | None) -> str:
+        """Do as `adjust` does, but return its warning instead of issuing it; empty if the limits fit together."""
         if budget is None and deadline is None:
             raise ValueError(UNCHANGED)
-        commands: list[core.Command] = []
-        if budget is not None:
-            commands.append(new_budget(self.state, budget))
-        if deadline is not None:
-            commands.append(new_deadline(self.state, deadline))
-        for command in commands:
-            self.send(command)
+        state = self.state
+        first = None if budget is None else new_budget(state, budget)
+        second = None if deadline is None else new_deadline(state, deadline)
+        for command in (first, second):
+            if command is not None:
+                self.send(command)
+        asked = limits.limits_of(state, first, second)
+        return limits.mismatch(state.settings, asked)
 
     def pin(self, trial: int, pinned: bool = True) -> None:  # noqa: FBT001, FBT002 - pin(3, False) reads well
         """Keep a trial from being stopped, whatever its rank.
@@ -392,28 +430,32 @@ class Study(StudyResults):
     # --- private ---
 
     def _create(self) -> None:
-        try:
-            layout.make_folder(self.folder)
-        except FileExistsError:
-            self._refuse_used_name()
-        try:
-            self._function.write(self.folder)
-            files.write_atomically(self.folder / layout.CWD, str(Path.cwd()).encode(), private=True)
-            files.write_atomically(self.folder / layout.PARTS, self._parts, private=True)
-            layout.sign(self.folder)
-            began = core.Began(settings=self.settings)
-            self._view = JournalView(Journal.create(self.folder / layout.JOURNAL, [(0.0, began)]))
-        except BaseException:
-            # Also on KeyboardInterrupt: the name must be free again.
-            shutil.rmtree(self.folder, ignore_errors=True)
-            raise
+        self._view = study_folder.create(self.folder, self._function, self._parts, self.settings)
 
-    def _refuse_used_name(self) -> None:
-        if self.folder.exists():
-            raise ValueError(
-                f"name={self.name!r} is already in use in {self.folder.parent}: "
-                f"seer.attach({self.name!r}) opens that study; else choose another name"
-            )
+    def _reopen(self, exist: str, space: Space) -> None:
+        """Take over the study that has the name, or check that it can be deleted, as ``exist`` says."""
+        if exist == "error" or not (self.folder / layout.JOURNAL).exists():
+            study_folder.refuse_used_name(self.folder)
+            return
+        earlier = Study.from_folder(self.folder)
+        if exist == "overwrite":
+            earlier.check_deletable()
+            self._overwrites = True
+            return
+        study_folder.check_fits(self.folder, earlier.settings, self.settings, space)
+        self._reopened = self.settings
+        self.settings, self._view = earlier.settings, earlier._view  # noqa: SLF001 - the same class
+
+    def _start_again(self, given: Settings) -> Study:
+        """Resume the study that ``exist="resume"`` found, with limits that differ from its first ones."""
+        self._reopened = None
+        for command in settings.changed_limits(self.state, self.settings, given):
+            self.send(command)
+        if self.status in {"running", "ending"}:
+            return self
+        if not self._driven():
+            study_folder.replace_function(self.folder, self._function)
+        return self.resume()
 
     def _started(self) -> JournalView:
         if self._view is None:
@@ -461,35 +503,22 @@ class Study(StudyResults):
         """Queue a command for the runner; SeerError before the study was started."""
         self._started().journal.send(command)
 
-    def check_trial(self, trial: Any) -> int:
-        """Return a trial's number as an int; ValueError if the study has no such trial."""
-        trials = self.state.trials
-        if isinstance(trial, bool) or not isinstance(trial, Integral) or trial not in trials:
-            last = f"0 to {len(trials) - 1}" if trials else "none so far"
-            raise ValueError(f"trial={short_repr(trial)} is not a trial of study {self.name!r}: there are {last}")
-        return int(trial)  # numpy integers, from a frame, cannot be stored
-
     def _driven(self) -> bool:
         """Return whether a runner is alive, including a new process that has not taken the lock yet."""
-        started = any(process.poll() is None for process in self._launched)
-        return started or runner_pid(self.folder) is not None or self._is_new()
+        if any(process.poll() is None for process in self._launched) or runner_pid(self.folder) is not None:
+            return True
+        return self._view is not None and not self._launched and health.was_just_created(self._view)
 
     def _resumes(self) -> bool:
         """Return whether a command to resume was sent, and no runner has taken the command yet."""
         return any(isinstance(command, core.Resume) for _, command in self.journal.inbox())
-
-    def _is_new(self) -> bool:
-        """Return whether another process created the study just now, and its runner has not taken the lock yet."""
-        view = self._view
-        made = view is not None and not self._launched and view.state().now_s == 0 and view.seq == 1
-        return made and view is not None and time.time() - view.wall < LAUNCH_S
 
     def _leave_picture(self) -> Study:
         if self._dashboard is not None:
             self._dashboard.settle()
         return self
 
-    def _settled(self) -> bool:
+    def settled(self) -> bool:
         """Return whether the study has ended; raise if it failed, or cannot end because its runner died."""
         view = self._started()
         driven = self._driven()
@@ -497,11 +526,5 @@ class Study(StudyResults):
         state = view.state()
         if driven:
             return False  # also until the last process has exited, because the caller may want to resume()
-        if state.phase != "ended":
-            raise RunnerError(
-                f"the runner of study {self.name!r} has died; resume() continues from its journal. End of its log:\n"
-                + log_tail(self.folder)
-            )
-        if state.failed:
-            raise StudyFailedError(f"study {self.name!r} failed: {one_line(state.reason)}")
+        health.check_ended(self.folder, state)
         return True

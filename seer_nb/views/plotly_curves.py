@@ -145,7 +145,7 @@ def _best_mark(trial: TrialView) -> Scatter:
     import plotly.graph_objects as go
 
     return go.Scatter(
-        x=[trial.epoch],
+        x=[trial.best_epoch],
         y=[trial.value],
         name=f"best: {format_value(trial.value)}",
         mode="markers",
@@ -228,9 +228,9 @@ def importance_info(state: State) -> ImportanceInfo:
     Raises:
         ValueError: Fewer than eight trials have reported.
     """
-    started = [trial for trial in state.trials.values() if trial.state != "waiting"]
-    shares = importances(started, state.settings.mode, state.settings.seed)
-    return ImportanceInfo(tuple(shares.items()), len(started))
+    reported = [trial for trial in state.trials.values() if trial.curve]
+    shares = importances(reported, state.settings.mode, state.settings.seed)
+    return ImportanceInfo(tuple(shares.items()), len(reported))
 
 
 def importance_plot(info: ImportanceInfo) -> Figure:

@@ -137,7 +137,7 @@ def draw_burn(info: BurnInfo) -> Drawing:
 def describe_curves(info: CurvesInfo) -> str:
     """Summarise the learning curves in a sentence."""
     best = info.best
-    top = "" if best is None else f"; best {format_value(best.value)} by trial {best.trial} at epoch {best.epoch}"
+    top = "" if best is None else f"; best {format_value(best.value)} by trial {best.trial} at epoch {best.best_epoch}"
     leading = "1 leading trial" if len(info.coloured) == 1 else f"{len(info.coloured)} leading trials"
     return f"{info.metric} by epoch: {leading} in colour, {len(info.others)} others in grey{top}"
 
@@ -197,12 +197,12 @@ def _curve(frame: Frame, trial: TrialView, style: LineStyle, info: CurvesInfo, p
 
 def _best(frame: Frame, info: CurvesInfo) -> str:
     best = info.best
-    if best is None or best.epoch is None or best.value is None:
+    if best is None or best.best_epoch is None or best.value is None:
         return ""
-    x, y = LEFT + frame.x(best.epoch), TOP + frame.y(best.value)
+    x, y = LEFT + frame.x(best.best_epoch), TOP + frame.y(best.value)
     return (
         f'<circle cx="{x:g}" cy="{y:g}" r="6" fill="none" stroke="currentColor" stroke-width="1.5">'
-        f"<title>best: trial {best.trial}, epoch {best.epoch}: {format_value(best.value)}</title></circle>"
+        f"<title>best: trial {best.trial}, epoch {best.best_epoch}: {format_value(best.value)}</title></circle>"
     )
 
 

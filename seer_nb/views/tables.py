@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
 from seer_nb import core
+from seer_nb._utils.text import headline
 from seer_nb._utils.units import MICRO
 from seer_nb.views.export import export
+from seer_nb.views.view_model import rank_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["curves_frame", "events_frame", "export", "results_frame", "spending_frame"]
 
 # Column types do not depend on the content: an empty frame has the types of a full one. "Int64" allows missing values.
-_TRIAL = {"trial": "int64", "state": "str", "value": "float64", "epoch": "Int64"}
+_TRIAL = {"trial": "int64", "state": "str", "value": "float64", "best_epoch": "Int64", "epochs": "int64"}
 _COST = {
     "cost_usd": "float64",
     "worker_seconds": "float64",
@@ -61,21 +64,25 @@ _EVENT = {
     "reason": "str",
     "details": "str",
 }
+LONGEST_TEXT = 160
+"""Most characters of a trial's reason and of its error in the table of results."""
 _POINTS = 60
 """Number of evenly spaced times in the spending table, besides the times at which a machine changes."""
 _COMMANDS = get_args(core.Command)
 
 
 def results_frame(state: State, view: Literal["best", "last"] = "best", names: Iterable[str] = ()) -> pd.DataFrame:
-    """Return one row per trial, sorted by trial.
+    """Return one row per trial, best value first; see ``rank_key``.
 
-    Columns: trial, state, value, epoch, config_* (one column per hyperparameter), cost_usd, worker_seconds,
-    max_parallelism, started_s, ended_s, reason, error. Times are study seconds; missing values are NaN or <NA>.
+    Columns: trial, state, value, best_epoch, epochs, config_* (one column per hyperparameter), cost_usd,
+    worker_seconds, max_parallelism, started_s, ended_s, reason, error. Times are study seconds; missing values are NaN
+    or <NA>. ``epochs`` counts the reported epochs; ``best_epoch`` is the epoch of the best report whose checkpoint is
+    stored. Reason and error are shortened to one line.
 
     Args:
         state: State of the study.
-        view: "best": value and epoch come from the trial's best report whose checkpoint is stored, so that the best
-            row is ``study.best``; "last": they come from the last report. Default: "best".
+        view: "best": the value comes from the trial's best report whose checkpoint is stored, so that the first row is
+            ``study.best``; "last": the value comes from the last report. Default: "best".
         names: Hyperparameters that get a column even before a trial was drawn, such as a ``Space``. Default: none.
 
     Raises:
@@ -83,28 +90,39 @@ def results_frame(state: State, view: Literal["best", "last"] = "best", names: I
     """
     if view not in {"best", "last"}:
         raise ValueError(f'view={view!r}: unknown view; expected "best" or "last"')
-    trials = [state.trials[number] for number in sorted(state.trials)]
+    values = {trial.id: _value(trial, view) for trial in state.trials.values()}
+    mode = state.settings.mode
+    trials = sorted(state.trials.values(), key=lambda trial: rank_key(trial.id, trial.state, values[trial.id], mode))
     keys = list(dict.fromkeys((*names, *(key for trial in trials for key in trial.config))))
     columns = _TRIAL | {f"config_{key}": _kind(trial.config.get(key) for trial in trials) for key in keys} | _COST
-    return _frame((_result_row(trial, view, keys) for trial in trials), columns)
+    return _frame((_result_row(trial, values[trial.id], keys) for trial in trials), columns)
 
 
-def _result_row(trial: core.Trial, view: str, keys: Iterable[str]) -> tuple[Any, ...]:
+def _value(trial: core.Trial, view: str) -> float | None:
     report = trial.best if view == "best" else (trial.curve[-1] if trial.curve else None)
+    return report.value if report else None
+
+
+def _result_row(trial: core.Trial, value: float | None, keys: Iterable[str]) -> tuple[Any, ...]:
     return (
         trial.id,
         trial.state,
-        report.value if report else None,
-        report.epoch if report else None,
+        value,
+        trial.best.epoch if trial.best else None,
+        trial.epoch,
         *(trial.config.get(key) for key in keys),
         trial.cost_nano / (1000 * MICRO),
         trial.worker_seconds,
         trial.max_parallelism,
         trial.started_s,
         trial.ended_s,
-        trial.reason,
-        trial.error,
+        _shorten(trial.reason),
+        _shorten(headline(trial.error)) if trial.error else "",
     )
+
+
+def _shorten(text: str) -> str:
+    return textwrap.shorten(text, LONGEST_TEXT, placeholder="...") if len(text) > LONGEST_TEXT else text
 
 
 def curves_frame(state: State) -> pd.DataFrame:

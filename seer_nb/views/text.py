@@ -52,6 +52,20 @@ def format_progress(state: State, stuck: str = "", now_s: float | None = None) -
     return one_line(" | ".join(parts))
 
 
+def progress_rows(state: State, status: str, stuck: str, now_s: float) -> list[tuple[str, str]]:
+    """Return the progress as (label, text) rows: best value, money, time, workers and trials; see `format_progress`."""
+    view = build_view(state, status, now_s, stuck)
+    rows = [
+        ("study", f"{view.name}, {view.status}"),
+        ("best", _best(view).removeprefix("best ")),
+        ("money", f"{format_money(view.spent_micro)} of {format_money(view.budget_micro)}"),
+        ("time", _time(view)),
+        ("workers", f"{_workers(view)}; {len(view.trials)} trials, {view.n_survivors} left"),
+        *([("stuck", view.stuck)] if view.stuck else []),
+    ]
+    return [(label, one_line(text)) for label, text in rows]
+
+
 def _time(view: StudyView) -> str:
     return f"{format_duration(view.elapsed_s)} of {format_duration(view.deadline_s)}"
 
@@ -64,7 +78,8 @@ def _workers(view: StudyView) -> str:
 def _best(view: StudyView) -> str:
     if view.best is None:
         return f"best {view.metric}: none yet"
-    return f"best {view.metric}: {format_value(view.best.value)} (trial {view.best.trial}, epoch {view.best.epoch})"
+    best = view.best
+    return f"best {view.metric}: {format_value(best.value)} (trial {best.trial}, epoch {best.best_epoch})"
 
 
 def _table(view: StudyView) -> list[str]:
@@ -72,7 +87,7 @@ def _table(view: StudyView) -> list[str]:
         return []
     workers = ["workers"] if view.may_have_workers else []
     columns = [
-        ["trial", "state", view.metric, "epoch", *workers, "cost"],
+        ["trial", "state", view.metric, "best_epoch", "epochs", *workers, "cost"],
         *(_cells(trial, view) for trial in view.trials[:N_ROWS]),
     ]
     for name in view.config_names:
@@ -95,7 +110,8 @@ def _cells(trial: TrialView, view: StudyView) -> list[str]:
         str(trial.trial),
         trial.state,
         format_value(trial.value),
-        format_value(trial.epoch),
+        format_value(trial.best_epoch),
+        str(trial.epochs),
         *([str(trial.workers)] if view.may_have_workers else []),
         format_money(trial.cost_micro),
     ]

@@ -63,7 +63,7 @@ class TrialView(NamedTuple):
     state: core.TrialState
     value: float | None
     """Metric of the best report whose checkpoint is stored."""
-    epoch: int | None
+    best_epoch: int | None
     """Epoch of the best report whose checkpoint is stored."""
     epochs: int
     """Number of epochs reported."""
@@ -122,7 +122,7 @@ class StudyView(NamedTuple):
     """Total price of all live machines."""
     best: TrialView | None
     trials: tuple[TrialView, ...]
-    """Best first; trials without a value last."""
+    """Best first; see `rank_key`."""
 
     @property
     def free_micro(self) -> int:
@@ -174,9 +174,8 @@ class ViewBuilder:
             stuck: ``Study.stuck``.
         """
         now_s = max(state.now_s, now_s or 0.0)
-        sign = -1 if state.settings.mode == "max" else 1
         trials = [self._trial(trial, state, now_s) for trial in state.trials.values()]
-        trials.sort(key=lambda trial: (math.inf if trial.value is None else sign * trial.value, trial.trial))
+        trials.sort(key=lambda trial: rank_key(trial.trial, trial.state, trial.value, state.settings.mode))
         machines = state.live_machines.values()
         return StudyView(
             name=state.settings.name,
@@ -216,6 +215,20 @@ def build_view(state: State, status: str | None = None, now_s: float | None = No
     return ViewBuilder().build(state, status, now_s, stuck)
 
 
+def rank_key(trial: int, state: core.TrialState, value: float | None, mode: core.Mode) -> tuple[float, bool, int]:
+    """Return a sort key of trials: best value first, trials without a value last, failed ones at the very end.
+
+    Args:
+        trial: Number of the trial.
+        state: The trial's state.
+        value: The trial's value; None or NaN: none.
+        mode: "max" or "min".
+    """
+    if value is None or math.isnan(value):
+        return math.inf, state == "failed", trial
+    return -value if mode == "max" else value, False, trial
+
+
 def format_value(value: object) -> str:
     """Format a metric's or hyperparameter's value with at most four digits; None becomes a dash."""
     if value is None:
@@ -230,7 +243,7 @@ def _trial_view(trial: core.Trial, state: State, now_s: float) -> TrialView:
         trial=trial.id,
         state=trial.state,
         value=trial.best.value if trial.best else None,
-        epoch=trial.best.epoch if trial.best else None,
+        best_epoch=trial.best.epoch if trial.best else None,
         epochs=trial.epoch,
         workers=gang.parallelism if gang else 0,
         training_workers=gang.parallelism if gang and _is_training(gang, state, now_s) else 0,

@@ -77,6 +77,18 @@ def test_workers_on_other_computers_need_a_reachable_store(tmp_path, monkeypatch
         seer.Study(lambda config, run: None, {"x": seer.uniform(0, 1)}, **study)
 
 
+def test_a_cluster_whose_workers_are_up_allows_a_short_deadline(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEER_HOME", str(tmp_path))
+    study = {"metric": "m", "mode": "max", "max_epochs": 1, "budget": "$1"}
+    train, space = (lambda config, run: None), {"x": seer.uniform(0, 1)}
+    with clusters.local(2) as cluster:
+        present, more = (seer.DaskCluster(cluster, 0.1, max_workers=n, shares_files=True) for n in (2, 3))
+        seer.Study(train, space, **study, deadline="7s", provider=present)
+        seer.Study(train, space, **study, deadline="16s", provider=more)
+        with pytest.raises(ValueError, match=r"takes about 15 s to boot, start and terminate"):
+            seer.Study(train, space, **study, deadline="14s", provider=more)
+
+
 def test_clients_without_the_key_are_refused():
     with clusters.local() as cluster:
         server = ControllerServer(cluster)

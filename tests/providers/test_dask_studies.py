@@ -50,7 +50,7 @@ def records(study, kind):
 
 def check_two_then_one(study):
     table = study.results().set_index("trial")
-    assert sorted(table.epoch) == [3, 40]
+    assert sorted(table.epochs) == [3, 40]
     rented = [e for e in records(study, core.Rent) if e.record.offer == "worker"]
     assert len(rented) == 2
     (first, second, host) = records(study, core.MachineEnded)

@@ -176,6 +176,22 @@ def test_distributions_of_other_libraries_are_converted():
     }
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        optuna.distributions.IntDistribution(1, 9, step=2),
+        optuna.distributions.FloatDistribution(0.1234567, 1.0),
+        optuna.distributions.FloatDistribution(0.25, 1.0, step=0.25),
+    ],
+    ids=str,
+)
+def test_the_repr_of_a_domain_reads_back_as_the_domain(given):
+    domain = Space({"x": given}).domains["x"]
+    names = {"IntDistribution": optuna.distributions.IntDistribution, "uniform": seer.uniform}
+    again = eval(repr(domain), {**names, "quniform": seer.quniform})
+    assert Space({"x": again}).domains["x"] == domain
+
+
 def test_domains_become_optuna_distributions_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -37,7 +37,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def study(home, monkeypatch):
     """Written down, but not running; who resumes it need not wait whether it is just about to."""
-    monkeypatch.setattr("seer_nb.study.study.LAUNCH_S", 0.0)
+    monkeypatch.setattr("seer_nb.study.health.LAUNCH_S", 0.0)
     made = make(train)
     made._create()
     return made

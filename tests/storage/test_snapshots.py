@@ -216,7 +216,7 @@ def test_attach_starts_from_the_snapshot(tmp_path, monkeypatch):
     assert len(found.events()) == seq
     assert len(found.results()) == len(made.state.trials)
     assert len(found.curves()) == sum(len(trial.curve) for trial in made.state.trials.values())
-    last = found.results(view="last")
+    last = found.results(view="last").sort_values("trial")
     values = [trial.curve[-1].value if trial.curve else float("nan") for trial in made.state.trials.values()]
     assert list(last.value) == pytest.approx(values, nan_ok=True)
 

@@ -252,6 +252,14 @@ def test_the_forecast_of_an_ended_study_is_its_result():
     assert found.best_value.value == state.best.best.value
 
 
+def test_a_preview_of_an_ended_study_resumes_it_under_the_new_limits():
+    """Guards against an answer that ignores the budget and the deadline that were asked for."""
+    state = halfway(math.inf)
+    found = forecast(state, SEER(), budget=2 * state.budget_micro, deadline_s=2 * state.deadline_s)
+    assert state.deadline_s < found.finish_s.value <= 2 * state.deadline_s
+    assert state.phase == "ended"
+
+
 # --- worlds that fit ---
 
 

@@ -227,7 +227,7 @@ def test_a_study_ends_by_its_deadline_with_everything_stored(home):
     assert "deadline" in state.reason
     assert all(machine.ended_s <= 15 for machine in state.machines.values())
     last = study.results(view="last").set_index("trial")
-    assert study.best.epoch == last.epoch[study.best.trial], "what was trained last is stored"
+    assert study.best.epoch == last.epochs[study.best.trial], "what was trained last is stored"
     assert_no_processes_left(home)
 
 

@@ -27,7 +27,7 @@ def test_states_values_and_costs():
     assert [trial.state for trial in found.trials] == [TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL]
     stopped, best, failed = found.trials
     assert [trial.user_attrs["state"] for trial in found.trials] == ["stopped", "running", "failed"]
-    assert [trial.user_attrs["epoch"] for trial in found.trials] == [2, 3, 1]
+    assert [trial.user_attrs["epochs"] for trial in found.trials] == [2, 3, 1]
     assert [trial.value for trial in found.trials] == [0.6, 0.9, None]
     assert stopped.params == {"lr": 0.1, "act": "relu"}
     assert stopped.intermediate_values == {1: 0.4, 2: 0.6}

@@ -236,7 +236,7 @@ def check_files(folder, name):
     """Check the files that the demo wrote and the money it spent; return the study."""
     study = seer.attach(name)
     results = pd.read_csv(folder / "results.csv")
-    assert list(results.trial) == list(range(len(study.results())))
+    assert list(results.trial) == list(study.results().trial)
     assert results.value.max() == pytest.approx(study.best.value)
     assert f"{name}: results</caption>" in (folder / "results.html").read_text()
     assert "Plotly.newPlot" in (folder / "curves.html").read_text()
@@ -263,7 +263,7 @@ def test_demo_prints_progress_lines_into_a_pipe(tmp_path, capsys):
         r" \| (no accuracy yet|accuracy 0\.\d+) \| \$0\.\d+ of \$0\.01 \| \d+ trials, \d+ left \| ", progress[0]
     )
     assert re.match(r"study piped: ended, \d+ s of \d+ s - ", rest[len(progress)])
-    assert any(line.split()[:4] == ["trial", "state", "accuracy", "epoch"] for line in rest)
+    assert any(line.split()[:4] == ["trial", "state", "accuracy", "best_epoch"] for line in rest)
     assert rest[-2:] == [
         "written: results.csv, results.html, curves.html",
         "to open the study again: seer-nb show piped, or seer_nb.attach('piped') in Python",

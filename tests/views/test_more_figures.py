@@ -94,6 +94,20 @@ def test_most_important_hyperparameter_comes_first():
     assert importances(list(study.state.trials.values()), "max") == shares
 
 
+def test_failed_trials_without_a_report_do_not_count_for_importances():
+    study = Builder(max_epochs=1).machine(0, 0.0, 1.0).draw(*({"lr": k / 20} for k in range(20)))
+    for k in range(20):
+        study.start(k, k, "0.0")
+        if k % 2:
+            study.end(k, "failed", error="ValueError")
+        else:
+            study.report(k, k / 20).end(k, "completed")
+    assert importance_info(study.state).n_trials == 10
+    failed = [trial for trial in study.state.trials.values() if not trial.curve]
+    with pytest.raises(ValueError, match=r"^trials: 0 have reported; expected at least 8$"):
+        importances(failed, "max")
+
+
 def test_importance_of_too_few_trials_is_an_error():
     with pytest.raises(ValueError, match=r"trials: 3 have reported; expected at least 8"):
         importance_info(small_study().state)

@@ -41,7 +41,7 @@ def test_head_and_table_show_the_study():
         "plan": "2 survivors",
     }
     table = root.find(".//table[@class='seer-trials']")
-    heads = ["trial", "state", "accuracy", "epoch", "workers", "cost", "to finish", "expected end", "lr", "act"]
+    heads = ["trial", "state", "accuracy", "epochs", "workers", "cost", "to finish", "expected end", "lr", "act"]
     assert texts(table, "th") == [*heads, "1 ★ best", "3"]
     cells = texts(table, "td")[:9]
     assert cells == ["▶ running", "0.9", "3 of 9", "2 / 2 / 2", "$0.00600", "$0.01200", "17 s", "0.01", "tanh"]

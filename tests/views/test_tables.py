@@ -17,7 +17,7 @@ from seer_nb.search_space import Space
 from seer_nb.views.tables import curves_frame, events_frame, export, results_frame, spending_frame
 from tests.support.records import Builder, small_study
 
-HEAD = ["trial", "state", "value", "epoch"]
+HEAD = ["trial", "state", "value", "best_epoch", "epochs"]
 TAIL = ["cost_usd", "worker_seconds", "max_parallelism", "started_s", "ended_s", "reason", "error"]
 NASTY = pd.DataFrame(
     {
@@ -35,27 +35,41 @@ NASTY = pd.DataFrame(
 def test_results_have_one_row_per_trial():
     frame = results_frame(small_study().state)
     assert list(frame) == [*HEAD, "config_lr", "config_act", *TAIL]
-    assert frame["trial"].tolist() == [0, 1, 2, 3]
-    assert frame["state"].tolist() == ["stopped", "running", "failed", "waiting"]
-    assert frame["value"].tolist()[:3] == [0.6, 0.9, 0.2]
-    assert frame["epoch"].tolist()[:3] == [2, 2, 1]
-    assert frame.loc[3, ["value", "epoch", "started_s", "ended_s"]].isna().all()
-    running = frame.loc[1]
+    assert frame["trial"].tolist() == [1, 0, 2, 3]
+    assert frame["state"].tolist() == ["running", "stopped", "failed", "waiting"]
+    assert frame["value"].tolist()[:3] == [0.9, 0.6, 0.2]
+    assert frame["best_epoch"].tolist()[:3] == [2, 2, 1]
+    assert frame["epochs"].tolist() == [3, 2, 1, 0]
+    assert frame.loc[3, ["value", "best_epoch", "started_s", "ended_s"]].isna().all()
+    running = frame.loc[0]
     assert (running["cost_usd"], running["worker_seconds"], running["max_parallelism"]) == (0.006, 6.0, 2)
     assert (frame.loc[2, "reason"], frame.loc[2, "error"]) == ("train raised", "Traceback: <b>boom</b>")
 
 
-def test_best_row_is_the_best_trial_of_the_study():
-    state = small_study().state
-    frame = results_frame(state)
-    row = frame.loc[frame["value"].idxmax()]
-    assert (row["trial"], row["value"], row["epoch"]) == (state.best.id, state.best.best.value, state.best.best.epoch)
+@pytest.mark.parametrize(("mode", "order"), [("max", [1, 0, 2, 3, 5, 4]), ("min", [2, 0, 1, 3, 5, 4])])
+def test_results_are_sorted_best_first_and_trials_without_a_value_come_last(mode, order):
+    study = small_study(mode=mode).draw({"lr": 1, "act": "relu"}, {"lr": 2, "act": "relu"})
+    study.machine(2, 20.0, 22.0).start(4, 3, "2.0").end(3, "failed", "train raised")
+    study.start(5, 4, "2.0").report(4, math.nan, stored=False)
+    frame = results_frame(study.state)
+    assert frame["trial"].tolist() == order
+    best = study.state.best
+    assert frame.loc[0, ["trial", "value", "best_epoch"]].tolist() == [best.id, best.best.value, best.best.epoch]
+
+
+def test_results_shorten_long_reasons_and_errors_that_trial_shows_in_full():
+    lines = "".join(f'  File "a.py", line {number}, in f\n    f()\n' for number in range(50))
+    error = f"Traceback (most recent call last):\n{lines}ValueError: {'lr is bad ' * 60}\n"
+    study = Builder().machine(0, 0.0, 1.0).draw({"lr": 1}).start(0, 0, "0.0").end(0, "failed", "because " * 40, error)
+    row = results_frame(study.state).loc[0]
+    assert row["error"].startswith("ValueError: lr is bad ")
+    assert all(len(row[name]) <= 160 and row[name].endswith("...") for name in ("reason", "error"))
 
 
 def test_last_view_shows_last_reports_and_unknown_view_is_an_error():
     state = small_study().state
-    last = results_frame(state, view="last").loc[1]
-    assert (last["value"], last["epoch"]) == (0.8, 3)
+    last = results_frame(state, view="last").loc[0]
+    assert (last["trial"], last["value"], last["epochs"], last["best_epoch"]) == (1, 0.8, 3, 2)
     with pytest.raises(ValueError, match="view") as caught:
         results_frame(state, view="worst")
     assert str(caught.value) == 'view=\'worst\': unknown view; expected "best" or "last"'

@@ -9,11 +9,11 @@ study digits: running, 11 s of 10 min - 2 survivors
 money: $0.019 spent, $0.06 committed, $0.421 free of $0.50
 trials: 2 of 4 in the running; 2/2 workers busy
 best accuracy: 0.9 (trial 1, epoch 2)
-trial    state  accuracy  epoch  workers    cost    lr   act
-    1  running       0.9      2        2  $0.006  0.01  tanh
-    0  stopped       0.6      2        0  $0.002   0.1  relu
-    2   failed       0.2      1        0  $0.001   0.5  relu
-    3  waiting         -      -        0   $0.00  0.02  relu"""
+trial    state  accuracy  best_epoch  epochs  workers    cost    lr   act
+    1  running       0.9           2       3        2  $0.006  0.01  tanh
+    0  stopped       0.6           2       2        0  $0.002   0.1  relu
+    2   failed       0.2           1       1        0  $0.001   0.5  relu
+    3  waiting         -           -       0        0   $0.00  0.02  relu"""
 
 
 def test_summary_of_a_small_study():
@@ -27,8 +27,8 @@ def test_summary_of_an_ended_study_has_trial_states_and_no_workers():
     lines = format_summary(study.state).splitlines()
     assert lines[0] == "study digits: ended, 11 s of 10 min - the deadline was reached"
     assert lines[2] == "trials: 1 waiting, 1 running, 1 stopped, 1 failed"
-    assert lines[4].split() == ["trial", "state", "accuracy", "epoch", "cost", "lr", "act"]
-    assert lines[5].split() == ["1", "running", "0.9", "2", "$0.006", "0.01", "tanh"]
+    assert lines[4].split() == ["trial", "state", "accuracy", "best_epoch", "epochs", "cost", "lr", "act"]
+    assert lines[5].split() == ["1", "running", "0.9", "2", "3", "$0.006", "0.01", "tanh"]
 
 
 def test_empty_study():

@@ -197,9 +197,9 @@ class Result(MethodResult):
         """One row per arm, sorted by trial.
 
         Columns: trial, state, selection_score (least validation error of the target, which is optimistic; for a study,
-        the least with a stored model), test_error (of the target, best arm only), epoch (the round of the selection
-        score), config_* (most probable client configuration), config_server_*, rounds, entropy (of theta, in nats),
-        mode (greatest probability), test_global and test_personal (best arm only), reason.
+        the least with a stored model), test_error (of the target, best arm only), best_epoch (the round of the
+        selection score), config_* (most probable client configuration), config_server_*, rounds, entropy (of theta, in
+        nats), mode (greatest probability), test_global and test_personal (best arm only), reason.
         """
         import pandas as pd
 
@@ -280,7 +280,7 @@ class Result(MethodResult):
             "state": arm.state,
             "selection_score": self._value(history[epoch - 1]) if epoch else float("nan"),
             "test_error": best.test_error if best and best.test_error is not None else float("nan"),
-            "epoch": epoch,
+            "best_epoch": epoch,
             **{f"config_{name}": value for name, value in arm.best_config.items()},
             **{f"config_server_{name}": value for name, value in arm.settings._asdict().items()},
             "rounds": len(history),

@@ -38,7 +38,7 @@ class Outcome:
     fits: tuple[Fit, ...] = ()
     """Measurements of each repeat; empty unless the cell was completed."""
     error: str = ""
-    """Error in one line; a study's ``results()`` hold the traceback."""
+    """Error in one line; a study's ``trial(number)`` holds the traceback."""
 
     @property
     def value(self) -> float:

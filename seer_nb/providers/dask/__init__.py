@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 ACQUIRE_S = 1.0
-"""Expected seconds until a runner has acquired a running cluster."""
+"""Expected seconds until a runner has acquired, or left, a running cluster or one of its workers."""
+BOOT_S, RELEASE_S = 30.0, 10.0
+"""Default seconds to start and to terminate a worker."""
 MIN_CLUSTER_TIMEOUT_S = 600.0
 """Smallest timeout for the creation of a cluster."""
 
@@ -40,9 +42,11 @@ class DaskCluster:
         price_per_worker_hour: Dollars per worker and hour, a number or text such as "$0.05". 0 makes money free; then
             only the deadline limits the study.
         max_workers: Largest number of workers at once.
-        boot_time: Expected duration until a new worker can train, until one has been measured.
+        boot_time: Expected duration until a worker can train, until one has been measured. Default: "30s", or "1s" if
+            the cluster has workers already.
         boot_timeout: Duration after which a worker that cannot train yet is terminated.
-        release_time: Longest duration from the request to terminate a worker until its billing ends.
+        release_time: Longest duration from the request to terminate a worker until its billing ends. Default: "10s", or
+            "1s" if the cluster has max_workers workers already, which stay.
         scheduler_price_per_hour: Dollars per hour for the cluster itself while the study uses it.
         gpus_per_worker: GPUs that each worker has for itself.
         shares_files: Whether workers see this computer's files. If not, ``store=`` must name an object store.
@@ -62,9 +66,9 @@ class DaskCluster:
         price_per_worker_hour: str | float,
         *,
         max_workers: int,
-        boot_time: str | float | timedelta = "30s",
+        boot_time: str | float | timedelta | None = None,
         boot_timeout: str | float | timedelta = "10min",
-        release_time: str | float | timedelta = "10s",
+        release_time: str | float | timedelta | None = None,
         scheduler_price_per_hour: str | float = 0,
         gpus_per_worker: int = 0,
         shares_files: bool = False,
@@ -73,11 +77,13 @@ class DaskCluster:
         self.gpus = check_integer(gpus_per_worker, "gpus_per_worker", 0, what="a number of GPUs")
         self.price_micro = parse_money(price_per_worker_hour, "price_per_worker_hour", zero=True)
         self.scheduler_price_micro = parse_money(scheduler_price_per_hour, "scheduler_price_per_hour", zero=True)
-        self.boot_s = parse_duration(boot_time, "boot_time")
-        self.boot_timeout_s = parse_duration(boot_timeout, "boot_timeout")
-        self.release_s = parse_duration(release_time, "release_time")
-        self.shares_files = bool(shares_files)
         self._cluster = None if _is_factory(cluster) else _checked(cluster)
+        present = 0 if self._cluster is None else _count_workers(self._cluster)
+        self.boot_s = _duration(boot_time, "boot_time", ACQUIRE_S if present else BOOT_S)
+        self.boot_timeout_s = parse_duration(boot_timeout, "boot_timeout")
+        stay = present >= self.max_workers
+        self.release_s = _duration(release_time, "release_time", ACQUIRE_S if stay else RELEASE_S)
+        self.shares_files = bool(shares_files)
         self._make_cluster = cluster if _is_factory(cluster) else None
         self._name = getattr(cluster, "__name__", type(cluster).__name__)
         self._server: ControllerServer | None = None
@@ -145,6 +151,17 @@ class DaskCluster:
 
 def _is_factory(cluster: Any) -> bool:
     return isinstance(cluster, type) or (callable(cluster) and not hasattr(cluster, "scheduler_address"))
+
+
+def _duration(given: str | float | timedelta | None, name: str, default_s: float) -> float:
+    return default_s if given is None else parse_duration(given, name)
+
+
+def _count_workers(cluster: Any) -> int:
+    """Return the number of workers that a cluster has at present."""
+    known = getattr(cluster, "scheduler_info", None) or {}
+    # Some clusters list the workers that they started, others only those that the scheduler knows.
+    return max(len(getattr(cluster, "workers", None) or ()), len(known.get("workers", ())))
 
 
 def _checked(cluster: Any) -> Any:

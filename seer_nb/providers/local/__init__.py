@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psutil
 
 from seer_nb._utils.processes import LEASE_ENDED, WORKER_CLOSED
+from seer_nb._utils.text import headline
 from seer_nb._utils.units import MICRO, parse_money
 from seer_nb._utils.validation import check_integer
 from seer_nb.core.model import worker_name
@@ -197,9 +198,20 @@ class LocalFleet(MachineFleet[WorkerProcess]):
         _kill_worker(process)  # processes that it started may still run
         code = process.exitcode
         reason = _REASONS.get(code, f"its process exited with code {code}")
+        if code == WORKER_CLOSED and (error := self._read_error(machine)):
+            reason = f"its Dask worker failed: {error}"
         # Only the code of an exit that the training function may have caused is reported.
         self.report_ended(machine, reason=reason, exit_code=None if code in _REASONS else code)
         process.close()
+
+    def _read_error(self, machine: int) -> str:
+        """Return the error that ended a machine's worker, such as a Dask preload that cannot be imported."""
+        from seer_nb.providers.local.worker_process import error_file
+
+        try:
+            return headline(error_file(self._scratch, worker_name(machine, 0)).read_text(errors="replace"))
+        except OSError:
+            return ""
 
     def _assign_environment(self, rented: WorkerProcess) -> dict[str, str]:
         """Assign the least used GPU; return the environment variables that a worker adds to this process's."""

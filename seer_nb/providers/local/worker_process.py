@@ -19,6 +19,7 @@ from distributed import Worker
 
 from seer_nb._utils import log_context
 from seer_nb._utils.processes import WORKER_CLOSED, exit_process
+from seer_nb._utils.text import message_of
 from seer_nb.providers._dask_options import UNMANAGED_MEMORY
 
 if TYPE_CHECKING:
@@ -47,13 +48,21 @@ def serve(scheduler: SchedulerAddress, name: str, folder: str, environment: dict
     # For modules that a training function imports when it runs; last, so that they hide no other modules.
     sys.path.append(str(Path.cwd()))
     threading.Thread(target=_exit_with_runner, name="seer-parent", daemon=True).start()
+    scratch = Path(folder) / "scratch"
     try:
-        asyncio.run(_run_worker(scheduler, name, Path(folder) / "scratch"))
-    except BaseException:
+        asyncio.run(_run_worker(scheduler, name, scratch))
+    except BaseException as error:
         logger.exception("worker failed")
+        with contextlib.suppress(OSError):
+            error_file(scratch, name).write_text(f"{type(error).__name__}: {message_of(error)}", errors="replace")
     finally:
         # A training function may have left threads behind that would keep the process alive.
         exit_process(WORKER_CLOSED)
+
+
+def error_file(scratch: Path, name: str) -> Path:
+    """Return the file in which a worker leaves the error that ended it."""
+    return scratch / f"{name}.error"
 
 
 async def _run_worker(scheduler: SchedulerAddress, name: str, scratch: Path) -> None:

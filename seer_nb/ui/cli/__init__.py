@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, TextIO
 
 import seer_nb as seer
@@ -22,6 +23,8 @@ TERMINAL_INTERVAL_S = 0.25
 """Seconds between two progress lines on a terminal."""
 PIPE_INTERVAL_S = 5.0
 """Seconds between two progress lines if the output is not a terminal."""
+POLL_S = 0.05
+"""Seconds between two checks of whether the study has ended."""
 DEMO_LIMITS = {"deadline": ("60s", "120s"), "budget": ("$0.01", "$0.05")}
 """Default limits of the demo, without and with ``--cloud``, where machines must boot."""
 CLOUD_BOOT_S = 5.0
@@ -81,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("studies", help="list the studies in ./seer_studies, or in SEER_HOME")
     listing.set_defaults(run=_studies)
     _add_study_commands(commands)
-    for add_to in (doctor.add, cloud.add_machines, cloud.add_prices, cloud.add_iam_policy, _add_trust):
+    for add_to in (doctor.add, cloud.add_machines, cloud.add_prices, cloud.add_iam_policy, _add_trust, _add_delete):
         add_to(commands)
     return parser
 
@@ -130,14 +133,11 @@ def _count_running(cloud: LoopbackCloud) -> int:
 def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None) -> int:
     from seer_nb.ui.cli import demo as demo_command
 
-    study = demo_command.study(
-        name=options.name or time.strftime("demo-%Y%m%d-%H%M%S"),
-        deadline=options.deadline or DEMO_LIMITS["deadline"][options.cloud],
-        budget=options.budget or DEMO_LIMITS["budget"][options.cloud],
-        provider=provider,
-        policy=options.policy,
-        store=store,
-    ).start()
+    with warnings.catch_warnings():
+        if options.budget is None:  # the default allows for any number of cores
+            warnings.simplefilter("ignore")
+        study = _demo_study(options, provider, store)
+    study.start()
     print(f"study {study.name!r}: an MLP on handwritten digits; Ctrl-C stops the study and keeps its results")
     _watch(study, stop_on_interrupt=True, first=demo_command.start_clock)
     from seer_nb.views import plotly_curves
@@ -149,6 +149,19 @@ def _demo_on(options: argparse.Namespace, provider: Provider, store: str | None)
     print("written: results.csv, results.html, curves.html")
     print(f"to open the study again: seer-nb show {study.name}, or seer_nb.attach({study.name!r}) in Python")
     return 0
+
+
+def _demo_study(options: argparse.Namespace, provider: Provider, store: str | None) -> Study:
+    from seer_nb.ui.cli import demo as demo_command
+
+    return demo_command.study(
+        name=time.strftime("demo-%Y%m%d-%H%M%S") if options.name is None else options.name,
+        deadline=options.deadline or DEMO_LIMITS["deadline"][options.cloud],
+        budget=options.budget or DEMO_LIMITS["budget"][options.cloud],
+        provider=provider,
+        policy=options.policy,
+        store=store,
+    )
 
 
 def _studies(_: argparse.Namespace) -> None:
@@ -177,7 +190,7 @@ def _run_study_command(options: argparse.Namespace) -> None:
 
 
 def _send_command(study: Study, command: str) -> None:
-    from seer_nb.study.study import check_accepts_commands
+    from seer_nb.study.commands import check_accepts_commands
 
     if command != "resume":
         check_accepts_commands(study.name, study.status, command)
@@ -193,21 +206,20 @@ def _watch(
 
     out = out or sys.stdout
     live = out.isatty()
+    next_s = time.monotonic()
     try:
         if first is not None:
             first(study)
-        while True:
-            try:
-                study.wait(timeout=TERMINAL_INTERVAL_S if live else PIPE_INTERVAL_S)
-            except TimeoutError:
+        while not study.settled():
+            if time.monotonic() >= next_s:
+                next_s += TERMINAL_INTERVAL_S if live else PIPE_INTERVAL_S
                 _write_line(out, text_views.format_progress(study.state, study.stuck, study.now_s), live=live)
-            else:
-                break
+            time.sleep(POLL_S)
     except KeyboardInterrupt:
         if not stop_on_interrupt:
             return
         study.stop()
-        study.wait()
+        study.wait(progress=False)
     finally:
         if live:
             out.write("\n")
@@ -246,4 +258,26 @@ def _trust(options: argparse.Namespace) -> int:
         return 1
     trust(options.name)
     sys.stdout.write(f"study {options.name!r} is trusted: seer-nb resume {options.name} continues it\n")
+    return 0
+
+
+def _add_delete(commands: Any) -> None:
+    parser = commands.add_parser("delete", help="delete the folder and the checkpoints of a study that has ended")
+    parser.add_argument("name", help="name of the study")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    parser.set_defaults(run=_delete)
+
+
+def _delete(options: argparse.Namespace) -> int:
+    from seer_nb.study.catalog import attach
+    from seer_nb.ui.cli.cloud import confirm
+
+    study = attach(options.name)
+    study.check_deletable()
+    question = f"The folder {study.folder} and the checkpoints in {study.settings.store} will be deleted.\nDelete them?"
+    if not options.yes and not confirm(question):
+        sys.stdout.write("nothing was deleted\n")
+        return 1
+    study.delete()
+    sys.stdout.write(f"study {study.name!r} is deleted\n")
     return 0

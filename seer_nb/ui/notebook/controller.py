@@ -208,10 +208,11 @@ class Controller:
         # Read once: otherwise a change by another view in between would be undone.
         state = self.reader.state()
         change = LimitChange(_limits(state), _requested_limits(state, request))
-        if not self._adjust(*change):
+        advice = self._adjust(*change)
+        if advice is None:
             return "nothing to apply: budget and deadline are unchanged"
         self._changes.append(change)
-        return f"applied: {_format_limits(change.after)}"
+        return f"applied: {_format_limits(change.after)}" + (f"; {advice}" if advice else "")
 
     def _undo(self, _: Request) -> str:
         if not self._changes:
@@ -240,16 +241,13 @@ class Controller:
 
     # --- helpers ---
 
-    def _adjust(self, old: Limits, new: Limits) -> bool:
-        """Adjust the limits that differ; return whether any does."""
-        changed: dict[str, Any] = {}
-        if new.budget_micro != old.budget_micro:
-            changed["budget"] = new.budget_micro / MICRO
-        if new.deadline != old.deadline:
-            changed["deadline"] = new.deadline
-        if changed:
-            self.reader.study.adjust(**changed)
-        return bool(changed)
+    def _adjust(self, old: Limits, new: Limits) -> str | None:
+        """Adjust the limits that differ; return a warning if they do not fit together, and None if none differs."""
+        budget = None if new.budget_micro == old.budget_micro else new.budget_micro / MICRO
+        deadline = None if new.deadline == old.deadline else new.deadline
+        if budget is None and deadline is None:
+            return None
+        return self.reader.study.change_limits(budget, deadline)
 
     def _undo_title(self, now: Limits) -> str:
         return f"undo: {_format_limits(self._changes[-1].undo(now))}" if self._changes else "undo the last change"

@@ -60,7 +60,7 @@ def test_result_has_tables_files_and_figures(tmp_path):
         "state",
         "selection_score",
         "test_error",
-        "epoch",
+        "best_epoch",
         "config_lr",
         "config_server_lr",
         "entropy",

@@ -66,7 +66,7 @@ def test_failing_cells_are_rows_also_when_all_fail():
     assert without_times(there.frame).equals(without_times(sweep_ridges(grid, estimator=FailsForLargeAlpha()).frame))
     assert set(there.frame.state) == {"failed"}
     assert there.frame.error[0] == "RuntimeError: alpha=60.0 is too large"
-    assert "Traceback" in there.study.results().error[0]
+    assert "Traceback" in there.study.trial(0).error
     assert there.best is None
     assert there.study.status == "ended"
 
