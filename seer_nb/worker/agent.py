@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -107,9 +106,8 @@ class Agent:
         global _agent  # noqa: PLW0603 - the runner's calls and the tasks find the agent here
         self.worker = worker
         self.signals = GangSignals()
-        self.function: Callable[..., Any] | None = None
-        self.training: int | None = None
-        """Identifier of the thread that trains now."""
+        self._function: Callable[..., Any] | None = None
+        """The training function for the first gang; None before and after."""
         self.ready: WorkerReady | None = None
         """The record that this worker can train; None while it warms up."""
         self.lease = Lease(self.lease_s)
@@ -127,13 +125,12 @@ class Agent:
         """Train as a member of a gang; returns when the member has ended."""
         from seer_nb.worker.member import run_member
 
-        assert self.function is not None
-        self.training = threading.get_ident()
+        # Unpickled for each gang: what the last function left in its globals is gone.
+        function, self._function = self._function or self._load_function(), None
         self.signals.start(task.gang)
         try:
-            run_member(self.function, task, self.send, self.signals)
+            run_member(function, task, self.send, self.signals)
         finally:
-            self.training = None
             self.signals.forget(task.gang)
 
     def accept_runner(self) -> None:
@@ -149,16 +146,16 @@ class Agent:
 
     def describe_training(self, describe: Callable[[FrameType], str]) -> str:
         """Describe the current frame of the training thread."""
-        frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001 - the documented way to a thread's frame
+        from seer_nb.worker.member import training_frame
+
+        frame = training_frame()
         return describe(frame) if frame else "not in the training function"
 
     def _warm_up(self) -> None:
-        import cloudpickle
-
         store_port, error = 0, ""
         try:
             store_port = warm_up(self.worker.ip)
-            self.function = cloudpickle.loads(self.function_bytes)
+            self._function = self._load_function()
         except BaseException:  # noqa: BLE001 - the user must see any error
             error = traceback.format_exc()
         self.ready = WorkerReady(
@@ -169,6 +166,12 @@ class Agent:
             error=error,
         )
         self.send(self.ready)
+
+    def _load_function(self) -> Callable[..., Any]:
+        import cloudpickle
+
+        function: Callable[..., Any] = cloudpickle.loads(self.function_bytes)
+        return function
 
     def _watch_for_preemption(self) -> None:
         for notice in preemption.watch(str(self.worker.name)):
