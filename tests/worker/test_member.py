@@ -1,5 +1,7 @@
 """One member of a gang: its records however the function ends, and what it leaves behind."""
 
+import io
+import logging
 import os
 import subprocess
 import sys
@@ -66,7 +68,7 @@ def test_the_environment_is_restored(gangs):
     assert gangs.alone(lambda config, run: torch.ones(1, requires_grad=True).sum().backward()).end.error == ""
 
 
-def test_output_of_the_training_thread_goes_to_the_log_of_the_trial(gangs, tmp_path, capsys):
+def test_output_of_the_function_and_its_threads_goes_to_the_log_of_the_trial(gangs, tmp_path, capsys):
     def train(config, run):
         print("from the function")
         print("a warning", file=sys.stderr)
@@ -76,8 +78,53 @@ def test_output_of_the_training_thread_goes_to_the_log_of_the_trial(gangs, tmp_p
 
     for _ in range(2):
         gangs.alone(train, logs=str(tmp_path / "logs"))
-    assert (tmp_path / "logs" / "trial-7.log").read_text() == "from the function\na warning\n" * 2
-    assert capsys.readouterr().out == "from another thread\n" * 2
+    text = "from the function\na warning\nfrom another thread\n"
+    assert (tmp_path / "logs" / "trial-7.log").read_text() == text * 2
+    assert capsys.readouterr().out == ""
+
+
+def test_handlers_that_an_earlier_trial_bound_print_to_the_log_of_the_trial(gangs, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    kept = []
+
+    def train(config, run):
+        kept.append(logging.StreamHandler())
+        logging.basicConfig()
+        logging.root.addHandler(kept[0])
+        logging.getLogger("mine").warning("in trial %d", run.trial)
+
+    for trial in (1, 2):
+        gangs.alone(train, logs=str(tmp_path), trial=trial)
+        text = (tmp_path / f"trial-{trial}.log").read_text()
+        assert text == f"WARNING:mine:in trial {trial}\nin trial {trial}\n"
+
+
+def test_info_records_reach_the_log_without_any_configuration(gangs, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+
+    def train(config, run):
+        logging.getLogger("mine").info("about %s", run)
+        logging.getLogger("mine").debug("not shown")
+
+    gangs.alone(train, logs=str(tmp_path))
+    assert (tmp_path / "trial-7.log").read_text().startswith("INFO:mine:about Run(trial=7,")
+
+
+def test_streams_have_what_streams_of_a_script_have(gangs, tmp_path):
+    def train(config, run):
+        for stream in (sys.stdout, sys.stderr):
+            assert (stream.encoding, stream.mode, stream.isatty()) == ("utf-8", "w", False)
+            assert isinstance(stream.name, str)
+            stream.reconfigure(line_buffering=False, errors="replace")
+            stream.buffer.write(b"bytes\n")
+            stream.writelines(["lines\n"])
+        io.TextIOWrapper(sys.stderr.buffer, encoding="ascii").write("wrapped\n")
+        sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="utf-8")
+        print("é", end="")
+
+    assert gangs.alone(train, logs=str(tmp_path)).end.error == ""
+    text = (tmp_path / "trial-7.log").read_text()
+    assert sorted(text) == sorted("bytes\nlines\n" * 2 + "wrapped\né")
 
 
 def test_a_function_without_output_has_no_log(gangs, tmp_path):
