@@ -124,9 +124,10 @@ class Agent:
     def train(self, task: MemberTask) -> None:
         """Train as a member of a gang; returns when the member has ended."""
         from seer_nb.worker.member import run_member
+        from seer_nb.worker.user_modules import load_function
 
         # Unpickled for each gang: what the last function left in its globals is gone.
-        function, self._function = self._function or self._load_function(), None
+        function, self._function = self._function or load_function(self.function_bytes), None
         self.signals.start(task.gang)
         try:
             run_member(function, task, self.send, self.signals)
@@ -152,10 +153,12 @@ class Agent:
         return describe(frame) if frame else "not in the training function"
 
     def _warm_up(self) -> None:
+        from seer_nb.worker.user_modules import load_function
+
         store_port, error = 0, ""
         try:
             store_port = warm_up(self.worker.ip)
-            self._function = self._load_function()
+            self._function = load_function(self.function_bytes)
         except BaseException:  # noqa: BLE001 - the user must see any error
             error = traceback.format_exc()
         self.ready = WorkerReady(
@@ -166,12 +169,6 @@ class Agent:
             error=error,
         )
         self.send(self.ready)
-
-    def _load_function(self) -> Callable[..., Any]:
-        import cloudpickle
-
-        function: Callable[..., Any] = cloudpickle.loads(self.function_bytes)
-        return function
 
     def _watch_for_preemption(self) -> None:
         for notice in preemption.watch(str(self.worker.name)):

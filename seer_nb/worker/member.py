@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import multiprocessing
 import sys
 import threading
 import time
@@ -136,6 +137,10 @@ def _call(function: Callable[..., Any], run: Run, task: MemberTask) -> Outcome:
     # If the worker did not warm up, the function would import torch itself, after the generators were seeded.
     import torch  # noqa: F401 - see above
 
+    # As in a script. Providers create worker processes by other start methods, and some as daemons, which may not have
+    # children of their own.
+    multiprocessing.set_start_method(None, force=True)
+    multiprocessing.current_process().daemon = False
     # The same seed on all ranks and in every gang of the trial: every member must create the same model.
     seed_all(task.seed, task.trial)
     with contextlib.suppress(StopTraining):

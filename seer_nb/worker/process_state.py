@@ -148,6 +148,10 @@ _PYTHON = (
         lambda: multiprocessing.get_start_method(allow_none=True),
         lambda method: multiprocessing.set_start_method(method, force=True),
     ),
+    Setting(
+        lambda: multiprocessing.current_process().daemon,
+        lambda daemon: setattr(multiprocessing.current_process(), "daemon", daemon),
+    ),
     Setting(logging.getLogRecordFactory, logging.setLogRecordFactory),
     Setting(logging.getLoggerClass, logging.setLoggerClass),
     Setting(lambda: logging.lastResort, lambda handler: setattr(logging, "lastResort", handler)),
