@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from seer_nb._utils.processes import adopt_orphans, end_confined
 from seer_nb.worker import messages, preemption, tracebacks
 from seer_nb.worker.lease import Lease, renew_machine_lease
 from seer_nb.worker.messages import MemberTask, WorkerReady
@@ -112,10 +113,15 @@ class Agent:
         """The record that this worker can train; None while it warms up."""
         self.lease = Lease(self.lease_s)
         _agent = self
+        adopt_orphans()
         threading.Thread(target=self._warm_up, name="seer-prepare", daemon=True).start()
         self.lease.watch()
         if preemption.is_announced():
             threading.Thread(target=self._watch_for_preemption, name="seer-notices", daemon=True).start()
+
+    def close(self) -> None:
+        """Kill the processes that the training function has started, when the worker closes."""
+        end_confined()
 
     def send(self, record: msgspec.Struct) -> None:
         """Send a record to the runner; from any thread."""

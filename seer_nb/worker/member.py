@@ -14,7 +14,7 @@ from contextvars import Context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils import log_context
+from seer_nb._utils import log_context, processes
 from seer_nb._utils.randomness import seed_all
 from seer_nb.errors import DamagedCheckpointError, StoreError
 from seer_nb.worker import checkpointing, gpu, output, process_state, tracebacks
@@ -72,7 +72,7 @@ def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], o
     outcome: Outcome = "failed"
     error, collective = "", False
     try:
-        with output.to_log(_log(task)):
+        with output.to_log(_log(task)), processes.confined():
             outcome = _take_part(function, task, send, signals, started_s)
     except BaseException as raised:  # noqa: BLE001 - any exception, also sys.exit, is the trial's failure
         outcome = _OUTCOMES.get(type(raised), "failed")

@@ -2,18 +2,22 @@
 
 import io
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import torch
 
+from seer_nb._utils import processes
 from seer_nb.worker import output
 from seer_nb.worker.agent import GangSignals
 from seer_nb.worker.member import run_member
 from seer_nb.worker.tracebacks import LONGEST
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -161,6 +165,27 @@ def test_a_stream_that_outlives_the_function_prints_to_the_worker(gangs, tmp_pat
     print("later", file=kept[0])
     kept[0].flush()
     assert capsys.readouterr().out == "later\n"
+
+
+@pytest.mark.parametrize("command", ["sleep 99", "setsid sleep 99", "(setsid sleep 99 &)", "(sleep 99 & sleep 99) &"])
+def test_processes_of_a_function_end_with_it(gangs, command):
+    processes.adopt_orphans()
+    before = {process.pid for process in processes.descendants(os.getpid())}
+    during = []
+
+    def started():
+        return [process for process in processes.descendants(os.getpid()) if process.pid not in before]
+
+    def train(config, run):
+        subprocess.Popen(command, shell=True)
+        during.extend(until(lambda: [p for p in started() if p.name() == "sleep"], "a process"))
+        multiprocessing.Process(target=time.sleep, args=[99]).start()
+        assert len(multiprocessing.active_children()) == 1
+
+    assert gangs.alone(train).end.error == ""
+    assert during
+    assert not started()
+    assert not multiprocessing.active_children()
 
 
 def test_torch_is_not_imported_before_it_is_needed():

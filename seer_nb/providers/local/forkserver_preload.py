@@ -5,6 +5,14 @@ Nothing is computed here: that would start threads, and threads do not survive a
 
 import contextlib
 import importlib
+import warnings
+
+from seer_nb._utils.processes import adopt_orphans
+
+# What a worker has started and left behind must be found when this process ends. The fork server warns when it reaps
+# processes that it did not start.
+adopt_orphans()
+warnings.filterwarnings("ignore", message="forkserver: waitpid returned unexpected pid")
 
 with contextlib.suppress(ImportError):  # a runner without torch still runs functions without torch
     import torch
