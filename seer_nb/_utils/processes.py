@@ -49,7 +49,7 @@ def descendants(pid: int) -> list[psutil.Process]:
     import psutil
 
     with contextlib.suppress(psutil.Error):
-        return psutil.Process(pid).children(recursive=True)
+        return list(psutil.Process(pid).children(recursive=True))
     return []
 
 

@@ -140,8 +140,8 @@ _PYTHON = (
     Setting(lambda: list(gc.callbacks), lambda value: gc.callbacks.__setitem__(slice(None), value)),
     # A timer of the function would end the worker later.
     Setting(lambda: signal.getitimer(signal.ITIMER_REAL)[0] > 0, lambda _: signal.setitimer(signal.ITIMER_REAL, 0)),
-    Setting(threading.gettrace, threading.settrace),  # type: ignore[arg-type]
-    Setting(threading.getprofile, threading.setprofile),  # type: ignore[arg-type]
+    Setting(threading.gettrace, threading.settrace),
+    Setting(threading.getprofile, threading.setprofile),
     Setting(lambda: threading.excepthook, lambda hook: setattr(threading, "excepthook", hook)),
     Setting(threading.stack_size, threading.stack_size),
     Setting(
@@ -270,7 +270,7 @@ def _default_tensor_device() -> str:
 def _reset_tensor_type(device: str) -> None:
     import torch
 
-    torch.set_default_tensor_type(torch.FloatTensor if device == "cpu" else torch.cuda.FloatTensor)
+    torch.set_default_tensor_type("torch.FloatTensor" if device == "cpu" else f"torch.{device}.FloatTensor")
 
 
 def _hooks(module: ModuleType) -> Setting:

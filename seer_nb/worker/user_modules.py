@@ -57,13 +57,13 @@ def load_function(pickled: bytes) -> Callable[..., Any]:
     function: Callable[..., Any] = cloudpickle.loads(pickled)
     found: dict[str, dict[str, Any]] = {}
     for value in _sent_by_value(function):
-        names = found.setdefault(value.__module__, {})
+        held = found.setdefault(value.__module__, {})
         if isinstance(value, types.FunctionType):
-            names.update({name: held for name, held in value.__globals__.items() if not name.startswith("__")})
+            held.update({name: each for name, each in value.__globals__.items() if not name.startswith("__")})
         if value.__qualname__.isidentifier():
-            names[value.__qualname__] = value
-    for name, names in found.items():
-        _register(name, names)
+            held[value.__qualname__] = value
+    for name, held in found.items():
+        _register(name, held)
     return function
 
 

@@ -35,7 +35,7 @@ def run(train, provider):
     """Return the values of four trials that one worker trains in turn."""
     study = make(train, {"x": seer.choice([0, 1, 2, 3])}, provider=provider, max_epochs=1).start().wait(90)
     trials = study.state.trials.values()
-    assert [trial.status for trial in trials] == ["completed"] * 4, [trial.reason for trial in trials]
+    assert [trial.state for trial in trials] == ["completed"] * 4, [trial.error for trial in trials]
     return [trial.curve[0].value for trial in trials]
 
 
