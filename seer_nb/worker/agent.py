@@ -204,7 +204,7 @@ def warm_up(host: str) -> int:
     model(torch.zeros(2, 4, device=device)).sum().backward()
     optimizer.step()
     _store, port = host_store(host)
-    # Imported modules stay for ever. If the garbage collector visited them after each gang, the worker would pause for
+    # Imported modules stay. If the garbage collector visited them after each gang, the worker would pause for
     # 0.2 s and more, and with it the record that the gang has ended.
     gc.freeze()
     return int(port)
