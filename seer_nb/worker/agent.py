@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import traceback
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from seer_nb._utils.processes import adopt_orphans, end_confined
 from seer_nb.worker import function, messages, preemption, tracebacks
 from seer_nb.worker.lease import Lease, renew_machine_lease
 from seer_nb.worker.messages import MemberTask, WorkerReady
@@ -108,17 +108,21 @@ class Agent:
         global _agent  # noqa: PLW0603 - the runner's calls and the tasks find the agent here
         self.worker = worker
         self.signals = GangSignals()
-        self.function: Callable[..., Any] | None = None
-        self.training: int | None = None
-        """Identifier of the thread that trains now."""
+        self._function: Callable[..., Any] | None = None
+        """The training function for the first gang; None before and after."""
         self.ready: WorkerReady | None = None
         """The record that this worker can train; None while it warms up."""
         self.lease = Lease(self.lease_s)
         _agent = self
+        adopt_orphans()
         threading.Thread(target=self._warm_up, name="seer-prepare", daemon=True).start()
         self.lease.watch()
         if preemption.is_announced():
             threading.Thread(target=self._watch_for_preemption, name="seer-notices", daemon=True).start()
+
+    def close(self) -> None:
+        """Kill the processes that the training function has started, when the worker closes."""
+        end_confined()
 
     def send(self, record: msgspec.Struct) -> None:
         """Send a record to the runner; from any thread."""
@@ -127,14 +131,14 @@ class Agent:
     def train(self, task: MemberTask) -> None:
         """Train as a member of a gang; returns when the member has ended."""
         from seer_nb.worker.member import run_member
+        from seer_nb.worker.user_modules import load_function
 
-        assert self.function is not None
-        self.training = threading.get_ident()
+        # Unpickled for each gang: what the last function left in its globals is gone.
+        function, self._function = self._function or load_function(self.function_bytes), None
         self.signals.start(task.gang)
         try:
-            run_member(self.function, task, self.send, self.signals)
+            run_member(function, task, self.send, self.signals)
         finally:
-            self.training = None
             self.signals.forget(task.gang)
 
     def accept_runner(self) -> None:
@@ -150,17 +154,19 @@ class Agent:
 
     def describe_training(self, describe: Callable[[FrameType], str]) -> str:
         """Describe the current frame of the training thread."""
-        frame = sys._current_frames().get(self.training or -1)  # noqa: SLF001 - the documented way to a thread's frame
+        from seer_nb.worker.member import training_frame
+
+        frame = training_frame()
         return describe(frame) if frame else "not in the training function"
 
     def _warm_up(self) -> None:
-        import cloudpickle
+        from seer_nb.worker.user_modules import load_function
 
         store_port, error = 0, ""
         function.worker_folder = Path(self.worker.local_directory)
         try:
             store_port = warm_up(self.worker.ip)
-            self.function = cloudpickle.loads(self.function_bytes)
+            self._function = load_function(self.function_bytes)
         except BaseException:  # noqa: BLE001 - the user must see any error
             error = traceback.format_exc()
         self.ready = WorkerReady(

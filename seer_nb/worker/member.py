@@ -5,28 +5,34 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import multiprocessing
 import sys
+import threading
 import time
 import traceback
+from contextvars import Context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seer_nb._utils import log_context
+from seer_nb._utils import log_context, processes
 from seer_nb._utils.randomness import seed_all
 from seer_nb.errors import DamagedCheckpointError, StoreError
-from seer_nb.worker import checkpointing, gpu, output, tracebacks
+from seer_nb.worker import checkpointing, gpu, output, process_state, tracebacks
 from seer_nb.worker.messages import MemberEnded, MemberTask
 from seer_nb.worker.rendezvous import BarrierPhase, GangBarrier, environment, gang_store
 from seer_nb.worker.run import Run, StopTraining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from seer_nb.core import Outcome
     from seer_nb.worker.agent import GangSignals
 
 
 logger = logging.getLogger(__name__)
+THREAD_NAME = "seer-training"
+"""Name of the thread in which the training function runs."""
 _OUTCOMES: dict[type[BaseException], Outcome] = {DamagedCheckpointError: "damaged", StoreError: "lost"}
 """Outcomes of errors that are not the training function's fault."""
 
@@ -34,16 +40,30 @@ _OUTCOMES: dict[type[BaseException], Outcome] = {DamagedCheckpointError: "damage
 def run_member(
     function: Callable[..., Any], task: MemberTask, send: Callable[[Any], object], signals: GangSignals
 ) -> None:
-    """Train in this thread as one member of a gang; returns when everything is cleaned up. Never raises.
+    """Train as one member of a gang; returns when everything is cleaned up. Never raises.
+
+    The function runs in a thread and a context of its own, which take what it sets for its thread with them.
 
     Args:
         function: The training function, ``train(config, run)``.
         task: What this member trains.
-        send: Takes `Reported` records (from rank 0) and, last and always, a `MemberEnded`; called from this thread.
+        send: Takes `Reported` records (from rank 0) and, last and always, a `MemberEnded`; called from that thread.
         signals: The runner's signals to running gangs.
     """
-    with log_context.log_ids(**log_context.ids_of(task)):
-        _run(function, task, send, signals)
+
+    def run() -> None:
+        with log_context.log_ids(**log_context.ids_of(task)), process_state.restored():
+            _run(function, task, send, signals)
+
+    thread = threading.Thread(target=Context().run, args=(run,), name=THREAD_NAME, daemon=True)
+    thread.start()
+    thread.join()
+
+
+def training_frame() -> FrameType | None:
+    """Return the current frame of the training function's thread; None if no member trains in this process."""
+    thread = next((each for each in threading.enumerate() if each.name == THREAD_NAME), None)
+    return sys._current_frames().get(thread.ident or -1) if thread else None  # noqa: SLF001 - the documented way
 
 
 def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], object], signals: GangSignals) -> None:
@@ -52,7 +72,7 @@ def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], o
     outcome: Outcome = "failed"
     error, collective = "", False
     try:
-        with output.to_log(_log(task)):
+        with output.to_log(_log(task)), processes.confined():
             outcome = _take_part(function, task, send, signals, started_s)
     except BaseException as raised:  # noqa: BLE001 - any exception, also sys.exit, is the trial's failure
         outcome = _OUTCOMES.get(type(raised), "failed")
@@ -116,9 +136,12 @@ def _is_stopped(barrier: GangBarrier | None, task: MemberTask, signals: GangSign
 
 def _call(function: Callable[..., Any], run: Run, task: MemberTask) -> Outcome:
     # If the worker did not warm up, the function would import torch itself, after the generators were seeded.
-    import torch
+    import torch  # noqa: F401 - see above
 
-    torch.set_grad_enabled(True)  # an earlier function may have switched it off in this thread
+    # As in a script. Providers create worker processes by other start methods, and some as daemons, which may not have
+    # children of their own.
+    multiprocessing.set_start_method(None, force=True)
+    multiprocessing.current_process().daemon = False
     # The same seed on all ranks and in every gang of the trial: every member must create the same model.
     seed_all(task.seed, task.trial)
     with contextlib.suppress(StopTraining):

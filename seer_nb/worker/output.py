@@ -1,21 +1,22 @@
-"""Redirects what a training function prints to the trial's log.
+"""Redirects what a training function prints and logs to the trial's log.
 
-Only the training thread is redirected: other threads of the worker (Dask's, the lease's) keep printing to its output.
-contextlib.redirect_stdout would redirect them all. Output that bypasses Python's streams, and output of threads that
-the function starts, stays in the worker's output.
+Handlers of the worker's own loggers (seer_nb's, Dask's) are bound to the worker's output before. Output that bypasses
+Python's streams, such as that of child processes, stays in the worker's output.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import sys
-import threading
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from typing_extensions import Buffer
 
 
 LIMIT = 1024 * 1024
@@ -32,25 +33,17 @@ class Log:
         self._left = LIMIT
         self._opened = False
 
-    def write(self, text: str) -> None:
-        """Append text, or drop it. Never raises: a full disk must not end the training."""
+    def write(self, data: bytes) -> None:
+        """Append UTF-8 text, or drop it. Never raises: a full disk must not end the training."""
         with contextlib.suppress(OSError):
             if not self._opened:
                 self._open()
             if self._file is None or self._left <= 0:
                 return
-            data = text.encode(errors="backslashreplace")
             if len(data) >= self._left:
                 data = data[: self._left].decode(errors="ignore").encode() + NOTE
             self._left -= len(data)
             self._file.write(data)
-            if "\n" in text:  # so that users can follow the log while the trial runs
-                self._file.flush()
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            if self._file is not None:
-                self._file.flush()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -61,63 +54,92 @@ class Log:
     def _open(self) -> None:
         self._opened = True
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("ab")
+        self._file = self._path.open("ab", buffering=0)
         self._left -= self._file.tell()
 
 
-class _Redirected(io.TextIOBase):
-    """Replaces sys.stdout or sys.stderr: one thread's text goes to the log, other threads' text to the original."""
+class _Destination(io.BufferedIOBase):
+    """Writes to the log of the trial that runs now in this process, or to the original stream while none runs.
 
-    def __init__(self, original: TextIO, log: Log) -> None:
-        self._original = original
-        self._log: Log | None = log
-        self._thread = threading.get_ident()
+    Streams of an earlier trial write there too, because a logging handler may have kept one.
+    """
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return "utf-8"
+    def __init__(self, original: TextIO) -> None:
+        self.original = original
+        self.name = str(getattr(original, "name", "<stream>"))
 
     def writable(self) -> bool:
         return True
 
-    def write(self, text: str, /) -> int:
-        log = self._log
-        if log is not None and threading.get_ident() == self._thread:
-            log.write(text)
+    def write(self, data: Buffer, /) -> int:
+        data = bytes(data)
+        if _log is not None:
+            _log.write(data)
         else:
-            self._original.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        log = self._log
-        if log is not None and threading.get_ident() == self._thread:
-            log.flush()
-        else:
-            self._original.flush()
+            self.original.write(data.decode(errors="replace"))
+            self.original.flush()
+        return len(data)
 
     def fileno(self) -> int:
         """Return the file descriptor of the worker's own output, for child processes."""
-        return self._original.fileno()
+        return self.original.fileno()
 
-    def release(self) -> None:
-        """Send all text to the original from now on: a logging handler of the function may have kept this stream."""
-        self._log = None
+    def close(self) -> None:
+        """Do nothing: the handlers of later trials may write to it."""
+
+
+class _Stream(io.TextIOWrapper):
+    """A text stream like sys.stdout of a script whose output goes to a file."""
+
+    mode = "w"
+
+    def __init__(self, original: TextIO) -> None:
+        # A line at a time, so that users can follow the log while the trial runs.
+        super().__init__(_Destination(original), encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+    def close(self) -> None:
+        """Flush only: the handlers of later trials may print to this stream."""
+        with contextlib.suppress(ValueError):  # the function has detached it
+            self.flush()
+
+
+class _LastResort(logging.StreamHandler[TextIO]):
+    """Prints records that no handler takes, as logging does, but also those of level INFO."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self, logging.INFO)
+        self.setFormatter(logging.Formatter("%(levelname)s:%(name)s:%(message)s"))
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
+_log: Log | None = None
+"""The log of the trial that runs now in this process."""
 
 
 @contextlib.contextmanager
 def to_log(path: Path | None) -> Iterator[None]:
-    """Append what this thread prints to a file; None leaves it in the worker's output."""
+    """Append what is printed and logged to a file; None leaves it in the worker's output.
+
+    The caller restores the settings of logging.
+    """
+    global _log  # noqa: PLW0603 - streams that were kept from an earlier trial find it here
+    logging.lastResort = _LastResort()
+    logging.root.setLevel(logging.INFO)
     if path is None:
         yield
         return
-    log = Log(path)
     before = sys.stdout, sys.stderr
-    redirected = _Redirected(sys.stdout, log), _Redirected(sys.stderr, log)
-    sys.stdout, sys.stderr = redirected
+    _log = log = Log(path)
+    sys.stdout, sys.stderr = streams = _Stream(sys.stdout), _Stream(sys.stderr)
     try:
         yield
     finally:
+        for stream in (sys.stdout, sys.stderr, *streams):  # the function may have replaced them
+            with contextlib.suppress(Exception):
+                stream.flush()
         sys.stdout, sys.stderr = before
-        for stream in redirected:
-            stream.release()
+        _log = None
         log.close()

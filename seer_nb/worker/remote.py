@@ -77,6 +77,9 @@ class _AgentPlugin(WorkerPlugin):
         self.agent = cloudpickle.loads(self.agent_bytes)
         self.agent.setup(worker)
 
+    def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - Dask's signature
+        self.agent.close()
+
 
 class EventLogPlugin(SchedulerPlugin):
     """Scheduler plugin that numbers the study's records and keeps each until the runner has acknowledged it.

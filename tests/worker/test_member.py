@@ -1,17 +1,23 @@
 """One member of a gang: its records however the function ends, and what it leaves behind."""
 
+import io
+import logging
+import multiprocessing
 import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import torch
 
+from seer_nb._utils import processes
 from seer_nb.worker import output
 from seer_nb.worker.agent import GangSignals
 from seer_nb.worker.member import run_member
 from seer_nb.worker.tracebacks import LONGEST
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -66,7 +72,7 @@ def test_the_environment_is_restored(gangs):
     assert gangs.alone(lambda config, run: torch.ones(1, requires_grad=True).sum().backward()).end.error == ""
 
 
-def test_output_of_the_training_thread_goes_to_the_log_of_the_trial(gangs, tmp_path, capsys):
+def test_output_of_the_function_and_its_threads_goes_to_the_log_of_the_trial(gangs, tmp_path, capsys):
     def train(config, run):
         print("from the function")
         print("a warning", file=sys.stderr)
@@ -76,8 +82,53 @@ def test_output_of_the_training_thread_goes_to_the_log_of_the_trial(gangs, tmp_p
 
     for _ in range(2):
         gangs.alone(train, logs=str(tmp_path / "logs"))
-    assert (tmp_path / "logs" / "trial-7.log").read_text() == "from the function\na warning\n" * 2
-    assert capsys.readouterr().out == "from another thread\n" * 2
+    text = "from the function\na warning\nfrom another thread\n"
+    assert (tmp_path / "logs" / "trial-7.log").read_text() == text * 2
+    assert capsys.readouterr().out == ""
+
+
+def test_handlers_that_an_earlier_trial_bound_print_to_the_log_of_the_trial(gangs, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    kept = []
+
+    def train(config, run):
+        kept.append(logging.StreamHandler())
+        logging.basicConfig()
+        logging.root.addHandler(kept[0])
+        logging.getLogger("mine").warning("in trial %d", run.trial)
+
+    for trial in (1, 2):
+        gangs.alone(train, logs=str(tmp_path), trial=trial)
+        text = (tmp_path / f"trial-{trial}.log").read_text()
+        assert text == f"WARNING:mine:in trial {trial}\nin trial {trial}\n"
+
+
+def test_info_records_reach_the_log_without_any_configuration(gangs, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+
+    def train(config, run):
+        logging.getLogger("mine").info("about %s", run)
+        logging.getLogger("mine").debug("not shown")
+
+    gangs.alone(train, logs=str(tmp_path))
+    assert (tmp_path / "trial-7.log").read_text().startswith("INFO:mine:about Run(trial=7,")
+
+
+def test_streams_have_what_streams_of_a_script_have(gangs, tmp_path):
+    def train(config, run):
+        for stream in (sys.stdout, sys.stderr):
+            assert (stream.encoding, stream.mode, stream.isatty()) == ("utf-8", "w", False)
+            assert isinstance(stream.name, str)
+            stream.reconfigure(line_buffering=False, errors="replace")
+            stream.buffer.write(b"bytes\n")
+            stream.writelines(["lines\n"])
+        io.TextIOWrapper(sys.stderr.buffer, encoding="ascii").write("wrapped\n")
+        sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="utf-8")
+        print("é", end="")
+
+    assert gangs.alone(train, logs=str(tmp_path)).end.error == ""
+    text = (tmp_path / "trial-7.log").read_text()
+    assert sorted(text) == sorted("bytes\nlines\n" * 2 + "wrapped\né")
 
 
 def test_a_function_without_output_has_no_log(gangs, tmp_path):
@@ -114,6 +165,27 @@ def test_a_stream_that_outlives_the_function_prints_to_the_worker(gangs, tmp_pat
     print("later", file=kept[0])
     kept[0].flush()
     assert capsys.readouterr().out == "later\n"
+
+
+@pytest.mark.parametrize("command", ["sleep 99", "setsid sleep 99", "(setsid sleep 99 &)", "(sleep 99 & sleep 99) &"])
+def test_processes_of_a_function_end_with_it(gangs, command):
+    processes.adopt_orphans()
+    before = {process.pid for process in processes.descendants(os.getpid())}
+    during = []
+
+    def started():
+        return [process for process in processes.descendants(os.getpid()) if process.pid not in before]
+
+    def train(config, run):
+        subprocess.Popen(command, shell=True)
+        during.extend(until(lambda: [p for p in started() if p.name() == "sleep"], "a process"))
+        multiprocessing.Process(target=time.sleep, args=[99]).start()
+        assert len(multiprocessing.active_children()) == 1
+
+    assert gangs.alone(train).end.error == ""
+    assert during
+    assert not started()
+    assert not multiprocessing.active_children()
 
 
 def test_torch_is_not_imported_before_it_is_needed():

@@ -296,7 +296,7 @@ def _has_spec(cluster: Any) -> bool:
 def _set_worker_name(specs: dict[Any, Any], key: Any) -> None:
     """Give a worker its spec's name, which SubprocessCluster does not pass on, and a death timeout.
 
-    Without the timeout a worker would retry without end to reach a scheduler that is gone.
+    Without the timeout, a worker whose scheduler is gone would never exit.
     """
     options = specs[key].get("options", {})
     if "worker_kwargs" in options:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
-from seer_nb._utils.processes import LEASE_ENDED, WORKER_CLOSED
+from seer_nb._utils.processes import LEASE_ENDED, WORKER_CLOSED, descendants, kill, stop_helper
 from seer_nb._utils.text import headline
 from seer_nb._utils.units import MICRO, parse_money
 from seer_nb._utils.validation import check_integer
@@ -250,26 +250,19 @@ def process_context() -> BaseContext:
 
 def stop_process_helpers() -> None:
     """Kill multiprocessing's helper processes and wait for them: otherwise they would briefly outlive the runner."""
-    _end_helper(forkserver._forkserver, "_forkserver_pid")  # noqa: SLF001 - there is no public way
-    _end_helper(resource_tracker._resource_tracker, "_pid")  # noqa: SLF001
-
-
-def _end_helper(helper: Any, pid_name: str) -> None:
-    pid = getattr(helper, pid_name, None)
-    if pid is not None and hasattr(helper, "_stop"):
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            # Killed, because the fork server takes long to exit after it has imported torch.
-            os.kill(pid, signal.SIGKILL)
-            helper._stop()  # noqa: SLF001
+    stop_helper(forkserver._forkserver, "_forkserver_pid")  # noqa: SLF001 - there is no public way
+    stop_helper(resource_tracker._resource_tracker, "_pid")  # noqa: SLF001 - likewise
 
 
 def _kill_worker(process: BaseProcess) -> None:
     """Kill a worker with all processes that it has started."""
     assert process.pid is not None
+    left = descendants(process.pid)  # some may have left its process group
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:  # it has not created its process group yet, or the whole group has exited
         process.kill()
+    kill(left)
 
 
 # --- processes that a dead runner has left behind ---
@@ -324,8 +317,10 @@ class PidFile:
 
 
 def _kill_group(pid: int) -> None:
-    """Kill a process, and its process group if it leads one, as each worker does."""
+    """Kill a process with its descendants, and its process group if it leads one, as each worker does."""
+    left = descendants(pid)
     if os.getpgid(pid) == pid:
         os.killpg(pid, signal.SIGKILL)
     else:
         os.kill(pid, signal.SIGKILL)
+    kill(left)

@@ -6,6 +6,14 @@ Nothing is computed here: that would start threads, and threads do not survive a
 import contextlib
 import gc
 import importlib
+import warnings
+
+from seer_nb._utils.processes import adopt_orphans
+
+# What a worker has started and left behind must be found when this process ends. The fork server warns when it reaps
+# processes that it did not start.
+adopt_orphans()
+warnings.filterwarnings("ignore", message="forkserver: waitpid returned unexpected pid")
 
 # Imports create objects that stay: visiting them again and again would take a sixth of the time.
 gc.disable()
