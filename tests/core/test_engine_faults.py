@@ -423,7 +423,7 @@ def a_job(**changes):
         (Raising(workers="all"), "ValueError: workers='all'"),
         (Raising(wake_s="soon"), "ValueError: wake_s='soon' in the plan of decide(); expected seconds or None"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "policy",
 )
 def test_policy_that_raises_or_returns_nonsense_ends_the_study(policy, why):
     engine = started(Engine(settings(), policy))
