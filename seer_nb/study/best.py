@@ -105,8 +105,10 @@ class Best:
         seed_all(order.seed, order.trial)
         try:
             return train(self.config, run)
-        except StopTraining:
-            return None
+        except BaseException as error:
+            if isinstance(error, StopTraining) or run._has_stopped():  # noqa: SLF001 - not for training functions
+                return None
+            raise
 
     def _payload(self) -> dict[str, Any]:
         from seer_nb.storage import checkpoints

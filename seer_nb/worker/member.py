@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import sys
@@ -120,8 +119,15 @@ def _call(function: Callable[..., Any], run: Run, task: MemberTask) -> Outcome:
     torch.set_grad_enabled(True)  # an earlier function may have switched it off in this thread
     # The same seed on all ranks and in every gang of the trial: every member must create the same model.
     seed_all(task.seed, task.trial)
-    with contextlib.suppress(StopTraining):
+    try:
         function(task.config, run)
+    except StopTraining:
+        pass
+    except BaseException as error:
+        # A framework may wrap StopTraining, or raise an exception of its own at the end.
+        if not run._has_stopped():  # noqa: SLF001 - likewise not public
+            raise
+        logger.info("training had ended when the function raised %s", type(error).__name__)
     return run._finish()  # noqa: SLF001 - not public: the training function must not call it
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from seer_nb._utils.randomness import derive_seed, seed_all
 from seer_nb._utils.validation import check_integer
@@ -54,8 +54,9 @@ class Hints:
 class StopTraining(BaseException):
     """Raised by ``run.report()`` when training ends here and the function does not use ``run.epochs()``.
 
-    It is not an `Exception`, so that ``except Exception`` does not catch it. Do not catch it: the worker counts it as a
-    normal end.
+    It is not an `Exception`, so that ``except Exception`` does not catch it. After it was raised, training has ended
+    normally, also if a framework catches it and returns or raises an exception of its own. Where a framework counts any
+    exception as a failure, use ``run.report(..., stop="return")`` and `Run.should_stop`.
     """
 
 
@@ -65,6 +66,12 @@ class Run(Hints):
     A trial is trained in pieces: it may be saved, and continue later on another number of workers. Whatever a function
     needs again goes through `prepare`, `state` or `save`. A function that uses none of them trains from its first epoch
     each time; epochs that were recorded before are not recorded twice.
+
+    In a callback of a framework that owns the loop, end training without an exception::
+
+        run.report(accuracy=accuracy, stop="return")
+        if run.should_stop:
+            trainer.should_stop = True
 
     Example::
 
@@ -111,6 +118,9 @@ class Run(Hints):
         self._device: torch.device | None = None
         self._ending: Outcome | None = "target" if self._epoch > self._target() else None
         """How training ends; None while training continues."""
+        self._stop_raised = False
+        self._ended_quietly = False
+        """Whether a report has ended training with ``stop="return"``."""
 
     def __repr__(self) -> str:
         return f"Run(trial={self.trial}, epoch={self.epoch}, rank={self.rank}, world_size={self.world_size})"
@@ -153,6 +163,11 @@ class Run(Hints):
     def epoch(self) -> int:
         """The epoch in progress, from 1."""
         return self._epoch
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether training has ended with the last report, on every rank: the function must return soon."""
+        return self._ending is not None
 
     @property
     def max_epochs(self) -> int:
@@ -360,20 +375,23 @@ class Run(Hints):
         finally:
             self._looping = False
 
-    def report(self, /, *unnamed: Any, **metrics: Any) -> None:
+    def report(self, /, *unnamed: Any, stop: Literal["raise", "return"] = "raise", **metrics: Any) -> None:
         """End an epoch: record its metrics, and store a checkpoint if one is due. Every member must call it.
 
         The values of rank 0 count. A value that is not finite marks the trial as diverged.
 
         Args:
-            *unnamed: Not allowed; a value without a name raises an error that says so.
+            *unnamed: Not allowed; a value without a name is refused.
+            stop: How training ends outside of a loop over `epochs`: with "raise", by `StopTraining`; with "return", by
+                `should_stop`, and this call returns.
             **metrics: One number each: a float, an int, or a numpy or torch value with one element. The study's metric
                 must be among them; the others are recorded beside it.
 
         Raises:
-            ValueError: The study's metric is missing.
+            ValueError: The study's metric is missing, or ``stop`` is neither "raise" nor "return".
             TypeError: A value has no name or is not one number, or a checkpoint cannot hold a value in `state`.
-            RuntimeError: It was called twice in an epoch, or not by every member.
+            RuntimeError: It was called twice in an epoch, or not by every member, or again after training had ended and
+                ``stop="return"``.
             CheckpointError: The checkpoint holds more objects than were given to `prepare`.
             StopTraining: Training ends here. Within a loop over `epochs`, the loop just ends instead.
 
@@ -382,8 +400,11 @@ class Run(Hints):
             run.report(accuracy=accuracy, loss=loss)
         """
         seconds = time.monotonic() - self._began_s
+        if stop not in {"raise", "return"}:
+            raise ValueError(f"stop={stop!r}: unknown way to end training; expected 'raise' or 'return'")
         if self._ending is not None:
-            raise StopTraining
+            self._end(stop)
+            return
         if self._looping and self._reported:
             raise RuntimeError(f"run.report() was called twice in epoch {self._epoch}")
         report: EpochReport | None = None
@@ -399,9 +420,22 @@ class Run(Hints):
         self._ending = ending
         if report is not None and self._epoch > self._recorded:
             self._send_report(report, checkpoint, save_s)
-        self._next_epoch()
+        self._next_epoch(stop)
 
     # --- internal ---
+
+    def _end(self, stop: str) -> None:
+        """End training, which has ended before this report or with it."""
+        if self._ended_quietly:
+            raise RuntimeError(
+                f"run.report() was called after training had ended at epoch {self._epoch}; expected the function to "
+                "return once run.should_stop is True"
+            )
+        if stop == "return":
+            self._ended_quietly = True
+        else:
+            self._stop_raised = True
+            raise StopTraining
 
     def _target(self) -> int:
         """Epoch after which training ends, if it is not stopped before."""
@@ -467,15 +501,18 @@ class Run(Hints):
             )
         )
 
-    def _next_epoch(self) -> None:
+    def _next_epoch(self, stop: str) -> None:
         self._reported = True
         self._began_s = time.monotonic()
-        if self._looping:
-            return
-        if self._ending is not None:
-            raise StopTraining
-        self._epoch += 1
-        seed_all(self.seed, self.trial, self._epoch, self.rank)
+        if self._ending is not None and (stop == "return" or not self._looping):
+            self._end(stop)
+        elif not self._looping:
+            self._epoch += 1
+            seed_all(self.seed, self.trial, self._epoch, self.rank)
+
+    def _has_stopped(self) -> bool:
+        """Return whether `StopTraining` was raised, so that any exception of a framework is a normal end."""
+        return self._stop_raised
 
     def _finish(self) -> Outcome:
         """Return how training ended, after the function has returned or `StopTraining` was raised."""
