@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils import log_context
 from seer_nb._utils.randomness import seed_all
-from seer_nb.errors import DamagedCheckpointError, StoreError
+from seer_nb.errors import DamagedCheckpointError, StopTraining, StoreError
 from seer_nb.worker import checkpointing, gpu, output, tracebacks
 from seer_nb.worker.messages import MemberEnded, MemberTask
 from seer_nb.worker.rendezvous import BarrierPhase, GangBarrier, environment, gang_store
-from seer_nb.worker.run import Run, StopTraining
+from seer_nb.worker.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,7 @@ def _call(function: Callable[..., Any], run: Run, task: MemberTask) -> Outcome:
         pass
     except BaseException as error:
         # A framework may wrap StopTraining, or raise an exception of its own at the end.
-        if not run._has_stopped():  # noqa: SLF001 - likewise not public
+        if not run._stop_raised:  # noqa: SLF001 - likewise not public
             raise
         logger.info("training had ended when the function raised %s", type(error).__name__)
     return run._finish()  # noqa: SLF001 - not public: the training function must not call it

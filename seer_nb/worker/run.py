@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils.randomness import derive_seed, seed_all
-from seer_nb._utils.validation import check_integer
 from seer_nb.core import Config, Outcome, Reported
+from seer_nb.errors import StopTraining
 from seer_nb.worker import gpu
 from seer_nb.worker import metrics as m
 from seer_nb.worker.checkpointing import EpochReport
-from seer_nb.worker.data_loader import Share, check_dataset, make_loader
+from seer_nb.worker.data_loader import Gang, divide, make_loader
+from seer_nb.worker.hints import Hints
 from seer_nb.worker.rendezvous import BarrierPhase, GangBarrier
 
 if TYPE_CHECKING:
@@ -27,37 +28,8 @@ if TYPE_CHECKING:
     from seer_nb.worker.messages import MemberTask
 
 
-_VALUES = "values come from the search space, as config[name]"
-_HINTS = {
-    "should_prune": "the study's policy decides which trials continue; run.report ends the others",
-    "set_user_attr": "report it beside the metric, as in run.report(accuracy=..., loss=...)",
-    "log": "run.report(accuracy=...) ends an epoch with its metrics",
-    "params": "that is run.config",
-    "number": "that is run.trial",
-}
 _ENDINGS: tuple[Outcome | None, ...] = (None, "target", "stopped")
 """What rank 0 may decide at a report; the index is the number that it sends to the other ranks."""
-
-
-class Hints:
-    """Explains attributes that other tuners have; any other unknown attribute raises as usual."""
-
-    if not TYPE_CHECKING:  # otherwise every name would pass for an attribute
-
-        def __getattr__(self, name: str) -> Any:
-            hint = _VALUES if name.startswith("suggest_") else _HINTS.get(name)
-            if hint is None:
-                return object.__getattribute__(self, name)  # raises AttributeError
-            raise AttributeError(f"run.{name}: {hint}", name=name, obj=self)
-
-
-class StopTraining(BaseException):
-    """Raised by ``run.report()`` when training ends here and the function does not use ``run.epochs()``.
-
-    It is not an `Exception`, so that ``except Exception`` does not catch it. After it was raised, training has ended
-    normally, also if a framework catches it and returns or raises an exception of its own. Where a framework counts any
-    exception as a failure, use ``run.report(..., stop="return")`` and `Run.should_stop`.
-    """
 
 
 class Run(Hints):
@@ -119,6 +91,7 @@ class Run(Hints):
         self._ending: Outcome | None = "target" if self._epoch > self._target() else None
         """How training ends; None while training continues."""
         self._stop_raised = False
+        """Whether `StopTraining` was raised: any exception is a normal end."""
         self._ended_quietly = False
         """Whether a report has ended training with ``stop="return"``."""
 
@@ -222,8 +195,8 @@ class Run(Hints):
         one; ``.module`` is the bare one. Torch's default process group is initialised for that, unless the function
         has done so.
 
-        Each call restores optimizers and schedulers of earlier calls again, because a scheduler's constructor changes
-        its optimizer. Set a learning rate that depends on `world_size` after the last call.
+        Each call restores earlier optimizers again, because a scheduler's constructor changes them. Set a learning rate
+        that depends on `world_size` after the last call.
 
         Args:
             *objects: Modules, optimizers, schedulers, scalers: anything with ``state_dict`` and ``load_state_dict``.
@@ -244,11 +217,10 @@ class Run(Hints):
             optimizer = torch.optim.SGD(model.parameters(), lr=config["lr"])
             model, optimizer = run.prepare(model, optimizer)
         """
-        in_gang = self._barrier is not None
         if self._barrier is not None:
             self._barrier.open_default_group()
         ready = self._checkpoints.prepared.take(
-            objects, self.device, wrap=in_gang, find_unused_parameters=find_unused_parameters
+            objects, self.device, wrap=self._barrier is not None, find_unused_parameters=find_unused_parameters
         )
         self._note_set_up()
         return ready[0] if len(ready) == 1 else tuple(ready)
@@ -258,13 +230,14 @@ class Run(Hints):
     def loader(  # noqa: PLR0913 - the arguments of a DataLoader
         self,
         dataset: Any,
-        batch_size: int,
+        batch_size: int | None = None,
         *,
         shuffle: bool = True,
         drop_last: bool = False,
-        collate_fn: Callable[[list[Any]], Any] | None = None,
-        num_workers: int = 0,
+        sampler: Any = None,
+        batch_sampler: Any = None,
         scale_batch: bool = False,
+        **options: Any,
     ) -> DataLoader[Any]:
         """Create a DataLoader over this member's share of the data.
 
@@ -280,16 +253,17 @@ class Run(Hints):
             batch_size: Samples in the whole gang's batch; to train, a multiple of `world_size`.
             shuffle: Whether to train (True) or to evaluate (False).
             drop_last: Whether to leave out a short last batch.
-            collate_fn: As in DataLoader.
-            num_workers: As in DataLoader.
+            sampler: Yields the indices of an epoch for the whole gang, instead of all. It is seeded at each epoch.
+            batch_sampler: Yields the whole gang's batches, instead of ``batch_size``, ``sampler`` and ``drop_last``.
             scale_batch: Whether ``batch_size`` is that of one member, so that the global batch grows with `world_size`.
                 The learning rate should then grow with `world_size` too, and the curve does depend on the parallelism.
+            **options: Further arguments of DataLoader, such as ``num_workers``, ``collate_fn`` and ``pin_memory``.
 
         Returns:
             The DataLoader; use it once per epoch.
 
         Raises:
-            TypeError: The dataset cannot be indexed.
+            TypeError: The dataset cannot be indexed, or an argument is missing or does not go with another one.
             ValueError: The batch cannot be divided over the gang, or the dataset is empty.
 
         Example::
@@ -299,15 +273,21 @@ class Run(Hints):
                 for x, y in loader:
                     ...
         """
-        size = self.world_size
-        batch = check_integer(batch_size, "batch_size") * (size if scale_batch else 1)
-        length = check_dataset(dataset, batch, size, shuffle=shuffle, drop_last=drop_last)
-        share = Share(length, batch, shuffle, drop_last, self.rank, size, self._data_seed)
+        share, batch = divide(
+            dataset,
+            Gang(self.rank, self.world_size, self._data_seed),
+            batch_size,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            sampler=sampler,
+            batch_sampler=batch_sampler,
+            scale_batch=scale_batch,
+        )
         if shuffle and not scale_batch:
             # The parallelism must divide the batch of every loader, so it must divide their greatest common divisor.
             self._batch_size = batch if self._batch_size is None else math.gcd(self._batch_size, batch)
-        pin = self.device.type == "cuda"
-        made = make_loader(dataset, share, collate_fn=collate_fn, num_workers=num_workers, pin_memory=pin)
+        options.setdefault("pin_memory", self.device.type == "cuda")
+        made = make_loader(dataset, share, **options)
         self._note_set_up()
         return made
 
@@ -375,7 +355,7 @@ class Run(Hints):
         finally:
             self._looping = False
 
-    def report(self, /, *unnamed: Any, stop: Literal["raise", "return"] = "raise", **metrics: Any) -> None:
+    def report(self, /, *unnamed: Any, stop: Any = "raise", **metrics: Any) -> None:
         """End an epoch: record its metrics, and store a checkpoint if one is due. Every member must call it.
 
         The values of rank 0 count. A value that is not finite marks the trial as diverged.
@@ -431,9 +411,8 @@ class Run(Hints):
                 f"run.report() was called after training had ended at epoch {self._epoch}; expected the function to "
                 "return once run.should_stop is True"
             )
-        if stop == "return":
-            self._ended_quietly = True
-        else:
+        self._ended_quietly = stop == "return"
+        if not self._ended_quietly:
             self._stop_raised = True
             raise StopTraining
 
@@ -509,10 +488,6 @@ class Run(Hints):
         elif not self._looping:
             self._epoch += 1
             seed_all(self.seed, self.trial, self._epoch, self.rank)
-
-    def _has_stopped(self) -> bool:
-        """Return whether `StopTraining` was raised, so that any exception of a framework is a normal end."""
-        return self._stop_raised
 
     def _finish(self) -> Outcome:
         """Return how training ended, after the function has returned or `StopTraining` was raised."""
