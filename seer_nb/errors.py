@@ -39,3 +39,12 @@ class StudyEndedError(SeerError):
 
 class StudyFailedError(SeerError):
     """The study failed; its results so far can still be read."""
+
+
+class StopTraining(BaseException):
+    """Raised by ``run.report()`` when training ends here and the function does not use ``run.epochs()``.
+
+    It is not an `Exception`, so that ``except Exception`` does not catch it. After it was raised, training has ended
+    normally, also if a framework catches it and returns or raises an exception of its own. Where a framework counts any
+    exception as a failure, use ``run.report(..., stop="return")`` and `Run.should_stop`.
+    """

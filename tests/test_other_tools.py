@@ -9,7 +9,7 @@ import pytest
 import seer_nb as seer
 from seer_nb import policies
 from seer_nb.study.settings import HINTS
-from seer_nb.worker.run import Hints
+from seer_nb.worker.hints import Hints
 from tests.support import refusals
 from tests.support.refusals import make, raised
 

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from seer_nb._utils.randomness import seed_all
 from seer_nb._utils.units import format_duration
 from seer_nb.bench.tasks import TASKS
-from seer_nb.errors import SeerError
+from seer_nb.errors import SeerError, StopTraining
 from seer_nb.simulate.curve_files import CurveFile, Point, shipped_tables
 from seer_nb.worker.agent import GangSignals
 from seer_nb.worker.checkpointing import CheckpointManager
 from seer_nb.worker.messages import MemberTask
-from seer_nb.worker.run import Run, StopTraining
+from seer_nb.worker.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from seer_nb.errors import CheckpointError
+from seer_nb.errors import CheckpointError, StopTraining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ class Best:
         from seer_nb._utils.randomness import seed_all
         from seer_nb.worker import checkpointing
         from seer_nb.worker.agent import GangSignals
-        from seer_nb.worker.run import Run, StopTraining
+        from seer_nb.worker.run import Run
 
         self._stored()
         order = self._order
@@ -105,8 +105,10 @@ class Best:
         seed_all(order.seed, order.trial)
         try:
             return train(self.config, run)
-        except StopTraining:
-            return None
+        except BaseException as error:
+            if isinstance(error, StopTraining) or run._stop_raised:  # noqa: SLF001 - not for training functions
+                return None
+            raise
 
     def _payload(self) -> dict[str, Any]:
         from seer_nb.storage import checkpoints

@@ -34,7 +34,7 @@ class GangModule(DistributedDataParallel):
         del self.dim
         self._own_names = frozenset(self.__dict__) | {"_own_names"}
         """Attributes of DistributedDataParallel; others are set on the module within."""
-        self.register_load_state_dict_pre_hook(_add_prefix)
+        self.register_load_state_dict_pre_hook(_add_prefix)  # type: ignore[no-untyped-call]
 
     # --- attributes and items of the module within ---
 
@@ -103,10 +103,10 @@ class GangModule(DistributedDataParallel):
 
         @functools.wraps(held)
         def call(*args: Any, **options: Any) -> Any:
-            args, options = self._pre_forward(*args, **options)
+            args, options = self._pre_forward(*args, **options)  # type: ignore[no-untyped-call]
             with self._inside_ddp_forward():
                 output = held(*args, **options)
-            return self._post_forward(output)
+            return self._post_forward(output)  # type: ignore[no-untyped-call]
 
         return call
 
@@ -126,8 +126,8 @@ class GangModule(DistributedDataParallel):
                 "a part of a prepared module was called by itself, which find_unused_parameters=True does not support; "
                 "expected a call of the module, or of one of its methods"
             )
-        self._pre_forward()
-        self._post_forward(None)
+        self._pre_forward()  # type: ignore[no-untyped-call]
+        self._post_forward(None)  # type: ignore[no-untyped-call]
 
 
 class _PartHook:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import multiprocessing
@@ -16,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils import log_context, processes
 from seer_nb._utils.randomness import seed_all
-from seer_nb.errors import DamagedCheckpointError, StoreError
+from seer_nb.errors import DamagedCheckpointError, StopTraining, StoreError
 from seer_nb.worker import checkpointing, gpu, output, process_state, tracebacks
 from seer_nb.worker.messages import MemberEnded, MemberTask
 from seer_nb.worker.rendezvous import BarrierPhase, GangBarrier, environment, gang_store
-from seer_nb.worker.run import Run, StopTraining
+from seer_nb.worker.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,8 +143,15 @@ def _call(function: Callable[..., Any], run: Run, task: MemberTask) -> Outcome:
     multiprocessing.current_process().daemon = False
     # The same seed on all ranks and in every gang of the trial: every member must create the same model.
     seed_all(task.seed, task.trial)
-    with contextlib.suppress(StopTraining):
+    try:
         function(task.config, run)
+    except StopTraining:
+        pass
+    except BaseException as error:
+        # A framework may wrap StopTraining, or raise an exception of its own at the end.
+        if not run._stop_raised:  # noqa: SLF001 - likewise not public
+            raise
+        logger.info("training had ended when the function raised %s", type(error).__name__)
     return run._finish()  # noqa: SLF001 - not public: the training function must not call it
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import io
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from seer_nb.errors import CheckpointError
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 ALLOWED = "None, bool, int, float, complex, str, bytes, torch.Tensor, and lists, tuples, sets and dicts of them"
 """What a checkpoint can hold, in words."""
 _SAME_OBJECTS = "expected the same objects in the same order in every call of the training function"
+_LONGEST_INT = 8 * 255 - 1
+"""Bits of the largest int that weights_only can load."""
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray})
 
 
@@ -43,12 +47,14 @@ def storable(value: Any, where: str) -> Any:
     import torch
 
     if isinstance(value, torch.Tensor):
-        return _on_cpu(value)
+        return _stored_tensor(value, where)
+    if isinstance(value, np.generic) and value.dtype.kind in "biufcSU":
+        value = value.item()
+    if type(value) is int and value.bit_length() > _LONGEST_INT:
+        raise TypeError(f"{where} is an int of {value.bit_length()} bits; expected at most {_LONGEST_INT} bits")
     # Exact types only: a subclass is pickled as itself, which weights_only rejects.
     if type(value) in _PLAIN or isinstance(value, torch.Size | torch.dtype | torch.device):
         return value
-    if isinstance(value, np.generic):
-        return storable(value.item(), where)
     if isinstance(value, Mapping):
         return _mapping(value, where)
     if type(value) in {list, tuple, set}:
@@ -56,14 +62,63 @@ def storable(value: Any, where: str) -> Any:
     raise _refusal(where, value)
 
 
-def _on_cpu(tensor: Any) -> Any:
+def _stored_tensor(tensor: Any, where: str) -> Any:
+    """Copy a tensor for a checkpoint, on the CPU.
+
+    Raises:
+        TypeError: A checkpoint with the tensor could not be loaded.
+    """
+    import torch
+    from torch.nn.parameter import is_lazy
+
+    if is_lazy(tensor):
+        raise _refusal(where, tensor)
     tensor = tensor.detach()
+    if tensor.is_meta:
+        raise TypeError(f"{where} is a tensor on the meta device, which has no values; expected it on a real device")
+    is_plain = type(tensor) is torch.Tensor
+    # Nested tensors are the only subclass that weights_only accepts without a registration in the loading process.
+    if not is_plain and not tensor.is_nested:
+        raise _refusal(where, tensor)
     if tensor.device.type != "cpu":
-        return tensor.cpu()
-    # A view would be stored with the whole memory of its base.
-    if tensor.is_sparse or tensor.untyped_storage().nbytes() == tensor.nbytes:
-        return tensor
-    return tensor.clone()
+        tensor = tensor.cpu()
+    elif is_plain and tensor.layout is torch.strided and not (tensor.is_nested or tensor.is_quantized):
+        # A view would be stored with the whole memory of its base.
+        tensor = tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
+    if is_rare(tensor):
+        _check_loadable(tensor, where)
+    return tensor
+
+
+def is_rare(tensor: torch.Tensor) -> bool:
+    """Return whether torch does not support a tensor everywhere, because of its type, its layout or its dtype."""
+    import torch
+
+    is_plain = type(tensor) is torch.Tensor and tensor.layout is torch.strided and not tensor.is_nested
+    return not is_plain or tensor.dtype not in _plain_dtypes()
+
+
+@cache
+def _plain_dtypes() -> frozenset[torch.dtype]:
+    """Return the dtypes that torch stores, loads and sends without exceptions."""
+    import torch
+
+    floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
+    return frozenset((*floats, torch.bool, torch.uint8, torch.int8, torch.int32, torch.int64))
+
+
+def _check_loadable(tensor: Any, where: str) -> None:
+    """Check by a trial that torch can load a tensor of a rare kind, such as a quantized or a sparse one."""
+    import torch
+
+    file = io.BytesIO()
+    try:
+        torch.save(tensor, file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except Exception as error:
+        kind = f"{tensor.dtype} in layout {tensor.layout}"
+        raise TypeError(f"{where} is a tensor of {kind}, which torch cannot store and load") from error
 
 
 def _mapping(value: Mapping[Any, Any], where: str) -> Any:
@@ -219,4 +274,8 @@ def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
     # Renamed in torch 2.13.
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {buffers: False, "find_unused_parameters": find_unused_parameters}
+    # DDP cannot send rare buffers. All members hold equal ones: created from one seed, or restored.
+    rare = [name for name, buffer in held.named_buffers() if is_rare(buffer)]
+    if rare:
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(held, rare)  # noqa: SLF001 - documented
     return GangModule(synchronise_batchnorm(held), **options)

@@ -8,12 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils.randomness import derive_seed, seed_all
-from seer_nb._utils.validation import check_integer
 from seer_nb.core import Config, Outcome, Reported
+from seer_nb.errors import StopTraining
 from seer_nb.worker import gpu
 from seer_nb.worker import metrics as m
 from seer_nb.worker.checkpointing import EpochReport
-from seer_nb.worker.data_loader import Share, check_dataset, make_loader
+from seer_nb.worker.data_loader import Gang, divide, make_loader
+from seer_nb.worker.hints import Hints
 from seer_nb.worker.prepare import is_trainable
 from seer_nb.worker.rendezvous import BarrierPhase, GangBarrier, shares_work
 
@@ -28,36 +29,8 @@ if TYPE_CHECKING:
     from seer_nb.worker.messages import MemberTask
 
 
-_VALUES = "values come from the search space, as config[name]"
-_HINTS = {
-    "should_prune": "the study's policy decides which trials continue; run.report ends the others",
-    "set_user_attr": "report it beside the metric, as in run.report(accuracy=..., loss=...)",
-    "log": "run.report(accuracy=...) ends an epoch with its metrics",
-    "params": "that is run.config",
-    "number": "that is run.trial",
-}
 _ENDINGS: tuple[Outcome | None, ...] = (None, "target", "stopped")
 """What rank 0 may decide at a report; the index is the number that it sends to the other ranks."""
-
-
-class Hints:
-    """Explains attributes that other tuners have; any other unknown attribute raises as usual."""
-
-    if not TYPE_CHECKING:  # otherwise every name would pass for an attribute
-
-        def __getattr__(self, name: str) -> Any:
-            hint = _VALUES if name.startswith("suggest_") else _HINTS.get(name)
-            if hint is None:
-                return object.__getattribute__(self, name)  # raises AttributeError
-            raise AttributeError(f"run.{name}: {hint}", name=name, obj=self)
-
-
-class StopTraining(BaseException):
-    """Raised by ``run.report()`` when training ends here and the function does not use ``run.epochs()``.
-
-    It is not an `Exception`, so that ``except Exception`` does not catch it. Do not catch it: the worker counts it as a
-    normal end.
-    """
 
 
 class Run(Hints):
@@ -66,6 +39,12 @@ class Run(Hints):
     A trial is trained in pieces: it may be saved, and continue later on another number of workers. Whatever a function
     needs again goes through `prepare`, `state` or `save`. A function that uses none of them trains from its first epoch
     each time; epochs that were recorded before are not recorded twice.
+
+    In a callback of a framework that owns the loop, end training without an exception::
+
+        run.report(accuracy=accuracy, stop="return")
+        if run.should_stop:
+            trainer.should_stop = True
 
     Example::
 
@@ -114,6 +93,10 @@ class Run(Hints):
         self._device: torch.device | None = None
         self._ending: Outcome | None = "target" if self._epoch > self._target() else None
         """How training ends; None while training continues."""
+        self._stop_raised = False
+        """Whether `StopTraining` was raised: any exception is a normal end."""
+        self._ended_quietly = False
+        """Whether a report has ended training with ``stop="return"``."""
 
     def __repr__(self) -> str:
         return f"Run(trial={self.trial}, epoch={self.epoch}, rank={self.rank}, world_size={self._task.world_size})"
@@ -157,6 +140,11 @@ class Run(Hints):
     def epoch(self) -> int:
         """The epoch in progress, from 1."""
         return self._epoch
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether training has ended with the last report, on every rank: the function must return soon."""
+        return self._ending is not None
 
     @property
     def max_epochs(self) -> int:
@@ -211,8 +199,8 @@ class Run(Hints):
         one; ``.module`` is the bare one. Torch's default process group is initialised for that, unless the function
         has done so.
 
-        Each call restores optimizers and schedulers of earlier calls again, because a scheduler's constructor changes
-        its optimizer. Set a learning rate that depends on `world_size` after the last call.
+        Each call restores earlier optimizers again, because a scheduler's constructor changes them. Set a learning rate
+        that depends on `world_size` after the last call.
 
         Args:
             *objects: Modules, optimizers, schedulers, scalers: anything with ``state_dict`` and ``load_state_dict``.
@@ -233,11 +221,10 @@ class Run(Hints):
             optimizer = torch.optim.SGD(model.parameters(), lr=config["lr"])
             model, optimizer = run.prepare(model, optimizer)
         """
-        in_gang = self._barrier is not None
         if self._barrier is not None:
             self._barrier.open_default_group()
         ready = self._checkpoints.prepared.take(
-            objects, self.device, wrap=in_gang, find_unused_parameters=find_unused_parameters
+            objects, self.device, wrap=self._barrier is not None, find_unused_parameters=find_unused_parameters
         )
         self._used |= {"prepare"} if any(map(is_trainable, objects)) else set()
         self._note_set_up()
@@ -248,13 +235,14 @@ class Run(Hints):
     def loader(  # noqa: PLR0913 - the arguments of a DataLoader
         self,
         dataset: Any,
-        batch_size: int,
+        batch_size: int | None = None,
         *,
         shuffle: bool = True,
         drop_last: bool = False,
-        collate_fn: Callable[[list[Any]], Any] | None = None,
-        num_workers: int = 0,
+        sampler: Any = None,
+        batch_sampler: Any = None,
         scale_batch: bool = False,
+        **options: Any,
     ) -> DataLoader[Any]:
         """Create a DataLoader over this member's share of the data.
 
@@ -270,16 +258,17 @@ class Run(Hints):
             batch_size: Samples in the whole gang's batch; to train, a multiple of `world_size`.
             shuffle: Whether to train (True) or to evaluate (False).
             drop_last: Whether to leave out a short last batch.
-            collate_fn: As in DataLoader.
-            num_workers: As in DataLoader.
+            sampler: Yields the indices of an epoch for the whole gang, instead of all. It is seeded at each epoch.
+            batch_sampler: Yields the whole gang's batches, instead of ``batch_size``, ``sampler`` and ``drop_last``.
             scale_batch: Whether ``batch_size`` is that of one member, so that the global batch grows with `world_size`.
                 The learning rate should then grow with `world_size` too, and the curve does depend on the parallelism.
+            **options: Further arguments of DataLoader, such as ``num_workers``, ``collate_fn`` and ``pin_memory``.
 
         Returns:
             The DataLoader; use it once per epoch.
 
         Raises:
-            TypeError: The dataset cannot be indexed.
+            TypeError: The dataset cannot be indexed, or an argument is missing or does not go with another one.
             ValueError: The batch cannot be divided over the gang, or the dataset is empty.
 
         Example::
@@ -290,15 +279,21 @@ class Run(Hints):
                     ...
         """
         self._used.add("loader")
-        size = self._task.world_size
-        batch = check_integer(batch_size, "batch_size") * (size if scale_batch else 1)
-        length = check_dataset(dataset, batch, size, shuffle=shuffle, drop_last=drop_last)
-        share = Share(length, batch, shuffle, drop_last, self.rank, size, self._data_seed)
+        share, batch = divide(
+            dataset,
+            Gang(self.rank, self._task.world_size, self._data_seed),
+            batch_size,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            sampler=sampler,
+            batch_sampler=batch_sampler,
+            scale_batch=scale_batch,
+        )
         if shuffle and not scale_batch:
             # The parallelism must divide the batch of every loader, so it must divide their greatest common divisor.
             self._batch_size = batch if self._batch_size is None else math.gcd(self._batch_size, batch)
-        pin = self.device.type == "cuda"
-        made = make_loader(dataset, share, collate_fn=collate_fn, num_workers=num_workers, pin_memory=pin)
+        options.setdefault("pin_memory", self.device.type == "cuda")
+        made = make_loader(dataset, share, **options)
         self._note_set_up()
         return made
 
@@ -367,20 +362,23 @@ class Run(Hints):
         finally:
             self._looping = False
 
-    def report(self, /, *unnamed: Any, **metrics: Any) -> None:
+    def report(self, /, *unnamed: Any, stop: Any = "raise", **metrics: Any) -> None:
         """End an epoch: record its metrics, and store a checkpoint if one is due. Every member must call it.
 
         The values of rank 0 count. A value that is not finite marks the trial as diverged.
 
         Args:
-            *unnamed: Not allowed; a value without a name raises an error that says so.
+            *unnamed: Not allowed; a value without a name is refused.
+            stop: How training ends outside of a loop over `epochs`: with "raise", by `StopTraining`; with "return", by
+                `should_stop`, and this call returns.
             **metrics: One number each: a float, an int, or a numpy or torch value with one element. The study's metric
                 must be among them; the others are recorded beside it.
 
         Raises:
-            ValueError: The study's metric is missing.
+            ValueError: The study's metric is missing, or ``stop`` is neither "raise" nor "return".
             TypeError: A value has no name or is not one number, or a checkpoint cannot hold a value in `state`.
-            RuntimeError: It was called twice in an epoch, or not by every member.
+            RuntimeError: It was called twice in an epoch, or not by every member, or again after training had ended and
+                ``stop="return"``.
             CheckpointError: The checkpoint holds more objects than were given to `prepare`.
             StopTraining: Training ends here. Within a loop over `epochs`, the loop just ends instead.
 
@@ -389,8 +387,11 @@ class Run(Hints):
             run.report(accuracy=accuracy, loss=loss)
         """
         seconds = time.monotonic() - self._began_s
+        if stop not in {"raise", "return"}:
+            raise ValueError(f"stop={stop!r}: unknown way to end training; expected 'raise' or 'return'")
         if self._ending is not None:
-            raise StopTraining
+            self._end(stop)
+            return
         if self._looping and self._reported:
             raise RuntimeError(f"run.report() was called twice in epoch {self._epoch}")
         report: EpochReport | None = None
@@ -406,9 +407,21 @@ class Run(Hints):
         self._ending = ending
         if report is not None and self._epoch > self._recorded:
             self._send_report(report, checkpoint, save_s)
-        self._next_epoch()
+        self._next_epoch(stop)
 
     # --- internal ---
+
+    def _end(self, stop: str) -> None:
+        """End training, which has ended before this report or with it."""
+        if self._ended_quietly:
+            raise RuntimeError(
+                f"run.report() was called after training had ended at epoch {self._epoch}; expected the function to "
+                "return once run.should_stop is True"
+            )
+        self._ended_quietly = stop == "return"
+        if not self._ended_quietly:
+            self._stop_raised = True
+            raise StopTraining
 
     def _target(self) -> int:
         """Epoch after which training ends, if it is not stopped before."""
@@ -476,15 +489,14 @@ class Run(Hints):
             )
         )
 
-    def _next_epoch(self) -> None:
+    def _next_epoch(self, stop: str) -> None:
         self._reported = True
         self._began_s = time.monotonic()
-        if self._looping:
-            return
-        if self._ending is not None:
-            raise StopTraining
-        self._epoch += 1
-        seed_all(self.seed, self.trial, self._epoch, self.rank)
+        if self._ending is not None and (stop == "return" or not self._looping):
+            self._end(stop)
+        elif not self._looping:
+            self._epoch += 1
+            seed_all(self.seed, self.trial, self._epoch, self.rank)
 
     def _finish(self) -> Outcome:
         """Return how training ended, after the function has returned or `StopTraining` was raised."""

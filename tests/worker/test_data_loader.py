@@ -1,13 +1,24 @@
 # ruff: noqa: PLR0913
 """The samples that each member gets, and their order."""
 
+import itertools
+import random
 from itertools import chain
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
-from seer_nb.worker.data_loader import Share, check_dataset, make_loader
+from seer_nb.worker.data_loader import BatchShare, Gang, Share, check_dataset, divide, make_loader
 
 
 def shares(length, batch, size, *, shuffle=True, drop_last=False, seed=0):
@@ -117,3 +128,135 @@ def test_epochs_differ_and_the_common_divisor_of_batches_is_reported(gangs):
     assert config[1] != config[2]
     gangs.alone(train, config=again, until=2)
     assert again[2] == config[2]
+
+
+# --- samplers ---
+
+
+class OddFirst:
+    """A sampler without a length, which uses the global generators."""
+
+    def __iter__(self):
+        yield from range(1, 20, 2)
+        yield from (2 * random.randrange(10) for _ in range(6))
+        yield from torch.randint(20, (4,)).tolist()
+
+
+SAMPLERS = {
+    "weighted": lambda: {"sampler": WeightedRandomSampler([0.1] * 10 + [0.9] * 10, 20)},
+    "generator": lambda: {"sampler": RandomSampler(range(20), generator=torch.Generator())},
+    "subset": lambda: {"sampler": SubsetRandomSampler([3, 1, 4, 15, 9])},
+    "list": lambda: {"sampler": list(range(19, -1, -1))},
+    "own": lambda: {"sampler": OddFirst()},
+    "batches": lambda: {"batch_sampler": BatchSampler(RandomSampler(range(20)), 4, drop_last=False)},
+}
+
+
+def global_batches(kind, size, epoch, **options):
+    """Return the batches of all members together; each member has consumed another amount of randomness."""
+    options |= {"drop_last": False, "batch_size": None, "sampler": None, "batch_sampler": None}
+    members = []
+    for rank in range(size):
+        torch.manual_seed(rank)
+        own = SAMPLERS[kind]()
+        if "sampler" in own:
+            own["batch_size"] = 4
+        share, _ = divide(range(20), Gang(rank, size, lambda: epoch), scale_batch=False, **options | own)
+        batches = [batch.tolist() for batch in share.indices()]
+        assert len(batches) == len(share)
+        members.append(batches)
+    return together(members)
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_a_sampler_gives_the_same_batches_at_any_parallelism(kind):
+    alone = global_batches(kind, 1, 0, shuffle=True)
+    assert all(len(batch) == 4 for batch in alone)
+    for size in (2, 4):
+        assert global_batches(kind, size, 0, shuffle=True) == alone
+        assert global_batches(kind, size, 0, shuffle=False) == global_batches(kind, 1, 0, shuffle=False)
+    assert (global_batches(kind, 1, 1, shuffle=True) != alone) is (kind != "list")
+
+
+def test_a_sampler_does_not_change_the_global_generators():
+    share, _ = divide(
+        *(range(20), Gang(0, 1, lambda: 3)),
+        batch_size=4,
+        shuffle=True,
+        drop_last=False,
+        sampler=OddFirst(),
+        batch_sampler=None,
+        scale_batch=False,
+    )
+    before = torch.get_rng_state(), random.getstate()
+    list(share.indices())
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+
+
+def test_a_loader_takes_the_arguments_of_torch(gangs):
+    def train(config, run):
+        found = run.loader(TensorDataset(torch.arange(8)), 4, **config["options"])
+        for _ in run.epochs():
+            config["batches"] = [x.tolist() for (x,) in found]
+            run.report(accuracy=1)
+
+    workers = {
+        "num_workers": 1,
+        "persistent_workers": True,
+        "prefetch_factor": 3,
+        "worker_init_fn": print,
+        "timeout": 60,
+        "multiprocessing_context": "fork",
+        "generator": torch.Generator(),
+        "pin_memory": False,
+        "in_order": True,
+    }
+    for options in ({"sampler": list(range(8))}, {"sampler": list(range(8)), **workers}):
+        config = {"options": options}
+        assert gangs.alone(train, config=config).end.error == ""
+        assert config["batches"] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+class Endless:
+    def __iter__(self):
+        return itertools.count()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sampler": 3}, "TypeError: sampler=3: not a sampler; expected an iterable of indices"),
+        (
+            {"sampler": DistributedSampler(range(8), 2, 0)},
+            (
+                "TypeError: sampler=DistributedSampler: divides the data a second time; "
+                "expected a sampler over the whole dataset"
+            ),
+        ),
+        (
+            {"sampler": Endless()},
+            "ValueError: sampler=Endless: does not end; expected one with __len__, or at most 8000 items",
+        ),
+        (
+            {"sampler": [1, 2], "drop_last": True},
+            "ValueError: batch_size=4 exceeds the sampler's 2 samples: drop_last=True leaves nothing",
+        ),
+        ({"sampler": []}, "ValueError: sampler=list: yields nothing; expected at least one item"),
+        (
+            {"batch_sampler": [[1, 2]]},
+            "TypeError: batch_sampler excludes batch_size, sampler, drop_last and scale_batch; expected it alone",
+        ),
+    ],
+)
+def test_a_wrong_sampler_is_refused(gangs, options, message):
+    sent = gangs.alone(lambda config, run: run.loader(range(8), 4, **options))
+    assert sent.end.error.strip().splitlines()[-1] == message
+
+
+def test_a_batch_that_cannot_be_divided_is_refused():
+    share = BatchShare(2, [[1, 2], [3]], shuffle=True, rank=0, size=2, seed=lambda: 0)
+    assert share.common_divisor() == 1
+    sentence = "^batch_sampler=list: a batch of 1 samples cannot be divided over 2 workers; expected a multiple of 2$"
+    with pytest.raises(ValueError, match=sentence):
+        list(share.indices())

@@ -227,3 +227,85 @@ def test_a_run_shows_its_trial_and_settings(gangs):
         assert run.config is config
 
     assert gangs.alone(train, config={"lr": 1}, seed=5).end.outcome == "returned"
+
+
+def wraps(run):
+    try:
+        run.report(accuracy=1)
+    except BaseException as error:
+        raise RuntimeError("callback failed") from error
+
+
+def replaces(run):
+    try:
+        run.report(accuracy=1)
+    finally:
+        if run.should_stop:
+            raise SystemExit(1)
+
+
+def swallows(run):
+    with contextlib.suppress(BaseException):
+        run.report(accuracy=1)
+
+
+@pytest.mark.parametrize("framework", [wraps, replaces, swallows])
+@pytest.mark.parametrize(("outcome", "reported"), [("target", 3), ("stopped", 2)])
+def test_training_ends_normally_whatever_a_framework_makes_of_stop_training(gangs, framework, outcome, reported):
+    def train(config, run):
+        for _ in range(reported):
+            framework(run)
+
+    def hook(record, signals):
+        if outcome == "stopped" and getattr(record, "epoch", 0) == 1:
+            signals.stop(1)
+
+    reports, end = gangs.alone(train, hook=hook)
+    assert len(reports) == reported
+    assert (end.outcome, end.error) == (outcome, "")
+
+
+def test_an_exception_of_a_framework_before_the_end_is_a_failure(gangs):
+    def train(config, run):
+        wraps(run)
+        raise RuntimeError("mine")
+
+    assert last_line(gangs.alone(train)) == "RuntimeError: mine"
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_training_can_end_without_an_exception(gangs, size):
+    def train(config, run):
+        assert not run.should_stop
+        while not run.should_stop:
+            run.report(accuracy=run.epoch, stop="return")
+        assert run.epoch == 3
+
+    for reports, end in [gangs.alone(train)] if size == 1 else gangs.pair(train):
+        assert [report.value for report in reports] == ([1, 2, 3] if end.rank == 0 else [])
+        assert (end.outcome, end.error) == ("target", "")
+
+
+@pytest.mark.parametrize("stop", ["raise", "return"])
+@pytest.mark.parametrize("looping", [False, True])
+def test_a_report_after_an_end_without_an_exception_is_refused(gangs, stop, looping):
+    def train(config, run):
+        for _ in run.epochs() if looping else range(3):
+            run.report(accuracy=1, stop="return")
+        run.report(accuracy=1, stop=stop)
+
+    sent = gangs.alone(train)
+    assert len(sent.reports) == 3
+    assert last_line(sent) == (
+        "RuntimeError: run.report() was called after training had ended at epoch 3; expected the function to return "
+        "once run.should_stop is True"
+    )
+
+
+def test_another_way_to_stop_is_refused(gangs):
+    def train(config, run):
+        run.report(accuracy=1, stop=True)
+
+    assert last_line(gangs.alone(train)) == (
+        "ValueError: stop=True: unknown way to end training; expected 'raise' or 'return'"
+    )

@@ -115,13 +115,22 @@ class CellRun:
         """Return the value unchanged, because there is one worker."""
         return value
 
-    def report(self, **metrics: Any) -> None:
+    @property
+    def should_stop(self) -> bool:
+        """Whether all epochs were reported."""
+        return len(self.reports) >= self.max_epochs
+
+    def report(self, *, stop: str = "raise", **metrics: Any) -> None:  # noqa: ARG002 - the signature of `Run`
         """Record the metrics of an epoch in ``reports``; the sweep itself measures the returned model.
+
+        Args:
+            stop: Ignored; this method never ends training.
+            **metrics: One number each.
 
         Raises:
             RuntimeError: All epochs were reported already.
         """
-        if len(self.reports) >= self.max_epochs:
+        if self.should_stop:
             raise RuntimeError(
                 f"run.report() was called after max_epochs={self.max_epochs} reports; expected a loop over run.epochs()"
             )
