@@ -1,5 +1,6 @@
 """Gangs as on real machines: one member in this process, or two worker processes connected by gloo."""
 
+import gc
 import subprocess
 import sys
 from multiprocessing.connection import Listener
@@ -58,6 +59,17 @@ def workers():
     pool = Workers(2)
     yield pool
     pool.close()
+
+
+@pytest.fixture(autouse=True, scope="package")
+def frozen_heap():
+    """Exclude what pytest has imported from garbage collection, as a worker does: members collect after each gang."""
+    import torch._dynamo  # which the first optimizer would import
+
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class Gangs:
