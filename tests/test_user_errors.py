@@ -346,7 +346,7 @@ def test_identical_failures_of_the_first_trials_end_the_study(users_module, tmp_
     results = study.results()
     assert 3 <= len(results) <= 4  # the fourth had started
     for error in (study.trial(trial).error for trial in results.trial[results.state == "failed"]):
-        assert 'users_module.py", line 22, in train\n    divide(1, config["zero"])  # always\n' in error
+        assert 'users_module.py", line 14, in train\n    divide(1, config["zero"])  # always\n' in error
         assert error.endswith("ZeroDivisionError: division by zero\n")
     # An attached study shows the same.
     with pytest.raises(seer.StudyFailedError, match="the first 3 trials all failed with the same error"):

@@ -294,7 +294,8 @@ def test_the_warning_names_the_users_line_once_per_name(tmp_path, monkeypatch):
     given = {"metric": "a", "mode": "max", "max_epochs": 3, "deadline": "1h", "budget": 1}
     with pytest.warns(UserWarning, match="counts as one constant") as caught:
         seer.Study(lambda config, run: None, {"a": [1, 2], "b": (3, 2), "c": 1, "d": seer.randint(1, 2)}, **given)
-    assert [str(each.message)[:10] for each in caught] == ["space['a']", "space['b']"]
+    constants = [str(each.message)[:10] for each in caught if "one constant" in str(each.message)]
+    assert constants == ["space['a']", "space['b']"]
     assert {each.filename for each in caught} == {__file__}
 
 
@@ -463,7 +464,7 @@ def test_optuna_receives_reported_metrics_and_cost_as_user_attributes():
         made = trial(number, source.draw(number), *(value for value, _ in rows), state=state)
         curve = tuple(replace(r, metrics={"latency": x}) for r, (_, x) in zip(made.curve, rows, strict=True))
         best = max((r for r in curve if r.value is not None), key=lambda r: r.value, default=None)
-        source.tell(replace(made, curve=curve, best=best, nanos=2_500_000_000))
+        source.tell(replace(made, curve=curve, best=best, cost_nano=2_500_000_000))
     assert limits == [(-2.0, 1.5), (3.0, 1.5), (2.0, 1.5), (math.inf, 1.5)]
     received = source.optuna_study.trials
     assert [each.state.name for each in received] == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED", "FAIL", "FAIL"]

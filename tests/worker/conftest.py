@@ -64,7 +64,7 @@ def workers():
 @pytest.fixture(autouse=True, scope="package")
 def frozen_heap():
     """Exclude what pytest has imported from garbage collection, as a worker does: members collect after each gang."""
-    import torch._dynamo  # which the first optimizer would import
+    import torch._dynamo  # noqa: F401 - the first optimizer would import it
 
     gc.collect()
     gc.freeze()

@@ -115,7 +115,7 @@ def test_store_below_a_file_is_a_problem(tmp_path):
     (tmp_path / "file").write_text("in the way")
     (problem,) = local.check_store_url(str(tmp_path / "file" / "store"))
     assert problem.level == "problem"
-    assert "Not a directory" in problem.text
+    assert "is not a folder" in problem.text
 
 
 def test_low_limit_of_open_files_is_a_warning(monkeypatch):
