@@ -50,7 +50,8 @@ def folder_problem(folder: Path) -> str:
         return "holds a null character"
     if max(map(len, parts)) > MOST_NAME or len(os.fsencode(folder)) > MOST_PATH:
         return f"too long; a path may have {MOST_PATH} bytes, and each of its parts {MOST_NAME}"
-    present = next(path for path in (folder, *folder.parents) if path.exists())
+    # os.path.exists is False where the user may not look, and does not raise as Path.exists does.
+    present = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110
     return "" if present.is_dir() else f"{short_repr(str(present))} is not a folder"
 
 

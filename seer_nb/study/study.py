@@ -14,21 +14,17 @@ from seer_nb._utils.clock import steady_s
 from seer_nb._utils.text import one_line, short_repr
 from seer_nb._utils.units import format_duration, parse_duration
 from seer_nb._utils.validation import check_choice, reject_unknown_arguments, warn
-from seer_nb.core.history import initial_history
-from seer_nb.core.state import State
 from seer_nb.errors import RunnerError, SeerError, StudyEndedError
 from seer_nb.providers.local import Local
 from seer_nb.runner.launch import launch
 from seer_nb.search_space import ConfigSampler, Space
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
-from seer_nb.storage.lock import runner_pid
 from seer_nb.storage.replay import JournalView
 from seer_nb.study import folder as study_folder
-from seer_nb.study import health, limits, serialization, settings
+from seer_nb.study import limits, serialization, settings
 from seer_nb.study.commands import UNCHANGED, check_accepts_commands
 from seer_nb.study.progress import watched
-from seer_nb.study.results import StudyResults
 from seer_nb.study.settings import (
     Money,
     Time,
@@ -39,6 +35,7 @@ from seer_nb.study.settings import (
     new_budget,
     new_deadline,
 )
+from seer_nb.study.stored import StoredStudy
 
 if TYPE_CHECKING:
     import os
@@ -48,7 +45,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seer_nb.core import Settings
-    from seer_nb.core.history import History
     from seer_nb.core.policy import Policy
     from seer_nb.providers.base import Provider
     from seer_nb.ui.notebook.dashboard import Dashboard
@@ -60,7 +56,7 @@ ANSWER_S = 60.0
 """Seconds within which a runner must take a command."""
 
 
-class Study(StudyResults):
+class Study(StoredStudy):
     """A hyperparameter study: a training function, a search space, a deadline and a budget.
 
     Args:
@@ -386,29 +382,6 @@ class Study(StudyResults):
 
     # --- status and display ---
 
-    @property
-    def status(self) -> str:
-        """created, running, pausing, paused, ending, ended, failed, or interrupted (the runner died)."""
-        if self._view is None:
-            return "created"
-        resumes = self._resumes()  # read before the state, which contains the command once a runner has taken it
-        state = self._view.state()
-        if resumes and state.phase in {"paused", "ended"} and self._driven():
-            return "running"
-        if state.phase == "ended":
-            return "failed" if state.failed else "ended"
-        return state.phase if self._driven() else "interrupted"
-
-    @property
-    def started(self) -> bool:
-        """Whether the study was started, so that it has a journal."""
-        return self._view is not None
-
-    @property
-    def stuck(self) -> str:
-        """Why the running study makes no progress, in one sentence; empty if it does."""
-        return "" if self._view is None else health.explain_problem(self.folder, self._view, self.state, self.status)
-
     def _ipython_display_(self) -> None:
         """Show the live dashboard below a notebook's cell; without widgets, a static picture or text."""
         from seer_nb.ui.notebook.dashboard import show
@@ -422,10 +395,6 @@ class Study(StudyResults):
 
             self._dashboard = Dashboard(self)
         return self._dashboard
-
-    def __repr__(self) -> str:
-        # Without control characters: a terminal prints it as it is, and the journal may come from somebody else.
-        return f"<Study {self.name!r}: {self.settings.mode} {one_line(self.settings.metric)}>"
 
     # --- private ---
 
@@ -457,32 +426,6 @@ class Study(StudyResults):
             study_folder.replace_function(self.folder, self._function)
         return self.resume()
 
-    def _started(self) -> JournalView:
-        if self._view is None:
-            raise SeerError(f"study {self.name!r} has not been started: start() it first")
-        return self._view
-
-    @property
-    def journal(self) -> Journal:
-        """Journal of the study; SeerError before the study was started."""
-        return self._started().journal
-
-    @property
-    def state(self) -> State:
-        """State after the newest record of the journal."""
-        return State(self.settings) if self._view is None else self._view.state()
-
-    @property
-    def now_s(self) -> float:
-        """Study seconds now, which may be later than the newest record."""
-        state = self.state
-        return state.now_s if self._view is None else health.now_s(self._view, state, self.status)
-
-    @property
-    def history(self) -> History:
-        """Values over time and the log of decisions, up to the same record as `state`."""
-        return initial_history(self.settings) if self._view is None else self._view.history
-
     def _space(self) -> Space:
         self._started()
         space: Space = layout.read_parts(self.folder)["space"]
@@ -499,32 +442,7 @@ class Study(StudyResults):
             check_accepts_commands(self.name, self.status, word)
         self.send(command)
 
-    def send(self, command: core.Command) -> None:
-        """Queue a command for the runner; SeerError before the study was started."""
-        self._started().journal.send(command)
-
-    def _driven(self) -> bool:
-        """Return whether a runner is alive, including a new process that has not taken the lock yet."""
-        if any(process.poll() is None for process in self._launched) or runner_pid(self.folder) is not None:
-            return True
-        return self._view is not None and not self._launched and health.was_just_created(self._view)
-
-    def _resumes(self) -> bool:
-        """Return whether a command to resume was sent, and no runner has taken the command yet."""
-        return any(isinstance(command, core.Resume) for _, command in self.journal.inbox())
-
     def _leave_picture(self) -> Study:
         if self._dashboard is not None:
             self._dashboard.settle()
         return self
-
-    def settled(self) -> bool:
-        """Return whether the study has ended; raise if it failed, or cannot end because its runner died."""
-        view = self._started()
-        driven = self._driven()
-        # Read after the check of the process: a runner that has exited since has written all of its records.
-        state = view.state()
-        if driven:
-            return False  # also until the last process has exited, because the caller may want to resume()
-        health.check_ended(self.folder, state)
-        return True

@@ -270,13 +270,6 @@ class Run(Hints):
         Raises:
             TypeError: The dataset cannot be indexed, or an argument is missing or does not go with another one.
             ValueError: The batch cannot be divided over the gang, or the dataset is empty.
-
-        Example::
-
-            loader = run.loader(dataset, batch_size=config["batch"])
-            for epoch in run.epochs():
-                for x, y in loader:
-                    ...
         """
         self._used.add("loader")
         share, batch = divide(
@@ -381,10 +374,6 @@ class Run(Hints):
                 ``stop="return"``.
             CheckpointError: The checkpoint holds more objects than were given to `prepare`.
             StopTraining: Training ends here. Within a loop over `epochs`, the loop just ends instead.
-
-        Example::
-
-            run.report(accuracy=accuracy, loss=loss)
         """
         seconds = time.monotonic() - self._began_s
         if stop not in {"raise", "return"}:
@@ -462,7 +451,7 @@ class Run(Hints):
         return 2 * ending + int(store)
 
     def _store_checkpoint(self, *, last: bool) -> tuple[str | None, float]:
-        """Have rank 0 store a checkpoint while the others wait; returns its path, and the seconds that it took."""
+        """Store a checkpoint on rank 0 while the others wait; return its path, and the seconds that it took."""
         checkpoint, save_s = None, 0.0
         if self.rank == 0:
             checkpoint, save_s = self._checkpoints.store(self._epoch, last=last)
@@ -503,7 +492,7 @@ class Run(Hints):
         if self._ending is not None:
             return self._ending
         if self._barrier is not None:
-            # A member that waits in a report must learn that this one will never come.
+            # A member that waits in a report must not wait for this one.
             with contextlib.suppress(RuntimeError):
                 self._barrier.exchange(BarrierPhase.LEFT)
         return "returned"
