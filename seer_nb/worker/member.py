@@ -89,6 +89,7 @@ def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], o
     )
     if not error:
         gc.collect()  # prepared modules are part of reference cycles, and may hold much memory
+    processes.trim_heap()
     if not broken:
         gpu.release()
 

@@ -103,7 +103,7 @@ def test_quickstart_is_controlled_with_the_mouse(opened, lab):
     book.wait_for_text("by trial")
     book.wait_for_text("configurations")
     # The values change without any action.
-    before = book.head()
+    before = book.header()
     book.until("before => document.querySelector('.seer-live dl').innerText !== before", before)
     assert live.locator("svg .seer-curve").count() >= 1
 
@@ -120,7 +120,7 @@ def test_quickstart_is_controlled_with_the_mouse(opened, lab):
     live.locator("[data-do=go_on]").click()
     assert "running" in live.locator("h3").inner_text()
     finish(book)
-    assert "stopped by hand" in book.head()
+    assert "stopped by hand" in book.header()
 
 
 def move_the_limits(book):
@@ -130,7 +130,7 @@ def move_the_limits(book):
     live.locator("input[type=range][name=budget]").press("PageUp")
     deadline.fill("90")
     book.wait_for_text("fully trained", ".seer-live .seer-preview")
-    assert "of 1 min\n" in book.head()
+    assert "of 1 min\n" in book.header()
     # Undo resets moved limits ...
     live.locator("[data-do=undo]").click()
     assert (budget.input_value(), deadline.input_value()) == ("0.01", "60")
@@ -163,7 +163,7 @@ def write_files(book):
     book.live.locator("[data-do=export]").click()
     book.wait_for_message("written: ")
     written = next(book.lab.folder.glob("train-*-results.csv"))
-    assert written.name in book.said()
+    assert written.name in book.message()
     assert pd.read_csv(written).value.max() > 0.3
     book.live.locator("[data-do=report]").click()
     book.wait_for_message("report.html")
@@ -304,7 +304,7 @@ def test_view_updates_while_another_cell_runs(opened, lab):
         ".requestExecute({code}).done.then(() => { window.computing = null; }); }",
         busy,
     )
-    before = book.head()
+    before = book.header()
     book.until("before => document.querySelector('.seer-live dl').innerText !== before", before)
     book.live.locator(f"{ROW} [data-do=pin]").first.click()
     book.wait_for_message("computing")
@@ -324,7 +324,7 @@ def test_saved_notebook_shows_the_static_picture_without_a_kernel(opened, lab):
     picture_of = next(
         output.data["text/html"]
         for output in nbformat.read(saved, as_version=4).cells[0].outputs
-        if "text/html" in output.data
+        if "text/html" in output.get("data", {})
     )
     assert "<script" not in picture_of
     assert picture_of.count("<svg viewBox") == 3

@@ -92,7 +92,8 @@ def test_nothing_is_rented_after_a_wall_clock_deadline_passed_without_a_runner(h
 def test_a_failing_policy_leaves_no_machines_in_the_state_that_were_never_rented(home):
     study = make(counting, policy=Failing())
     study.start()
-    until(lambda: study.status == "interrupted", "the runner's end")
+    with pytest.raises(seer.StudyFailedError, match="by my own fault"):
+        study.wait(60)
     state = study.state
     assert len(state.machines) == 2
     assert not state.live_machines

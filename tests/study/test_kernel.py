@@ -26,7 +26,7 @@ def train(config, run):
 
 began = time.monotonic()
 study = seer.Study(train, {"x": seer.choice([0, 1])}, metric="accuracy", mode="max", max_epochs=40, deadline="100s",
-                   budget="$1", provider=seer.Local(max_workers=2), policy="random_search", name="study").start()
+                   budget="$0.005", provider=seer.Local(max_workers=2), policy="random_search", name="study").start()
 print(time.monotonic() - began)
 """
 
@@ -90,10 +90,10 @@ def test_a_study_survives_a_kernel_restart_and_two_kernels_can_control_it(home, 
     until(lambda: len(seer.attach("study").curves()) > before, "another report")
 
     second = kernels()
-    second.run(attach + 'study.adjust(budget="$2"); study.pin(1)')
-    until(lambda: seer.attach("study").state.budget_micro == 2_000_000, "the new budget")
+    second.run(attach + 'study.adjust(budget="$0.006"); study.pin(1)')
+    until(lambda: seer.attach("study").state.budget_micro == 6_000, "the new budget")
     seen = first.run("print(study.state.budget_micro, study.state.trials[1].pinned, study.status)")
-    assert seen == "2000000 True running"
+    assert seen == "6000 True running"
     assert "study study: running" in first.run("print(study._repr_mimebundle_()['text/plain'])")
     first.run("study.stop_trial(0)")
     until(lambda: seer.attach("study").state.trials[0].state == "stopped", "the end of trial 0")

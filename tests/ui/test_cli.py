@@ -83,7 +83,7 @@ def test_help_names_every_command():
     done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True, timeout=60)
     words = set(re.findall(r"^    ([\w-]+)", done.stdout, re.MULTILINE))
     assert words == {
-        *("demo", "studies", "show", "watch", "pause", "resume", "stop", "adjust", "export"),
+        *("demo", "studies", "show", "watch", "pause", "resume", "stop", "adjust", "export", "delete"),
         *("doctor", "machines", "prices", "iam-policy", "trust"),
     }
     version = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True, timeout=60)
@@ -218,7 +218,7 @@ def test_the_demos_deadline_counts_from_its_first_worker(monkeypatch, capsys):
         def deadline_s(self):
             return self.adjusted[-1] if self.adjusted else 60.0
 
-        def adjust(self, deadline):
+        def change_limits(self, budget, deadline):
             assert self.now_s < self.deadline_s
             self.adjusted.append(deadline)
 

@@ -130,10 +130,10 @@ def start_clock(study: seer.Study) -> None:
         state = study.state
         ready_s = min((m.ready_s for m in state.machines.values() if m.workers and m.ready_s is not None), default=None)
         if ready_s is not None:
-            study.adjust(deadline=ready_s + limit_s)
+            study.change_limits(None, ready_s + limit_s)
             return
         if state.deadline_s - study.now_s < limit_s / 2:
-            study.adjust(deadline=study.now_s + limit_s)
+            study.change_limits(None, study.now_s + limit_s)
         if study.now_s > SLOW_BOOT_S and not explained:
             print("waiting for a worker, which imports torch; the deadline counts from then", flush=True)
             explained = True

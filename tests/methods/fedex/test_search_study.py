@@ -97,7 +97,7 @@ def test_result_has_tables_files_and_figures_and_matches_the_study(home, tmp_pat
     assert frame.rounds.tolist() == [6, 6, 6]
     assert len(found.curves()) == found.rounds == 18
     assert (best.trial, best.epoch, best.selection_score) == (
-        *frame.loc[frame.selection_score.idxmin(), ["trial", "epoch", "selection_score"]],
+        *frame.loc[frame.selection_score.idxmin(), ["trial", "best_epoch", "selection_score"]],
     )
     assert (best.selection_score, best.epoch) == (found.study.best.value, found.study.best.epoch)
 
