@@ -77,6 +77,15 @@ def check_url(store: str) -> None:
         raise ValueError(f"store={shown} is not a store that only holds files; {HINT}, with one of {allowed}")
 
 
+def forget_filesystems() -> None:
+    """Forget shared filesystems, whose clients keep credentials and addresses."""
+    _shared.clear()
+
+
+_shared: dict[tuple[int, str], tuple[Any, str]] = {}
+"""Asynchronous filesystems and paths by process id and store."""
+
+
 def filesystem(store: str) -> tuple[Any, str]:
     """Return the fsspec filesystem of a store's URL, and the path in it.
 
@@ -87,5 +96,12 @@ def filesystem(store: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
     check_url(store)
-    fs, root = url_to_fs(store)
-    return fs, str(root).rstrip("/")
+    key = os.getpid(), store
+    if key not in _shared:
+        fs, path = url_to_fs(store)
+        root = str(path).rstrip("/")
+        if not fs.async_impl:
+            return fs, root
+        # fsspec makes one for each thread, with a client of 25 MB, though all of them run on one event loop.
+        _shared[key] = fs, root
+    return _shared[key]

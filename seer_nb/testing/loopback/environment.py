@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils import environment as variables
 from seer_nb.errors import SeerError
+from seer_nb.storage import object_store
 from seer_nb.testing.loopback.user_data import write_shims
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def _clear_s3fs_cache() -> None:
     s3fs: Any = sys.modules.get("s3fs")
     if s3fs is not None:
         s3fs.S3FileSystem.clear_instance_cache()
+        object_store.forget_filesystems()
 
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
