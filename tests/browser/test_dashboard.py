@@ -133,18 +133,18 @@ def move_the_limits(book):
     assert "of 1 min\n" in book.header()
     # Undo resets moved limits ...
     live.locator("[data-do=undo]").click()
-    assert (budget.input_value(), deadline.input_value()) == ("0.01", "60")
+    assert (budget.input_value(), deadline.input_value()) == ("0.003", "60")
     # ... Apply sends moved limits ...
-    budget.fill("0.02")
+    budget.fill("0.004")
     deadline.fill("90")
     live.locator("[data-do=apply]").click()
-    book.wait_for_message("applied: budget $0.02, deadline 1 min 30 s")
+    book.wait_for_message("applied: budget $0.004, deadline 1 min 30 s")
     book.wait_for_text("of 1 min 30 s")
-    book.wait_for_text("free of $0.02")
+    book.wait_for_text("free of $0.004")
     # ... and Undo restores the earlier limits.
     live.locator("[data-do=undo]").click()
-    book.wait_for_message("undone: budget $0.01, deadline 1 min")
-    book.wait_for_text("free of $0.01")
+    book.wait_for_message("undone: budget $0.003, deadline 1 min")
+    book.wait_for_text("free of $0.003")
     assert live.locator(".seer-burn .seer-mark").count() >= 2
 
 
