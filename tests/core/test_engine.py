@@ -408,7 +408,7 @@ def test_no_policy_exceeds_the_most_workers_of_a_trial(name, most):
     cloud = FakeCloud(by_name(name), max_parallelism=most, **limits).run()
     assert {len(start.workers) for _, start in cloud.of(core.StartGang)} <= {1, most}
     assert cloud.state.best is not None
-    # Nobody pays for workers that no trial may use.
+    # Workers that no trial may use are not rented.
     trains = [gang for gang in cloud.state.ended_gangs.values() if gang.from_epoch == 0]
     assert len(cloud.machines) <= most * len(trains)
 

@@ -1,4 +1,4 @@
-"""Modules beside a notebook: one module on a worker, whoever uses it, as it was when the study was created."""
+"""Modules beside a notebook: a worker imports each once, as it was when the study was created."""
 
 import importlib
 import subprocess

@@ -276,7 +276,7 @@ class ControllerServer:
         folder = make_socket_folder()
         # At this process's exit it runs after the listener's finalizer, which removes the socket.
         self._remove_folder = Finalize(self, shutil.rmtree, (folder, True), exitpriority=-1)
-        # No key here: accept() would block on a client that sends nothing, and admit nobody else.
+        # No key here: accept() would block on a client that sends nothing, and refuse all others.
         self._listener = Listener(str(folder / "controller"), "AF_UNIX", backlog=BACKLOG)
         self._listener._listener._socket.settimeout(POLL_S)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
         threading.Thread(target=self._serve, name="seer-cluster", daemon=True).start()
