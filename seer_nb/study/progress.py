@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from seer_nb._utils.units import format_money
-from seer_nb.study.commands import OVER
+from seer_nb.study.stored import OVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

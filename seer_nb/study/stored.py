@@ -8,7 +8,7 @@ from seer_nb import core
 from seer_nb._utils.text import one_line
 from seer_nb.core.history import initial_history
 from seer_nb.core.state import State
-from seer_nb.errors import SeerError
+from seer_nb.errors import SeerError, StudyEndedError
 from seer_nb.storage.lock import runner_pid
 from seer_nb.study import health
 from seer_nb.study.results import StudyResults
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from seer_nb.core.history import History
     from seer_nb.storage.journal import Journal
     from seer_nb.storage.replay import JournalView
+
+
+OVER = frozenset({"ended", "failed"})
+"""Statuses of a study that is over, unless it is resumed."""
 
 
 class StoredStudy(StudyResults):
@@ -117,3 +121,21 @@ class StoredStudy(StudyResults):
     def _resumes(self) -> bool:
         """Return whether a command to resume was sent, and no runner has taken the command yet."""
         return any(isinstance(command, core.Resume) for _, command in self.journal.inbox())
+
+
+def check_accepts_commands(name: str, status: str, word: str) -> None:
+    """Refuse a command that no runner would read now: it would only take effect when the study is resumed.
+
+    Args:
+        name: The study's name.
+        status: ``Study.status``.
+        word: The command: "pause", "stop" or "pin".
+
+    Raises:
+        StudyEndedError: The study has ended.
+        SeerError: The runner has died, and the command is "pause".
+    """
+    if status in OVER:
+        raise StudyEndedError(f"study {name!r} has ended: there is nothing to {word}")
+    if status == "interrupted" and word == "pause":
+        raise SeerError(f"study {name!r} has no running process: its runner died; resume() continues it")

@@ -23,7 +23,6 @@ from seer_nb.storage.journal import Journal
 from seer_nb.storage.replay import JournalView
 from seer_nb.study import folder as study_folder
 from seer_nb.study import limits, serialization, settings
-from seer_nb.study.commands import UNCHANGED, check_accepts_commands
 from seer_nb.study.progress import watched
 from seer_nb.study.settings import (
     Money,
@@ -35,7 +34,7 @@ from seer_nb.study.settings import (
     new_budget,
     new_deadline,
 )
-from seer_nb.study.stored import StoredStudy
+from seer_nb.study.stored import StoredStudy, check_accepts_commands
 
 if TYPE_CHECKING:
     import os
@@ -343,7 +342,7 @@ class Study(StoredStudy):
     def change_limits(self, budget: Money | None, deadline: Time | None) -> str:
         """Do as `adjust` does, but return its warning instead of issuing it; empty if the limits fit together."""
         if budget is None and deadline is None:
-            raise ValueError(UNCHANGED)
+            raise ValueError("adjust changes nothing: give a budget, a deadline or both")
         state = self.state
         first = None if budget is None else new_budget(state, budget)
         second = None if deadline is None else new_deadline(state, deadline)

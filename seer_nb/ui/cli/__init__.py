@@ -190,7 +190,7 @@ def _run_study_command(options: argparse.Namespace) -> None:
 
 
 def _send_command(study: Study, command: str) -> None:
-    from seer_nb.study.commands import check_accepts_commands
+    from seer_nb.study.stored import check_accepts_commands
 
     if command != "resume":
         check_accepts_commands(study.name, study.status, command)
