@@ -124,9 +124,3 @@ def stop_helper(helper: Any, pid_name: str) -> None:
             os.kill(pid, signal.SIGKILL)
             helper._stop()  # noqa: SLF001 - there is no public way
         kill(left)
-
-
-def trim_heap() -> None:
-    """Return free memory to the system: glibc keeps it in arenas of threads, and each gang has a new thread."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)

@@ -41,7 +41,7 @@ def run_member(
 ) -> None:
     """Train as one member of a gang; returns when everything is cleaned up. Never raises.
 
-    The function runs in a thread and a context of its own, which take what it sets for its thread with them.
+    The function runs in a new thread and context, so that settings of its thread end with it.
 
     Args:
         function: The training function, ``train(config, run)``.
@@ -89,7 +89,6 @@ def _run(function: Callable[..., Any], task: MemberTask, send: Callable[[Any], o
     )
     if not error:
         gc.collect()  # prepared modules are part of reference cycles, and may hold much memory
-    processes.trim_heap()
     if not broken:
         gpu.release()
 

@@ -1,6 +1,6 @@
 """Settings of a worker's process that a training function may change, restored so that no trial depends on another.
 
-Settings that belong to a thread or a context need no code here, because each member trains in a thread of its own: grad
+Settings that belong to a thread or a context need no code here, because each member trains in a new thread: grad
 mode, autocast, the default device, numpy's error state, the decimal context, trace functions. The environment is
 restored by `seer_nb.worker.rendezvous.environment`, and random generators are seeded for each member.
 
