@@ -15,7 +15,7 @@ FORBIDDEN = re.compile(
 )
 EXTRAS = ("aws", "export", "loopback", "notebook")
 NVIDIA = re.compile(r"nvidia-|cuda-toolkit$")
-"""CUDA libraries, which come with GPU builds of torch under NVIDIA's own licence, and the package that requires them."""
+"""CUDA libraries, which come with GPU builds of torch under NVIDIA's own licence, and their meta-package."""
 
 
 def licence(found):
