@@ -2,6 +2,7 @@
 
 import builtins
 import multiprocessing
+import os
 import pickle
 import subprocess
 
@@ -90,10 +91,14 @@ def test_workers_of_a_loader_and_pools_work_as_in_a_script(home, provider):
 
 
 def test_no_process_of_a_trial_outlives_the_study(home, provider):
+    seconds = f"999.{os.getpid()}"  # counts none of the processes of tests that run beside this one
+
     def train(config, run):
-        subprocess.run("setsid sleep 999 & (sleep 999 &) & sleep 0.1", shell=True, check=True)
-        subprocess.Popen(["sleep", "999"], start_new_session=True)
-        sleeping = subprocess.run(["pgrep", "-c", "-f", "^sleep 999"], capture_output=True, text=True, check=True)
+        subprocess.run(f"setsid sleep {seconds} & (sleep {seconds} &) & sleep 0.1", shell=True, check=True)
+        subprocess.Popen(["sleep", seconds], start_new_session=True)
+        sleeping = subprocess.run(
+            ["pgrep", "-c", "-f", f"^sleep {seconds}$"], capture_output=True, text=True, check=True
+        )
         run.report(accuracy=int(sleeping.stdout))
 
     assert run(train, provider) == [3] * 4
