@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
-LEASE_ENDED = 86
+LEASE_EXPIRED = 86
 """Exit code of a worker whose lease expired because its runner was silent."""
 WORKER_CLOSED = 87
 """Exit code of a worker whose Dask worker closed, by itself or because its scheduler closed."""

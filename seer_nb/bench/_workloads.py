@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EPOCH_S = 1.0
 STEPS = 20
 POLL_S = 0.1
-TURNS = 3
+TRIALS_PER_MACHINE = 3
 WIDE = 1250
 """Width of the hidden layer between 1000 inputs and 1000 outputs: 2.5 million weights, 20 MB with momentum."""
 
@@ -88,20 +88,20 @@ class Alternating:
     def __init__(self, every: int = 3) -> None:
         self.every = every
 
-    def decide(self, snapshot: PolicyView) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Start when both workers are ready, then resize after every few epochs."""
-        trial = snapshot.trials[0] if snapshot.trials else None
+        trial = view.trials[0] if view.trials else None
         jobs: tuple[Job, ...] = ()
-        if trial is None and sum(machine.state == "ready" for machine in snapshot.machines) == 2:  # noqa: PLR2004
-            jobs = (Job(trial=None, workers=1, until=snapshot.max_epochs),)
+        if trial is None and sum(machine.state == "ready" for machine in view.machines) == 2:  # noqa: PLR2004
+            jobs = (Job(trial=None, workers=1, until=view.max_epochs),)
         elif trial is not None and trial.alive:
-            jobs = (Job(trial=trial.id, workers=self._workers(trial, snapshot), until=snapshot.max_epochs),)
+            jobs = (Job(trial=trial.id, workers=self._workers(trial, view), until=view.max_epochs),)
         done = trial is not None and not trial.alive
         # Short epochs trigger no decision, so wake up soon to resize during the next epoch.
-        return Plan(jobs=jobs, workers=0 if done else 2, done=done, wake_s=None if done else snapshot.now_s + POLL_S)
+        return Plan(jobs=jobs, workers=0 if done else 2, done=done, wake_s=None if done else view.now_s + POLL_S)
 
-    def _workers(self, trial: Trial, snapshot: PolicyView) -> int:
-        gang = next((gang for gang in snapshot.gangs if not gang.stopping), None)
+    def _workers(self, trial: Trial, view: PolicyView) -> int:
+        gang = next((gang for gang in view.gangs if not gang.stopping), None)
         if gang is not None and trial.epoch - gang.from_epoch < self.every:
             return gang.parallelism
         return 3 - trial.curve[-1].parallelism
@@ -117,14 +117,14 @@ class OneByOne:
     def __init__(self, machines: int) -> None:
         self.machines = machines
 
-    def decide(self, snapshot: PolicyView) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Stop after enough new trials since the last machine was ready."""
-        ready_s = [machine.ready_s for machine in snapshot.machines if machine.ready_s is not None]
-        jobs = [Job(trial=gang.trial, until=gang.until) for gang in snapshot.gangs]
-        since = sum((trial.started_s or 0.0) >= max(ready_s, default=0.0) for trial in snapshot.trials)
-        ending = len(ready_s) == self.machines and since >= TURNS * self.machines
+        ready_s = [machine.ready_s for machine in view.machines if machine.ready_s is not None]
+        jobs = [Job(trial=gang.trial, until=gang.until) for gang in view.gangs]
+        n_new = sum((trial.started_s or 0.0) >= max(ready_s, default=0.0) for trial in view.trials)
+        ending = len(ready_s) == self.machines and n_new >= TRIALS_PER_MACHINE * self.machines
         if not ending:
-            jobs += [Job(trial=None, until=snapshot.max_epochs)] * (len(ready_s) - len(jobs))
+            jobs += [Job(trial=None, until=view.max_epochs)] * (len(ready_s) - len(jobs))
         done = ending and not jobs
         return Plan(jobs=tuple(jobs), workers=0 if done else min(self.machines, len(ready_s) + 1), done=done)
 
@@ -155,19 +155,19 @@ class Tapering:
         """Epochs of a fully trained trial."""
         return self.rungs[-1][1]
 
-    def decide(self, snapshot: PolicyView) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Train the first rung that is not complete."""
-        left = [trial for trial in snapshot.trials if trial.state != "failed"]
+        left = [trial for trial in view.trials if trial.state != "failed"]
         for count, epochs in self.rungs:
-            until = min(epochs, snapshot.max_epochs)
+            until = min(epochs, view.max_epochs)
             rung = sorted(left, key=lambda trial: -_value(trial))[:count]
             jobs = [Job(trial=trial.id, until=until) for trial in rung if trial.epoch < until and trial.alive]
             fresh = [Job(trial=None, until=until)] * (count - len(rung) if epochs == self.rungs[0][1] else 0)
             if jobs or fresh:
-                out = {trial.id for trial in snapshot.trials if trial.alive} - {trial.id for trial in rung}
+                out = {trial.id for trial in view.trials if trial.alive} - {trial.id for trial in rung}
                 verdicts = tuple(Verdict(trial=trial, reason=f"not among the best {count}") for trial in sorted(out))
-                workers = min(snapshot.max_workers, len(jobs) + len(fresh))
-                running = {gang.trial for gang in snapshot.gangs}
+                workers = min(view.max_workers, len(jobs) + len(fresh))
+                running = {gang.trial for gang in view.gangs}
                 jobs.sort(key=lambda job: job.trial not in running)
                 return Plan(
                     jobs=(*jobs, *fresh), verdicts=verdicts, workers=workers, reason=f"{count} to epoch {until}"

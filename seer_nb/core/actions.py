@@ -36,7 +36,7 @@ class Draw(ActionBase, frozen=True, kw_only=True):
     """Draw configurations from the sampler."""
 
     count: int
-    proposed: int = 0
+    n_proposed: int = 0
     """How many of them, the last ones, may depend on the results of earlier trials; the others are random."""
 
 

@@ -70,7 +70,7 @@ class Engine:
         self.policy = policy
         self.policy_error: BaseException | None = None
         """What the policy has raised, which ends the study; a driver logs or raises it."""
-        self._heard_from_s = 0.0
+        self._receiving_since_s = 0.0
         """Time before which no message could arrive, because the runner was suspended."""
         self._reset()
 
@@ -130,7 +130,7 @@ class Engine:
 
     def reset_silence_timers(self, now_s: float) -> None:
         """Reset silence timers: no message could arrive before now_s."""
-        self._heard_from_s = max(self._heard_from_s, now_s)
+        self._receiving_since_s = max(self._receiving_since_s, now_s)
 
     def policy_view(self) -> PolicyView:
         """Return the policy view: all that the policy may depend on."""
@@ -236,8 +236,8 @@ class Engine:
         """Abandon hung gangs and retire machines that do not boot, if a check is due."""
         state = self.state
         if state.phase not in failure_rules.INACTIVE and state.now_s >= self._hang_check.at_s:
-            yield from liveness.end_hung(state, self._heard_from_s)
-            self._hang_check.restart(state.now_s, liveness.hang_times(state, self._heard_from_s))
+            yield from liveness.end_hung(state, self._receiving_since_s)
+            self._hang_check.restart(state.now_s, liveness.hang_times(state, self._receiving_since_s))
 
     def _enforce_limits(self) -> Iterator[Action]:
         """Keep the deadline and the budget, whatever the policy wants."""
@@ -371,14 +371,14 @@ class Engine:
             done += self._apply(step(state, plan))
         done += self._apply(reconcile.start_jobs(state, self._jobs, self._first_epoch_by_s()))
         # If the money ends before the deadline, no machine is kept in case it is needed again.
-        thrifty = self.force_retire_s() < self.retire_by_s()
-        done += self._apply(reconcile.resize_cluster(state, plan, self.retire_by_s() - SAVE_S, thrifty=thrifty))
-        if thrifty:
-            done += self._apply(self._thin_out())
+        retire_idle = self.force_retire_s() < self.retire_by_s()
+        done += self._apply(reconcile.resize_cluster(state, plan, self.retire_by_s() - SAVE_S, retire_idle=retire_idle))
+        if retire_idle:
+            done += self._apply(self._retire_unaffordable())
             # The retirement times of other machines have changed.
             self._last_epoch_check.add(state.now_s, state.now_s)
         surplus = reconcile.surplus(state, plan)
-        self._retire_s = min((reconcile.keep_until_s(state, x, thrifty=thrifty) for x in surplus), default=None)
+        self._retire_s = min((reconcile.keep_until_s(state, x, retire_idle=retire_idle) for x in surplus), default=None)
         if self._deadlocked():
             # A gang may wait for workers that time, money or quota will never allow.
             done += self._apply(reconcile.start_jobs(state, self._jobs, self._first_epoch_by_s(), shrink=True))
@@ -389,7 +389,7 @@ class Engine:
             done += self._apply([failure_rules.limit_end(state, why)])
         return done
 
-    def _thin_out(self) -> Iterator[Action]:
+    def _retire_unaffordable(self) -> Iterator[Action]:
         """Retire idle machines on which the budget allows no further epoch, so that it lasts longer for the others."""
         state = self.state
         while (idle := reconcile.idle_machines(state)) and self._no_job_fits():
@@ -413,20 +413,20 @@ class Engine:
 
     def _scheduler_reserve_micro(self) -> int:
         """Return the micro-dollars that the scheduler machine will cost, beyond what is spent and committed for it."""
-        state, host = self.state, self.state.settings.scheduler_offer
-        if host is None:
+        state, scheduler = self.state, self.state.settings.scheduler_offer
+        if scheduler is None:
             return 0
-        hold_s, left_s = state.ledger.hold_s(host), max(0.0, self.retire_by_s() - state.now_s)
+        hold_s, left_s = state.ledger.hold_s(scheduler), max(0.0, self.retire_by_s() - state.now_s)
         live = next((machine for machine in state.live_machines.values() if machine.runs_scheduler), None)
         if live is None:
-            return host.bill(left_s + hold_s)
+            return scheduler.bill(left_s + hold_s)
         lived_s = state.now_s - live.rented_s + live.unseen_s
-        return max(0, host.bill(lived_s + left_s + host.release_s) - host.bill(lived_s + hold_s))
+        return max(0, scheduler.bill(lived_s + left_s + scheduler.release_s) - scheduler.bill(lived_s + hold_s))
 
     def _binding_limit(self) -> str:
         """Return which limit leaves no room for another epoch: "deadline" or "budget"."""
         state, end_s = self.state, self.retire_by_s()
-        late = state.now_s + reconcile.useful_s(state, self._jobs) > end_s - SAVE_S
+        late = state.now_s + reconcile.shortest_use_s(state, self._jobs) > end_s - SAVE_S
         return "deadline" if (self.force_retire_s() >= end_s if state.live_machines else late) else "budget"
 
 

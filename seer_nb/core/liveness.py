@@ -127,30 +127,30 @@ def _explain_slow_boots(state: State, now_s: float) -> Iterator[str]:
 # --- hung ---
 
 
-def hung_from_s(state: State, gang: Gang, heard_from_s: float = 0.0) -> float:
+def hung_from_s(state: State, gang: Gang, receiving_since_s: float = 0.0) -> float:
     """Return the time from which a gang is hung if it does not report before.
 
     Args:
         state: State of the study.
         gang: A gang that has not ended.
-        heard_from_s: Time before which no message could arrive, because the runner was suspended.
+        receiving_since_s: Time before which no message could arrive, because the runner was suspended.
     """
-    return max(gang.last_message_s, heard_from_s) + _report_timeout_s(state, gang)
+    return max(gang.last_message_s, receiving_since_s) + _report_timeout_s(state, gang)
 
 
-def hang_times(state: State, heard_from_s: float = 0.0) -> Iterator[float]:
+def hang_times(state: State, receiving_since_s: float = 0.0) -> Iterator[float]:
     """Yield the times at which gangs and booting machines will count as hung; arguments as in `hung_from_s`."""
     for gang in state.gangs.values():
         if not gang.abandoned:
-            yield hung_from_s(state, gang, heard_from_s)
+            yield hung_from_s(state, gang, receiving_since_s)
     for machine in _booting(state):
         yield machine.rented_s + state.offers[machine.offer].boot_timeout_s
 
 
-def end_hung(state: State, heard_from_s: float = 0.0) -> Iterator[Action]:
+def end_hung(state: State, receiving_since_s: float = 0.0) -> Iterator[Action]:
     """Abandon hung gangs, and retire machines that did not boot in time; arguments as in `hung_from_s`."""
     for gang in list(state.gangs.values()):
-        if not gang.abandoned and state.now_s >= hung_from_s(state, gang, heard_from_s):
+        if not gang.abandoned and state.now_s >= hung_from_s(state, gang, receiving_since_s):
             timeout_s = _report_timeout_s(state, gang)
             yield AbandonGang(gang=gang.id, reason=f"hung: no report for {timeout_s:.0f} s")
     for machine in _booting(state):

@@ -105,12 +105,12 @@ class Account(msgspec.Struct, kw_only=True):
     """Micro-dollars; set when the machine is gone."""
 
     @property
-    def alike(self) -> Alike:
+    def bill_key(self) -> BillKey:
         """Key of accounts with equal bills."""
         return self.offer, self.opened_s, self.retired_s, self.joined
 
 
-Alike: TypeAlias = tuple[Offer, float, float | None, bool]
+BillKey: TypeAlias = tuple[Offer, float, float | None, bool]
 """(offer, opened_s, retired_s, joined)."""
 
 
@@ -132,7 +132,7 @@ class Ledger:
         self._open: dict[int, Account] = {}
         self._closed: dict[int, Account] = {}
         self._closed_total = 0
-        self._alike: Counter[Alike] = Counter()
+        self._count_by_key: Counter[BillKey] = Counter()
         """Number of open accounts with equal bills."""
         self._exhausted: tuple[int, float, float] | None = None
         """Cached result of `exhausted_s`, as (budget, until_s, result); None if the accounts have changed."""
@@ -153,7 +153,7 @@ class Ledger:
         """Replace all accounts by those of another ledger."""
         self._open, self._closed = opened, closed
         self._closed_total = sum(account.bill or 0 for account in closed.values())
-        self._alike = Counter(account.alike for account in opened.values())
+        self._count_by_key = Counter(account.bill_key for account in opened.values())
         self._exhausted = None
 
     def join(self, machine: int) -> None:
@@ -210,7 +210,10 @@ class Ledger:
 
     def spent_micro(self, now_s: float) -> int:
         """Return the micro-dollars billed so far."""
-        bills = (count * offer.bill(max(0.0, now_s - opened_s)) for (offer, opened_s, *_), count in self._alike.items())
+        bills = (
+            count * offer.bill(max(0.0, now_s - opened_s))
+            for (offer, opened_s, *_), count in self._count_by_key.items()
+        )
         return self._closed_total + sum(bills)
 
     def committed_micro(self, now_s: float) -> int:
@@ -233,13 +236,13 @@ class Ledger:
         """Return the most micro-dollars that a machine may cost if it is rented now and kept for `keep_s`."""
         return offer.bill(max(keep_s + self.hold_s(offer), offer.boot_lease_s))
 
-    def alive_until_s(self, machine: int, heard_s: float) -> float:
-        """Return the study seconds until which a machine may live if its lease was renewed at `heard_s`.
+    def alive_until_s(self, machine: int, renewed_s: float) -> float:
+        """Return the study seconds until which a machine may live if its lease was renewed at `renewed_s`.
 
         If it was retired, the time of that request counts instead.
         """
         account = self._open[machine]
-        return self._lives_s(account.alike, heard_s if account.retired_s is None else account.retired_s)
+        return self._lives_s(account.bill_key, renewed_s if account.retired_s is None else account.retired_s)
 
     def hold_s(self, offer: Offer) -> float:
         """Return the seconds that a machine may live after its last lease renewal or the request to terminate."""
@@ -280,7 +283,7 @@ class Ledger:
         """Return a copy to compute what would happen."""
         copy = Ledger(self.budget_micro, self.lease_s)
         copy._open = self._open.copy()
-        copy._closed_total, copy._alike = self._closed_total, self._alike.copy()
+        copy._closed_total, copy._count_by_key = self._closed_total, self._count_by_key.copy()
         return copy
 
     def remove(self, gone: Iterable[tuple[float, int]]) -> None:
@@ -319,14 +322,14 @@ class Ledger:
     def _total(self, now_s: float) -> int:
         """Return spent plus committed micro-dollars."""
         total = self._closed_total
-        for alike, count in self._alike.items():
-            offer, opened_s, retired_s, _ = alike
+        for bill_key, count in self._count_by_key.items():
+            offer, opened_s, retired_s, _ = bill_key
             renewed_s = now_s if retired_s is None else retired_s
-            total += count * offer.bill(max(now_s, self._lives_s(alike, renewed_s)) - opened_s)
+            total += count * offer.bill(max(now_s, self._lives_s(bill_key, renewed_s)) - opened_s)
         return total
 
-    def _lives_s(self, alike: Alike, renewed_s: float) -> float:
-        offer, opened_s, _, joined = alike
+    def _lives_s(self, bill_key: BillKey, renewed_s: float) -> float:
+        offer, opened_s, _, joined = bill_key
         held_s = renewed_s + self.hold_s(offer)
         return held_s if joined else max(held_s, opened_s + offer.boot_lease_s)
 
@@ -336,10 +339,10 @@ class Ledger:
         self._count(self._open[machine], 1)
 
     def _count(self, account: Account, change: int) -> None:
-        key = account.alike
-        self._alike[key] += change
-        if not self._alike[key]:
-            del self._alike[key]
+        key = account.bill_key
+        self._count_by_key[key] += change
+        if not self._count_by_key[key]:
+            del self._count_by_key[key]
         self._exhausted = None
 
     @staticmethod

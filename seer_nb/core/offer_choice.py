@@ -54,8 +54,8 @@ def rent_again_s(state: State) -> float:
     """Return the study seconds from which renting may be tried again; 0 if it may be tried now."""
     if not state.refusals:
         return 0.0
-    host = state.settings.scheduler_offer
-    wanted = [host] if host is not None and not has_scheduler(state) else state.settings.offers
+    scheduler = state.settings.scheduler_offer
+    wanted = [scheduler] if scheduler is not None and not has_scheduler(state) else state.settings.offers
     return min(again_s(state, offer) for offer in wanted if offer is not None)
 
 

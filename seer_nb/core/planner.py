@@ -25,7 +25,7 @@ PRECISION = 100
 """Inverse relative precision of the search for the largest number of trials; estimates are no more precise."""
 FIRST_STEP = 16
 """Inverse relative size of the first step of that search, downwards."""
-TURNS = (1, 2, 4, 8, 16, 64, 256)
+WAVES = (1, 2, 4, 8, 16, 64, 256)
 """Considered numbers of trials per worker, one after the other, if boots or billing minimums cost money or time."""
 GAIN = 1.05
 """Least speedup by twice as many workers for that parallelism to be considered."""
@@ -174,7 +174,7 @@ def shapes(leg: StageWork, resources: Resources) -> list[Shape]:
     if not leg.trials or leg.within_s is not None:
         return [Shape(1, 1)]
     dear = resources.scaling.boot_s > 0 or resources.minimum_s > 0
-    taken = [Shape(turns, 1) for turns in TURNS if turns < 2 * leg.trials] if dear else [Shape(1, 1)]
+    taken = [Shape(turns, 1) for turns in WAVES if turns < 2 * leg.trials] if dear else [Shape(1, 1)]
     # While trials take turns on all available workers, larger gangs only waste money.
     most = min(resources.max_parallelism, resources.max_workers // leg.trials)
     return taken[::-1] + [Shape(1, p) for p in parallelisms(most)[1:] if _speeds_up(p, resources.scaling)]

@@ -157,6 +157,6 @@ def _check_field(name: str, value: Any, valid: bool, expected: str) -> None:  # 
 class Policy(Protocol):
     """A pure function from a policy view to a plan."""
 
-    def decide(self, snapshot: PolicyView) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Return the plan. It must depend on nothing but the policy view."""
         ...

@@ -114,7 +114,7 @@ def start_jobs(state: State, jobs: list[Job], last_s: float, *, shrink: bool = F
     count = sum(missing.values()) - state.pending_draws
     if count > 0 and not state.exhausted:
         why = f"{count} workers are free for new configurations"
-        yield Draw(count=count, proposed=min(count, missing[True]), reason=why)
+        yield Draw(count=count, n_proposed=min(count, missing[True]), reason=why)
 
 
 def no_job_fits(state: State, jobs: list[Job], last_s: float) -> bool:
@@ -182,7 +182,7 @@ def _epochs_left(state: State, gang: Gang) -> int:
     return 1 if gang.stopping else max(0, gang.until - max(gang.from_epoch, state.trials[gang.trial].epoch))
 
 
-def useful_s(state: State, jobs: Iterable[Job]) -> float:
+def shortest_use_s(state: State, jobs: Iterable[Job]) -> float:
     """Return the least seconds in which a new machine boots and trains an epoch.
 
     The epoch is the shortest one of the jobs that wait for workers; if none waits, that of the largest possible gang.
@@ -190,12 +190,12 @@ def useful_s(state: State, jobs: Iterable[Job]) -> float:
     scaling = state.speed.estimate()
     waiting = _waiting_jobs(state, jobs) or [Job(trial=None, workers=state.max_parallelism, until=1)]
     epoch_s = min(state.epoch_s(job.trial, job.workers) or 0.0 for job in waiting)
-    host = state.settings.scheduler_offer
-    host_s = 0.0 if host is None or offer_choice.has_scheduler(state) else host.boot_s
-    return host_s + scaling.boot_s + scaling.stall_s + epoch_s
+    scheduler = state.settings.scheduler_offer
+    scheduler_s = 0.0 if scheduler is None or offer_choice.has_scheduler(state) else scheduler.boot_s
+    return scheduler_s + scaling.boot_s + scaling.stall_s + epoch_s
 
 
-def keep_until_s(state: State, machine: Machine, *, thrifty: bool) -> float:
+def keep_until_s(state: State, machine: Machine, *, retire_idle: bool) -> float:
     """Return the study seconds until which a surplus machine is kept.
 
     Plans change with every report, and a machine that was retired too early is paid twice for its boot or its minimum.
@@ -203,11 +203,11 @@ def keep_until_s(state: State, machine: Machine, *, thrifty: bool) -> float:
     Args:
         state: State of the study.
         machine: A machine that the plan does not need.
-        thrifty: Whether to keep it only while it is paid for anyway.
+        retire_idle: Whether to keep it only while it is paid for anyway.
     """
     offer = state.offers[machine.offer]
     paid_s = machine.rented_s + offer.billing.billed_s(state.now_s - machine.rented_s)
-    idle_s = state.idle_since_s[machine.id] + (0.0 if thrifty else IDLE_SHARE * state.speed.estimate().boot_s)
+    idle_s = state.idle_since_s[machine.id] + (0.0 if retire_idle else IDLE_SHARE * state.speed.estimate().boot_s)
     # From one lease before the end of the paid time, the machine commits the next billing unit.
     return max(idle_s, paid_s - state.settings.lease_s - SLACK_S)
 
@@ -215,7 +215,7 @@ def keep_until_s(state: State, machine: Machine, *, thrifty: bool) -> float:
 # --- the cluster ---
 
 
-def resize_cluster(state: State, plan: Plan, last_s: float, *, thrifty: bool) -> Iterator[Action]:
+def resize_cluster(state: State, plan: Plan, last_s: float, *, retire_idle: bool) -> Iterator[Action]:
     """Rent or retire machines towards the wanted size.
 
     A machine is not rented if the budget does not cover its worst case, or if time or money would end before it has
@@ -225,12 +225,12 @@ def resize_cluster(state: State, plan: Plan, last_s: float, *, thrifty: bool) ->
         state: State of the study.
         plan: The policy's plan.
         last_s: Study seconds by which the last epoch must be reported.
-        thrifty: Whether to retire idle machines without waiting whether they are needed again.
+        retire_idle: Whether to retire idle machines without waiting whether they are needed again.
     """
     for machine in surplus(state, plan):
-        if state.now_s >= keep_until_s(state, machine, thrifty=thrifty):
+        if state.now_s >= keep_until_s(state, machine, retire_idle=retire_idle):
             yield Retire(machine=machine.id, reason=f"{plan.workers} workers are enough")
-    least_s = useful_s(state, plan.jobs)
+    least_s = shortest_use_s(state, plan.jobs)
     if state.now_s + least_s > last_s:
         return
     if not offer_choice.has_scheduler(state):
@@ -269,18 +269,20 @@ def surplus(state: State, plan: Plan) -> list[Machine]:
 
 def _rent_scheduler(state: State, plan: Plan, least_s: float) -> Iterator[Action]:
     """Rent the scheduler machine, if none is alive and the budget also covers a worker machine."""
-    host = state.settings.scheduler_offer
+    scheduler = state.settings.scheduler_offer
     wanted = (
-        host is not None
+        scheduler is not None
         and plan.workers > 0
         and not any(machine.runs_scheduler for machine in state.live_machines.values())
     )
-    if host is None or not wanted or state.now_s < offer_choice.again_s(state, host):
+    if scheduler is None or not wanted or state.now_s < offer_choice.again_s(state, scheduler):
         return
     worker = state.settings.offers[0]
-    least = sum(state.ledger.worst_case_micro(offer, least_s + 2 * SLACK_S) for offer in (host, worker))
+    least = sum(state.ledger.worst_case_micro(offer, least_s + 2 * SLACK_S) for offer in (scheduler, worker))
     if least <= state.ledger.free_micro(state.now_s):
-        yield Rent(machine=len(state.machines), offer=host.name, reason="runs the Dask scheduler that workers join")
+        yield Rent(
+            machine=len(state.machines), offer=scheduler.name, reason="runs the Dask scheduler that workers join"
+        )
 
 
 def _affordable(state: State, offer: Offer, least_s: float) -> bool:

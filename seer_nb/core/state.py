@@ -140,8 +140,8 @@ class State:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        host = () if settings.scheduler_offer is None else (settings.scheduler_offer,)
-        self.offers: dict[str, Offer] = {offer.name: offer for offer in (*settings.offers, *host)}
+        scheduler = () if settings.scheduler_offer is None else (settings.scheduler_offer,)
+        self.offers: dict[str, Offer] = {offer.name: offer for offer in (*settings.offers, *scheduler)}
         self.ledger = Ledger(settings.budget_micro, settings.lease_s)
         self.speed = SpeedTracker(boot_s=settings.offers[0].boot_s)
         self.trials: dict[int, Trial] = {}

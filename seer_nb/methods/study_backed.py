@@ -42,9 +42,9 @@ class StudyBacked(ABC, Generic[TaskT, ResultT]):
     """The study; None if the method runs in this process."""
     _task: TaskT
     """The study's training function."""
-    _of: ClassVar[type[Any]]
+    _task_type: ClassVar[type[Any]]
     """Type of the training function."""
-    _word: ClassVar[str]
+    _title: ClassVar[str]
     """Noun for such a study in error messages."""
 
     @classmethod
@@ -62,9 +62,10 @@ class StudyBacked(ABC, Generic[TaskT, ResultT]):
 
         study = attach(name)
         task = cloudpickle.loads(function.read(layout.home() / name))
-        if not isinstance(task, cls._of):
+        if not isinstance(task, cls._task_type):
             raise SeerError(
-                f"name={short_repr(name)}: study of another type than {cls._word!r}; open it with seer.attach({name!r})"
+                f"name={short_repr(name)}: study of another type than {cls._title!r}; "
+                f"open it with seer.attach({name!r})"
             )
         return cls._made(task, study)
 
@@ -83,7 +84,7 @@ class StudyBacked(ABC, Generic[TaskT, ResultT]):
             SeerError: There is no study, because no provider was given.
         """
         if self._study is None:
-            raise SeerError(f"this {self._word} has no study: provider=None; expected a provider such as seer.Local()")
+            raise SeerError(f"this {self._title} has no study: provider=None; expected a provider such as seer.Local()")
         return self._study
 
     def _study_summary(self) -> StudySummary:

@@ -1,4 +1,4 @@
-"""A limit of one thread for linear algebra."""
+"""Limits of one thread for linear algebra and for torch."""
 
 from __future__ import annotations
 
@@ -19,3 +19,16 @@ def one_thread() -> Iterator[None]:
 
     with threadpool_limits(limits=1):
         yield
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Limit torch to one thread, as workers do: sums over several threads are rounded differently."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

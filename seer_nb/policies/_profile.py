@@ -23,7 +23,7 @@ STRAGGLER_SIZES = 11
 """Number of stage sizes with a straggler factor: 1, 2, 4, ... up to 2 to the power of 10 trials."""
 
 
-class StageWork(NamedTuple):
+class BracketStage(NamedTuple):
     """The training of one stage."""
 
     trials: int
@@ -44,7 +44,7 @@ class Allocation(NamedTuple):
 
 def bracket_stages(
     n: int, eta: int, epochs: Sequence[int], stragglers: Sequence[float] = (1.0,)
-) -> tuple[StageWork, ...]:
+) -> tuple[BracketStage, ...]:
     """Return the stages of a bracket.
 
     Args:
@@ -57,12 +57,12 @@ def bracket_stages(
     sizes = (max(1, n // eta**k) for k in range(len(epochs)))
     last = len(stragglers) - 1
     return tuple(
-        StageWork(size, count, stragglers[min(last, size.bit_length() - 1)])
+        BracketStage(size, count, stragglers[min(last, size.bit_length() - 1)])
         for size, count in zip(sizes, each, strict=True)
     )
 
 
-def allocate_fairly(work: StageWork, workers: int, resources: Resources) -> Allocation:
+def allocate_fairly(work: BracketStage, workers: int, resources: Resources) -> Allocation:
     """Give each trial of a stage the same power of two of workers; with fewer workers than trials, train in waves."""
     parallelism = min(power_of_two(max(1, workers // work.trials)), power_of_two(resources.max_parallelism))
     waves = -(-work.trials // (workers // parallelism))

@@ -21,7 +21,7 @@ from seer_nb.policies.rubberband import is_affordable, schedule_of
 if TYPE_CHECKING:
     from seer_nb.core import Plan, PolicyView
     from seer_nb.core.planner import Resources, Schedule
-    from seer_nb.policies._profile import StageWork
+    from seer_nb.policies._profile import BracketStage
 
 
 class NaiveElastic(SynchronousHalving):
@@ -107,7 +107,7 @@ def _largest_bracket(
     return largest_fitting(fits)
 
 
-def _schedule(stages: tuple[StageWork, ...], resources: Resources) -> Schedule:
+def _schedule(stages: tuple[BracketStage, ...], resources: Resources) -> Schedule:
     """Return the schedule with one worker per trial, in waves where there are fewer workers than trials."""
     single = resources._replace(max_parallelism=1)
     allocations = [allocate_fairly(work, min(work.trials, resources.max_workers), single) for work in stages]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seer_nb.core import Plan, PolicyView
-    from seer_nb.policies._profile import StageWork
+    from seer_nb.policies._profile import BracketStage
     from seer_nb.policies._stages import Stage as CurrentStage
 
 
@@ -39,7 +39,7 @@ _TOLERANCE = 1e-9
 """Largest difference of money or time that counts as a rounding error."""
 
 
-class Candidate(NamedTuple):
+class PlanCandidate(NamedTuple):
     """A plan: one allocation per stage, with its total time and money."""
 
     seconds: float
@@ -51,13 +51,13 @@ class Candidate(NamedTuple):
 # --- planning ---
 
 
-def cheapest_static_plan(stages: Sequence[StageWork], resources: Resources) -> Schedule | None:
+def cheapest_static_plan(stages: Sequence[BracketStage], resources: Resources) -> Schedule | None:
     """Return the cheapest plan with the same workers in all stages that ends in time; None if there is none."""
     found = _cheapest_in_time(_pareto_front(_static_plans(stages, resources)), resources.time_left_s)
     return None if found is None else schedule_of(stages, found.allocations, resources)
 
 
-def cheapest_elastic_plan(stages: Sequence[StageWork], resources: Resources) -> Schedule | None:
+def cheapest_elastic_plan(stages: Sequence[BracketStage], resources: Resources) -> Schedule | None:
     """Return the cheapest plan found that ends in time; None if there is none.
 
     Money is not a limit here: see ``is_affordable``.
@@ -66,13 +66,13 @@ def cheapest_elastic_plan(stages: Sequence[StageWork], resources: Resources) -> 
     return None if found is None else schedule_of(stages, found.allocations, resources)
 
 
-def fastest_plan(stages: Sequence[StageWork], resources: Resources) -> Schedule:
+def fastest_plan(stages: Sequence[BracketStage], resources: Resources) -> Schedule:
     """Return the plan that ends first, for a deadline that no plan meets."""
     front = _elastic_front(tuple(stages), _without_limits(resources))
     return schedule_of(stages, front[0].allocations, resources)
 
 
-def schedule_of(stages: Sequence[StageWork], allocations: Sequence[Allocation], resources: Resources) -> Schedule:
+def schedule_of(stages: Sequence[BracketStage], allocations: Sequence[Allocation], resources: Resources) -> Schedule:
     """Return a plan stage by stage."""
     scheduled = tuple(
         Stage(work.trials, work.epochs, each.parallelism, each.workers, seconds, cost)
@@ -101,12 +101,12 @@ def is_affordable(plan: Schedule, resources: Resources, idle_s: float = 0.0) -> 
     return True
 
 
-def _candidate(allocations: Sequence[Allocation], resources: Resources) -> Candidate:
+def _candidate(allocations: Sequence[Allocation], resources: Resources) -> PlanCandidate:
     seconds = cost = 0.0
     for stage_s, stage_cost in _stage_bills(allocations, resources):
         seconds += stage_s
         cost += stage_cost
-    return Candidate(seconds, cost, tuple(allocations))
+    return PlanCandidate(seconds, cost, tuple(allocations))
 
 
 def _without_limits(resources: Resources) -> Resources:
@@ -114,7 +114,7 @@ def _without_limits(resources: Resources) -> Resources:
     return resources._replace(time_left_s=math.inf, money_micro=math.inf)
 
 
-def _cheapest_in_time(front: Sequence[Candidate], seconds: float) -> Candidate | None:
+def _cheapest_in_time(front: Sequence[PlanCandidate], seconds: float) -> PlanCandidate | None:
     """Return the cheapest plan of a Pareto front that ends in time; later ones are slower and cheaper."""
     return next((each for each in reversed(front) if each.seconds <= seconds + _TOLERANCE), None)
 
@@ -143,7 +143,7 @@ def _billed_workers(workers: int, resources: Resources) -> int:
 
 
 @lru_cache(maxsize=512)
-def _elastic_front(stages: tuple[StageWork, ...], resources: Resources) -> tuple[Candidate, ...]:
+def _elastic_front(stages: tuple[BracketStage, ...], resources: Resources) -> tuple[PlanCandidate, ...]:
     """Return plans for every deadline: each is slower and cheaper than the one before."""
     fair = [_fair_allocations(work, resources) for work in stages]
     statics = _static_plans(stages, resources)
@@ -155,8 +155,8 @@ def _elastic_front(stages: tuple[StageWork, ...], resources: Resources) -> tuple
 
 
 def _descend(
-    start: Candidate, fair: Sequence[Sequence[Allocation]], resources: Resources, seen: set[tuple[Allocation, ...]]
-) -> Iterator[Candidate]:
+    start: PlanCandidate, fair: Sequence[Sequence[Allocation]], resources: Resources, seen: set[tuple[Allocation, ...]]
+) -> Iterator[PlanCandidate]:
     """Yield the plans met by greedy descent from a static cluster, until a plan that was expanded before."""
     now = start
     while now.allocations not in seen:
@@ -166,13 +166,13 @@ def _descend(
         now = _best_neighbour(now, neighbours)
 
 
-def _best_neighbour(now: Candidate, neighbours: Sequence[Candidate]) -> Candidate:
+def _best_neighbour(now: PlanCandidate, neighbours: Sequence[PlanCandidate]) -> PlanCandidate:
     """Return the cheaper neighbour that saves most money per second added; ``now`` if none is cheaper."""
     cheaper = [each for each in neighbours if each.cost < now.cost - _TOLERANCE]
     return max(cheaper, key=lambda each: _saving_rate(now, each), default=now)
 
 
-def _saving_rate(before: Candidate, after: Candidate) -> float:
+def _saving_rate(before: PlanCandidate, after: PlanCandidate) -> float:
     """Return the money saved per second added."""
     return (before.cost - after.cost) / max(_TOLERANCE, after.seconds - before.seconds)
 
@@ -188,20 +188,20 @@ def _neighbours(
             yield (*allocations[:k], smaller, *allocations[k + 1 :])
 
 
-def _fair_allocations(work: StageWork, resources: Resources) -> list[Allocation]:
+def _fair_allocations(work: BracketStage, resources: Resources) -> list[Allocation]:
     """Return a stage's fair allocations, largest first, without those that save nothing by themselves."""
     allocations = [allocate_fairly(work, workers, resources) for workers in _fair_widths(work, resources)]
     unrented = resources._replace(workers=0)
     return [each.allocations[0] for each in _pareto_front(_candidate((each,), unrented) for each in allocations)]
 
 
-def _static_plans(stages: Sequence[StageWork], resources: Resources) -> list[Candidate]:
+def _static_plans(stages: Sequence[BracketStage], resources: Resources) -> list[PlanCandidate]:
     """Return the static clusters that are fair to at least one stage; other sizes only add idle workers."""
     widths = sorted({workers for work in stages for workers in _fair_widths(work, resources)})
     return [_candidate([allocate_fairly(work, workers, resources) for work in stages], resources) for workers in widths]
 
 
-def _fair_widths(work: StageWork, resources: Resources) -> set[int]:
+def _fair_widths(work: BracketStage, resources: Resources) -> set[int]:
     """Return the numbers of workers, in whole machines, that the trials of a stage can share evenly."""
     trials, largest = work.trials, resources.max_workers
     gangs = {trials * p for p in parallelisms(resources.max_parallelism)}
@@ -210,9 +210,9 @@ def _fair_widths(work: StageWork, resources: Resources) -> set[int]:
     return {min(largest, _billed_workers(workers, resources)) for workers in gangs | waves if workers <= largest}
 
 
-def _pareto_front(candidates: Iterable[Candidate]) -> list[Candidate]:
+def _pareto_front(candidates: Iterable[PlanCandidate]) -> list[PlanCandidate]:
     """Return the candidates that no other one beats in both time and money, fastest first."""
-    front: list[Candidate] = []
+    front: list[PlanCandidate] = []
     for each in sorted(candidates):
         if not front or each.cost < front[-1].cost - _TOLERANCE:
             front.append(each)

@@ -1,4 +1,7 @@
-"""Providers: where a study rents its machines. A provider knows nothing about trials."""
+"""Providers: where a study rents its machines. A provider knows nothing about trials.
+
+The docstring of ``seer_nb.providers.base`` says how to add a cloud.
+"""
 
 from seer_nb.providers.aws import EC2
 from seer_nb.providers.aws.fargate import Fargate

@@ -1,4 +1,4 @@
-"""The runner's process, started by `Study.start`: ``python -m seer_nb.runner FOLDER [--since SECONDS]``."""
+"""The runner's process, started by `Study.start`: ``python -m seer_nb.runner FOLDER [--start-s SECONDS]``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main() -> int:
     """Drive the study in the folder given until it ends; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m seer_nb.runner")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--since", type=float, default=None)
+    parser.add_argument("--start-s", type=float, default=None)
     arguments = parser.parse_args()
     log_context.configure_runner(arguments.folder.name)
     for name in ("distributed", "aiobotocore", "botocore"):
@@ -37,7 +37,7 @@ def main() -> int:
         _preload_workers(arguments.folder)
         from seer_nb.runner.loop import Runner
 
-        asyncio.run(Runner(arguments.folder, arguments.since).run())
+        asyncio.run(Runner(arguments.folder, arguments.start_s).run())
     except Exception:
         logging.getLogger(__name__).exception("the runner failed")
         return 1

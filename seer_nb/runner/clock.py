@@ -22,12 +22,12 @@ class StudyClock:
 
     Args:
         consumed_s: Study seconds that earlier runners consumed.
-        since: Reading of `steady_s` from which to count; None for now.
+        start_s: Reading of `steady_s` from which to count; None for now.
     """
 
-    def __init__(self, consumed_s: float = 0.0, since: float | None = None) -> None:
+    def __init__(self, consumed_s: float = 0.0, start_s: float | None = None) -> None:
         self._base_s = consumed_s
-        self._since: float | None = steady_s() if since is None else since
+        self._since: float | None = steady_s() if start_s is None else start_s
 
     def now_s(self) -> float:
         """Return the study seconds now."""

@@ -51,11 +51,11 @@ class ConfigurationSource:
             self._sampler = self._make_sampler()
         events: list[core.Event] = []
         state = self._state
-        started = [trial for trial in state.trials.values() if trial.state != "waiting"] if action.proposed else []
+        started = [trial for trial in state.trials.values() if trial.state != "waiting"] if action.n_proposed else []
         for place in range(action.count):
             number = state.n_drawn + n_pending + len(events)
             # The last ones are those that may be proposed.
-            config = self._sampler.draw(number, started if place >= action.count - action.proposed else None)
+            config = self._sampler.draw(number, started if place >= action.count - action.n_proposed else None)
             if config is None:
                 return [*events, core.SpaceExhausted()]
             events.append(core.Drawn(trial=number, config=config))

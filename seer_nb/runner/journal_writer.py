@@ -132,19 +132,19 @@ class SnapshotWriter:
 
     Args:
         folder: Folder of the study.
-        since: Records that no snapshot contains yet.
+        n_new: Number of records that no snapshot contains yet.
     """
 
-    def __init__(self, folder: Path, since: int) -> None:
+    def __init__(self, folder: Path, n_new: int) -> None:
         self._folder = folder
-        self._since = since
+        self._n_new = n_new
         self._process: subprocess.Popen[bytes] | None = None
 
     def count(self, records: int) -> None:
         """Count records that were written, and start a snapshot if one is due."""
-        self._since += records
-        if self._since >= SNAPSHOT_EVERY and (self._process is None or self._process.poll() is not None):
-            self._since = 0
+        self._n_new += records
+        if self._n_new >= SNAPSHOT_EVERY and (self._process is None or self._process.poll() is not None):
+            self._n_new = 0
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "seer_nb.runner.journal_writer", str(self._folder)],

@@ -15,12 +15,12 @@ TAIL_BYTES = 65_536
 """Bytes at the end of a log in which its last lines are searched."""
 
 
-def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
+def launch(folder: Path, start_s: float | None = None) -> subprocess.Popen[bytes]:
     """Start a runner for a study; returns at once.
 
     Args:
         folder: Folder of the study.
-        since: Reading of `steady_s` at which the study started; only for its first runner.
+        start_s: Reading of `steady_s` at which the study started; only for its first runner.
 
     Raises:
         UntrustedError: A file in the folder is not the one that the user stored.
@@ -28,8 +28,8 @@ def launch(folder: Path, since: float | None = None) -> subprocess.Popen[bytes]:
     layout.check_signatures(folder)
     # -P: a file such as random.py beside the notebook must not hide a module of the standard library.
     command = [sys.executable, "-P", "-m", "seer_nb.runner", str(folder)]
-    if since is not None:
-        command += ["--since", repr(since)]
+    if start_s is not None:
+        command += ["--start-s", repr(start_s)]
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     log = os.open(folder / layout.LOGS / "runner.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

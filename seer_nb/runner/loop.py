@@ -44,10 +44,10 @@ class Runner:
 
     Args:
         folder: Folder of the study.
-        since: Reading of `steady_s` from which the first runner counts study time; None for a later runner.
+        start_s: Reading of `steady_s` from which the first runner counts study time; None for a later runner.
     """
 
-    def __init__(self, folder: Path, since: float | None = None) -> None:
+    def __init__(self, folder: Path, start_s: float | None = None) -> None:
         self.folder = folder
         self._journal = Journal(folder / layout.JOURNAL)
         parts = layout.read_parts(folder)
@@ -58,7 +58,7 @@ class Runner:
         self._remover = CheckpointRemover(state.settings.store)
         self._snapshots = SnapshotWriter(folder, restored.n_unsaved)
         self._configurations = ConfigurationSource(parts, state)
-        self._clock = StudyClock(state.now_s, since if restored.fresh else None)
+        self._clock = StudyClock(state.now_s, start_s if restored.fresh else None)
         self._guard = SuspendGuard(self._engine, self._clock)
         self._writer = JournalWriter(self._journal, self._engine, self._clock, self._guard)
         self._events = EventQueue()
@@ -94,7 +94,7 @@ class Runner:
             part, text = f"provider {type(self._provider).__name__}", "".join(traceback.format_exception(error))
             failed = core.PartFailed(part=part, error=text)
             # No action follows that a machine would have to carry out.
-            self._take_in(*self._first_events(core.RunnerStarted(unseen_s=self._unseen_s), failed))
+            self._handle(*self._first_events(core.RunnerStarted(unseen_s=self._unseen_s), failed))
             return None
 
     async def _shut_down(self) -> None:
@@ -107,7 +107,7 @@ class Runner:
             # This runner has failed: the next one decides what the study needs.
             self._writer.write_undecided(late)
         else:
-            self._take_in(late)
+            self._handle(late)
 
     # --- the loop ---
 
@@ -180,13 +180,13 @@ class Runner:
 
     def _step(self, events: list[core.Event], taken: tuple[int, ...] = ()) -> None:
         """Handle events, write the journal, then carry out the actions: each executed action is recorded."""
-        for action in self._take_in(events, taken):
+        for action in self._handle(events, taken):
             with log_context.log_ids(**log_context.ids_of(action)):
-                self._perform(action)
+                self._carry_out(action)
         self._remove_checkpoints()
         self._set_clock()
 
-    def _take_in(self, events: list[core.Event], taken: tuple[int, ...] = ()) -> list[core.Action]:
+    def _handle(self, events: list[core.Event], taken: tuple[int, ...] = ()) -> list[core.Action]:
         """Have the engine handle events, and write the records; returns the actions to carry out."""
         self._writer.begin(events)
         records, actions = self._decide(events)
@@ -221,7 +221,7 @@ class Runner:
                     todo.append(action)
         return records, todo
 
-    def _perform(self, action: core.Action) -> None:
+    def _carry_out(self, action: core.Action) -> None:
         state = self._engine.state
         if isinstance(action, core.Rent):
             self._machines.rent(action)

@@ -77,7 +77,7 @@ class Monitor:
         if self._clock.frozen:
             return
         gangs = self._state.gangs
-        self._reported = {gang: heard_s for gang, heard_s in self._reported.items() if gang in gangs}
+        self._reported = {gang: reported_s for gang, reported_s in self._reported.items() if gang in gangs}
         silent = liveness.silent_gangs(self._state, self._clock.now_s())
         unreported = [gang for gang in silent if self._reported.get(gang.id) != gang.last_message_s]
         await asyncio.gather(*map(self._report_silence, unreported))

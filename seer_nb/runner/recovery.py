@@ -32,13 +32,13 @@ class Restored(NamedTuple):
     """Seconds since the last record, in which no runner lived."""
 
 
-def restore(journal: Journal, policy: Policy, janitor: CheckpointCollector) -> Restored:
+def restore(journal: Journal, policy: Policy, collector: CheckpointCollector) -> Restored:
     """Restore a study from its journal, starting at the last snapshot if there is one.
 
     Args:
         journal: The study's journal.
         policy: The study's policy.
-        janitor: Records which checkpoints are stored.
+        collector: Records which checkpoints are stored.
 
     Raises:
         SeerError: The file is not the journal of a study.
@@ -46,9 +46,9 @@ def restore(journal: Journal, policy: Policy, janitor: CheckpointCollector) -> R
     view = JournalView(journal)
     state = view.load_snapshot()
     if state is not None:
-        janitor.restore(state)
+        collector.restore(state)
     for entry, state in view.advance():
-        janitor.observe(state, entry.record)
+        collector.observe(state, entry.record)
     if state is None:
         raise SeerError(f"{journal.path} is empty")
     engine = Engine(state.settings, policy)

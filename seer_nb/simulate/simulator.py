@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 ASK_EVERY = 200
-"""Number of events between two calls of ``goes_on``."""
+"""Number of events between two calls of ``should_continue``."""
 LIVELOCK_EVENTS = 10_000
 """Number of events at one time that counts as a livelock."""
 
@@ -106,12 +106,12 @@ class Simulator:
         """State of the study."""
         return self.engine.state
 
-    def run(self, until_s: float = math.inf, goes_on: Callable[[], bool] = lambda: True) -> Self:
+    def run(self, until_s: float = math.inf, should_continue: Callable[[], bool] = lambda: True) -> Self:
         """Run until the study has ended, or until a time.
 
         Args:
             until_s: Study seconds.
-            goes_on: Called after every ``ASK_EVERY`` events; the run stops when it returns False.
+            should_continue: Called after every ``ASK_EVERY`` events; the run stops when it returns False.
 
         Raises:
             RuntimeError: A livelock or a deadlock, which means a defect of the engine or the policy.
@@ -121,7 +121,7 @@ class Simulator:
         for place in count():
             if self.state.phase == "ended" or self._next_or_resume_s() > until_s:
                 break
-            if place % ASK_EVERY == 0 and not goes_on():
+            if place % ASK_EVERY == 0 and not should_continue():
                 return self
             self._step()
         if until_s < math.inf:
@@ -250,7 +250,7 @@ class Simulator:
         first = self.state.n_drawn + ahead
         events: list[core.Event] = []
         for number in range(first, first + action.count):
-            proposed = number >= first + action.count - action.proposed
+            proposed = number >= first + action.count - action.n_proposed
             config = self.world.draw(number, self.state.trials, proposed=proposed)
             if config is None:
                 return [*events, core.SpaceExhausted()]
@@ -396,7 +396,7 @@ class RecordingSimulator(Simulator):
 
 
 class SimulationStoppedError(Exception):
-    """``goes_on`` returned False before the simulated study ended."""
+    """``should_continue`` returned False before the simulated study ended."""
 
 
 def simulate_to_end(
@@ -405,7 +405,7 @@ def simulate_to_end(
     world: World,
     commands: Iterable[core.Command] = (),
     *,
-    goes_on: Callable[[], bool] = lambda: True,
+    should_continue: Callable[[], bool] = lambda: True,
 ) -> State:
     """Simulate a study to its end and return its final state; the given state does not change.
 
@@ -417,10 +417,10 @@ def simulate_to_end(
         policy: The study's policy.
         world: Results and durations of the further training.
         commands: Commands to apply first.
-        goes_on: Called now and then without arguments; the simulation stops when it returns False.
+        should_continue: Called now and then without arguments; the simulation stops when it returns False.
 
     Raises:
-        SimulationStoppedError: ``goes_on`` returned False.
+        SimulationStoppedError: ``should_continue`` returned False.
     """
     simulator = Simulator(state.settings, policy, world)
     if state.phase == "created":
@@ -429,7 +429,7 @@ def simulate_to_end(
         simulator.restore(state)
     for command in commands:
         simulator.apply(command)
-    simulator.run(goes_on=goes_on)
+    simulator.run(should_continue=should_continue)
     if simulator.state.phase != "ended":
         raise SimulationStoppedError
     return simulator.state

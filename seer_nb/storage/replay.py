@@ -26,13 +26,13 @@ class JournalView:
 
     Args:
         journal: The study's journal.
-        resume: Whether to start from the journal's snapshot, if there is one, rather than from the first record.
+        use_snapshot: Whether to start from the journal's snapshot, if there is one, rather than from the first record.
     """
 
-    def __init__(self, journal: Journal, *, resume: bool = True) -> None:
+    def __init__(self, journal: Journal, *, use_snapshot: bool = True) -> None:
         self.journal = journal
         self._lock = threading.Lock()
-        self._resumes = resume
+        self._uses_snapshot = use_snapshot
         self.seq = 0
         """Number of the last record that the state includes."""
         self.snapshot_seq = 0
@@ -50,7 +50,7 @@ class JournalView:
             SeerError: The journal is empty or damaged.
         """
         with self._lock:
-            if self._state is None and self._resumes and self.load_snapshot() is not None:
+            if self._state is None and self._uses_snapshot and self.load_snapshot() is not None:
                 with snapshot.paused_gc():
                     self._catch_up()
             else:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-FILE = "vitals.json"
+FILE = "resource_usage.json"
 EVERY_S = 3.0
 """Seconds between two updates."""
 FRESH_S = 15.0
@@ -68,9 +68,9 @@ _encode = msgspec.json.Encoder().encode
 _DECODER = msgspec.json.Decoder(ResourceUsage)
 
 
-def write(folder: Path, vitals: ResourceUsage) -> None:
+def write(folder: Path, usage: ResourceUsage) -> None:
     """Replace the file, without syncing it to disk."""
-    write_atomically(folder / FILE, _encode(vitals))
+    write_atomically(folder / FILE, _encode(usage))
 
 
 def read(folder: Path) -> ResourceUsage | None:

@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from seer_nb.core.state import State
 
 
-FUTURES = 12
+MAX_SIMULATIONS = 12
 """Maximum number of simulations."""
-ENOUGH = 5
+ENOUGH_SIMULATIONS = 5
 """Number of simulations that suffice for a band; more are run only within QUICK_S."""
 QUICK_S = 2.0
-"""Processor seconds after which ENOUGH simulations suffice."""
+"""Processor seconds after which ENOUGH_SIMULATIONS simulations suffice."""
 LIMIT_S = 20.0
 """Processor seconds after which no simulation is started. Not wall time: a busy machine must give the same answer."""
 FRONTIER_S = 40.0
 """Processor seconds for a whole frontier."""
 LOW, HIGH = 0.1, 0.9
 """Quantiles of the band."""
-WIDER = 3.0
+BEST_BAND_FACTOR = 3.0
 """Factor by which the band of the best value is widened, because simulations differ less from each other than from
 reality. With it, bands held the best value in two of three cases on the four tables that ship with seer_nb."""
-MOMENTS = 40
+N_TABLE_ROWS = 40
 """Number of rows of the table over time."""
 TIME_COLUMNS = ("elapsed_s", "cost_usd", "cost_low", "cost_high", "survivors", "workers")
 
@@ -107,7 +107,7 @@ def forecast(  # noqa: PLR0913 - keyword arguments of what may change
     budget: int | None = None,
     deadline_s: float | None = None,
     limit_s: float | None = None,
-    goes_on: Callable[[], bool] = lambda: True,
+    should_continue: Callable[[], bool] = lambda: True,
 ) -> Forecast:
     """Simulate the rest of a study several times.
 
@@ -120,7 +120,7 @@ def forecast(  # noqa: PLR0913 - keyword arguments of what may change
         budget: Another budget in micro-dollars. Default: the study's.
         deadline_s: Another deadline in study seconds. Default: the study's.
         limit_s: Limit on this thread's processor seconds. Default: LIMIT_S.
-        goes_on: Called repeatedly; once it returns False, the forecast uses the simulations that are finished.
+        should_continue: Called repeatedly; once it returns False, the forecast uses the simulations that are finished.
 
     Raises:
         ValueError: Nothing was measured yet and epoch_seconds is not given, or epoch_seconds is not a duration.
@@ -138,9 +138,9 @@ def forecast(  # noqa: PLR0913 - keyword arguments of what may change
     if state.phase == "ended" and commands:
         commands.append(core.Resume())
     limit_s = LIMIT_S if limit_s is None else limit_s
-    patience = _Patience(limit_s, goes_on)
+    limit = _CpuTimeLimit(limit_s, should_continue)
     over = state.phase == "ended" and not commands
-    ends = [state] if over else _futures(state, policy, epoch_seconds, commands, patience)
+    ends = [state] if over else _simulate(state, policy, epoch_seconds, commands, limit)
     if not ends:
         return Forecast(_over_time([], state.now_s), stages, None, None, None, None, 0)
     return Forecast(
@@ -221,16 +221,16 @@ def plot_frontier(table: pd.DataFrame, metric: str) -> Figure:
     return figure
 
 
-class _Patience:
+class _CpuTimeLimit:
     """A limit on the processor time of the thread that creates it.
 
     Args:
         limit_s: Processor seconds.
-        goes_on: The limit is also reached once this returns False.
+        should_continue: The limit is also reached once this returns False.
     """
 
-    def __init__(self, limit_s: float, goes_on: Callable[[], bool]) -> None:
-        self._limit_s, self._goes_on = limit_s, goes_on
+    def __init__(self, limit_s: float, should_continue: Callable[[], bool]) -> None:
+        self._limit_s, self._should_continue = limit_s, should_continue
         self._begun_s = time.thread_time()
 
     def used_s(self) -> float:
@@ -238,24 +238,26 @@ class _Patience:
 
     def lasts(self, seconds: float = 0.0) -> bool:
         """Return whether so many more processor seconds fit into the limit."""
-        return self.used_s() + seconds < self._limit_s and self._goes_on()
+        return self.used_s() + seconds < self._limit_s and self._should_continue()
 
 
-def _futures(
-    state: State, policy: Policy, epoch_seconds: float | None, commands: Sequence[core.Command], patience: _Patience
+def _simulate(
+    state: State, policy: Policy, epoch_seconds: float | None, commands: Sequence[core.Command], limit: _CpuTimeLimit
 ) -> list[State]:
     ends: list[State] = []
     longest_s = 0.0
     fit = StudyFit(state, epoch_seconds)
-    for seed in range(FUTURES):
-        begun_s = patience.used_s()
-        if not patience.lasts(longest_s) or (len(ends) >= ENOUGH and begun_s + longest_s > QUICK_S):
+    for seed in range(MAX_SIMULATIONS):
+        begun_s = limit.used_s()
+        if not limit.lasts(longest_s) or (len(ends) >= ENOUGH_SIMULATIONS and begun_s + longest_s > QUICK_S):
             break
         try:
-            ends.append(simulate_to_end(state, policy, ExtrapolatedWorld(fit, seed), commands, goes_on=patience.lasts))
+            ends.append(
+                simulate_to_end(state, policy, ExtrapolatedWorld(fit, seed), commands, should_continue=limit.lasts)
+            )
         except SimulationStoppedError:
             break
-        longest_s = max(longest_s, patience.used_s() - begun_s)
+        longest_s = max(longest_s, limit.used_s() - begun_s)
     return ends
 
 
@@ -265,7 +267,7 @@ def _over_time(ends: Sequence[State], since_s: float) -> pd.DataFrame:
 
     last_s = max((end.now_s for end in ends), default=since_s)
     rows = []
-    for at_s in np.linspace(since_s, last_s, MOMENTS) if ends else ():
+    for at_s in np.linspace(since_s, last_s, N_TABLE_ROWS) if ends else ():
         costs = [spent_at(end, at_s) for end in ends]
         survivors = [_survivors(end, at_s) for end in ends]
         workers = [_workers(end, at_s) for end in ends]
@@ -315,7 +317,7 @@ def _best(ends: Sequence[State], state: State) -> Prediction | None:
 
 
 def best_value_of(found: Sequence[float], state: State) -> Prediction | None:
-    """Return the expected best value; its band is widened by WIDER within the metric's natural range.
+    """Return the expected best value; its band is widened by BEST_BAND_FACTOR within the metric's natural range.
 
     Args:
         found: Best values of the simulations.
@@ -331,7 +333,11 @@ def best_value_of(found: Sequence[float], state: State) -> Prediction | None:
         least = max(least, min(now, value))
     elif now is not None:
         most = min(most, max(now, value))
-    return Prediction(value, max(least, value - WIDER * (value - low)), min(most, value + WIDER * (high - value)))
+    return Prediction(
+        value,
+        max(least, value - BEST_BAND_FACTOR * (value - low)),
+        min(most, value + BEST_BAND_FACTOR * (high - value)),
+    )
 
 
 def expected_of(values: Sequence[float]) -> Prediction:
@@ -347,15 +353,17 @@ def _band(expected: Prediction) -> str:
 
 
 MAX_NEW_TRIALS = 200
-"""Maximum number of new trials that `estimate` draws."""
+"""Maximum number of new trials that `forecast_from_plan` draws."""
 MAX_CURVES = 12
-"""Maximum number of curves that `estimate` continues: the best ones of present trials, and as many of new ones."""
+"""Maximum number of curves that `forecast_from_plan` continues, each of present and of new trials."""
 HORIZON = 300
 """Maximum epoch to which a curve is continued."""
 _PLANNED = ["elapsed_s", "cost_usd", "survivors", "workers"]
 
 
-def estimate(state: State, policy: Policy, *, budget: int | None = None, deadline_s: float | None = None) -> Forecast:
+def forecast_from_plan(
+    state: State, policy: Policy, *, budget: int | None = None, deadline_s: float | None = None
+) -> Forecast:
     """Return a forecast within a fraction of a second, from the planner instead of from simulations.
 
     Finish and cost are the plan's. The best value is taken from as many extrapolated curves, of present and new trials,
@@ -378,7 +386,7 @@ def estimate(state: State, policy: Policy, *, budget: int | None = None, deadlin
     last = stages.iloc[-1]
     completed, started = int(last.survivors), int(stages.survivors.iloc[0])
     fit = StudyFit(state)
-    values = [_best_of(ExtrapolatedWorld(fit, seed), state, completed, started) for seed in range(FUTURES)]
+    values = [_best_of(ExtrapolatedWorld(fit, seed), state, completed, started) for seed in range(MAX_SIMULATIONS)]
     return Forecast(
         over_time=_planned(stages, state),
         stages=stages,

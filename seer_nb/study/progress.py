@@ -91,7 +91,7 @@ class _Lines:
         from seer_nb.views.text import format_progress
 
         study, self._written = self._study, True
-        line = format_progress(study.state, study.stuck, study.now_s)
+        line = format_progress(study.state, study.stalled, study.now_s)
         print(f"{study.name}: {line}", file=sys.stderr, flush=True)  # noqa: T201 - the purpose of this class
 
 
@@ -130,7 +130,7 @@ class _Block:
         from seer_nb.views.text import progress_rows
 
         study = self._study
-        rows: Any = progress_rows(study.state, study.status, study.stuck, study.now_s)
+        rows: Any = progress_rows(study.state, study.status, study.stalled, study.now_s)
         table = Table.grid(padding=(0, 2))
         for name, text in rows:
             table.add_row(Text(name, style="bold"), Text(text, overflow="ellipsis", no_wrap=True))

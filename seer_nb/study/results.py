@@ -63,7 +63,7 @@ class StudyResults(ABC):
 
     @property
     @abstractmethod
-    def stuck(self) -> str:
+    def stalled(self) -> str:
         """Why the running study makes no progress, in one sentence; empty if it does."""
 
     @property
@@ -355,7 +355,7 @@ class StudyResults(ABC):
         from seer_nb.views import page
         from seer_nb.views.page import PageData, PageOptions
 
-        subject = PageData(self.state, self.history, self.status, self.now_s, stuck=self.stuck)
+        subject = PageData(self.state, self.history, self.status, self.now_s, stalled=self.stalled)
         return {
             "text/plain": self.summary(),
             "text/html": page.render_fragment(subject, PageOptions(n_rows=page.STATIC_ROWS)),
@@ -365,7 +365,7 @@ class StudyResults(ABC):
         """Return the study's state as text, as ``print`` shows it."""
         from seer_nb.views import text
 
-        return text.format_summary(self.state, self.status, self.stuck, self.now_s)
+        return text.format_summary(self.state, self.status, self.stalled, self.now_s)
 
 
 def _seconds(patience: str | float | timedelta | None) -> float | None:

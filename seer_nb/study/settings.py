@@ -91,12 +91,12 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
     Warns:
         UserWarning: Budget and deadline do not fit together.
     """
-    offers, host = _check_offers(provider), getattr(provider, "scheduler_offer", None)
+    offers, scheduler = _check_offers(provider), getattr(provider, "scheduler_offer", None)
     amount = parse_money(budget, "budget")
     deadline_s, deadline_wall = parse_deadline(deadline, time.time())
     lease_s = lease_seconds(amount, offers, provider.max_workers)
-    _check_affordable(amount, budget, offers[0], host, lease_s)
-    _check_long_enough(deadline_s, deadline, offers[0], host)
+    _check_affordable(amount, budget, offers[0], scheduler, lease_s)
+    _check_long_enough(deadline_s, deadline, offers[0], scheduler)
     checked = _check_reachable(check_store(store), store, provider)
     settings = Settings(
         name=check_name(name),
@@ -108,7 +108,7 @@ def make_settings(  # noqa: PLR0913 - the arguments of Study
         budget_micro=amount,
         seed=check_integer(seed, "seed", 0, MOST_SEED, what="a seed"),
         offers=offers,
-        scheduler_offer=host,
+        scheduler_offer=scheduler,
         max_workers=provider.max_workers,
         lease_s=lease_s,
         max_parallelism=_check_parallelism(max_parallelism),
@@ -256,14 +256,14 @@ def _check_reachable(store: str, given: Any, provider: Provider) -> str:
     return store
 
 
-def _check_affordable(amount: int, given: Money, offer: Offer, host: Offer | None, lease_s: float) -> None:
+def _check_affordable(amount: int, given: Money, offer: Offer, scheduler: Offer | None, lease_s: float) -> None:
     ledger = Ledger(amount, lease_s)
     begun_s = offer.boot_s + START_S
     needed = ledger.worst_case_micro(offer, begun_s)
     beside = ""
-    if host is not None:
-        needed += ledger.worst_case_micro(host, host.boot_s + begun_s)
-        beside = f", beside one of {host.name!r} for the Dask scheduler"
+    if scheduler is not None:
+        needed += ledger.worst_case_micro(scheduler, scheduler.boot_s + begun_s)
+        beside = f", beside one of {scheduler.name!r} for the Dask scheduler"
     if amount < needed:
         raise ValueError(
             f"budget={short_repr(given)} is too small for one epoch of one trial: a machine of {offer.name!r} at "
@@ -272,8 +272,8 @@ def _check_affordable(amount: int, given: Money, offer: Offer, host: Offer | Non
         )
 
 
-def _check_long_enough(deadline_s: float, given: Time, offer: Offer, host: Offer | None) -> None:
-    needed_s = offer.boot_s + START_S + offer.release_s + (0.0 if host is None else host.boot_s)
+def _check_long_enough(deadline_s: float, given: Time, offer: Offer, scheduler: Offer | None) -> None:
+    needed_s = offer.boot_s + START_S + offer.release_s + (0.0 if scheduler is None else scheduler.boot_s)
     if deadline_s <= needed_s:
         raise ValueError(
             f"deadline={short_repr(given)} is too short: a machine of {offer.name!r} "

@@ -52,12 +52,12 @@ def stages_frame(
     Raises:
         ValueError: Nothing was measured yet, and epoch_seconds is not given.
     """
-    snapshot = _changed(state, policy, epoch_seconds, budget, deadline_s)
+    view = _changed(state, policy, epoch_seconds, budget, deadline_s)
     outlook = getattr(policy, "outlook", None)
     if outlook is None:
         return None
-    found: Outlook | None = outlook(snapshot)
-    return _frame([] if found is None else _rows(found, snapshot))
+    found: Outlook | None = outlook(view)
+    return _frame([] if found is None else _rows(found, view))
 
 
 def _changed(
@@ -65,19 +65,19 @@ def _changed(
 ) -> PolicyView:
     engine = Engine(state.settings, policy)
     engine.state = state
-    snapshot = engine.policy_view()
-    epoch_s = snapshot.scaling.epoch_s if epoch_seconds is None else epoch_seconds
+    view = engine.policy_view()
+    epoch_s = view.scaling.epoch_s if epoch_seconds is None else epoch_seconds
     if epoch_s is None:
         why = _UNMEASURED.get(state.phase, "nothing was measured, because no epoch has ended:")
         raise ValueError(f"{why} {_GUESS}")
-    factor = 1.0 if snapshot.scaling.epoch_s is None else epoch_s / snapshot.scaling.epoch_s
+    factor = 1.0 if view.scaling.epoch_s is None else epoch_s / view.scaling.epoch_s
     moved_s = 0.0 if deadline_s is None else deadline_s - state.deadline_s
     return replace(
-        snapshot,
-        trials=tuple(_as_fast(trial, factor) for trial in snapshot.trials),
-        scaling=replace(snapshot.scaling, epoch_s=epoch_s),
-        budget_micro=snapshot.budget_micro if budget is None else budget,
-        stop_s=snapshot.stop_s + moved_s,
+        view,
+        trials=tuple(_as_fast(trial, factor) for trial in view.trials),
+        scaling=replace(view.scaling, epoch_s=epoch_s),
+        budget_micro=view.budget_micro if budget is None else budget,
+        stop_s=view.stop_s + moved_s,
     )
 
 
@@ -88,9 +88,9 @@ def _as_fast(trial: Trial, factor: float) -> Trial:
     return replace(trial, curve=tuple(replace(report, seconds=factor * report.seconds) for report in trial.curve))
 
 
-def _rows(outlook: Outlook, snapshot: PolicyView) -> list[tuple[float, ...]]:
+def _rows(outlook: Outlook, view: PolicyView) -> list[tuple[float, ...]]:
     rows: list[tuple[float, ...]] = []
-    ends_s, cost = snapshot.now_s, float(snapshot.spent_micro)
+    ends_s, cost = view.now_s, float(view.spent_micro)
     for rung, survivors, stage in zip(outlook.rungs, outlook.survivors, outlook.schedule.stages, strict=True):
         ends_s, cost = ends_s + stage.duration_s, cost + stage.cost_micro
         rows.append((rung, survivors, stage.trials, stage.parallelism, stage.workers, ends_s, cost / MICRO))

@@ -51,11 +51,11 @@ class StoredStudy(StudyResults):
             return "created"
         resumes = self._resumes()  # read before the state, which contains the command once a runner has taken it
         state = self._view.state()
-        if resumes and state.phase in {"paused", "ended"} and self._driven():
+        if resumes and state.phase in {"paused", "ended"} and self._has_runner():
             return "running"
         if state.phase == "ended":
             return "failed" if state.failed else "ended"
-        return state.phase if self._driven() else "interrupted"
+        return state.phase if self._has_runner() else "interrupted"
 
     @property
     def started(self) -> bool:
@@ -63,14 +63,14 @@ class StoredStudy(StudyResults):
         return self._view is not None
 
     @property
-    def stuck(self) -> str:
+    def stalled(self) -> str:
         """Why the running study makes no progress, in one sentence; empty if it does."""
         return "" if self._view is None else health.explain_problem(self.folder, self._view, self.state, self.status)
 
     def settled(self) -> bool:
         """Return whether the study has ended; raise if it failed, or cannot end because its runner died."""
         view = self._started()
-        driven = self._driven()
+        driven = self._has_runner()
         # Read after the check of the process: a runner that has exited since has written all of its records.
         state = view.state()
         if driven:
@@ -112,7 +112,7 @@ class StoredStudy(StudyResults):
 
     # --- runner ---
 
-    def _driven(self) -> bool:
+    def _has_runner(self) -> bool:
         """Return whether a runner is alive, including a new process that has not taken the lock yet."""
         if any(process.poll() is None for process in self._launched) or runner_pid(self.folder) is not None:
             return True

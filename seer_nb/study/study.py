@@ -166,7 +166,7 @@ class Study(StoredStudy):
         study.settings = study._view.state().settings  # noqa: SLF001 - the same class
         return study
 
-    def second(self) -> Study:
+    def reopen(self) -> Study:
         """Return another ``Study`` on the same folder, for use by another thread; SeerError before the start."""
         self._started()
         study = Study.from_folder(self.folder)
@@ -193,11 +193,11 @@ class Study(StoredStudy):
             return self._start_again(self._reopened)
         if self._view is not None:
             raise SeerError(f"study {self.name!r} was started already; resume() continues it after a pause")
-        since = steady_s()
+        start_s = steady_s()
         if self._overwrites and self.folder.exists():
             Study.from_folder(self.folder).delete()
         self._create()
-        self._launched.append(launch(self.folder, since))
+        self._launched.append(launch(self.folder, start_s))
         return self
 
     def wait(self, timeout: str | float | timedelta | None = None, *, progress: bool = True) -> Study:
@@ -225,7 +225,7 @@ class Study(StoredStudy):
                     )
                 update()
                 time.sleep(POLL_S)
-        return self._leave_picture()
+        return self._finish_display()
 
     def __await__(self) -> Generator[Any, None, Study]:
         """Wait as ``wait()`` does, without blocking the notebook."""
@@ -234,7 +234,7 @@ class Study(StoredStudy):
     async def _wait_async(self) -> Study:
         while not self.settled():  # noqa: ASYNC110 - another process writes the journal
             await asyncio.sleep(POLL_S)
-        return self._leave_picture()
+        return self._finish_display()
 
     def run(self, *, progress: bool = True) -> Study:
         """Start the study and wait until it has ended: ``start()`` and ``wait()``.
@@ -269,15 +269,15 @@ class Study(StoredStudy):
         """
         journal = self._started().journal
         if sampler is not None:
-            if self._driven():
+            if self._has_runner():
                 raise SeerError(f"sampler={short_repr(sampler)}: a runner is alive; expected a study that has ended")
             serialization.replace_sampler(self.folder, sampler)
         number, end_s = journal.send(core.Resume()), time.monotonic() + ANSWER_S
-        while self._driven():
+        while self._has_runner():
             if number not in dict(journal.inbox()):
                 return self
             if time.monotonic() > end_s:
-                why = one_line(self.stuck) or "it is busy"
+                why = one_line(self.stalled) or "it is busy"
                 raise RunnerError(f"the runner of study {self.name!r} does not answer: {why}")
             time.sleep(POLL_S)  # a runner that is about to exit takes no commands
         self._launched.append(launch(self.folder))
@@ -312,7 +312,7 @@ class Study(StoredStudy):
         """Raise SeerError if the study cannot be deleted now: its runner is alive, or machines may still run."""
         state = self.state
         self._started()
-        if self._driven() or state.live_machines:
+        if self._has_runner() or state.live_machines:
             raise SeerError(
                 f"study {self.name!r} cannot be deleted, because it is {self.status}: "
                 f"seer.attach({self.name!r}).stop() or `seer-nb stop {self.name}` ends it first"
@@ -421,7 +421,7 @@ class Study(StoredStudy):
             self.send(command)
         if self.status in {"running", "ending"}:
             return self
-        if not self._driven():
+        if not self._has_runner():
             study_folder.replace_function(self.folder, self._function)
         return self.resume()
 
@@ -441,7 +441,7 @@ class Study(StoredStudy):
             check_accepts_commands(self.name, self.status, word)
         self.send(command)
 
-    def _leave_picture(self) -> Study:
+    def _finish_display(self) -> Study:
         if self._dashboard is not None:
             self._dashboard.settle()
         return self

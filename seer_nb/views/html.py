@@ -86,7 +86,7 @@ def status_line(view: StudyView) -> str:
     best = "" if view.best is None else f", best {view.metric} {format_value(view.best.value)}"
     share = round(_percent(view.elapsed_s, view.deadline_s), -1)
     money = round(_percent(view.spent_micro, view.budget_micro), -1)
-    status = f"{view.status}, but stuck" if view.stuck else view.status
+    status = f"{view.status}, but stalled" if view.stalled else view.status
     return escape(f"study {view.name} {status}: {share:.0f} % of the time, {money:.0f} % of the money{best}")
 
 

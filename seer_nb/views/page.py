@@ -46,9 +46,9 @@ class PageData(NamedTuple):
     now_s: float | None = None
     """Present study seconds; None for the time of the last record."""
     forecast: ForecastAnswer | None = None
-    stuck: str = ""
-    """``Study.stuck``."""
-    vitals: ResourceUsage | None = None
+    stalled: str = ""
+    """``Study.stalled``."""
+    resource_usage: ResourceUsage | None = None
     """Resource usage of the study's processes; None if unknown."""
 
 
@@ -75,7 +75,7 @@ class PageBuilder:
 
     def view(self, subject: PageData) -> StudyView:
         """Build the view model."""
-        return self._views.build(subject.state, subject.status, subject.now_s, subject.stuck)
+        return self._views.build(subject.state, subject.status, subject.now_s, subject.stalled)
 
     def page(self, subject: PageData, view: StudyView, wish: PageOptions) -> Page:
         """Render all parts and pieces of the page."""
@@ -85,7 +85,7 @@ class PageBuilder:
             "status": html_views.status_line(view),
             "columns": html_views.headings(view, buttons=wish.buttons),
             "caption": html_views.escape(_caption(view, wish)),
-            "machines": _machines_table(subject.state, subject.vitals),
+            "machines": _machines_table(subject.state, subject.resource_usage),
         }
         lists: dict[str, Sequence[svg_charts.Piece]] = {
             "rows": html_views.rows(view, _shown(view, wish), buttons=wish.buttons),
@@ -232,7 +232,7 @@ def _workers_table(info: figure_data.ParallelismInfo, view: StudyView) -> str:
     return over_time + html_views.table("workers now", ["trial", "wanted", "assigned", "training"], now)
 
 
-def _machines_table(state: State, vitals: ResourceUsage | None) -> str:
+def _machines_table(state: State, resource_usage: ResourceUsage | None) -> str:
     """Render the live machines of the study, and the runner's resource usage if it is known."""
     rows = [
         [
@@ -242,7 +242,7 @@ def _machines_table(state: State, vitals: ResourceUsage | None) -> str:
             format_duration(_coarse(state.now_s - machine.rented_s + machine.unseen_s)),
             format_money(state.offers[machine.offer].price_per_hour_micro),
             format_money(state.ledger.bill(machine.id, state.now_s)),
-            *(() if vitals is None else _use(vitals.of(machine.workers))),
+            *(() if resource_usage is None else _use(resource_usage.of(machine.workers))),
         ]
         for machine in state.live_machines.values()
     ]
@@ -251,9 +251,9 @@ def _machines_table(state: State, vitals: ResourceUsage | None) -> str:
     )
     caption = f"{len(rows)} machines, {total} per hour" if rows else "no machine is rented"
     heads = ["machine", "offer", "state", "rented for", "per hour", "cost so far"]
-    if vitals is not None:
+    if resource_usage is not None:
         heads += ["memory", "of a core"]
-        memory, cpu = _use(vitals.runner)
+        memory, cpu = _use(resource_usage.runner)
         caption += f"; the runner uses {memory} and {cpu} of a core"
     return html_views.table(caption, heads, rows)
 

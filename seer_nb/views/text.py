@@ -22,28 +22,28 @@ CELL_WIDTH = 16
 """Characters of a table cell; longer texts are cut."""
 
 
-def format_summary(state: State, status: str | None = None, stuck: str = "", now_s: float | None = None) -> str:
+def format_summary(state: State, status: str | None = None, stalled: str = "", now_s: float | None = None) -> str:
     """Summarise the study in a few lines and a table of its best trials; see ``ViewBuilder.build``."""
-    view = build_view(state, status, now_s, stuck)
+    view = build_view(state, status, now_s, stalled)
     lines = [
         f"study {view.name}: {view.status}, {_time(view)}" + (f" - {view.reason}" if view.reason else ""),
         (
             f"money: {format_money(view.spent_micro)} spent, {format_money(view.committed_micro)} committed, "
             f"{format_money(view.free_micro)} free of {format_money(view.budget_micro)}"
         ),
-        *([f"stuck: {view.stuck}"] if view.stuck else []),
+        *([f"stalled: {view.stalled}"] if view.stalled else []),
         f"trials: {view.trials_summary}" + (f"; {_workers(view)}" if view.may_have_workers else ""),
         _best(view),
     ]
     return "\n".join([one_line(line) for line in lines] + _table(view))
 
 
-def format_progress(state: State, stuck: str = "", now_s: float | None = None) -> str:
+def format_progress(state: State, stalled: str = "", now_s: float | None = None) -> str:
     """Summarise the progress on one line, most important first, because a terminal may cut the line."""
-    view = build_view(state, None, now_s, stuck)
+    view = build_view(state, None, now_s, stalled)
     parts = [
         _time(view) if view.status == "running" else f"{view.status}, {_time(view)}",
-        *([f"stuck: {view.stuck}"] if view.stuck else []),
+        *([f"stalled: {view.stalled}"] if view.stalled else []),
         f"{view.metric} {format_value(view.best.value)}" if view.best else f"no {view.metric} yet",
         f"{format_money(view.spent_micro)} of {format_money(view.budget_micro)}",
         f"{len(view.trials)} trials" + ("" if view.has_ended else f", {view.n_survivors} left"),
@@ -52,16 +52,16 @@ def format_progress(state: State, stuck: str = "", now_s: float | None = None) -
     return one_line(" | ".join(parts))
 
 
-def progress_rows(state: State, status: str, stuck: str, now_s: float) -> list[tuple[str, str]]:
+def progress_rows(state: State, status: str, stalled: str, now_s: float) -> list[tuple[str, str]]:
     """Return the progress as (label, text) rows: best value, money, time, workers and trials; see `format_progress`."""
-    view = build_view(state, status, now_s, stuck)
+    view = build_view(state, status, now_s, stalled)
     rows = [
         ("study", f"{view.name}, {view.status}"),
         ("best", _best(view).removeprefix("best ")),
         ("money", f"{format_money(view.spent_micro)} of {format_money(view.budget_micro)}"),
         ("time", _time(view)),
         ("workers", f"{_workers(view)}; {len(view.trials)} trials, {view.n_survivors} left"),
-        *([("stuck", view.stuck)] if view.stuck else []),
+        *([("stalled", view.stalled)] if view.stalled else []),
     ]
     return [(label, one_line(text)) for label, text in rows]
 

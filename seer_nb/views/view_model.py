@@ -103,7 +103,7 @@ class StudyView(NamedTuple):
     """Status word, as in ``Study.status``."""
     reason: str
     """Why the study ended; before that, the plan in words."""
-    stuck: str
+    stalled: str
     """Why the study makes no progress; empty if it does."""
     elapsed_s: float
     deadline_s: float
@@ -164,14 +164,16 @@ class ViewBuilder:
     def __init__(self) -> None:
         self._known: dict[int, tuple[core.Trial, TrialView]] = {}
 
-    def build(self, state: State, status: str | None = None, now_s: float | None = None, stuck: str = "") -> StudyView:
+    def build(
+        self, state: State, status: str | None = None, now_s: float | None = None, stalled: str = ""
+    ) -> StudyView:
         """Build the view of the study's newest state.
 
         Args:
             state: State of the study.
             status: ``Study.status``, which also depends on whether a runner lives. Default: the phase in the journal.
             now_s: Present study seconds. Default: the time of the last record.
-            stuck: ``Study.stuck``.
+            stalled: ``Study.stalled``.
         """
         now_s = max(state.now_s, now_s or 0.0)
         trials = [self._trial(trial, state, now_s) for trial in state.trials.values()]
@@ -184,7 +186,7 @@ class ViewBuilder:
             max_epochs=state.settings.max_epochs,
             status=status or ("failed" if state.phase == "ended" and state.failed else state.phase),
             reason=state.reason or state.plan_reason,
-            stuck=stuck,
+            stalled=stalled,
             elapsed_s=now_s,
             deadline_s=state.deadline_s,
             budget_micro=state.budget_micro,
@@ -210,9 +212,9 @@ class ViewBuilder:
         return view
 
 
-def build_view(state: State, status: str | None = None, now_s: float | None = None, stuck: str = "") -> StudyView:
+def build_view(state: State, status: str | None = None, now_s: float | None = None, stalled: str = "") -> StudyView:
     """Build the view of a study once; see ``ViewBuilder.build``."""
-    return ViewBuilder().build(state, status, now_s, stuck)
+    return ViewBuilder().build(state, status, now_s, stalled)
 
 
 def rank_key(trial: int, state: core.TrialState, value: float | None, mode: core.Mode) -> tuple[float, bool, int]:

@@ -126,7 +126,7 @@ class CheckpointManager:
         path = checkpoints.file_path(task.trial, epoch, task.gang)
         payload = self._payload(epoch)
         try:
-            retry_os_errors(lambda: checkpoints.save(task.store, path, payload), task.store_patience_s if last else 0.0)
+            retry_os_errors(lambda: checkpoints.save(task.store, path, payload), task.store_retry_s if last else 0.0)
         except StoreError as error:
             if last:
                 raise
@@ -173,16 +173,16 @@ def load_resume_checkpoint(task: MemberTask) -> dict[str, Any] | None:
     wanted = f"trial {task.trial} at epoch {task.from_epoch}"
     if task.checkpoint is None:
         raise DamagedCheckpointError(f"{wanted} was to be resumed, but no checkpoint of it is recorded")
-    payload = _load_patiently(task, task.checkpoint)
+    payload = _load_with_retries(task, task.checkpoint)
     if (payload["trial"], payload["epoch"]) != (task.trial, task.from_epoch):
         found = f"trial {payload['trial']} at epoch {payload['epoch']}"
         raise DamagedCheckpointError(f"the checkpoint {task.checkpoint} holds {found}, but {wanted} was recorded")
     return payload
 
 
-def _load_patiently(task: MemberTask, path: str) -> dict[str, Any]:
+def _load_with_retries(task: MemberTask, path: str) -> dict[str, Any]:
     try:
-        return retry_os_errors(lambda: checkpoints.load(task.store, path), task.store_patience_s)
+        return retry_os_errors(lambda: checkpoints.load(task.store, path), task.store_retry_s)
     except StoreError as error:
         # The store works, but the checkpoint is not in it.
         if isinstance(error.__cause__, MissingCheckpointError) and error.__cause__.__cause__ is None:

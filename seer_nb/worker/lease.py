@@ -8,7 +8,7 @@ import time
 
 from seer_nb._utils.by_value import ByValue
 from seer_nb._utils.environment import LEASE_FILE
-from seer_nb._utils.processes import LEASE_ENDED, exit_process
+from seer_nb._utils.processes import LEASE_EXPIRED, exit_process
 
 logger = logging.getLogger(__name__)
 CHECK_S = 5.0
@@ -48,7 +48,7 @@ class Lease:
                 # come meanwhile that was not received.
                 time.sleep(SETTLE_S)
         logger.warning("exiting: the lease has expired without a renewal by the runner")
-        exit_process(LEASE_ENDED)
+        exit_process(LEASE_EXPIRED)
 
 
 def _renew_machine_lease(lease_s: float) -> None:

@@ -38,7 +38,7 @@ class MemberTask(Frozen, frozen=True, kw_only=True):
     """Folder for the output of trials; None leaves the output to the worker."""
     timeout_s: float = 30.0
     """Seconds after which a collective without all its members fails."""
-    store_patience_s: float = 45.0
+    store_retry_s: float = 45.0
     """Seconds in which saving or loading a required checkpoint is retried while the store cannot be used."""
 
 

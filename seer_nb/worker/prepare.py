@@ -182,7 +182,7 @@ class PreparedObjects:
                 held.to(device)
         self._restore(first)
         if wrap:
-            ready = [_spread(held, find_unused_parameters=find_unused_parameters) for held in objects]
+            ready = [_wrap_in_ddp(held, find_unused_parameters=find_unused_parameters) for held in objects]
         else:
             ready = [add_module(held) for held in objects]
         self._objects[first:] = map(checkpoints.unwrap_ddp, ready)
@@ -253,7 +253,7 @@ def _name(index: int, held: Any) -> str:
     return f"object {index} of run.prepare() (of type {type(checkpoints.unwrap_ddp(held)).__name__})"
 
 
-def _spread(held: Any, *, find_unused_parameters: bool) -> Any:
+def _wrap_in_ddp(held: Any, *, find_unused_parameters: bool) -> Any:
     """Wrap a module in `GangModule`; return any other object as it is."""
     import torch
     from torch.nn.parallel import DistributedDataParallel

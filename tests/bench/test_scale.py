@@ -17,7 +17,7 @@ def test_long_journal_replays_with_and_without_a_snapshot(tmp_path):
     journal = Journal(tmp_path / JOURNAL)
     assert journal_writer.write_snapshot(tmp_path) == 3000
     _large.append_records(journal, stream, 1000)
-    view, whole = JournalView(journal), JournalView(journal, resume=False)
+    view, whole = JournalView(journal), JournalView(journal, use_snapshot=False)
     assert view.state().trials == whole.state().trials
     assert vars(view.history) == vars(whole.history)
     assert (view.seq, view.snapshot_seq) == (4000, 3000)

@@ -128,8 +128,8 @@ def test_pause_saves_and_retires_and_resume_continues_from_there():
     before = {trial.id: trial.epoch for trial in cloud.state.trials.values()}
     assert all(trial.state == "paused" for trial in cloud.state.trials.values())
     cloud.run()
-    goes_on = {start.trial: start.from_epoch for at_s, start in cloud.of(core.StartGang) if at_s > 41.0}
-    assert goes_on == before
+    should_continue = {start.trial: start.from_epoch for at_s, start in cloud.of(core.StartGang) if at_s > 41.0}
+    assert should_continue == before
     assert all(trial.state == "completed" for trial in cloud.state.trials.values())
 
 

@@ -95,11 +95,11 @@ def test_study_that_pauses_or_ends_is_not_stalled(record):
 
 def test_views_show_that_a_study_is_stalled():
     study = trains()
-    view = build_view(study.state, stuck="it <waits> & waits")
-    assert "<dt>stuck</dt><dd>⚠ it &lt;waits&gt; &amp; waits</dd>" in html.head(view)
-    assert "running, but stuck" in html.status_line(view)
-    assert "\nstuck: it <waits> & waits\n" in text.format_summary(study.state, stuck="it <waits> & waits")
-    assert " of 10 min | stuck: it waits | " in text.format_progress(study.state, "it waits")
-    assert "stuck" not in html.head(build_view(study.state)) + text.format_summary(study.state) + text.format_progress(
+    view = build_view(study.state, stalled="it <waits> & waits")
+    assert "<dt>stalled</dt><dd>⚠ it &lt;waits&gt; &amp; waits</dd>" in html.head(view)
+    assert "running, but stalled" in html.status_line(view)
+    assert "\nstuck: it <waits> & waits\n" in text.format_summary(study.state, stalled="it <waits> & waits")
+    assert " of 10 min | stalled: it waits | " in text.format_progress(study.state, "it waits")
+    assert "stalled" not in html.head(build_view(study.state)) + text.format_summary(
         study.state
-    )
+    ) + text.format_progress(study.state)

@@ -199,28 +199,28 @@ def test_epochs_trained_again_are_not_counted_twice():
 
 
 def test_checkpoints_that_may_be_needed_are_kept():
-    janitor = CheckpointCollector()
+    collector = CheckpointCollector()
     study = stored(4)
     for _, _, record in study.records:
-        janitor.observe(study.state, record)
-    assert janitor.removable(study.state) == [path(1)]
+        collector.observe(study.state, record)
+    assert collector.removable(study.state) == [path(1)]
 
 
 def test_ended_trial_keeps_no_checkpoints_after_its_gang_has_ended():
-    janitor, study = CheckpointCollector(), Builder().machine(0, 0.0, 1.0).draw({"x": 0}, {"x": 1})
+    collector, study = CheckpointCollector(), Builder().machine(0, 0.0, 1.0).draw({"x": 0}, {"x": 1})
     study.start(0, 0, "0.0").report(0, 0.9).end(0, "completed")
     study.start(1, 1, "0.0").report(1, 0.1, 0.2, 0.3)
     study.apply(core.EndTrial(trial=1, state="stopped", reason="ranked last")).report(1, 0.2)
     gone = []
     for _, _, record in study.records:
-        janitor.observe(study.state, record)
-    gone += janitor.removable(study.state)
+        collector.observe(study.state, record)
+    gone += collector.removable(study.state)
     assert {path.partition("/")[0] for path in gone} == {"1"}
     kept = {report.checkpoint for report in (study.state.trials[1].resume, study.state.trials[1].fallback)}
     assert kept.isdisjoint(gone), "the gang may still read them"
     ended = core.GangEnded(gang=1, outcome="stopped")
     study.apply(ended)
-    janitor.observe(study.state, ended)
-    gone += janitor.removable(study.state)
+    collector.observe(study.state, ended)
+    gone += collector.removable(study.state)
     assert len(gone) == 4
     assert kept < set(gone)

@@ -71,7 +71,7 @@ def test_any_text_reaches_the_container_unchanged(tmp_path_factory, shell, boots
     user_data = cluster().render_process_cloud_init(vm)
     assert user_data.isascii(), "dask-cloudprovider accepts only ASCII for Azure"
     assert yaml.safe_load(user_data)["runcmd"][-3::2] == [
-        vm_bootstrap.watchdog_command(EC2.boot_timeout_s),
+        vm_bootstrap.lease_watchdog_command(EC2.boot_timeout_s),
         "shutdown -h now",
     ]
     words = docker_arguments(user_data, tmp_path_factory.mktemp("machine"), shell)

@@ -207,7 +207,7 @@ def test_machine_without_a_runner_terminates_after_its_boot_lease(tmp_path):
     lease, ended = tmp_path / "run" / "lease", tmp_path / "ended"
 
     def start_watchdog(boot_lease_s, **environment):
-        command = bootstrap.watchdog_command(boot_lease_s, str(lease), f"touch {ended}; exit")
+        command = bootstrap.lease_watchdog_command(boot_lease_s, str(lease), f"touch {ended}; exit")
         subprocess.run(["sh", "-c", command], check=True, env=environment)
 
     now_s = time.clock_gettime(time.CLOCK_BOOTTIME)

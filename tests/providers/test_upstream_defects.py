@@ -178,7 +178,7 @@ async def test_worker_that_cannot_reach_its_scheduler_exits(ec2):
 async def test_machine_whose_container_hangs_terminates(ec2, role):
     """VMCluster's machines shut down only when their Dask process has exited by itself."""
     watch, run, down = commands(ec2, role)
-    assert watch == bootstrap.watchdog_command(EC2.scheduler_offer.boot_lease_s)
+    assert watch == bootstrap.lease_watchdog_command(EC2.scheduler_offer.boot_lease_s)
     assert run.startswith("docker run")
     assert down == "shutdown -h now"
 

@@ -65,7 +65,7 @@ def test_a_silence_is_reported_once(tmp_path):
     events, seen = monitored(tmp_path, 60.0)
     assert events == [core.Silent(gang=2, silent_s=60.0, where="gang 2 is there")]
     assert seen.workers == {"0.0": resource_usage.WorkerUsage(1.0, 2)}
-    assert not (tmp_path / "vitals.json").exists()
+    assert not (tmp_path / "resource_usage.json").exists()
 
 
 def test_nothing_is_reported_while_a_study_makes_progress(tmp_path):

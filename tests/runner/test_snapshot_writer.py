@@ -59,7 +59,9 @@ def test_a_later_runner_starts_from_the_snapshot(study, rest):
     journal_writer.write_snapshot(study.folder)
     study.journal.append(drawn(range(20, 20 + rest)))
     runner = asyncio.run(restored())
-    assert comparable_state(runner._engine.state) == comparable_state(JournalView(study.journal, resume=False).state())
+    assert comparable_state(runner._engine.state) == comparable_state(
+        JournalView(study.journal, use_snapshot=False).state()
+    )
     assert len(runner._engine.state.trials) == 20 + rest
     assert 0 <= runner._unseen_s < 60, "it counts from the last record"
     assert runner._snapshots._since == rest

@@ -61,7 +61,7 @@ def fails(study, strike, timeout_s=20.0):
     return asyncio.run(run())
 
 
-async def goes_on(study):
+async def should_continue(study):
     """Whether another runner takes the study up."""
     running = asyncio.create_task(Runner(study.folder).run())
     await asyncio.sleep(0.5)
@@ -90,7 +90,7 @@ def test_no_decision_follows_from_a_command_that_could_not_be_written(home):
     assert records[-len(runner._fleet.asked) :] == [x for x in records if isinstance(x, core.MachineEnded)]
     assert state.phase == "running"
     assert len(study.journal.inbox()) == 1, "it is asked of the next runner"
-    assert asyncio.run(goes_on(study))
+    assert asyncio.run(should_continue(study))
 
 
 def test_a_pause_that_could_not_be_written_does_not_end_the_study(home):

@@ -19,7 +19,7 @@ def test_usage_is_read_as_it_was_written(tmp_path):
     usage = now(a=WorkerUsage(50.0, 100))
     resource_usage.write(tmp_path, usage)
     assert resource_usage.read(tmp_path) == usage
-    assert [path.name for path in tmp_path.iterdir()] == ["vitals.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["resource_usage.json"]
 
 
 def test_old_usage_is_ignored(tmp_path):
@@ -30,7 +30,7 @@ def test_old_usage_is_ignored(tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", '{"wall": 1}', '{"wall": "x", "runner": [], "workers": 3}'])
 def test_a_damaged_usage_file_is_ignored(tmp_path, content):
     assert resource_usage.read(tmp_path) is None
-    (tmp_path / "vitals.json").write_text(content)
+    (tmp_path / "resource_usage.json").write_text(content)
     assert resource_usage.read(tmp_path) is None
 
 
@@ -47,6 +47,6 @@ def test_the_dashboard_shows_usage(tmp_path, monkeypatch):
 
     study = small_study()
     usage = now(**{"0.0": WorkerUsage(97.2, 300 * MIB)})
-    shown = render_fragment(PageData(study.state, study.history, "running", vitals=usage), PageOptions())
+    shown = render_fragment(PageData(study.state, study.history, "running", resource_usage=usage), PageOptions())
     assert "2 machines, $7.20 per hour; the runner uses 210 MiB and 2 % of a core" in shown
     assert "<td>300 MiB</td><td>97 %</td>" in shown

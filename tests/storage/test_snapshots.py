@@ -74,7 +74,7 @@ def test_a_snapshot_and_later_records_give_the_same_state_as_all_records(study, 
         journal.append(records[first:second])
         write(journal)
         journal.append(records[second:])
-        whole, resumed = JournalView(journal, resume=False), JournalView(journal)
+        whole, resumed = JournalView(journal, use_snapshot=False), JournalView(journal)
         assert pictures(whole) == pictures(resumed)
         assert (whole.snapshot_seq, resumed.snapshot_seq) == (0, second)
         again, rest = resumed.state(), whole.state()
@@ -153,7 +153,7 @@ def cut_short(journal):
 def test_an_unusable_snapshot_is_ignored_and_replaced(study, damage):
     damage(study)
     view = JournalView(study)
-    assert pictures(view) == pictures(JournalView(study, resume=False))
+    assert pictures(view) == pictures(JournalView(study, use_snapshot=False))
     assert not view.snapshot_seq
     write(study)
     view = JournalView(study)
@@ -167,12 +167,12 @@ def test_a_snapshot_beyond_the_last_record_of_its_journal_is_ignored(study):
         db.execute("DELETE FROM records WHERE seq > 50")
     db.close()
     view = JournalView(study)
-    assert pictures(view) == pictures(JournalView(study, resume=False))
+    assert pictures(view) == pictures(JournalView(study, use_snapshot=False))
     assert not view.snapshot_seq
 
 
 def test_a_new_snapshot_does_not_disturb_readers_of_the_old_one(study):
-    view, whole = JournalView(study), JournalView(study, resume=False)
+    view, whole = JournalView(study), JournalView(study, use_snapshot=False)
     state = view.state()
     cut_short(study)
     write(study)
@@ -188,7 +188,7 @@ def test_an_interrupted_writer_leaves_the_previous_snapshot(study, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             write(study)
     view = JournalView(study)
-    assert pictures(view) == pictures(JournalView(study, resume=False))
+    assert pictures(view) == pictures(JournalView(study, use_snapshot=False))
     assert view.snapshot_seq == 60
 
 

@@ -35,13 +35,13 @@ def home(tmp_path, monkeypatch):
 def patience(monkeypatch):
     """However slow the machine is; fewer futures take less time."""
     monkeypatch.setattr("seer_nb.study.forecast.LIMIT_S", 100.0)
-    monkeypatch.setattr("seer_nb.study.forecast.FUTURES", 4)
+    monkeypatch.setattr("seer_nb.study.forecast.MAX_SIMULATIONS", 4)
 
 
 @pytest.fixture
 def one_future(monkeypatch):
     """Skip the simulations, for tests of the plan only."""
-    monkeypatch.setattr("seer_nb.study.forecast.FUTURES", 1)
+    monkeypatch.setattr("seer_nb.study.forecast.MAX_SIMULATIONS", 1)
 
 
 def make(**changes):

@@ -34,7 +34,7 @@ def test_resource_usage_of_a_real_study_is_shown(home):
         lambda: (now := resource_usage.read(study.folder)).workers["0.0"].cpu > 20 and now.workers["0.0"], "its work"
     )
     assert used.memory > 200 * 1024 * 1024
-    assert (study.folder / "vitals.json").stat().st_mode & 0o77 == 0
+    assert (study.folder / "resource_usage.json").stat().st_mode & 0o77 == 0
     subject = PageData(study.state, study.history, "running", vitals=found)
     shown = PageBuilder().page(subject, PageBuilder().view(subject), PageOptions()).parts["machines"]
     assert f"the runner uses {found.runner.memory_in_words} and {found.runner.cpu_in_words} of a core" in shown

@@ -99,7 +99,7 @@ class Gangs:
             "store": str(self.store),
             "logs": None,
             "timeout_s": 5.0,
-            "store_patience_s": 1.0,
+            "store_retry_s": 1.0,
         }
         return MemberTask(**(fields | changes))
 

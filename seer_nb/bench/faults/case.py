@@ -42,11 +42,11 @@ class Steady:
         self.trials = trials
         self.workers = workers
 
-    def decide(self, snapshot: PolicyView) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Continue the live trials and start new ones for those that ended."""
-        alive = [trial for trial in snapshot.trials if trial.alive][: self.trials]
-        jobs = [Job(trial=trial.id, workers=self.workers, until=snapshot.max_epochs) for trial in alive]
-        new = [Job(trial=None, workers=self.workers, until=snapshot.max_epochs)] * (self.trials - len(alive))
+        alive = [trial for trial in view.trials if trial.alive][: self.trials]
+        jobs = [Job(trial=trial.id, workers=self.workers, until=view.max_epochs) for trial in alive]
+        new = [Job(trial=None, workers=self.workers, until=view.max_epochs)] * (self.trials - len(alive))
         return Plan(jobs=(*jobs, *new), workers=self.trials * self.workers, reason="constant number of trials")
 
 

@@ -214,15 +214,15 @@ class AlternatingSize:
     def __init__(self, every: int = 3) -> None:
         self.every = every
 
-    def decide(self, snapshot: PolicyView) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Continue the trial for a few epochs with the other number of workers."""
-        trial = next((trial for trial in snapshot.trials if trial.alive), None)
+        trial = next((trial for trial in view.trials if trial.alive), None)
         epoch = 0 if trial is None else trial.epoch
         step = epoch // self.every
         job = Job(
             trial=None if trial is None else trial.id,
             workers=1 + step % 2,
-            until=min(snapshot.max_epochs, (step + 1) * self.every),
+            until=min(view.max_epochs, (step + 1) * self.every),
             reason="resized",
         )
         return Plan(jobs=(job,), workers=2, reason="alternate sizes")
@@ -231,17 +231,17 @@ class AlternatingSize:
 class KeepBest:
     """Policy that trains new trials for three epochs and keeps only the best: it often stops trials."""
 
-    def decide(self, snapshot: PolicyView) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Continue the best trial, stop the others at their third epoch, and start new ones."""
         from seer_nb.core import Verdict
 
-        alive = [trial for trial in snapshot.trials if trial.alive]
+        alive = [trial for trial in view.trials if trial.alive]
         ready = [trial for trial in alive if trial.epoch >= 3]  # noqa: PLR2004
         best = max(ready, key=lambda trial: (trial.best.value if trial.best else 0) or 0, default=None)
         out = tuple(Verdict(trial=x.id, reason="not the best") for x in ready if x is not best)
         jobs: list[Any] = [Job(trial=trial.id, until=3) for trial in alive if trial.epoch < 3]  # noqa: PLR2004
         if best is not None:
-            jobs.insert(0, Job(trial=best.id, until=snapshot.max_epochs))
+            jobs.insert(0, Job(trial=best.id, until=view.max_epochs))
         jobs += [Job(trial=None, until=3)] * (2 - len(jobs))
         return Plan(jobs=tuple(jobs), verdicts=out, workers=2, reason="keep the best")
 

@@ -169,7 +169,7 @@ def _replays(case: Case) -> bool:
     """Return whether the journal replays to the state that its reader has."""
     journal = Journal(layout.home() / "study" / layout.JOURNAL)
     try:
-        state = JournalView(journal, resume=False).state()
+        state = JournalView(journal, use_snapshot=False).state()
     finally:
         journal.close()
     return state.trials == case.state.trials and state.machines == case.state.machines

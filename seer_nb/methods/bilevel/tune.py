@@ -162,11 +162,7 @@ def tune(  # noqa: PLR0913 - the public options
     tuned = {name: HYPERPARAMETERS[name] for name in starts}
     classes = int(torch.cat([training.y, validation.y]).max()) + 1
     owners = {name: _owners(each.owner, net, classes) for name, each in tuned.items()}
-    training_options = {
-        "steps": check_integer(train_steps, "train_steps"),
-        "size": check_integer(batch_size, "batch_size"),
-        "seed": check_integer(seed, "seed", 0),
-    }
+    training_options = _training_options(train_steps, batch_size, seed)
 
     def values(u: list[Tensor]) -> dict[str, Tensor]:
         return {name: each.to_value(variable) for (name, each), variable in zip(tuned.items(), u, strict=True)}
@@ -176,9 +172,6 @@ def tune(  # noqa: PLR0913 - the public options
 
     def upper(_: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:
         return cross_entropy(net(v, validation.x[places]), validation.y[places])
-
-    def lower(u: list[Tensor], v: list[Tensor], places: Tensor) -> Tensor:
-        return loss(net, v, places, values(u))
 
     def fitted(u: list[Tensor]) -> tuple[FunctionalModel, list[Tensor]]:
         config = {name: tensor.detach() for name, tensor in values(u).items()}
@@ -195,7 +188,14 @@ def tune(  # noqa: PLR0913 - the public options
     ]
     # Untrained parameters would mislead the hyperparameters.
     net, start_v = (net, net.start) if is_resumed(run) else fitted(start_u)
-    problem = make_problem(upper, lower, start_u, start_v, u_box=[each.box for each in tuned.values()], model=net)
+    problem = make_problem(
+        upper,
+        lambda u, v, places: loss(net, v, places, values(u)),
+        start_u,
+        start_v,
+        u_box=[each.box for each in tuned.values()],
+        model=net,
+    )
     batches = index_batches(len(validation.y), len(training.y), batch_size, seed)
     monitor = Monitor(lambda u, _: validation_loss(*fitted(u)), MONITOR_EVERY)
     loop = make_loop(problem, options, batches, monitor, seed)
@@ -231,6 +231,14 @@ def training_loss(outputs: Tensor, y: Tensor, parameters: Sequence[Tensor], conf
         squares = torch.stack([parameter.square().sum() for parameter in parameters])
         loss = loss + (config["weight_decay"] * squares).sum() / 2
     return loss
+
+
+def _training_options(train_steps: int, batch_size: int, seed: int) -> dict[str, int]:
+    return {
+        "steps": check_integer(train_steps, "train_steps"),
+        "size": check_integer(batch_size, "batch_size"),
+        "seed": check_integer(seed, "seed", 0),
+    }
 
 
 def _read_starts(given: Any) -> dict[str, float]:

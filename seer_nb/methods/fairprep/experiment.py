@@ -84,8 +84,8 @@ class Experiment(StudyBacked[LifecycleTask, FairResult]):
         >>> experiment.run().select(by=["accuracy", "disparate_impact"]).test_metrics()
     """
 
-    _of = LifecycleTask
-    _word = "experiment"
+    _task_type = LifecycleTask
+    _title = "experiment"
     _deadline_s: float | None = None
     """Seconds until the deadline of a run in this process; None: no deadline."""
 

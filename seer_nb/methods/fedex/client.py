@@ -153,7 +153,7 @@ class ClientTrainer:
         import torch
 
         start = torch.from_numpy(weights).to(self._device)
-        with one_thread():
+        with one_torch_thread():
             return [self._run_task(start, task) for task in tasks]
 
     def _run_task(self, start: Tensor, task: ClientTask) -> ClientOutcome:
@@ -261,16 +261,3 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit torch to one thread, as workers do: sums over several threads are rounded differently."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -83,8 +83,8 @@ class Search(StudyBacked[ArmTrainer, Result]):
         >>> result.best.config, result.best.test
     """
 
-    _of = ArmTrainer
-    _word = "search of a federation"
+    _task_type = ArmTrainer
+    _title = "search of a federation"
     _test: tuple[StudyBest, Scores] | None = None
     """Last tested state and its test errors."""
 

@@ -48,8 +48,8 @@ class Sweep(StudyBacked[SweepTask, SweepResult]):
         >>> running.wait().best_table()
     """
 
-    _of = SweepTask
-    _word = "sweep"
+    _task_type = SweepTask
+    _title = "sweep"
 
     def __init__(  # noqa: PLR0913 - the public arguments
         self,

@@ -101,11 +101,11 @@ class Rankings:
             self._enter(trial, -1)
         return True
 
-    def _enter(self, trial: Trial, since: int) -> None:
-        """Enter a trial whose last known epoch was ``since``; -1 for a new trial."""
+    def _enter(self, trial: Trial, last_epoch: int) -> None:
+        """Enter a trial whose last known epoch was ``last_epoch``; -1 for a new trial."""
         epoch = len(trial.curve)
-        k, was = bisect_right(self.epochs, epoch), bisect_right(self.epochs, since)
-        if since >= 0:
+        k, was = bisect_right(self.epochs, epoch), bisect_right(self.epochs, last_epoch)
+        if last_epoch >= 0:
             self.between[was].discard(trial.id)
         if not k or epoch > self.epochs[k - 1]:
             self.between[k].add(trial.id)

@@ -226,7 +226,7 @@ class FargateLauncher(VMLauncher[Fargate]):
         else:
             spec = bootstrap.worker_spec(machine, offer)
             command = f"python -m distributed.cli.dask_spec {task.scheduler} --spec '{spec}'"
-        watchdog = bootstrap.watchdog_command(offer.boot_lease_s, LEASE_PATH, "kill -9 -1")
+        watchdog = bootstrap.lease_watchdog_command(offer.boot_lease_s, LEASE_PATH, "kill -9 -1")
         task._overrides = {"command": ["sh", "-c", f"{watchdog} exec {command}"]}  # noqa: SLF001 - no argument sets it
         size = len(json.dumps({"environment": env, **task._overrides}))  # noqa: SLF001
         if size > self.user_data_limit:

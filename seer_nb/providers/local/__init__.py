@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
-from seer_nb._utils.processes import LEASE_ENDED, WORKER_CLOSED, descendants, kill, stop_helper
+from seer_nb._utils.processes import LEASE_EXPIRED, WORKER_CLOSED, descendants, kill, stop_helper
 from seer_nb._utils.text import headline
 from seer_nb._utils.units import MICRO, parse_money
 from seer_nb._utils.validation import check_integer
@@ -45,7 +45,7 @@ RELEASE_S = 0.5
 START_TIME_TOLERANCE_S = 1.0
 """Difference up to which two start times of one pid mean the same process."""
 _REASONS: dict[int | None, str] = {
-    LEASE_ENDED: "its lease has expired: no message from the runner",
+    LEASE_EXPIRED: "its lease has expired: no message from the runner",
     WORKER_CLOSED: "its Dask worker closed",
     # multiprocessing's exit code of a process whose fork server was killed, for example for lack of memory.
     255: "the process that created it has died",

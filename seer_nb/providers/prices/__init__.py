@@ -85,8 +85,8 @@ def _unknown(rows: list[Price], given: dict[str, str]) -> str:
     """Return the message for a machine whose price is unknown."""
     provider, region, instance_type = given.values()
     hint = (
-        f"add a row to {tables.yours_path()} with the columns {','.join(tables.COLUMNS)}, or give price_per_hour= to "
-        "the provider"
+        f"add a row to {tables.user_prices_path()} with the columns {','.join(tables.COLUMNS)}, "
+        "or give price_per_hour= to the provider"
     )
     what = f"instance_type={short_repr(instance_type)}: no price is known in region={short_repr(region)} of {provider}"
     return f"{what} ({_suggest(rows, region, instance_type)}); {hint}"

@@ -10,7 +10,7 @@ from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MICRO
 
 PROVIDERS = ("aws", "gcp", "azure", "digitalocean", "hetzner")
-YOURS = "yours"
+USER_SOURCE = "yours"
 """Source of a price that the user has written down."""
 
 
@@ -28,7 +28,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Micro-dollars per hour on demand, rounded up."""
     spot_per_hour_micro: int | None = None
     """Micro-dollars per hour as a spot machine in the most expensive zone at the last refresh; None if unknown."""
-    source: str = YOURS
+    source: str = USER_SOURCE
     """Source of the price: "sheet of DATE", "yours", "AWS price API of TIME"."""
 
     @property

@@ -14,7 +14,7 @@ import msgspec
 
 from seer_nb.errors import SeerError
 from seer_nb.providers.prices import tables
-from seer_nb.providers.prices.price import YOURS
+from seer_nb.providers.prices.price import USER_SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -75,8 +75,8 @@ def refresh(
     if not found.prices:
         none = f"{CLOUDS[provider]} has no on-demand price for {', '.join(types)} in {', '.join(places)}"
         raise SeerError(f"{none}: {found.kept}" if found.kept else none)
-    own = {key: price for key, price in before.items() if price.source == YOURS}
-    old = {key: price for key, price in before.items() if price.source != YOURS}
+    own = {key: price for key, price in before.items() if price.source == USER_SOURCE}
+    old = {key: price for key, price in before.items() if price.source != USER_SOURCE}
     new = {price.key: price for price in found.prices}
     return Refreshed(tables.write({**old, **new, **own}.values()), found.kept)
 
@@ -92,7 +92,7 @@ def sizes(provider: str, instance_types: list[str]) -> dict[str, Price]:
     if unknown:
         reason = f"{CLOUDS[provider]}'s price API does not return sizes"
         raise ValueError(
-            f"unknown size of {', '.join(unknown)}, and {reason}: add a row for it to {tables.yours_path()}"
+            f"unknown size of {', '.join(unknown)}, and {reason}: add a row for it to {tables.user_prices_path()}"
         )
     return {name: known[name] for name in instance_types}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.units import MAX_DOLLARS
-from seer_nb.providers.prices.price import PROVIDERS, YOURS, Key, Price, to_micro
+from seer_nb.providers.prices.price import PROVIDERS, USER_SOURCE, Key, Price, to_micro
 from seer_nb.storage import layout, signing
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ _T = TypeVar("_T")
 Table = dict[Key, Price]
 
 
-def yours_path() -> Path:
+def user_prices_path() -> Path:
     """Return the path of the user's prices.csv, which may not exist."""
     return layout.home() / NAME
 
 
 @cache
-def shipped() -> Table:
+def bundled() -> Table:
     """Return the sheet that ships with the package."""
     text = SHEET.read_text("utf-8")
     date = next(line.removeprefix(_DATE) for line in text.splitlines() if line.startswith(_DATE))
@@ -55,24 +55,24 @@ def own_prices() -> Table:
         ValueError: The file is invalid; the message names the line.
         UntrustedError: Another user may have written the file: with too low a price, a study would spend too much.
     """
-    path = yours_path()
+    path = user_prices_path()
     if not path.exists():
         return {}
     signing.check_own(path, "a study's spending depends on it")
     # utf-8-sig, because spreadsheets write a byte order mark.
-    return _read(path.read_text("utf-8-sig"), str(path), YOURS)
+    return _read(path.read_text("utf-8-sig"), str(path), USER_SOURCE)
 
 
 def all_prices() -> Table:
     """Return all prices; the user's own override the sheet's."""
-    return {**shipped(), **own_prices()}
+    return {**bundled(), **own_prices()}
 
 
 def write(prices: Iterable[Price]) -> Path:
     """Write the user's file atomically and return its path; comments of the old file are kept."""
     from seer_nb._utils.files import write_atomically
 
-    path = yours_path()
+    path = user_prices_path()
     old = path.read_text("utf-8-sig").splitlines() if path.exists() else []
     out = io.StringIO()
     out.writelines(f"{line}\n" for line in [line for line in old if line.startswith("#")] or _HEADER)
@@ -86,7 +86,7 @@ def write(prices: Iterable[Price]) -> Path:
 
 def _cells(price: Price) -> list[object]:
     spot = "" if price.spot_per_hour_micro is None else _dollars(price.spot_per_hour_micro)
-    source = "" if price.source == YOURS else price.source
+    source = "" if price.source == USER_SOURCE else price.source
     machine = [price.vcpus, f"{price.memory_gib:g}", price.gpus, price.gpu_model]
     return [*price.key, *machine, _dollars(price.per_hour_micro), spot, source]
 

@@ -38,7 +38,7 @@ BOOT_UPTIME = f"${{{BOOT_TIME}:-0}}"
 """Uptime at which the machine booted: 0, except on a machine of the loopback cloud."""
 
 
-def watchdog_command(boot_lease_s: float, lease: str = LEASE_PATH, terminate: str = "shutdown -h now") -> str:
+def lease_watchdog_command(boot_lease_s: float, lease: str = LEASE_PATH, terminate: str = "shutdown -h now") -> str:
     """Return the shell command that writes the first lease and starts the watchdog in the background.
 
     Args:
@@ -59,7 +59,7 @@ def watchdog_command(boot_lease_s: float, lease: str = LEASE_PATH, terminate: st
 def extra_bootstrap(offer: Offer) -> list[str]:
     """Return the commands that a machine runs before its container starts: the watchdog."""
     # JSON is also a YAML string, whatever characters the command contains.
-    return [json.dumps(watchdog_command(offer.boot_lease_s))]
+    return [json.dumps(lease_watchdog_command(offer.boot_lease_s))]
 
 
 # --- the container ---

@@ -31,46 +31,46 @@ class RandomPolicy:
     def __repr__(self) -> str:
         return "RandomPolicy()"
 
-    def decide(self, snapshot: PolicyView) -> Plan:
+    def decide(self, view: PolicyView) -> Plan:
         """Return a random plan."""
-        rng = random.Random(repr((snapshot.seed, snapshot.now_s, len(snapshot.trials), len(snapshot.gangs))))  # noqa: S311
-        alive = [trial for trial in snapshot.trials if trial.alive]
+        rng = random.Random(repr((view.seed, view.now_s, len(view.trials), len(view.gangs))))  # noqa: S311
+        alive = [trial for trial in view.trials if trial.alive]
         chosen = rng.sample(alive, rng.randint(0, min(len(alive), 4)))
         jobs = [
             Job(
                 trial=trial.id,
-                workers=rng.choice([1, 1, 2, snapshot.max_workers]),
-                until=rng.randint(min(trial.epoch + 1, snapshot.max_epochs), snapshot.max_epochs),
+                workers=rng.choice([1, 1, 2, view.max_workers]),
+                until=rng.randint(min(trial.epoch + 1, view.max_epochs), view.max_epochs),
                 reason="random choice",
             )
             for trial in chosen
         ]
-        draws = len(snapshot.trials) < MAX_TRIALS and not snapshot.exhausted
+        draws = len(view.trials) < MAX_TRIALS and not view.exhausted
         if draws:
             more = rng.randint(0, 3)
             jobs += [
                 Job(
                     trial=None,
                     workers=rng.randint(1, 2),
-                    until=rng.randint(1, snapshot.max_epochs),
+                    until=rng.randint(1, view.max_epochs),
                     reason="random choice",
                     proposed=rng.choice([False, True]),
                 )
                 for _ in range(more)
             ]
         rng.shuffle(jobs)
-        plans = 1 if snapshot.carry is None else snapshot.carry + 1
+        plans = 1 if view.carry is None else view.carry + 1
         spared = {trial.id for trial in chosen}
         out = [trial for trial in alive if trial.id not in spared and rng.random() < 0.05]  # noqa: PLR2004 - rarely
         return Plan(
             jobs=tuple(jobs),
             verdicts=tuple(Verdict(trial=trial.id, reason="random choice") for trial in out),
-            workers=rng.randint(0, snapshot.max_workers),
+            workers=rng.randint(0, view.max_workers),
             done=not jobs and (not draws or rng.random() < 0.02),  # noqa: PLR2004 - rarely
             # The counter reveals a replay that carries another value.
             reason=f"random plan {plans}",
             carry=plans,
-            wake_s=snapshot.now_s + rng.uniform(0.5, 20.0),
+            wake_s=view.now_s + rng.uniform(0.5, 20.0),
             each_report=rng.choice([False, True]),
         )
 

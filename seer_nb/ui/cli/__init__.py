@@ -213,7 +213,7 @@ def _watch(
         while not study.settled():
             if time.monotonic() >= next_s:
                 next_s += TERMINAL_INTERVAL_S if live else PIPE_INTERVAL_S
-                _write_line(out, text_views.format_progress(study.state, study.stuck, study.now_s), live=live)
+                _write_line(out, text_views.format_progress(study.state, study.stalled, study.now_s), live=live)
             time.sleep(POLL_S)
     except KeyboardInterrupt:
         if not stop_on_interrupt:

@@ -49,7 +49,7 @@ class StudyReader:
     def study(self) -> Study:
         """The study to read and to send commands to: the user's own until it has started."""
         if self._own is None and self.started:
-            self._own = self.user_study.second()
+            self._own = self.user_study.reopen()
         return self._own or self.user_study
 
     @property
@@ -74,15 +74,15 @@ class StudyReader:
         """Return ``Study.status``."""
         return self.study.status
 
-    def stuck(self) -> str:
-        """Return ``Study.stuck``."""
-        return self.study.stuck
+    def stalled(self) -> str:
+        """Return ``Study.stalled``."""
+        return self.study.stalled
 
     def now_s(self) -> float:
         """Return the present study seconds, which the journal does not hold before the next record."""
         return self.study.now_s
 
-    def vitals(self) -> ResourceUsage | None:
+    def resource_usage(self) -> ResourceUsage | None:
         """Read the resource usage of the study's processes; None if unknown."""
         return resource_usage.read(self.folder)
 

@@ -157,9 +157,11 @@ class Dashboard(anywidget.AnyWidget):
 
     def _subject(self) -> PageData:
         reader = self._controller.reader
-        status, now_s, stuck = reader.status(), reader.now_s(), reader.stuck()
+        status, now_s, stalled = reader.status(), reader.now_s(), reader.stalled()
         # State and history are read last, because each of the calls above may read new records.
-        return PageData(reader.state(), reader.history(), status, now_s, self._forecast, stuck, reader.vitals())
+        return PageData(
+            reader.state(), reader.history(), status, now_s, self._forecast, stalled, reader.resource_usage()
+        )
 
     def _picture(self) -> str:
         with self._controller.lock:

@@ -18,7 +18,7 @@ from seer_nb.simulate.extrapolation import ExtrapolatedWorld, StudyFit
 from seer_nb.storage import layout
 from seer_nb.storage.journal import Journal
 from seer_nb.storage.replay import JournalView
-from seer_nb.study.forecast import Forecast, Prediction, estimate, forecast, horizon
+from seer_nb.study.forecast import Forecast, Prediction, forecast, forecast_from_plan, horizon
 from seer_nb.ui.notebook.forecast_client import ForecastRequest
 from seer_nb.views.figure_data import ForecastAnswer, Interval, spending_forecast
 
@@ -82,13 +82,13 @@ def _forecast(request: ForecastRequest, state: State, policy: Policy, is_superse
             budget=budget,
             deadline_s=deadline_s,
             limit_s=request.time_limit_s,
-            goes_on=lambda: not is_superseded(),
+            should_continue=lambda: not is_superseded(),
         )
         if found.finish_s is not None:
             return found
         if is_superseded():
             raise SeerError("a newer request replaced this one")
-    return estimate(state, policy, budget=budget, deadline_s=deadline_s)
+    return forecast_from_plan(state, policy, budget=budget, deadline_s=deadline_s)
 
 
 def _interval(expected: Prediction | None) -> Interval | None:

@@ -130,7 +130,7 @@ def test_query_names_region_and_types(site):
 
 
 def test_many_types_are_split_into_several_queries(site):
-    types = sorted({price.instance_type for price in tables.shipped().values() if price.provider == "azure"})
+    types = sorted({price.instance_type for price in tables.bundled().values() if price.provider == "azure"})
     assert len(types) > 10
     site.rows = [row(kind, 1.5) for kind in types]
     refresh(site, *types)

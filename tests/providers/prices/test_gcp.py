@@ -147,13 +147,13 @@ def test_price_is_the_sum_of_its_parts(site, home, kind, micro, spot_micro):
     assert (found.per_hour_micro, found.spot_per_hour_micro) == (micro, spot_micro)
     assert re.fullmatch(r"GCP price API of \d{4}-\d\d-\d\d \d\d:\d\d UTC", found.source)
     # The sheet was computed in the same way.
-    sheet = tables.shipped()[found.key]
+    sheet = tables.bundled()[found.key]
     assert abs(found.per_hour_micro - sheet.per_hour_micro) <= 50
     assert (found.vcpus, found.gpus, found.gpu_model) == (sheet.vcpus, sheet.gpus, sheet.gpu_model)
 
 
 def test_ambiguous_machines_keep_their_price_and_are_named(site):
-    types = {price.instance_type for price in tables.shipped().values() if price.provider == "gcp"}
+    types = {price.instance_type for price in tables.bundled().values() if price.provider == "gcp"}
     _, kept = refresh(site, *types, regions=["us-central1", "europe-west4"])
     assert kept == (
         f"{KEEP}a2-highgpu in europe-west4, a2-ultragpu in europe-west4, a2-ultragpu in us-central1, "

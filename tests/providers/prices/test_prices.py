@@ -15,7 +15,7 @@ from seer_nb.ui import cli
 from tests.support.refusals import raised
 
 HEAD = ",".join(tables.COLUMNS)
-DATE = re.fullmatch(r"sheet of (\d{4}-\d\d-\d\d)", next(iter(tables.shipped().values())).source)
+DATE = re.fullmatch(r"sheet of (\d{4}-\d\d-\d\d)", next(iter(tables.bundled().values())).source)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def own(home, *lines, head=HEAD):
 
 def test_sheet_is_dated_and_has_the_main_machine_types():
     date.fromisoformat(DATE[1])
-    rows = tables.shipped().values()
+    rows = tables.bundled().values()
     families = defaultdict(set)
     for row in rows:
         families[row.provider].add(re.split(r"[.\-\d]", row.instance_type)[0])
@@ -49,7 +49,7 @@ def test_sheet_is_dated_and_has_the_main_machine_types():
 
 def test_each_type_has_one_size_and_a_plausible_price():
     sizes = defaultdict(set)
-    for row in tables.shipped().values():
+    for row in tables.bundled().values():
         sizes[row.provider, row.instance_type].add((row.vcpus, row.memory_gib, row.gpus, row.gpu_model))
         # An hour of a CPU costs 0.1 to 10 cents, an hour of a GPU 35 cents to 15 dollars.
         cpus = row.usd_per_hour / row.vcpus
@@ -63,7 +63,7 @@ def test_each_type_has_one_size_and_a_plausible_price():
 def test_prices_of_a_type_are_similar_in_all_regions():
     """Guards against a typing error: the regions of a type differ by less than a half."""
     of = defaultdict(list)
-    for row in tables.shipped().values():
+    for row in tables.bundled().values():
         of[row.provider, row.instance_type].append(row.per_hour_micro)
     assert [kind for kind, found in of.items() if max(found) > 1.5 * min(found)] == []
 
@@ -191,7 +191,7 @@ def test_sheet_is_a_data_frame(home):
     own(home, "aws,us-east-1,m5.large,2,8,0,,0.07")
     frame = prices.sheet()
     assert list(frame.columns) == [*tables.COLUMNS, "spot_usd_per_hour", "source"]
-    assert len(frame) == len(tables.shipped())
+    assert len(frame) == len(tables.bundled())
     assert frame["spot_usd_per_hour"].isna().all()
     one = prices.sheet("aws", "us-east-1").set_index("instance_type").loc["m5.large"]
     assert (one["usd_per_hour"], one["source"]) == (0.07, "yours")
@@ -201,7 +201,7 @@ def test_sheet_is_a_data_frame(home):
 
 
 def test_written_prices_are_read_back(home):
-    written = [*tables.shipped().values()]
+    written = [*tables.bundled().values()]
     tables.write(written)
     assert [(row.key, row.per_hour_micro, row.memory_gib, row.source) for row in tables.own_prices().values()] == [
         (row.key, row.per_hour_micro, row.memory_gib, row.source) for row in written
@@ -250,7 +250,7 @@ def test_disk_and_address_have_a_surcharge(provider, region, disk_gb, address, m
 
 @pytest.mark.parametrize("provider", ["aws", "gcp", "azure"])
 def test_disk_in_an_unknown_region_has_a_high_price(provider):
-    known = {row.region for row in tables.shipped().values() if row.provider == provider}
+    known = {row.region for row in tables.bundled().values() if row.provider == provider}
     unknown = prices.surcharge_per_hour_micro(provider, "moon-1", 100, public_address=False)
     assert unknown >= max(
         prices.surcharge_per_hour_micro(provider, region, 100, public_address=False) for region in known
@@ -279,7 +279,7 @@ def test_command_lists_prices(capsys):
     assert head == [*HEAD.split(","), "source"]
     assert [row[2] for row in rows] == ["g5.xlarge", "g5.2xlarge", "g5.12xlarge", "g5.48xlarge"]
     assert rows[0] == ["aws", "us-east-1", "g5.xlarge", "4", "16", "1", "A10G", "1.006", *DATE[0].split()]
-    assert len(run_command(capsys)[1].splitlines()) == 1 + len(tables.shipped())
+    assert len(run_command(capsys)[1].splitlines()) == 1 + len(tables.bundled())
 
 
 def test_command_suggests_similar_machines(capsys):

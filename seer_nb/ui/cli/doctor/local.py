@@ -364,7 +364,7 @@ def _study(name: str) -> Iterator[Finding]:
 def _running(name: str, study: Study, state: State) -> Iterator[Finding]:
     folder = layout.home() / name
     yield from _runner(name, runner_pid(folder))
-    if reason := study.stuck:
+    if reason := study.stalled:
         advice = f"run seer-nb show {name}, and read the logs in {folder / layout.LOGS}"
         yield Finding("studies", "problem", f"study {name!r} makes no progress: {reason}", advice)
     store = object_store.local_folder(state.settings.store)

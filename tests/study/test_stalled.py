@@ -48,15 +48,15 @@ def test_a_sleeping_function_is_reported_with_its_line(home, end):
     study = make(sleepy, {"x": 1}, provider=seer.Local(max_workers=1)).start()
     end(study)
     training(study, epochs=2)
-    assert study.stuck == ""
-    until(lambda: study.stuck, "a warning")
+    assert study.stalled == ""
+    until(lambda: study.stalled, "a warning")
     assert long(study) < 2 * 1.0 + 1.5, "within two epochs, and the time for a look"
-    told = until(lambda: (found := study.stuck) and ": at " in found and found, "the place")
+    told = until(lambda: (found := study.stalled) and ": at " in found and found, "the place")
     assert "trial 0 has not reported for " in told
     assert "test_stuck.py:" in told
     assert told.endswith("in sleepy: time.sleep(1.0 if epoch < 3 else 1000.0)")
     assert study.status == "running", "nothing is ended for it"
-    assert f"stuck: {told[:20]}" in study._repr_mimebundle_()["text/plain"]
+    assert f"stalled: {told[:20]}" in study._repr_mimebundle_()["text/plain"]
     (warning,) = [entry.record for entry in study.journal.read() if isinstance(entry.record, core.Silent)]
     assert warning.where in told
     assert "Silent" in set(study.events().kind)
@@ -69,9 +69,9 @@ def test_a_suspended_worker_is_reported(home, end):
     training(study, epochs=2)
     (worker,) = worker_pids(study).values()
     kill(worker, signal.SIGSTOP)
-    until(lambda: study.stuck.endswith(": its worker does not answer"), "that it does not answer")
+    until(lambda: study.stalled.endswith(": its worker does not answer"), "that it does not answer")
     kill(worker, signal.SIGCONT)
-    until(lambda: study.stuck == "", "the end of the warning")
+    until(lambda: study.stalled == "", "the end of the warning")
 
 
 @pytest.mark.slow
@@ -81,9 +81,9 @@ def test_a_suspended_runner_is_reported(home, end):
     training(study, epochs=1)
     pid = runner_pid(study.folder)
     kill(pid, signal.SIGSTOP)
-    until(lambda: study.stuck == f"its runner is suspended: kill -CONT {pid} continues it", "the suspended runner")
+    until(lambda: study.stalled == f"its runner is suspended: kill -CONT {pid} continues it", "the suspended runner")
     kill(pid, signal.SIGCONT)
-    until(lambda: study.stuck == "", "the end of the warning")
+    until(lambda: study.stalled == "", "the end of the warning")
 
 
 def counting(config, run):
@@ -118,7 +118,7 @@ def test_a_store_that_cannot_be_written_is_reported(home, end, tmp_path):
     store.rename(tmp_path / "elsewhere")
     store.write_text("in the way")
     (tmp_path / "go").touch()
-    until(lambda: study.stuck.endswith(": waiting for the checkpoint store"), "the wait for the store")
+    until(lambda: study.stalled.endswith(": waiting for the checkpoint store"), "the wait for the store")
 
 
 def waiting(config, run):
