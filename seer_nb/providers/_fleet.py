@@ -65,14 +65,14 @@ class MachineFleet(ABC, Generic[R]):
     """Seconds that ``close`` waits for machines to terminate."""
 
     def __init__(self, context: FleetContext, rented: Callable[[], R]) -> None:
-        self._context = context
+        self.context = context
         self._make_record = rented
         self.rented: dict[int, R] = {}
         self._changed = asyncio.Event()
         """Set when a machine has terminated."""
         self._closing = False
         """Whether launches are refused: ``close`` would not terminate a machine that is launched after it began."""
-        self._tasks = BackgroundTasks("the fleet failed")
+        self.tasks = BackgroundTasks("the fleet failed")
 
     # --- the protocol ---
 
@@ -115,7 +115,7 @@ class MachineFleet(ABC, Generic[R]):
         try:
             await self._attempt(self._clean_up())
         finally:
-            self._tasks.cancel()
+            self.tasks.cancel()
         return left
 
     # --- what a subclass implements ---
@@ -190,7 +190,7 @@ class MachineFleet(ABC, Generic[R]):
         if rented is None:
             return
         self._changed.set()
-        self._context.on_ended(
+        self.context.on_ended(
             MachineEnded(
                 machine=machine,
                 expected=rented.expected,

@@ -126,7 +126,7 @@ class AzureLauncher(VMLauncher[Azure]):
     prefix = "AzureVM"
     user_data_limit = 65_535
 
-    def _make_cluster(self) -> Any:
+    def make_cluster(self) -> Any:
         make = self.load("AzureVMCluster")
         _check_packages()
         provider = self.provider
@@ -162,7 +162,7 @@ class AzureLauncher(VMLauncher[Azure]):
 
     async def exists(self, vm: Any) -> bool:
         """Return whether the machine, its interface or its address exists: each of them costs money."""
-        compute, network = self._cluster.compute_client, self._cluster.network_client
+        compute, network = self.cluster.compute_client, self.cluster.network_client
         parts = [
             (compute.virtual_machines.get, vm.name),
             (network.network_interfaces.get, vm.nic_name),
@@ -174,7 +174,7 @@ class AzureLauncher(VMLauncher[Azure]):
 
     async def _has(self, vm: Any, get: Callable[..., Any], name: str) -> bool:
         try:
-            await vm.call_async(get, self._cluster.resource_group, name)
+            await vm.call_async(get, self.cluster.resource_group, name)
         except Exception as error:
             if getattr(error, "status_code", None) == NOT_FOUND:
                 return False

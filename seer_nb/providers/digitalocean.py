@@ -81,7 +81,7 @@ class DropletLauncher(VMLauncher[DigitalOcean]):
         self._token = find_credential("token of DigitalOcean", *TOKENS, dask="cloudprovider.digitalocean.token")
         super().__init__(provider, site)
 
-    def _make_cluster(self) -> Any:
+    def make_cluster(self) -> Any:
         return self.load("DropletCluster")(
             region=self.provider.region, image=self.provider.os_image, security=False, asynchronous=True
         )

@@ -119,7 +119,7 @@ class GCPLauncher(VMLauncher[GCP]):
     user_data_limit = 262_144
     spot_provider = "gcp"
 
-    def _make_cluster(self) -> Any:
+    def make_cluster(self) -> Any:
         import dask
 
         make = self.load("GCPCluster")
@@ -152,7 +152,7 @@ class GCPLauncher(VMLauncher[GCP]):
             "ngpus": attached,
             "gpu_type": provider.accelerator if attached else None,
             "preemptible": offer.spot,
-            "config": {**self._cluster.config, "public_ingress": provider.public_address, "ngpus": "", "gpu_type": ""},
+            "config": {**self.cluster.config, "public_ingress": provider.public_address, "ngpus": "", "gpu_type": ""},
             "instance_labels": {},
         }
 
@@ -162,6 +162,6 @@ class GCPLauncher(VMLauncher[GCP]):
         return super()._configure(vm, machine, offer, command)
 
     async def exists(self, vm: Any) -> bool:
-        instances = self._cluster.compute.instances()
+        instances = self.cluster.compute.instances()
         found = instances.list(project=vm.projectid, zone=vm.zone, filter=f"name={vm.name}")
         return bool((await vm.call_async(found.execute)).get("items"))

@@ -93,7 +93,7 @@ class HetznerLauncher(VMLauncher[Hetzner]):
         self._token = find_credential("token of Hetzner", *TOKENS, dask="cloudprovider.hetzner.token")
         super().__init__(provider, site)
 
-    def _make_cluster(self) -> Any:
+    def make_cluster(self) -> Any:
         return self.load("HetznerCluster")(
             location=self.provider.region, image=self.provider.os_image, security=False, asynchronous=True
         )

@@ -118,7 +118,7 @@ class OpenStackLauncher(VMLauncher[OpenStack]):
         self._has_floating_address = provider.external_network_id is not None
         super().__init__(provider, site)
 
-    def _make_cluster(self) -> Any:
+    def make_cluster(self) -> Any:
         provider = self.provider
         cluster = self.load("OpenStackCluster")(
             region=provider.region, image=provider.os_image, security=False, asynchronous=True
@@ -164,7 +164,7 @@ class OpenStackLauncher(VMLauncher[OpenStack]):
     @property
     def _log(self) -> list[tuple[Any, str]]:
         """dask-cloudprovider's log; it records failures that raise no exception."""
-        entries: list[tuple[Any, str]] = self._cluster._cluster_manager_logs  # noqa: SLF001 - no public access
+        entries: list[tuple[Any, str]] = self.cluster._cluster_manager_logs  # noqa: SLF001 - no public access
         return entries
 
     def _last_failure(self, logged: int, name: str = "") -> str:

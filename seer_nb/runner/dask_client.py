@@ -115,9 +115,9 @@ class SchedulerConnection:
         """Fetch new records soon; requests that come before the fetch starts share it."""
         if not self._fetch_requested:
             self._fetch_requested = True
-            self._tasks.start(self._fetch_records())
+            self._tasks.start(self.fetch_records())
 
-    async def _fetch_records(self) -> None:
+    async def fetch_records(self) -> None:
         async with self._fetch_lock:
             self._fetch_requested = False
             fetched = False

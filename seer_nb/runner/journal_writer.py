@@ -137,16 +137,16 @@ class SnapshotWriter:
 
     def __init__(self, folder: Path, n_new: int) -> None:
         self._folder = folder
-        self._n_new = n_new
-        self._process: subprocess.Popen[bytes] | None = None
+        self.n_new = n_new
+        self.process: subprocess.Popen[bytes] | None = None
 
     def count(self, records: int) -> None:
         """Count records that were written, and start a snapshot if one is due."""
-        self._n_new += records
-        if self._n_new >= SNAPSHOT_EVERY and (self._process is None or self._process.poll() is not None):
-            self._n_new = 0
+        self.n_new += records
+        if self.n_new >= SNAPSHOT_EVERY and (self.process is None or self.process.poll() is not None):
+            self.n_new = 0
             try:
-                self._process = subprocess.Popen(
+                self.process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "seer_nb.runner.journal_writer", str(self._folder)],
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,

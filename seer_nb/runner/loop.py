@@ -49,30 +49,30 @@ class Runner:
 
     def __init__(self, folder: Path, start_s: float | None = None) -> None:
         self.folder = folder
-        self._journal = Journal(folder / layout.JOURNAL)
+        self.journal = Journal(folder / layout.JOURNAL)
         parts = layout.read_parts(folder)
         self._checkpoints = CheckpointCollector()
-        restored = restore(self._journal, parts["policy"], self._checkpoints)
-        self._engine, self._unseen_s = restored.engine, restored.unseen_s
-        state = self._engine.state
+        restored = restore(self.journal, parts["policy"], self._checkpoints)
+        self.engine, self.unseen_s = restored.engine, restored.unseen_s
+        state = self.engine.state
         self._remover = CheckpointRemover(state.settings.store)
-        self._snapshots = SnapshotWriter(folder, restored.n_unsaved)
+        self.snapshots = SnapshotWriter(folder, restored.n_unsaved)
         self._configurations = ConfigurationSource(parts, state)
-        self._clock = StudyClock(state.now_s, start_s if restored.fresh else None)
-        self._guard = SuspendGuard(self._engine, self._clock)
-        self._writer = JournalWriter(self._journal, self._engine, self._clock, self._guard)
+        self.clock = StudyClock(state.now_s, start_s if restored.fresh else None)
+        self.guard = SuspendGuard(self.engine, self.clock)
+        self._writer = JournalWriter(self.journal, self.engine, self.clock, self.guard)
         self._events = EventQueue()
-        self._study = StudyContext(folder, state, self._clock, self._events)
+        self._study = StudyContext(folder, state, self.clock, self._events)
         self._provider = parts["provider"]
-        self._machines = MachineManager(self._study, self._provider, self._guard)
-        self._fleet, self._gangs = self._machines.fleet, self._machines.gangs
+        self.machines = MachineManager(self._study, self._provider, self.guard)
+        self.fleet, self._gangs = self.machines.fleet, self.machines.gangs
         self._exit_by_s: float | None = None
         """Reading of `steady_s` by which this process must exit; None before SIGTERM."""
 
     async def run(self) -> None:
         """Drive the study until it has ended, or until SIGTERM."""
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(self._journal.close)
+            stack.callback(self.journal.close)
             stack.push_async_callback(self._remover.close)
             stack.push_async_callback(self._shut_down)
             # Closed before the scheduler: a client that loses its scheduler tries for seconds to reconnect.
@@ -85,25 +85,25 @@ class Runner:
     async def _open(self) -> core.RunnerStarted | None:
         """Open the machines, and take the study over; returns None if the provider raised, which ends the study."""
         try:
-            await self._machines.open()
-            return await TakeOver(self._engine.state, self._machines, self._unseen_s).run()
+            await self.machines.open()
+            return await TakeOver(self.engine.state, self.machines, self.unseen_s).run()
         except Exception as error:
-            if self._engine.state.live_machines:
+            if self.engine.state.live_machines:
                 raise  # a later runner must find the machines
             logger.exception("the provider failed")
             part, text = f"provider {type(self._provider).__name__}", "".join(traceback.format_exception(error))
             failed = core.PartFailed(part=part, error=text)
             # No action follows that a machine would have to carry out.
-            self._handle(*self._first_events(core.RunnerStarted(unseen_s=self._unseen_s), failed))
+            self._handle(*self._first_events(core.RunnerStarted(unseen_s=self.unseen_s), failed))
             return None
 
     async def _shut_down(self) -> None:
         """Terminate all machines, and record which have ended: no other process will."""
         self._writer.stop_retrying()
-        left = await self._machines.close()
+        left = await self.machines.close()
         late: list[core.Event] = [core.MachinesLeftBehind(machines=left)] if left else []
         late += [event for event in self._events.drain() if isinstance(event, core.MachineEnded)]
-        if self._writer.is_behind or self._engine.state.phase == "running":
+        if self._writer.is_behind or self.engine.state.phase == "running":
             # This runner has failed: the next one decides what the study needs.
             self._writer.write_undecided(late)
         else:
@@ -117,14 +117,14 @@ class Runner:
         monitor = Monitor(self._study, self._gangs)
         watchers = [
             asyncio.create_task(watcher)
-            for watcher in (self._watch_inbox(), self._machines.keep_leases(), monitor.watch())
+            for watcher in (self.watch_inbox(), self.machines.keep_leases(), monitor.watch())
         ]
         for watcher in watchers:
             watcher.add_done_callback(lambda _: self._events.wake())
         # Start-up took a while, but it was not a suspension.
-        self._guard.heartbeat()
+        self.guard.heartbeat()
         try:
-            while self._engine.state.phase != "ended" and not self._must_exit():
+            while self.engine.state.phase != "ended" and not self._must_exit():
                 await self._handle_next(watchers)
         finally:
             for watcher in watchers:
@@ -140,11 +140,11 @@ class Runner:
         Returns:
             The events, and the numbers of these commands.
         """
-        pending, state = inbox.pending_commands(self._journal), self._engine.state
+        pending, state = inbox.pending_commands(self.journal), self.engine.state
         commands: list[core.Command] = [command for _, command in pending if command is not None]
         if self._exit_by_s is not None:
             commands.append(core.Pause())
-        waiting = [*inbox.with_current_deadline(state, commands, self._clock.now_s()), *more]
+        waiting = [*inbox.with_current_deadline(state, commands, self.clock.now_s()), *more]
         taken = tuple(number for numbers, _ in pending for number in numbers)
         return [structs.replace(started, waiting=len(waiting)), *waiting], taken
 
@@ -157,7 +157,7 @@ class Runner:
         """
         events = await self._next_events()
         try:
-            await self._guard.settle()
+            await self.guard.settle()
             for watcher in watchers:
                 if watcher.done():
                     watcher.result()
@@ -168,13 +168,13 @@ class Runner:
             raise
         if events:
             self._step(events)
-        self._guard.heartbeat()
+        self.guard.heartbeat()
 
     async def _next_events(self) -> list[core.Event]:
         """Wait for events; return ``Ticked`` when the engine must be called without one."""
-        wait_s = self._engine.next_call_s() - self._clock.now_s()
+        wait_s = self.engine.next_call_s() - self.clock.now_s()
         try:
-            return await self._events.next_batch(None if wait_s == math.inf or self._clock.frozen else max(0.0, wait_s))
+            return await self._events.next_batch(None if wait_s == math.inf or self.clock.frozen else max(0.0, wait_s))
         except TimeoutError:
             return [core.Ticked()]
 
@@ -191,9 +191,9 @@ class Runner:
         self._writer.begin(events)
         records, actions = self._decide(events)
         self._writer.write(records, taken)
-        self._snapshots.count(len(records))
+        self.snapshots.count(len(records))
         for _, record in records:
-            self._checkpoints.observe(self._engine.state, record)
+            self._checkpoints.observe(self.engine.state, record)
             for failure in self._configurations.observe(record):
                 self._events.put(failure)
         return actions
@@ -207,12 +207,12 @@ class Runner:
         records: list[tuple[float, core.Event | core.Action]] = []
         todo: list[core.Action] = []
         while drawn or pending:
-            event = as_correction(self._engine.state, (drawn or pending).popleft())
-            now_s = self._clock.now_s()
-            actions = self._engine.handle(event, now_s)
-            if self._engine.policy_error is not None:
-                logger.error("the policy failed", exc_info=self._engine.policy_error)
-                self._engine.policy_error = None
+            event = as_correction(self.engine.state, (drawn or pending).popleft())
+            now_s = self.clock.now_s()
+            actions = self.engine.handle(event, now_s)
+            if self.engine.policy_error is not None:
+                logger.error("the policy failed", exc_info=self.engine.policy_error)
+                self.engine.policy_error = None
             records += [(now_s, record) for record in (event, *actions)]
             for action in actions:
                 if isinstance(action, core.Draw):
@@ -222,11 +222,11 @@ class Runner:
         return records, todo
 
     def _carry_out(self, action: core.Action) -> None:
-        state = self._engine.state
+        state = self.engine.state
         if isinstance(action, core.Rent):
-            self._machines.rent(action)
+            self.machines.rent(action)
         elif isinstance(action, core.Retire):
-            self._machines.retire(action)
+            self.machines.retire(action)
         elif isinstance(action, core.StartGang):
             trial = state.trials[action.trial]
             self._gangs.start(action, trial, again=trial.started_s != state.gangs[action.gang].started_s)
@@ -239,14 +239,14 @@ class Runner:
 
     def _remove_checkpoints(self) -> None:
         """Remove the checkpoints that no trial needs any more."""
-        self._remover.remove(self._checkpoints.removable(self._engine.state))
+        self._remover.remove(self._checkpoints.removable(self.engine.state))
 
     def _set_clock(self) -> None:
         """Stop study time while the study is paused."""
-        if self._engine.state.phase == "paused" and not self._clock.frozen:
-            self._clock.freeze()
-        elif self._engine.state.phase != "paused" and self._clock.frozen:
-            self._clock.thaw()
+        if self.engine.state.phase == "paused" and not self.clock.frozen:
+            self.clock.freeze()
+        elif self.engine.state.phase != "paused" and self.clock.frozen:
+            self.clock.thaw()
 
     # --- SIGTERM ---
 
@@ -259,29 +259,29 @@ class Runner:
             self._events.put(core.Pause())
 
     def _must_exit(self) -> bool:
-        return self._exit_by_s is not None and (self._engine.state.phase == "paused" or steady_s() >= self._exit_by_s)
+        return self._exit_by_s is not None and (self.engine.state.phase == "paused" or steady_s() >= self._exit_by_s)
 
     # --- the inbox and the wall clock ---
 
-    async def _watch_inbox(self) -> None:
+    async def watch_inbox(self) -> None:
         """Take commands, follow the wall clock, and wake the engine after a suspension, until cancelled."""
         while True:
             await asyncio.sleep(INBOX_S)
-            await self._guard.settle()
+            await self.guard.settle()
             await self._take_commands()
             self._follow_wall_clock()
             # Timers of the event loop do not advance while the computer is suspended.
-            if not self._clock.frozen and self._clock.now_s() > self._engine.next_call_s() + LATE_TIMER_S:
+            if not self.clock.frozen and self.clock.now_s() > self.engine.next_call_s() + LATE_TIMER_S:
                 self._events.put(core.Ticked())
 
     async def _take_commands(self) -> None:
-        pending = inbox.pending_commands(self._journal)
+        pending = inbox.pending_commands(self.journal)
         for numbers, command in pending:
             if isinstance(command, core.Resume):
-                self._clock.thaw()
+                self.clock.thaw()
             commands = [] if command is None else [command]
             # One step: nothing is decided by a deadline that the wall clock has passed during a pause.
-            events = inbox.with_current_deadline(self._engine.state, commands, self._clock.now_s())
+            events = inbox.with_current_deadline(self.engine.state, commands, self.clock.now_s())
             self._step(events, tuple(numbers))
             # Many commands take a while, in which leases must be renewed.
             await asyncio.sleep(0)
@@ -290,7 +290,7 @@ class Runner:
 
     def _follow_wall_clock(self) -> None:
         """Convert a wall-clock deadline again if the clocks have drifted apart."""
-        moved = () if self._clock.frozen else inbox.moved_deadline(self._engine.state, self._clock.now_s())
+        moved = () if self.clock.frozen else inbox.moved_deadline(self.engine.state, self.clock.now_s())
         if moved:
             self._step([*moved])
             self._events.wake()

@@ -133,21 +133,21 @@ class Simulator:
         """Continue a study that has started, from a copy of its state, as a new runner does. A paused study resumes."""
         self.engine.state = copy.deepcopy(state)
         self.now_s, self.steps = state.now_s, 1
-        self._handle(core.RunnerStarted())
+        self.handle(core.RunnerStarted())
         if self.state.phase in {"pausing", "paused"}:
-            self._handle(core.Resume())
+            self.handle(core.Resume())
 
     def apply(self, command: core.Command) -> None:
         """Apply a command now."""
-        self._handle(command)
+        self.handle(command)
 
     def provider_bill_micro(self) -> int:
         """Return the provider's bill up to now in micro-dollars, independently of the ledger."""
         return sum(machine.bill(self.now_s) for machine in self.machines.values())
 
     def _begin(self) -> None:
-        self._handle(core.Began(settings=self.settings))
-        self._handle(core.RunnerStarted())
+        self.handle(core.Began(settings=self.settings))
+        self.handle(core.RunnerStarted())
 
     def _check_limits(self) -> None:
         """Compare bill and machine lifetimes with the limits in force; called before the limits change."""
@@ -194,7 +194,7 @@ class Simulator:
             heapq.heappop(self._queue)[2]()
         else:
             self._move_clock(next_s)
-            self._handle(core.Ticked())
+            self.handle(core.Ticked())
 
     def _move_clock(self, to_s: float) -> None:
         self.now_s = max(self.now_s, to_s)
@@ -211,9 +211,9 @@ class Simulator:
 
     def _deliver(self, event: core.Event) -> None:  # hook
         """Deliver an event to the engine."""
-        self._handle(event)
+        self.handle(event)
 
-    def _handle(self, event: core.Event) -> None:
+    def handle(self, event: core.Event) -> None:
         todo: list[core.Action] = []
         pending = [event]
         while pending:
@@ -242,7 +242,7 @@ class Simulator:
         self._handle_command(command)
 
     def _handle_command(self, command: core.Command) -> None:  # hook
-        self._handle(command)
+        self.handle(command)
 
     # --- actions ---
 
@@ -263,14 +263,14 @@ class Simulator:
         self.peak_workers = max(self.peak_workers, self.state.index.slots)
         boot_s = self._boot_s(number)
         if conditions.boot_failure and random.uniform("no boot", number) < conditions.boot_failure:
-            self._schedule(self.now_s + boot_s / 2, lambda: self._end_machine(number, "no capacity"))
+            self._schedule(self.now_s + boot_s / 2, lambda: self.end_machine(number, "no capacity"))
         else:
             self._schedule(self.now_s + boot_s, lambda: self._booted(number, boot_s))
         life_s = random.life_s(conditions.machine_life_s, "life", number)
         spot_s = random.life_s(conditions.spot_life_s, "spot", number) if machine.offer.spot else math.inf
         if min(life_s, spot_s) < math.inf:
             why = "lost" if life_s < spot_s else "the provider preempted the spot machine"
-            self._schedule(self.now_s + min(life_s, spot_s), lambda: self._end_machine(number, why))
+            self._schedule(self.now_s + min(life_s, spot_s), lambda: self.end_machine(number, why))
 
     def _boot_s(self, machine: int) -> float:  # hook
         return self.world.random.about(
@@ -281,7 +281,7 @@ class Simulator:
         machine = self.machines[action.machine]
         if machine.retired_s is None and machine.ended_s is None:
             machine.retired_s = self.now_s
-            self._schedule(self.now_s + self._release_s(action.machine), lambda: self._end_machine(action.machine, ""))
+            self._schedule(self.now_s + self._release_s(action.machine), lambda: self.end_machine(action.machine, ""))
 
     def _release_s(self, machine: int) -> float:  # hook
         return self.machines[machine].offer.release_s
@@ -317,7 +317,7 @@ class Simulator:
         if machine.ended_s is None and machine.retired_s is None:
             self._deliver(core.MachineReady(machine=number, boot_s=boot_s))
 
-    def _end_machine(self, number: int, reason: str) -> None:
+    def end_machine(self, number: int, reason: str) -> None:
         machine = self.machines[number]
         if machine.ended_s is not None:
             return

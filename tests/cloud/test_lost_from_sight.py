@@ -194,7 +194,7 @@ async def test_later_fleet_reports_lifetimes_of_machines_that_have_ended(cloud, 
         await rent(recorded, of, 0)
         await rent(recorded, of, 1)
         await until_async(lambda: all(rented.seen for rented in recorded.fleet.rented.values()))
-        recorded.fleet._tasks.cancel()
+        recorded.fleet.tasks.cancel()
         cloud.lose(numbered(cloud, 0).instance_id)
         async with RecordedFleet(home / "f", of) as later:
             assert await later.fleet.adopt([0, 1]) == Adopted(terminating=(1,))

@@ -60,7 +60,7 @@ def test_machine_that_would_boot_too_late_is_not_rented():
     offer = replace(OFFER, boot_s=30.0)
     cloud = FakeCloud(Simple(), World(boot_s=30.0), offers=(offer,), deadline_s=120.0)
     cloud.run(until_s=90.0)
-    cloud._end_machine(0, "lost")
+    cloud.end_machine(0, "lost")
     cloud.run()
     assert len(cloud.machines) == 1
     assert cloud.now_s < 100.0
@@ -167,8 +167,8 @@ def test_ended_study_resumes_when_money_was_added():
     cloud = FakeCloud(Simple(trials=2, total=2), budget_micro=130_000).run()
     assert "budget" in cloud.state.reason
     before = [trial.epoch for trial in cloud.state.trials.values()]
-    cloud._handle(core.SetBudget(budget_micro=500_000))
-    cloud._handle(core.Resume())
+    cloud.handle(core.SetBudget(budget_micro=500_000))
+    cloud.handle(core.Resume())
     cloud.run()
     assert max(before) < 9
     assert [trial.state for trial in cloud.state.trials.values()] == ["completed", "completed"]

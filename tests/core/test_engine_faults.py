@@ -260,7 +260,7 @@ def test_lost_machine_that_had_booted_is_no_boot_failure():
 
 def test_lost_machine_is_replaced_and_its_trial_continues():
     cloud = FakeCloud(Simple(total=1)).run(until_s=45.0)
-    cloud._end_machine(0, "spot")
+    cloud.end_machine(0, "spot")
     cloud.run()
     starts = [start for _, start in cloud.of(core.StartGang)]
     assert [start.from_epoch for start in starts] == [0, 3]

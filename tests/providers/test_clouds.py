@@ -158,7 +158,7 @@ async def test_later_fleet_deletes_the_machines_of_an_earlier_one(cloud, fake_cl
         ended = [await recorded.has_ended(machine) for machine in (4, 12)]
         assert all(event.expected and 1.0 <= event.lived_s < 10 for event in ended)
     assert not fake_cloud.parts
-    dead.fleet._side.stop()
+    dead.fleet.side_loop.stop()
 
 
 @pytest.mark.anyio
@@ -198,7 +198,7 @@ async def test_earlier_machines_are_deleted_when_the_cloud_is_reachable_again(fa
         assert 3600 <= ended.lived_s < 3700
         assert not fake_cloud.machines
     assert json.loads((home / "f" / fleet.FILE).read_bytes()) == []
-    dead.fleet._side.stop()
+    dead.fleet.side_loop.stop()
 
 
 @pytest.mark.anyio
@@ -209,7 +209,7 @@ async def test_lifetime_is_unknown_if_an_earlier_machine_is_gone(fake_cloud, hom
     async with RecordedFleet(home / "f", CLOUDS["hetzner"]()) as recorded:
         await recorded.fleet.adopt([])
         assert (await recorded.has_ended(4)).lived_s is None, "0 would mean that it never existed"
-    dead.fleet._side.stop()
+    dead.fleet.side_loop.stop()
 
 
 @pytest.mark.anyio

@@ -167,7 +167,7 @@ class SlowFactory:
 async def test_cluster_can_be_ended_while_it_is_created(how, tmp_path, monkeypatch):
     slow = SlowFactory()
     provider = DaskCluster(slow, 0.05, **clusters.OPTIONS)
-    monkeypatch.setattr(provider, "_make_cluster", slow)
+    monkeypatch.setattr(provider, "make_cluster", slow)
     recorded = RecordedFleet(tmp_path / "f", provider)
     hosting = asyncio.ensure_future(recorded.fleet.boot_scheduler(0, provider.scheduler_offer))
     await asyncio.to_thread(slow.started.wait, 10)
@@ -191,7 +191,7 @@ async def test_cluster_created_after_the_fleet_closed_is_closed(tmp_path, monkey
     slow = SlowFactory()
     monkeypatch.setattr(DaskFleet, "end_timeout_s", 0.1)
     recorded = RecordedFleet(tmp_path / "f", DaskCluster(slow, 0.05, **clusters.OPTIONS))
-    recorded.provider._make_cluster = slow
+    recorded.provider.make_cluster = slow
     hosting = asyncio.ensure_future(recorded.fleet.boot_scheduler(0, recorded.provider.scheduler_offer))
     await asyncio.to_thread(slow.started.wait, 10)
     assert await recorded.fleet.close() == (0,)

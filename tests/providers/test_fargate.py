@@ -128,7 +128,7 @@ async def test_later_fleet_stops_the_tasks_of_an_earlier_one(home):
     async with RecordedFleet(home / "f", given()) as recorded:
         assert await recorded.fleet.adopt([4]) == Adopted(terminating=(4,))
         await until_async(lambda: not running(), "the end of the earlier task")
-    dead.fleet._side.stop()
+    dead.fleet.side_loop.stop()
 
 
 @pytest.mark.anyio

@@ -134,7 +134,7 @@ async def test_each_worker_gets_its_own_gpu(tmp_path):
 
     def assign(machine):
         fleet.rented[machine] = WorkerProcess()
-        return fleet._assign_environment(fleet.rented[machine])["CUDA_VISIBLE_DEVICES"]
+        return fleet.assign_environment(fleet.rented[machine])["CUDA_VISIBLE_DEVICES"]
 
     assert [assign(0), assign(1)] == ["3", "GPU-7b"]
     del fleet.rented[1]
@@ -177,8 +177,8 @@ async def test_end_of_a_worker_is_reported_even_if_it_was_not_recorded(tmp_path,
     ended = asyncio.get_running_loop().create_future()
     monkeypatch.setattr(local, "process_context", lambda: SimpleNamespace(Process=Sleeper))
     fleet = LocalFleet(FleetContext(study="s", folder=tmp_path, lease_s=30.0, on_ended=ended.set_result), ())
-    fleet._scheduler = SimpleNamespace(address="tls://127.0.0.1:1")
-    monkeypatch.setattr(fleet._pids, "add", fails)
+    fleet.scheduler = SimpleNamespace(address="tls://127.0.0.1:1")
+    monkeypatch.setattr(fleet.pids, "add", fails)
     await fleet.rent(1, OFFER)
     end = await asyncio.wait_for(ended, 10)
     assert (end.machine, end.expected, end.reason) == (1, False, str(error))

@@ -108,7 +108,7 @@ def commands(launcher, role):
         vm = launcher.instance(0, EC2.scheduler_offer, "subnet-1")
     else:
         vm = launcher.instance(3, EC2.offers()[0], "subnet-1", "tls://10.0.0.1:8786")
-    return yaml.safe_load(launcher._cluster.render_process_cloud_init(vm))["runcmd"]
+    return yaml.safe_load(launcher.cluster.render_process_cloud_init(vm))["runcmd"]
 
 
 def booted(launcher, role):
@@ -142,7 +142,7 @@ async def test_only_machines_with_gpus_pass_gpus_to_the_container(ec2, tmp_path)
     assert "--gpus=all" in booted(ec2, "worker")
     with dask.config.set({"cloudprovider.ec2.instance_type": "p3.2xlarge"}):
         other = EC2Launcher(EC2, ec2.site)
-    assert other._cluster.gpu_instance
+    assert other.cluster.gpu_instance
     assert "--gpus=all" not in booted(other, "scheduler")
     await other.close()
 
@@ -196,8 +196,8 @@ async def test_cluster_that_was_never_started_does_not_warn(ec2):
     """Dask's Cluster warns about each object that was not closed, even if it was never started."""
     gc.collect()  # so that other tests' clusters do not warn here
     other = EC2Launcher(EC2, ec2.site)
-    assert other._cluster.status == Status.created
-    named = repr(other._cluster)
+    assert other.cluster.status == Status.created
+    named = repr(other.cluster)
     await other.close()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -216,8 +216,8 @@ async def test_machines_require_session_tokens_for_their_metadata(ec2):
         found = {"Instances": [instance], "Reservations": [{"Instances": [instance]}]}
         return SimpleNamespace(status_code=200), found
 
-    ec2._cluster.boto_session.set_credentials("key", "secret")
-    ec2._cluster.boto_session.register("before-call.ec2", answer)
+    ec2.cluster.boto_session.set_credentials("key", "secret")
+    ec2.cluster.boto_session.register("before-call.ec2", answer)
     await ec2.instance(3, EC2.offers()[0], "subnet-1", "tls://10.0.0.1:8786").create_vm()
     assert asked["RunInstances"]["MetadataOptions.HttpTokens"] == "required"
     assert asked["RunInstances"]["NetworkInterface.1.SecurityGroupId.1"] == "sg-1", (
@@ -464,7 +464,7 @@ async def test_retiring_a_scheduler_that_never_listens_stops_the_wait(fake_cloud
         await recorded.fleet.retire(0, force=False)
         assert await asyncio.wait_for(hosting, 3.0) is None
         # The cluster object was not used for any of this.
-        cluster = recorded.fleet._launcher._cluster
+        cluster = recorded.fleet.launcher.cluster
         assert (cluster.status, cluster.scheduler, cluster.workers) == (Status.created, None, {})
 
 
@@ -634,9 +634,9 @@ async def test_resources_of_other_clusters_are_not_deleted(tmp_path, monkeypatch
     provider = seer.Fargate(4, 16, region="us-east-1", price_per_hour=0.2, **given)
     launcher = provider.launcher("study", tls.load(tmp_path))
     # What it would look up or create at AWS.
-    launcher._cluster.cluster_name, launcher._cluster._vpc = "mine", "vpc-1"
+    launcher.cluster.cluster_name, launcher.cluster._vpc = "mine", "vpc-1"
     for what in ("scheduler_task_definition_arn", "worker_task_definition_arn", "cloudwatch_logs_group"):
-        monkeypatch.setattr(launcher._cluster, f"_create_{what}", made)
+        monkeypatch.setattr(launcher.cluster, f"_create_{what}", made)
     await launcher.open()
     assert not cleaned
-    mark_closed(launcher._cluster)
+    mark_closed(launcher.cluster)

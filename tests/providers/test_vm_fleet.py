@@ -51,7 +51,7 @@ class LoopbackLauncher(VMLauncher):
     prefix = "EC2"
     user_data_limit = 16_384
 
-    def _make_cluster(self):
+    def make_cluster(self):
         return self.load("EC2Cluster")(
             region="us-east-1", use_private_ip=True, security=False, asynchronous=True, **self.provider.place
         )
@@ -61,7 +61,7 @@ class LoopbackLauncher(VMLauncher):
 
     async def exists(self, vm):
         filters = [{"Name": "tag:Name", "Values": [vm.name]}]
-        async with self._cluster.boto_session.create_client("ec2", region_name="us-east-1") as client:
+        async with self.cluster.boto_session.create_client("ec2", region_name="us-east-1") as client:
             found = (await client.describe_instances(Filters=filters))["Reservations"]
         living = [x for r in found for x in r["Instances"] if x["State"]["Name"] in {"pending", "running"}]
         vm.instance = living[0] if living else None
@@ -94,7 +94,7 @@ class TestVMFleet(ProviderTestCase):
 
     async def test_later_runner_deletes_the_machines_of_an_earlier_one(self, rig, given):
         await rig.rent(1)
-        later = given.fleet(rig.fleet._context)
+        later = given.fleet(rig.fleet.context)
         assert await later.adopt([1]) == Adopted(terminating=(0, 1))
         await until_async(lambda: not self.left(None), "the deletion of the earlier machines", within_s=15)
         await later.close()

@@ -55,7 +55,7 @@ async def connected(scheduler):
         return receiver.received
 
     await until_async(is_subscribed)
-    await receiver.connection._fetch_records()
+    await receiver.connection.fetch_records()
     receiver.received.clear()
     return receiver
 
@@ -86,7 +86,7 @@ async def test_records_sent_before_are_skipped_and_later_ones_arrive_once(schedu
     send(scheduler, 3, 4)
     await until_async(lambda: len(later.received) == 2)
     for _ in range(2):
-        await later.connection._fetch_records()
+        await later.connection.fetch_records()
     assert later.received == [3, 4]
     await later.connection.close()
 
@@ -160,7 +160,7 @@ async def test_records_that_the_scheduler_dropped_do_not_block_the_others(monkey
 async def test_the_scheduler_keeps_only_records_that_were_not_received(scheduler, receiver):
     send(scheduler, *range(5))
     await until_async(lambda: len(receiver.received) == 5)
-    await receiver.connection._fetch_records()
+    await receiver.connection.fetch_records()
     (plugin,) = [found for name, found in scheduler.plugins.items() if name == remote.EVENT_LOG]
     assert plugin.records_since(0)[1] == ()
 

@@ -42,9 +42,9 @@ def test_a_separate_process_writes_a_snapshot_after_enough_records(study, monkey
     monkeypatch.setattr(journal_writer, "SNAPSHOT_EVERY", 10)
     writer = journal_writer.SnapshotWriter(study.folder, 3)
     writer.count(6)
-    assert writer._process is None
+    assert writer.process is None
     writer.count(1)
-    assert writer._process.wait(60) == 0
+    assert writer.process.wait(60) == 0
     view = JournalView(study.journal)
     view.state()
     assert view.snapshot_seq == 22
@@ -59,9 +59,9 @@ def test_a_later_runner_starts_from_the_snapshot(study, rest):
     journal_writer.write_snapshot(study.folder)
     study.journal.append(drawn(range(20, 20 + rest)))
     runner = asyncio.run(restored())
-    assert comparable_state(runner._engine.state) == comparable_state(
+    assert comparable_state(runner.engine.state) == comparable_state(
         JournalView(study.journal, use_snapshot=False).state()
     )
-    assert len(runner._engine.state.trials) == 20 + rest
-    assert 0 <= runner._unseen_s < 60, "it counts from the last record"
-    assert runner._snapshots._since == rest
+    assert len(runner.engine.state.trials) == 20 + rest
+    assert 0 <= runner.unseen_s < 60, "it counts from the last record"
+    assert runner.snapshots._since == rest

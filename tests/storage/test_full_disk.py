@@ -20,13 +20,13 @@ class FullDisk:
     """Disk that is full for records of a kind: until the runner has stopped writing, or permanently."""
 
     def __init__(self, runner, kind, tries=10_000, meanwhile=lambda: None):
-        self._append = runner._journal.append
+        self._append = runner.journal.append
         self._kind = kind
         self._left = tries
         self._meanwhile = meanwhile
-        runner._journal.append = self
+        runner.journal.append = self
         # It is not tried for longer than this, that is TRIES times.
-        runner._engine.state.settings = replace(runner._engine.state.settings, lease_s=0.4)
+        runner.engine.state.settings = replace(runner.engine.state.settings, lease_s=0.4)
 
     def __call__(self, records, taken=()):
         if self._left and any(isinstance(record, self._kind) for _, record in records):
@@ -80,14 +80,14 @@ def test_no_decision_follows_from_a_command_that_could_not_be_written(home):
     study = create(Cloud(max_workers=3), policy=Three(), budget=0.08)
 
     def ask(runner):
-        lose = functools.partial(runner._fleet.report_ended, 0, lived_s=3.0, reason="it was taken away")
+        lose = functools.partial(runner.fleet.report_ended, 0, lived_s=3.0, reason="it was taken away")
         FullDisk(runner, core.SetBudget, TRIES, lose)
         study.send(core.SetBudget(budget_micro=5_000_000))
 
     runner = fails(study, ask)
     records, state = journalled(study)
-    assert of(core.Rent, records) == of(core.MachineEnded, records) == runner._fleet.asked
-    assert records[-len(runner._fleet.asked) :] == [x for x in records if isinstance(x, core.MachineEnded)]
+    assert of(core.Rent, records) == of(core.MachineEnded, records) == runner.fleet.asked
+    assert records[-len(runner.fleet.asked) :] == [x for x in records if isinstance(x, core.MachineEnded)]
     assert state.phase == "running"
     assert len(study.journal.inbox()) == 1, "it is asked of the next runner"
     assert asyncio.run(should_continue(study))
@@ -113,7 +113,7 @@ def test_an_end_of_a_machine_that_could_not_be_written_is_written_later(home):
     def lose(runner):
         # When the others end there is room again.
         FullDisk(runner, core.MachineEnded, TRIES)
-        runner._fleet.report_ended(0, lived_s=3.0, reason="it was taken away")
+        runner.fleet.report_ended(0, lived_s=3.0, reason="it was taken away")
 
     fails(study, lose)
     records, state = journalled(study)
@@ -141,14 +141,14 @@ def test_a_runner_terminated_before_it_starts_rents_nothing(home):
 
     async def run():
         runner = Runner(study.folder)
-        opened = runner._fleet.open
+        opened = runner.fleet.open
 
         async def open_late():
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(0.2)
             return await opened()
 
-        runner._fleet.open = open_late
+        runner.fleet.open = open_late
         await asyncio.wait_for(runner.run(), 6.0)
 
     asyncio.run(run())

@@ -11,6 +11,7 @@ import numpy as np
 from seer_nb._utils.randomness import derive_seed
 from seer_nb._utils.text import short_repr
 from seer_nb._utils.validation import check_integer, check_number
+from seer_nb.methods.threads import one_torch_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -140,7 +140,7 @@ class FargateLauncher(VMLauncher[Fargate]):
     user_data_limit = 8192
     """Largest size of a container's overrides, in characters."""
 
-    def _make_cluster(self) -> Any:
+    def make_cluster(self) -> Any:
         from distributed.deploy.spec import SpecCluster
 
         class Unstarted(SpecCluster):
@@ -173,22 +173,22 @@ class FargateLauncher(VMLauncher[Fargate]):
 
     async def open(self) -> None:
         """Register the task definitions."""
-        await self._cluster._start()  # noqa: SLF001 - there is no public step that starts no tasks
+        await self.cluster._start()  # noqa: SLF001 - there is no public step that starts no tasks
 
     async def close(self) -> None:
         """Delete the task definitions."""
-        cluster = self._cluster
+        cluster = self.cluster
         with contextlib.suppress(Exception):  # task definitions cost nothing
             await cluster._delete_scheduler_task_definition_arn()  # noqa: SLF001 - else only at the process's exit
             await cluster._delete_worker_task_definition_arn()  # noqa: SLF001
         await super().close()
 
     def scheduler(self, machine: int, offer: Offer) -> Any:
-        options = self._cluster.scheduler_spec["options"]
+        options = self.cluster.scheduler_spec["options"]
         return self._task(self.load("Scheduler"), options, "scheduler", machine, offer)
 
     def worker(self, machine: int, offer: Offer, scheduler: str = PLACEHOLDER_SCHEDULER) -> Any:
-        options = {**self._cluster.new_spec["options"], "scheduler": scheduler}
+        options = {**self.cluster.new_spec["options"], "scheduler": scheduler}
         return self._task(self.load("Worker"), options, "worker", machine, offer)
 
     async def create(self, vm: Any) -> tuple[str, str]:
@@ -197,7 +197,7 @@ class FargateLauncher(VMLauncher[Fargate]):
 
     async def exists(self, vm: Any) -> bool:
         vm.arns = []
-        async with self._cluster._client("ecs") as ecs:  # noqa: SLF001 - it has the credentials
+        async with self.cluster._client("ecs") as ecs:  # noqa: SLF001 - it has the credentials
             for desired in ("RUNNING", "STOPPED"):
                 listed = await ecs.list_tasks(cluster=self.provider.cluster, startedBy=vm.name, desiredStatus=desired)
                 vm.arns += listed["taskArns"]
@@ -207,7 +207,7 @@ class FargateLauncher(VMLauncher[Fargate]):
         return any(task["lastStatus"] not in GONE for task in described["tasks"])
 
     async def delete(self, vm: Any) -> None:
-        async with self._cluster._client("ecs") as ecs:  # noqa: SLF001
+        async with self.cluster._client("ecs") as ecs:  # noqa: SLF001
             for arn in vm.arns:
                 await ecs.stop_task(cluster=self.provider.cluster, task=arn, reason="the study has retired it")
 

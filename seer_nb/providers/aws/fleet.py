@@ -80,7 +80,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
         super().__init__(context, EC2Machine)
         self._provider = provider
         self._file = tls.load(context.folder)
-        self._launcher: EC2Launcher | None = None
+        self.launcher: EC2Launcher | None = None
         self._stack = contextlib.AsyncExitStack()
         self._client: Any = None
         self._wake_watcher = asyncio.Event()
@@ -91,7 +91,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
     async def open(self) -> None:
         """Connect to EC2; the engine rents the scheduler machine."""
         self._client = await self._stack.enter_async_context(self._provider.client())
-        self._tasks.start(self._watch())
+        self.tasks.start(self._watch())
 
     async def adopt(self, machines: Collection[int]) -> Adopted:
         """Find the instances by their tag, and terminate those that are not to be kept."""
@@ -135,16 +135,16 @@ class EC2Fleet(MachineFleet[EC2Machine]):
         for x in found:
             if x.dated and x.machine >= 0 and x.machine not in living:
                 lived_s = x.lived_s(datetime.now(UTC))
-                self._context.on_ended(MachineEnded(machine=x.machine, expected=True, reason=x.reason, lived_s=lived_s))
+                self.context.on_ended(MachineEnded(machine=x.machine, expected=True, reason=x.reason, lived_s=lived_s))
 
     # --- launching ---
 
     async def _open_launcher(self) -> EC2Launcher:
         async with self._preparing:
-            if self._launcher is None:
-                site = await self._provider.site(self._client, self._context.study, self._file)
-                self._launcher = EC2Launcher(self._provider, site)
-            return self._launcher
+            if self.launcher is None:
+                site = await self._provider.site(self._client, self.context.study, self._file)
+                self.launcher = EC2Launcher(self._provider, site)
+            return self.launcher
 
     async def _launch(self, machine: int, rented: EC2Machine, offer: Offer) -> None:
         """Launch an instance in the first zone that has capacity."""
@@ -183,7 +183,7 @@ class EC2Fleet(MachineFleet[EC2Machine]):
             self._file.scheduler_machine = machine
             self._file.worker_address = scheduler_url(instance.private)
             self._file.client_address = scheduler_url(self._outer_address(instance))
-            tls.save(self._context.folder, self._file)
+            tls.save(self.context.folder, self._file)
 
     def _outer_address(self, instance: Instance) -> str:
         """Return the address by which this computer reaches an instance."""
@@ -276,13 +276,13 @@ class EC2Fleet(MachineFleet[EC2Machine]):
             async with asyncio.timeout(self.end_timeout_s):
                 await self._terminate_all()
             self._file.scheduler_machine, self._file.client_address, self._file.worker_address = None, "", ""
-            tls.save(self._context.folder, self._file)
+            tls.save(self.context.folder, self._file)
             if not self.rented:
                 for group in await api.study_groups(self._client, self._file.ident):
                     await api.delete_group(self._client, group)
         finally:
-            if self._launcher is not None:
-                await self._launcher.close()
+            if self.launcher is not None:
+                await self.launcher.close()
             await self._stack.aclose()
 
     async def _terminate_all(self) -> None:

@@ -76,8 +76,8 @@ class EC2Launcher(VMLauncher["EC2"]):
         super().__init__(provider, site)
         self._max_spot_prices: dict[str, str] = {}
         """Dollars per hour as EC2 expects them, by machine number."""
-        self._cluster.boto_session.register("provide-client-params.ec2.RunInstances", self._complete)
-        self._cluster.boto_session.register("needs-retry.ec2.RunInstances", _do_not_retry)
+        self.cluster.boto_session.register("provide-client-params.ec2.RunInstances", self._complete)
+        self.cluster.boto_session.register("needs-retry.ec2.RunInstances", _do_not_retry)
 
     def instance(self, machine: int, offer: Offer, subnet: str, scheduler: str = PLACEHOLDER_SCHEDULER) -> Any:
         """Return the object of a machine in a subnet, not launched yet.
@@ -93,7 +93,7 @@ class EC2Launcher(VMLauncher["EC2"]):
         vm.subnet_id = subnet
         return vm
 
-    def _make_cluster(self) -> Any:
+    def make_cluster(self) -> Any:
         site = self.site
         return self.load("EC2Cluster")(
             region=site.region,

@@ -84,7 +84,7 @@ class DaskCluster:
         stay = present >= self.max_workers
         self.release_s = _duration(release_time, "release_time", ACQUIRE_S if stay else RELEASE_S)
         self.shares_files = bool(shares_files)
-        self._make_cluster = cluster if _is_factory(cluster) else None
+        self.make_cluster = cluster if _is_factory(cluster) else None
         self._name = getattr(cluster, "__name__", type(cluster).__name__)
         self._server: ControllerServer | None = None
         self._endpoint: Endpoint | None = None
@@ -103,7 +103,7 @@ class DaskCluster:
         return self._offer(
             "scheduler",
             self.scheduler_price_micro,
-            boot_s=self.boot_s if self._make_cluster is not None else ACQUIRE_S,
+            boot_s=self.boot_s if self.make_cluster is not None else ACQUIRE_S,
             boot_timeout_s=max(MIN_CLUSTER_TIMEOUT_S, self.boot_timeout_s),
             workers_per_machine=0,
         )
@@ -131,8 +131,8 @@ class DaskCluster:
         """Return a channel to the cluster; opening it creates the cluster if the provider has a function."""
         from seer_nb.providers.dask.rpc import InProcessChannel, SocketChannel
 
-        if self._make_cluster is not None:
-            return InProcessChannel(self._make_cluster)
+        if self.make_cluster is not None:
+            return InProcessChannel(self.make_cluster)
         endpoint = self._get_endpoint()
         assert endpoint is not None
         return SocketChannel(endpoint)

@@ -142,13 +142,13 @@ class DaskFleet(MachineFleet[DaskMachine]):
         channel = rented.channel = self._provider.channel()
 
         def on_lost() -> None:
-            self._tasks.start(self._request_end(machine, CLUSTER_LOST))
+            self.tasks.start(self._request_end(machine, CLUSTER_LOST))
 
-        info = await channel.open(self._context.lease_s, on_lost)
+        info = await channel.open(self.context.lease_s, on_lost)
         if rented.end_requested_s is None:
             self._channel, self._info = channel, info
             self._existing, self._ending, self._announced = dict(info.existing), set(), set()
-            self._tasks.start(self._watch(machine, channel))
+            self.tasks.start(self._watch(machine, channel))
 
     def _is_scarce(self, error: Exception) -> bool:
         return isinstance(error, NoWorkerAvailableError)
@@ -167,7 +167,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
             except Exception as error:  # noqa: BLE001 - the next query may succeed
                 logger.warning("the Dask cluster does not answer: %r", error)
                 if steady_s() - answered_s > SILENCE_TIMEOUT_S:
-                    self._tasks.start(self._request_end(cluster_machine, CLUSTER_LOST))
+                    self.tasks.start(self._request_end(cluster_machine, CLUSTER_LOST))
                     return
             changing = any(not x.address or x.end_requested_s is not None for x in self._worker_machines().values())
             with contextlib.suppress(TimeoutError):
@@ -183,7 +183,7 @@ class DaskFleet(MachineFleet[DaskMachine]):
         self._existing = {**dict.fromkeys(self._existing, ""), **joined}
         for machine, rented in self._worker_machines().items():
             if rented.address and rented.address not in found and rented.end_requested_s is None:
-                self._tasks.start(self.on_worker_lost(machine))
+                self.tasks.start(self.on_worker_lost(machine))
         taken = {rented.address for rented in self._worker_machines().values()} | self._ending
         for address, worker in found.items():
             if worker.name not in self._existing and address not in taken:
@@ -204,17 +204,17 @@ class DaskFleet(MachineFleet[DaskMachine]):
             rented = waiting[fitting[0]]
             self._bind(rented, address)
             if rented.end_requested_s is not None:
-                self._tasks.start(self._end(fitting[0], rented, force=True))
+                self.tasks.start(self._end(fitting[0], rented, force=True))
         elif not any(x.launching for x in waiting.values()):
             # The cluster has replaced a lost worker, or has started one for a machine that has terminated.
             self._ending.add(address)
-            self._tasks.start(self._call(self._channel, "end_worker", worker.key, address, force=True))
+            self.tasks.start(self._call(self._channel, "end_worker", worker.key, address, force=True))
 
     def _bind(self, rented: DaskMachine, address: str) -> None:
         """Make a worker the machine's; if it has announced itself before, it must do so again under its new name."""
         rented.address = address
         if address in self._announced and rented.end_requested_s is None:
-            self._tasks.start(self._call(rented.channel, "announce_worker", address))
+            self.tasks.start(self._call(rented.channel, "announce_worker", address))
 
     def _idle_existing_worker(self) -> str | None:
         """Return the address of a worker that the cluster keeps and no machine uses."""

@@ -129,8 +129,8 @@ class LocalFleet(MachineFleet[WorkerProcess]):
         super().__init__(context, WorkerProcess)
         self._gpus = gpus
         self._scratch = context.folder / "scratch"
-        self._pids = PidFile(context.folder / "workers.pids")
-        self._scheduler: Scheduler | None = None
+        self.pids = PidFile(context.folder / "workers.pids")
+        self.scheduler: Scheduler | None = None
         self._security: Security | None = None
         self._spawn = process_context()
 
@@ -140,12 +140,12 @@ class LocalFleet(MachineFleet[WorkerProcess]):
         from distributed.security import Security
 
         self._scratch.mkdir(mode=0o700, exist_ok=True)
-        self._pids.kill_all()
+        self.pids.kill_all()
         # Every user of this computer can reach the port, and a client of a scheduler can run any code as its user.
         self._security = Security.temporary()
         # The HTTP pages, which exist without a dashboard too, would show other users what is trained.
         with dask.config.set({"distributed.scheduler.http.routes": []}):
-            self._scheduler = await Scheduler(
+            self.scheduler = await Scheduler(
                 host="127.0.0.1",
                 protocol="tls",
                 port=0,
@@ -153,7 +153,7 @@ class LocalFleet(MachineFleet[WorkerProcess]):
                 dashboard_address=LOOPBACK_DASHBOARD,
                 security=self._security,
             )
-        return SchedulerAddress(str(self._scheduler.address), self._security)
+        return SchedulerAddress(str(self.scheduler.address), self._security)
 
     async def on_worker_lost(self, machine: int) -> None:
         """Do nothing: the worker's process exits too, and the fleet notices that."""
@@ -161,15 +161,15 @@ class LocalFleet(MachineFleet[WorkerProcess]):
     async def _launch(self, machine: int, rented: WorkerProcess, offer: Offer) -> None:  # noqa: ARG002 - one offer
         from seer_nb.providers.local.worker_process import serve
 
-        assert self._scheduler is not None
+        assert self.scheduler is not None
         process: Any = self._spawn.Process(  # type: ignore[attr-defined]
             target=serve,
             name=f"seer-worker-{machine}",
             args=(
-                SchedulerAddress(self._scheduler.address, self._security),
+                SchedulerAddress(self.scheduler.address, self._security),
                 worker_name(machine, 0),
-                str(self._context.folder),
-                self._assign_environment(rented),
+                str(self.context.folder),
+                self.assign_environment(rented),
             ),
         )
         # Not on the event loop: the first start waits until the fork server has imported torch.
@@ -177,7 +177,7 @@ class LocalFleet(MachineFleet[WorkerProcess]):
         rented.process = process
         # Before anything else that may fail, so that the exit of the process is noticed.
         asyncio.get_running_loop().add_reader(process.sentinel, self._on_exit, machine, process)
-        self._pids.add(process.pid)
+        self.pids.add(process.pid)
 
     async def _end(self, machine: int, rented: WorkerProcess, *, force: bool) -> None:  # noqa: ARG002 - no state to save
         if rented.process is not None:
@@ -186,10 +186,10 @@ class LocalFleet(MachineFleet[WorkerProcess]):
             self.report_ended(machine, lived_s=0.0)
 
     async def _clean_up(self) -> None:
-        if self._scheduler is not None:
-            await self._scheduler.close(reason="the study has ended")
+        if self.scheduler is not None:
+            await self.scheduler.close(reason="the study has ended")
         await asyncio.get_running_loop().run_in_executor(None, stop_process_helpers)
-        self._pids.kill_all()
+        self.pids.kill_all()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _on_exit(self, machine: int, process: BaseProcess) -> None:
@@ -213,7 +213,7 @@ class LocalFleet(MachineFleet[WorkerProcess]):
         except OSError:
             return ""
 
-    def _assign_environment(self, rented: WorkerProcess) -> dict[str, str]:
+    def assign_environment(self, rented: WorkerProcess) -> dict[str, str]:
         """Assign the least used GPU; return the environment variables that a worker adds to this process's."""
         environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         if self._gpus:

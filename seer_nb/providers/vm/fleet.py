@@ -104,8 +104,8 @@ class VMFleet(MachineFleet[VM]):
         super().__init__(context, VM)
         self._provider = provider
         self._file = tls.load(context.folder)
-        self._side = LoopThread()
-        self._launcher: VMLauncher[Any] | None = None
+        self.side_loop = LoopThread()
+        self.launcher: VMLauncher[Any] | None = None
         self._preparing = asyncio.Lock()
         self._scheduler_url = ""
         """Address of the scheduler as workers reach it."""
@@ -128,7 +128,7 @@ class VMFleet(MachineFleet[VM]):
         self._scheduler_url, outer = (scheduler_url(address) for address in rented.addresses)
         while self._is_wanted(machine, rented):
             if await is_listening(outer):
-                self._tasks.start(self._watch_scheduler(machine, rented, outer))
+                self.tasks.start(self._watch_scheduler(machine, rented, outer))
                 return SchedulerAddress(outer, self._file.pem.security())
             await asyncio.sleep(POLL_S)
         return None
@@ -137,15 +137,15 @@ class VMFleet(MachineFleet[VM]):
 
     async def _open_launcher(self) -> VMLauncher[Any]:
         async with self._preparing:
-            if self._launcher is None:
+            if self.launcher is None:
 
                 async def make() -> VMLauncher[Any]:
-                    launcher = self._provider.launcher(self._context.study, self._file)
+                    launcher = self._provider.launcher(self.context.study, self._file)
                     await launcher.open()
                     return launcher
 
-                self._launcher = await self._side.run(make())
-            return self._launcher
+                self.launcher = await self.side_loop.run(make())
+            return self.launcher
 
     async def _launch(self, machine: int, rented: VM, offer: Offer) -> None:
         def make(launcher: VMLauncher[Any]) -> Any:
@@ -154,10 +154,10 @@ class VMFleet(MachineFleet[VM]):
             return launcher.scheduler(machine, offer)
 
         launcher = await self._open_launcher()
-        rented.vm = await self._side.run(_call(make, launcher))
+        rented.vm = await self.side_loop.run(_call(make, launcher))
         self._write_records()
         async with asyncio.timeout(offer.boot_timeout_s):
-            rented.addresses = await self._side.run(launcher.create(rented.vm))
+            rented.addresses = await self.side_loop.run(launcher.create(rented.vm))
         rented.launched = True
 
     def _is_scarce(self, error: Exception) -> bool:
@@ -167,7 +167,7 @@ class VMFleet(MachineFleet[VM]):
 
     async def _end(self, machine: int, rented: VM, *, force: bool) -> None:  # noqa: ARG002 - machines hold no state
         if not rented.launching:
-            self._tasks.start(self._delete(machine, rented))
+            self.tasks.start(self._delete(machine, rented))
 
     async def _delete(self, machine: int, rented: VM) -> None:
         """Delete a machine and report its end when it is gone: then its billing has ended."""
@@ -183,13 +183,13 @@ class VMFleet(MachineFleet[VM]):
         while True:
             try:
                 launcher, vm = await self._find(machine, rented)
-                if not await self._side.run(launcher.exists(vm)):
+                if not await self.side_loop.run(launcher.exists(vm)):
                     if confirmed:
                         return existed
                     confirmed, pause_s = True, RECHECK_S
                 elif steady_s() - deleted_s > DELETE_AGAIN_S:
                     existed = confirmed = True
-                    await self._side.run(launcher.delete(vm))
+                    await self.side_loop.run(launcher.delete(vm))
                     deleted_s = steady_s()
             except Exception as error:  # noqa: BLE001 - every cloud has its own exceptions
                 logger.warning("machine %s not deleted yet: %r", machine, error)
@@ -201,7 +201,7 @@ class VMFleet(MachineFleet[VM]):
         launcher = await self._open_launcher()
         if rented.vm is None:
             offer = self._provider.offers()[0]
-            rented.vm = await self._side.run(_call(lambda found: found.worker(machine, offer), launcher))
+            rented.vm = await self.side_loop.run(_call(lambda found: found.worker(machine, offer), launcher))
         return launcher, rented.vm
 
     def _write_records(self) -> None:
@@ -211,21 +211,21 @@ class VMFleet(MachineFleet[VM]):
             MachineRecord(machine=machine, rented=existing[machine].rented_unix_s, ident=self._file.ident)
             for machine in sorted(existing)
         ]
-        write_atomically(self._context.folder / FILE, msgspec.json.encode(records), private=True)
+        write_atomically(self.context.folder / FILE, msgspec.json.encode(records), private=True)
 
     def _read_records(self) -> list[MachineRecord]:
-        path = self._context.folder / FILE
+        path = self.context.folder / FILE
         records = msgspec.json.decode(path.read_bytes(), type=list[MachineRecord]) if path.exists() else []
         return [record for record in records if record.ident in {"", self._file.ident}]
 
     async def _clean_up(self) -> None:
         """Close the launcher; machines that are not deleted stay listed for a later runner."""
         try:
-            if self._launcher is not None:
+            if self.launcher is not None:
                 async with asyncio.timeout(CLEAN_UP_TIMEOUT_S):
-                    await self._side.run(self._launcher.close())
+                    await self.side_loop.run(self.launcher.close())
         finally:
-            self._side.stop()
+            self.side_loop.stop()
 
     # --- watching ---
 

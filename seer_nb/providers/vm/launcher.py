@@ -72,24 +72,24 @@ class VMLauncher(Generic[P]):
     def __init__(self, provider: P, site: VMSite) -> None:
         self.provider = provider
         self.site = site
-        self._cluster = self._make_cluster()
+        self.cluster = self.make_cluster()
 
     async def open(self) -> None:
         """Create what machines need around them."""
 
     async def close(self) -> None:
         """Remove what ``open`` created."""
-        mark_closed(self._cluster)
+        mark_closed(self.cluster)
 
     def scheduler(self, machine: int, offer: Offer) -> Any:
         """Return the object of the scheduler machine, not launched yet."""
-        options = {**self._cluster.scheduler_options, **self._options(offer)}
+        options = {**self.cluster.scheduler_options, **self._options(offer)}
         vm = self.load(f"{self.prefix}Scheduler")(**options)
         return self._configure(vm, machine, offer, bootstrap.scheduler_command(self.site.pem))
 
     def worker(self, machine: int, offer: Offer, scheduler: str = PLACEHOLDER_SCHEDULER) -> Any:
         """Return the object of a machine that trains, not launched yet."""
-        options = {**self._cluster.worker_options, **self._options(offer)}
+        options = {**self.cluster.worker_options, **self._options(offer)}
         vm = self.load(f"{self.prefix}Worker")(scheduler, **options)
         command = bootstrap.worker_command(self.site.pem, machine, offer, scheduler, **self._worker_options())
         return self._configure(vm, machine, offer, command)
@@ -128,7 +128,7 @@ class VMLauncher(Generic[P]):
 
     # --- what a subclass implements ---
 
-    def _make_cluster(self) -> Any:
+    def make_cluster(self) -> Any:
         """Return the cluster object, not started."""
         raise NotImplementedError
 
@@ -154,7 +154,7 @@ class VMLauncher(Generic[P]):
         vm.bootstrap = self._installs_docker(offer)
         vm.gpu_instance = offer.gpus > 0
         vm.auto_shutdown = True
-        cloud_init.check(self._cluster, vm, machine, self.user_data_limit, self.cloud)
+        cloud_init.check(self.cluster, vm, machine, self.user_data_limit, self.cloud)
         return vm
 
 

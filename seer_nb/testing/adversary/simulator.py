@@ -99,7 +99,7 @@ class AdverseCloud(Simulator):
 
     def _deliver(self, event: core.Event) -> None:
         late_s = self.world.late_s * self.world.random("late", next(self._numbers))
-        self._schedule(self.now_s + late_s, lambda: self._handle(event))
+        self._schedule(self.now_s + late_s, lambda: self.handle(event))
 
     def _wake_s(self) -> float:
         return super()._wake_s() + self.world.tick_late_s
@@ -132,14 +132,14 @@ class AdverseCloud(Simulator):
     def _notice(self, number: int) -> None:
         if self.machines[number].ended_s is None:
             self._deliver(core.MachineLeaving(machine=number, left_s=30.0, reason="spot"))
-            self._schedule(self.now_s + 30.0, lambda: self._end_machine(number, "spot"))
+            self._schedule(self.now_s + 30.0, lambda: self.end_machine(number, "spot"))
 
-    def _end_machine(self, number: int, reason: str) -> None:
-        super()._end_machine(number, reason)
+    def end_machine(self, number: int, reason: str) -> None:
+        super().end_machine(number, reason)
         if self.machines[number].offer.workers_per_machine == 0:
             for other, box in self.machines.items():
                 if box.ended_s is None:
-                    self._schedule(self.now_s + 1.0, partial(self._end_machine, other, "no scheduler"))
+                    self._schedule(self.now_s + 1.0, partial(self.end_machine, other, "no scheduler"))
 
     def _release_s(self, machine: int) -> float:
         return super()._release_s(machine) * self.world.random("release", machine)
@@ -165,9 +165,9 @@ class AdverseCloud(Simulator):
         if isinstance(command, Restart):
             self._runner_dies(command.seconds, len(command.waited))
             for waited in command.waited:
-                self._handle(waited)
+                self.handle(waited)
         else:
-            self._handle(command)
+            self.handle(command)
 
     def _runner_dies(self, seconds: float, waiting: int) -> None:
         """Replace the runner: machines live until their lease expires, and pending events are lost."""
@@ -199,8 +199,8 @@ class AdverseCloud(Simulator):
             self.machines[number].rented_s -= unseen_s
         for number in left:
             self.machines[number].retired_s = self.now_s
-            self._schedule(self.now_s + self._release_s(number), partial(self._end_machine, number, ""))
-        self._handle(core.RunnerStarted(unseen_s=unseen_s, adopted=adopted, retired=tuple(left), waiting=waiting))
+            self._schedule(self.now_s + self._release_s(number), partial(self.end_machine, number, ""))
+        self.handle(core.RunnerStarted(unseen_s=unseen_s, adopted=adopted, retired=tuple(left), waiting=waiting))
 
     def _adopted(self, seconds: float) -> tuple[int, ...]:
         """Return the machines that a new runner adopts: all ready ones, if a scheduler and their leases remain."""
