@@ -24,11 +24,15 @@ def home(tmp_path, monkeypatch):
 # --- a study before it is started ---
 
 
+async def awaited(study):
+    return await study
+
+
 @pytest.mark.parametrize(
     "act",
     [
         lambda study: study.wait(),
-        lambda study: asyncio.run(study._wait_async()),
+        lambda study: asyncio.run(awaited(study)),
         lambda study: study.pause(),
         lambda study: study.resume(),
         lambda study: study.stop(),

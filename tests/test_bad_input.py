@@ -214,7 +214,7 @@ def test_folders_beyond_the_longest_path_of_sqlite_are_refused(tmp_path, monkeyp
     monkeypatch.setenv("SEER_HOME", str(folder))
     sentence = f"name='{'n' * 76}...: too long in the folder {short_repr(str(folder))}, because SQLite opens paths of "
     assert raised(ValueError, make, name="n" * 100).startswith(sentence)
-    make(name="n" * 44)._create()
+    make(name="n" * 44).create_folder()
     assert raised(ValueError, make, name="n" * 45).startswith("name='nnn")
     monkeypatch.setenv("SEER_HOME", str(folder / ("y" * 60)))
     assert "too long for SQLite, which opens paths of at most 512 bytes" in raised(ValueError, make)

@@ -142,13 +142,13 @@ class DaskGangs:
         self._fleet = fleet
         self._observer = observer
         self._logs = logs
-        self._workers: dict[str, WorkerReady] = {}
+        self.workers: dict[str, WorkerReady] = {}
         """Workers that can train, by the engine's name."""
-        self._gangs: dict[int, GangTracker] = {}
+        self.trackers: dict[int, GangTracker] = {}
         self._futures: dict[tuple[int, int], Future[None]] = {}
         """Dask tasks of members, by gang and rank."""
         self._tasks = BackgroundTasks("a task of the runner failed")
-        self._connection = SchedulerConnection(self._receive)
+        self.connection = SchedulerConnection(self._receive)
 
     # --- connection ---
 
@@ -162,16 +162,16 @@ class DaskGangs:
         Raises:
             OSError: The scheduler does not accept the client.
         """
-        client = await self._connection.open(scheduler)
+        client = await self.connection.open(scheduler)
         packed = cloudpickle.dumps(agent.Agent(function, self._settings.lease_s))
         archive = b"" if self._logs is not None else remote.archive()
         await client.register_plugin(remote.AgentPlugin(packed, archive))
 
     async def disconnect(self) -> None:
         """Disconnect from the scheduler, before or after its end."""
-        self._workers.clear()
+        self.workers.clear()
         self._futures.clear()
-        await self._connection.close()
+        await self.connection.close()
 
     async def close(self) -> None:
         """Cancel everything in progress, and disconnect."""
@@ -185,20 +185,20 @@ class DaskGangs:
 
         A worker that does not answer in time, because it is suspended for instance, stays unregistered.
         """
-        for answer in await self._connection.run_on_each_worker(agent.register):
+        for answer in await self.connection.run_on_each_worker(agent.register):
             if isinstance(answer, bytes):
                 ready = self._with_engine_name(_decode_ready(answer))
                 if ready is not None:
-                    self._workers[ready.worker] = ready
+                    self.workers[ready.worker] = ready
 
     def is_registered(self, worker: str) -> bool:
         """Whether a worker has reported that it can train."""
-        return worker in self._workers
+        return worker in self.workers
 
     async def resource_use(self) -> dict[str, WorkerUsage]:
         """Return what each worker uses of its machine, by its name, as of its last heartbeat to the scheduler."""
-        found = await self._connection.run_on_scheduler(remote.resource_use) or {}
-        names = {ready.address: worker for worker, ready in self._workers.items()}
+        found = await self.connection.run_on_scheduler(remote.resource_use) or {}
+        names = {ready.address: worker for worker, ready in self.workers.items()}
         return {names[address]: WorkerUsage(*use) for address, use in found.items() if address in names}
 
     def renew_leases(self, excluded: Collection[str] = ()) -> None:
@@ -207,19 +207,19 @@ class DaskGangs:
         Args:
             excluded: Names of workers whose lease shall expire.
         """
-        addresses = [self._workers[worker].address for worker in excluded if worker in self._workers]
-        self._tasks.start(self._connection.run_on_workers(agent.renew_lease, None, (*excluded, *addresses)))
+        addresses = [self.workers[worker].address for worker in excluded if worker in self.workers]
+        self._tasks.start(self.connection.run_on_workers(agent.renew_lease, None, (*excluded, *addresses)))
         if self._settings.scheduler_offer is not None:
-            self._tasks.start(self._connection.run_on_scheduler(lease.renew_machine_lease, self._settings.lease_s))
+            self._tasks.start(self.connection.run_on_scheduler(lease.renew_machine_lease, self._settings.lease_s))
         # Records whose signal was lost while the client was disconnected are fetched at the latest now.
-        self._connection.request_records()
+        self.connection.request_records()
 
     def machine_ended(self, event: core.MachineEnded) -> None:
         """Count the machine's workers as lost."""
         own_fault = not event.expected and event.exit_code is not None and event.exit_code >= 0
-        for worker in [name for name in self._workers if machine_of_worker(name) == event.machine]:
-            del self._workers[worker]
-        for tracker in list(self._gangs.values()):
+        for worker in [name for name in self.workers if machine_of_worker(name) == event.machine]:
+            del self.workers[worker]
+        for tracker in list(self.trackers.values()):
             for worker in tracker.start.workers:
                 if machine_of_worker(worker) == event.machine:
                     reason = event.reason or "its worker was terminated"
@@ -235,10 +235,10 @@ class DaskGangs:
             trial: The trial to train.
             again: Whether an earlier gang has trained the trial.
         """
-        tracker = self._gangs[action.gang] = GangTracker(action)
-        first, client = self._workers.get(action.workers[0]), self._connection.open_client
+        tracker = self.trackers[action.gang] = GangTracker(action)
+        first, client = self.workers.get(action.workers[0]), self.connection.open_client
         for rank, worker in enumerate(action.workers):
-            ready = self._workers.get(worker)
+            ready = self.workers.get(worker)
             if client is None or ready is None or first is None:
                 # The worker was lost between the decision and now.
                 reason = "a worker was lost before the gang started"
@@ -270,7 +270,7 @@ class DaskGangs:
 
     async def where_is_training(self, gang: int) -> str:
         """Describe in words where each member of a gang is; empty for a gang that has ended."""
-        tracker = self._gangs.get(gang)
+        tracker = self.trackers.get(gang)
         if tracker is None:
             return ""
         workers = tracker.start.workers
@@ -285,12 +285,12 @@ class DaskGangs:
     def _receive(self, text: str) -> None:
         record = _decode_record(text)
         if isinstance(record, core.Reported):
-            if record.gang in self._gangs:
+            if record.gang in self.trackers:
                 self._observer.emit(record)
         elif isinstance(record, MemberEnded):
             self._member_ended(record)
         elif isinstance(record, WorkerLeft):
-            for worker in [name for name, ready in self._workers.items() if ready.address == record.address]:
+            for worker in [name for name, ready in self.workers.items() if ready.address == record.address]:
                 self._observer.worker_left(worker)
         elif isinstance(record, PreemptionNotice):
             name = self._fleet.worker_name(record.worker, "")
@@ -300,7 +300,7 @@ class DaskGangs:
             self._worker_ready(ready)
 
     def _member_ended(self, ended: MemberEnded) -> None:
-        tracker = self._gangs.get(ended.gang)
+        tracker = self.trackers.get(ended.gang)
         if tracker is not None:
             if ended.broken:
                 self._machine_leaves(tracker.start.workers[ended.rank], BROKEN_S, BROKEN)
@@ -315,7 +315,7 @@ class DaskGangs:
         if ready.error:
             self._observer.emit(core.WorkerFailed(worker=ready.worker, error=ready.error))
         else:
-            self._workers[ready.worker] = ready
+            self.workers[ready.worker] = ready
             self._observer.worker_ready(ready.worker)
 
     def _with_engine_name(self, ready: WorkerReady) -> WorkerReady | None:
@@ -326,7 +326,7 @@ class DaskGangs:
     def _task_done(self, future: Future[None], gang: int, rank: int) -> None:
         """Handle the end of a member's task. A member reports its own errors: only a task that never ran has failed."""
         self._futures.pop((gang, rank), None)
-        tracker = self._gangs.get(gang)
+        tracker = self.trackers.get(gang)
         if tracker is not None and future.status == "error":
             self._tasks.start(self._task_failed(future, tracker, rank))
 
@@ -334,7 +334,7 @@ class DaskGangs:
         error = await future.exception()
         # The provider reports a lost worker with its exit code: wait for that.
         await asyncio.sleep(ROOT_CAUSE_S)
-        if tracker.start.gang in self._gangs:
+        if tracker.start.gang in self.trackers:
             with log_context.log_ids(**log_context.ids_of(tracker.start), rank=rank):
                 logger.warning("the Dask task of a member failed: %r", error)
             self._worker_lost(tracker, tracker.start.workers[rank], own_fault=False, reason=str(error))
@@ -348,13 +348,13 @@ class DaskGangs:
 
     def _notify_member_lost(self, tracker: GangTracker) -> None:
         """Notify the remaining members: only those that have connected to the lost one see its connection close."""
-        addresses = [self._workers[worker].address for worker in tracker.remaining_workers if worker in self._workers]
+        addresses = [self.workers[worker].address for worker in tracker.remaining_workers if worker in self.workers]
         if addresses:
             gang = tracker.start.gang
-            self._tasks.start(self._connection.run_on_workers(agent.notify_member_lost, addresses, gang))
+            self._tasks.start(self.connection.run_on_workers(agent.notify_member_lost, addresses, gang))
 
     def _end_if_complete(self, tracker: GangTracker) -> None:
-        if not tracker.is_complete or tracker.start.gang not in self._gangs:
+        if not tracker.is_complete or tracker.start.gang not in self.trackers:
             return
         if tracker.lacks_root_cause:
             self._tasks.start(self._end_later(tracker))
@@ -367,7 +367,7 @@ class DaskGangs:
 
     def _end(self, tracker: GangTracker) -> None:
         gang = tracker.start.gang
-        if self._gangs.pop(gang, None) is None:
+        if self.trackers.pop(gang, None) is None:
             return
         self._observer.emit(tracker.outcome())
         # Dask would run the task of a lost worker on a later worker with the same address.
@@ -377,7 +377,7 @@ class DaskGangs:
                 self._tasks.start(future.cancel())
 
     async def _abandon(self, gang: int) -> None:
-        tracker = self._gangs.get(gang)
+        tracker = self.trackers.get(gang)
         if tracker is None:
             return
         stacks = []
@@ -395,15 +395,15 @@ class DaskGangs:
 
     async def _run_on_worker(self, worker: str, function: Callable[[], Any]) -> Any:
         """Run a function on a worker; returns None if the worker is unknown or does not answer."""
-        ready = self._workers.get(worker)
-        return None if ready is None else await self._connection.run_on_workers(function, [ready.address])
+        ready = self.workers.get(worker)
+        return None if ready is None else await self.connection.run_on_workers(function, [ready.address])
 
     def _run_on_rank_0(self, gang: int, function: Callable[..., None], *args: Any) -> None:
         """Run a function on the worker of rank 0; the other ranks receive its decision at the next report."""
-        tracker = self._gangs.get(gang)
-        ready = None if tracker is None else self._workers.get(tracker.start.workers[0])
+        tracker = self.trackers.get(gang)
+        ready = None if tracker is None else self.workers.get(tracker.start.workers[0])
         if ready is not None:
-            self._tasks.start(self._connection.run_on_workers(function, [ready.address], *args))
+            self._tasks.start(self.connection.run_on_workers(function, [ready.address], *args))
 
     def _member_task(
         self, action: core.StartGang, trial: core.Trial, rank: int, first: WorkerReady, *, again: bool

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 FORMAT = 1
-_ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "r2", "memory"})
+ATOMIC_PROTOCOLS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "r2", "memory"})
 """Protocols of stores that write an object atomically."""
 _FOLDER = 0x10
 """Bit for a folder in the external attributes of a zip archive's part."""
@@ -95,7 +95,7 @@ def save(store: str, path: str, payload: dict[str, Any]) -> None:
     torch.save(payload, buffer)
     fs, root = object_store.filesystem(store)
     target = f"{root}/{path}"
-    if not _ATOMIC.isdisjoint([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
+    if not ATOMIC_PROTOCOLS.isdisjoint([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol):
         fs.pipe_file(target, buffer.getvalue())
         return
     fs.makedirs(target.rpartition("/")[0], exist_ok=True)

@@ -160,7 +160,7 @@ def own_key() -> bytes:
     path = key_path()
     try:
         if not path.exists():
-            _make_key(path)
+            make_key(path)
         found, key = path.stat(), path.read_bytes()
     except OSError as error:
         raise SeerError(
@@ -174,7 +174,7 @@ def own_key() -> bytes:
     return key
 
 
-def _make_key(path: Path) -> None:
+def make_key(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

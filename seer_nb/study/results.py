@@ -87,10 +87,10 @@ class StudyResults(ABC):
         """Study seconds now, which may be later than the newest record."""
 
     @abstractmethod
-    def _space(self) -> Space: ...
+    def read_space(self) -> Space: ...
 
     @abstractmethod
-    def _policy(self) -> Policy: ...
+    def read_policy(self) -> Policy: ...
 
     @abstractmethod
     def _started(self) -> JournalView:
@@ -245,7 +245,7 @@ class StudyResults(ABC):
         from seer_nb.study.optuna import to_optuna
 
         first = next(iter(self._started().journal.read()))
-        return to_optuna(self.state, self._space(), first.wall, storage)
+        return to_optuna(self.state, self.read_space(), first.wall, storage)
 
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write a report of the study as one HTML file that works without a network.
@@ -305,7 +305,7 @@ class StudyResults(ABC):
         state = self.state
         return forecast(
             state,
-            self._policy(),
+            self.read_policy(),
             epoch_seconds=epoch_seconds,
             budget=None if budget is None else new_budget(state, budget).budget_micro,
             deadline_s=None if deadline is None else new_deadline(state, deadline).deadline_s,
@@ -348,7 +348,7 @@ class StudyResults(ABC):
         budgets = sorted({max(least, round(state.budget_micro * share)) for share in (0.5, 1, 2, 4)})
         deadlines = sorted({max(used_s + 1.0, state.deadline_s * share) for share in (0.5, 1.0, 2.0)})
         limit_s = _seconds(patience)
-        table = frontier(state, self._policy(), budgets, deadlines, epoch_seconds=epoch_seconds, limit_s=limit_s)
+        table = frontier(state, self.read_policy(), budgets, deadlines, epoch_seconds=epoch_seconds, limit_s=limit_s)
         return plot_frontier(table, state.settings.metric)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:

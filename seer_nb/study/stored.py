@@ -34,7 +34,7 @@ class StoredStudy(StudyResults):
     """Folder of the study; it exists once the study was started."""
     settings: Settings
     """Settings that the study was created with."""
-    _view: JournalView | None
+    journal_view: JournalView | None
     _launched: list[subprocess.Popen[bytes]]
     """Runners that this object has launched."""
 
@@ -47,10 +47,10 @@ class StoredStudy(StudyResults):
     @property
     def status(self) -> str:
         """created, running, pausing, paused, ending, ended, failed, or interrupted (the runner died)."""
-        if self._view is None:
+        if self.journal_view is None:
             return "created"
         resumes = self._resumes()  # read before the state, which contains the command once a runner has taken it
-        state = self._view.state()
+        state = self.journal_view.state()
         if resumes and state.phase in {"paused", "ended"} and self._has_runner():
             return "running"
         if state.phase == "ended":
@@ -60,12 +60,16 @@ class StoredStudy(StudyResults):
     @property
     def started(self) -> bool:
         """Whether the study was started, so that it has a journal."""
-        return self._view is not None
+        return self.journal_view is not None
 
     @property
     def stalled(self) -> str:
         """Why the running study makes no progress, in one sentence; empty if it does."""
-        return "" if self._view is None else health.explain_problem(self.folder, self._view, self.state, self.status)
+        return (
+            ""
+            if self.journal_view is None
+            else health.explain_problem(self.folder, self.journal_view, self.state, self.status)
+        )
 
     def settled(self) -> bool:
         """Return whether the study has ended; raise if it failed, or cannot end because its runner died."""
@@ -81,9 +85,9 @@ class StoredStudy(StudyResults):
     # --- journal ---
 
     def _started(self) -> JournalView:
-        if self._view is None:
+        if self.journal_view is None:
             raise SeerError(f"study {self.name!r} has not been started: start() it first")
-        return self._view
+        return self.journal_view
 
     @property
     def journal(self) -> Journal:
@@ -93,18 +97,18 @@ class StoredStudy(StudyResults):
     @property
     def state(self) -> State:
         """State after the newest record of the journal."""
-        return State(self.settings) if self._view is None else self._view.state()
+        return State(self.settings) if self.journal_view is None else self.journal_view.state()
 
     @property
     def now_s(self) -> float:
         """Study seconds now, which may be later than the newest record."""
         state = self.state
-        return state.now_s if self._view is None else health.now_s(self._view, state, self.status)
+        return state.now_s if self.journal_view is None else health.now_s(self.journal_view, state, self.status)
 
     @property
     def history(self) -> History:
         """Values over time and the log of decisions, up to the same record as `state`."""
-        return initial_history(self.settings) if self._view is None else self._view.history
+        return initial_history(self.settings) if self.journal_view is None else self.journal_view.history
 
     def send(self, command: core.Command) -> None:
         """Queue a command for the runner; SeerError before the study was started."""
@@ -116,7 +120,7 @@ class StoredStudy(StudyResults):
         """Return whether a runner is alive, including a new process that has not taken the lock yet."""
         if any(process.poll() is None for process in self._launched) or runner_pid(self.folder) is not None:
             return True
-        return self._view is not None and not self._launched and health.was_just_created(self._view)
+        return self.journal_view is not None and not self._launched and health.was_just_created(self.journal_view)
 
     def _resumes(self) -> bool:
         """Return whether a command to resume was sent, and no runner has taken the command yet."""

@@ -149,7 +149,7 @@ class Study(StoredStudy):
         self._function = serialization.ship(train, shared=getattr(provider, "shares_files", True))
         self._parts = serialization.dumps_parts(sampler=sampler, policy=chosen, provider=provider, space=searched)
         self._chosen: Policy | None = chosen
-        self._view: JournalView | None = None
+        self.journal_view: JournalView | None = None
         self._launched: list[subprocess.Popen[bytes]] = []
         self._dashboard: Dashboard | None = None
         self._reopened: Settings | None = None
@@ -161,9 +161,9 @@ class Study(StoredStudy):
         """Return the study whose journal is in a folder; see ``seer.attach`` for studies by name."""
         study = cls.__new__(cls)
         study.name, study.folder = folder.name, folder
-        study._view, study._launched = JournalView(Journal(folder / layout.JOURNAL)), []  # noqa: SLF001 - the same class
+        study.journal_view, study._launched = JournalView(Journal(folder / layout.JOURNAL)), []  # noqa: SLF001 - the same class
         study._chosen = study._dashboard = study._reopened = None  # noqa: SLF001 - the same class
-        study.settings = study._view.state().settings  # noqa: SLF001 - the same class
+        study.settings = study.journal_view.state().settings
         return study
 
     def reopen(self) -> Study:
@@ -191,12 +191,12 @@ class Study(StoredStudy):
         """
         if self._reopened is not None:
             return self._start_again(self._reopened)
-        if self._view is not None:
+        if self.journal_view is not None:
             raise SeerError(f"study {self.name!r} was started already; resume() continues it after a pause")
         start_s = steady_s()
         if self._overwrites and self.folder.exists():
             Study.from_folder(self.folder).delete()
-        self._create()
+        self.create_folder()
         self._launched.append(launch(self.folder, start_s))
         return self
 
@@ -305,7 +305,7 @@ class Study(StoredStudy):
         """
         self.check_deletable()
         self.journal.close()
-        self._view = None
+        self.journal_view = None
         study_folder.delete(self.folder, self.settings)
 
     def check_deletable(self) -> None:
@@ -395,10 +395,23 @@ class Study(StoredStudy):
             self._dashboard = Dashboard(self)
         return self._dashboard
 
-    # --- private ---
+    # --- folder ---
 
-    def _create(self) -> None:
-        self._view = study_folder.create(self.folder, self._function, self._parts, self.settings)
+    def create_folder(self) -> None:
+        """Write the study's folder, as ``start`` does before it starts the runner."""
+        self.journal_view = study_folder.create(self.folder, self._function, self._parts, self.settings)
+
+    def read_space(self) -> Space:
+        """Return the search space; SeerError before the study was started."""
+        self._started()
+        space: Space = layout.read_parts(self.folder)["space"]
+        return space
+
+    def read_policy(self) -> Policy:
+        """Return the policy that was given; for an attached study, a new one of the same name."""
+        return self._chosen or policies.by_name(self.settings.policy)
+
+    # --- private ---
 
     def _reopen(self, exist: str, space: Space) -> None:
         """Take over the study that has the name, or check that it can be deleted, as ``exist`` says."""
@@ -412,7 +425,7 @@ class Study(StoredStudy):
             return
         study_folder.check_fits(self.folder, earlier.settings, self.settings, space)
         self._reopened = self.settings
-        self.settings, self._view = earlier.settings, earlier._view  # noqa: SLF001 - the same class
+        self.settings, self.journal_view = earlier.settings, earlier.journal_view
 
     def _start_again(self, given: Settings) -> Study:
         """Resume the study that ``exist="resume"`` found, with limits that differ from its first ones."""
@@ -424,15 +437,6 @@ class Study(StoredStudy):
         if not self._has_runner():
             study_folder.replace_function(self.folder, self._function)
         return self.resume()
-
-    def _space(self) -> Space:
-        self._started()
-        space: Space = layout.read_parts(self.folder)["space"]
-        return space
-
-    def _policy(self) -> Policy:
-        """Return the policy that was given; for an attached study, a new one of the same name."""
-        return self._chosen or policies.by_name(self.settings.policy)
 
     def _send_to_running(self, word: str, command: core.Command) -> None:
         """Send a command that only a running study can carry out."""

@@ -176,7 +176,7 @@ def test_command_writes_summary_cells_and_figures(small, capsys):
 
 def test_an_interrupted_command_continues(small, monkeypatch, capsys):
     out, arguments = small
-    whole = running._chunk
+    whole = running.run_chunk
     calls = []
 
     def interrupted(jobs):
@@ -185,7 +185,7 @@ def test_an_interrupted_command_continues(small, monkeypatch, capsys):
             raise KeyboardInterrupt
         return whole(jobs)
 
-    monkeypatch.setattr(running, "_chunk", interrupted)
+    monkeypatch.setattr(running, "run_chunk", interrupted)
     assert bench.main(arguments) == 130
     assert "the same command continues" in capsys.readouterr().err
     kept = pd.read_csv(out / "runs.csv")

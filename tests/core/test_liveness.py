@@ -98,7 +98,7 @@ def test_views_show_that_a_study_is_stalled():
     view = build_view(study.state, stalled="it <waits> & waits")
     assert "<dt>stalled</dt><dd>⚠ it &lt;waits&gt; &amp; waits</dd>" in html.head(view)
     assert "running, but stalled" in html.status_line(view)
-    assert "\nstuck: it <waits> & waits\n" in text.format_summary(study.state, stalled="it <waits> & waits")
+    assert "\nstalled: it <waits> & waits\n" in text.format_summary(study.state, stalled="it <waits> & waits")
     assert " of 10 min | stalled: it waits | " in text.format_progress(study.state, "it waits")
     assert "stalled" not in html.head(build_view(study.state)) + text.format_summary(
         study.state

@@ -77,7 +77,7 @@ class Rig:
     def worker_ready(self, worker):
         machine, _, slot = worker.partition(".")
         assert slot == "0"
-        self.ready[int(machine)] = self.gangs._workers[worker]
+        self.ready[int(machine)] = self.gangs.workers[worker]
 
     def worker_left(self, worker):
         task = asyncio.ensure_future(self.fleet.on_worker_lost(int(worker.partition(".")[0])))
@@ -122,7 +122,7 @@ class Rig:
     async def is_same_process(self, machine):
         """Return whether a machine's worker still runs in the process that reported it as ready."""
         address = self.ready[machine].address
-        found = await self.gangs._connection.client.run(os.getpid, workers=[address], on_error="ignore")
+        found = await self.gangs.connection.client.run(os.getpid, workers=[address], on_error="ignore")
         return found.get(address) == self.ready[machine].pid
 
 
@@ -255,7 +255,7 @@ class ProviderTestCase(DescribedTestCase):
 
     async def test_hung_machine_is_retired_by_force(self, rig):
         await rig.boots(1)
-        task = rig.gangs._connection.client.submit(time.sleep, 1000, workers=[rig.ready[1].address], pure=False)
+        task = rig.gangs.connection.client.submit(time.sleep, 1000, workers=[rig.ready[1].address], pure=False)
         await asyncio.sleep(0.5)
         assert task.status == "pending"
         await rig.fleet.retire(1, force=True)

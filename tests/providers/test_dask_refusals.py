@@ -39,7 +39,7 @@ def test_unusable_clusters_are_refused():
     with clusters.local() as cluster:
         cluster.adapt(minimum=0, maximum=2)
         assert "scales itself, but the study decides on its workers: do not call adapt()" in refused(cluster)
-        cluster._adaptive.stop()
+        cluster._adaptive.stop()  # noqa: SLF001
         cluster.new_spec = {**cluster.new_spec, "group": ["-0", "-1"]}
         assert "starts 2 workers at a time, but the study terminates single ones: configure it to start one" in refused(
             cluster

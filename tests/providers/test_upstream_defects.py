@@ -252,10 +252,10 @@ async def controller_of(worker=Named, **options):
 async def start_workers(controller, count):
     """Start workers; return all addresses by key."""
     names = [await controller.start_worker() for _ in range(count)]
-    scheduler = controller._cluster.scheduler
+    scheduler = controller.cluster.scheduler
     await until_async(lambda: len(scheduler.workers) >= count)
-    await until_async(lambda: {str(key) for key in controller._cluster.workers} >= set(names))
-    return {str(key): process.address for key, process in controller._cluster.workers.items()}
+    await until_async(lambda: {str(key) for key in controller.cluster.workers} >= set(names))
+    return {str(key): process.address for key, process in controller.cluster.workers.items()}
 
 
 async def test_worker_without_its_specs_name_is_recognized():
@@ -329,7 +329,7 @@ async def test_worker_terminates_while_another_one_boots():
         places = await start_workers(controller, 1)
         slow.add("from now on")
         await controller.start_worker()
-        await until_async(cluster._lock.locked)
+        await until_async(cluster._lock.locked)  # noqa: SLF001
         async with asyncio.timeout(4.0):
             await controller.end_worker("0", places["0"], force=False)
         await until_async(lambda: places["0"] not in cluster.scheduler.workers)
@@ -413,9 +413,9 @@ async def test_gang_member_runs_on_its_own_worker_only(monkeypatch, tmp_path):
     gangs = DaskGangs(given, None, RecordingObserver(), tmp_path)
     async with Scheduler(**QUIET) as scheduler, contextlib.AsyncExitStack() as stack:
         one, _ = [await stack.enter_async_context(Worker(scheduler.address, nthreads=1, **QUIET)) for _ in range(2)]
-        gangs._connection.client = await Client(scheduler.address, asynchronous=True, set_as_default=False)
+        gangs.connection.client = await Client(scheduler.address, asynchronous=True, set_as_default=False)
         stack.push_async_callback(gangs.close)
-        gangs._workers = {"1.0": WorkerReady(worker="1.0", address=one.address, store_port=1, pid=1)}
+        gangs.workers = {"1.0": WorkerReady(worker="1.0", address=one.address, store_port=1, pid=1)}
         start = core.StartGang(gang=1, trial=0, workers=("1.0",), from_epoch=0, checkpoint=None, until=1)
         gangs.start(start, core.Trial(id=0, config={}))
         await until_async(lambda: RAN)
@@ -608,9 +608,7 @@ async def test_task_is_polled_with_pauses_until_it_runs(monkeypatch):
     monkeypatch.setattr(fargate, "POLL_S", 0.05)
     ecs_like = Answers(["PENDING", "ACTIVATING", "ACTIVATING", "RUNNING"])
     given = dict.fromkeys(("cluster_arn", "task_definition_arn", "vpc_subnets", "security_groups", "environment"))
-    task = fargate._polling_slowly(ecs.Task)(
-        ecs_like.client, **given, fargate=True, tags={}, fargate_use_private_ip=True
-    )
+    task = fargate.poll_slowly(ecs.Task)(ecs_like.client, **given, fargate=True, tags={}, fargate_use_private_ip=True)
     await task.start()
     assert task.private_ip == "10.0.0.7"
     gaps = [after - before for before, after in zip(ecs_like.asked, ecs_like.asked[1:], strict=False)]
@@ -634,7 +632,7 @@ async def test_resources_of_other_clusters_are_not_deleted(tmp_path, monkeypatch
     provider = seer.Fargate(4, 16, region="us-east-1", price_per_hour=0.2, **given)
     launcher = provider.launcher("study", tls.load(tmp_path))
     # What it would look up or create at AWS.
-    launcher.cluster.cluster_name, launcher.cluster._vpc = "mine", "vpc-1"
+    launcher.cluster.cluster_name, launcher.cluster._vpc = "mine", "vpc-1"  # noqa: SLF001
     for what in ("scheduler_task_definition_arn", "worker_task_definition_arn", "cloudwatch_logs_group"):
         monkeypatch.setattr(launcher.cluster, f"_create_{what}", made)
     await launcher.open()

@@ -188,8 +188,8 @@ async def test_a_client_closed_by_dask_is_reopened_and_receives_the_end_of_its_g
     gangs = DaskGangs(settings(store=str(tmp_path)), None, observer, tmp_path)
     await gangs.connect(SchedulerAddress(scheduler.address), b"")
     start = core.StartGang(gang=7, trial=0, workers=("0.0",), from_epoch=0, checkpoint=None, until=2, reason="")
-    gangs._gangs[7] = GangTracker(start)
-    await gangs._connection.client.close()
+    gangs.trackers[7] = GangTracker(start)
+    await gangs.connection.client.close()
     sent = [core.Reported(gang=7, epoch=epoch, value=0.5, seconds=1.0) for epoch in (1, 2)]
     sent.append(MemberEnded(gang=7, rank=0, outcome="target"))
     for record in sent:

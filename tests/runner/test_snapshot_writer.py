@@ -64,4 +64,4 @@ def test_a_later_runner_starts_from_the_snapshot(study, rest):
     )
     assert len(runner.engine.state.trials) == 20 + rest
     assert 0 <= runner.unseen_s < 60, "it counts from the last record"
-    assert runner.snapshots._since == rest
+    assert runner.snapshots.n_new == rest

@@ -27,7 +27,7 @@ def taken_over(home):
         machines = runner.machines
 
         async def connect(_):
-            runner.clock._base_s += joining_s
+            runner.clock.consumed_s += joining_s
 
         machines.connect = connect
         machines.gangs = types.SimpleNamespace(

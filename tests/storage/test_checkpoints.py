@@ -22,7 +22,7 @@ def payload(**more):
 def store(request, tmp_path, monkeypatch):
     """A plain folder, its URL, an object store, and a filesystem of fsspec in which writing is not atomic."""
     if request.param == "plain":
-        monkeypatch.setattr(checkpoints, "_ATOMIC", frozenset())
+        monkeypatch.setattr(checkpoints, "ATOMIC_PROTOCOLS", frozenset())
         monkeypatch.setattr(object_store, "local_folder", lambda store: None)
     return {
         "path": str(tmp_path / "store"),

@@ -39,7 +39,7 @@ def study(home, monkeypatch):
     """Written down, but not running; who resumes it need not wait whether it is just about to."""
     monkeypatch.setattr("seer_nb.study.health.LAUNCH_S", 0.0)
     made = make(train)
-    made._create()
+    made.create_folder()
     return made
 
 
@@ -56,7 +56,7 @@ def untrusted(study, act):
 def test_signed_files_are_read(study):
     layout.check_signatures(study.folder)
     assert set(layout.read_parts(study.folder)) == {"sampler", "policy", "provider", "space"}
-    assert layout.read_function(study.folder) == study._function.pickled
+    assert layout.read_function(study.folder) == study._function.pickled  # noqa: SLF001
 
 
 @pytest.mark.parametrize("name", [layout.FUNCTION, layout.PARTS, layout.CWD])
@@ -175,7 +175,7 @@ def test_a_folder_of_another_user_is_not_trusted(study, monkeypatch):
 def test_no_study_is_created_where_file_modes_have_no_effect(home, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
     monkeypatch.setattr(signing, "own_key", lambda: bytes(32))
-    raised(seer.UntrustedError, make(train)._create)
+    raised(seer.UntrustedError, make(train).create_folder)
     assert list(home.iterdir()) == []
 
 
@@ -195,7 +195,7 @@ def test_the_key_is_created_once_and_is_private(home, monkeypatch):
 def test_two_processes_that_create_a_key_use_the_same(home):
     path = signing.key_path()
     first = signing.own_key()
-    signing._make_key(path)
+    signing.make_key(path)
     assert signing.own_key() == first
 
 
@@ -221,5 +221,5 @@ def test_an_invalid_key_is_refused(home):
     )
     path.unlink()
     path.mkdir()
-    assert f"the key {path} that signs your studies cannot be read" in raised(seer.SeerError, make(train)._create)
+    assert f"the key {path} that signs your studies cannot be read" in raised(seer.SeerError, make(train).create_folder)
     assert not home.exists()

@@ -211,7 +211,7 @@ def test_attach_starts_from_the_snapshot(tmp_path, monkeypatch):
     journal = Journal.create(tmp_path / "digits" / "journal.sqlite", made.records())
     seq = write(journal)
     found = seer.attach("digits")
-    assert found._view.snapshot_seq == seq
+    assert found.journal_view.snapshot_seq == seq
     assert found.status == "ended"
     assert len(found.events()) == seq
     assert len(found.results()) == len(made.state.trials)

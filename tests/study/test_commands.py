@@ -163,7 +163,7 @@ def test_a_worker_suspended_when_its_runner_died_is_terminated(home):
 
 def test_another_process_can_open_a_study_that_is_starting(home):
     study = make(counting)
-    study._create()
+    study.create_folder()
     other = seer.attach("study")
     assert other.status == "running", "its runner has not taken its lock yet"
     assert study.status == other.status

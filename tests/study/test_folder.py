@@ -58,8 +58,8 @@ def test_resume_takes_new_limits_and_the_new_function(home):
         core.Resume(),
     ]
     assert (first.folder / "function.pkl").read_bytes() != before
-    again._policy()
-    assert again._space().domains.keys() == {"lr"}  # the folder is still signed
+    again.read_policy()
+    assert again.read_space().domains.keys() == {"lr"}  # the folder is still signed
 
 
 DIFFERENT = {

@@ -13,7 +13,7 @@ from seer_nb._utils.units import format_duration, format_usd
 from seer_nb.policies import SEER, RandomSearch
 from seer_nb.simulate.extrapolation import ExtrapolatedWorld, StudyFit
 from seer_nb.storage.journal import Journal
-from seer_nb.study.forecast import ENOUGH, TIME_COLUMNS, forecast, frontier, plot_frontier
+from seer_nb.study.forecast import ENOUGH_SIMULATIONS, TIME_COLUMNS, forecast, frontier, plot_frontier
 from seer_nb.study.stage_table import COLUMNS
 from tests.support.curve_tables import table
 from tests.support.fake_cloud import FakeCloud, World
@@ -232,7 +232,7 @@ def test_the_example_of_the_readme_can_be_forecast(monkeypatch, tmp_path):
         name="digits",
     )
     found = study.forecast(epoch_seconds=2.0)
-    assert found.n_simulations >= ENOUGH
+    assert found.n_simulations >= ENOUGH_SIMULATIONS
     assert found.cost_usd.low < found.cost_usd.high
     assert 400 < found.finish_s.value <= 600
 

@@ -204,7 +204,7 @@ def test_sockets_generators_and_open_files_are_named(tmp_path):
             (connection, "socket.socket"),
             ((n for n in range(3)), "generator"),
             (file, "_io.TextIOWrapper"),
-            (sys._getframe(), "frame"),
+            (sys._getframe(), "frame"),  # noqa: SLF001
         )
         for held, kind in kinds:
             sentence = raised(ValueError, make, closure(held))

@@ -31,7 +31,7 @@ def long(study):
     """How long its gangs have been silent."""
     state = study.state
     (gang,) = state.gangs.values()
-    return time.time() - study._view.wall + state.now_s - gang.last_message_s
+    return time.time() - study.journal_view.wall + state.now_s - gang.last_message_s
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_thread_that_waits_for_the_store_is_described_so():
     thread = threading.Thread(target=waits, daemon=True)
     thread.start()
     time.sleep(0.1)
-    assert tracebacks.describe_position(sys._current_frames()[thread.ident]) == "waiting for the checkpoint store"
+    assert tracebacks.describe_position(sys._current_frames()[thread.ident]) == "waiting for the checkpoint store"  # noqa: SLF001
     thread.join()
 
 

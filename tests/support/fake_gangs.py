@@ -73,7 +73,7 @@ def create(cloud, **changes):
     study = seer.Study(
         train, {"x": seer.uniform(0, 1)}, metric="accuracy", mode="max", provider=cloud, **{**given, **changes}
     )
-    study._create()
+    study.create_folder()
     return study
 
 

@@ -77,7 +77,7 @@ def test_process_exits_with_its_client_even_during_a_simulation(start_client):
     client, _ = start_client(endless())
     client.send(ForecastRequest(request_id=1, time_limit_s=1000.0))
     client.close()
-    client.process.wait(TIMEOUT_S)
+    client._process.wait(TIMEOUT_S)
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_killed_process_is_started_again_by_the_next_request(start_client):
     client, answer = start_client(small_study())
     client.send(ForecastRequest(request_id=1, time_limit_s=0.0))
     answer()
-    client.process.kill()
-    client.process.wait(TIMEOUT_S)
+    client._process.kill()
+    client._process.wait(TIMEOUT_S)
     client.send(ForecastRequest(request_id=2, time_limit_s=0.0))
     assert answer()[1].request_id == 2

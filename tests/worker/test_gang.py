@@ -143,7 +143,7 @@ def test_a_store_listens_although_the_default_backend_takes_no_socket(monkeypatc
         return made(*args, use_libuv=use_libuv, **kwargs)
 
     monkeypatch.setattr(dist, "TCPStore", without_libuv_sockets)
-    monkeypatch.setattr(rendezvous, "_store_options", {})
+    monkeypatch.setattr(rendezvous, "store_options", {})
     for _ in range(2):
         store, port = rendezvous.host_store("127.0.0.1")
         store.set("key", "value")
@@ -249,7 +249,7 @@ def test_the_error_names_a_rank_that_returns_early(gangs):
 def test_the_error_names_ranks_at_different_epochs(gangs):
     def train(config, run):
         if run.rank == 1:
-            run._epoch = 4
+            run._epoch = 4  # noqa: SLF001
         run.report(accuracy=1)
 
     for sent in gangs.pair(train):

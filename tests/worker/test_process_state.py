@@ -41,7 +41,7 @@ SETTINGS = {
     ),
     "attention": (torch.backends.cuda.math_sdp_enabled, lambda: torch.backends.cuda.enable_math_sdp(enabled=False)),
     "torch threads": (torch.get_num_threads, lambda: torch.set_num_threads(torch.get_num_threads() + 1)),
-    "torch printing": (lambda: torch._tensor_str.PRINT_OPTS.precision, lambda: torch.set_printoptions(precision=1)),
+    "torch printing": (lambda: repr(torch.tensor(1 / 3)), lambda: torch.set_printoptions(precision=1)),
     "hooks": (
         lambda: nn.Identity()(torch.ones(1)).item(),
         lambda: nn.modules.module.register_module_forward_hook(lambda module, given, result: 2 * result),
@@ -83,7 +83,7 @@ def _values():
 
 
 def test_what_one_trial_sets_does_not_reach_the_next(gangs, monkeypatch):
-    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", None)
+    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", None)  # noqa: SLF001
     seen = []
 
     def look(config, run):

@@ -172,10 +172,10 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
 
 def _simulated(chunks: list[list[Job]], processes: int) -> Iterator[tuple[list[Job], list[dict[str, Any]]]]:
     if processes == 1:
-        yield from ((chunk, _chunk(chunk)) for chunk in chunks)
+        yield from ((chunk, run_chunk(chunk)) for chunk in chunks)
         return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(_chunk, chunk): chunk for chunk in chunks}
+        waiting = {pool.submit(run_chunk, chunk): chunk for chunk in chunks}
         try:
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
@@ -183,5 +183,5 @@ def _simulated(chunks: list[list[Job]], processes: int) -> Iterator[tuple[list[J
             pool.shutdown(cancel_futures=True)
 
 
-def _chunk(jobs: list[Job]) -> list[dict[str, Any]]:
+def run_chunk(jobs: list[Job]) -> list[dict[str, Any]]:
     return [simulate(job) for job in jobs]

@@ -129,7 +129,7 @@ class ClientTrainer:
         self._dropouts = [x for x in self._model.modules() if isinstance(x, torch.nn.modules.dropout._DropoutNd)]  # noqa: SLF001 - torch has no public base class of dropout layers
         self._dropout_rates = [x.p for x in self._dropouts]
         self._flatten_model()
-        self._data: dict[tuple[int, Part], tuple[Tensor, Tensor]] = {}
+        self.loaded: dict[tuple[int, Part], tuple[Tensor, Tensor]] = {}
 
     def initial_weights(self, seed: int) -> Vector:
         """Return the weights of a new model that is initialised with a seed."""
@@ -208,14 +208,14 @@ class ClientTrainer:
     def _tensors(self, client: int, part: Part) -> tuple[Tensor, Tensor]:
         import torch
 
-        if (client, part) in self._data:
-            return self._data[client, part]
+        if (client, part) in self.loaded:
+            return self.loaded[client, part]
         owner = self._federation.clients[client]
         x, y = (torch.from_numpy(array.copy()).to(self._device) for array in owner.part(part))
         pair = x.float() if x.is_floating_point() else x, y
         # Mapped data may exceed the memory, and the operating system caches the file anyway.
         if not owner.is_mapped(part):
-            self._data[client, part] = pair
+            self.loaded[client, part] = pair
         return pair
 
     def _flatten_model(self) -> None:

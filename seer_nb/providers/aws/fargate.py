@@ -218,9 +218,7 @@ class FargateLauncher(VMLauncher[Fargate]):
             environment.LEASE_FILE: LEASE_PATH,
             "DASK_INTERNAL_INHERIT_CONFIG": bootstrap.dask_config(self.site.pem, role),
         }
-        task = _polling_slowly(make)(
-            **{**options, "name": name, "environment": env, "task_kwargs": {"startedBy": name}}
-        )
+        task = poll_slowly(make)(**{**options, "name": name, "environment": env, "task_kwargs": {"startedBy": name}})
         if role == "scheduler":
             command = bootstrap.SCHEDULER
         else:
@@ -237,7 +235,7 @@ class FargateLauncher(VMLauncher[Fargate]):
         return task
 
 
-def _polling_slowly(make: Any) -> Any:
+def poll_slowly(make: Any) -> Any:
     """Return a task class that queries its state once a second.
 
     The original class queries without a pause, and takes the state ACTIVATING for a failure.

@@ -62,7 +62,7 @@ class ClusterController:
     """
 
     def __init__(self, cluster: Any, *, own: bool) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self._own = own
         self._client: Any = None
         self._started: set[str] = set()
@@ -73,7 +73,7 @@ class ClusterController:
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The cluster's event loop."""
-        loop: asyncio.AbstractEventLoop = self._cluster.loop.asyncio_loop
+        loop: asyncio.AbstractEventLoop = self.cluster.loop.asyncio_loop
         return loop
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -87,7 +87,7 @@ class ClusterController:
         except Exception:
             logger.warning("Dask cluster not left cleanly", exc_info=True)
         if self._own:
-            self._cluster.close()
+            self.cluster.close()
 
     async def open(self, lease_s: float) -> ClusterInfo:
         """Connect to the cluster.
@@ -100,7 +100,7 @@ class ClusterController:
         """
         from distributed import Client
 
-        cluster = self._cluster
+        cluster = self.cluster
         check(cluster)
         address = str(cluster.scheduler_address)
         self._client = await Client(
@@ -135,7 +135,7 @@ class ClusterController:
         Returns:
             The cluster's key of the worker; None if the cluster has no keys.
         """
-        cluster = self._cluster
+        cluster = self.cluster
         if not _has_spec(cluster):
             # Workers that are being started are only in the cluster's plan.
             size = max(len(await self._worker_names()), len(getattr(cluster, "plan", ())))
@@ -164,7 +164,7 @@ class ClusterController:
                     await self._client.retire_workers([address], close_workers=key is None)
         if key is not None:
             await self._remove([key])
-        elif name and not _has_spec(self._cluster):
+        elif name and not _has_spec(self.cluster):
             await self._remove([name])
 
     async def release_worker(self, address: str, *, force: bool) -> None:
@@ -197,14 +197,14 @@ class ClusterController:
 
     async def _remove_started(self, client: Any) -> None:
         """Terminate what was started for the study, including workers that have not joined yet."""
-        if _has_spec(self._cluster):
+        if _has_spec(self.cluster):
             await self._remove(list(self._started))
-        elif can_scale(self._cluster):
+        elif can_scale(self.cluster):
             for _ in range(MAX_ATTEMPTS):
                 present = set((await _names_by_address(client)).values())
                 if present <= self._existing:
                     # All of them stay, so scale() has nothing to choose; it cancels workers that have not joined.
-                    await _await_if_needed(self._cluster.scale(len(present)))
+                    await _await_if_needed(self.cluster.scale(len(present)))
                     return
                 await self._remove(list(present - self._existing))
             logger.warning("workers of the study not terminated: they exit when their leases expire")
@@ -214,19 +214,19 @@ class ClusterController:
 
     def _find_key(self, name: str, address: str) -> str | None:
         """Return the key of a worker in a cluster with a spec."""
-        if not _has_spec(self._cluster):
+        if not _has_spec(self.cluster):
             return None
-        for key, spec in self._cluster.worker_spec.items():
+        for key, spec in self.cluster.worker_spec.items():
             if name in {f"{key}{suffix}" for suffix in spec.get("group", ("",))}:
                 return str(key)
-        for key, process in self._cluster.workers.items():
+        for key, process in self.cluster.workers.items():
             if name == str(getattr(process, "name", None)) or address == getattr(process, "worker_address", None):
                 return str(key)
         return None
 
     async def _remove(self, keys: Collection[Any]) -> None:
         """Terminate workers without the cluster replacing them."""
-        cluster = self._cluster
+        cluster = self.cluster
         if not _has_spec(cluster):
             if keys:
                 await _await_if_needed(cluster.scale_down(list(keys)))

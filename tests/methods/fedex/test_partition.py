@@ -123,7 +123,7 @@ def test_mapped_data_give_the_same_model_and_stay_in_their_file(tmp_path):
     both = [Federation(model, clients) for clients in mapped(tmp_path)]
     found = [FedEx(each, CONFIGS[2:5], seed=1).run(3).server.weights for each in both]
     assert np.array_equal(*found)
-    assert [bool(each.trainer._data) for each in both] == [False, True]
+    assert [bool(each.trainer.loaded) for each in both] == [False, True]
 
 
 class Elsewhere(seer.Local):

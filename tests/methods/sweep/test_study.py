@@ -47,7 +47,7 @@ def test_any_number_of_workers_gives_the_result_of_this_process(workers, home):
     assert there.seed == here.seed == 0
     assert 0 < there.wall_s == there.study.state.now_s
     assert there.reason == "every configuration is trained"
-    assert isinstance(there.study._chosen, Grid)
+    assert isinstance(there.study.read_policy(), Grid)
     assert_no_processes_left(home)
 
 

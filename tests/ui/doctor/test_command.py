@@ -99,7 +99,7 @@ def test_full_disk_is_reported(tmp_path, monkeypatch):
 
 def test_lock_that_is_not_exclusive_is_a_problem(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", lambda file, how: None)
-    assert local._locks(tmp_path / "lock").level == "problem"
+    assert local.check_lock(tmp_path / "lock").level == "problem"
 
 
 def test_key_that_others_can_read_is_a_problem(home, tmp_path, monkeypatch):

@@ -113,11 +113,11 @@ def _folder(folder: Path) -> Iterator[Finding]:
         yield Finding("rights", "problem", text, _OWN_DISK_ADVICE)
     else:
         yield Finding("rights", "ok", "study folders are private (mode 700)")
-    yield _locks(folder / "lock")
+    yield check_lock(folder / "lock")
     yield _journal(folder / layout.JOURNAL)
 
 
-def _locks(path: Path) -> Finding:
+def check_lock(path: Path) -> Finding:
     """Check that file locks are exclusive, because two runners of one study would both spend its money."""
     one, other = (os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) for _ in range(2))
     try:
