@@ -53,7 +53,7 @@ def test_a_sleeping_function_is_reported_with_its_line(home, end):
     assert long(study) < 2 * 1.0 + 1.5, "within two epochs, and the time for a look"
     told = until(lambda: (found := study.stalled) and ": at " in found and found, "the place")
     assert "trial 0 has not reported for " in told
-    assert "test_stuck.py:" in told
+    assert "test_stalled.py:" in told
     assert told.endswith("in sleepy: time.sleep(1.0 if epoch < 3 else 1000.0)")
     assert study.status == "running", "nothing is ended for it"
     assert f"stalled: {told[:20]}" in study._repr_mimebundle_()["text/plain"]
