@@ -195,19 +195,25 @@ def _loggers() -> dict[str, logging.Logger]:
 
 
 def _read_loggers() -> tuple[int, dict[str, tuple[Any, ...]]]:
-    return logging.root.manager.disable, {
-        name: (each.level, each.propagate, each.disabled, tuple(each.handlers), tuple(each.filters))
-        for name, each in _loggers().items()
-    }
+    return logging.root.manager.disable, {name: _logger_state(each) for name, each in _loggers().items()}
+
+
+def _logger_state(logger: logging.Logger) -> tuple[Any, ...]:
+    return logger.level, logger.propagate, logger.disabled, tuple(logger.handlers), tuple(logger.filters)
 
 
 def _write_loggers(state: tuple[int, dict[str, tuple[Any, ...]]]) -> None:
     disabled_level, before = state
-    logging.disable(disabled_level)
+    if disabled_level != logging.root.manager.disable:
+        logging.disable(disabled_level)
     for name, each in _loggers().items():
-        level, each.propagate, each.disabled, handlers, filters = before.get(name, _FRESH)
+        wanted = before.get(name, _FRESH)
+        if _logger_state(each) == wanted:
+            continue
+        level, each.propagate, each.disabled, handlers, filters = wanted
         each.handlers[:], each.filters[:] = handlers, filters
-        each.setLevel(level)
+        if each.level != level:
+            each.setLevel(level)  # takes a millisecond, because it clears the caches of all loggers
 
 
 # --- modules ---
