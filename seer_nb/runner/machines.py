@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from seer_nb import core
 from seer_nb._utils.aio import BackgroundTasks
@@ -17,7 +17,7 @@ from seer_nb.worker import function
 if TYPE_CHECKING:
     from seer_nb.core.money import Offer
     from seer_nb.core.state import State
-    from seer_nb.providers.base import Provider, SchedulerAddress
+    from seer_nb.providers.base import Fleet, Provider, SchedulerAddress
     from seer_nb.runner.clock import SuspendGuard
     from seer_nb.runner.context import StudyContext
 
@@ -25,6 +25,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 FORGET_S = 1800.0
 """Seconds after a machine's end in which one of its workers may still reconnect and must not get a new lease."""
+
+
+class _UnusableFleet:
+    """Stands for the fleet that a provider could not make: the provider's error is raised when the fleet is opened."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def open(self) -> SchedulerAddress | None:
+        raise self._error
+
+    async def close(self) -> tuple[int, ...]:
+        return ()
 
 
 class MachineManager:
@@ -46,11 +59,13 @@ class MachineManager:
         self.scheduler_machine: int | None = None
         """Machine that runs the scheduler to which the gangs are connected."""
         settings = study.state.settings
-        self.fleet = provider.fleet(
-            FleetContext(
-                study=settings.name, folder=study.folder, lease_s=settings.lease_s, on_ended=self.machine_ended
-            )
+        context = FleetContext(
+            study=settings.name, folder=study.folder, lease_s=settings.lease_s, on_ended=self.machine_ended
         )
+        try:
+            self.fleet: Fleet = provider.fleet(context)
+        except Exception as error:  # noqa: BLE001 - the provider may be the user's code
+            self.fleet = cast("Fleet", _UnusableFleet(error))
         self._shares_files = provider.shares_files
         logs = study.folder / layout.LOGS if self._shares_files else None
         self.gangs = DaskGangs(settings, self.fleet, self, logs)

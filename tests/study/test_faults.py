@@ -268,6 +268,8 @@ class Unreachable(seer.Local):
     where = "open"
 
     def fleet(self, context):
+        if self.where == "fleet":
+            raise PermissionError("no key for the cloud")
         fleet = super().fleet(context)
 
         async def fail(*_, **__):
@@ -277,7 +279,7 @@ class Unreachable(seer.Local):
         return fleet
 
 
-@pytest.mark.parametrize("where", ["open", "adopt"])
+@pytest.mark.parametrize("where", ["fleet", "open", "adopt"])
 def test_a_provider_that_raises_ends_the_study(home, where):
     provider = Unreachable(max_workers=1)
     provider.where = where
@@ -287,6 +289,15 @@ def test_a_provider_that_raises_ends_the_study(home, where):
             start().wait(60)
         reason = "the provider Unreachable raised PermissionError: no key for the cloud"
         assert str(caught.value) == f"study 'study' failed: {reason}"
+    assert_no_processes_left(home)
+
+
+def test_machines_that_a_provider_fails_to_rent_end_the_study_with_its_error(home):
+    provider = Unreachable(max_workers=1)
+    provider.where = "rent"
+    study = make(counting, provider=provider, deadline="60s")
+    with pytest.raises(StudyFailedError, match="no key for the cloud"):
+        study.run()
     assert_no_processes_left(home)
 
 
