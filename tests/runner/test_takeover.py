@@ -43,14 +43,14 @@ def taken_over(home):
 def test_a_machine_is_adopted_if_the_budget_suffices_for_a_new_lease(taken_over):
     started, runner = taken_over(0.16, 4.0)
     assert (started.adopted, started.retired) == ((0,), ())
-    assert runner.fleet.retired == []
+    assert runner.machines.fleet.retired == []
 
 
 def test_the_budget_must_still_suffice_after_connecting_to_the_workers(taken_over):
     """Guards against checking only before connecting, which may take a minute that machines are billed for."""
     started, runner = taken_over(0.152, 4.0)
     assert (started.adopted, started.retired) == ((), (0,))
-    assert runner.fleet.retired == [0]
+    assert runner.machines.fleet.retired == [0]
     # Its lease, which no runner has renewed, expires within the budget.
     state = runner.engine.state
     assert state.ledger.least_budget_micro(runner.clock.now_s()) <= state.budget_micro
