@@ -6,6 +6,7 @@ import types
 import pytest
 
 from seer_nb import core
+from seer_nb._utils.clock import steady_s
 from seer_nb.runner.loop import Runner
 from seer_nb.runner.recovery import TakeOver
 from tests.support.fake_gangs import Cloud, create
@@ -16,7 +17,7 @@ async def nothing(*_):
 
 
 @pytest.fixture
-def taken_over(home):
+def taken_over(home, monkeypatch):
     """Have a runner take over a machine that trained for 100 s and lived without a runner for 20 s."""
 
     async def begin(budget, joining_s):
@@ -27,7 +28,7 @@ def taken_over(home):
         machines = runner.machines
 
         async def connect(_):
-            runner.clock.consumed_s += joining_s
+            monkeypatch.setattr("seer_nb.runner.clock.steady_s", lambda: steady_s() + joining_s)
 
         machines.connect = connect
         machines.gangs = types.SimpleNamespace(
