@@ -73,6 +73,7 @@ class MachineFleet(ABC, Generic[R]):
         self._closing = False
         """Whether launches are refused: ``close`` would not terminate a machine that is launched after it began."""
         self.tasks = BackgroundTasks("the fleet failed")
+        """Watchers, and actions in progress."""
 
     # --- the protocol ---
 

@@ -26,12 +26,12 @@ class StudyClock:
     """
 
     def __init__(self, consumed_s: float = 0.0, start_s: float | None = None) -> None:
-        self.consumed_s = consumed_s
+        self._consumed_s = consumed_s
         self._since: float | None = steady_s() if start_s is None else start_s
 
     def now_s(self) -> float:
         """Return the study seconds now."""
-        return self.consumed_s + (0.0 if self._since is None else steady_s() - self._since)
+        return self._consumed_s + (0.0 if self._since is None else steady_s() - self._since)
 
     @property
     def frozen(self) -> bool:
@@ -40,7 +40,7 @@ class StudyClock:
 
     def freeze(self) -> None:
         """Stop the clock."""
-        self.consumed_s, self._since = self.now_s(), None
+        self._consumed_s, self._since = self.now_s(), None
 
     def thaw(self) -> None:
         """Start the clock again, if it is stopped."""

@@ -118,6 +118,7 @@ class SchedulerConnection:
             self._tasks.start(self.fetch_records())
 
     async def fetch_records(self) -> None:
+        """Fetch new records now; if the scheduler does not answer, again after `RETRY_S`."""
         async with self._fetch_lock:
             self._fetch_requested = False
             fetched = False

@@ -145,6 +145,7 @@ class DaskGangs:
         self.workers: dict[str, WorkerReady] = {}
         """Workers that can train, by the engine's name."""
         self.trackers: dict[int, GangTracker] = {}
+        """Gangs whose members have not all ended, by number."""
         self._futures: dict[tuple[int, int], Future[None]] = {}
         """Dask tasks of members, by gang and rank."""
         self._tasks = BackgroundTasks("a task of the runner failed")

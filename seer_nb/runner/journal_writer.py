@@ -138,7 +138,9 @@ class SnapshotWriter:
     def __init__(self, folder: Path, n_new: int) -> None:
         self._folder = folder
         self.n_new = n_new
+        """Number of records that no snapshot contains, or is about to contain."""
         self.process: subprocess.Popen[bytes] | None = None
+        """The process that was started last."""
 
     def count(self, records: int) -> None:
         """Count records that were written, and start a snapshot if one is due."""

@@ -53,7 +53,9 @@ class Runner:
         parts = layout.read_parts(folder)
         self._checkpoints = CheckpointCollector()
         restored = restore(self.journal, parts["policy"], self._checkpoints)
-        self.engine, self.unseen_s = restored.engine, restored.unseen_s
+        self.engine = restored.engine
+        self.unseen_s = restored.unseen_s
+        """Seconds before this runner in which no runner lived."""
         state = self.engine.state
         self._remover = CheckpointRemover(state.settings.store)
         self.snapshots = SnapshotWriter(folder, restored.n_unsaved)
@@ -65,7 +67,7 @@ class Runner:
         self._study = StudyContext(folder, state, self.clock, self._events)
         self._provider = parts["provider"]
         self.machines = MachineManager(self._study, self._provider, self.guard)
-        self.fleet, self._gangs = self.machines.fleet, self.machines.gangs
+        self._gangs = self.machines.gangs
         self._exit_by_s: float | None = None
         """Reading of `steady_s` by which this process must exit; None before SIGTERM."""
 

@@ -214,6 +214,7 @@ class Simulator:
         self.handle(event)
 
     def handle(self, event: core.Event) -> None:
+        """Have the engine handle an event, and execute its actions."""
         todo: list[core.Action] = []
         pending = [event]
         while pending:
@@ -318,6 +319,7 @@ class Simulator:
             self._deliver(core.MachineReady(machine=number, boot_s=boot_s))
 
     def end_machine(self, number: int, reason: str) -> None:
+        """End a machine and the gangs that use it; an empty reason means that the engine retired it."""
         machine = self.machines[number]
         if machine.ended_s is not None:
             return

@@ -72,19 +72,19 @@ class Journal:
         self.path = path
         self._lock = threading.Lock()
         with damage_as_error(path):
-            self.db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
             try:
                 self._open()
             except BaseException:
-                self.db.close()
+                self._db.close()
                 raise
 
     def _open(self) -> None:
-        if not _holds_plain_tables(self.db):
+        if not _holds_plain_tables(self._db):
             raise SeerError(f"{self.path} is not a journal of seer_nb: it has other tables")
         # A commit survives the death of the process. A power cut may lose the last commits but never damages the file.
-        self.db.execute("PRAGMA synchronous=NORMAL")
-        version = self.db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        version = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
         if version is None or version[0] != str(SCHEMA_VERSION):
             found = short_repr(version[0]) if version else "none"
             raise SeerError(f"{self.path} has journal schema {found}; this seer_nb reads schema {SCHEMA_VERSION}")
@@ -124,14 +124,14 @@ class Journal:
         wall = time.time()
         rows = [(at_s, wall, _encode(record).decode()) for at_s, record in records]
         with self._lock:
-            self.db.execute("BEGIN IMMEDIATE")
+            self._db.execute("BEGIN IMMEDIATE")
             try:
-                self.db.executemany("INSERT INTO records (at_s, wall, body) VALUES (?, ?, ?)", rows)
-                self.db.executemany("UPDATE inbox SET taken = 1 WHERE id = ?", [(number,) for number in taken])
-                self.db.execute("COMMIT")
+                self._db.executemany("INSERT INTO records (at_s, wall, body) VALUES (?, ?, ?)", rows)
+                self._db.executemany("UPDATE inbox SET taken = 1 WHERE id = ?", [(number,) for number in taken])
+                self._db.execute("COMMIT")
             except BaseException:
-                if self.db.in_transaction:  # some errors end the transaction themselves
-                    self.db.execute("ROLLBACK")
+                if self._db.in_transaction:  # some errors end the transaction themselves
+                    self._db.execute("ROLLBACK")
                 raise
 
     def read(self, after: int = 0) -> Iterator[Entry]:
@@ -160,30 +160,30 @@ class Journal:
     def _page(self, after: int, limit: int = PAGE) -> list[tuple[int, float, float, str]]:
         query = "SELECT seq, at_s, wall, body FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
         with damage_as_error(self.path), self._lock:
-            return self.db.execute(query, (after, limit)).fetchall()
+            return self._db.execute(query, (after, limit)).fetchall()
 
     def fingerprint(self, seq: int) -> str | None:
         """Return a hash of one record that only this journal and its copies have; None if there is no such record."""
         with damage_as_error(self.path), self._lock:
-            row = self.db.execute("SELECT at_s, wall, body FROM records WHERE seq = ?", (seq,)).fetchone()
+            row = self._db.execute("SELECT at_s, wall, body FROM records WHERE seq = ?", (seq,)).fetchone()
         return None if row is None else hashlib.sha256(repr(row).encode()).hexdigest()
 
     def send(self, command: core.Command) -> int:
         """Put a command into the runner's inbox; return its number there."""
         row = time.time(), _encode(command).decode()
         with damage_as_error(self.path, "written to"), self._lock:
-            return int(self.db.execute("INSERT INTO inbox (wall, body) VALUES (?, ?)", row).lastrowid or 0)
+            return int(self._db.execute("INSERT INTO inbox (wall, body) VALUES (?, ?)", row).lastrowid or 0)
 
     def inbox(self) -> list[tuple[int, core.Command | None]]:
         """Return the commands that no runner has taken, oldest first; None represents an unknown command."""
         with damage_as_error(self.path), self._lock:
-            rows = self.db.execute("SELECT id, body FROM inbox WHERE taken = 0 ORDER BY id").fetchall()
+            rows = self._db.execute("SELECT id, body FROM inbox WHERE taken = 0 ORDER BY id").fetchall()
         return [(number, _command(body)) for number, body in rows]
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self.db.close()
+            self._db.close()
 
 
 def _command(body: str) -> core.Command | None:

@@ -175,6 +175,7 @@ def own_key() -> bytes:
 
 
 def make_key(path: Path) -> None:
+    """Create a key, unless another process has created it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

@@ -35,6 +35,7 @@ class StoredStudy(StudyResults):
     settings: Settings
     """Settings that the study was created with."""
     journal_view: JournalView | None
+    """State and history of the study; None before it was started."""
     _launched: list[subprocess.Popen[bytes]]
     """Runners that this object has launched."""
 

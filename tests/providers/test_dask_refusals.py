@@ -37,9 +37,9 @@ def test_unusable_clusters_are_refused():
     with LocalCluster(processes=False, threads_per_worker=1, **quiet) as cluster:
         assert "which other processes cannot reach: make the cluster with processes=True" in refused(cluster)
     with clusters.local() as cluster:
-        cluster.adapt(minimum=0, maximum=2)
+        adaptive = cluster.adapt(minimum=0, maximum=2)
         assert "scales itself, but the study decides on its workers: do not call adapt()" in refused(cluster)
-        cluster._adaptive.stop()  # noqa: SLF001
+        adaptive.stop()
         cluster.new_spec = {**cluster.new_spec, "group": ["-0", "-1"]}
         assert "starts 2 workers at a time, but the study terminates single ones: configure it to start one" in refused(
             cluster

@@ -35,11 +35,13 @@ def test_a_slow_termination_is_recorded(home):
     study = create(Cloud(end_s=1.5, offer=BILLED))
     runner = asyncio.run(failing(study))
     records, state = journalled(study)
-    assert [record.machine for record in records if isinstance(record, core.MachineEnded)] == runner.fleet.asked
+    assert [
+        record.machine for record in records if isinstance(record, core.MachineEnded)
+    ] == runner.machines.fleet.asked
     assert not state.live_machines
     # A night without a runner costs nothing.
     state.apply(core.RunnerStarted(unseen_s=8 * 3600.0), state.now_s)
-    assert state.ledger.spent_micro(state.now_s) <= len(runner.fleet.asked) * OFFER.bill(10.0)
+    assert state.ledger.spent_micro(state.now_s) <= len(runner.machines.fleet.asked) * OFFER.bill(10.0)
 
 
 def test_an_end_that_was_delayed_after_a_suspension_is_recorded(home):
@@ -50,7 +52,7 @@ def test_an_end_that_was_delayed_after_a_suspension_is_recorded(home):
         running = asyncio.create_task(runner.run())
         await asyncio.sleep(0.5)
         runner.guard.note_suspension()
-        runner.fleet.report_ended(0, lived_s=2.0, reason="the machine was preempted")
+        runner.machines.fleet.report_ended(0, lived_s=2.0, reason="the machine was preempted")
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running

@@ -6,6 +6,7 @@ import types
 import pytest
 
 from seer_nb import core
+from seer_nb._utils.clock import steady_s
 from seer_nb.runner.loop import Runner
 from seer_nb.runner.recovery import TakeOver
 from tests.support.fake_gangs import Cloud, create
@@ -16,7 +17,7 @@ async def nothing(*_):
 
 
 @pytest.fixture
-def taken_over(home):
+def taken_over(home, monkeypatch):
     """Have a runner take over a machine that trained for 100 s and lived without a runner for 20 s."""
 
     async def begin(budget, joining_s):
@@ -27,7 +28,7 @@ def taken_over(home):
         machines = runner.machines
 
         async def connect(_):
-            runner.clock.consumed_s += joining_s
+            monkeypatch.setattr("seer_nb.runner.clock.steady_s", lambda: steady_s() + joining_s)
 
         machines.connect = connect
         machines.gangs = types.SimpleNamespace(
@@ -43,14 +44,14 @@ def taken_over(home):
 def test_a_machine_is_adopted_if_the_budget_suffices_for_a_new_lease(taken_over):
     started, runner = taken_over(0.16, 4.0)
     assert (started.adopted, started.retired) == ((0,), ())
-    assert runner.fleet.retired == []
+    assert runner.machines.fleet.retired == []
 
 
 def test_the_budget_must_still_suffice_after_connecting_to_the_workers(taken_over):
     """Guards against checking only before connecting, which may take a minute that machines are billed for."""
     started, runner = taken_over(0.152, 4.0)
     assert (started.adopted, started.retired) == ((), (0,))
-    assert runner.fleet.retired == [0]
+    assert runner.machines.fleet.retired == [0]
     # Its lease, which no runner has renewed, expires within the budget.
     state = runner.engine.state
     assert state.ledger.least_budget_micro(runner.clock.now_s()) <= state.budget_micro

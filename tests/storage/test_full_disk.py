@@ -80,14 +80,14 @@ def test_no_decision_follows_from_a_command_that_could_not_be_written(home):
     study = create(Cloud(max_workers=3), policy=Three(), budget=0.08)
 
     def ask(runner):
-        lose = functools.partial(runner.fleet.report_ended, 0, lived_s=3.0, reason="it was taken away")
+        lose = functools.partial(runner.machines.fleet.report_ended, 0, lived_s=3.0, reason="it was taken away")
         FullDisk(runner, core.SetBudget, TRIES, lose)
         study.send(core.SetBudget(budget_micro=5_000_000))
 
     runner = fails(study, ask)
     records, state = journalled(study)
-    assert of(core.Rent, records) == of(core.MachineEnded, records) == runner.fleet.asked
-    assert records[-len(runner.fleet.asked) :] == [x for x in records if isinstance(x, core.MachineEnded)]
+    assert of(core.Rent, records) == of(core.MachineEnded, records) == runner.machines.fleet.asked
+    assert records[-len(runner.machines.fleet.asked) :] == [x for x in records if isinstance(x, core.MachineEnded)]
     assert state.phase == "running"
     assert len(study.journal.inbox()) == 1, "it is asked of the next runner"
     assert asyncio.run(should_continue(study))
@@ -113,7 +113,7 @@ def test_an_end_of_a_machine_that_could_not_be_written_is_written_later(home):
     def lose(runner):
         # When the others end there is room again.
         FullDisk(runner, core.MachineEnded, TRIES)
-        runner.fleet.report_ended(0, lived_s=3.0, reason="it was taken away")
+        runner.machines.fleet.report_ended(0, lived_s=3.0, reason="it was taken away")
 
     fails(study, lose)
     records, state = journalled(study)
@@ -141,14 +141,14 @@ def test_a_runner_terminated_before_it_starts_rents_nothing(home):
 
     async def run():
         runner = Runner(study.folder)
-        opened = runner.fleet.open
+        opened = runner.machines.fleet.open
 
         async def open_late():
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(0.2)
             return await opened()
 
-        runner.fleet.open = open_late
+        runner.machines.fleet.open = open_late
         await asyncio.wait_for(runner.run(), 6.0)
 
     asyncio.run(run())

@@ -57,13 +57,18 @@ def test_a_journal_that_does_not_begin_with_settings_is_refused(tmp_path):
         JournalView(journal).state()
 
 
-def test_append_on_a_full_disk_writes_nothing_and_works_again_later(tmp_path):
+def test_append_on_a_full_disk_writes_nothing_and_works_again_later(tmp_path, monkeypatch):
+    connect, opened = sqlite3.connect, []
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **options: opened.append(connect(*args, **options)) or opened[-1]
+    )
     journal = Journal.create(tmp_path / "journal.sqlite", [(0.0, core.RunnerStarted())])
-    pages = journal.db.execute("PRAGMA page_count").fetchone()[0]
-    journal.db.execute(f"PRAGMA max_page_count={pages}")
+    db = opened[-1]
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count={pages}")
     records = [(1.0, core.Note(reason=f"{number}" * 400)) for number in range(100)]
     with pytest.raises(sqlite3.OperationalError, match="full"):
         journal.append(records)
-    journal.db.execute("PRAGMA max_page_count=100000")
+    db.execute("PRAGMA max_page_count=100000")
     journal.append(records)
     assert [entry.record.reason[0] for entry in journal.read(1)] == [reason.reason[0] for _, reason in records]

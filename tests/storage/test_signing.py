@@ -13,6 +13,7 @@ import pytest
 import seer_nb as seer
 from seer_nb._utils import environment
 from seer_nb.storage import layout, signing
+from seer_nb.study import serialization
 from seer_nb.ui import cli
 from tests.support import refusals
 from tests.support.refusals import make, raised, train
@@ -56,7 +57,7 @@ def untrusted(study, act):
 def test_signed_files_are_read(study):
     layout.check_signatures(study.folder)
     assert set(layout.read_parts(study.folder)) == {"sampler", "policy", "provider", "space"}
-    assert layout.read_function(study.folder) == study._function.pickled  # noqa: SLF001
+    assert layout.read_function(study.folder) == serialization.ship(train).pickled
 
 
 @pytest.mark.parametrize("name", [layout.FUNCTION, layout.PARTS, layout.CWD])

@@ -87,12 +87,13 @@ def test_ctrl_c_says_that_the_study_continues_and_propagates(study, monkeypatch,
 
 
 def test_a_second_ctrl_c_while_the_sentence_is_written_propagates(study, monkeypatch):
-    def interrupted(_):
-        raise KeyboardInterrupt
+    class Interrupted(io.StringIO):
+        def write(self, text):
+            raise KeyboardInterrupt("the second")
 
     ends(monkeypatch, 0, interrupted=True)
-    monkeypatch.setattr(progress, "_interrupted", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(sys, "stderr", Interrupted())
+    with pytest.raises(KeyboardInterrupt, match="the second"):
         study.wait()
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import inspect
 import socket
 import subprocess
 import sys
@@ -204,7 +205,7 @@ def test_sockets_generators_and_open_files_are_named(tmp_path):
             (connection, "socket.socket"),
             ((n for n in range(3)), "generator"),
             (file, "_io.TextIOWrapper"),
-            (sys._getframe(), "frame"),  # noqa: SLF001
+            (inspect.currentframe(), "frame"),
         )
         for held, kind in kinds:
             sentence = raised(ValueError, make, closure(held))

@@ -117,13 +117,15 @@ class Gangs:
         run_member(function, self.order(**changes), send, signals)
         return sent(records)
 
-    def pair(self, function, hook=None, **changes) -> list[Sent]:
-        """Train two members, each in its own process."""
+    def pair(self, function, hook=None, second=None, **changes) -> list[Sent]:
+        """Train two members, each in its own process; ``second`` changes the order of rank 1 only."""
         pool = self._request.getfixturevalue("workers")
         # Gang numbers differ over all tests, as they do within a study.
         pool.gang = getattr(pool, "gang", 1000) + 1
         self._gang = pool.gang
-        return pool.train(function, [self.order(rank, 2, pool.ports[0], **changes) for rank in (0, 1)], hook)
+        each = (changes, {**changes, **(second or {})})
+        orders = [self.order(rank, 2, pool.ports[0], **given) for rank, given in enumerate(each)]
+        return pool.train(function, orders, hook)
 
     def train(self, function, size: int = 1, **changes) -> Sent:
         """Train one member or two; returns what rank 0 sent."""

@@ -248,11 +248,12 @@ def test_the_error_names_a_rank_that_returns_early(gangs):
 
 def test_the_error_names_ranks_at_different_epochs(gangs):
     def train(config, run):
-        if run.rank == 1:
-            run._epoch = 4  # noqa: SLF001
-        run.report(accuracy=1)
+        run.state["is"] = "stored"
+        for _ in run.epochs():
+            run.report(accuracy=1)
 
-    for sent in gangs.pair(train):
+    resumes = {"from_epoch": 3, "checkpoint": gangs.alone(train, until=3).reports[-1].checkpoint}
+    for sent in gangs.pair(train, second=resumes, until=9):
         assert sent.end.error.strip().splitlines()[-1] == (
             "RuntimeError: rank 1 reports epoch 4 while rank 0 reports epoch 1: "
             "every rank must call run.report() once an epoch"

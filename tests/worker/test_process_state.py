@@ -14,6 +14,7 @@ import time
 import warnings
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -82,8 +83,17 @@ def _values():
     return {name: read(*arguments) for name, (read, _, *arguments) in SETTINGS.items()}
 
 
-def test_what_one_trial_sets_does_not_reach_the_next(gangs, monkeypatch):
-    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", None)  # noqa: SLF001
+@pytest.fixture
+def no_start_method():
+    """Unset the start method of multiprocessing, as in a new process."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(None, force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.usefixtures("no_start_method")
+def test_what_one_trial_sets_does_not_reach_the_next(gangs):
     seen = []
 
     def look(config, run):

@@ -184,4 +184,5 @@ def _simulated(chunks: list[list[Job]], processes: int) -> Iterator[tuple[list[J
 
 
 def run_chunk(jobs: list[Job]) -> list[dict[str, Any]]:
+    """Simulate jobs one after the other, in one process."""
     return [simulate(job) for job in jobs]

@@ -130,6 +130,7 @@ class ClientTrainer:
         self._dropout_rates = [x.p for x in self._dropouts]
         self._flatten_model()
         self.loaded: dict[tuple[int, Part], tuple[Tensor, Tensor]] = {}
+        """Data that are kept in memory, by client and part."""
 
     def initial_weights(self, seed: int) -> Vector:
         """Return the weights of a new model that is initialised with a seed."""

@@ -105,6 +105,7 @@ class VMFleet(MachineFleet[VM]):
         self._provider = provider
         self._file = tls.load(context.folder)
         self.side_loop = LoopThread()
+        """Runs the launcher."""
         self.launcher: VMLauncher[Any] | None = None
         self._preparing = asyncio.Lock()
         self._scheduler_url = ""
