@@ -175,6 +175,7 @@ def run(  # noqa: PLR0913 - the arguments of a study and of a world
     speedup: Callable[[int], float] | float | str = 0.15,
     offer: Offer | None = None,
     max_workers: int | None = None,
+    max_parallelism: int | None = None,
     conditions: Conditions | None = None,
     commands: Iterable[tuple[float, core.Command]] = (),
     seed: int = 0,
@@ -195,6 +196,7 @@ def run(  # noqa: PLR0913 - the arguments of a study and of a world
             "random" for a c between 0.02 and 0.3 drawn by the seed. Default: c = 0.15.
         offer: Machine type to rent; None: machines of one worker at $3.06 per hour, without boot time.
         max_workers: Most workers at one time; None: 512, or as many as the offer's quota allows.
+        max_parallelism: Most workers that train one trial together; None: no limit.
         conditions: Stalls, noise and faults; None: stalls of one second and no faults.
         commands: (study seconds, command) of a person, such as SetBudget and SetDeadline.
         seed: Seed of the order of configurations and of all randomness.
@@ -221,7 +223,7 @@ def run(  # noqa: PLR0913 - the arguments of a study and of a world
         conditions=conditions,
         seed=seed,
     )
-    settings = _settings(table, policy, deadline, budget, max_epochs, offer, max_workers, seed)
+    settings = _settings(table, policy, deadline, budget, max_epochs, offer, max_workers, max_parallelism, seed)
     simulator = RecordingSimulator(settings, by_name(policy) if isinstance(policy, str) else policy, world, commands)
     simulator.run()
     return _outcome_of(simulator)
@@ -235,6 +237,7 @@ def _settings(  # noqa: PLR0913, PLR0917 - the arguments of run
     max_epochs: int | None,
     offer: Offer,
     max_workers: int | None,
+    max_parallelism: int | None,
     seed: int,
 ) -> core.Settings:
     epochs = (
@@ -242,6 +245,9 @@ def _settings(  # noqa: PLR0913, PLR0917 - the arguments of run
     )
     if max_workers is not None:
         max_workers = check_integer(max_workers, "max_workers", 1, MOST_WORKERS, what="a number of workers")
+    if max_parallelism is not None:
+        what = "a number of workers"
+        max_parallelism = check_integer(max_parallelism, "max_parallelism", 1, MOST_WORKERS, what=what)
     money = parse_money(budget, "budget")
     rented = offer.to_core(max_workers)
     workers = rented.max_machines * rented.workers_per_machine
@@ -256,6 +262,7 @@ def _settings(  # noqa: PLR0913, PLR0917 - the arguments of run
         seed=seed,
         offers=(rented,),
         max_workers=workers,
+        max_parallelism=max_parallelism,
         lease_s=lease_seconds(money, (rented,), workers),
         store="",
         policy=policy if isinstance(policy, str) else repr(policy),

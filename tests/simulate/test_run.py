@@ -250,6 +250,15 @@ def test_quota_and_max_workers_limit_the_cluster():
     assert run("random_search", offer=Offer(price_per_hour=0.36), max_workers=5).peak_workers == 5
 
 
+def test_max_parallelism_limits_the_workers_of_a_trial():
+    def most(**changes):
+        found = run(Wide(), **changes)
+        return max(trial.max_parallelism for trial in found.state.trials.values())
+
+    assert most() > 2
+    assert most(max_parallelism=2) == 2
+
+
 def lost(found):
     return [machine.reason for machine in found.state.machines.values() if machine.retired_s is None]
 
@@ -319,6 +328,7 @@ def test_a_policy_may_be_an_object():
             {"speedup": lambda p: 0.0, "policy": Wide()},
             r"speedup\(4\)=0.0: not a speedup; expected a finite number > 0",
         ),
+        ({"max_parallelism": 0}, "max_parallelism=0: not a number of workers; expected an integer from 1 to 100000"),
         ({"max_workers": 0}, "max_workers=0: not a number of workers; expected an integer from 1 to 100000"),
     ],
 )

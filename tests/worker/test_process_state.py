@@ -7,6 +7,7 @@ import locale
 import logging
 import multiprocessing
 import os
+import resource
 import socket
 import sys
 import threading
@@ -74,6 +75,34 @@ SETTINGS = {
     "excepthook": (lambda: sys.excepthook, lambda: setattr(sys, "excepthook", print)),
     "thread excepthook": (lambda: threading.excepthook, lambda: setattr(threading, "excepthook", print)),
     "garbage collector": (gc.isenabled, gc.disable),
+    "garbage collector's threshold": (gc.get_threshold, lambda: gc.set_threshold(5000)),
+    "garbage collector's debugging": (gc.get_debug, lambda: gc.set_debug(gc.DEBUG_UNCOLLECTABLE)),
+    "garbage collector's callbacks": (
+        lambda: len(gc.callbacks),
+        lambda: gc.callbacks.append(lambda phase, info: None),
+    ),
+    "open files": (
+        lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        lambda: resource.setrlimit(
+            resource.RLIMIT_NOFILE,
+            (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
+        ),
+    ),
+    "switch interval": (sys.getswitchinterval, lambda: sys.setswitchinterval(0.01)),
+    "digits": (sys.get_int_max_str_digits, lambda: sys.set_int_max_str_digits(9999)),
+    "thread trace": (threading.gettrace, lambda: threading.settrace(lambda *_: None)),
+    "thread profile": (threading.getprofile, lambda: threading.setprofile(lambda *_: None)),
+    "thread stack": (threading.stack_size, lambda: threading.stack_size(1 << 20)),
+    "record factory": (
+        logging.getLogRecordFactory,
+        lambda: logging.setLogRecordFactory(type("Own", (logging.LogRecord,), {})),
+    ),
+    "logger class": (logging.getLoggerClass, lambda: logging.setLoggerClass(type("Own", (logging.Logger,), {}))),
+    "last resort": (lambda: logging.lastResort is None, lambda: setattr(logging, "lastResort", None)),
+    "sharing of tensors": (
+        torch.multiprocessing.get_sharing_strategy,
+        lambda: torch.multiprocessing.set_sharing_strategy("file_system"),
+    ),
     "a built-in": (lambda: builtins.abs(-1), lambda: setattr(builtins, "abs", lambda number: number)),
     "default device": (lambda: torch.ones(1).device, lambda: torch.set_default_device("meta")),
 }
