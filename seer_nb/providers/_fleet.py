@@ -68,6 +68,7 @@ class MachineFleet(ABC, Generic[R]):
         self.context = context
         self._make_record = rented
         self.rented: dict[int, R] = {}
+        self._reported: set[int] = set()
         self._changed = asyncio.Event()
         """Set when a machine has terminated."""
         self._closing = False
@@ -96,7 +97,10 @@ class MachineFleet(ABC, Generic[R]):
         await self._request_end(machine, "its worker left the scheduler")
 
     async def discard(self, machine: int, reason: str) -> None:
-        await self._request_end(machine, reason)
+        if machine in self.rented:
+            await self._request_end(machine, reason)
+        elif machine not in self._reported:  # `rent` of a subclass raised before the fleet had a record
+            self._context.on_ended(MachineEnded(machine=machine, expected=False, reason=reason))
 
     def worker_name(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - workers have the engine's names
         return worker
@@ -190,6 +194,7 @@ class MachineFleet(ABC, Generic[R]):
         rented = self.rented.pop(machine, None)
         if rented is None:
             return
+        self._reported.add(machine)
         self._changed.set()
         self.context.on_ended(
             MachineEnded(

@@ -90,9 +90,14 @@ async def test_unusable_machine_is_reported_once_with_its_reason(fleet):
     await fleet.rent(1, OFFER)
     await fleet.discard(1, "its scheduler refuses connections")
     await fleet.discard(1, "again")
-    await fleet.discard(2, "unknown")
     assert [(ended.expected, ended.reason) for ended in fleet.ended] == [(False, "its scheduler refuses connections")]
     assert fleet.ended[0].lived_s >= 1.0, "it existed, so it is billed"
+
+
+@pytest.mark.anyio
+async def test_a_machine_without_a_record_ends_when_it_is_discarded(fleet):
+    await fleet.discard(2, "rent raised")
+    assert [(ended.machine, ended.reason, ended.lived_s) for ended in fleet.ended] == [(2, "rent raised", None)]
 
 
 @pytest.mark.anyio

@@ -301,6 +301,17 @@ def test_machines_that_a_provider_fails_to_rent_end_the_study_with_its_error(hom
     assert_no_processes_left(home)
 
 
+def test_a_provider_whose_rent_raises_ends_the_study(home):
+    provider = Unreachable(max_workers=1)
+    provider.where = "rent"
+    study = make(counting, provider=provider)
+    for start in (study.start, study.resume):
+        with pytest.raises(StudyFailedError, match=r"machines in a row did not boot: .*no key for the cloud"):
+            start().wait(60)
+    assert not study.state.live_machines
+    assert_no_processes_left(home)
+
+
 def test_a_policy_that_raises_ends_the_study(home):
     class Moody:
         def decide(self, view):
