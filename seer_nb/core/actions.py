@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from seer_nb.core.events import Drawn, SpaceExhausted
 from seer_nb.core.model import TrialState
 from seer_nb.core.types import Number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seer_nb.core.model import Config
 
 
 class ActionBase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -38,6 +44,22 @@ class Draw(ActionBase, frozen=True, kw_only=True):
     count: int
     n_proposed: int = 0
     """How many of them, the last ones, may depend on the results of earlier trials; the others are random."""
+
+    def events(self, first: int, draw: Callable[[int, bool], Config | None]) -> list[Drawn | SpaceExhausted]:
+        """Return the events of this action.
+
+        Args:
+            first: Number of the first new trial.
+            draw: Returns the configuration of a trial, given its number and whether it may be proposed; None if the
+                space is exhausted.
+        """
+        events: list[Drawn | SpaceExhausted] = []
+        for number in range(first, first + self.count):
+            config = draw(number, number >= first + self.count - self.n_proposed)
+            if config is None:
+                return [*events, SpaceExhausted()]
+            events.append(Drawn(trial=number, config=config))
+        return events
 
 
 class StartGang(ActionBase, frozen=True, kw_only=True):

@@ -49,17 +49,14 @@ class ConfigurationSource:
     def _draw(self, action: core.Draw, n_pending: int) -> list[core.Event]:
         if self._sampler is None:
             self._sampler = self._make_sampler()
-        events: list[core.Event] = []
-        state = self._state
+        sampler, state = self._sampler, self._state
         started = [trial for trial in state.trials.values() if trial.state != "waiting"] if action.n_proposed else []
-        for place in range(action.count):
-            number = state.n_drawn + n_pending + len(events)
-            # The last ones are those that may be proposed.
-            config = self._sampler.draw(number, started if place >= action.count - action.n_proposed else None)
-            if config is None:
-                return [*events, core.SpaceExhausted()]
-            events.append(core.Drawn(trial=number, config=config))
-        return events
+        return [
+            *action.events(
+                state.n_drawn + n_pending,
+                lambda number, proposed: sampler.draw(number, started if proposed else None),
+            )
+        ]
 
     def observe(self, record: core.Event | core.Action) -> list[core.Event]:
         """Pass a trial to the sampler if the record is its end; returns ``PartFailed`` if the sampler raises."""

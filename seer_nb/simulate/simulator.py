@@ -248,15 +248,8 @@ class Simulator:
     # --- actions ---
 
     def _draw(self, action: core.Draw, ahead: int) -> list[core.Event]:
-        first = self.state.n_drawn + ahead
-        events: list[core.Event] = []
-        for number in range(first, first + action.count):
-            proposed = number >= first + action.count - action.n_proposed
-            config = self.world.draw(number, self.state.trials, proposed=proposed)
-            if config is None:
-                return [*events, core.SpaceExhausted()]
-            events.append(core.Drawn(trial=number, config=config))
-        return events
+        trials, first = self.state.trials, self.state.n_drawn + ahead
+        return [*action.events(first, lambda number, proposed: self.world.draw(number, trials, proposed=proposed))]
 
     def _rent(self, action: core.Rent) -> None:
         random, conditions, number = self.world.random, self.world.conditions, action.machine
