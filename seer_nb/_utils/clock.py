@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+LATE_TIMER_S = 1.0
+"""Delay in seconds of a timer that only a suspended process or computer explains."""
 
 
 def steady_s() -> float:

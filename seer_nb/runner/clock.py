@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from seer_nb._utils.clock import steady_s
+from seer_nb._utils.clock import LATE_TIMER_S, steady_s
 
 if TYPE_CHECKING:
     from seer_nb.core.engine import Engine
 
 
-LATE_TIMER_S = 1.0
-"""Delay in seconds of a timer that only a suspended process or computer explains."""
 SETTLE_S = 0.5
 """Seconds after a suspension in which messages are received before anything counts as lost."""
 

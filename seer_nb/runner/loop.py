@@ -15,10 +15,10 @@ from msgspec import structs
 
 from seer_nb import core
 from seer_nb._utils import log_context
-from seer_nb._utils.clock import steady_s
+from seer_nb._utils.clock import LATE_TIMER_S, steady_s
 from seer_nb.runner import commands as inbox
 from seer_nb.runner.checkpoint_gc import CheckpointCollector, CheckpointRemover
-from seer_nb.runner.clock import LATE_TIMER_S, StudyClock, SuspendGuard
+from seer_nb.runner.clock import StudyClock, SuspendGuard
 from seer_nb.runner.configurations import ConfigurationSource
 from seer_nb.runner.context import EventQueue, StudyContext
 from seer_nb.runner.journal_writer import JournalWriter, SnapshotWriter, as_correction

@@ -7,14 +7,13 @@ import threading
 import time
 
 from seer_nb._utils.by_value import ByValue
+from seer_nb._utils.clock import LATE_TIMER_S
 from seer_nb._utils.environment import LEASE_FILE
 from seer_nb._utils.processes import LEASE_EXPIRED, exit_process
 
 logger = logging.getLogger(__name__)
 CHECK_S = 5.0
 """Seconds between two checks of the lease, at most."""
-SUSPENDED_S = 1.0
-"""Delay in seconds of a timer that only a suspended process explains."""
 SETTLE_S = 2.0
 """Seconds after a suspension in which renewals that came meanwhile are received."""
 
@@ -43,7 +42,7 @@ class Lease:
         while (left_s := self._renewed_s + self.lease_s - time.monotonic()) > 0:
             asked_s, began_s = min(left_s, CHECK_S), time.monotonic()
             time.sleep(asked_s)
-            if time.monotonic() - began_s > asked_s + SUSPENDED_S:
+            if time.monotonic() - began_s > asked_s + LATE_TIMER_S:
                 # No thread could run, for instance because a library held the interpreter lock: a renewal may have
                 # come meanwhile that was not received.
                 time.sleep(SETTLE_S)

@@ -18,7 +18,7 @@ class EndedError(Exception):
 @pytest.fixture
 def lease(monkeypatch):
     """A lease of a second, the thread that watches it, and whether it has expired."""
-    monkeypatch.setattr(leases, "SUSPENDED_S", 0.3)
+    monkeypatch.setattr(leases, "LATE_TIMER_S", 0.3)
     monkeypatch.setattr(leases, "SETTLE_S", 0.5)
     ended = threading.Event()
 
