@@ -100,7 +100,7 @@ class MachineFleet(ABC, Generic[R]):
         if machine in self.rented:
             await self._request_end(machine, reason)
         elif machine not in self._reported:  # `rent` of a subclass raised before the fleet had a record
-            self._context.on_ended(MachineEnded(machine=machine, expected=False, reason=reason))
+            self.context.on_ended(MachineEnded(machine=machine, expected=False, reason=reason))
 
     def worker_name(self, worker: str, address: str) -> str | None:  # noqa: ARG002 - workers have the engine's names
         return worker

@@ -292,15 +292,6 @@ def test_a_provider_that_raises_ends_the_study(home, where):
     assert_no_processes_left(home)
 
 
-def test_machines_that_a_provider_fails_to_rent_end_the_study_with_its_error(home):
-    provider = Unreachable(max_workers=1)
-    provider.where = "rent"
-    study = make(counting, provider=provider, deadline="60s")
-    with pytest.raises(StudyFailedError, match="no key for the cloud"):
-        study.run()
-    assert_no_processes_left(home)
-
-
 def test_a_provider_whose_rent_raises_ends_the_study(home):
     provider = Unreachable(max_workers=1)
     provider.where = "rent"
