@@ -46,8 +46,14 @@ print(attached_s, time.monotonic() - started_s)
 
 
 def journal(*, quick: bool) -> list[Figure]:
-    """Measure a long journal: writing, opening without and with a snapshot, and attaching in a new process."""
-    n_records, n_trials, n_workers = (200_000, 500, 100) if quick else (10_000_000, 10_000, 2000)
+    """Measure the journal of a large study, 2 000 trials x 100 epochs, and one of 10 million events."""
+    figures = _journal(200_000, n_trials=2000, n_workers=100, attach_within_s=2.0)
+    # A snapshot is one msgpack message, so that attaching to the longest journals takes as long as reading it.
+    return figures if quick else [*figures, *_journal(10_000_000, n_trials=10_000, n_workers=2000)]
+
+
+def _journal(n_records: int, *, n_trials: int, n_workers: int, attach_within_s: float | None = None) -> list[Figure]:
+    """Measure a journal: writing, opening without and with a snapshot, and attaching in a new process."""
     with temporary_home() as home:
         folder = home / "many"
         folder.mkdir()
@@ -74,7 +80,7 @@ def journal(*, quick: bool) -> list[Figure]:
             Figure("first snapshot, which reads all events", first_s, "s"),
             Figure("opening: snapshot and the largest number of later events", open_s, "s", most=5),
             Figure("next snapshot, in its own process", second_s, "s"),
-            Figure("attach in a new process", attach_s, "s", most=2),
+            Figure("attach in a new process", attach_s, "s", most=attach_within_s),
             Figure("... with best trial and status", best_s, "s"),
         ]
 

@@ -207,8 +207,9 @@ def test_gang_is_resized_after_its_sixth_report_at_the_earliest(reports, workers
     assert job.workers == workers
 
 
-def test_parallelism_divides_the_batch():
+def test_parallelism_divides_the_batch_and_is_1_without_shared_work():
     assert distribute_workers([trial(0, batch_size=6)], 8, 100) == {0: 2}
+    assert distribute_workers([trial(0, shares=False)], 8, 100) == {0: 1}
 
 
 def test_idle_workers_are_used_and_no_trial_starts_late_in_a_study():

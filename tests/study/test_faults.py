@@ -289,7 +289,8 @@ def test_a_provider_that_raises_ends_the_study(home, where):
             start().wait(60)
         reason = "the provider Unreachable raised PermissionError: no key for the cloud"
         assert str(caught.value) == f"study 'study' failed: {reason}"
-    assert_no_processes_left(home)
+    # A fork server that still imports torch exits after that.
+    until(lambda: not processes(home), "the end of all processes")
 
 
 def test_a_provider_whose_rent_raises_ends_the_study(home):
