@@ -6,13 +6,14 @@ import os
 import re
 import struct
 import sys
-import sysconfig
 import types
 import warnings
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader, all_suffixes
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from seer_nb.worker.function import installed_folders, is_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,7 +76,7 @@ def own_paths() -> list[str]:
     """Return the entries of sys.path that hold neither Python nor installed packages, as absolute paths."""
     installed = installed_folders()
     paths = (os.path.abspath(path) for path in sys.path)  # noqa: PTH100 - must not follow links
-    return [path for path in dict.fromkeys(paths) if Path(path).exists() and not _is_below(path, installed)]
+    return [path for path in dict.fromkeys(paths) if Path(path).exists() and not is_below(path, installed)]
 
 
 def is_users(module: Any, installed: tuple[str, ...]) -> bool:
@@ -87,7 +88,7 @@ def is_users(module: Any, installed: tuple[str, ...]) -> bool:
     # cloudpickle finds registered modules by name.
     if sys.modules.get(name) is not module or name.partition(".")[0] == "seer_nb":
         return False
-    return not _is_below(str(file), installed)
+    return not is_below(str(file), installed)
 
 
 def can_send(module: types.ModuleType) -> bool:
@@ -100,29 +101,6 @@ def can_send(module: types.ModuleType) -> bool:
     )
 
 
-def installed_folders() -> tuple[str, ...]:
-    """Return path prefixes of Python's own files and installed packages."""
-    paths = {
-        value for key, value in sysconfig.get_paths().items() if key in {"stdlib", "platstdlib", "purelib", "platlib"}
-    }
-    found = filter(None, sys.path)
-    paths |= {path for path in found if path.endswith(("site-packages", "dist-packages")) or _is_target(path)}
-    return tuple(os.path.join(path, "") for path in paths)  # noqa: PTH118 - adds the slash at the end
-
-
-def _is_below(path: str, folders: tuple[str, ...]) -> bool:
-    return os.path.join(path, "").startswith(folders)  # noqa: PTH118 - likewise
-
-
-def _is_target(path: str) -> bool:
-    """Return whether packages were installed into this folder, as by ``pip install --target``."""
-    try:
-        with os.scandir(path) as entries:
-            return any(entry.name.endswith(".dist-info") for entry in entries)
-    except OSError:
-        return False
-
-
 def _find(top: str) -> ModuleSpec | None:
     try:
         return find_spec(top)
@@ -132,7 +110,7 @@ def _find(top: str) -> ModuleSpec | None:
 
 def _is_users_spec(spec: ModuleSpec, installed: tuple[str, ...]) -> bool:
     places = [spec.origin] if spec.has_location else spec.submodule_search_locations or []
-    return any(place is not None and not _is_below(place, installed) for place in places)
+    return any(place is not None and not is_below(place, installed) for place in places)
 
 
 def _read(spec: ModuleSpec, before: ModuleFiles, *, shared: bool) -> ModuleFiles:

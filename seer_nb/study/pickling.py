@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 import cloudpickle
 
 from seer_nb.study import local_modules
-from seer_nb.worker.function import MIN_OBJECT_BYTES, reduce_storage, reduce_typed_storage
+from seer_nb.worker.function import MIN_OBJECT_BYTES, installed_folders, reduce_storage, reduce_typed_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def _may_fail_to_unpickle(kind: type) -> bool:
 def is_users_class(kind: type) -> bool:
     """Return whether the user defined a class, in a notebook or a module."""
     module = sys.modules.get(kind.__module__)
-    return kind.__module__ == "__main__" or local_modules.is_users(module, local_modules.installed_folders())
+    return kind.__module__ == "__main__" or local_modules.is_users(module, installed_folders())
 
 
 def _keep(buffer: pickle.PickleBuffer, objects: list[pickle.PickleBuffer]) -> bool:

@@ -24,7 +24,7 @@ from seer_nb.search_space import ConfigSampler
 from seer_nb.storage import layout
 from seer_nb.study import local_modules
 from seer_nb.study.pickling import Pickled, is_users_class, pickle_with_needs, pickled_size
-from seer_nb.worker.function import Shipment, ShippedFunction, join
+from seer_nb.worker.function import Shipment, ShippedFunction, installed_folders, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -317,7 +317,7 @@ def dumps_parts(**parts: Any) -> bytes:
 
 def _sources(files: set[str]) -> dict[str, str]:
     """Return the text of the user's own files and notebook cells by name."""
-    installed = local_modules.installed_folders()
+    installed = installed_folders()
     texts = {name: "".join(linecache.getlines(name)) for name in sorted(files) if not name.startswith(installed)}
     return {name: text for name, text in texts.items() if 0 < len(text) <= MAX_SOURCE}
 
@@ -325,7 +325,7 @@ def _sources(files: set[str]) -> dict[str, str]:
 @contextlib.contextmanager
 def _by_value(importable: Callable[[types.ModuleType], bool]) -> Iterator[None]:
     """Have the user's own modules pickled by value, except those that are importable where they are unpickled."""
-    registered, installed = cloudpickle.list_registry_pickle_by_value(), local_modules.installed_folders()
+    registered, installed = cloudpickle.list_registry_pickle_by_value(), installed_folders()
     modules = [module for module in list(sys.modules.values()) if local_modules.is_users(module, installed)]
     modules = [module for module in modules if module.__name__ not in registered and not importable(module)]
     for module in modules:

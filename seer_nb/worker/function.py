@@ -10,6 +10,7 @@ import os
 import pickle
 import shutil
 import sys
+import sysconfig
 import tempfile
 import traceback
 from dataclasses import dataclass
@@ -263,6 +264,30 @@ def _forget(modules: ModuleFiles) -> None:
         if file is not None and file not in origins and PREFIX not in file:
             raise ImportError(f"{tops[top]} has the name of a module that workers use, {file}; rename it")
         del sys.modules[name]
+
+
+def installed_folders() -> tuple[str, ...]:
+    """Return path prefixes of Python's own files and installed packages."""
+    paths = {
+        value for key, value in sysconfig.get_paths().items() if key in {"stdlib", "platstdlib", "purelib", "platlib"}
+    }
+    found = filter(None, sys.path)
+    paths |= {path for path in found if path.endswith(("site-packages", "dist-packages")) or _is_target(path)}
+    return tuple(os.path.join(path, "") for path in paths)  # noqa: PTH118 - adds the slash at the end
+
+
+def is_below(path: str, folders: tuple[str, ...]) -> bool:
+    """Return whether a path lies in one of the folders, given as prefixes that end with a slash."""
+    return os.path.join(path, "").startswith(folders)  # noqa: PTH118 - likewise
+
+
+def _is_target(path: str) -> bool:
+    """Return whether packages were installed into this folder, as by ``pip install --target``."""
+    try:
+        with os.scandir(path) as entries:
+            return any(entry.name.endswith(".dist-info") for entry in entries)
+    except OSError:
+        return False
 
 
 def _without_earlier(paths: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import multiprocessing
@@ -168,6 +169,11 @@ def _clean_up(barrier: GangBarrier | None) -> None:
             dist.destroy_process_group()
     except Exception:
         logger.exception("destroying a gang's process group failed")
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and hasattr(wandb, "teardown"):
+        # Otherwise the next gang would use the connection to a process that ends with this one.
+        with contextlib.suppress(Exception):
+            wandb.teardown()
 
 
 def _log(task: MemberTask) -> Path | None:

@@ -21,11 +21,12 @@ import os
 import signal
 import socket
 import sys
-import sysconfig
 import threading
 import time
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seer_nb.worker.function import installed_folders, is_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -221,10 +222,10 @@ def _write_loggers(state: tuple[int, dict[str, tuple[Any, ...]]]) -> None:
 
 def _drop_users_modules(before: set[str]) -> None:
     """Forget modules of the user's own files, so that the next function imports them afresh."""
-    installed = tuple({os.path.join(path, "") for path in sysconfig.get_paths().values()})  # noqa: PTH118 - adds a slash
-    for name in sys.modules.keys() - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and not file.startswith(installed) and name.partition(".")[0] != "seer_nb":
+    files = {name: getattr(sys.modules[name], "__file__", None) for name in sys.modules.keys() - before}
+    installed = installed_folders() if any(files.values()) else ()
+    for name, file in files.items():
+        if file and not is_below(file, installed) and name.partition(".")[0] != "seer_nb":
             del sys.modules[name]
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 import torch
@@ -32,6 +33,15 @@ def test_any_exception_is_a_failure_of_the_trial(gangs, error):
     assert end.error.startswith('Traceback (most recent call last):\n  File "')
     assert end.error.strip().splitlines()[-1].startswith(type(error).__name__)
     assert "/seer_nb/" not in end.error
+
+
+def test_each_gang_starts_its_own_service_of_wandb(gangs, monkeypatch):
+    """Guards against a connection to the service's process, which ends with the gang that has started it."""
+    ended = []
+    wandb = types.SimpleNamespace(teardown=lambda: ended.append(True))
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    gangs.alone(lambda config, run: run.report(accuracy=1))
+    assert ended == [True]
 
 
 def test_tracebacks_contain_causes_and_are_shortened(gangs):

@@ -142,17 +142,28 @@ def test_what_one_trial_sets_does_not_reach_the_next(gangs):
     assert {name: (first[name], second[name]) for name in SETTINGS if first[name] != second[name]} == {}
 
 
-def test_a_module_of_the_user_is_imported_afresh(gangs, tmp_path, monkeypatch):
-    (tmp_path / "a_module_of_the_user.py").write_text("calls = 0\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+@pytest.mark.parametrize(
+    ("folder", "calls"),
+    [("beside the notebook", [1, 1]), ("lib/python3/site-packages", [1, 2]), ("target", [1, 2])],
+)
+def test_modules_of_the_user_are_imported_afresh_and_installed_ones_are_not(
+    gangs, tmp_path, monkeypatch, folder, calls
+):
+    """Guards against importing a half-initialised library again, from a place such as the user's site-packages."""
+    place = tmp_path / folder
+    (place / "a_package-1.dist-info").mkdir(parents=True) if folder == "target" else place.mkdir(parents=True)
+    (place / "a_module.py").write_text("calls = 0\n")
+    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.delitem(sys.modules, "a_module", raising=False)
     seen = []
 
     def train(config, run):
-        import a_module_of_the_user
+        import a_module
 
-        a_module_of_the_user.calls += 1
-        seen.append(a_module_of_the_user.calls)
+        a_module.calls += 1
+        seen.append(a_module.calls)
 
     for _ in range(2):
         gangs.alone(train)
-    assert seen == [1, 1]
+    sys.modules.pop("a_module", None)
+    assert seen == calls
