@@ -165,7 +165,7 @@ class DaskGangs:
         """
         client = await self.connection.open(scheduler)
         packed = cloudpickle.dumps(agent.Agent(function, self._settings.lease_s))
-        archive = b"" if self._logs is not None else remote.archive()
+        archive = b"" if self._logs is not None else remote.archive(function)
         await client.register_plugin(remote.AgentPlugin(packed, archive))
 
     async def disconnect(self) -> None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from distributed import Scheduler, Worker
 
 
-LEFT_OUT = frozenset({"bench", "simulate", "testing"})
-"""Subpackages of seer_nb that no worker needs."""
+OPTIONAL = frozenset({"bench", "simulate", "testing"})
+"""Subpackages of seer_nb that workers need only if the training function uses them."""
 KEPT_RECORDS = 20_000
 """Records that the scheduler keeps at most while no runner fetches them."""
 EVENT_LOG = "seer_nb-events"
@@ -130,15 +130,23 @@ class _EventLogPlugin(SchedulerPlugin):
         return self._last, tuple(self._records)
 
 
+def archive(function: bytes) -> bytes:
+    """Return seer_nb's modules as a zip archive: the same bytes for the same code.
+
+    Args:
+        function: The pickled training function, whose references to `OPTIONAL` subpackages add these.
+    """
+    return _archive(frozenset(name for name in OPTIONAL if f"seer_nb.{name}".encode() not in function))
+
+
 @lru_cache(maxsize=1)
-def archive() -> bytes:
-    """Return seer_nb's modules as a zip archive: the same bytes for the same code."""
+def _archive(left_out: frozenset[str]) -> bytes:
     root = Path(__file__).parents[1]
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for path in sorted(root.rglob("*.py")):
             inner = path.relative_to(root)
-            if inner.parts[0] not in LEFT_OUT:
+            if inner.parts[0] not in left_out:
                 info = zipfile.ZipInfo(str(Path("seer_nb") / inner))  # without a time of modification
                 file.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

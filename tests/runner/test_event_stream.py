@@ -2,13 +2,17 @@
 
 import contextlib
 import functools
+import io
 import logging
+import pickle
+import zipfile
 
 import msgspec
 import pytest
 from distributed import Scheduler, Worker
 
 from seer_nb import core
+from seer_nb.bench.faults import training
 from seer_nb.providers.base import SchedulerAddress
 from seer_nb.runner import dask_client
 from seer_nb.runner.dask_client import SchedulerConnection
@@ -203,3 +207,12 @@ async def test_a_client_closed_by_dask_is_reopened_and_receives_the_end_of_its_g
     assert observer.events[-1].outcome == "target"
     with contextlib.suppress(TimeoutError):
         await gangs.close()
+
+
+def test_the_archive_for_workers_has_the_optional_subpackages_that_a_function_uses():
+    def rooms(function):
+        with zipfile.ZipFile(io.BytesIO(remote.archive(function))) as archive:
+            return {name.split("/")[1] for name in archive.namelist()}
+
+    assert rooms(b"").isdisjoint(remote.OPTIONAL)
+    assert rooms(pickle.dumps(training.train)) & remote.OPTIONAL == {"bench"}

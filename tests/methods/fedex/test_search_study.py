@@ -178,7 +178,7 @@ def test_gang_larger_than_the_round_exchanges_all_outcomes(monkeypatch):
 
 
 def test_trainer_unpickles_on_a_machine_without_seer_nb(tmp_path):
-    (tmp_path / "seer_nb.zip").write_bytes(remote.archive())
+    (tmp_path / "seer_nb.zip").write_bytes(remote.archive(b""))
     (tmp_path / "function").write_bytes(serialization.ship(search().trainer).pickled)
     code = "import sys; sys.path.insert(0, 'seer_nb.zip'); import cloudpickle; "
     code += "print(cloudpickle.loads(open('function', 'rb').read()), sys.modules['seer_nb'].__file__)"
