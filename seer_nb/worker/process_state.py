@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import faulthandler
 import functools
 import gc
 import locale
@@ -138,6 +139,7 @@ _PYTHON = (
     Setting(gc.isenabled, lambda enabled: gc.enable() if enabled else gc.disable()),
     Setting(gc.get_threshold, lambda threshold: gc.set_threshold(*threshold)),
     Setting(gc.get_debug, gc.set_debug),
+    Setting(faulthandler.is_enabled, lambda enabled: faulthandler.enable() if enabled else faulthandler.disable()),
     Setting(lambda: list(gc.callbacks), lambda value: gc.callbacks.__setitem__(slice(None), value)),
     # A timer of the function would end the worker later.
     Setting(lambda: signal.getitimer(signal.ITIMER_REAL)[0] > 0, lambda _: signal.setitimer(signal.ITIMER_REAL, 0)),

@@ -2,6 +2,7 @@
 
 import builtins
 import decimal
+import faulthandler
 import gc
 import locale
 import logging
@@ -76,6 +77,10 @@ SETTINGS = {
     "thread excepthook": (lambda: threading.excepthook, lambda: setattr(threading, "excepthook", print)),
     "garbage collector": (gc.isenabled, gc.disable),
     "garbage collector's threshold": (gc.get_threshold, lambda: gc.set_threshold(5000)),
+    "fault handler": (
+        faulthandler.is_enabled,
+        lambda: (faulthandler.disable if faulthandler.is_enabled() else faulthandler.enable)(),
+    ),
     "garbage collector's debugging": (gc.get_debug, lambda: gc.set_debug(gc.DEBUG_UNCOLLECTABLE)),
     "garbage collector's callbacks": (
         lambda: len(gc.callbacks),
