@@ -79,7 +79,7 @@ SETTINGS = {
     "garbage collector's threshold": (gc.get_threshold, lambda: gc.set_threshold(5000)),
     "fault handler": (
         faulthandler.is_enabled,
-        lambda: (faulthandler.disable if faulthandler.is_enabled() else faulthandler.enable)(),
+        faulthandler.disable if faulthandler.is_enabled() else faulthandler.enable,
     ),
     "garbage collector's debugging": (gc.get_debug, lambda: gc.set_debug(gc.DEBUG_UNCOLLECTABLE)),
     "garbage collector's callbacks": (
