@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import types
 import warnings
 from pathlib import Path
@@ -24,7 +25,7 @@ from seer_nb.search_space import ConfigSampler
 from seer_nb.storage import layout
 from seer_nb.study import local_modules
 from seer_nb.study.pickling import Pickled, is_users_class, pickle_with_needs, pickled_size
-from seer_nb.worker.function import Shipment, ShippedFunction, installed_folders, join
+from seer_nb.worker.function import Shipment, ShippedFunction, installed_folders, join, with_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -210,11 +211,21 @@ def ship(function: Callable[..., Any], *, shared: bool = True) -> Shipped:
         objects=b"" if size >= LARGE_BYTES else b"".join(join(objects)),
     )
     shipped = Shipped(pickle.dumps(ShippedFunction(shipment)), objects if size >= LARGE_BYTES else [])
-    if (pickled.hooked or local_modules.hides_installed(modules)) and not shipped.objects:
-        _check_loads(
-            pickled._replace(content=shipped.pickled), f"train={_name(function)} cannot be sent to the workers"
-        )
+    if pickled.hooked or local_modules.hides_installed(modules):
+        with _without_values(shipped) as content:
+            _check_loads(pickled._replace(content=content), f"train={_name(function)} cannot be sent to the workers")
     return shipped
+
+
+@contextlib.contextmanager
+def _without_values(shipped: Shipped) -> Iterator[bytes]:
+    """Yield a pickled function whose large objects are full of zeros, which take no space on the disk."""
+    if not shipped.objects:
+        yield shipped.pickled
+        return
+    with tempfile.NamedTemporaryFile(prefix="seer_nb-") as zeros:
+        zeros.truncate(sum(len(part) for part in join(shipped.objects)))
+        yield with_objects(shipped.pickled, zeros.name)
 
 
 def _warn_of_size(function: Callable[..., Any], size: int) -> None:

@@ -120,7 +120,12 @@ def read(folder: Path, *, shared: bool = True) -> bytes:
     function, objects = layout.read_function(folder), folder / layout.OBJECTS
     if not objects.is_file():
         return function
-    return pickle.dumps(_WithObjects(function, str(objects) if shared else objects.read_bytes()))
+    return with_objects(function, str(objects) if shared else objects.read_bytes())
+
+
+def with_objects(function: bytes, objects: str | bytes) -> bytes:
+    """Return a pickled function together with its large objects: a file, or the content of one."""
+    return pickle.dumps(_WithObjects(function, objects))
 
 
 class _WithObjects:

@@ -239,3 +239,12 @@ def test_what_only_fails_when_a_worker_loads_it_is_refused(beside, tmp_path, cod
     (beside / "wide.py").write_text(f"{code}\ndef name(config, run):\n    return getattr(Wide, '__name__', 'object')\n")
     name = importlib.import_module("wide").name
     assert on_a_worker(tmp_path / "worker", serialization.ship(name).pickled) in {"Wide\n", "object\n"}
+
+
+@pytest.mark.filterwarnings("ignore:.*MiB:UserWarning")
+def test_a_function_with_large_arrays_is_checked_without_their_values(beside):
+    large = f"import numpy\nlarge = numpy.ones({serialization.LARGE_BYTES // 8 + 1})\n"
+    use = "def train(config, run):\n    return Wide.found, large\n"
+    assert "a new process cannot load it (TypeError: " in raised(
+        ValueError, make, in_notebook(large + REGISTERING + use)
+    )
