@@ -163,7 +163,7 @@ def test_later_configurations_are_proposed_from_earlier_results(home):
     proposed, drawn = set(), 0
     for draw in records(study, core.Draw):
         drawn += draw.count
-        proposed |= set(range(drawn - draw.proposed, drawn))
+        proposed |= set(range(drawn - draw.n_proposed, drawn))
     chosen = off.index.isin(proposed)
     assert chosen.sum() >= 3
     assert not proposed & set(range(12)), "the first ones are random"

@@ -35,7 +35,7 @@ def test_resource_usage_of_a_real_study_is_shown(home):
     )
     assert used.memory > 200 * 1024 * 1024
     assert (study.folder / "resource_usage.json").stat().st_mode & 0o77 == 0
-    subject = PageData(study.state, study.history, "running", vitals=found)
+    subject = PageData(study.state, study.history, "running", resource_usage=found)
     shown = PageBuilder().page(subject, PageBuilder().view(subject), PageOptions()).parts["machines"]
     assert f"the runner uses {found.runner.memory_in_words} and {found.runner.cpu_in_words} of a core" in shown
     assert found.workers["0.0"].memory_in_words in shown
@@ -43,4 +43,4 @@ def test_resource_usage_of_a_real_study_is_shown(home):
     study.stop()
     study.wait(60)
     assert resource_usage.read(study.folder) is None
-    assert not list(study.folder.glob("*vitals*"))
+    assert not list(study.folder.glob("*resource_usage*"))
